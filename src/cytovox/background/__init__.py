@@ -1,0 +1,1 @@
+"""Background images of a recording."""

@@ -1,0 +1,1 @@
+"""Pure functions on arrays: the science, compiled, without I/O or state."""

@@ -1,0 +1,1 @@
+"""The conveyor: from a job to a finished file."""

@@ -1,0 +1,1 @@
+"""What is to be done, as data: options, registry and identity."""

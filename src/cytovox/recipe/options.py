@@ -1,0 +1,181 @@
+"""Options of a stage, read from the signature of the method that takes them.
+
+A stage declares its options once: as keyword-only parameters, with type and
+default, of one method. From there come the check of what a user typed, the
+help text and the pipeline identifier.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import types
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import OptionError
+
+__all__ = ["Option", "check_options", "convert_text", "options_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One keyword-only parameter of a stage.
+
+    Parameters
+    ----------
+    name
+        Name of the parameter.
+    type
+        Python type of the value; the first type of a union that is not None.
+    default
+        Value when nothing is said; `inspect.Parameter.empty` if it is required.
+    optional
+        Whether None is a value.
+    """
+
+    name: str
+    type: type
+    default: Any
+    optional: bool
+
+    @property
+    def required(self) -> bool:
+        """Whether the option has no default."""
+        return self.default is inspect.Parameter.empty
+
+
+def options_of(method: Callable[..., Any]) -> tuple[Option, ...]:
+    """Return the options that a method declares, in their order.
+
+    Parameters
+    ----------
+    method
+        Function or static method with keyword-only parameters.
+
+    Returns
+    -------
+    tuple of Option
+        Empty if there are none.
+
+    Examples
+    --------
+    >>> def segment(image, *, thresh: float = -6): ...
+    >>> options_of(segment)[0].name
+    'thresh'
+    """
+    hints = typing.get_type_hints(method)
+    found = []
+    for name, parameter in inspect.signature(method).parameters.items():
+        if parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
+            continue
+        types_ = _flatten(hints.get(name, str))
+        plain = [t for t in types_ if t is not type(None)]
+        found.append(
+            Option(name, plain[0] if plain else str, parameter.default, len(plain) < len(types_))
+        )
+    return tuple(found)
+
+
+def check_options(
+    where: str, options: tuple[Option, ...], given: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Check names and types of given options.
+
+    Parameters
+    ----------
+    where
+        What the options belong to, for the message, e.g. ``"segmenter thresh"``.
+    options
+        What is allowed.
+    given
+        What a user gave; text is converted to the type of the option.
+
+    Returns
+    -------
+    dict
+        The given options, converted.
+
+    Raises
+    ------
+    OptionError
+        If a name is unknown or a value does not fit.
+
+    Examples
+    --------
+    >>> def segment(image, *, thresh: float = -6): ...
+    >>> check_options("segmenter thresh", options_of(segment), {"thresh": "-3"})
+    {'thresh': -3.0}
+    """
+    known = {option.name: option for option in options}
+    checked = {}
+    for name, value in given.items():
+        if name not in known:
+            raise OptionError(f"{where} has no option '{name}'", hint=_suggest(name, list(known)))
+        checked[name] = _fit(where, known[name], value)
+    return checked
+
+
+def convert_text(value: Any, dtype: type) -> Any:
+    """Convert a value to a type in the way of the pipeline identifier.
+
+    Truth values are written true/yes/false/no or as numbers.
+
+    Examples
+    --------
+    >>> convert_text("1", bool), convert_text("-6", float), convert_text("no", bool)
+    (True, -6.0, False)
+    """
+    if dtype is bool and isinstance(value, str):
+        lowered = value.strip().lower()
+        if lowered in ("true", "yes"):
+            return True
+        if lowered in ("false", "no"):
+            return False
+        return bool(float(lowered))
+    if dtype is int and isinstance(value, str):
+        number = float(value)
+        if number != int(number):
+            raise ValueError(f"'{value}' is not a whole number")
+        return int(value) if value.strip().lstrip("+-").isdigit() else int(number)
+    return dtype(value)
+
+
+def _flatten(hint: Any) -> list[type]:
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return [inner for arg in typing.get_args(hint) for inner in _flatten(arg)]
+    origin = typing.get_origin(hint)
+    return [origin if origin is not None else hint]
+
+
+def _fit(where: str, option: Option, value: Any) -> Any:
+    if value is None or (isinstance(value, str) and value.lower() == "none" and option.optional):
+        if option.optional or option.default is None:
+            return None
+    elif isinstance(value, str) or option.type not in (bool, int, float, str):
+        try:
+            return convert_text(value, option.type) if isinstance(value, str) else value
+        except (ValueError, TypeError, OverflowError) as err:
+            raise OptionError(
+                f"{where}: '{value}' is not a value for '{option.name}'",
+                hint=f"give {_article(option.type)}",
+            ) from err
+    elif option.type is not str:
+        return value
+    raise OptionError(
+        f"{where}: {value!r} is not a value for '{option.name}'",
+        hint=f"give {_article(option.type)}",
+    )
+
+
+def _article(kind: type) -> str:
+    return {bool: "true or false", int: "a whole number", float: "a number"}.get(kind, "a text")
+
+
+def _suggest(name: str, known: list[str]) -> str:
+    if not known:
+        return "it takes none"
+    close = difflib.get_close_matches(name, known, 1)
+    return f"did you mean '{close[0]}'?" if close else f"it knows {', '.join(known)}"

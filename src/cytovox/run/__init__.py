@@ -1,0 +1,1 @@
+"""Who does the work: workers, progress, logs. No science."""

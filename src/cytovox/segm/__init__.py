@@ -1,0 +1,1 @@
+"""Segmenters: from image to mask."""

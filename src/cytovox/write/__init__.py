@@ -1,0 +1,1 @@
+"""Writing measured recordings, in order."""
