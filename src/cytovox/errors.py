@@ -106,7 +106,7 @@ class UnknownCodeError(UsageError):
     """No stage is registered under this code."""
 
 
-class InputError(CytovoxError, ValueError):
+class InputError(CytovoxError):
     """The input can be opened, but is not what it should be."""
 
 
