@@ -1,0 +1,54 @@
+"""Logs of one run: its own logger, its own file, no other run's lines."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from pathlib import Path
+
+__all__ = ["RunLog"]
+
+_FORMAT = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s", "%H:%M:%S")
+
+
+class RunLog:
+    """A logger whose lines are also kept in a file of the run.
+
+    Every run has a logger of its own below ``cytovox``, so two runs in one
+    process never write into each other's file. The file appears with the
+    first line.
+
+    Parameters
+    ----------
+    name
+        Name of the logger below ``cytovox``.
+    path
+        File to write; must not exist.
+    level
+        Lowest level that is recorded.
+    """
+
+    def __init__(self, name: str, path: Path, level: int = logging.INFO) -> None:
+        self.path = path
+        self.logger = logging.getLogger(f"cytovox.{name}-{uuid.uuid4().hex[:6]}")
+        self.logger.setLevel(level)
+        self._handler = logging.FileHandler(path, mode="x", encoding="utf-8", delay=True)
+        self._handler.setFormatter(_FORMAT)
+        self.logger.addHandler(self._handler)
+
+    def lines(self) -> list[str]:
+        """Return what was logged so far, a string per line."""
+        self._handler.flush()
+        if not self.path.is_file():
+            return []
+        return self.path.read_text(encoding="utf-8").splitlines()
+
+    def close(self) -> None:
+        """Stop writing to the file; may be called again."""
+        self.logger.removeHandler(self._handler)
+        self._handler.close()
+
+    def delete(self) -> None:
+        """Close and remove the file, which this object has made."""
+        self.close()
+        self.path.unlink(missing_ok=True)

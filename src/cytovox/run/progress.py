@@ -1,0 +1,99 @@
+"""What happens during a run, as small values to which anyone may listen.
+
+The terminal, the log, a report or a notebook are mere listeners: functions
+that take one of the events below.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+__all__ = [
+    "Listener",
+    "ProgressEvent",
+    "RunFinished",
+    "StageFinished",
+    "StageProgress",
+    "StageStarted",
+    "Warned",
+    "announce",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class ProgressEvent:
+    """Base of everything that a run announces."""
+
+
+@dataclass(frozen=True, slots=True)
+class StageStarted(ProgressEvent):
+    """A stage of the run begins."""
+
+    stage: str
+    """Name of the stage, e.g. ``"background"`` or ``"segmentation"``."""
+    total: int
+    """Number of units that the stage has to do."""
+    unit: str = "frames"
+    """What the units are."""
+
+
+@dataclass(frozen=True, slots=True)
+class StageProgress(ProgressEvent):
+    """A stage has done some of its units; ``done`` never exceeds ``total``."""
+
+    stage: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class StageFinished(ProgressEvent):
+    """A stage has ended well."""
+
+    stage: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Warned(ProgressEvent):
+    """Something that a person should know, though the run goes on."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunFinished(ProgressEvent):
+    """The output has its final name."""
+
+    path: Path
+    frames: int
+    events: int
+    masks_dropped: int
+    seconds: float
+    stage_seconds: dict[str, float] = field(default_factory=dict)
+
+
+Listener = Callable[[ProgressEvent], None]
+
+
+def announce(listener: Listener | None, event: ProgressEvent, logger: logging.Logger) -> None:
+    """Tell a listener; its own mistakes are logged and never stop the run.
+
+    Parameters
+    ----------
+    listener
+        Function to call, or None.
+    event
+        What happened.
+    logger
+        Where a mistake of the listener is reported.
+    """
+    if listener is None:
+        return
+    try:
+        listener(event)
+    except Exception:
+        logger.exception("a progress listener failed at %s", event)

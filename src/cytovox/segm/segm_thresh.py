@@ -1,0 +1,79 @@
+"""Segmentation by a threshold on the background-corrected image."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import OptionError
+from ..kernels.threshold import below
+from .segmenter_uni import UNISegmenter
+
+__all__ = ["SegmentThresh"]
+
+
+class SegmentThresh(UNISegmenter):
+    """Everything darker than the background by more than a threshold is a cell."""
+
+    mask_postprocessing = True
+    mask_default_kwargs: ClassVar[dict[str, Any]] = {
+        "clear_border": True,
+        "fill_holes": True,
+        "closing_disk": 2,
+    }
+    requires_background_correction = True
+
+    def __init__(
+        self, *, kwargs_mask: dict[str, Any] | None = None, debug: bool = False, **kwargs: Any
+    ) -> None:
+        super().__init__(kwargs_mask=kwargs_mask, debug=debug, **kwargs)
+        _check_threshold(self.kwargs["thresh"])
+
+    @staticmethod
+    def segment_algorithm(image: npt.NDArray[Any], *, thresh: float = -6) -> npt.NDArray[np.bool_]:  # type: ignore[override]
+        """Return where the image is below a threshold.
+
+        Parameters
+        ----------
+        image
+            Background-corrected image or stack of images, any number type.
+        thresh
+            Grey values relative to the background, below zero. A pixel at
+            the threshold is background.
+
+        Returns
+        -------
+        numpy.ndarray
+            Boolean array of the same shape.
+
+        Raises
+        ------
+        OptionError
+            If the threshold is not below zero.
+
+        Examples
+        --------
+        >>> SegmentThresh.segment_algorithm(np.array([[-7, -6, 0]]), thresh=-6)
+        array([[ True, False, False]])
+        """
+        _check_threshold(thresh)
+        return np.asarray(image < thresh)
+
+    def segment_into(
+        self,
+        images: npt.NDArray[Any],
+        bg_off: npt.NDArray[np.float64] | None,
+        out: npt.NDArray[np.bool_],
+    ) -> None:
+        """Write the masks of int16 images, without a corrected copy of them."""
+        below(images, float(self.kwargs["thresh"]), bg_off, out)
+
+
+def _check_threshold(thresh: float) -> None:
+    if not thresh < 0:
+        raise OptionError(
+            f"segmenter thresh: threshold {thresh} is not below zero",
+            hint="cells are darker than the background: try -6",
+        )

@@ -1,0 +1,357 @@
+"""The contract of a segmenter: an image goes in, a boolean mask comes out.
+
+Labelling and the clean-up of labels are the same for all segmenters and
+happen outside of the algorithm.
+"""
+
+from __future__ import annotations
+
+import abc
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import OptionError, UsageError
+from ..kernels.labels import label_frames, process_frames
+from ..recipe.identity import kwargs_to_ppid, ppid_to_kwargs
+from ..recipe.options import check_options, options_of
+
+__all__ = ["ChunkOfFrames", "Segmenter"]
+
+
+class ChunkOfFrames(Protocol):
+    """What a segmenter needs to know of a chunk slot."""
+
+    chunk: int
+    length: int
+    image: npt.NDArray[np.uint8]
+    image_corr: npt.NDArray[np.int16] | None
+    bg_off: npt.NDArray[np.float64] | None
+    mask: npt.NDArray[np.bool_]
+
+
+class Segmenter(abc.ABC):
+    """Base class of all segmenters.
+
+    A subclass implements the static method `segment_algorithm`, whose
+    keyword-only parameters are its options, and may set the class attributes
+    below.
+
+    Parameters
+    ----------
+    kwargs_mask
+        Options of the mask clean-up; see `process_labels`. They override
+        those of the class, which override those of the method.
+    debug
+        Run without processes of its own, so that a debugger can follow.
+    **kwargs
+        Options of `segment_algorithm`.
+
+    Raises
+    ------
+    OptionError
+        If an option has an unknown name or an impossible value.
+    ValueError
+        If mask options are given to a segmenter that allows no clean-up.
+    """
+
+    #: Whether masks are cleaned by `process_labels`.
+    mask_postprocessing: ClassVar[bool] = True
+    #: Options of `process_labels` that this segmenter prefers.
+    mask_default_kwargs: ClassVar[dict[str, Any]] = {}
+    #: Whether the algorithm gets background-corrected images (int16, or
+    #: float64 where an offset is known) instead of raw ones (uint8).
+    requires_background_correction: ClassVar[bool] = False
+
+    def __init__(
+        self, *, kwargs_mask: dict[str, Any] | None = None, debug: bool = False, **kwargs: Any
+    ) -> None:
+        self.debug = debug
+        where = f"segmenter {self.get_ppid_code()}"
+        options = options_of(self.segment_algorithm)
+        self.kwargs = {o.name: o.default for o in options if not o.required}
+        self.kwargs.update(check_options(where, options, kwargs))
+        if kwargs_mask and not self.mask_postprocessing:
+            raise OptionError(
+                f"{where} does not clean its masks", hint="leave the mask options out"
+            )
+        self.kwargs_mask: dict[str, Any] = {}
+        if self.mask_postprocessing:
+            self.kwargs_mask = self.get_mask_defaults()
+            given = check_options(
+                f"mask of {where}", options_of(self.process_labels), kwargs_mask or {}
+            )
+            self.kwargs_mask.update(given)
+
+    @staticmethod
+    @abc.abstractmethod
+    def segment_algorithm(image: npt.NDArray[Any], *args: Any, **kwargs: Any) -> Any:
+        """Return the boolean mask of an image; options are keyword-only."""
+
+    @classmethod
+    def get_mask_defaults(cls) -> dict[str, Any]:
+        """Return the options of `process_labels` when nobody says anything."""
+        defaults = {o.name: o.default for o in options_of(cls.process_labels)}
+        return {**defaults, **cls.mask_default_kwargs}
+
+    @staticmethod
+    def process_labels(
+        labels: npt.NDArray[Any],
+        *,
+        clear_border: bool = True,
+        fill_holes: bool = True,
+        closing_disk: int = 5,
+    ) -> npt.NDArray[np.uint16]:
+        """Clean up labelled objects.
+
+        In this order: objects that touch the border of the image are removed;
+        holes are filled (so that what lies inside a hole merges with what
+        surrounds it); the mask is opened with a disk, which the name of the
+        option belies for the sake of stored recipes. After the second or third
+        step the mask is labelled anew.
+
+        Parameters
+        ----------
+        labels
+            uint16 label image (H, W), 0 is background; a boolean mask is
+            labelled first (8-connected, in raster order).
+        clear_border
+            Whether to remove objects that touch the border.
+        fill_holes
+            Whether to fill holes.
+        closing_disk
+            Radius in pixels of the disk of the opening; 0 leaves it out.
+
+        Returns
+        -------
+        numpy.ndarray
+            uint16 label image (H, W), an array of its own.
+
+        Examples
+        --------
+        >>> mask = np.zeros((9, 9), dtype=bool)
+        >>> mask[2:7, 2:7] = True
+        >>> mask[4, 4] = False
+        >>> int(Segmenter.process_labels(mask, closing_disk=0).sum())
+        25
+        """
+        frames = np.empty((1, *labels.shape), dtype=np.uint16)
+        if labels.dtype == np.bool_:
+            label_frames(np.ascontiguousarray(labels)[np.newaxis], frames)
+        else:
+            frames[0] = labels
+        process_frames(frames, bool(clear_border), bool(fill_holes), int(closing_disk or 0))
+        return frames[0]
+
+    @functools.cached_property
+    def segment_algorithm_wrapper(self) -> Callable[[npt.NDArray[Any]], npt.NDArray[np.bool_]]:
+        """The algorithm with the options of this instance filled in."""
+        return functools.partial(self.segment_algorithm, **self.kwargs)
+
+    def corrected(
+        self, images: npt.NDArray[Any], bg_off: npt.NDArray[np.float64] | float | None
+    ) -> npt.NDArray[Any]:
+        """Return the images less the background offset, if there is one.
+
+        Raises
+        ------
+        UsageError
+            If an offset is given to a segmenter that works on raw images.
+        """
+        if bg_off is None:
+            return images
+        if not self.requires_background_correction:
+            raise UsageError(
+                f"segmenter {self.get_ppid_code()} works on raw images, to which no background "
+                "offset applies",
+                hint="leave bg_off out",
+            )
+        if images.ndim == 2:
+            return np.asarray(images - float(np.asarray(bg_off)))
+        return np.asarray(images - np.asarray(bg_off).reshape(-1, 1, 1))
+
+    @abc.abstractmethod
+    def segment_batch(
+        self, images: npt.NDArray[Any], bg_off: npt.NDArray[np.float64] | None = None
+    ) -> npt.NDArray[np.bool_]:
+        """Return the raw boolean masks (N, H, W) of a stack of images."""
+
+    @abc.abstractmethod
+    def segment_single(
+        self, image: npt.NDArray[Any], bg_off: float | None = None
+    ) -> npt.NDArray[np.bool_]:
+        """Return the raw boolean mask (H, W) of one image."""
+
+    def segment_into(
+        self,
+        images: npt.NDArray[Any],
+        bg_off: npt.NDArray[np.float64] | None,
+        out: npt.NDArray[np.bool_],
+    ) -> None:
+        """Write the raw boolean masks of a stack of images into ``out``."""
+        out[:] = self.segment_batch(images, bg_off)
+
+    def input_of(
+        self, slot: ChunkOfFrames, start: int, stop: int
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[np.float64] | None]:
+        """Return what this segmenter wants of a slot: images and offsets."""
+        if not self.requires_background_correction:
+            return slot.image[start:stop], None
+        if slot.image_corr is None:
+            raise UsageError(
+                f"segmenter {self.get_ppid_code()} needs a background image",
+                hint="choose a background method that makes one",
+            )
+        offset = None if slot.bg_off is None else slot.bg_off[start:stop]
+        return slot.image_corr[start:stop], offset
+
+    def segment_chunk(
+        self, chunk: int, slot_list: Sequence[ChunkOfFrames]
+    ) -> npt.NDArray[np.bool_]:
+        """Segment the slot that holds a chunk.
+
+        Parameters
+        ----------
+        chunk
+            Index of the chunk.
+        slot_list
+            Slots among which to look for it.
+
+        Returns
+        -------
+        numpy.ndarray
+            The ``mask`` of the slot, now filled.
+
+        Raises
+        ------
+        ValueError
+            If no slot holds this chunk.
+        """
+        for slot in slot_list:
+            if slot.chunk == chunk:
+                images, offset = self.input_of(slot, 0, slot.length)
+                self.segment_into(images, offset, slot.mask)
+                return slot.mask
+        raise ValueError(f"no slot holds chunk {chunk}")
+
+    def label_and_clean(self, mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint16]:
+        """Return the cleaned labels (H, W) of a raw mask."""
+        if self.mask_postprocessing:
+            return self.process_labels(mask, **self.kwargs_mask)
+        labels = np.empty((1, *mask.shape), dtype=np.uint16)
+        label_frames(np.ascontiguousarray(mask)[np.newaxis], labels)
+        return labels[0]
+
+    def segment_single_with_labeling(
+        self, image: npt.NDArray[Any], bg_off: float | None = None
+    ) -> npt.NDArray[np.uint16]:
+        """Return the cleaned labels (H, W) of one image."""
+        return self.label_and_clean(self.segment_single(image, bg_off))
+
+    def segment_batch_with_labeling(
+        self, images: npt.NDArray[Any], bg_off: npt.NDArray[np.float64] | None = None
+    ) -> npt.NDArray[np.uint16]:
+        """Return the cleaned labels (N, H, W) of a stack of images."""
+        return np.stack([self.label_and_clean(m) for m in self.segment_batch(images, bg_off)])
+
+    @classmethod
+    def get_ppid_code(cls) -> str:
+        """Return the code: the class name in lower case without ``segment``."""
+        return cls.__name__.lower().removeprefix("segment")
+
+    def get_ppid(self) -> str:
+        """Return the identifier of this segmenter with its options."""
+        return self.get_ppid_from_ppkw(self.kwargs, self.kwargs_mask)
+
+    @classmethod
+    def get_ppid_from_ppkw(
+        cls, kwargs: dict[str, Any], kwargs_mask: dict[str, Any] | None = None
+    ) -> str:
+        """Return the identifier for options given as dictionaries.
+
+        Parameters
+        ----------
+        kwargs
+            Options of `segment_algorithm`; may hold those of the mask under
+            ``kwargs_mask``.
+        kwargs_mask
+            Options of `process_labels`.
+        """
+        kwargs = dict(kwargs)
+        inner = kwargs.pop("kwargs_mask", None)
+        parts = [cls.get_ppid_code(), kwargs_to_ppid(cls, "segment_algorithm", kwargs)]
+        if cls.mask_postprocessing:
+            mask = {**cls.get_mask_defaults(), **(inner or {}), **(kwargs_mask or {})}
+            parts.append(kwargs_to_ppid(cls, "process_labels", mask))
+        return ":".join(parts)
+
+    @staticmethod
+    def get_ppkw_from_ppid(segm_ppid: str) -> dict[str, Any]:
+        """Return the options that an identifier stands for.
+
+        Returns
+        -------
+        dict
+            Options of the algorithm; those of the mask under ``kwargs_mask``.
+
+        Raises
+        ------
+        ValueError
+            If the identifier is not understood.
+        """
+        from .registry import get_segmenter
+
+        code, *parts = segm_ppid.split(":")
+        cls = get_segmenter(code)
+        kwargs = ppid_to_kwargs(cls, "segment_algorithm", parts[0] if parts else "")
+        if cls.mask_postprocessing:
+            mask_text = parts[1] if len(parts) > 1 else ""
+            kwargs["kwargs_mask"] = ppid_to_kwargs(cls, "process_labels", mask_text)
+        return kwargs
+
+    @staticmethod
+    def is_available() -> bool:
+        """Return whether everything that the segmenter needs is installed."""
+        return True
+
+    @classmethod
+    def validate_applicability(
+        cls,
+        segmenter_kwargs: dict[str, Any],
+        meta: dict[str, Any] | None = None,
+        logs: dict[str, list[str]] | None = None,
+    ) -> bool:
+        """Check that the segmenter fits a recording.
+
+        Parameters
+        ----------
+        segmenter_kwargs
+            Options of the segmenter.
+        meta
+            Metadata of the recording, ``"section:key"`` to value.
+        logs
+            Logs of the recording, name to lines.
+
+        Returns
+        -------
+        bool
+            True; anything else is an error.
+
+        Raises
+        ------
+        SegmenterNotApplicableError
+            If it does not fit.
+        """
+        return True
+
+    def close(self) -> None:  # noqa: B027 - most segmenters hold nothing
+        """Give back what the segmenter holds."""
+
+    def __enter__(self) -> Segmenter:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
