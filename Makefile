@@ -1,0 +1,74 @@
+# Needs Python 3.11 or newer, git and make. Everything else is set up here,
+# in .venv, by the first target that needs it.
+#
+#   make demo     simulate a recording, measure it, compare with the truth
+#   make test     linters, types, arrows between the rooms, all tests
+#   make parity   the long comparison with dcnum, setting by setting
+#   make wheel    build the wheel into dist/
+#   make docs     write the generated pages again
+#   make clean    remove what was built here, .venv too
+
+ifeq ($(OS),Windows_NT)
+PYTHON ?= python
+BIN := .venv/Scripts
+EXE := .exe
+else
+PYTHON ?= python3
+BIN := .venv/bin
+EXE :=
+endif
+
+PY := $(BIN)/python$(EXE)
+PIP := $(PY) -m pip --disable-pip-version-check
+OUT ?= demo
+PYTEST_ARGS ?=
+
+export PYTHONUTF8 := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint parity wheel docs clean
+
+help:
+	@$(PYTHON) -c "print(open('Makefile').read().split('\n\n')[0].replace('# ', '').replace('#', ''))"
+
+demo: .venv/run.stamp
+	@$(PY) -m cytovox demo --out $(OUT)
+
+test: lint
+	@$(PY) -m pytest -q $(PYTEST_ARGS)
+
+lint: .venv/test.stamp
+	@$(BIN)/ruff$(EXE) check .
+	@$(BIN)/ruff$(EXE) format --check .
+	@$(BIN)/mypy$(EXE)
+	@$(BIN)/lint-imports$(EXE)
+
+parity: .venv/test.stamp
+	@$(PY) tests/parity/run_matrix.py
+
+wheel: .venv/test.stamp
+	@$(PIP) wheel --quiet --no-deps --wheel-dir dist .
+	@$(PY) -c "import pathlib; print(*sorted(pathlib.Path('dist').glob('*.whl')), sep='\n')"
+
+docs: .venv/run.stamp
+	@$(PY) docs/make_cli_reference.py
+
+# A stamp is older than pyproject.toml when what must be installed may have changed.
+.venv/made.stamp:
+	@$(PYTHON) -c "import sys; sys.exit('Python 3.11 or newer is needed, and this is ' + sys.version.split()[0] + '; say make PYTHON=...' if sys.version_info < (3, 11) else 0)"
+	@echo "setting up .venv (once)"
+	@$(PYTHON) -m venv .venv
+	@$(PY) -c "open('$@', 'w').close()"
+
+.venv/run.stamp: .venv/made.stamp pyproject.toml
+	@echo "installing cytovox and what it needs (once, some minutes)"
+	@$(PIP) install --quiet --editable .
+	@$(PY) -c "open('$@', 'w').close()"
+
+.venv/test.stamp: .venv/run.stamp pyproject.toml
+	@echo "installing what the tests need (once, some minutes)"
+	@$(PIP) install --quiet --editable ".[test]"
+	@$(PY) -c "open('$@', 'w').close()"
+
+clean:
+	@$(PYTHON) -c "import shutil; [shutil.rmtree(p, ignore_errors=True) for p in ('.venv', 'dist', 'build', 'demo', '.mypy_cache', '.ruff_cache', '.hypothesis', '.import_linter_cache')]"

@@ -1,0 +1,203 @@
+"""Working through a list of recordings; one bad file never stops the others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..errors import CytovoxError, OutputExistsError
+from ..run.progress import ProgressEvent, RunFinished
+from .console import describe, exit_code_of, report_error
+from .finished import Finished, look_at_output
+from .progress import Display
+from .settings import Settings
+from .signals import exit_code_of_interrupt
+
+__all__ = ["FINDINGS", "SOME_FAILED", "Outcome", "exit_code_of_batch", "run_batch"]
+
+#: Exit code when all ran, but something should be looked at.
+FINDINGS = 3
+#: Exit code when of several inputs not all ended well.
+SOME_FAILED = 4
+#: Share of dropped masks from which on it is a finding.
+_MANY_DROPPED = 0.005
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of one input.
+
+    Parameters
+    ----------
+    input
+        The recording, as it was named.
+    output
+        Where its result is or would be; None if that was never settled.
+    state
+        ``"done"``, ``"skipped"``, ``"failed"``, ``"stopped"`` or ``"waiting"``.
+    """
+
+    input: str
+    output: str | None = None
+    state: str = "waiting"
+    frames: int | None = None
+    events: int | None = None
+    masks_dropped: int | None = None
+    seconds: float | None = None
+    pipeline_hash: str | None = None
+    findings: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    error: str | None = None
+    exit_code: int = 0
+
+    @property
+    def verdict(self) -> str:
+        """The state in words, with what was found."""
+        words = {"skipped": "skipped, was finished", "waiting": "not begun"}
+        return ", ".join([words.get(self.state, self.state), *self.findings])
+
+
+def run_batch(
+    pairs: Sequence[tuple[Path, Path]], settings: Settings, display: Display, *, force: bool
+) -> list[Outcome]:
+    """Run one job after the other.
+
+    Parameters
+    ----------
+    pairs
+        Input and output of each job.
+    settings
+        What all jobs have in common.
+    display
+        Where progress is shown.
+    force
+        Whether existing outputs are replaced.
+
+    Returns
+    -------
+    list of Outcome
+        One per input, in order. When stopped from outside, the rest is
+        ``"waiting"``.
+    """
+    outcomes = [Outcome(str(path), str(out)) for path, out in pairs]
+    for (path, out), outcome in zip(pairs, outcomes, strict=True):
+        display.begin(path.name)
+        try:
+            _run_one(path, out, settings, display, outcome, force=force)
+        except KeyboardInterrupt as interrupt:
+            outcome.state, outcome.exit_code = "stopped", exit_code_of_interrupt(interrupt)
+            break
+        except Exception as error:
+            outcome.state, outcome.exit_code = "failed", exit_code_of(error)
+            outcome.error = describe(_placed(error, path))
+            report_error(_placed(error, path), debug=settings.debug)
+            if outcome.exit_code >= 128:
+                outcome.state = "stopped"
+                break
+    return outcomes
+
+
+def exit_code_of_batch(outcomes: Sequence[Outcome]) -> int:
+    """Return the exit code of a whole batch.
+
+    Examples
+    --------
+    >>> good, bad = Outcome("a", state="done"), Outcome("b", state="failed", exit_code=74)
+    >>> exit_code_of_batch([good]), exit_code_of_batch([bad]), exit_code_of_batch([good, bad])
+    (0, 74, 4)
+    """
+    for outcome in outcomes:
+        if outcome.state == "stopped":
+            return outcome.exit_code
+    if any(outcome.state == "failed" for outcome in outcomes):
+        return SOME_FAILED if len(outcomes) > 1 else outcomes[0].exit_code
+    return FINDINGS if any(outcome.findings for outcome in outcomes) else 0
+
+
+def _run_one(
+    path: Path, out: Path, settings: Settings, display: Display, outcome: Outcome, *, force: bool
+) -> None:
+    from ..logic import DCNumJobRunner, DCNumPipelineJob
+
+    job = DCNumPipelineJob(path_in=path, path_out=out, **settings.job_arguments())
+    outcome.pipeline_hash = job.get_ppid(ret_hash=True)[1]
+    if out.exists() and not force:
+        standing = look_at_output(job)
+        if standing.refusal is not None:
+            raise OutputExistsError(
+                standing.refusal, path=out, hint="give --force to replace it, or another -o"
+            )
+        _skip(outcome, standing)
+        display.note(f"{path}: skipped, {out} was made by this very recipe")
+        return
+
+    def listen(event: ProgressEvent) -> None:
+        _keep(outcome, event)
+        display.show(event)
+
+    made = _make_folder(out.parent)
+    try:
+        with DCNumJobRunner(job, force=force, on_event=listen) as runner:
+            runner.run()
+    finally:
+        _remove_empty(made)
+    outcome.state = "done"
+    _find(outcome)
+
+
+def _skip(outcome: Outcome, standing: Finished) -> None:
+    outcome.state = "skipped"
+    outcome.events = standing.events
+    _find(outcome)
+
+
+def _keep(outcome: Outcome, event: ProgressEvent) -> None:
+    if isinstance(event, RunFinished):
+        outcome.frames = event.frames
+        outcome.events = event.events
+        outcome.masks_dropped = event.masks_dropped
+        outcome.seconds = round(event.seconds, 3)
+    elif (text := getattr(event, "text", None)) is not None:
+        outcome.warnings.append(text)
+
+
+def _find(outcome: Outcome) -> None:
+    events, dropped = outcome.events or 0, outcome.masks_dropped or 0
+    if not events:
+        outcome.findings.append("no events")
+    if dropped > _MANY_DROPPED * (events + dropped):
+        share = 100 * dropped / (events + dropped)
+        outcome.findings.append(f"{share:.1f} % of masks dropped")
+
+
+def _placed(error: Exception, path: Path) -> Exception:
+    """Name the input where an error of the house does not."""
+    if isinstance(error, CytovoxError) and error.path is None:
+        error.path = str(path)
+    return error
+
+
+def _make_folder(folder: Path) -> list[Path]:
+    """Make a folder with its parents; return what was made, innermost first."""
+    missing: list[Path] = []
+    for part in (folder, *folder.parents):
+        if part.exists():
+            break
+        missing.append(part)
+    folder.mkdir(parents=True, exist_ok=True)
+    return missing
+
+
+def _remove_empty(folders: Sequence[Path]) -> None:
+    for folder in folders:
+        try:
+            folder.rmdir()
+        except OSError:
+            return
+
+
+def as_json(outcome: Outcome) -> dict[str, Any]:
+    """Return an outcome as plain values."""
+    return {name: getattr(outcome, name) for name in Outcome.__slots__}

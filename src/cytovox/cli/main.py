@@ -1,0 +1,84 @@
+"""The program ``cytovox``: its commands, its way to fail, its exit codes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from .. import __version__
+from .console import report_error, showing_warnings
+from .demo import demo
+from .info import info
+from .run import run
+from .signals import exit_code_of_interrupt, stop_on_signals
+from .simulate import simulate
+from .stages import stages
+
+__all__ = ["app", "main"]
+
+#: Exit codes are explained in docs/reference/exit-codes.md.
+EPILOG = (
+    "Exit codes: 0 all good, 1 failed, 2 wrong usage, 3 finished with findings, "
+    "4 some files failed, 74 input or output, 75 output busy, 130 or 143 stopped."
+)
+
+app = typer.Typer(
+    name="cytovox",
+    help="Measure every object in deformability cytometry recordings (.rtdc).\n\n"
+    "Start with:  cytovox demo  and then  cytovox run FOLDER",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command(no_args_is_help=True)(run)
+app.command(no_args_is_help=True)(info)
+app.command()(stages)
+app.add_typer(simulate, name="simulate")
+app.command()(demo)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"cytovox {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _program(
+    version: Annotated[
+        bool, typer.Option("--version", help="Tell the version.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the program and return its exit code.
+
+    Parameters
+    ----------
+    arguments
+        Words after the program's name; those of the process if None.
+
+    Examples
+    --------
+    >>> main(["--version"])
+    cytovox 0.1.0
+    0
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
+    with showing_warnings(), stop_on_signals() as received:
+        try:
+            code = app(words, prog_name="cytovox", standalone_mode=False)
+        except KeyboardInterrupt as interrupt:
+            code = exit_code_of_interrupt(interrupt)
+        except Exception as error:
+            code = report_error(error, debug=debug)
+    if code == 130 and received:
+        return 128 + received[-1]
+    return code if isinstance(code, int) else 0

@@ -1,0 +1,217 @@
+"""Showing what a run announces: bars on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from ..run.progress import ProgressEvent, StageFinished, StageProgress, StageStarted, Warned
+from .console import say
+
+__all__ = ["Bars", "Display", "Lines", "Quiet", "choose_display"]
+
+#: Seconds between two lines about one stage where there is no terminal.
+_INTERVAL = 10.0
+
+
+class Display(Protocol):
+    """Where the progress of a batch is shown."""
+
+    def __enter__(self) -> Self:
+        """Begin to show."""
+
+    def __exit__(self, *error: object) -> None:
+        """Leave the screen in order."""
+
+    def begin(self, name: str) -> None:
+        """Turn to the next file."""
+
+    def show(self, event: ProgressEvent) -> None:
+        """Show one event of the present file."""
+
+    def note(self, text: str) -> None:
+        """Say one line that stays."""
+
+    def compiling(self, kernel: str | None) -> None:
+        """Say that a kernel is being compiled, or that this is over."""
+
+
+class Quiet:
+    """Shows warnings only."""
+
+    def __init__(self) -> None:
+        self.name = ""
+
+    def __enter__(self) -> Self:
+        """Begin to show."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Leave the screen in order."""
+
+    def begin(self, name: str) -> None:
+        """Turn to the next file."""
+        self.name = name
+
+    def show(self, event: ProgressEvent) -> None:
+        """Show one event of the present file."""
+        if isinstance(event, Warned):
+            say(f"warning: {self.name}: {event.text}")
+
+    def note(self, text: str) -> None:
+        """Say nothing."""
+
+    def compiling(self, kernel: str | None) -> None:
+        """Say nothing."""
+
+
+class Lines(Quiet):
+    """A line when a stage ends, and every ten seconds in between.
+
+    Parameters
+    ----------
+    clock
+        Seconds that pass; to be replaced in tests.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+        super().__init__()
+        self._clock = clock
+        self._compiled = False
+        self._stages: dict[str, _Stage] = {}
+
+    def begin(self, name: str) -> None:
+        """Turn to the next file."""
+        super().begin(name)
+        self._stages.clear()
+
+    def show(self, event: ProgressEvent) -> None:
+        """Show one event of the present file."""
+        super().show(event)
+        if isinstance(event, StageStarted):
+            self._stages[event.stage] = _Stage(event.total, event.unit, self._clock())
+        elif isinstance(event, StageProgress) and event.stage in self._stages:
+            stage = self._stages[event.stage]
+            stage.done = event.done
+            if self._clock() - stage.said >= _INTERVAL:
+                stage.said = self._clock()
+                say(f"{self.name}: {event.stage} {stage.standing(self._clock())}")
+        elif isinstance(event, StageFinished) and event.stage in self._stages:
+            stage = self._stages.pop(event.stage)
+            say(f"{self.name}: {event.stage} {stage.summary(event.seconds)}")
+
+    def note(self, text: str) -> None:
+        """Say one line that stays."""
+        say(text)
+
+    def compiling(self, kernel: str | None) -> None:
+        """Say once that kernels are compiled."""
+        if kernel is not None and not self._compiled:
+            self._compiled = True
+            say("compiling kernels (once on this computer, takes about half a minute)")
+
+
+class Bars(Quiet):
+    """A bar for each stage of the present file, with rate and time left."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn
+        from rich.progress import TaskProgressColumn, TimeRemainingColumn
+        from rich.text import Text
+
+        class Rate(ProgressColumn):
+            """Units per second."""
+
+            def render(self, task: Any) -> Text:
+                speed = task.finished_speed or task.speed
+                unit = task.fields.get("unit", "")
+                return Text(f"{speed:,.0f} {unit}/s" if speed else "", style="cyan")
+
+        self._progress = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=30),
+            TaskProgressColumn(),
+            Rate(),
+            TimeRemainingColumn(elapsed_when_finished=True),
+            console=Console(stderr=True),
+            transient=True,
+        )
+        self._tasks: dict[str, Any] = {}
+        self._status: Any = None
+
+    def __enter__(self) -> Self:
+        """Begin to draw."""
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None = None,
+        error: BaseException | None = None,
+        trace: TracebackType | None = None,
+    ) -> None:
+        """Take the bars away."""
+        self._progress.stop()
+
+    def begin(self, name: str) -> None:
+        """Turn to the next file."""
+        super().begin(name)
+        for task in self._tasks.values():
+            self._progress.remove_task(task)
+        self._tasks.clear()
+
+    def show(self, event: ProgressEvent) -> None:
+        """Show one event of the present file."""
+        if isinstance(event, Warned):
+            self.note(f"warning: {self.name}: {event.text}")
+        elif isinstance(event, StageStarted):
+            self._tasks[event.stage] = self._progress.add_task(
+                f"{self.name}: {event.stage}", total=max(event.total, 1), unit=event.unit
+            )
+        elif isinstance(event, StageProgress) and event.stage in self._tasks:
+            self._progress.update(self._tasks[event.stage], completed=event.done)
+        elif isinstance(event, StageFinished) and event.stage in self._tasks:
+            task = self._progress.tasks[self._progress.task_ids.index(self._tasks[event.stage])]
+            self._progress.update(task.id, completed=task.total)
+
+    def note(self, text: str) -> None:
+        """Say one line that stays, above the bars."""
+        self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def compiling(self, kernel: str | None) -> None:
+        """Show the kernel that is being compiled."""
+        if self._status is None:
+            self._status = self._progress.add_task("", total=None, unit="")
+        text = "" if kernel is None else f"compiling kernels (once): {kernel}"
+        self._progress.update(self._status, description=text, visible=kernel is not None)
+
+
+class _Stage:
+    def __init__(self, total: int, unit: str, now: float) -> None:
+        self.total = total
+        self.unit = unit
+        self.began = now
+        self.said = now
+        self.done = 0
+
+    def standing(self, now: float) -> str:
+        rate = self.done / max(now - self.began, 1e-9)
+        left = (self.total - self.done) / rate if rate else 0
+        ahead = f", {left:.0f} s left" if rate else ""
+        return f"{self.done} of {self.total} {self.unit}, {rate:.0f} {self.unit}/s{ahead}"
+
+    def summary(self, seconds: float) -> str:
+        rate = self.total / max(seconds, 1e-9)
+        return f"{self.total} {self.unit} in {seconds:.1f} s ({rate:.0f} {self.unit}/s)"
+
+
+def choose_display(*, quiet: bool) -> Display:
+    """Return what fits: nothing, bars on a terminal, lines elsewhere."""
+    if quiet:
+        return Quiet()
+    return Bars() if sys.stderr.isatty() else Lines()

@@ -1,0 +1,68 @@
+"""The end of a batch: a table for people, or one JSON object for programs."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Sequence
+
+from .. import __version__
+from .batch import Outcome, as_json as plain
+from .console import print_json, print_text
+
+__all__ = ["show_results", "table_of"]
+
+
+def show_results(outcomes: Sequence[Outcome], code: int, *, as_json: bool, quiet: bool) -> None:
+    """Print what became of each input.
+
+    Parameters
+    ----------
+    outcomes
+        One per input.
+    code
+        Exit code of the program.
+    as_json
+        Whether to print JSON instead of the table.
+    quiet
+        Whether to leave the table out.
+    """
+    if as_json:
+        results = [plain(outcome) for outcome in outcomes]
+        print_json({"cytovox": __version__, "exit_code": code, "results": results})
+    elif not quiet:
+        print_text(table_of(outcomes))
+
+
+def table_of(outcomes: Sequence[Outcome]) -> str:
+    """Return the outcomes as aligned text, with a count of states below.
+
+    Examples
+    --------
+    >>> print(table_of([Outcome("a.rtdc", state="done", frames=40, events=12, seconds=0.5)]))
+    file    frames  events  seconds  state
+    a.rtdc      40      12      0.5  done
+    1 file: 1 done
+    """
+    rows = [("file", "frames", "events", "seconds", "state")]
+    for one in outcomes:
+        seconds = "-" if one.seconds is None else f"{one.seconds:.1f}"
+        rows.append((one.input, _number(one.frames), _number(one.events), seconds, one.verdict))
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    lines = [
+        "  ".join(
+            [row[0].ljust(widths[0])]
+            + [row[column].rjust(widths[column]) for column in (1, 2, 3)]
+            + [row[4]]
+        )
+        for row in rows
+    ]
+    counts = Counter(one.state for one in outcomes)
+    named = {"waiting": "not begun"}
+    states = ", ".join(f"{number} {named.get(state, state)}" for state, number in counts.items())
+    files = "1 file" if len(outcomes) == 1 else f"{len(outcomes)} files"
+    return "\n".join([*lines, f"{files}: {states}"])
+
+
+def _number(value: int | None) -> str:
+    return "-" if value is None else str(value)

@@ -1,0 +1,154 @@
+"""``cytovox run``: measure recordings."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from .settings import Settings
+
+__all__ = ["Basins", "run"]
+
+
+class Basins(StrEnum):
+    """What becomes of images and other data of whole frames."""
+
+    drain = "drain"
+    tap = "tap"
+
+
+def run(
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="INPUT...", help="Recordings: files, folders, or patterns such as day1/*.rtdc."
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="OUT",
+            help="Folder for the results, or for one input a file ending in .rtdc. "
+            "Without it, <name>_dcn.rtdc beside each input.",
+        ),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            "-s",
+            metavar="STAGE.KEY=VALUE",
+            help="Change one setting, e.g. segmenter.thresh=-3 or mask.closing_disk=0. "
+            "May be repeated. See: cytovox stages",
+        ),
+    ] = None,
+    background: Annotated[
+        str, typer.Option(metavar="CODE", help="How the background is computed.")
+    ] = "sparsemed",
+    segmenter: Annotated[
+        str, typer.Option(metavar="CODE", help="How events are found.")
+    ] = "thresh",
+    basins: Annotated[
+        Basins,
+        typer.Option(
+            help="drain: copy images into the result. tap: point to the input instead; "
+            "small, but needs the input."
+        ),
+    ] = Basins.drain,
+    compression: Annotated[
+        str, typer.Option(metavar="NAME", help="none, or zstd-1 to zstd-9.")
+    ] = "zstd-5",
+    frames: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FRAMES",
+            help="Only some frames: 100 (the first), 10-100-2 (from, to, step), or 3,5,9.",
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Number of workers; as many as cores if not given."),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace results that exist already.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object in place of the table.")
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show tracebacks; work in one thread.")
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Say only what went wrong.")
+    ] = False,
+) -> None:
+    """Measure recordings: find every event, write its features to a new .rtdc file.
+
+    The numbers equal those of dcnum. A result that was already made by the
+    same recipe is skipped; a bad file does not stop the others.
+
+    Example: cytovox run day1 -o results --set segmenter.thresh=-3
+    """
+    from .settings import Settings
+
+    codes = {"background": background, "segmenter": segmenter, "feature": "legacy", "gate": "norm"}
+    common = Settings(
+        codes=codes,
+        options=_options(settings or [], codes, frames),
+        basin_strategy=basins.value,
+        compression=compression,
+        workers=workers,
+        debug=debug,
+    )
+    raise typer.Exit(
+        _run(inputs, out, common, force=force, as_json=as_json, quiet=quiet or as_json)
+    )
+
+
+def _options(
+    words: list[str], codes: dict[str, str], frames: str | None
+) -> dict[str, dict[str, Any]]:
+    from .settings import parse_frames, parse_settings
+
+    options = parse_settings(words, codes)
+    if frames is not None:
+        options.setdefault("data", {})["index_mapping"] = parse_frames(frames)
+    return options
+
+
+def _run(
+    words: list[str], out: Path | None, common: Settings, *, force: bool, as_json: bool, quiet: bool
+) -> int:
+    from ..errors import CytovoxError
+    from .batch import Outcome, exit_code_of_batch, run_batch
+    from .compiling import telling_of_compilation
+    from .console import report_error
+    from .inputs import find_inputs, output_paths
+    from .progress import choose_display
+    from .results import show_results
+
+    found = find_inputs(words)
+    pairs = list(zip(found.inputs, output_paths(found.inputs, out), strict=True))
+    common.check()
+    failed = []
+    for error in found.errors:
+        report_error(error, debug=common.debug)
+        failed.append(
+            Outcome(
+                str(error.path), state="failed", error=str(error), exit_code=error.exit_code
+            )
+        )
+    display = choose_display(quiet=quiet)
+    with display, telling_of_compilation(display.compiling):
+        for note in found.notes:
+            display.note(note)
+        outcomes = failed + run_batch(pairs, common, display, force=force)
+    code = exit_code_of_batch(outcomes)
+    show_results(outcomes, code, as_json=as_json, quiet=quiet)
+    return code
