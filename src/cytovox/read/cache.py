@@ -1,0 +1,349 @@
+"""Images of a recording, read in chunks and kept for a while."""
+
+from __future__ import annotations
+
+import abc
+import numbers
+import threading
+import warnings
+from collections import OrderedDict
+from collections.abc import Iterator
+from typing import Any
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import CytovoxError, InputError
+from .mapped import MappedHDF5Dataset, read_span
+
+__all__ = [
+    "BaseImageChunkCache",
+    "EmptyDatasetWarning",
+    "HDF5ImageCache",
+    "ImageCorrCache",
+]
+
+
+class EmptyDatasetWarning(UserWarning):
+    """A dataset of images has no images."""
+
+
+class BaseImageChunkCache(abc.ABC):
+    """Images that are read in chunks; the last few chunks are kept.
+
+    It is indexed like a numpy array of its shape, and several threads may do
+    so at once. Single images are views of the kept chunk: copy what you change.
+
+    Parameters
+    ----------
+    shape
+        Shape (frames, rows, columns).
+    chunk_size
+        Number of frames of a chunk.
+    cache_size
+        Number of chunks to keep.
+    """
+
+    def __init__(
+        self, shape: tuple[int, ...], chunk_size: int = 1000, cache_size: int = 2
+    ) -> None:
+        self.shape = tuple(int(size) for size in shape)
+        self.chunk_size = max(0, min(self.shape[0], int(chunk_size)))
+        self.cache_size = cache_size
+        self.cache: OrderedDict[int, npt.NDArray[Any]] = OrderedDict()
+        self._lock = threading.RLock()
+
+    @property
+    @abc.abstractmethod
+    def dtype(self) -> np.dtype[Any]:
+        """Type of a pixel."""
+
+    @abc.abstractmethod
+    def _fill(self, start: int, stop: int, out: npt.NDArray[Any]) -> None:
+        """Read the frames from `start` to `stop` into `out`."""
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """Shape (rows, columns) of an image."""
+        return self.shape[1:]
+
+    @property
+    def ndim(self) -> int:
+        """Number of dimensions."""
+        return len(self.shape)
+
+    @property
+    def num_chunks(self) -> int:
+        """Number of chunks; the last one may be shorter."""
+        return -(-self.shape[0] // self.chunk_size) if self.chunk_size else 0
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[npt.NDArray[Any]]:
+        for index in range(len(self)):
+            yield self[index]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
+        """Return all images as one array."""
+        if copy is False:
+            raise ValueError("the images are in a file: an array of them is always a copy")
+        return np.asarray(self[:], dtype=dtype)
+
+    def __getitem__(self, index: Any) -> Any:
+        head, rest = _split_index(index, self.ndim)
+        if isinstance(head, numbers.Integral):
+            return self._one(int(head))[rest]
+        if isinstance(head, slice):
+            return self._slice(head)[(slice(None), *rest)]
+        wanted = np.asarray(head)
+        if wanted.dtype == bool:
+            if wanted.shape != (len(self),):
+                raise IndexError(f"a mask of shape {wanted.shape} does not fit {len(self)} images")
+            wanted = np.flatnonzero(wanted)
+        return self._many(wanted)[(np.arange(wanted.size).reshape(wanted.shape), *rest)]
+
+    def get_chunk(self, chunk_index: int) -> npt.NDArray[Any]:
+        """Return the frames of a chunk, shape (frames, rows, columns).
+
+        The array is kept: copy what you change.
+
+        Raises
+        ------
+        IndexError
+            If there is no such chunk.
+        """
+        chunk = self.get_chunk_slice(chunk_index)
+        with self._lock:
+            if chunk_index in self.cache:
+                self.cache.move_to_end(chunk_index)
+                return self.cache[chunk_index]
+            while self.cache and len(self.cache) >= max(1, self.cache_size):
+                self.cache.popitem(last=False)
+            data = self._get_chunk_data(chunk)
+            if self.cache_size > 0:
+                self.cache[chunk_index] = data
+            return data
+
+    def get_chunk_slice(self, chunk_index: int) -> slice:
+        """Return the frames of a chunk as a slice.
+
+        Raises
+        ------
+        IndexError
+            If there is no such chunk.
+        """
+        if not 0 <= chunk_index < self.num_chunks:
+            raise IndexError(f"there is no chunk {chunk_index}, only {self.num_chunks} chunks")
+        start = chunk_index * self.chunk_size
+        return slice(start, min(start + self.chunk_size, len(self)), None)
+
+    def get_chunk_size(self, chunk_index: int) -> int:
+        """Return the number of frames of a chunk."""
+        chunk = self.get_chunk_slice(chunk_index)
+        return int(chunk.stop - chunk.start)
+
+    def iter_chunks(self) -> Iterator[int]:
+        """Yield the numbers of all chunks."""
+        yield from range(self.num_chunks)
+
+    def read_into(self, start: int, out: npt.NDArray[Any]) -> None:
+        """Read consecutive frames straight into an array, past the cache.
+
+        Parameters
+        ----------
+        start
+            First frame.
+        out
+            Array of shape (frames, rows, columns); any integer type, values
+            wrap around.
+
+        Raises
+        ------
+        IndexError
+            If there are not so many frames.
+        InputError
+            If the file is damaged there.
+        """
+        stop = start + len(out)
+        if start < 0 or stop > len(self):
+            raise IndexError(f"frames {start} to {stop} are not in a recording of {len(self)}")
+        self._fill(start, stop, out)
+
+    def _get_chunk_data(self, chunk_slice: slice) -> npt.NDArray[Any]:
+        data = np.empty((chunk_slice.stop - chunk_slice.start, *self.image_shape), self.dtype)
+        self._fill(chunk_slice.start, chunk_slice.stop, data)
+        return data
+
+    def _get_chunk_index_for_index(self, index: int) -> tuple[int, int]:
+        if not -len(self) <= index < len(self):
+            raise IndexError(
+                f"Index {index} out of bounds for {type(self).__name__} of size {len(self)}"
+            )
+        return divmod(index % len(self), self.chunk_size)
+
+    def _one(self, index: int) -> npt.NDArray[Any]:
+        chunk_index, sub_index = self._get_chunk_index_for_index(index)
+        image: npt.NDArray[Any] = self.get_chunk(chunk_index)[sub_index]
+        return image
+
+    def _slice(self, index: slice) -> npt.NDArray[Any]:
+        start, stop, step = index.indices(len(self))
+        if step != 1:
+            return self._many(np.arange(start, stop, step))
+        out = np.empty((max(0, stop - start), *self.image_shape), self.dtype)
+        self.copy_span(start, max(start, stop), out)
+        return out
+
+    def copy_span(self, start: int, stop: int, out: npt.NDArray[Any]) -> None:
+        """Copy frames that exist into `out`, from kept chunks where possible."""
+        while start < stop:
+            chunk_index = start // self.chunk_size
+            chunk = self.get_chunk_slice(chunk_index)
+            end = min(stop, chunk.stop)
+            part, out = out[: end - start], out[end - start :]
+            with self._lock:
+                kept = self.cache.get(chunk_index)
+            if kept is not None:
+                np.copyto(part, kept[start - chunk.start : end - chunk.start], casting="unsafe")
+            else:
+                self._fill(start, end, part)
+            start = end
+
+    def _many(self, wanted: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        flat = wanted.ravel()
+        if not np.issubdtype(flat.dtype, np.integer):
+            if flat.size:
+                raise IndexError(f"images are counted in whole numbers, not in {flat.dtype}")
+            flat = flat.astype(np.int64)
+        out = np.empty((flat.size, *self.image_shape), self.dtype)
+        order = np.argsort(flat % max(1, len(self)), kind="stable")
+        for position in order:
+            out[position] = self._one(int(flat[position]))
+        return out
+
+
+class HDF5ImageCache(BaseImageChunkCache):
+    """Images of a dataset, possibly seen through an index mapping.
+
+    Parameters
+    ----------
+    h5ds
+        Dataset of shape (frames, rows, columns).
+    chunk_size
+        Number of frames of a chunk.
+    cache_size
+        Number of chunks to keep.
+    boolean
+        Whether the images are masks: every value but 0 is True.
+
+    Examples
+    --------
+    >>> import io
+    >>> h5 = h5py.File(io.BytesIO(), "w")
+    >>> h5["image"] = np.arange(12, dtype=np.uint8).reshape(3, 2, 2)
+    >>> images = HDF5ImageCache(h5["image"], chunk_size=2)
+    >>> images.num_chunks, images[-1].tolist()
+    (2, [[8, 9], [10, 11]])
+    """
+
+    def __init__(
+        self,
+        h5ds: h5py.Dataset | MappedHDF5Dataset,
+        chunk_size: int = 1000,
+        cache_size: int = 2,
+        boolean: bool = False,
+    ) -> None:
+        super().__init__(h5ds.shape, chunk_size, cache_size)
+        self.h5ds = h5ds
+        self.boolean = boolean
+        if not len(self):
+            warnings.warn(
+                f"Input image '{h5ds.name}' in file {h5ds.file.filename} has zero length",
+                EmptyDatasetWarning,
+                stacklevel=2,
+            )
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of a pixel; bool for masks."""
+        return np.dtype(bool) if self.boolean else np.dtype(self.h5ds.dtype)
+
+    def _fill(self, start: int, stop: int, out: npt.NDArray[Any]) -> None:
+        try:
+            if not self.boolean:
+                self._read(start, stop, out)
+            elif self.h5ds.dtype == np.uint8 and out.dtype == bool:
+                pixels = out.view(np.uint8)
+                self._read(start, stop, pixels)
+                np.not_equal(pixels, 0, out=out)
+            else:
+                out[...] = np.asarray(self.h5ds[start:stop]) != 0
+        except CytovoxError:
+            raise
+        except (OSError, RuntimeError) as err:
+            raise InputError(
+                f"frames {start} to {stop - 1} of '{self.h5ds.name}' cannot be read: {err}",
+                path=self.h5ds.file.filename,
+                frame=start,
+                hint="the file is damaged or was cut short; copy it again from the instrument",
+            ) from err
+
+    def _read(self, start: int, stop: int, out: npt.NDArray[Any]) -> None:
+        if isinstance(self.h5ds, MappedHDF5Dataset):
+            self.h5ds.read_span(start, stop, out)
+        else:
+            read_span(self.h5ds, start, stop, out)
+
+
+class ImageCorrCache(BaseImageChunkCache):
+    """Images minus their background, as signed 16-bit integers.
+
+    Parameters
+    ----------
+    image, image_bg
+        Images and backgrounds of the same shape.
+
+    Raises
+    ------
+    InputError
+        If the shapes differ.
+    """
+
+    def __init__(self, image: BaseImageChunkCache, image_bg: BaseImageChunkCache) -> None:
+        if image.shape != image_bg.shape:
+            raise InputError(
+                f"images have shape {image.shape}, but their background {image_bg.shape}",
+                hint="compute the background again",
+            )
+        super().__init__(image.shape, image.chunk_size, image.cache_size)
+        self.image = image
+        self.image_bg = image_bg
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of a pixel: int16."""
+        return np.dtype(np.int16)
+
+    def _fill(self, start: int, stop: int, out: npt.NDArray[Any]) -> None:
+        background = np.empty((stop - start, *self.image_shape), self.image_bg.dtype)
+        self.image_bg.copy_span(start, stop, background)
+        self.image.copy_span(start, stop, out)
+        np.subtract(out, background, out=out, dtype=out.dtype, casting="unsafe")
+
+
+def _split_index(index: Any, ndim: int) -> tuple[Any, tuple[Any, ...]]:
+    """Split an index into the part for the frames and the part for the pixels."""
+    if index is Ellipsis:
+        return slice(None), ()
+    if not isinstance(index, tuple):
+        return index, ()
+    if not index:
+        return slice(None), ()
+    if index[0] is Ellipsis:
+        fill = ndim - (len(index) - 1)
+        index = (*[slice(None)] * fill, *index[1:])
+    if index[0] is None:
+        raise IndexError("the axis of frames must come first")
+    return index[0], tuple(index[1:])

@@ -1,0 +1,102 @@
+"""What must be true of a recording before work begins."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import h5py
+
+from ..errors import BasinNotFoundError, InputError
+from .basins import find_basin_file
+from .mapped import check_mapping
+
+if TYPE_CHECKING:
+    from .hdf5_data import HDF5Data
+
+__all__ = ["check_recording"]
+
+
+def check_recording(data: HDF5Data, need_images: bool = True) -> None:
+    """Make sure that a run on a recording can succeed; reads no images.
+
+    Parameters
+    ----------
+    data
+        The recording.
+    need_images
+        Whether there must be images and a pixel size.
+
+    Raises
+    ------
+    BasinNotFoundError
+        If images are in a file that cannot be found.
+    IndexMappingError
+        If the index mapping names frames that do not exist.
+    InputError
+        If the file has no events, no images or no pixel size, or if the
+        lengths of its features differ from its event count.
+    """
+    path = data.path if isinstance(data.path, Path) else None
+    if not isinstance(data.h5.get("events"), h5py.Group):
+        raise InputError("there are no events", path=path, hint="give a recording (.rtdc)")
+    _check_lengths(data.h5, data.stored_length, path)
+    _check_virtual(data.h5, path)
+    length = len(data)  # also checks the index mapping
+    for number in range(len(data.basins)):
+        group, features, indices = data.get_basin_data(number)
+        for feat in features:
+            if group is not None and indices is not None and feat in group:
+                check_mapping(indices, len(group[feat]), f"basin feature '{feat}'")
+    if need_images:
+        _check_images(data, length, path)
+
+
+def _check_lengths(h5: h5py.File, length: int, path: Path | None) -> None:
+    for feat, dataset in h5["events"].items():
+        if not isinstance(dataset, h5py.Dataset) or feat.startswith("basinmap"):
+            continue
+        if dataset.ndim == 0 or len(dataset) != length:
+            rows = 0 if dataset.ndim == 0 else len(dataset)
+            raise InputError(
+                f"'{feat}' has {rows} rows, but the event count of the file is {length}",
+                path=path,
+                hint="the recording was not completed or was damaged",
+            )
+
+
+def _check_virtual(h5: h5py.File, path: Path | None) -> None:
+    # HDF5 reads zeros from a virtual dataset whose source is gone
+    folder = None if path is None else path.absolute().parent
+    for feat, dataset in h5["events"].items():
+        if not isinstance(dataset, h5py.Dataset) or not dataset.is_virtual:
+            continue
+        for source in dataset.virtual_sources():
+            name = str(source.file_name)
+            if name != "." and find_basin_file([name], folder) is None:
+                raise BasinNotFoundError(
+                    f"'{feat}' is kept in another file that cannot be found: {name}",
+                    path=path,
+                    hint="bring that file back",
+                )
+
+
+def _check_images(data: HDF5Data, length: int, path: Path | None) -> None:
+    image = data.locate("image")
+    if image is None:
+        # raises the error that tells which file is missing, if one is
+        _ = data["image"] if data.missing_basin_of("image") else None
+        raise InputError("there are no images", path=path, hint="record with images")
+    for feat, dataset in (("image", image), ("image_bg", data.locate("image_bg"))):
+        if dataset is None:
+            continue
+        if len(dataset.shape) != 3 or dataset.dtype.kind not in "ui":
+            raise InputError(f"'{feat}' does not hold grey images", path=path)
+        if dataset.shape != (length, *image.shape[1:]):
+            raise InputError(
+                f"'{feat}' has shape {dataset.shape}, but {length} images "
+                f"of {image.shape[1:]} are expected",
+                path=path,
+            )
+    if not data.pixel_size > 0:
+        raise InputError("the pixel size is unknown", path=path, hint="give a pixel size in µm")

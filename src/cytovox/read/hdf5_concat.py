@@ -1,0 +1,159 @@
+"""Several recordings as one, without copying their data."""
+
+from __future__ import annotations
+
+import atexit
+import io
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from ..errors import InputError, UsageError
+from .basins import is_basin_map
+from .hdf5_data import HDF5Data
+from .opening import open_recording
+
+__all__ = ["concatenated_hdf5_data"]
+
+
+def concatenated_hdf5_data(
+    paths: Sequence[Path | str],
+    path_out: bool | Path | str | None = True,
+    compute_frame: bool = True,
+    features: list[str] | None = None,
+) -> HDF5Data:
+    """Return recordings one after the other as a single recording.
+
+    Only references to the data are stored (virtual datasets), so the files
+    must stay where they are. Attributes come from the first file, ``time`` is
+    dropped, and basins are not followed.
+
+    Parameters
+    ----------
+    paths
+        Files in their order.
+    path_out
+        File to write; True makes a temporary one that is removed when the
+        program ends, None keeps it in memory.
+    compute_frame
+        Whether to count ``frame`` on from file to file, starting at 1.
+    features
+        Features to take; all of the first file if None.
+
+    Raises
+    ------
+    UsageError
+        If there is no file, or a file lacks a feature of the first.
+    InputError
+        If the shapes of a feature differ, or there is no ``frame`` to count on.
+    """
+    if not paths:
+        raise UsageError("Please specify at least one file in `paths`!")
+    inputs = [Path(path).resolve() for path in paths]
+    target = _target(path_out)
+    with h5py.File(target, "w", libver="latest") as h5:
+        _describe(h5, inputs, features, compute_frame)
+    return HDF5Data(target)
+
+
+def _target(path_out: bool | Path | str | None) -> Any:
+    if path_out is None or path_out is False:
+        return io.BytesIO()
+    if path_out is not True:
+        return Path(path_out)
+    handle, name = tempfile.mkstemp(prefix="cytovox_concat_", suffix=".hdf5")
+    os.close(handle)
+    atexit.register(_discard, name)
+    return Path(name)
+
+
+def _discard(name: str) -> None:
+    try:
+        Path(name).unlink(missing_ok=True)
+    except OSError:
+        # the system removes its temporary files, if somebody still holds this one
+        return
+
+
+def _describe(
+    h5: h5py.File, inputs: list[Path], features: list[str] | None, compute_frame: bool
+) -> None:
+    lengths: list[int] = []
+    layout: dict[str, list[tuple[Path, tuple[int, ...], np.dtype[Any]]]] = {}
+    frames: list[Any] = []
+    for path in inputs:
+        with open_recording(path) as source:
+            events = source["events"]
+            if not lengths:
+                h5.attrs.update(source.attrs)
+                layout = {feat: [] for feat in _choose(events, features, compute_frame)}
+            for feat, parts in layout.items():
+                if feat not in events:
+                    raise UsageError(
+                        f"there is no feature '{feat}', which {inputs[0]} has", path=path
+                    )
+                parts.append((path, events[feat].shape, events[feat].dtype))
+            if compute_frame:
+                frames.append(_frames(events, path))
+            lengths.append(int(source.attrs["experiment:event count"]))
+    h5.attrs["experiment:event count"] = sum(lengths)
+    for feat, parts in layout.items():
+        _link(h5, feat, parts)
+    if compute_frame:
+        h5["events/frame"] = _count_on(frames)
+
+
+def _choose(events: h5py.Group, features: list[str] | None, compute_frame: bool) -> list[str]:
+    names = list(events) if features is None else features
+    dropped = {"time", "frame"} if compute_frame else {"time"}
+    return [
+        feat
+        for feat in names
+        if feat not in dropped
+        and not is_basin_map(feat)
+        and (feat not in events or isinstance(events[feat], h5py.Dataset))
+    ]
+
+
+def _frames(events: h5py.Group, path: Path) -> Any:
+    if "frame" not in events:
+        raise InputError(
+            "there is no 'frame' to count on", path=path, hint="use compute_frame=False"
+        )
+    return events["frame"][:]
+
+
+def _count_on(frames: list[Any]) -> Any:
+    counted = []
+    previous = 0
+    for frame in frames:
+        numbers = frame.astype(np.int64)
+        if len(numbers):
+            numbers = numbers + (previous + 1 - numbers[0])
+            previous = int(numbers[-1])
+        counted.append(numbers.astype(np.uint64))
+    return np.concatenate(counted)
+
+
+def _link(
+    h5: h5py.File, feat: str, parts: list[tuple[Path, tuple[int, ...], np.dtype[Any]]]
+) -> None:
+    item = parts[0][1][1:]
+    for path, shape, _ in parts:
+        if shape[1:] != item:
+            raise InputError(f"'{feat}' has items of shape {shape[1:]}, not {item}", path=path)
+    dtype = np.result_type(*(part[2] for part in parts))
+    total = sum(shape[0] for _, shape, _ in parts)
+    virtual = h5py.VirtualLayout(shape=(total, *item), dtype=dtype)
+    start = 0
+    for path, shape, stored in parts:
+        if shape[0]:
+            source = h5py.VirtualSource(path, f"events/{feat}", shape=shape, dtype=stored)
+            virtual[start : start + shape[0]] = source
+        start += shape[0]
+    h5.require_group("events").create_virtual_dataset(feat, virtual)

@@ -1,0 +1,363 @@
+"""A recording as the rest of the program sees it."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import h5py
+import numpy.typing as npt
+
+from ..errors import BasinNotFoundError, InputError
+from . import data_identity
+from .basins import (
+    MAX_BASIN_DEPTH,
+    Basin,
+    FileBasin,
+    extract_basin_dicts,
+    is_basin_map,
+    make_basin,
+    sort_basin_dicts,
+)
+from .cache import HDF5ImageCache, ImageCorrCache
+from .check import check_recording
+from .const import PROTECTED_FEATURES
+from .mapped import IndexMapping, check_mapping, get_mapped_object, get_mapping_indices
+from .recording_file import RecordingFile
+
+__all__ = ["FeatureInMissingBasinError", "FeatureNotFoundError", "HDF5Data"]
+
+logger = logging.getLogger(__name__)
+
+
+class FeatureNotFoundError(InputError, KeyError):
+    """A recording does not have this feature."""
+
+
+class FeatureInMissingBasinError(BasinNotFoundError, KeyError):
+    """A recording has this feature only in a file that cannot be found."""
+
+
+class HDF5Data(RecordingFile):
+    """A recording, read lazily; several threads may share it.
+
+    Features are looked up in the file itself, then in its internal basins,
+    then in the files it refers to.
+
+    Parameters
+    ----------
+    path
+        Path, opened HDF5 file or binary stream.
+    pixel_size
+        Width of a pixel [µm] instead of the recorded one; rounded to eight
+        decimals.
+    md5_5m
+        MD5 checksum of the first 5 MiB, if known.
+    meta, basins, logs, tables
+        Contents instead of the stored ones.
+    image_cache_size
+        Number of image chunks to keep of each image feature.
+    image_chunk_size
+        Number of frames to read at a time; lowered to whole stored chunks.
+    index_mapping
+        Rows to show: a number of rows from the start, a slice with start and
+        stop, or row numbers in any order.
+
+    Raises
+    ------
+    InputNotFoundError
+        If there is no such file.
+    InputError
+        If it is no HDF5 file or was cut short.
+
+    Examples
+    --------
+    >>> import io
+    >>> import numpy as np
+    >>> stream = io.BytesIO()
+    >>> with h5py.File(stream, "w") as h5:
+    ...     h5.attrs.update({"experiment:event count": 3, "imaging:pixel size": 0.34})
+    ...     h5["events/image"] = np.zeros((3, 80, 250), np.uint8)
+    >>> with HDF5Data(stream, index_mapping=2) as data:
+    ...     len(data), data.image.shape, data.get_ppid()
+    (2, (2, 80, 250), 'hdf:p=0.34^i=2')
+    """
+
+    def __init__(
+        self,
+        path: Path | str | h5py.File | BinaryIO,
+        pixel_size: float | None = None,
+        md5_5m: str | None = None,
+        meta: dict[str, Any] | None = None,
+        basins: list[dict[str, Any]] | None = None,
+        logs: dict[str, list[str]] | None = None,
+        tables: dict[str, Any] | None = None,
+        image_cache_size: int = 2,
+        image_chunk_size: int = 1000,
+        index_mapping: IndexMapping = None,
+    ) -> None:
+        state: dict[str, Any] = {
+            "pixel_size": None
+            if pixel_size is None
+            else data_identity.round_pixel_size(pixel_size),
+            "md5_5m": md5_5m,
+            "meta": meta,
+            "basins": basins,
+            "logs": logs,
+            "tables": tables,
+            "image_cache_size": image_cache_size,
+            "image_chunk_size": image_chunk_size,
+            "index_mapping": index_mapping,
+        }
+        super().__init__(path, state)
+        _ = self.h5
+
+    def _reset(self) -> None:
+        super()._reset()
+        self._scalars: dict[str, npt.NDArray[Any]] = {}
+        self._images: dict[str, HDF5ImageCache] = {}
+
+    def __contains__(self, item: object) -> bool:
+        return item in self.keys()
+
+    def __len__(self) -> int:
+        indices = self._indices
+        return self.stored_length if indices is None else len(indices)
+
+    def __getitem__(self, feat: str) -> Any:
+        with self._lock:
+            if feat in self._scalars:
+                return self._scalars[feat]
+            obj = self.locate(feat)
+            if obj is None:
+                raise self._missing(feat)
+            if obj.ndim == 3:
+                return self.get_image_cache(feat)
+            if obj.ndim != 1:
+                return obj
+            values: npt.NDArray[Any] = obj[:]
+            self._scalars[feat] = values
+            return values
+
+    def close(self) -> None:
+        """Close the file and all files it refers to; may be called again."""
+        with self._lock:
+            for basin in self._cached.get("sources", []):
+                basin.close()
+            super().close()
+
+    @property
+    def index_mapping(self) -> IndexMapping:
+        """Rows to show, as they were given."""
+        mapping: IndexMapping = self._state["index_mapping"]
+        return mapping
+
+    @property
+    def image_cache_size(self) -> int:
+        """Number of image chunks that are kept of each image feature."""
+        return int(self._state["image_cache_size"])
+
+    @property
+    def image_chunk_size(self) -> int:
+        """Number of frames that are read at a time."""
+        requested = int(self._state["image_chunk_size"])
+        dataset = self.h5.get("events/image")
+        chunks = getattr(dataset, "chunks", None)
+        if not chunks:
+            return requested
+        stored = int(chunks[0])
+        return stored if stored >= requested else requested // stored * stored
+
+    @property
+    def image_num_chunks(self) -> int:
+        """Number of image chunks."""
+        return 0 if self.image is None else self.image.num_chunks
+
+    @property
+    def image(self) -> HDF5ImageCache | None:
+        """Images (frames, rows, columns) as uint8; None if there are none."""
+        return self.get_image_cache("image")
+
+    @property
+    def image_bg(self) -> HDF5ImageCache | None:
+        """Background images (frames, rows, columns) as uint8; None if there are none."""
+        return self.get_image_cache("image_bg")
+
+    @property
+    def image_corr(self) -> ImageCorrCache | None:
+        """Images minus background as int16; None if one of them is missing."""
+        with self._lock:
+            if "image_corr" not in self._cached:
+                image, image_bg = self.image, self.image_bg
+                both = image is not None and image_bg is not None
+                self._cached["image_corr"] = ImageCorrCache(image, image_bg) if both else None  # type: ignore[arg-type]
+            corrected: ImageCorrCache | None = self._cached["image_corr"]
+            return corrected
+
+    @property
+    def mask(self) -> HDF5ImageCache | None:
+        """Masks (frames, rows, columns) as bool; None if there are none."""
+        return self.get_image_cache("mask")
+
+    @property
+    def basins(self) -> list[dict[str, Any]]:
+        """Definitions of the basins in the order of look-up."""
+        with self._lock:
+            if "basins" not in self._cached:
+                given = self._state["basins"]
+                basins = extract_basin_dicts(self.h5) if given is None else given
+                self._cached["basins"] = sort_basin_dicts(basins)
+            found: list[dict[str, Any]] = self._cached["basins"]
+            return found
+
+    @property
+    def features_scalar_frame(self) -> list[str]:
+        """Scalar features of frames that this recording has."""
+        return sorted(set(PROTECTED_FEATURES).intersection(self.keys()))
+
+    def keys(self) -> list[str]:
+        """Return the names of all features, in the order of look-up."""
+        with self._lock:
+            if "keys" not in self._cached:
+                events = self.h5.get("events", {})
+                found = [k for k in events if isinstance(events[k], h5py.Dataset)]
+                for source in self._sources:
+                    found.extend(source.features())
+                self._cached["keys"] = list(dict.fromkeys(found))
+            return list(self._cached["keys"])
+
+    def check(self, need_images: bool = True) -> None:
+        """Make sure that a run on this recording can succeed.
+
+        Parameters
+        ----------
+        need_images
+            Whether there must be images and a pixel size.
+
+        Raises
+        ------
+        InputError
+            If the file contradicts itself or lacks something.
+        """
+        check_recording(self, need_images)
+
+    def get_basin_data(
+        self, index: int
+    ) -> tuple[h5py.Group | None, list[str], npt.NDArray[Any] | None]:
+        """Return group, feature names and rows of a basin.
+
+        Parameters
+        ----------
+        index
+            Position in `basins`.
+        """
+        with self._lock:
+            source = self._sources[index]
+            return source.group(), source.features(), source.indices
+
+    def get_image_cache(self, feat: str) -> HDF5ImageCache | None:
+        """Return the images of a feature; None if it does not exist."""
+        with self._lock:
+            if feat not in self._images:
+                obj = self.locate(feat)
+                if obj is None:
+                    return None
+                if obj.ndim != 3:
+                    raise InputError(f"'{feat}' holds no images", path=self._path_or_none)
+                self._images[feat] = HDF5ImageCache(
+                    obj, self.image_chunk_size, self.image_cache_size, boolean=feat == "mask"
+                )
+            return self._images[feat]
+
+    def locate(self, feat: str) -> Any:
+        """Return a feature as dataset or mapped dataset; None if it does not exist."""
+        with self._lock:
+            own = self.h5.get(f"events/{feat}")
+            if isinstance(own, h5py.Dataset):
+                return get_mapped_object(own, self._indices)
+            for source in self._sources:
+                if feat in source.features():
+                    return source.get(feat)
+            return None
+
+    def offered(self) -> list[str]:
+        """Return what this file offers as a basin of another."""
+        return [feat for feat in self.keys() if not is_basin_map(feat)]
+
+    def get_ppid(self) -> str:
+        """Return the data part of the pipeline identifier."""
+        return self.get_ppid_from_ppkw(
+            {"pixel_size": self.pixel_size, "index_mapping": self.index_mapping}
+        )
+
+    @classmethod
+    def get_ppid_code(cls) -> str:
+        """Return the code of recordings in the pipeline identifier."""
+        return data_identity.CODE
+
+    @classmethod
+    def get_ppid_from_ppkw(cls, kwargs: dict[str, Any]) -> str:
+        """Return the identifier for reader options."""
+        return data_identity.get_ppid_from_ppkw(kwargs)
+
+    get_ppid_index_mapping = staticmethod(data_identity.get_ppid_index_mapping)
+    get_ppkw_from_ppid = staticmethod(data_identity.get_ppkw_from_ppid)
+    extract_basin_dicts = staticmethod(extract_basin_dicts)
+
+    @property
+    def _indices(self) -> npt.NDArray[Any] | None:
+        if self.index_mapping is None:
+            return None
+        with self._lock:
+            if "indices" not in self._cached:
+                indices = get_mapping_indices(self.index_mapping)
+                check_mapping(indices, self.stored_length, "the recording")
+                self._cached["indices"] = indices
+            found: npt.NDArray[Any] = self._cached["indices"]
+            return found
+
+    @property
+    def _sources(self) -> list[Basin]:
+        with self._lock:
+            if "sources" not in self._cached:
+                folder = (
+                    None if self._path_or_none is None else self._path_or_none.absolute().parent
+                )
+                self._cached["sources"] = [
+                    make_basin(self.h5, definition, self._indices, folder, self._open_nested)
+                    for definition in self.basins
+                ]
+            found: list[Basin] = self._cached["sources"]
+            return found
+
+    def _open_nested(self, path: Path, indices: npt.NDArray[Any] | None) -> HDF5Data | None:
+        chain = self._chain
+        if self._path_or_none is not None:
+            chain = (*chain, self._path_or_none.resolve())
+        if path.resolve() in chain or len(chain) > MAX_BASIN_DEPTH:
+            logger.warning("not followed, files refer to each other in a circle: %s", path)
+            return None
+        nested = HDF5Data(path, image_cache_size=0, index_mapping=indices)
+        nested._chain = chain
+        return nested
+
+    def missing_basin_of(self, feat: str) -> FileBasin | None:
+        """Return the basin that names a feature but whose file cannot be found."""
+        for source in self._sources:
+            if isinstance(source, FileBasin) and source.path is None:
+                listed = source.definition.get("features")
+                if listed is None or feat in listed:
+                    return source
+        return None
+
+    def _missing(self, feat: str) -> InputError:
+        basin = self.missing_basin_of(feat)
+        if basin is None:
+            return FeatureNotFoundError(f"there is no feature '{feat}'", path=self._path_or_none)
+        return FeatureInMissingBasinError(
+            f"the feature '{feat}' is kept in another file that cannot be found: "
+            + ", ".join(map(str, basin.definition.get("paths") or [])),
+            path=self._path_or_none,
+            hint="bring that file back, or put it beside this one",
+        )

@@ -1,0 +1,86 @@
+"""What a recording is called: checksums and measurement identifiers."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import uuid
+from pathlib import Path
+from typing import Any
+
+import h5py
+
+__all__ = ["as_text", "get_measurement_identifier", "md5sum"]
+
+
+def as_text(value: Any) -> Any:
+    """Return bytes as text and anything else unchanged.
+
+    Examples
+    --------
+    >>> as_text(b"CytoShot"), as_text(3)
+    ('CytoShot', 3)
+    """
+    if isinstance(value, bytes):
+        return value.decode("utf-8", errors="replace")
+    return value
+
+
+def get_measurement_identifier(h5: h5py.Group) -> str | None:
+    """Return the identifier of the measurement that a file belongs to.
+
+    This is the run identifier; where there is none, it is made from time,
+    date and name of the set-up.
+
+    Parameters
+    ----------
+    h5
+        Opened file.
+
+    Returns
+    -------
+    str or None
+        None if the file has neither.
+
+    Examples
+    --------
+    >>> import h5py, io
+    >>> h5 = h5py.File(io.BytesIO(), "w")
+    >>> h5.attrs["experiment:time"] = "12:01"
+    >>> h5.attrs["experiment:date"] = "2024-06-23"
+    >>> h5.attrs["setup:identifier"] = "RC-peter-pan-and-friends"
+    >>> get_measurement_identifier(h5)
+    'f0cfdc6f-93c7-c093-d135-a20f3e5bdbfa'
+    """
+    run = str(as_text(h5.attrs.get("experiment:run identifier", "")))
+    if run:
+        return run
+    names = ("experiment:time", "experiment:date", "setup:identifier")
+    parts = [str(as_text(h5.attrs.get(name, ""))) for name in names]
+    if not all(parts):
+        return None
+    digest = hashlib.md5("_".join(parts).encode("utf-8"), usedforsecurity=False)
+    return str(uuid.UUID(hex=digest.hexdigest()))
+
+
+def md5sum(path: str | os.PathLike[str], blocksize: int = 65536, count: int = 0) -> str:
+    """Return the MD5 checksum (32 hexadecimal digits) of a file.
+
+    Parameters
+    ----------
+    path
+        File to read.
+    blocksize
+        Number of bytes that are read at a time.
+    count
+        Number of blocks to read from the start; 0 reads the whole file.
+    """
+    digest = hashlib.md5(usedforsecurity=False)
+    done = 0
+    with Path(path).open("rb") as stream:
+        while block := stream.read(blocksize):
+            digest.update(block)
+            done += 1
+            if done == count:
+                break
+    return digest.hexdigest()

@@ -1,0 +1,267 @@
+"""Rows of a dataset in any order: index mappings.
+
+An index mapping names the rows of a file that a reader shows. It may be a
+number (the first rows), a slice, or a list or array of row numbers in any
+order and with repetitions.
+"""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Sequence
+from typing import Any
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import UsageError
+
+__all__ = [
+    "IndexMapping",
+    "IndexMappingError",
+    "MappedHDF5Dataset",
+    "check_mapping",
+    "get_mapped_object",
+    "get_mapping_indices",
+    "read_rows",
+]
+
+IndexMapping = int | slice | Sequence[int] | npt.NDArray[Any] | None
+
+#: Rows are fetched in blocks of at least this many bytes.
+_BLOCK_BYTES = 2**22
+
+
+class IndexMappingError(UsageError, IndexError):
+    """An index mapping names rows that do not exist."""
+
+
+def get_mapping_indices(index_mapping: IndexMapping) -> npt.NDArray[Any]:
+    """Return the row numbers that an index mapping stands for.
+
+    Parameters
+    ----------
+    index_mapping
+        Number of rows from the start; slice with start and stop; or row
+        numbers in any order (truth values count as 0 and 1).
+
+    Returns
+    -------
+    ndarray of int64 or uint32
+        One-dimensional; uint32 if row numbers were given.
+
+    Raises
+    ------
+    NotImplementedError
+        If a slice lacks start or stop.
+    IndexMappingError
+        If a row number is negative or not a whole number.
+    ValueError
+        If this type cannot be a mapping.
+
+    Examples
+    --------
+    >>> get_mapping_indices(slice(3, 10, 2))
+    array([3, 5, 7, 9])
+    """
+    if isinstance(index_mapping, numbers.Integral):
+        return np.arange(int(index_mapping))
+    if isinstance(index_mapping, slice):
+        if index_mapping.start is None or index_mapping.stop is None:
+            raise NotImplementedError("Slices must have start and stop defined")
+        indices = np.arange(index_mapping.start, index_mapping.stop, index_mapping.step)
+        if indices.size and indices.min() < 0:
+            raise IndexMappingError(f"the index mapping {index_mapping} has negative rows")
+        return indices
+    if isinstance(index_mapping, (list, np.ndarray)):
+        given = np.asarray(index_mapping).ravel()
+        indices = given.astype(np.uint32)
+        if not np.array_equal(indices, given):
+            raise IndexMappingError(
+                "the index mapping has rows that are not whole numbers from 0 to 4294967295"
+            )
+        return indices
+    raise UsageError(
+        f"Invalid type for `index_mapping`: {type(index_mapping)} ({index_mapping})",
+        hint="give a number, a slice or a list of row numbers",
+    )
+
+
+def check_mapping(indices: npt.NDArray[Any], length: int, what: str = "the file") -> None:
+    """Make sure that all rows exist.
+
+    Raises
+    ------
+    IndexMappingError
+        If the largest row is `length` or more, or the smallest is negative.
+
+    Examples
+    --------
+    >>> check_mapping(np.array([0, 4]), 5)
+    """
+    if indices.size and (int(indices.max()) >= length or int(indices.min()) < 0):
+        worst = int(indices.max()) if int(indices.max()) >= length else int(indices.min())
+        raise IndexMappingError(
+            f"the index mapping asks for row {worst}, but {what} has {length} rows",
+            hint="limit the index mapping to the recorded frames",
+        )
+
+
+def read_rows(
+    dataset: h5py.Dataset, indices: npt.NDArray[Any], out: npt.NDArray[Any] | None = None
+) -> npt.NDArray[Any]:
+    """Read rows in any order, each stored chunk only once.
+
+    Parameters
+    ----------
+    dataset
+        Dataset of shape (N, ...).
+    indices
+        Row numbers below N, shape (n,), in any order, repetitions allowed.
+    out
+        Array of shape (n, ...) to fill; made if None.
+
+    Returns
+    -------
+    ndarray
+        `out`.
+    """
+    size = len(indices)
+    if out is None:
+        out = np.empty((size, *dataset.shape[1:]), dtype=dataset.dtype)
+    if not size:
+        return out
+    first = int(indices[0])
+    if int(indices[-1]) - first == size - 1 and np.all(np.diff(indices.astype(np.int64)) == 1):
+        read_span(dataset, first, first + size, out)
+        return out
+    ordered = indices.astype(np.int64)
+    order = None if np.all(np.diff(ordered) >= 0) else np.argsort(ordered, kind="stable")
+    if order is not None:
+        ordered = ordered[order]
+    block = _block_rows(dataset)
+    borders = np.flatnonzero(np.diff(ordered // block)) + 1
+    for begin, end in zip([0, *borders], [*borders, size], strict=True):
+        wanted = ordered[begin:end]
+        low, high = int(wanted[0]), int(wanted[-1]) + 1
+        buffer = np.empty((high - low, *dataset.shape[1:]), dtype=dataset.dtype)
+        read_span(dataset, low, high, buffer)
+        if order is None:
+            # "clip" spares numpy a second buffer; nothing is out of range here
+            np.take(buffer, wanted - low, axis=0, out=out[begin:end], mode="clip")
+        else:
+            out[order[begin:end]] = buffer[wanted - low]
+    return out
+
+
+def read_span(dataset: h5py.Dataset, start: int, stop: int, out: npt.NDArray[Any]) -> None:
+    """Read the rows from `start` to `stop` into `out`; other integers wrap around."""
+    if stop <= start:
+        return
+    if out.dtype == dataset.dtype and out.flags.c_contiguous and dataset.ndim > 0:
+        dataset.read_direct(out, np.s_[start:stop])
+    else:
+        # HDF5 would clip at the limits of the type, whereas images wrap around
+        np.copyto(out, dataset[start:stop], casting="unsafe")
+
+
+def _block_rows(dataset: h5py.Dataset) -> int:
+    rows = int(dataset.chunks[0]) if dataset.chunks else 1
+    row_bytes = max(1, int(np.prod(dataset.shape[1:])) * dataset.dtype.itemsize)
+    return int(rows * max(1, _BLOCK_BYTES // (rows * row_bytes)))
+
+
+class MappedHDF5Dataset:
+    """A dataset seen through an index mapping; reads only what is asked for.
+
+    Parameters
+    ----------
+    h5ds
+        Dataset of shape (N, ...).
+    mapping_indices
+        Row numbers below N, shape (n,), in any order.
+
+    Raises
+    ------
+    IndexMappingError
+        If a row does not exist.
+
+    Examples
+    --------
+    >>> import io
+    >>> h5 = h5py.File(io.BytesIO(), "w")
+    >>> h5["deform"] = np.array([0.1, 0.2, 0.3])
+    >>> MappedHDF5Dataset(h5["deform"], np.array([2, 0, 2]))[:]
+    array([0.3, 0.1, 0.3])
+    """
+
+    def __init__(self, h5ds: h5py.Dataset, mapping_indices: npt.NDArray[Any]) -> None:
+        self.h5ds = h5ds
+        self.mapping_indices = np.asarray(mapping_indices)
+        check_mapping(self.mapping_indices, len(h5ds), f"'{h5ds.name}'")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape (n, ...) as seen through the mapping."""
+        return (len(self.mapping_indices), *self.h5ds.shape[1:])
+
+    @property
+    def ndim(self) -> int:
+        """Number of dimensions."""
+        return len(self.shape)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the stored values."""
+        dtype: np.dtype[Any] = self.h5ds.dtype
+        return dtype
+
+    @property
+    def name(self) -> str:
+        """Name of the dataset in its file."""
+        return str(self.h5ds.name)
+
+    @property
+    def file(self) -> h5py.File:
+        """File of the dataset."""
+        return self.h5ds.file
+
+    def __len__(self) -> int:
+        return len(self.mapping_indices)
+
+    def __getitem__(self, idx: Any) -> Any:
+        if isinstance(idx, numbers.Integral):
+            return self.h5ds[int(self.mapping_indices[int(idx)])]
+        if isinstance(idx, tuple):
+            head, rest = idx[0], idx[1:]
+            if isinstance(head, numbers.Integral):
+                return self[head][rest]
+            return self[head][(slice(None), *rest)]
+        return read_rows(self.h5ds, np.atleast_1d(self.mapping_indices[idx]))
+
+    def read_span(self, start: int, stop: int, out: npt.NDArray[Any]) -> None:
+        """Read the rows from `start` to `stop` of the mapping into `out`."""
+        if out.dtype == self.dtype:
+            read_rows(self.h5ds, self.mapping_indices[start:stop], out)
+        else:
+            np.copyto(out, self[start:stop], casting="unsafe")
+
+
+def get_mapped_object(obj: Any, index_mapping: IndexMapping = None) -> Any:
+    """Return an array, dataset or mapped dataset as seen through a mapping.
+
+    Examples
+    --------
+    >>> get_mapped_object(np.array([5, 6, 7]), [2, 0])
+    array([7, 5])
+    """
+    if index_mapping is None:
+        return obj
+    indices = get_mapping_indices(index_mapping)
+    if isinstance(obj, h5py.Dataset):
+        return MappedHDF5Dataset(obj, indices)
+    check_mapping(indices, len(obj), "the data")
+    if isinstance(obj, MappedHDF5Dataset):
+        return MappedHDF5Dataset(obj.h5ds, obj.mapping_indices[indices])
+    return obj[indices]

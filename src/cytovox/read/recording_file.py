@@ -1,0 +1,172 @@
+"""An opened recording: its file, attributes, logs and tables."""
+
+from __future__ import annotations
+
+import io
+import threading
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Self
+
+import h5py
+import numpy as np
+
+from ..errors import InputError
+from .identifier import as_text, md5sum
+from .opening import open_recording
+
+__all__ = ["RecordingFile"]
+
+
+class RecordingFile:
+    """The file of a recording; opened when needed, and again after pickling.
+
+    Parameters
+    ----------
+    path
+        Path, opened HDF5 file (which stays open) or binary stream.
+    state
+        What the caller said in place of the stored contents: ``pixel_size``,
+        ``md5_5m``, ``meta``, ``logs``, ``tables``, and what subclasses keep.
+    """
+
+    def __init__(self, path: Path | str | h5py.File | BinaryIO, state: dict[str, Any]) -> None:
+        self._state = state
+        #: Files on the way here; one that refers back to them is not followed.
+        self._chain: tuple[Path, ...] = ()
+        self._given: h5py.File | None = None
+        if isinstance(path, h5py.File):
+            self._given = path
+            path = Path(path.filename)
+        self.path: Path | BinaryIO = Path(path) if isinstance(path, str) else path
+        self._reset()
+
+    def _reset(self) -> None:
+        self._lock = threading.RLock()
+        self._closed = False
+        self._h5: h5py.File | None = self._given
+        self._cached: dict[str, Any] = {}
+
+    def __enter__(self) -> Self:
+        self._closed = False
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_val: BaseException | None,
+        exc_tb: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        path: Any = self.path
+        if isinstance(path, io.BytesIO):
+            path = io.BytesIO(path.getvalue())
+        return {"path": path, "_state": self._state, "_chain": self._chain}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._given = None
+        self._reset()
+
+    def close(self) -> None:
+        """Close the file; may be called again."""
+        with self._lock:
+            if self._h5 is not None and self._given is None and self._h5:
+                self._h5.close()
+            self._reset()
+            self._closed = True
+
+    @property
+    def h5(self) -> h5py.File:
+        """The opened file."""
+        with self._lock:
+            if self._h5 is None:
+                if self._closed:
+                    raise InputError("the reader is closed", path=self._path_or_none)
+                self._h5 = open_recording(self.path)
+            return self._h5
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """Attributes as ``"section:key"``; text is decoded."""
+        with self._lock:
+            if "meta" not in self._cached:
+                given = self._state["meta"]
+                source = self.h5.attrs if given is None else given
+                meta = {key: as_text(value) for key, value in source.items()}
+                if self._state["pixel_size"] is not None:
+                    meta["imaging:pixel size"] = self._state["pixel_size"]
+                self._cached["meta"] = meta
+            found: dict[str, Any] = self._cached["meta"]
+            return found
+
+    @property
+    def meta_nest(self) -> dict[str, dict[str, Any]]:
+        """Attributes as nested dict ``meta_nest[section][key]``."""
+        nested: dict[str, dict[str, Any]] = {}
+        for name, value in self.meta.items():
+            section, colon, key = name.partition(":")
+            if colon:
+                nested.setdefault(section, {})[key] = value
+        return nested
+
+    @property
+    def logs(self) -> dict[str, list[str]]:
+        """Logs, a list of lines each."""
+        return self._contents("logs", lambda ds: [str(as_text(line)) for line in np.ravel(ds[()])])
+
+    @property
+    def tables(self) -> dict[str, Any]:
+        """Tables, a dict of columns each."""
+        return self._contents("tables", _read_table)
+
+    @property
+    def pixel_size(self) -> float:
+        """Width of a pixel [µm]; 0 if unknown."""
+        return float(self.meta.get("imaging:pixel size", 0))
+
+    @property
+    def md5_5m(self) -> str | None:
+        """MD5 checksum of the first 5 MiB; None for a stream."""
+        if self._state["md5_5m"] is None and isinstance(self.path, Path):
+            self._state["md5_5m"] = md5sum(self.path, blocksize=65536, count=80)
+        checksum: str | None = self._state["md5_5m"]
+        return checksum
+
+    @property
+    def stored_length(self) -> int:
+        """Number of rows in the file, whatever the index mapping."""
+        count = self.h5.attrs.get("experiment:event count")
+        if count is not None:
+            if int(count) < 0:
+                raise InputError(f"the event count is {count}", path=self._path_or_none)
+            return int(count)
+        lengths = [
+            len(ds) for ds in self.h5.get("events", {}).values() if isinstance(ds, h5py.Dataset)
+        ]
+        if not lengths:
+            raise InputError("the number of frames is unknown", path=self._path_or_none)
+        return lengths[0]
+
+    @property
+    def _path_or_none(self) -> Path | None:
+        return self.path if isinstance(self.path, Path) else None
+
+    def _contents(self, name: str, read: Any) -> dict[str, Any]:
+        with self._lock:
+            if name not in self._cached:
+                given = self._state[name]
+                if given is None:
+                    given = {key: read(ds) for key, ds in self.h5.get(name, {}).items()}
+                self._cached[name] = given
+            found: dict[str, Any] = self._cached[name]
+            return found
+
+
+def _read_table(dataset: h5py.Dataset) -> Any:
+    values = np.ravel(dataset[()])
+    if values.dtype.names is None:
+        return dataset[()]
+    return {name: values[name] for name in values.dtype.names}
