@@ -1,0 +1,72 @@
+"""Computing the background and keeping it beside the output for the run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..background.base import BackgroundResult
+from ..errors import InputError
+from ..read import HDF5Data
+from ..write import HDF5Writer
+from .plumbing import internal_images
+
+__all__ = ["TEMPORARY_FILTERS", "store_background"]
+
+#: Filters of what lives only as long as the run: fast rather than small.
+TEMPORARY_FILTERS = {"fletcher32": True, "compression": 32015, "compression_opts": (1,)}
+_BLOCK = 200
+
+
+def store_background(result: BackgroundResult, data: HDF5Data, path: Path, bg_id: str) -> None:
+    """Write a background into the temporary input.
+
+    Parameters
+    ----------
+    result
+        What the background method has returned.
+    data
+        The input without index mapping.
+    path
+        Temporary input, a file that refers to the input.
+    bg_id
+        Identifier of the background.
+    """
+    with HDF5Writer(path, mode="a", ds_kwds=dict(TEMPORARY_FILTERS)) as writer:
+        if result.copies_input:
+            _copy_background(writer, data)
+        elif result.mapping is not None:
+            writer.store_basin(
+                name="background images",
+                description=f"Pipeline identifier: {bg_id}",
+                mapping=result.mapping,
+                internal_data={"image_bg": result.images},
+            )
+        else:
+            for block in result.blocks():
+                writer.store_feature_chunk("image_bg", block)
+        if result.bg_off is not None:
+            writer.store_feature_chunk("bg_off", result.bg_off)
+
+
+def _copy_background(writer: HDF5Writer, data: HDF5Data) -> None:
+    if "image_bg" not in data:
+        raise InputError(
+            "there is no background image to copy",
+            path=data.path,
+            hint="choose another background method, e.g. sparsemed",
+        )
+    internal = internal_images(data)
+    if internal is None:
+        for start in range(0, len(data), _BLOCK):
+            writer.store_feature_chunk("image_bg", data.image_bg[start : start + _BLOCK])
+    else:
+        images, rows, name, description = internal
+        writer.store_basin(
+            name=name, description=description, mapping=rows, internal_data={"image_bg": images[:]}
+        )
+    if "bg_off" in data:
+        values: Any = np.asarray(data["bg_off"][:])
+        writer.store_feature_chunk("bg_off", values)

@@ -1,0 +1,109 @@
+"""A slot of the conveyor: holds one chunk of a recording at a time."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import StageError
+from ..feat.event_extractor import equal_to_previous
+from ..read import HDF5Data
+from .chunk_slot_data import ChunkSlotData, Monitor
+
+__all__ = ["ChunkSlot"]
+
+
+class ChunkSlot(ChunkSlotData):
+    """Arrays for a chunk, and how to fill them from a recording.
+
+    Parameters
+    ----------
+    job
+        The job, which names the segmenter.
+    data
+        The recording, with background.
+    is_remainder
+        Whether this slot only takes the last chunk, which may be shorter.
+    monitor
+        Lock that is shared with the other slots of a register.
+    """
+
+    _counter: ClassVar[itertools.count[int]] = itertools.count()
+
+    def __init__(
+        self,
+        job: Any,
+        data: HDF5Data,
+        is_remainder: bool = False,
+        *,
+        monitor: Monitor | None = None,
+    ) -> None:
+        self.index = next(self._counter)
+        self.job = job
+        self.data = data
+        self.is_remainder = is_remainder
+        self.seg_cls = job.get_segmenter_class()
+        images = data.image
+        length = images.chunk_size
+        if is_remainder and images.num_chunks:
+            length = images.get_chunk_size(images.num_chunks - 1)
+        super().__init__(
+            shape=(length, *images.image_shape),
+            available_features=[f for f in ("image_bg", "bg_off") if f in data],
+            monitor=monitor,
+        )
+
+    def load(
+        self, idx: int
+    ) -> tuple[
+        npt.NDArray[np.uint8],
+        npt.NDArray[np.uint8] | None,
+        npt.NDArray[np.int16] | None,
+        npt.NDArray[np.float64] | None,
+    ]:
+        """Fill the arrays with a chunk of the recording.
+
+        Parameters
+        ----------
+        idx
+            Number of the chunk.
+
+        Returns
+        -------
+        tuple
+            The views `image`, `image_bg`, `image_corr` and `bg_off`.
+
+        Raises
+        ------
+        StageError
+            If the file cannot be read; it says which frames.
+        """
+        frames = self.data.image.get_chunk_slice(idx)
+        try:
+            self._load_frames(frames.start, frames.stop)
+        except Exception as err:
+            raise StageError(
+                "load",
+                f"frames {frames.start} to {frames.stop - 1} cannot be read: {err}",
+                path=self.data.path,
+                frame=frames.start,
+                hint="is the file complete and readable?",
+            ) from err
+        self.chunk = idx
+        return self.image, self.image_bg, self.image_corr, self.bg_off
+
+    def _load_frames(self, start: int, stop: int) -> None:
+        self.data.image.read_into(start, stop, self.image)
+        if self.image_bg is not None and self.image_corr is not None:
+            self.data.image_bg.read_into(start, stop, self.image_bg)
+            np.subtract(self.image, self.image_bg, out=self.image_corr, dtype=np.int16)
+        if self.bg_off is not None:
+            self.bg_off[:] = self.data["bg_off"][start:stop]
+        before = self.data.image[start - 1] if start else None
+        self.duplicate[:] = equal_to_previous(self.image, before)
+
+    def __repr__(self) -> str:
+        return super().__repr__().replace("<ChunkSlot", f"<ChunkSlot {self.index},", 1)

@@ -1,0 +1,169 @@
+"""The arrays of one chunk of frames, and who works on which of its frames."""
+
+from __future__ import annotations
+
+import math
+import threading
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..run.monitor import Monitor, mp_spawn
+from .states import SlotState
+
+__all__ = ["ChunkSlotData", "Monitor", "mp_spawn"]
+
+_FREE, _RESERVED, _DONE = 0, 1, 2
+
+
+class ChunkSlotData:
+    """Shared arrays for the images, masks and labels of a chunk.
+
+    Parameters
+    ----------
+    shape
+        Number of frames, height and width in pixels.
+    available_features
+        Which of ``image_bg`` and ``bg_off`` the data have.
+    monitor
+        Lock for everything but the arrays' content; slots of one register
+        share one.
+
+    Attributes
+    ----------
+    length : int
+        Number of frames.
+    image, image_bg : numpy.ndarray
+        uint8 (N, H, W); `image_bg` is None if there is no background.
+    image_corr : numpy.ndarray
+        int16 (N, H, W), image less background; None if there is none.
+    bg_off : numpy.ndarray
+        float64 (N,), offset of the background; None if there is none.
+    mask : numpy.ndarray
+        bool (N, H, W).
+    labels : numpy.ndarray
+        uint16 (N, H, W), 0 is background.
+    duplicate : numpy.ndarray
+        bool (N,), frames that equal their predecessor.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        available_features: list[str] | None = None,
+        *,
+        monitor: Monitor | None = None,
+    ) -> None:
+        self.shape = (int(shape[0]), int(shape[1]), int(shape[2]))
+        self.length = self.shape[0]
+        self.available_features = list(available_features or [])
+        self.monitor = monitor or threading.Condition()
+        self._state = mp_spawn.RawValue("c", b"0")
+        self._chunk = mp_spawn.RawValue("q", -1)
+        frames = (self.length,)
+        self._raw: dict[str, tuple[Any, Any, tuple[int, ...]]] = {}
+        self._allocate("image", "B", np.uint8, self.shape)
+        self._allocate("mask", "B", np.bool_, self.shape)
+        self._allocate("labels", "H", np.uint16, self.shape)
+        self._allocate("duplicate", "B", np.bool_, frames)
+        self._allocate("_progress", "B", np.uint8, frames)
+        if "image_bg" in self.available_features:
+            self._allocate("image_bg", "B", np.uint8, self.shape)
+            self._allocate("image_corr", "h", np.int16, self.shape)
+        if "bg_off" in self.available_features:
+            self._allocate("bg_off", "d", np.float64, frames)
+        self._view()
+
+    def _allocate(self, name: str, code: str, dtype: Any, shape: tuple[int, ...]) -> None:
+        size = math.prod(shape)
+        raw = mp_spawn.RawArray(code, size) if size else b""
+        self._raw[name] = (raw, dtype, shape)
+
+    def _view(self) -> None:
+        def view(name: str) -> Any:
+            if name not in self._raw:
+                return None
+            raw, dtype, shape = self._raw[name]
+            return np.frombuffer(raw, dtype=dtype).reshape(shape)
+
+        self.image: npt.NDArray[np.uint8] = view("image")
+        self.image_bg: npt.NDArray[np.uint8] | None = view("image_bg")
+        self.image_corr: npt.NDArray[np.int16] | None = view("image_corr")
+        self.bg_off: npt.NDArray[np.float64] | None = view("bg_off")
+        self.mask: npt.NDArray[np.bool_] = view("mask")
+        self.labels: npt.NDArray[np.uint16] = view("labels")
+        self.duplicate: npt.NDArray[np.bool_] = view("duplicate")
+        self._progress: npt.NDArray[np.uint8] = view("_progress")
+
+    @property
+    def chunk(self) -> int:
+        """Number of the chunk that the slot holds, -1 at first."""
+        return int(self._chunk.value)
+
+    @chunk.setter
+    def chunk(self, value: int) -> None:
+        self._chunk.value = value
+
+    @property
+    def state(self) -> str:
+        """One of the letters of `SlotState`; a new one frees all frames."""
+        return str(self._state.value.decode("ascii"))
+
+    @state.setter
+    def state(self, value: str) -> None:
+        with self.monitor:
+            if value != self.state:
+                self._progress[:] = _FREE
+                self._state.value = str(value).encode("ascii")
+                self.monitor.notify_all()
+
+    def acquire_task_lock(self, req_state: str, batch_size: int | None = None) -> tuple[int, int]:
+        """Reserve the first run of frames that nobody works on.
+
+        Parameters
+        ----------
+        req_state
+            State in which the slot must be.
+        batch_size
+            Largest number of frames to reserve; all if None.
+
+        Returns
+        -------
+        tuple of int
+            Start and stop of the frames; ``(0, 0)`` if there are none.
+        """
+        with self.monitor:
+            if self.state != req_state:
+                return 0, 0
+            free = np.flatnonzero(self._progress == _FREE)
+            if not free.size:
+                return 0, 0
+            start = int(free[0])
+            taken = np.flatnonzero(self._progress[start:] != _FREE)
+            stop = start + int(taken[0]) if taken.size else self.length
+            if batch_size is not None:
+                stop = min(stop, start + batch_size)
+            self._progress[start:stop] = _RESERVED
+            return start, stop
+
+    def release_task_lock(self, start: int, stop: int, task_done: bool = True) -> None:
+        """Give frames back, as done or for others to take."""
+        with self.monitor:
+            self._progress[start:stop] = _DONE if task_done else _FREE
+            if not task_done:
+                self.monitor.notify_all()
+
+    def get_progress(self) -> float:
+        """Return the share of frames that are done in this state, 0 to 1."""
+        if not self.length:
+            return 1.0
+        return float(np.count_nonzero(self._progress == _DONE)) / self.length
+
+    def has_free_frames(self) -> bool:
+        """Return whether there are frames that nobody works on."""
+        return bool((self._progress == _FREE).any())
+
+    def __repr__(self) -> str:
+        name = SlotState(self.state).name if self.state in list(SlotState) else self.state
+        return f"<{type(self).__name__} chunk {self.chunk}, {self.length} frames, {name}>"

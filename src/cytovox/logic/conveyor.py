@@ -1,0 +1,206 @@
+"""Running the conveyor: workers, queues and writer around a slot register."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import StageError
+from ..read import HDF5Data
+from ..write import QueueWriterThread
+from .job import DCNumPipelineJob
+from .slot_register import SlotRegister
+from .universal_worker import UniversalWorkerThread
+
+__all__ = ["Conveyor", "chunk_size_for"]
+
+#: Bytes that all slots together may take.
+_SLOT_BYTES = 96 << 20
+#: Bytes of a pixel in a slot: image, background, corrected image, mask, labels.
+_BYTES_PER_PIXEL = 7
+_MOST_FRAMES = 1000
+#: Batches of measured frames that may wait to be written.
+_WAITING_BATCHES = 8
+#: Frames that are written at a time.
+_WRITE_THRESHOLD = 500
+#: Seconds between two looks at the progress.
+_LOOK = 0.1
+#: Seconds that workers and writer get to end after they have been told.
+_END = 30.0
+#: Looks over which the rate is averaged.
+_RATE_LOOKS = 20
+
+OnProgress = Callable[[int, int, float], None]
+
+
+def number_of_slots(job: DCNumPipelineJob) -> int:
+    """Return how many slots a job uses, besides that of the last chunk."""
+    return 1 if job.kwargs["debug"] else int(job.kwargs["num_procs"]) + 1
+
+
+def chunk_size_for(data: HDF5Data, job: DCNumPipelineJob) -> int:
+    """Return how many frames a slot should hold.
+
+    The slots together stay within their budget, whatever the image size, and
+    a slot holds whole chunks of the file where it can.
+    """
+    height, width = data.image.image_shape
+    per_frame = max(1, height * width * _BYTES_PER_PIXEL)
+    frames = _SLOT_BYTES // ((number_of_slots(job) + 1) * per_frame)
+    frames = max(1, min(_MOST_FRAMES, frames))
+    stored = data.stored_chunk_frames("image")
+    return frames // stored * stored if stored and stored <= frames else frames
+
+
+class Conveyor:
+    """Segments and measures a recording and writes its events.
+
+    Parameters
+    ----------
+    job
+        What to do.
+    data
+        The recording with background.
+    path_out
+        File that takes the events.
+    frame_images
+        Images of the frame that each event takes along.
+    logger
+        Where to report.
+
+    Attributes
+    ----------
+    events, masks_dropped : int
+        What was written and what was dropped.
+    """
+
+    def __init__(
+        self,
+        job: DCNumPipelineJob,
+        data: HDF5Data,
+        path_out: Path,
+        *,
+        frame_images: tuple[str, ...],
+        logger: logging.Logger,
+    ) -> None:
+        self.job = job
+        self.data = data
+        self.path_out = path_out
+        self.frame_images = frame_images
+        self.logger = logger
+        self.events = 0
+        self.masks_dropped = 0
+        self._errors: list[BaseException] = []
+        self._wake = threading.Event()
+
+    def wake(self) -> None:
+        """Let the run look at its progress now."""
+        self._wake.set()
+
+    def _on_error(self, error: BaseException) -> None:
+        self._errors.append(error)
+        self._wake.set()
+
+    def run(self, on_progress: OnProgress) -> None:
+        """Do it all.
+
+        Parameters
+        ----------
+        on_progress
+            Called now and then with frames and events done and frames per
+            second; may raise an exception to stop the run.
+
+        Raises
+        ------
+        CytovoxError
+            The first thing that went wrong in a worker or the writer.
+        """
+        events: queue.Queue[Any] = queue.Queue(_WAITING_BATCHES)
+        register = SlotRegister(self.job, self.data, events, number_of_slots(self.job))
+        register.batch_rows = True
+        register.frame_images = self.frame_images
+        writer = self._writer(register, events)
+        workers = self._workers(register)
+        self.logger.info("Number of slots: %d", len(register))
+        self.logger.info("Chunk size: %d", register.chunk_size)
+        self.logger.info("Number of workers: %d", len(workers))
+        try:
+            writer.start()
+            for worker in workers:
+                worker.start()
+            self._supervise(register, writer, on_progress)
+        finally:
+            register.close()
+            if writer.is_alive():
+                writer.abort()
+            self._end([writer, *workers])
+            register.segmenter.close()
+        self.masks_dropped = register.masks_dropped
+        for name in register.timers:
+            self.logger.info("%s: %.1f s", name, register.get_time(name))
+
+    def _writer(self, register: SlotRegister, events: queue.Queue[Any]) -> QueueWriterThread:
+        return QueueWriterThread(
+            event_queue=events,
+            write_queue_size=register.counters["write_queue_size"],
+            feat_nevents=register.feat_nevents,
+            path_out=self.path_out,
+            hdf5_dataset_kwargs=self.job.get_hdf5_dataset_kwargs(),
+            write_threshold=_WRITE_THRESHOLD,
+            on_error=self._on_error,
+            on_done=self.wake,
+        )
+
+    def _workers(self, register: SlotRegister) -> list[UniversalWorkerThread]:
+        count = 1 if self.job["debug"] else self.job["num_procs"]
+        return [
+            UniversalWorkerThread(register, on_error=self._on_error, logger=self.logger)
+            for _ in range(count)
+        ]
+
+    def _supervise(
+        self, register: SlotRegister, writer: QueueWriterThread, on_progress: OnProgress
+    ) -> None:
+        looks: deque[tuple[float, int]] = deque([(time.perf_counter(), 0)], maxlen=_RATE_LOOKS)
+        while True:
+            self._wake.wait(_LOOK)
+            self._wake.clear()
+            if self._errors:
+                raise self._errors[0]
+            frames = int(np.count_nonzero(register.nevents >= 0))
+            self.events = writer.written_events
+            now = time.perf_counter()
+            rate = (frames - looks[0][1]) / max(1e-9, now - looks[0][0])
+            looks.append((now, frames))
+            on_progress(min(frames, len(self.data)), self.events, rate)
+            if not writer.is_alive():
+                self._check_end(register, writer)
+                return
+
+    def _check_end(self, register: SlotRegister, writer: QueueWriterThread) -> None:
+        if self._errors:
+            raise self._errors[0]
+        self.events = writer.written_events
+        counted = int(register.nevents[: register.num_frames].sum())
+        if writer.written_frames != register.num_frames or self.events != counted:
+            raise StageError(
+                "write",
+                f"{writer.written_frames} of {register.num_frames} frames and {self.events} "
+                f"of {counted} events were written",
+                path=self.job["path_in"],
+            )
+
+    def _end(self, threads: list[Any]) -> None:
+        for thread in threads:
+            if thread.ident is not None:
+                thread.join(_END)
+                if thread.is_alive():
+                    self.logger.error("%s did not end within %d s", thread.name, _END)

@@ -1,0 +1,296 @@
+"""The recipe of one run: what goes in, what shall be done, what comes out."""
+
+from __future__ import annotations
+
+import collections
+import copy
+import logging
+import pathlib
+from typing import Any, Literal
+
+from ..background import get_available_background_methods
+from ..errors import OptionError, UnknownCodeError
+from ..feat import Gate, QueueEventExtractor
+from ..read import HDF5Data
+from ..recipe.identity import DCNUM_PPID_GENERATION, compute_pipeline_hash
+from ..recipe.options import check_options, options_of
+from ..recipe.registry import load_stage
+from ..run.resources import cpu_count
+from ..segm import Segmenter, get_segmenter
+
+__all__ = ["DCNumPipelineJob"]
+
+_STAGES = ("data", "background", "segmenter", "feature", "gate")
+_COMPRESSIONS = ("none", *(f"zstd-{level}" for level in range(1, 10)))
+#: HDF5 filter number of Zstandard.
+_ZSTD = 32015
+
+
+class DCNumPipelineJob:
+    """Pipeline job recipe.
+
+    Parameters
+    ----------
+    path_in
+        Input recording.
+    path_out
+        Output file; ``<stem>_dcn.rtdc`` beside the input if None.
+    data_code
+        Code of the reader; only ``"hdf"``.
+    data_kwargs
+        Options of the reader, e.g. ``pixel_size`` (um) or ``index_mapping``.
+    background_code
+        Code of the background method.
+    background_kwargs
+        Options of the background method.
+    segmenter_code
+        Code of the segmenter.
+    segmenter_kwargs
+        Options of the segmenter; those of the mask clean-up under
+        ``kwargs_mask``.
+    feature_code
+        Code of the feature extractor.
+    feature_kwargs
+        Options of the feature extractor.
+    gate_code
+        Code of the gate.
+    gate_kwargs
+        Options of the gate.
+    basin_strategy
+        ``"drain"`` copies images and other frame data into the output, which
+        then stands alone; ``"tap"`` refers to the input for them, which makes
+        a small output that needs the input.
+    compression
+        ``"none"`` or ``"zstd-1"`` to ``"zstd-9"``; archives ask for
+        ``"zstd-5"`` at least.
+    num_procs
+        Number of workers; that of the usable cores if None.
+    log_level
+        Lowest level that the log records.
+    debug
+        One worker, one slot and a talkative log.
+
+    Raises
+    ------
+    InputNotFoundError
+        If the input does not exist.
+    UsageError
+        If `basin_strategy` is none of the two.
+
+    Examples
+    --------
+    >>> from cytovox.testing import simulate_recording
+    >>> path = getfixture("tmp_path") / "raw.rtdc"
+    >>> _ = simulate_recording(path, frames=10)
+    >>> job = DCNumPipelineJob(path, segmenter_kwargs={"thresh": -3})
+    >>> job.get_ppid().split("|")[3]
+    'thresh:t=-3:cle=1^f=1^clo=2'
+    """
+
+    def __init__(
+        self,
+        path_in: pathlib.Path | str,
+        path_out: pathlib.Path | str | None = None,
+        data_code: str = "hdf",
+        data_kwargs: dict[str, Any] | None = None,
+        background_code: str = "sparsemed",
+        background_kwargs: dict[str, Any] | None = None,
+        segmenter_code: str = "thresh",
+        segmenter_kwargs: dict[str, Any] | None = None,
+        feature_code: str = "legacy",
+        feature_kwargs: dict[str, Any] | None = None,
+        gate_code: str = "norm",
+        gate_kwargs: dict[str, Any] | None = None,
+        basin_strategy: Literal["drain", "tap"] = "drain",
+        compression: str = "zstd-5",
+        num_procs: int | None = None,
+        log_level: int = logging.INFO,
+        debug: bool = False,
+    ) -> None:
+        path_in = pathlib.Path(path_in)
+        if path_out is None:
+            path_out = path_in.with_name(path_in.stem + "_dcn.rtdc")
+        if basin_strategy not in ("drain", "tap"):
+            raise OptionError(
+                f"there is no basin strategy '{basin_strategy}'", hint="choose drain or tap"
+            )
+        #: All keyword arguments of this job, with nothing left open.
+        self.kwargs: dict[str, Any] = {
+            "path_in": path_in,
+            "path_out": pathlib.Path(path_out),
+            "data_code": data_code,
+            "data_kwargs": copy.deepcopy(data_kwargs or {}),
+            "background_code": background_code,
+            "background_kwargs": copy.deepcopy(background_kwargs or {}),
+            "segmenter_code": segmenter_code,
+            "segmenter_kwargs": copy.deepcopy(segmenter_kwargs or {}),
+            "feature_code": feature_code,
+            "feature_kwargs": copy.deepcopy(feature_kwargs or {}),
+            "gate_code": gate_code,
+            "gate_kwargs": copy.deepcopy(gate_kwargs or {}),
+            "basin_strategy": basin_strategy,
+            "compression": compression,
+            "num_procs": cpu_count() if num_procs is None else num_procs,
+            "log_level": logging.DEBUG if debug else log_level,
+            "debug": debug,
+        }
+        segmenter = self.kwargs["segmenter_kwargs"]
+        if not segmenter.get("kwargs_mask"):
+            segmenter["kwargs_mask"] = {}
+        data = self.kwargs["data_kwargs"]
+        if data.get("pixel_size") is None:
+            with HDF5Data(path_in) as reader:
+                data["pixel_size"] = reader.pixel_size
+        # The identifier shows eight decimals, so the numbers must use no more.
+        data["pixel_size"] = float(f"{data['pixel_size']:.8f}")
+
+    def __getitem__(self, item: str) -> Any:
+        return copy.deepcopy(self.kwargs[item])
+
+    def __getstate__(self) -> dict[str, Any]:
+        return copy.deepcopy(self.kwargs)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.kwargs = copy.deepcopy(state)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.kwargs['path_in']} -> {self.kwargs['path_out']}>"
+
+    def _stage_class(self, stage: str) -> Any:
+        code = self.kwargs[f"{stage}_code"]
+        if stage == "segmenter":
+            return get_segmenter(code)
+        if stage == "background":
+            methods = get_available_background_methods()
+            if code in methods:
+                return methods[code]
+            raise UnknownCodeError(
+                f"there is no background '{code}'", hint=f"choose one of {', '.join(methods)}"
+            )
+        base = {"data": HDF5Data, "feature": QueueEventExtractor, "gate": Gate}[stage]
+        if code == base.get_ppid_code():
+            return base
+        if stage == "data":
+            raise UnknownCodeError(f"there is no data '{code}'", hint="choose hdf")
+        return load_stage(stage, code, base)
+
+    def assert_pp_codes(self) -> None:
+        """Check that a stage is known for each code.
+
+        Raises
+        ------
+        UnknownCodeError
+            If there is none; it is a ValueError.
+        """
+        for stage in _STAGES:
+            self._stage_class(stage)
+
+    def check_options(self) -> None:
+        """Check names and values of all options, before any work begins.
+
+        Raises
+        ------
+        OptionError
+            If an option has an unknown name or an impossible value.
+        """
+        self.assert_pp_codes()
+        self.get_hdf5_dataset_kwargs()
+        kwargs = self.kwargs
+        segmenter = dict(kwargs["segmenter_kwargs"])
+        mask = segmenter.pop("kwargs_mask")
+        cls = self.get_segmenter_class()
+        cls(kwargs_mask=mask, **segmenter).close()
+        background = self._stage_class("background")
+        method = background.check_user_kwargs
+        where = f"background {kwargs['background_code']}"
+        method(**check_options(where, options_of(method), kwargs["background_kwargs"]))
+        for stage, function in (
+            ("feature", self._stage_class("feature").get_events_from_masks),
+            ("gate", self._stage_class("gate").__init__),
+        ):
+            where = f"{stage} {kwargs[f'{stage}_code']}"
+            check_options(where, options_of(function), kwargs[f"{stage}_kwargs"])
+        num_procs = kwargs["num_procs"]
+        if not (isinstance(num_procs, int) and num_procs >= 1):
+            raise OptionError(f"{num_procs} is not a number of workers", hint="give 1 or more")
+
+    def get_hdf5_dataset_kwargs(self) -> dict[str, Any]:
+        """Return the keyword arguments with which output datasets are made.
+
+        Raises
+        ------
+        ValueError
+            If the compression is none that is supported.
+        """
+        compression = self.kwargs["compression"]
+        text = "none" if compression is None else str(compression).strip().lower()
+        if text not in _COMPRESSIONS:
+            raise OptionError(
+                f"Unsupported compression '{compression}'", hint="choose none or zstd-1 to zstd-9"
+            )
+        if text == "none":
+            return {"fletcher32": True, "compression": None, "compression_opts": None}
+        level = int(text.removeprefix("zstd-"))
+        return {"fletcher32": True, "compression": _ZSTD, "compression_opts": (level,)}
+
+    def get_ppid(self, ret_hash: bool = False, ret_dict: bool = False) -> Any:
+        """Return the pipeline identifier.
+
+        Parameters
+        ----------
+        ret_hash
+            Also return its hash.
+        ret_dict
+            Also return its parts, ordered, by name.
+
+        Returns
+        -------
+        str or list
+            The identifier; a list if something else was asked for as well.
+        """
+        self.assert_pp_codes()
+        kwargs = self.kwargs
+        parts: collections.OrderedDict[str, str] = collections.OrderedDict()
+        parts["gen_id"] = DCNUM_PPID_GENERATION
+        names = ("dat_id", "bg_id", "seg_id", "feat_id", "gate_id")
+        for name, stage in zip(names, _STAGES, strict=True):
+            parts[name] = self._stage_class(stage).get_ppid_from_ppkw(kwargs[f"{stage}_kwargs"])
+        ppid = "|".join(parts.values())
+        returned: list[Any] = [ppid]
+        if ret_hash:
+            returned.append(compute_pipeline_hash(**parts))
+        if ret_dict:
+            returned.append(parts)
+        return ppid if len(returned) == 1 else returned
+
+    def get_segmenter_class(self) -> type[Segmenter]:
+        """Return the class of the segmenter.
+
+        Raises
+        ------
+        UnknownCodeError
+            If there is none of this code.
+        """
+        cls: type[Segmenter] = get_segmenter(self.kwargs["segmenter_code"])
+        return cls
+
+    def validate(self) -> bool:
+        """Check that the segmenter fits the input.
+
+        Returns
+        -------
+        bool
+            True; anything else is an error.
+
+        Raises
+        ------
+        SegmenterNotApplicableError
+            If it does not fit.
+        """
+        with HDF5Data(self.kwargs["path_in"]) as data:
+            self.get_segmenter_class().validate_applicability(
+                segmenter_kwargs=self.kwargs["segmenter_kwargs"],
+                meta=dict(data.meta),
+                logs=dict(data.logs),
+            )
+        return True

@@ -1,0 +1,295 @@
+"""Where frame data come from, and how they get to the events of the output.
+
+A measured file has events; images, times and the like belong to frames of the
+input. Either they are copied to each event, or the output refers to the file
+that holds them, through a map from event to frame.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from .. import __version__
+from ..read import HDF5Data, get_measurement_identifier
+from ..write import HDF5Writer, copy_basins, copy_features
+
+__all__ = [
+    "FRAME_FEATURES",
+    "FramePlan",
+    "Source",
+    "copy_for_events",
+    "find_source",
+    "internal_images",
+    "pass_on",
+    "plan_frame_data",
+    "refer_to_sources",
+    "store_internal_background",
+]
+
+#: Scalars that describe the frame, not the event.
+FRAME_FEATURES = (
+    "flow_rate",
+    "frame",
+    "g_force",
+    "pressure",
+    "temp",
+    "temp_amb",
+    "time",
+    *(f"userdef{i}" for i in range(10)),
+)
+#: Events that are copied at a time.
+_BLOCK = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a frame feature of the input is really stored.
+
+    Parameters
+    ----------
+    path
+        File that holds it.
+    identifier
+        Measurement identifier of that file.
+    mapping
+        Row in that file for each frame of the input; None for 1:1.
+    """
+
+    path: Path
+    identifier: str | None
+    mapping: npt.NDArray[np.int64] | None
+
+
+def find_source(data: HDF5Data, feature: str) -> Source | None:
+    """Return where a feature is stored, following basins.
+
+    Parameters
+    ----------
+    data
+        The input without an index mapping.
+    feature
+        Name of the feature.
+
+    Returns
+    -------
+    Source or None
+        None if only an internal basin has it, or nothing.
+    """
+    if feature in data.h5["events"]:
+        return Source(Path(data.path), get_measurement_identifier(data.h5), None)
+    for index, basin in enumerate(data.basins):
+        if basin["type"] != "file":
+            continue
+        group, features, mapping = data.get_basin_data(index)
+        if group is not None and feature in features and feature in group:
+            rows = None if mapping is None else np.asarray(mapping, dtype=np.int64)
+            file = group.file
+            return Source(Path(file.filename), get_measurement_identifier(file), rows)
+    return None
+
+
+def internal_images(
+    data: HDF5Data,
+) -> tuple[h5py.Dataset, npt.NDArray[np.int64], str, str | None] | None:
+    """Return the background images that a file keeps in an internal basin.
+
+    Returns
+    -------
+    tuple or None
+        The images, the row for each frame, and name and description of the
+        basin; None if there are none or if the events have their own.
+    """
+    if "image_bg" in data.h5["events"]:
+        return None
+    for index, basin in enumerate(data.basins):
+        if basin["type"] == "internal" and "image_bg" in basin.get("features", []):
+            group, _, mapping = data.get_basin_data(index)
+            images = group["image_bg"]
+            rows = np.arange(len(images)) if mapping is None else np.asarray(mapping)
+            return images, rows.astype(np.int64), basin["name"], basin.get("description")
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class FramePlan:
+    """How each kind of frame data gets into the output.
+
+    Parameters
+    ----------
+    images
+        Images that are written with the events, in the same pass.
+    scalars
+        Scalars that are copied to the events.
+    referred
+        Features that stay where they are, with their source.
+    internal_background
+        Whether few background images are kept with a map.
+    """
+
+    images: tuple[str, ...]
+    scalars: tuple[str, ...]
+    referred: Mapping[str, Source]
+    internal_background: bool
+
+
+def plan_frame_data(whole: HDF5Data, temp_in: HDF5Data, strategy: str) -> FramePlan:
+    """Decide which frame data are copied and which are referred to.
+
+    What was made in this run exists nowhere else and is always copied. The
+    rest is copied to drain the input and referred to in order to tap it.
+
+    Parameters
+    ----------
+    whole
+        The input without index mapping.
+    temp_in
+        Temporary input with the background of this run.
+    strategy
+        ``"drain"`` or ``"tap"``.
+    """
+    made = set(temp_in.h5["events"])
+    internal = internal_images(temp_in) or (
+        internal_images(whole) if "image_bg" not in made else None
+    )
+    images: list[str] = []
+    scalars: list[str] = []
+    referred: dict[str, Source] = {}
+    for feature in ("image", "image_bg", "bg_off", *FRAME_FEATURES):
+        if feature not in temp_in or (feature == "image_bg" and internal is not None):
+            continue
+        source = None
+        if feature not in made and strategy == "tap":
+            source = find_source(whole, feature)
+        if source is not None:
+            referred[feature] = source
+        elif feature.startswith("image"):
+            images.append(feature)
+        else:
+            scalars.append(feature)
+    return FramePlan(tuple(images), tuple(scalars), referred, internal is not None)
+
+
+def store_internal_background(
+    writer: HDF5Writer, whole: HDF5Data, temp_in: HDF5Data, frames: npt.NDArray[Any]
+) -> None:
+    """Keep the few background images in the output, with a map from the events."""
+    found = internal_images(temp_in) or internal_images(whole)
+    if found is not None:
+        images, rows, name, description = found
+        writer.store_basin(
+            name=name,
+            description=description,
+            mapping=rows[frames],
+            internal_data={"image_bg": images},
+        )
+
+
+def refer_to_sources(
+    writer: HDF5Writer,
+    sources: Mapping[str, Source],
+    frames: npt.NDArray[Any],
+) -> None:
+    """Let the output refer to the files that hold its frame features.
+
+    Parameters
+    ----------
+    writer
+        Output.
+    sources
+        Where each feature is stored.
+    frames
+        Frame of the input for each event.
+    """
+    for features, source in _grouped(sources):
+        rows = frames if source.mapping is None else source.mapping[frames]
+        writer.store_basin(
+            name="cytovox basin",
+            paths=_paths(source.path, Path(writer.h5.filename)),
+            features=features,
+            description=f"Created with cytovox {__version__}",
+            mapping=rows,
+            identifier=source.identifier,
+        )
+
+
+def _grouped(sources: Mapping[str, Source]) -> Iterator[tuple[list[str], Source]]:
+    """Yield the features that share a source; images apart from scalars."""
+    groups: dict[Any, tuple[list[str], Source]] = {}
+    for feature in sorted(sources):
+        source = sources[feature]
+        key = (source.path, id(source.mapping), feature in FRAME_FEATURES or feature == "bg_off")
+        groups.setdefault(key, ([], source))[0].append(feature)
+    yield from groups.values()
+
+
+def _paths(path: Path, output: Path) -> list[str | Path]:
+    """Return the absolute path, and the one relative to the output."""
+    absolute = path.resolve()
+    try:
+        relative = os.path.relpath(absolute, output.resolve().parent)
+    except ValueError:  # another drive
+        return [absolute]
+    return [absolute, Path(relative)]
+
+
+def copy_for_events(
+    writer: HDF5Writer, data: Any, features: Sequence[str], frames: npt.NDArray[Any]
+) -> None:
+    """Copy frame scalars to the events, keeping their type.
+
+    Parameters
+    ----------
+    writer
+        Output.
+    data
+        Reader that holds the features for all frames of the input.
+    features
+        Names of scalar features.
+    frames
+        Frame of the input for each event.
+    """
+    for feature in features:
+        values = np.asarray(data[feature][:])
+        for start in range(0, len(frames), _BLOCK):
+            writer.store_feature_chunk(feature, values[frames[start : start + _BLOCK]])
+
+
+def pass_on(writer: HDF5Writer, whole: HDF5Data, *, copy: bool) -> None:
+    """Let an output stand for an input to which nothing has to be done.
+
+    Parameters
+    ----------
+    writer
+        Output, still empty.
+    whole
+        The input.
+    copy
+        Whether to copy everything, also what the input only refers to, or to
+        refer to the input.
+    """
+    own = [name for name in whole.h5["events"] if not name.startswith("basinmap")]
+    if copy:
+        copy_features(whole.h5, writer.h5, own)
+        internal = internal_images(whole) is not None
+        for feature in ("image", "image_bg", "bg_off", *FRAME_FEATURES):
+            if feature in own or feature not in whole or (internal and feature == "image_bg"):
+                continue
+            for start in range(0, len(whole), _BLOCK):
+                writer.store_feature_chunk(feature, whole[feature][start : start + _BLOCK])
+    elif own:
+        writer.store_basin(
+            name="cytovox basin",
+            paths=_paths(Path(whole.path), Path(writer.h5.filename)),
+            features=sorted(own),
+            description=f"Created with cytovox {__version__}",
+            identifier=get_measurement_identifier(whole.h5),
+        )
+    copy_basins(whole.h5, writer.h5)

@@ -1,0 +1,93 @@
+"""What a run writes down about itself in its output."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import json
+import platform
+import textwrap
+from collections.abc import Mapping
+from typing import Any
+
+from .. import __version__
+from .json_encoder import ExtendedJSONEncoder
+from .redo import Redo
+
+__all__ = ["job_record", "time_stamp", "wrap_lines"]
+
+_LIBRARIES = ("h5py", "hdf5plugin", "llvmlite", "numba", "numpy", "torch")
+#: Longest line of a log that readers accept without complaint.
+_LINE = 100
+
+
+def time_stamp() -> str:
+    """Return the time (UTC) in the form that names logs.
+
+    Examples
+    --------
+    >>> len(time_stamp())
+    19
+    """
+    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d-%H.%M.%S")
+
+
+def job_record(
+    kwargs: Mapping[str, Any], ids: Mapping[str, str], pphash: str, redo: Redo
+) -> list[str]:
+    """Return the record of a job as lines of JSON.
+
+    Parameters
+    ----------
+    kwargs
+        Keyword arguments of the job.
+    ids
+        Parts of its identifier.
+    pphash
+        Hash of its identifier.
+    redo
+        What was done.
+    """
+    uname = platform.uname()
+    record = {
+        "cytovox version": __version__,
+        "job": dict(kwargs),
+        "pipeline": {"hash": pphash, "identifiers": dict(ids)},
+        "python": {
+            "build": ", ".join(platform.python_build()),
+            "implementation": platform.python_implementation(),
+            "libraries": {name: _version(name) for name in _LIBRARIES},
+            "version": platform.python_version(),
+        },
+        "system": {
+            "info": platform.platform(),
+            "machine": uname.machine,
+            "name": uname.system,
+            "release": uname.release,
+            "version": uname.version,
+        },
+        "tasks": {"background": redo.background, "segmentation": redo.segmentation},
+    }
+    text = json.dumps(record, indent=2, sort_keys=True, cls=ExtendedJSONEncoder)
+    return text.splitlines()
+
+
+def wrap_lines(lines: list[str]) -> list[str]:
+    """Break long lines of a log.
+
+    Examples
+    --------
+    >>> [len(line) for line in wrap_lines(["x" * 150])]
+    [100, 52]
+    """
+    wrapped = []
+    for line in lines:
+        wrapped += textwrap.wrap(line, _LINE, subsequent_indent="  ") or [""]
+    return wrapped
+
+
+def _version(library: str) -> str | None:
+    try:
+        return importlib.metadata.version(library)
+    except importlib.metadata.PackageNotFoundError:
+        return None

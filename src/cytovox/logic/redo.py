@@ -1,0 +1,60 @@
+"""What has to be done again, given what the input already holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ..read import HDF5Data
+from ..recipe.identity import compute_pipeline_hash
+
+__all__ = ["ID_ATTRIBUTES", "Redo", "what_to_redo"]
+
+#: Attribute below ``pipeline:dcnum`` for each part of the identifier.
+ID_ATTRIBUTES = {
+    "generation": "gen_id",
+    "data": "dat_id",
+    "background": "bg_id",
+    "segmenter": "seg_id",
+    "feature": "feat_id",
+    "gate": "gate_id",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Redo:
+    """Which parts of the pipeline have to run."""
+
+    background: bool
+    segmentation: bool
+
+
+def what_to_redo(data: HDF5Data, wanted: Mapping[str, str]) -> Redo:
+    """Compare what a file says of its making with what is wanted.
+
+    Parameters
+    ----------
+    data
+        The input, with the index mapping of the job.
+    wanted
+        Parts of the identifier, see `DCNumPipelineJob.get_ppid`.
+
+    Returns
+    -------
+    Redo
+        Segmentation is always done again where the background is.
+    """
+    stored = {
+        key: str(data.meta.get(f"pipeline:dcnum {name}", "0"))
+        for name, key in ID_ATTRIBUTES.items()
+    }
+    differs = {key for key, text in stored.items() if text != wanted[key]}
+    background = "image_bg" not in data or bool(differs & {"gen_id", "dat_id", "bg_id"})
+    segmentation = (
+        background
+        or bool(differs)
+        or data.meta.get("pipeline:dcnum hash") != compute_pipeline_hash(**stored)
+        or data.meta.get("pipeline:dcnum yield", -1) != len(data)
+        or data.index_mapping is not None
+    )
+    return Redo(background, segmentation)

@@ -1,0 +1,405 @@
+"""The conveyor: a few slots that wander from loading to measured events."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import queue
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import InterruptedRunError
+from ..feat import Gate, QueueEventExtractor
+from ..read import HDF5Data
+from ..segm import Segmenter
+from . import stages
+from .chunk_slot import ChunkSlot
+from .chunk_slot_data import ChunkSlotData, Monitor, mp_spawn
+from .count_time import count_time
+from .state_warden import StateWarden
+from .states import RegisterState, SlotState
+
+__all__ = ["SlotRegister", "StateWarden", "count_time", "mp_spawn"]
+
+_TASKS = (
+    "task_load_all",
+    "task_segment_images",
+    "task_segment_images_full_chunk",
+    "task_label_masks",
+    "task_process_labels",
+    "task_extract_features",
+)
+_COUNTERS = ("chunks_loaded", "masks_dropped", "write_queue_size")
+#: Frames that a worker takes at a time, unless the segmenter wants otherwise.
+_BATCH = 100
+#: Bytes of event images that a batch may bring forth, on the mean.
+_BATCH_BYTES = 4 << 20
+#: Seconds to wait for room on the event queue before looking whether all is over.
+_PUT_LIMIT = 1.0
+
+
+class SlotRegister:
+    """A register for `ChunkSlot` instances and the tasks that move them on.
+
+    Parameters
+    ----------
+    job
+        The job.
+    data
+        The recording, with background.
+    event_queue
+        Queue that takes the events: a tuple ``(frame, events or None)`` per
+        frame, or `FrameRows` if `batch_rows` is set.
+    num_slots
+        Number of slots besides the one for the last chunk.
+
+    Attributes
+    ----------
+    chunk_size, num_chunks, num_frames : int
+        Division of the recording.
+    feat_nevents
+        Shared array with the number of events of each frame, -1 as long as
+        it is not known.
+    timers, counters : dict
+        Seconds per task; counts per name.
+    batch_rows : bool
+        Whether the queue takes rows of many frames at once.
+    frame_images : tuple of str
+        Images of the frame (``image``, ``image_bg``) that each event takes
+        along.
+    """
+
+    def __init__(
+        self,
+        job: Any,
+        data: HDF5Data,
+        event_queue: Any = None,
+        num_slots: int = 3,
+    ) -> None:
+        self.job = job
+        self.data = data
+        self.event_queue = event_queue
+        self.monitor: Monitor = threading.Condition()
+        self.chunk_size: int = data.image.chunk_size
+        self.num_chunks: int = data.image.num_chunks
+        self.num_frames = len(data)
+        self.feat_nevents = mp_spawn.RawArray("q", max(1, self.num_frames))
+        self.nevents: npt.NDArray[np.int64] = np.frombuffer(self.feat_nevents, np.int64)
+        self.nevents[:] = -1
+        self.timers = {name: mp_spawn.RawValue("d", 0) for name in _TASKS}
+        self.counters = {name: mp_spawn.RawValue("q", 0) for name in _COUNTERS}
+        self.batch_rows = False
+        self.frame_images: tuple[str, ...] = ()
+        self._state = mp_spawn.RawValue("c", b"w")
+        self._changes = mp_spawn.RawValue("q", 0)
+        self._loading = mp_spawn.RawValue("B", 0)
+        self._slots = [
+            ChunkSlot(job, data, is_remainder=last, monitor=self.monitor)
+            for last in [*[False] * (max(1, num_slots) if self.num_chunks > 1 else 0), True]
+        ]
+        height, width = data.image.image_shape
+        self._measure_batch = min(_BATCH, max(1, _BATCH_BYTES // max(1, height * width)))
+
+    def __getitem__(self, idx: int) -> ChunkSlot:
+        return self._slots[idx]
+
+    def __iter__(self) -> Iterator[ChunkSlot]:
+        """Iterate over slots, sorted by current chunk number."""
+        return iter(sorted(self._slots, key=lambda slot: slot.chunk))
+
+    def __len__(self) -> int:
+        return len(self._slots)
+
+    @functools.cached_property
+    def segmenter_class(self) -> type[Segmenter]:
+        """Class of the segmenter."""
+        cls: type[Segmenter] = self.job.get_segmenter_class()
+        return cls
+
+    @functools.cached_property
+    def segmenter(self) -> Segmenter:
+        """The segmenter that this register's tasks use."""
+        kwargs = self.job["segmenter_kwargs"]
+        return self.segmenter_class(debug=self.job["debug"], **kwargs)
+
+    @functools.cached_property
+    def extractor(self) -> QueueEventExtractor:
+        """What measures and gates events."""
+        return QueueEventExtractor(
+            slot_register=self,
+            pixel_size=self.data.pixel_size,
+            gate=Gate(self.data, **self.job["gate_kwargs"]),
+            event_queue=self.event_queue,
+            extract_kwargs=self.job["feature_kwargs"],
+        )
+
+    @property
+    def slots(self) -> list[ChunkSlot]:
+        """A list of all slots."""
+        return list(self._slots)
+
+    @property
+    def state(self) -> str:
+        """What the workers shall do: ``"w"`` work, ``"p"`` pause, ``"q"`` quit."""
+        return str(self._state.value.decode("ascii"))
+
+    @state.setter
+    def state(self, value: str) -> None:
+        with self.monitor:
+            self._state.value = str(value).encode("ascii")
+            self.notify()
+
+    @property
+    def chunks_loaded(self) -> int:
+        """Number of chunks that have been loaded."""
+        return self.get_counter_value("chunks_loaded")
+
+    @chunks_loaded.setter
+    def chunks_loaded(self, value: int) -> None:
+        with self.get_counter_lock("chunks_loaded"):
+            self.counters["chunks_loaded"].value = value
+
+    @property
+    def masks_dropped(self) -> int:
+        """Number of masks without a valid contour, which are no events."""
+        return self.get_counter_value("masks_dropped")
+
+    @masks_dropped.setter
+    def masks_dropped(self, value: int) -> None:
+        with self.get_counter_lock("masks_dropped"):
+            self.counters["masks_dropped"].value = value
+
+    @property
+    def write_queue_size(self) -> int:
+        """Number of pieces that wait to be written."""
+        return self.get_counter_value("write_queue_size")
+
+    def close(self) -> None:
+        """Tell all workers to quit."""
+        self.state = RegisterState.QUIT
+
+    def notify(self) -> None:
+        """Wake all who wait for a change."""
+        with self.monitor:
+            self._changes.value += 1
+            self.monitor.notify_all()
+
+    @property
+    def changes(self) -> int:
+        """A number that grows with every change; see `wait_for_change`."""
+        return int(self._changes.value)
+
+    def wait_for_change(self, seen: int, timeout: float) -> None:
+        """Wait until something has changed, but not for ever.
+
+        Parameters
+        ----------
+        seen
+            Value of `changes` before looking for work.
+        timeout
+            Seconds to wait at most.
+        """
+        with self.monitor:
+            self.monitor.wait_for(lambda: self.changes != seen, timeout)
+
+    def find_slot(self, state: str, chunk: int | None = None) -> ChunkSlot | None:
+        """Return the slot with the smallest chunk that is in a state.
+
+        Parameters
+        ----------
+        state
+            Letter of the state.
+        chunk
+            Only the slot that holds this chunk.
+        """
+        for slot in self:
+            if slot.state == state and (chunk is None or slot.chunk == chunk):
+                return slot
+        return None
+
+    def get_counter_lock(self, name: str) -> Monitor:
+        """Return the lock under which a counter may be changed."""
+        if name not in self.counters:
+            raise KeyError(f"there is no counter '{name}'")
+        return self.monitor
+
+    def get_counter_value(self, name: str) -> int:
+        """Return the value of a counter."""
+        return int(self.counters[name].value)
+
+    def increment_counter_value(self, name: str, value: int = 1) -> None:
+        """Add to a counter."""
+        with self.get_counter_lock(name):
+            self.counters[name].value += value
+
+    def get_time(self, method_name: str) -> float:
+        """Return the seconds that all workers have spent in a task."""
+        return float(self.timers[method_name].value)
+
+    def raw_frame(self, index: int) -> int:
+        """Return the number in the input file of a (mapped) frame."""
+        mapping = self.data.mapping_indices
+        return index if mapping is None else int(mapping[index])
+
+    def reserve_slot_for_task(
+        self,
+        current_state: str,
+        next_state: str,
+        chunk_slot: ChunkSlot | ChunkSlotData | None = None,
+        batch_size: int | None = None,
+    ) -> StateWarden | None:
+        """Reserve frames for a task, those of the smallest chunk first.
+
+        Parameters
+        ----------
+        current_state
+            State in which the slot must be.
+        next_state
+            State of the slot when all its frames are done.
+        chunk_slot
+            The slot; if None, the first with something to do is taken.
+        batch_size
+            Largest number of frames; all of the slot if None.
+
+        Returns
+        -------
+        StateWarden or None
+            None if no frames could be reserved and no slot was named.
+        """
+        if chunk_slot is not None:
+            return StateWarden(chunk_slot, current_state, next_state, batch_size)
+        with self.monitor:
+            for slot in self:
+                if slot.state == current_state and slot.has_free_frames():
+                    return StateWarden(slot, current_state, next_state, batch_size)
+        return None
+
+    def _run(self, stage: stages.Stage, batch_size: int | None) -> tuple[bool, Any]:
+        warden = self.reserve_slot_for_task(stage.takes, stage.leaves, batch_size=batch_size)
+        if warden is None or not warden.batch_size:
+            return False, None
+        with warden as (slot, (start, stop)):
+            result = stages.run_stage(stage, self, slot, start, stop)
+            if stage is stages.MEASURE:
+                self._hand_over(result)
+        self.notify()
+        return True, result
+
+    @count_time()
+    def task_load_all(self, logger: logging.Logger | None = None) -> bool:
+        """Load chunks for as many slots as possible; one worker at a time.
+
+        Returns
+        -------
+        bool
+            Whether images were loaded.
+        """
+        with self.monitor:
+            if self._loading.value:
+                return False
+            self._loading.value = 1
+        did_something = False
+        try:
+            while (slot := self._slot_to_load()) is not None and self.state == RegisterState.WORK:
+                state = slot.state
+                with StateWarden(slot, state, SlotState.SEGMENT):
+                    slot.load(self.chunks_loaded)
+                self.increment_counter_value("chunks_loaded")
+                did_something = True
+                self.notify()
+        finally:
+            self._loading.value = 0
+        return did_something
+
+    def _slot_to_load(self) -> ChunkSlot | None:
+        next_chunk = self.chunks_loaded
+        if next_chunk >= self.num_chunks:
+            return None
+        is_last = next_chunk == self.num_chunks - 1
+        for slot in self:
+            if slot.state in (SlotState.NEW, SlotState.LOAD) and slot.is_remainder == is_last:
+                return slot
+        return None
+
+    @count_time()
+    def task_segment_images(self, logger: logging.Logger | None = None) -> bool:
+        """Make masks for some frames.
+
+        Returns
+        -------
+        bool
+            Whether masks were made.
+        """
+        size = getattr(self.segmenter, "required_batch_size", None)
+        return self._run(stages.SEGMENT, size or _BATCH)[0]
+
+    @count_time()
+    def task_segment_images_full_chunk(self, logger: logging.Logger | None = None) -> bool:
+        """Make masks for all frames of a slot at once.
+
+        Returns
+        -------
+        bool
+            Whether masks were made.
+        """
+        return self._run(stages.SEGMENT, None)[0]
+
+    @count_time()
+    def task_label_masks(self, logger: logging.Logger | None = None) -> bool:
+        """Label the objects in the masks of some frames.
+
+        Returns
+        -------
+        bool
+            Whether masks were labelled.
+        """
+        return self._run(stages.LABEL, _BATCH)[0]
+
+    @count_time()
+    def task_process_labels(self, logger: logging.Logger | None = None) -> bool:
+        """Clean up the labels of some frames.
+
+        Returns
+        -------
+        bool
+            Whether labels were cleaned.
+        """
+        return self._run(stages.CLEAN, _BATCH)[0]
+
+    @count_time()
+    def task_extract_features(self, logger: logging.Logger | None = None) -> bool:
+        """Measure the events of some frames and hand them over.
+
+        Returns
+        -------
+        bool
+            Whether frames were measured.
+        """
+        did_something, rows = self._run(stages.MEASURE, self._measure_batch)
+        if did_something and rows.dropped:
+            self.increment_counter_value("masks_dropped", rows.dropped)
+        return did_something
+
+    def _hand_over(self, rows: Any) -> None:
+        """Put measured rows on the queue, then tell how many there are."""
+        if self.event_queue is not None:
+            for item in [rows] if self.batch_rows else rows.per_frame():
+                self._put(item)
+        self.nevents[rows.start : rows.start + len(rows.counts)] = rows.counts
+
+    def _put(self, item: Any) -> None:
+        """Put an item on the queue, which may be full, but not for ever."""
+        while True:
+            try:
+                self.event_queue.put(item, timeout=_PUT_LIMIT)
+            except queue.Full:
+                if self.state == RegisterState.QUIT:
+                    raise InterruptedRunError(
+                        "the run ends before its events are written"
+                    ) from None
+            else:
+                return

@@ -1,0 +1,66 @@
+"""Names for the states of slots, registers and runs.
+
+The values are the documented letters and words.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+__all__ = ["PROGRESS_WEIGHTS", "RegisterState", "RunState", "SlotState"]
+
+
+class SlotState(StrEnum):
+    """What a chunk slot waits for."""
+
+    NEW = "0"
+    """Nothing has happened yet."""
+    LOAD = "i"
+    """Wants the images of a chunk."""
+    SEGMENT = "s"
+    """Wants masks."""
+    LABEL = "m"
+    """Has masks, wants labels."""
+    CLEAN = "l"
+    """Has labels, wants them cleaned."""
+    MEASURE = "e"
+    """Has clean labels, wants features."""
+
+
+class RegisterState(StrEnum):
+    """What the workers of a register shall do."""
+
+    WORK = "w"
+    PAUSE = "p"
+    QUIT = "q"
+
+
+class RunState(StrEnum):
+    """Where a run is, in order; ``error`` ends a run at any point."""
+
+    CREATED = "created"
+    INIT = "init"
+    SETUP = "setup"
+    BACKGROUND = "background"
+    SEGMENTATION = "segmentation"
+    PLUMBING = "plumbing"
+    CLEANUP = "cleanup"
+    DONE = "done"
+    ERROR = "error"
+
+
+#: Share of each part of a run in its progress, by basin strategy.
+PROGRESS_WEIGHTS = {
+    "drain": {
+        RunState.BACKGROUND: 4,
+        RunState.SEGMENTATION: 27,
+        RunState.PLUMBING: 15,
+        RunState.CLEANUP: 1,
+    },
+    "tap": {
+        RunState.BACKGROUND: 4,
+        RunState.SEGMENTATION: 27,
+        RunState.PLUMBING: 1,
+        RunState.CLEANUP: 1,
+    },
+}
