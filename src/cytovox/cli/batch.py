@@ -11,7 +11,7 @@ from ..errors import CytovoxError, OutputExistsError
 from ..run.progress import ProgressEvent, RunFinished
 from .console import describe, exit_code_of, report_error
 from .finished import Finished, look_at_output
-from .progress import Display
+from .progress import Quiet
 from .settings import Settings
 from .signals import exit_code_of_interrupt
 
@@ -60,7 +60,7 @@ class Outcome:
 
 
 def run_batch(
-    pairs: Sequence[tuple[Path, Path]], settings: Settings, display: Display, *, force: bool
+    pairs: Sequence[tuple[Path, Path]], settings: Settings, display: Quiet, *, force: bool
 ) -> list[Outcome]:
     """Run one job after the other.
 
@@ -117,7 +117,7 @@ def exit_code_of_batch(outcomes: Sequence[Outcome]) -> int:
 
 
 def _run_one(
-    path: Path, out: Path, settings: Settings, display: Display, outcome: Outcome, *, force: bool
+    path: Path, out: Path, settings: Settings, display: Quiet, outcome: Outcome, *, force: bool
 ) -> None:
     from ..logic import DCNumJobRunner, DCNumPipelineJob
 

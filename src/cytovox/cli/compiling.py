@@ -24,7 +24,7 @@ def telling_of_compilation(tell: Callable[[str | None], None]) -> Iterator[None]
     """
     from numba.core import event
 
-    class Compilations(event.Listener):  # type: ignore[misc]
+    class Compilations(event.Listener):
         """Counts the compilations under way; one may need another."""
 
         def __init__(self) -> None:

@@ -12,7 +12,15 @@ from typing import Any, TextIO
 
 from ..errors import CytovoxError
 
-__all__ = ["describe", "exit_code_of", "print_json", "print_text", "report_error", "say", "showing_warnings"]
+__all__ = [
+    "describe",
+    "exit_code_of",
+    "print_json",
+    "print_text",
+    "report_error",
+    "say",
+    "showing_warnings",
+]
 
 
 def say(text: str) -> None:

@@ -48,7 +48,9 @@ def look_at_output(job: DCNumPipelineJob) -> Finished:
         with h5py.File(path, "r") as h5:
             attributes = {key: _text(value) for key, value in h5.attrs.items()}
             events = h5["events"]
-            lengths = {len(events[name]) for name in events if isinstance(events[name], h5py.Dataset)}
+            lengths = {
+                len(events[name]) for name in events if isinstance(events[name], h5py.Dataset)
+            }
             drained = "image" in events
     except (OSError, KeyError):
         return Finished("the output exists and is no result of a run")

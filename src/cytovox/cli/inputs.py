@@ -124,7 +124,9 @@ def _add_from(found: Found, paths: Sequence[Path], word: str, kind: str) -> None
     if not inputs:
         more = " but results" if paths else ""
         found.errors.append(
-            UsageError(f"the {kind} holds no .rtdc recordings{more}", path=word, hint="name another")
+            UsageError(
+                f"the {kind} holds no .rtdc recordings{more}", path=word, hint="name another"
+            )
         )
 
 

@@ -5,42 +5,19 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 from ..run.progress import ProgressEvent, StageFinished, StageProgress, StageStarted, Warned
 from .console import say
 
-__all__ = ["Bars", "Display", "Lines", "Quiet", "choose_display"]
+__all__ = ["Bars", "Lines", "Quiet", "choose_display"]
 
 #: Seconds between two lines about one stage where there is no terminal.
 _INTERVAL = 10.0
 
 
-class Display(Protocol):
-    """Where the progress of a batch is shown."""
-
-    def __enter__(self) -> Self:
-        """Begin to show."""
-
-    def __exit__(self, *error: object) -> None:
-        """Leave the screen in order."""
-
-    def begin(self, name: str) -> None:
-        """Turn to the next file."""
-
-    def show(self, event: ProgressEvent) -> None:
-        """Show one event of the present file."""
-
-    def note(self, text: str) -> None:
-        """Say one line that stays."""
-
-    def compiling(self, kernel: str | None) -> None:
-        """Say that a kernel is being compiled, or that this is over."""
-
-
 class Quiet:
-    """Shows warnings only."""
+    """Shows warnings only; the base of what shows more."""
 
     def __init__(self) -> None:
         self.name = ""
@@ -120,8 +97,14 @@ class Bars(Quiet):
     def __init__(self) -> None:
         super().__init__()
         from rich.console import Console
-        from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn
-        from rich.progress import TaskProgressColumn, TimeRemainingColumn
+        from rich.progress import (
+            BarColumn,
+            Progress,
+            ProgressColumn,
+            TaskProgressColumn,
+            TextColumn,
+            TimeRemainingColumn,
+        )
         from rich.text import Text
 
         class Rate(ProgressColumn):
@@ -149,12 +132,7 @@ class Bars(Quiet):
         self._progress.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None = None,
-        error: BaseException | None = None,
-        trace: TracebackType | None = None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """Take the bars away."""
         self._progress.stop()
 
@@ -177,7 +155,7 @@ class Bars(Quiet):
             self._progress.update(self._tasks[event.stage], completed=event.done)
         elif isinstance(event, StageFinished) and event.stage in self._tasks:
             task = self._progress.tasks[self._progress.task_ids.index(self._tasks[event.stage])]
-            self._progress.update(task.id, completed=task.total)
+            self._progress.update(task.id, completed=task.total, refresh=True)
 
     def note(self, text: str) -> None:
         """Say one line that stays, above the bars."""
@@ -210,7 +188,7 @@ class _Stage:
         return f"{self.total} {self.unit} in {seconds:.1f} s ({rate:.0f} {self.unit}/s)"
 
 
-def choose_display(*, quiet: bool) -> Display:
+def choose_display(*, quiet: bool) -> Quiet:
     """Return what fits: nothing, bars on a terminal, lines elsewhere."""
     if quiet:
         return Quiet()

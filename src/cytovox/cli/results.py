@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Sequence
 
 from .. import __version__
-from .batch import Outcome, as_json as plain
+from .batch import Outcome
+from .batch import as_json as plain
 from .console import print_json, print_text
 
 __all__ = ["show_results", "table_of"]

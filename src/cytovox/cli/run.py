@@ -123,9 +123,14 @@ def _options(
 
 
 def _run(
-    words: list[str], out: Path | None, common: Settings, *, force: bool, as_json: bool, quiet: bool
+    words: list[str],
+    out: Path | None,
+    common: Settings,
+    *,
+    force: bool,
+    as_json: bool,
+    quiet: bool,
 ) -> int:
-    from ..errors import CytovoxError
     from .batch import Outcome, exit_code_of_batch, run_batch
     from .compiling import telling_of_compilation
     from .console import report_error
@@ -140,9 +145,7 @@ def _run(
     for error in found.errors:
         report_error(error, debug=common.debug)
         failed.append(
-            Outcome(
-                str(error.path), state="failed", error=str(error), exit_code=error.exit_code
-            )
+            Outcome(str(error.path), state="failed", error=str(error), exit_code=error.exit_code)
         )
     display = choose_display(quiet=quiet)
     with display, telling_of_compilation(display.compiling):

@@ -1,0 +1,201 @@
+"""What is in a recording or a result, as plain values and in words."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+__all__ = ["describe_file", "in_words", "recipe_in_words"]
+
+_PARTS = ("generation", "data", "background", "segmenter", "feature", "gate")
+#: For each part with options: kind in the registry and the methods that declare them.
+_METHODS = {
+    "background": ("check_user_kwargs",),
+    "segmenter": ("segment_algorithm", "process_labels"),
+    "feature": ("get_events_from_masks",),
+    "gate": ("__init__",),
+}
+
+
+def describe_file(path: Path) -> dict[str, Any]:
+    """Return what is in a file.
+
+    Parameters
+    ----------
+    path
+        Recording or result.
+
+    Raises
+    ------
+    InputError
+        If the file is missing or no recording.
+    """
+    from ..read import HDF5Data, get_measurement_identifier
+
+    with HDF5Data(path) as data:
+        meta = dict(data.meta)
+        h5 = data.h5
+        stored = sorted(name for name in h5["events"] if not name.startswith("basinmap"))
+        images = [name for name in stored if getattr(h5["events"][name], "ndim", 1) == 3]
+        image = data.locate("image")
+        shape = None if image is None else image.shape[1:]
+        return {
+            "file": str(path),
+            "bytes": path.stat().st_size,
+            "kind": "result" if "pipeline:dcnum hash" in meta else "recording",
+            "events": len(data),
+            "image_shape": None if shape is None else [int(n) for n in shape],
+            "pixel_size_um": float(data.pixel_size),
+            "measurement": get_measurement_identifier(h5),
+            "features": stored,
+            "images": images,
+            "basins": _basins(h5, path),
+            "logs": sorted(h5.get("logs", ())),
+            "tables": sorted(h5.get("tables", ())),
+            "pipeline": _pipeline(meta),
+        }
+
+
+def recipe_in_words(parts: Mapping[str, str]) -> list[str]:
+    """Tell the parts of an identifier with their options written out.
+
+    Parameters
+    ----------
+    parts
+        Identifier of each of data, background, segmenter, feature and gate.
+
+    Examples
+    --------
+    >>> recipe_in_words({"gate": "norm:o=0^s=20"})
+    ['gate norm: online_gates=False, size_thresh_mask=20']
+    """
+    return [_part_in_words(kind, text) for kind, text in parts.items() if kind != "generation"]
+
+
+def in_words(found: Mapping[str, Any]) -> str:
+    """Return a description as text for people.
+
+    Parameters
+    ----------
+    found
+        What `describe_file` returned.
+    """
+    counted = "events" if found["kind"] == "result" else "frames"
+    lines = [found["file"]]
+    rows = [("kind", found["kind"]), (counted, f"{found['events']}")]
+    if found["image_shape"]:
+        height, width = found["image_shape"]
+        rows.append(("images", f"{height} x {width} pixels"))
+    pixel = found["pixel_size_um"]
+    rows.append(("pixel size", f"{pixel:g} um" if pixel else "unknown"))
+    rows.append(("size", f"{found['bytes'] / 1e6:.2f} MB"))
+    rows.append(("measurement", found["measurement"] or "has no identifier"))
+    rows.append(("features", f"{len(found['features'])}: {' '.join(found['features'])}"))
+    rows += [("basin", _basin_in_words(basin)) for basin in found["basins"]]
+    rows.append(("logs", ", ".join(found["logs"]) or "none"))
+    rows.append(("tables", ", ".join(found["tables"]) or "none"))
+    if pipeline := found["pipeline"]:
+        rows.append(("pipeline", pipeline["identifier"]))
+        fits = "fits the identifier" if pipeline["hash_fits"] else "does NOT fit the identifier"
+        rows.append(("hash", f"{pipeline['hash']}, {fits}"))
+        rows += [("recipe", words) for words in pipeline["recipe"]]
+    for name, text in rows:
+        lines += textwrap.wrap(
+            f"{name:<12} {text}",
+            width=100,
+            initial_indent="  ",
+            subsequent_indent=" " * 15,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+    return "\n".join(lines)
+
+
+def _basins(h5: Any, path: Path) -> list[dict[str, Any]]:
+    from ..read.basins import extract_basin_dicts, find_basin_file
+
+    basins = []
+    for basin in extract_basin_dicts(h5, check=False):
+        kind = str(basin.get("type"))
+        paths = [str(p) for p in basin.get("paths") or []]
+        where: Path | None = None
+        if kind == "file":
+            where = find_basin_file(paths, path.absolute().parent)
+        there = where is not None if kind == "file" else bool(paths) and paths[0] in h5
+        basins.append(
+            {
+                "name": basin.get("name"),
+                "type": kind,
+                "paths": paths,
+                "found": there,
+                "path": None if where is None else str(where),
+                "features": basin.get("features"),
+                "mapping": basin.get("mapping"),
+            }
+        )
+    return basins
+
+
+def _basin_in_words(basin: Mapping[str, Any]) -> str:
+    features = " ".join(basin["features"] or ["all features"])
+    if basin["type"] == "internal":
+        state = "in this file" if basin["found"] else "MISSING in this file"
+    elif basin["found"]:
+        state = f"in {basin['path']}"
+    else:
+        state = f"NOT FOUND: {' or '.join(basin['paths'])}"
+    return f"{features}: {state}"
+
+
+def _pipeline(meta: Mapping[str, Any]) -> dict[str, Any] | None:
+    from ..recipe.identity import compute_pipeline_hash
+
+    parts = {part: str(meta[f"pipeline:dcnum {part}"]) for part in _PARTS if _named(part) in meta}
+    if "pipeline:dcnum hash" not in meta or len(parts) < len(_PARTS):
+        return None
+    computed = compute_pipeline_hash(
+        gen_id=parts["generation"],
+        dat_id=parts["data"],
+        bg_id=parts["background"],
+        seg_id=parts["segmenter"],
+        feat_id=parts["feature"],
+        gate_id=parts["gate"],
+    )
+    return {
+        "identifier": "|".join(parts[part] for part in _PARTS),
+        "hash": str(meta["pipeline:dcnum hash"]),
+        "hash_fits": computed == str(meta["pipeline:dcnum hash"]),
+        "recipe": recipe_in_words(parts),
+    }
+
+
+def _named(part: str) -> str:
+    return f"pipeline:dcnum {part}"
+
+
+def _part_in_words(kind: str, text: str) -> str:
+    from ..errors import UnknownCodeError
+    from ..recipe.identity import ppid_to_kwargs
+    from ..recipe.registry import load_stage
+
+    code, _, rest = text.partition(":")
+    try:
+        if kind == "data":
+            return f"data {code}: {_data_in_words(rest)}"
+        cls = load_stage(kind, code)
+        words = []
+        for method, part in zip(_METHODS[kind], rest.split(":"), strict=False):
+            options = ppid_to_kwargs(cls, method, part)
+            words += [f"{name}={value}" for name, value in options.items()]
+    except (UnknownCodeError, ValueError):
+        # Made by a program that knows more than this one.
+        return f"{kind} {text}"
+    return f"{kind} {code}: {', '.join(words)}" if words else f"{kind} {code}"
+
+
+def _data_in_words(text: str) -> str:
+    options = dict(pair.split("=", 1) for pair in text.split("^"))
+    frames = options.get("i", "0")
+    return f"pixel_size={options.get('p')} um, frames={'all' if frames == '0' else frames}"

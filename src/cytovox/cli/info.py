@@ -1,0 +1,47 @@
+"""``cytovox info``: tell what is in a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["info"]
+
+
+def info(
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE...", help="Recordings or results (.rtdc).")
+    ],
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object in place of the text.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+) -> None:
+    """Tell what is in a file: size, features, where data are kept, and by what recipe.
+
+    For a result, the pipeline identifier is checked against its hash, and it
+    is looked whether the files are there that it refers to.
+    """
+    from .batch import SOME_FAILED
+    from .console import describe, print_json, print_text, report_error
+    from .description import describe_file, in_words
+
+    results = []
+    codes = []
+    for path in files:
+        try:
+            found = describe_file(path)
+        except Exception as error:
+            codes.append(report_error(error, debug=debug))
+            results.append({"file": str(path), "error": describe(error)})
+        else:
+            codes.append(0)
+            results.append(found)
+            if not as_json:
+                print_text(in_words(found))
+    code = max(codes) if len(codes) == 1 or not any(codes) else SOME_FAILED
+    if as_json:
+        print_json({"exit_code": code, "files": results})
+    raise typer.Exit(code)

@@ -1,0 +1,94 @@
+"""The arithmetic of exit codes, and the signals."""
+
+from __future__ import annotations
+
+import signal
+import threading
+
+import pytest
+
+from cytovox.cli.batch import Outcome, exit_code_of_batch
+from cytovox.cli.console import describe, exit_code_of
+from cytovox.cli.signals import Stopped, exit_code_of_interrupt, stop_on_signals
+from cytovox.errors import (
+    InputError,
+    InputNotFoundError,
+    InterruptedRunError,
+    OptionError,
+    OutputBusyError,
+    OutputExistsError,
+    StorageError,
+)
+
+DONE = Outcome("a", state="done", events=3)
+FOUND = Outcome("b", state="done", events=0, findings=["no events"])
+SKIPPED = Outcome("c", state="skipped", events=3)
+FAILED = Outcome("d", state="failed", exit_code=74)
+STOPPED = Outcome("e", state="stopped", exit_code=143)
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "code"),
+    [
+        ([], 0),
+        ([DONE, SKIPPED], 0),
+        ([DONE, FOUND], 3),
+        ([FAILED], 74),
+        ([FAILED, FAILED], 4),
+        ([FOUND, FAILED], 4),
+        ([FAILED, STOPPED, Outcome("f")], 143),
+    ],
+)
+def test_code_of_a_batch(outcomes: list[Outcome], code: int) -> None:
+    assert exit_code_of_batch(outcomes) == code
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (InputError("x"), 1),
+        (OutputExistsError("x"), 1),
+        (OptionError("x"), 2),
+        (InputNotFoundError("x"), 74),
+        (StorageError("x"), 74),
+        (OSError(28, "No space left on device"), 74),
+        (OutputBusyError("x"), 75),
+        (InterruptedRunError("x"), 130),
+        (ZeroDivisionError("x"), 1),
+    ],
+)
+def test_code_of_an_error(error: Exception, code: int) -> None:
+    assert exit_code_of(error) == code
+
+
+def test_errors_are_one_line() -> None:
+    assert "\n" not in describe(ValueError("first\nsecond"))
+    assert describe(OSError(28, "No space left on device", "out.rtdc")) == (
+        "out.rtdc: No space left on device"
+    )
+
+
+def test_signals_stop_and_are_given_back() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt) as caught, stop_on_signals() as received:
+        signal.raise_signal(signal.SIGTERM)
+    assert isinstance(caught.value, Stopped)
+    assert exit_code_of_interrupt(caught.value) == 128 + signal.SIGTERM
+    assert received == [signal.SIGTERM]
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_other_threads_are_left_alone() -> None:
+    problems: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            with stop_on_signals() as received:
+                assert received == []
+        except BaseException as error:
+            problems.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join(10)
+    assert not problems

@@ -1,0 +1,77 @@
+"""What is shown while a run goes on."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from cytovox.cli import progress
+from cytovox.cli.progress import Bars, Lines, Quiet
+from cytovox.run.progress import StageFinished, StageProgress, StageStarted, Warned
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_lines_say_the_rate_when_a_stage_ends(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = Lines(Clock())
+    lines.begin("a.rtdc")
+    lines.show(StageStarted("segmentation", 600))
+    lines.show(StageFinished("segmentation", 2.0))
+    assert capsys.readouterr().err == "a.rtdc: segmentation 600 frames in 2.0 s (300 frames/s)\n"
+
+
+def test_lines_say_the_time_left_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
+    clock = Clock()
+    lines = Lines(clock)
+    lines.begin("a.rtdc")
+    lines.show(StageStarted("segmentation", 600))
+    for clock.now in (1.0, 5.0, 11.0, 12.0):
+        lines.show(StageProgress("segmentation", int(clock.now * 10), 600))
+    out = capsys.readouterr().err
+    assert out == "a.rtdc: segmentation 110 of 600 frames, 10 frames/s, 49 s left\n"
+
+
+def test_lines_tell_of_kernels_once(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = Lines()
+    for kernel in ("label", "hull", None):
+        lines.compiling(kernel)
+    assert capsys.readouterr().err.count("compiling kernels") == 1
+
+
+def test_quiet_still_warns(capsys: pytest.CaptureFixture[str]) -> None:
+    quiet = Quiet()
+    quiet.begin("a.rtdc")
+    quiet.show(StageStarted("segmentation", 600))
+    quiet.note("something")
+    quiet.show(Warned("old offset"))
+    assert capsys.readouterr().err == "warning: a.rtdc: old offset\n"
+
+
+def test_bars_draw_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    screen = Terminal()
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(progress.sys, "stderr", screen)
+    display = progress.choose_display(quiet=False)
+    assert isinstance(display, Bars)
+    with display:
+        display.begin("a[b].rtdc")
+        display.compiling("label")
+        display.compiling(None)
+        display.show(StageStarted("segmentation", 600))
+        display.show(StageProgress("segmentation", 300, 600))
+        display.show(Warned("old [offset]"))
+        display.show(StageFinished("segmentation", 1.0))
+        display.begin("c.rtdc")
+    assert "warning: a[b].rtdc: old [offset]" in screen.getvalue()
+    assert "segmentation" in screen.getvalue()
+    assert "100%" in screen.getvalue()

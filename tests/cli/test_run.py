@@ -1,0 +1,193 @@
+"""``cytovox run`` from end to end."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import h5py
+import pytest
+
+from cytovox.cli.main import main
+from cytovox.testing import simulate_recording
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("good") / "raw.rtdc"
+    simulate_recording(path, frames=60, seed=8)
+    return path
+
+
+@pytest.fixture
+def raw(good: Path, tmp_path: Path) -> Path:
+    path = tmp_path / "a.rtdc"
+    shutil.copy(good, path)
+    return path
+
+
+def run_json(capsys: pytest.CaptureFixture[str], *words: str | Path) -> dict:
+    capsys.readouterr()
+    code = main(["run", "--json", *map(str, words)])
+    said = json.loads(capsys.readouterr().out)
+    assert said["exit_code"] == code
+    return said
+
+
+def count_of(path: Path) -> int:
+    with h5py.File(path) as h5:
+        assert len(h5["events/area_um"]) == h5.attrs["experiment:event count"]
+        return int(h5.attrs["experiment:event count"])
+
+
+def test_result_lies_beside_the_input(raw: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", str(raw)]) == 0
+    out, err = capsys.readouterr()
+    result = raw.with_name("a_dcn.rtdc")
+    number = count_of(result)
+    header, row, total = out.splitlines()
+    assert header.split() == ["file", "frames", "events", "seconds", "state"]
+    assert row.split()[:3] == [str(raw), "60", str(number)]
+    assert row.split()[-1] == "done"
+    assert total == "1 file: 1 done"
+    assert "a.rtdc: segmentation 60 frames in" in err
+    assert sorted(p.name for p in raw.parent.iterdir()) == ["a.rtdc", "a_dcn.rtdc"]
+
+
+def test_json_is_all_there_is_on_stdout(raw: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = run_json(capsys, raw, "-o", raw.parent / "made.rtdc")
+    (result,) = said["results"]
+    assert result["state"] == "done"
+    assert result["frames"] == 60
+    assert result["events"] == count_of(raw.parent / "made.rtdc")
+    assert len(result["pipeline_hash"]) == 32
+    assert result["error"] is None
+
+
+def test_finished_results_are_skipped(raw: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", str(raw), "--quiet"]) == 0
+    result = raw.with_name("a_dcn.rtdc")
+    before = result.read_bytes()
+    assert main(["run", str(raw)]) == 0
+    out, err = capsys.readouterr()
+    assert "skipped" in err
+    assert "1 file: 1 skipped" in out
+    assert result.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--set", "segmenter.thresh=-7"], "another recipe"),
+        (["--frames", "30"], "another recipe"),
+        (["--basins", "tap"], "--basins drain"),
+    ],
+)
+def test_other_results_are_refused_until_forced(
+    raw: Path, capsys: pytest.CaptureFixture[str], words: list[str], told: str
+) -> None:
+    assert main(["run", str(raw), "--quiet"]) == 0
+    result = raw.with_name("a_dcn.rtdc")
+    before = result.read_bytes()
+    assert main(["run", str(raw), "--quiet", *words]) == 1
+    assert told in capsys.readouterr().err
+    assert result.read_bytes() == before
+    assert main(["run", str(raw), "--quiet", "--force", *words]) == 0
+    assert result.read_bytes() != before
+
+
+def test_result_of_another_measurement_is_refused(
+    raw: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", str(raw), "--quiet"]) == 0
+    with h5py.File(raw, "a") as h5:
+        h5.attrs["experiment:run identifier"] = "another"
+    assert main(["run", str(raw), "--quiet"]) == 1
+    assert "another measurement" in capsys.readouterr().err
+
+
+def test_incomplete_result_is_refused(raw: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", str(raw), "--quiet"]) == 0
+    with h5py.File(raw.with_name("a_dcn.rtdc"), "a") as h5:
+        h5["events/area_um"].resize((1,))
+    assert main(["run", str(raw), "--quiet"]) == 1
+    assert "incomplete" in capsys.readouterr().err
+
+
+def test_bad_file_does_not_stop_the_batch(raw: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = raw.parent
+    (folder / "b.rtdc").write_bytes(b"bad")
+    shutil.copy(raw, folder / "c.rtdc")
+    said = run_json(capsys, folder, folder / "gone.rtdc", "-o", folder / "out")
+    assert said["exit_code"] == 4
+    states = {Path(r["input"]).name: (r["state"], r["exit_code"]) for r in said["results"]}
+    assert states == {
+        "gone.rtdc": ("failed", 74),
+        "a.rtdc": ("done", 0),
+        "b.rtdc": ("failed", 1),
+        "c.rtdc": ("done", 0),
+    }
+    made = sorted(p.name for p in (folder / "out").iterdir())
+    assert made == ["a_dcn.rtdc", "c_dcn.rtdc"]
+
+
+def test_folder_twice_skips_all(raw: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copy(raw, raw.with_name("b.rtdc"))
+    pattern = str(raw.parent / "*.rtdc")
+    assert [r["state"] for r in run_json(capsys, pattern)["results"]] == ["done", "done"]
+    assert [r["state"] for r in run_json(capsys, raw.parent)["results"]] == ["skipped", "skipped"]
+
+
+def test_no_events_is_a_finding(raw: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = run_json(capsys, raw, "--set", "segmenter.thresh=-250")
+    assert said["exit_code"] == 3
+    assert said["results"][0]["findings"] == ["no events"]
+    again = run_json(capsys, raw, "--set", "segmenter.thresh=-250")
+    assert again["exit_code"] == 3
+    assert again["results"][0]["state"] == "skipped"
+
+
+def test_settings_reach_the_job(raw: Path) -> None:
+    words = ["--set", "segmenter.thresh=-5", "--set", "mask.closing_disk=1", "--workers", "1"]
+    words += ["--set", "feature.haralick=false", "--frames", "10-50-2", "--background", "rollmed"]
+    words += ["--set", "background.kernel_size=20", "--compression", "zstd-1"]
+    assert main(["run", str(raw), "--quiet", *words]) == 0
+    with h5py.File(raw.with_name("a_dcn.rtdc")) as h5:
+        assert h5.attrs["pipeline:dcnum segmenter"] == "thresh:t=-5:cle=1^f=1^clo=1"
+        assert h5.attrs["pipeline:dcnum background"] == "rollmed:k=20^b=10000"
+        assert h5.attrs["pipeline:dcnum feature"] == "legacy:b=1^h=0^v=1"
+        assert h5.attrs["pipeline:dcnum mapping"] == "10-50-2"
+        assert "tex_asm_avg" not in h5["events"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are sent otherwise there")
+@pytest.mark.parametrize(("number", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_signals_stop_cleanly(tmp_path: Path, number: str, code: int) -> None:
+    path = tmp_path / "long.rtdc"
+    simulate_recording(path, frames=3000, seed=2)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "cytovox", "run", str(path)],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    # The first stage has ended, so the run is well under way.
+    line = process.stderr.readline()
+    while "background" not in line:
+        assert line, "the run ended before it could be stopped"
+        line = process.stderr.readline()
+    begin = time.perf_counter()
+    process.send_signal(getattr(signal, number))
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == code, err
+    assert time.perf_counter() - begin < 10
+    assert "Traceback" not in err
+    assert "stopped" in out
+    assert [p.name for p in tmp_path.iterdir()] == ["long.rtdc"]

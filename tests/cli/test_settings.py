@@ -1,0 +1,97 @@
+"""Words of a command are checked before any work."""
+
+from __future__ import annotations
+
+import pytest
+
+from cytovox.cli.settings import Settings, parse_frames, parse_settings
+from cytovox.errors import OptionError, UnknownCodeError, UsageError
+
+CODES = {"background": "sparsemed", "segmenter": "thresh", "feature": "legacy", "gate": "norm"}
+
+
+def test_every_stage_is_understood() -> None:
+    words = [
+        "data.pixel_size=0.34",
+        "background.kernel_size=100",
+        "background.offset_correction=false",
+        "segmenter.thresh=-3",
+        "mask.closing_disk=0",
+        "feature.haralick=no",
+        "gate.size_thresh_mask=20",
+    ]
+    assert parse_settings(words, CODES) == {
+        "data": {"pixel_size": 0.34},
+        "background": {"kernel_size": 100, "offset_correction": False},
+        "segmenter": {"thresh": -3.0},
+        "mask": {"closing_disk": 0},
+        "feature": {"haralick": False},
+        "gate": {"size_thresh_mask": 20},
+    }
+
+
+@pytest.mark.parametrize(
+    ("word", "told"),
+    [
+        ("segmenter.tresh=-3", "did you mean 'thresh'?"),
+        ("mask.clear_boarder=0", "did you mean 'clear_border'?"),
+        ("segmentor.thresh=-3", "did you mean 'segmenter'?"),
+        ("background.kernel_size=many", "give a whole number"),
+        ("feature.volume=maybe", "give true or false"),
+        ("thresh=-3", "stage.key=value"),
+        ("segmenter.thresh", "stage.key=value"),
+    ],
+)
+def test_mistakes_get_a_hint(word: str, told: str) -> None:
+    with pytest.raises(OptionError) as caught:
+        parse_settings([word], CODES)
+    assert told in str(caught.value)
+
+
+def test_twice_is_a_mistake() -> None:
+    with pytest.raises(OptionError, match="given twice"):
+        parse_settings(["mask.fill_holes=0", "mask.fill_holes=1"], CODES)
+
+
+@pytest.mark.parametrize("stage", ["background", "segmenter"])
+def test_unknown_code_is_told_with_the_choice(stage: str) -> None:
+    with pytest.raises(UnknownCodeError, match=f"there is no {stage} 'nonsense'.*choose one of"):
+        parse_settings([], {**CODES, stage: "nonsense"})
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"segmenter": {"thresh": 5.0}}, "not below zero"),
+        ({"background": {"kernel_size": 0}}, "kernel_size"),
+    ],
+)
+def test_impossible_values_are_told_before_work(options: dict, told: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        Settings(CODES, options).check()
+    assert told in str(caught.value)
+
+
+def test_good_settings_pass() -> None:
+    Settings(CODES, {"mask": {"closing_disk": 0}}).check()
+
+
+@pytest.mark.parametrize(
+    "text", ["", "0", "-5", "10-5", "5-5", "1-9-0", "5,3", "3,3", "a", "1-", "1.5", ","]
+)
+def test_impossible_frames_are_refused(text: str) -> None:
+    with pytest.raises(OptionError, match="rising order"):
+        parse_frames(text)
+
+
+def test_frames_are_read() -> None:
+    assert parse_frames("0-10") == slice(0, 10, 1)
+    assert parse_frames("0:10:3") == slice(0, 10, 3)
+    assert parse_frames(" 7 ") == 7
+    assert parse_frames("0,4") == [0, 4]
+
+
+def test_mask_options_travel_with_the_segmenter() -> None:
+    arguments = Settings(CODES, {"mask": {"fill_holes": False}}).job_arguments()
+    assert arguments["segmenter_kwargs"] == {"kwargs_mask": {"fill_holes": False}}
+    assert arguments["segmenter_code"] == "thresh"

@@ -1,0 +1,107 @@
+"""The house keeps its own rules: arrows, lists of names, sizes, what is shipped."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import cytovox
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCE = ROOT / "src" / "cytovox"
+MODULES = sorted(SOURCE.rglob("*.py"))
+#: What may be imported besides the standard library and ourselves.
+ALLOWED = {"h5py", "hdf5plugin", "matplotlib", "numba", "numpy", "rich", "typer"}
+
+
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def test_arrows_hold() -> None:
+    importlinter = pytest.importorskip("importlinter.cli")
+    code = importlinter.lint_imports(
+        config_filename=str(ROOT / "pyproject.toml"), no_logo=True, cache_dir=None
+    )
+    assert code == 0
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: p.relative_to(SOURCE).as_posix())
+def test_module(path: Path) -> None:
+    tree = tree_of(path)
+    assert ast.get_docstring(tree), "a module says what it is for"
+    imported = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            imported |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+            imported.add(node.module.split(".")[0])
+    foreign = imported - ALLOWED - set(sys.stdlib_module_names) - {"cytovox"}
+    assert not foreign, f"not a run-time dependency: {foreign}"
+    assert not re.search(r"\btime\.sleep\(", path.read_text(encoding="utf-8")), "wait for a fact"
+    called = {
+        n.func.id
+        for n in ast.walk(tree)
+        if isinstance(n, ast.Call)
+        if isinstance(n.func, ast.Name)
+    }
+    assert "print" not in called, "what is said goes through cli.console or a log"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [p for p in MODULES if p.name not in ("__init__.py", "__main__.py")],
+    ids=lambda p: p.relative_to(SOURCE).as_posix(),
+)
+def test_public_names_are_listed_and_there(path: Path) -> None:
+    name = ".".join(("cytovox", *path.relative_to(SOURCE).with_suffix("").parts))
+    module = importlib.import_module(name)
+    listed = module.__all__
+    assert len(set(listed)) == len(listed)
+    assert all(hasattr(module, public) for public in listed)
+
+
+def test_names_are_posix_only_nowhere() -> None:
+    """What only some systems have is asked for before it is used."""
+    posix_only = re.compile(r"^\s*(import|from) (fcntl|resource|pwd|grp)\b", re.M)
+    for path in MODULES:
+        for match in posix_only.finditer(path.read_text(encoding="utf-8")):
+            before = path.read_text(encoding="utf-8")[: match.start()]
+            assert before.rstrip().endswith("try:"), f"{path}: {match.group()} has no fallback"
+
+
+def test_version_is_the_same_everywhere() -> None:
+    changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert f"## {cytovox.__version__}" in changes
+    said = subprocess.run(
+        [sys.executable, "-m", "cytovox", "--version"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert said.stdout.strip() == f"cytovox {cytovox.__version__}"
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = (
+        "import sys; from cytovox.cli.main import main; main(['run', '--help']);"
+        "heavy = {'numpy', 'numba', 'h5py', 'matplotlib'} & set(sys.modules);"
+        "sys.exit(f'loaded {heavy}' if heavy else 0)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60, capture_output=True)
+
+
+def test_each_decision_is_a_page_with_its_parts() -> None:
+    records = sorted((ROOT / "docs" / "decisions").glob("[0-9]*.md"))
+    assert [int(p.name[:4]) for p in records] == list(range(1, len(records) + 1))
+    for path in records:
+        text = path.read_text(encoding="utf-8")
+        for part in ("## Context", "## Choice", "## Consequences"):
+            assert part in text, f"{path.name} lacks {part}"
