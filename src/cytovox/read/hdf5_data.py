@@ -122,7 +122,7 @@ class HDF5Data(RecordingFile):
         return item in self.keys()
 
     def __len__(self) -> int:
-        indices = self._indices
+        indices = self.mapping_indices
         return self.stored_length if indices is None else len(indices)
 
     def __getitem__(self, feat: str) -> Any:
@@ -270,16 +270,40 @@ class HDF5Data(RecordingFile):
                 )
             return self._images[feat]
 
+    def require_images(self, feat: str) -> HDF5ImageCache:
+        """Return the images of a feature.
+
+        Raises
+        ------
+        InputError
+            If there are none.
+        """
+        images = self.get_image_cache(feat)
+        if images is None:
+            raise self._missing(feat)
+        return images
+
+    @property
+    def place(self) -> Path | None:
+        """Path of the file; None if it is not on disk."""
+        return self._path_or_none
+
     def locate(self, feat: str) -> Any:
         """Return a feature as dataset or mapped dataset; None if it does not exist."""
         with self._lock:
             own = self.h5.get(f"events/{feat}")
             if isinstance(own, h5py.Dataset):
-                return get_mapped_object(own, self._indices)
+                return get_mapped_object(own, self.mapping_indices)
             for source in self._sources:
                 if feat in source.features():
                     return source.get(feat)
             return None
+
+    def stored_chunk_frames(self, feat: str) -> int:
+        """Return how many frames of a feature are stored in one piece; 0 if not in pieces."""
+        obj = self.locate(feat)
+        chunks = getattr(getattr(obj, "h5ds", obj), "chunks", None)
+        return int(chunks[0]) if chunks else 0
 
     def offered(self) -> list[str]:
         """Return what this file offers as a basin of another."""
@@ -306,7 +330,8 @@ class HDF5Data(RecordingFile):
     extract_basin_dicts = staticmethod(extract_basin_dicts)
 
     @property
-    def _indices(self) -> npt.NDArray[Any] | None:
+    def mapping_indices(self) -> npt.NDArray[Any] | None:
+        """Rows of the file that are shown, shape (n,); None for all."""
         if self.index_mapping is None:
             return None
         with self._lock:
@@ -325,7 +350,9 @@ class HDF5Data(RecordingFile):
                     None if self._path_or_none is None else self._path_or_none.absolute().parent
                 )
                 self._cached["sources"] = [
-                    make_basin(self.h5, definition, self._indices, folder, self._open_nested)
+                    make_basin(
+                        self.h5, definition, self.mapping_indices, folder, self._open_nested
+                    )
                     for definition in self.basins
                 ]
             found: list[Basin] = self._cached["sources"]

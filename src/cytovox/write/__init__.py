@@ -1,1 +1,25 @@
-"""Writing measured recordings, in order."""
+"""Write events in order of their frames, and files that refer to others."""
+
+from .basins import copy_basins, create_with_basins
+from .chunk_writer import ChunkWriter
+from .copy import copy_features, copy_metadata
+from .event_stash import EventStash
+from .items import set_default_filter_kwargs
+from .queue_writer_base import QueueWriterBase
+from .queue_writer_thread import QueueWriterThread
+from .writer import CreatingFileWithoutBasinWarning, HDF5Writer, IgnoringBasinTypeWarning
+
+__all__ = [
+    "ChunkWriter",
+    "CreatingFileWithoutBasinWarning",
+    "EventStash",
+    "HDF5Writer",
+    "IgnoringBasinTypeWarning",
+    "QueueWriterBase",
+    "QueueWriterThread",
+    "copy_basins",
+    "copy_features",
+    "copy_metadata",
+    "create_with_basins",
+    "set_default_filter_kwargs",
+]

@@ -1,0 +1,141 @@
+"""Making files that refer to others, and passing such references on."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from .. import __version__
+from ..read import get_measurement_identifier
+from ..read.basins import extract_basin_dicts, find_basin_file, is_basin_map
+from ..read.opening import open_recording
+from .copy import copy_metadata
+from .writer import CreatingFileWithoutBasinWarning, HDF5Writer, IgnoringBasinTypeWarning
+
+__all__ = ["copy_basins", "create_with_basins"]
+
+PathLike = str | os.PathLike[str]
+
+
+def copy_basins(h5_src: h5py.File, h5_dst: h5py.File, internal_basins: bool = True) -> None:
+    """Copy basins with their maps, and the data of internal basins.
+
+    Parameters
+    ----------
+    h5_src
+        Input.
+    h5_dst
+        Output, opened for writing.
+    internal_basins
+        Whether to copy internal basins as well.
+    """
+    writer = HDF5Writer(h5_dst)
+    for definition in extract_basin_dicts(h5_src, check=False):
+        kind = definition.get("type")
+        if kind == "file" or (kind == "internal" and internal_basins):
+            _copy_basin(h5_src, writer, definition)
+        elif kind != "internal":
+            warnings.warn(
+                f"Ignored basin of type '{kind}'", IgnoringBasinTypeWarning, stacklevel=2
+            )
+
+
+def _copy_basin(h5_src: h5py.File, writer: HDF5Writer, definition: dict[str, Any]) -> None:
+    mapping = None
+    name = definition.get("mapping")
+    if name is not None:
+        if name not in h5_src.get("events", {}):
+            # without its map nobody can use the basin
+            return
+        mapping = np.ravel(h5_src["events"][name][:])
+    text = {key: definition.get(key) for key in ("name", "description")}
+    if definition["type"] == "file":
+        writer.store_basin(
+            **text,  # type: ignore[arg-type]
+            paths=_still_found(h5_src, writer.h5, definition.get("paths") or []),
+            features=definition.get("features"),
+            mapping=mapping,
+            identifier=definition.get("identifier"),
+        )
+        return
+    group = h5_src.get((definition.get("paths") or ["basin_events"])[0], {})
+    listed = definition.get("features")
+    data = {feat: group[feat] for feat in (group if listed is None else listed) if feat in group}
+    if data:
+        writer.store_basin(**text, mapping=mapping, internal_data=data)  # type: ignore[arg-type]
+
+
+def _still_found(h5_src: h5py.File, h5_dst: h5py.File, paths: list[str]) -> list[str]:
+    """Return paths, preceded by an absolute one if only the input's folder finds them."""
+    found = find_basin_file(paths, _folder(h5_src))
+    if found is None or find_basin_file(paths, _folder(h5_dst)) is not None:
+        return paths
+    return [str(found.resolve()), *paths]
+
+
+def _folder(h5: h5py.File) -> Path:
+    return Path(h5.filename).absolute().parent
+
+
+def create_with_basins(
+    path_out: PathLike, basin_paths: Sequence[PathLike] | Sequence[Sequence[PathLike]]
+) -> None:
+    """Make a file that has no data of its own but refers to others.
+
+    Attributes, logs and tables are copied, and the file basins of the files
+    are passed on.
+
+    Parameters
+    ----------
+    path_out
+        File to write; one of this name is replaced.
+    basin_paths
+        Path of each file, or a list of paths that lead to the same file.
+        Relative paths start at the folder of `path_out`, else at the current
+        folder (then they are stored as absolute paths).
+    """
+    target = Path(path_out)
+    if not basin_paths:
+        warnings.warn(
+            f"Creating basin-based file '{target}' without any basins, since the list "
+            "`basin_paths' is empty!",
+            CreatingFileWithoutBasinWarning,
+            stacklevel=2,
+        )
+    with HDF5Writer(target, mode="w") as writer:
+        for entry in basin_paths:
+            given = [entry] if isinstance(entry, (str, os.PathLike)) else list(entry)
+            paths = [_storable(Path(path), target.absolute().parent) for path in given]
+            _refer(writer, paths, target.absolute().parent)
+
+
+def _storable(path: Path, folder: Path) -> str:
+    if not path.is_absolute() and not (folder / path).is_file() and path.is_file():
+        return str(path.resolve())
+    return str(path)
+
+
+def _refer(writer: HDF5Writer, paths: list[str], folder: Path) -> None:
+    found = find_basin_file(paths, folder)
+    identifier = None
+    features: list[str] | None = None
+    if found is not None:
+        with open_recording(found) as source:
+            copy_metadata(source, writer.h5)
+            copy_basins(source, writer.h5, internal_basins=False)
+            identifier = get_measurement_identifier(source)
+            names = {*source.get("events", ()), *source.get("basin_events", ())}
+            features = sorted(name for name in names if not is_basin_map(name)) or None
+    writer.store_basin(
+        name=Path(paths[0]).name,
+        paths=list(paths),
+        features=features,
+        description=f"Created with cytovox {__version__}",
+        identifier=identifier,
+    )

@@ -1,0 +1,207 @@
+"""Writing data in a thread of its own."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import CytovoxError
+from .storage import storage_error
+from .writer import HDF5Writer
+
+__all__ = ["ChunkWriter", "NotifyingDeque"]
+
+#: Seconds between two looks at a deque that cannot notify.
+_LOOK = 0.05
+
+
+class NotifyingDeque(deque[tuple[str, npt.NDArray[Any]]]):
+    """A deque of features that wakes those who wait, and counts its bytes.
+
+    It is for two threads: one that appends and one that takes.
+
+    Examples
+    --------
+    >>> waiting = NotifyingDeque()
+    >>> waiting.append(("deform", np.zeros(10)))
+    >>> waiting.nbytes
+    80
+    """
+
+    def __init__(self, items: Iterable[tuple[str, npt.NDArray[Any]]] = ()) -> None:
+        super().__init__()
+        #: Notified when something came, went, or ended.
+        self.condition = threading.Condition()
+        #: Bytes of the arrays that wait.
+        self.nbytes = 0
+        #: Whether nothing is taken any more.
+        self.closed = False
+        for item in items:
+            self.append(item)
+
+    def append(self, item: tuple[str, npt.NDArray[Any]]) -> None:
+        """Add an item and wake those who wait for one."""
+        with self.condition:
+            super().append(item)
+            self.nbytes += np.asarray(item[1]).nbytes
+            self.condition.notify_all()
+
+    def popleft(self) -> tuple[str, npt.NDArray[Any]]:
+        """Take the oldest item and wake those who wait for room."""
+        with self.condition:
+            item = super().popleft()
+            self.nbytes -= np.asarray(item[1]).nbytes
+            self.condition.notify_all()
+            return item
+
+    def close(self) -> None:
+        """Say that nothing is taken any more; what waits is let go."""
+        with self.condition:
+            self.closed = True
+            super().clear()
+            self.nbytes = 0
+            self.condition.notify_all()
+
+    def wait_for_room(self, nbytes: int, timeout: float | None) -> bool:
+        """Wait until at most `nbytes` wait, or until it is closed.
+
+        Returns
+        -------
+        bool
+            False if nothing at all was taken for `timeout` seconds.
+        """
+        with self.condition:
+            while not self.closed and self.nbytes > nbytes:
+                if not self.condition.wait(timeout):
+                    return False
+        return True
+
+
+class ChunkWriter(threading.Thread):
+    """Writes arrays that are appended to a deque; ends when told so.
+
+    Parameters
+    ----------
+    path_out
+        Path of the output, or opened file, which is then not closed here.
+    dq
+        Items ``(feature, array)``; a `NotifyingDeque` wakes this thread, a
+        plain deque is looked at several times a second.
+    write_queue_size
+        Its ``value`` is set to the number of items that wait.
+    ds_kwds
+        Options for new datasets.
+    mode
+        How to open a path; ``"w"`` starts anew.
+    parent_logger
+        Logger below which this thread reports.
+    on_error
+        Called once with the error if one occurs.
+    on_stored
+        Called with feature and number of rows after they were written.
+
+    Attributes
+    ----------
+    writer : HDF5Writer
+        Writes the output.
+    may_stop_loop, must_stop_loop : bool
+        Whether to end when nothing waits, and whether to end now.
+    error : Exception or None
+        What went wrong; a `StorageError` if the storage refused.
+    """
+
+    def __init__(
+        self,
+        path_out: Path | str | h5py.File,
+        dq: deque[Any],
+        write_queue_size: Any,
+        ds_kwds: Mapping[str, Any] | None = None,
+        mode: str = "a",
+        parent_logger: logging.Logger | None = None,
+        *args: Any,
+        on_error: Callable[[Exception], None] | None = None,
+        on_stored: Callable[[str, int], None] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        kwargs.setdefault("name", "ChunkWriter")
+        kwargs.setdefault("daemon", True)
+        super().__init__(*args, **kwargs)
+        parent = parent_logger or logging.getLogger(__name__)
+        self.logger = parent.getChild("ChunkWriter") if parent_logger else parent
+        self.writer = HDF5Writer(path_out, mode=mode, ds_kwds=ds_kwds)
+        self.dq = dq
+        self.may_stop_loop = False
+        self.must_stop_loop = False
+        self.write_queue_size = write_queue_size
+        self.error: Exception | None = None
+        self._on_error = on_error
+        self._on_stored = on_stored
+        notifying = isinstance(dq, NotifyingDeque)
+        self._condition = dq.condition if isinstance(dq, NotifyingDeque) else threading.Condition()
+        self._look = None if notifying else _LOOK
+
+    def abort_loop(self) -> None:
+        """End now, whatever waits."""
+        with self._condition:
+            self.must_stop_loop = True
+            self._condition.notify_all()
+
+    def finished_when_queue_empty(self) -> None:
+        """End when everything that waits has been written."""
+        with self._condition:
+            self.may_stop_loop = True
+            self._condition.notify_all()
+
+    def run(self) -> None:
+        """Write until told to end; never raises, see `error`."""
+        try:
+            try:
+                while (item := self._next()) is not None:
+                    self._store(*item)
+            finally:
+                self.writer.close()
+        except Exception as err:
+            self._fail(err)
+        finally:
+            if isinstance(self.dq, NotifyingDeque):
+                self.dq.close()
+
+    def _next(self) -> tuple[str, npt.NDArray[Any]] | None:
+        with self._condition:
+            while not self.must_stop_loop:
+                self._announce(len(self.dq))
+                if self.dq:
+                    item: tuple[str, npt.NDArray[Any]] = self.dq.popleft()
+                    return item
+                if self.may_stop_loop:
+                    break
+                self._condition.wait(self._look)
+        return None
+
+    def _store(self, feat: str, data: npt.NDArray[Any]) -> None:
+        self.writer.store_feature_chunk(feat, data)
+        if self._on_stored is not None:
+            self._on_stored(feat, len(data))
+
+    def _announce(self, number: int) -> None:
+        if self.write_queue_size is not None:
+            self.write_queue_size.value = number
+
+    def _fail(self, err: Exception) -> None:
+        if isinstance(err, OSError) and not isinstance(err, CytovoxError):
+            err = storage_error(err, self.writer.path)
+        self.must_stop_loop = True
+        self.error = err
+        self.logger.error("cannot write: %s", err)
+        if isinstance(self.dq, NotifyingDeque):
+            self.dq.close()
+        if self._on_error is not None:
+            self._on_error(err)

@@ -1,0 +1,166 @@
+"""Copying features and metadata from one HDF5 file to another."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable
+from typing import Any
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from .. import __version__
+from ..errors import UsageError
+from ..read.identifier import as_text
+from ..read.mapped import MappedHDF5Dataset, check_mapping, get_mapping_indices
+from .items import set_default_filter_kwargs, text_lines
+from .storage import storage_errors
+from .writer import HDF5Writer
+
+__all__ = ["copy_features", "copy_metadata"]
+
+
+def copy_metadata(h5_src: h5py.File, h5_dst: h5py.File) -> None:
+    """Copy attributes, tables and logs; what exists already is kept.
+
+    Copied logs and tables say in their attribute ``software`` that they were
+    copied. Empty ones are left out.
+
+    Parameters
+    ----------
+    h5_src
+        Input.
+    h5_dst
+        Output, opened for writing.
+    """
+    with storage_errors(h5_dst.filename):
+        for key, value in h5_src.attrs.items():
+            if key not in h5_dst.attrs:
+                h5_dst.attrs[key] = value
+        for name in ("logs", "tables"):
+            for key, dataset in h5_src.get(name, {}).items():
+                group = h5_dst.require_group(name)
+                if key not in group and isinstance(dataset, h5py.Dataset) and dataset.size:
+                    _copy_text_or_table(dataset, group, key)
+
+
+def _copy_text_or_table(dataset: h5py.Dataset, group: h5py.Group, key: str) -> None:
+    values = dataset[()]
+    if dataset.dtype.kind == "O":
+        values = text_lines([as_text(line) for line in np.ravel(values)])
+    kwds = set_default_filter_kwargs()
+    if dataset.shape == ():
+        kwds = {}
+    elif dataset.chunks:
+        kwds["chunks"] = dataset.chunks
+    copied = group.create_dataset(key, data=values, **kwds)
+    copied.attrs.update(dataset.attrs)
+    before = as_text(dataset.attrs.get("software"))
+    copied.attrs["software"] = " | ".join(filter(None, [before, f"cytovox {__version__}"]))
+
+
+def copy_features(
+    h5_src: h5py.File,
+    h5_dst: h5py.File,
+    features: Iterable[str],
+    mapping: Any = None,
+    ds_kwds: dict[str, Any] | None = None,
+) -> None:
+    """Copy features; those of the output are never changed.
+
+    Parameters
+    ----------
+    h5_src
+        Input.
+    h5_dst
+        Output, opened for writing.
+    features
+        Names of features in the input's group ``events``. A scalar feature
+        that the output has with the same values is left alone.
+    mapping
+        Rows of the input in the order of the output, any order; None copies
+        the stored bytes as they are.
+    ds_kwds
+        Options for new datasets; only used where values are stored anew.
+
+    Raises
+    ------
+    KeyError
+        If the input lacks a feature.
+    NotImplementedError
+        If a feature is a group.
+    IndexMappingError
+        If the mapping names rows that do not exist; nothing is written then.
+    UsageError
+        If the output has other data under that name.
+    """
+    rows: npt.NDArray[Any] | None = None
+    if mapping is not None:
+        rows = mapping if isinstance(mapping, np.ndarray) else get_mapping_indices(mapping)
+    wanted = [feat for feat in features if _must_copy(h5_src, h5_dst, feat, rows)]
+    writer = HDF5Writer(h5_dst, ds_kwds=ds_kwds)
+    for feat in wanted:
+        dataset = h5_src["events"][feat]
+        with storage_errors(h5_dst.filename):
+            if rows is None and not _copy_stored(dataset, writer.events, feat):
+                writer.store_rows(feat, dataset)
+            elif rows is not None:
+                writer.store_rows(feat, MappedHDF5Dataset(dataset, rows))
+
+
+def _must_copy(
+    h5_src: h5py.File, h5_dst: h5py.File, feat: str, rows: npt.NDArray[Any] | None
+) -> bool:
+    dataset = h5_src["events"][feat]
+    if not isinstance(dataset, h5py.Dataset):
+        raise NotImplementedError(f"the feature '{feat}' is a group, which cannot be copied")
+    if rows is not None:
+        check_mapping(rows, len(dataset), f"'{feat}'")
+    present = h5_dst.get(f"events/{feat}")
+    if present is None:
+        return True
+    if dataset.ndim == 1 and present.ndim == 1:
+        values = dataset[:] if rows is None else dataset[:][rows]
+        if _same(values, present[:]):
+            return False
+    raise UsageError(
+        f"Output file {h5_dst.filename} already contains the feature {feat}.",
+        hint="it holds other data; choose a new output",
+    )
+
+
+def _same(first: npt.NDArray[Any], second: npt.NDArray[Any]) -> bool:
+    if first.dtype.kind == second.dtype.kind == "f":
+        return np.array_equal(first, second, equal_nan=True)
+    return np.array_equal(first, second)
+
+
+def _copy_stored(dataset: h5py.Dataset, group: h5py.Group, feat: str) -> bool:
+    """Copy stored chunks without unpacking them; return whether that is possible.
+
+    The library's own object copy is not used: it can crash while another
+    handle of the same process has some of the chunks in memory.
+    """
+    if not dataset.chunks or dataset.is_virtual or dataset.dtype.hasobject:
+        return False
+    target = h5py.h5d.create(
+        group.id,
+        feat.encode("utf-8"),
+        dataset.id.get_type(),
+        dataset.id.get_space(),
+        dcpl=dataset.id.get_create_plist(),
+    )
+    if dataset.file.mode != "r":
+        dataset.flush()
+    steps = [
+        range(0, size, chunk) for size, chunk in zip(dataset.shape, dataset.chunks, strict=True)
+    ]
+    for offset in itertools.product(*steps):
+        info = dataset.id.get_chunk_info_by_coord(offset)
+        if info.byte_offset is not None:
+            filter_mask, data = dataset.id.read_direct_chunk(offset)
+            target.write_direct_chunk(offset, data, filter_mask)
+    copied = h5py.Dataset(target)
+    copied.attrs.update(dataset.attrs)
+    return True

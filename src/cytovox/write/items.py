@@ -1,0 +1,78 @@
+"""How rows and lines are stored: filters, types, attributes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["IMAGE_ATTRIBUTES", "fit_items", "set_default_filter_kwargs", "text_lines"]
+
+#: Number of the Zstandard filter.
+_ZSTD = 32015
+
+#: By these a viewer recognises images.
+IMAGE_ATTRIBUTES = {
+    "CLASS": np.bytes_("IMAGE"),
+    "IMAGE_VERSION": np.bytes_("1.2"),
+    "IMAGE_SUBCLASS": np.bytes_("IMAGE_GRAYSCALE"),
+}
+
+
+def set_default_filter_kwargs(
+    ds_kwds: Mapping[str, Any] | None = None, compression: bool = True
+) -> dict[str, Any]:
+    """Return options for new datasets, with defaults where nothing is said.
+
+    Parameters
+    ----------
+    ds_kwds
+        Options that are already chosen.
+    compression
+        Whether to compress by default (Zstandard, level 5).
+
+    Examples
+    --------
+    >>> set_default_filter_kwargs()
+    {'compression': 32015, 'compression_opts': (5,), 'fletcher32': True}
+    """
+    kwds = dict(ds_kwds or {})
+    kwds.setdefault("compression", _ZSTD if compression else None)
+    kwds.setdefault("compression_opts", (5,) if kwds["compression"] == _ZSTD else None)
+    kwds.setdefault("fletcher32", True)
+    return kwds
+
+
+def fit_items(feat: str, items: npt.NDArray[Any], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    """Return items as the stored type.
+
+    Numbers with a fraction may lose precision, but nothing else.
+
+    Raises
+    ------
+    TypeError
+        If values would change.
+    """
+    if np.can_cast(items.dtype, dtype, "safe"):
+        return items
+    if items.dtype.kind == dtype.kind == "f":
+        return items
+    with np.errstate(invalid="ignore"):
+        fitted = items.astype(dtype)
+    if not np.array_equal(fitted, items):
+        raise TypeError(f"{items.dtype} values do not fit '{feat}', which is stored as {dtype}")
+    return fitted
+
+
+def text_lines(lines: Sequence[Any]) -> npt.NDArray[np.bytes_]:
+    """Return lines of text as UTF-8 of a fixed width.
+
+    Examples
+    --------
+    >>> text_lines(["5 µm"]).dtype.itemsize
+    5
+    """
+    encoded = [str(line).encode("utf-8") for line in lines]
+    return np.array(encoded, dtype=f"S{max(1, *map(len, encoded))}")

@@ -1,0 +1,328 @@
+"""From events in any order to a file in order of frames."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import StageError
+from ..run.rows import FrameRows
+from .chunk_writer import ChunkWriter, NotifyingDeque
+from .event_stash import EventStash
+
+__all__ = ["QueueWriterBase"]
+
+#: Bytes that may wait to be written.
+_BYTE_BUDGET = 64 * 2**20
+#: Seconds without any event, or without anything written, until it is an error.
+_IDLE_LIMIT = 3600.0
+#: Stored with the events; computed here.
+_COUNTING = ("index_unmapped", "nevents")
+
+Part = tuple[int, npt.NDArray[np.int64], dict[str, npt.NDArray[Any]]]
+
+
+class QueueWriterBase:
+    """Takes events from a queue and writes them in order of their frames.
+
+    Events are written in groups of `write_threshold` frames as soon as the
+    next group is complete, so the file does not depend on the order of
+    arrival. Besides the features, ``index_unmapped`` (uint32, the frame of
+    each event) and ``nevents`` (int64, the number of events in that frame) are
+    written. It ends when all frames have come, when None comes, or when
+    something goes wrong.
+
+    Parameters
+    ----------
+    event_queue
+        Queue of `FrameRows`, or of tuples ``(frame, events)`` where events is
+        a dict of arrays or None. Every frame must come once.
+    write_queue_size
+        Its ``value`` is set to the number of arrays that wait to be written.
+    feat_nevents
+        Number of events of each frame, -1 where it is not known yet. Its
+        length is the number of frames.
+    path_out
+        Path of the output.
+    hdf5_dataset_kwargs
+        Options for new datasets.
+    write_threshold
+        Number of frames that are written at a time.
+    on_error
+        Called once with the error if one occurs, from any thread.
+    on_done
+        Called when all has ended, well or not.
+    byte_budget
+        Bytes that may wait to be written; no more are accepted meanwhile.
+    idle_limit
+        Seconds without any event, or without anything written, until that is
+        an error; None waits without end.
+
+    Attributes
+    ----------
+    error : Exception or None
+        What went wrong.
+    aborted : bool
+        Whether the end was asked for before all frames had come.
+    complete : bool
+        Whether all frames have been written and the file is closed.
+    written_events, written_frames : int
+        What is in the file.
+    """
+
+    def __init__(
+        self,
+        event_queue: Any,
+        write_queue_size: Any,
+        feat_nevents: Sequence[int],
+        path_out: Path | str,
+        hdf5_dataset_kwargs: Mapping[str, Any] | None = None,
+        write_threshold: int = 500,
+        *,
+        on_error: Callable[[Exception], None] | None = None,
+        on_done: Callable[[], None] | None = None,
+        byte_budget: int = _BYTE_BUDGET,
+        idle_limit: float | None = _IDLE_LIMIT,
+    ) -> None:
+        self.event_queue = event_queue
+        self.write_queue_size = write_queue_size
+        self.feat_nevents = feat_nevents
+        self.path_out = Path(path_out)
+        self.hdf5_dataset_kwargs = hdf5_dataset_kwargs
+        self.write_threshold = max(1, int(write_threshold))
+        self.byte_budget = byte_budget
+        self.idle_limit = idle_limit
+        self.error: Exception | None = None
+        self.aborted = False
+        self.complete = False
+        self.written_events = 0
+        self.written_frames = 0
+        self._on_error = on_error
+        self._on_done = on_done
+        self._error_lock = threading.Lock()
+        self._must_end = False
+        self._total = len(feat_nevents)
+        self._came = np.zeros(self._total, dtype=bool)
+        self._pending: dict[int, list[Part]] = {}
+        self._next_group = 0
+        self._frames_queued: deque[int] = deque()
+        self._dq: deque[Any] = NotifyingDeque()
+        self._chunk_writer: ChunkWriter | None = None
+
+    def get_logger(self) -> logging.Logger:
+        """Return the logger that is used if none is given."""
+        return logging.getLogger("cytovox.write.QueueWriter")
+
+    def abort(self) -> None:
+        """Ask to end now; may be called from any thread."""
+        self.aborted = True
+        self._wake_up()
+
+    def run(
+        self,
+        buffer_dq: deque[Any] | None = None,
+        writer_dq: deque[Any] | None = None,
+        logger: logging.Logger | None = None,
+    ) -> None:
+        """Write until all frames have come; never raises, see `error`.
+
+        Parameters
+        ----------
+        buffer_dq
+            Items that have come already.
+        writer_dq
+            Deque between this and the `ChunkWriter`.
+        logger
+            Where to report.
+        """
+        logger = logger or self.get_logger()
+        if writer_dq is not None:
+            self._dq = writer_dq
+        try:
+            self._chunk_writer = self._start_chunk_writer(logger)
+            self._collect(buffer_dq or ())
+            self._finish(self._chunk_writer)
+        except Exception as err:
+            self._fail(err)
+            logger.debug("the queue writer failed", exc_info=True)
+        finally:
+            self._end_chunk_writer()
+            if self._on_done is not None:
+                self._on_done()
+
+    def _start_chunk_writer(self, logger: logging.Logger) -> ChunkWriter:
+        chunk_writer = ChunkWriter(
+            self.path_out,
+            self._dq,
+            self.write_queue_size,
+            ds_kwds=self.hdf5_dataset_kwargs,
+            parent_logger=logger,
+            on_error=self._on_chunk_error,
+            on_stored=self._on_stored,
+        )
+        chunk_writer.start()
+        return chunk_writer
+
+    def _collect(self, already: Sequence[Any] | deque[Any]) -> None:
+        for item in self._items(already):
+            self._accept(item)
+            while self._next_group < self._total and self._is_ready(self._next_group):
+                self._emit(self._next_group)
+                self._next_group += self.write_threshold
+            if self._must_end or self._next_group >= self._total:
+                return
+
+    def _items(self, already: Sequence[Any] | deque[Any]) -> Iterator[Any]:
+        """Yield what comes, as long as something is missing and nobody says stop."""
+        if not self._total:
+            return
+        yield from already
+        while not self._must_end:
+            try:
+                item = self.event_queue.get(timeout=self.idle_limit)
+            except queue.Empty:
+                frame = int(np.argmin(self._came))
+                raise StageError(
+                    "write", f"no events came for {self.idle_limit:g} s", frame=frame
+                ) from None
+            if item is None:
+                self.aborted = True
+                return
+            if not self._must_end:
+                yield item
+
+    def _accept(self, item: Any) -> None:
+        """Keep the events of some frames with the groups that they belong to."""
+        start, counts, rows = _as_part(item)
+        stop = start + len(counts)
+        if start < 0 or stop > self._total:
+            raise StageError("write", f"there are only {self._total} frames", frame=stop - 1)
+        if self._came[start:stop].any():
+            raise StageError("write", "the events of a frame came twice", frame=start)
+        self._came[start:stop] = True
+        ends = np.concatenate([[0], np.cumsum(counts)])
+        step = self.write_threshold
+        for group in range(start // step * step, stop, step):
+            low, high = max(start, group), min(stop, group + step)
+            begin, end = int(ends[low - start]), int(ends[high - start])
+            whole = begin == 0 and end == ends[-1]
+            part = rows if whole else {feat: data[begin:end] for feat, data in rows.items()}
+            self._pending.setdefault(group, []).append(
+                (low, counts[low - start : high - start], part)
+            )
+
+    def _is_ready(self, group: int) -> bool:
+        return bool(self._came[group : group + self.write_threshold].all())
+
+    def _emit(self, group: int) -> None:
+        """Hand a complete group of frames to the writer."""
+        parts = sorted(self._pending.pop(group), key=lambda part: part[0])
+        counts = np.concatenate([part[1] for part in parts])
+        self._check_counts(group, counts)
+        stash = EventStash(group, counts)  # type: ignore[arg-type]
+        for part in parts:
+            stash.add_rows(*part)
+        parts.clear()
+        self._frames_queued.append(len(counts))
+        for feat in [feat for feat in stash.events if feat not in _COUNTING]:
+            self._push(feat, stash.events.pop(feat))
+        self._push("index_unmapped", stash.indices_for_data)
+        # comes last: with it the group is in the file
+        self._push("nevents", np.repeat(counts, counts))
+
+    def _check_counts(self, group: int, counts: npt.NDArray[np.int64]) -> None:
+        announced = np.array(self.feat_nevents[group : group + len(counts)], dtype=np.int64)
+        wrong = np.flatnonzero((announced >= 0) & (announced != counts))
+        if wrong.size:
+            first = int(wrong[0])
+            raise StageError(
+                "write",
+                f"{counts[first]} events came, but {announced[first]} were announced",
+                frame=group + first,
+            )
+
+    def _push(self, feat: str, data: npt.NDArray[Any]) -> None:
+        self._wait_for_room(self.byte_budget)
+        if not self._must_end:
+            self._dq.append((feat, data))
+
+    def _wait_for_room(self, nbytes: int) -> None:
+        dq = self._dq
+        if isinstance(dq, NotifyingDeque) and not dq.wait_for_room(nbytes, self.idle_limit):
+            raise StageError(
+                "write", f"nothing was written for {self.idle_limit:g} s", path=self.path_out
+            )
+
+    def _finish(self, chunk_writer: ChunkWriter) -> None:
+        if self._must_end or self._next_group < self._total:
+            return
+        chunk_writer.finished_when_queue_empty()
+        self._wait_for_room(0)
+        chunk_writer.join(self.idle_limit)
+        if chunk_writer.is_alive():
+            raise StageError("write", "the file could not be closed in time", path=self.path_out)
+        if chunk_writer.error is None and not self._must_end:
+            self.complete = True
+
+    def _end_chunk_writer(self) -> None:
+        if self._chunk_writer is not None and not self.complete:
+            self._chunk_writer.abort_loop()
+            self._chunk_writer.join(self.idle_limit)
+        self._pending.clear()
+
+    def _on_stored(self, feat: str, number: int) -> None:
+        if feat == "nevents":
+            self.written_events += number
+            self.written_frames += self._frames_queued.popleft()
+
+    def _on_chunk_error(self, error: Exception) -> None:
+        self._fail(error)
+        self._wake_up()
+
+    def _fail(self, error: Exception) -> None:
+        with self._error_lock:
+            first = self.error is None
+            if first:
+                self.error = error
+        self._must_end = True
+        if first and self._on_error is not None:
+            self._on_error(error)
+
+    def _wake_up(self) -> None:
+        """Let whatever waits here see that it is over."""
+        self._must_end = True
+        if isinstance(self._dq, NotifyingDeque):
+            self._dq.close()
+        if self._chunk_writer is not None:
+            self._chunk_writer.abort_loop()
+        try:
+            self.event_queue.put_nowait(None)
+        except queue.Full:
+            # then nobody waits for an item
+            return
+
+
+def _as_part(item: Any) -> Part:
+    if isinstance(item, FrameRows):
+        rows = dict(item.rows)
+        counts = np.asarray(item.counts, dtype=np.int64)
+        for feat, data in rows.items():
+            if len(data) != counts.sum():
+                raise StageError(
+                    "write",
+                    f"'{feat}' has {len(data)} values for {counts.sum()} events",
+                    frame=item.start,
+                )
+        return int(item.start), counts, rows
+    frame, events = item
+    rows = {feat: np.asarray(data) for feat, data in (events or {}).items()}
+    number = max((len(data) for data in rows.values() if data.ndim), default=0)
+    return int(frame), np.array([number], dtype=np.int64), rows

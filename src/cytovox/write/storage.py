@@ -1,0 +1,59 @@
+"""What the storage says when it refuses, as one kind of error."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..errors import CytovoxError, StorageError
+
+__all__ = ["storage_error", "storage_errors"]
+
+_HINTS = {
+    errno.ENOSPC: "free some space or choose another folder",
+    errno.EDQUOT if hasattr(errno, "EDQUOT") else errno.ENOSPC: "your quota is used up",
+    errno.EROFS: "choose a folder that may be written",
+    errno.EACCES: "choose a folder that may be written",
+    errno.EFBIG: "this storage or your limits do not allow such large files",
+}
+
+
+def storage_error(err: BaseException, path: str | os.PathLike[str] | None) -> StorageError:
+    """Return what a failed write means.
+
+    HDF5 reports the reason of the system only within its message.
+
+    Examples
+    --------
+    >>> err = OSError("file write failed: errno = 28, error message = '...'")
+    >>> print(storage_error(err, "a.rtdc"))
+    a.rtdc: cannot write: No space left on device (free some space or choose another folder)
+    """
+    number = getattr(err, "errno", None)
+    if number is None:
+        found = re.search(r"errno = (\d+)", str(err))
+        number = int(found.group(1)) if found else None
+    reason = str(err) if not number else os.strerror(number)
+    error = StorageError(
+        f"cannot write: {reason}", path=path, hint=_HINTS.get(number) if number else None
+    )
+    error.errno = number
+    return error
+
+
+@contextmanager
+def storage_errors(path: str | os.PathLike[str] | Path | None) -> Iterator[None]:
+    """Raise whatever the storage refuses as `StorageError` that knows the file."""
+    try:
+        yield
+    except CytovoxError:
+        raise
+    except OSError as err:
+        raise storage_error(err, path) from err
+    except RuntimeError as err:
+        # h5py reports so what fails while a file or dataset is being closed
+        raise storage_error(err, path) from err
