@@ -1,0 +1,248 @@
+"""Background from short bursts of frames, taken at intervals of time.
+
+Formulas follow dcnum's method of the same code; see `select_images` and
+`assign_frames` for its oddities, which decide stored numbers.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import OptionError
+from ..kernels.median import upper_median
+from .bands import BandPool
+from .base import Background, BackgroundResult, load_images, place_of
+from .timing import assign_frames, burst_starts, recording_times, step_times
+
+__all__ = ["BackgroundSparseMed", "select_images"]
+
+#: images above this many bytes are kept in a temporary file
+MEMORY_BUDGET = 64 * 2**20
+#: two bursts are held in memory, one read ahead, unless one is larger than this
+_READ_AHEAD_BYTES = 64 * 2**20
+#: bytes of frames read at once for the offset
+_OFFSET_BYTES = 16 * 2**20
+
+Images = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float64]
+
+
+class BackgroundSparseMed(Background):
+    """Sparse median: one background per second from a burst of frames."""
+
+    @staticmethod
+    def check_user_kwargs(
+        *,
+        kernel_size: int = 200,
+        split_time: float = 1.0,
+        thresh_cleansing: float = 0,
+        frac_cleansing: float = 0.8,
+        offset_correction: bool = True,
+    ) -> None:
+        """Check the options of the sparse median.
+
+        Parameters
+        ----------
+        kernel_size
+            Number of successive frames for one background image, above 0.
+        split_time
+            Seconds between background images, above 0.
+        thresh_cleansing
+            Threshold above which an image is sorted out as bad, relative to the
+            variance; larger removes more. 0 leaves it to `frac_cleansing`.
+        frac_cleansing
+            Share of the images to keep at least, above 0 and up to 1; 1 keeps all.
+        offset_correction
+            Whether to correct each frame's brightness by that of its top rows;
+            for light sources that flicker.
+
+        Raises
+        ------
+        OptionError
+            If a value is not allowed.
+        """
+        _require(kernel_size > 0, "kernel_size", kernel_size, "it must be above 0")
+        _require(split_time > 0, "split_time", split_time, "it must be above 0 seconds")
+        _require(thresh_cleansing >= 0, "thresh_cleansing", thresh_cleansing, "0 or more")
+        _require(0 < frac_cleansing <= 1, "frac_cleansing", frac_cleansing, "above 0, up to 1")
+
+    def compute(self, *, defer_offset: bool = False) -> BackgroundResult:
+        """Compute the background images and which frame uses which.
+
+        Parameters
+        ----------
+        defer_offset
+            Leave ``bg_off`` out; the caller computes it block by block by
+            `BackgroundResult.offsets_of` while passing over the frames anyway.
+
+        Returns
+        -------
+        BackgroundResult
+            Of kind ``MAPPED``.
+
+        Raises
+        ------
+        InputError
+            If there are no frames or the time axis is not usable.
+        """
+        number = self._checked_length()
+        self._report(0.0)
+        offset = self.kwargs["offset_correction"]
+        deferred = defer_offset or not offset
+        split_time = self.kwargs["split_time"]
+        times = recording_times(self.data, number)
+        steps = step_times(times, split_time, path=place_of(self.data))
+        starts = burst_starts(times, steps, min(self.kwargs["kernel_size"], number))
+        images, ranges = self._images(number, starts, 1.0 if deferred else 0.5)
+        kept = self._kept(images, ranges)
+        for new, old in enumerate(kept):
+            images[new] = images[old]
+        images = images[: len(kept)]
+        mapping = assign_frames(times, steps[kept], split_time)
+        result = BackgroundResult.mapped(images, mapping, offset=offset)
+        if not deferred:
+            bg_off = self._offsets(result)
+            result = BackgroundResult(
+                result.kind, number, images, mapping, bg_off, None, result.image_means
+            )
+        self._report(1.0)
+        return result
+
+    def _images(
+        self, number: int, starts: npt.NDArray[np.int64], share: float
+    ) -> tuple[Images, npt.NDArray[np.uint8]]:
+        """Return one image per burst and its range of grey values per row."""
+        length = min(self.kwargs["kernel_size"], number)
+        burst = load_images(self.data, int(starts[0]), int(starts[0]) + length)
+        height, width = burst.shape[1:]
+        images = _storage((len(starts), height, width))
+        ranges = np.empty((len(starts), height), np.uint8)
+        with BandPool(self.num_workers) as pool:
+            for k, start in enumerate(starts.tolist()):
+                out = np.empty(height * width, np.uint8)
+                if k and start == starts[k - 1]:
+                    out[:] = images[k - 1].reshape(-1)
+                    waiting = []
+                else:
+                    waiting = pool.start(out.size, _burst_job(burst, out))
+                if burst.nbytes > _READ_AHEAD_BYTES:
+                    pool.wait(waiting)
+                if k + 1 < len(starts):
+                    # The next burst is read while the threads compute.
+                    burst = self._next_burst(burst, start, int(starts[k + 1]))
+                pool.wait(waiting)
+                images[k] = out.reshape(height, width)
+                ranges[k] = images[k].max(axis=1) - images[k].min(axis=1)
+                self._report(share * (k + 1) / len(starts))
+        return images, ranges
+
+    def _next_burst(self, burst: Images, start: int, following: int) -> Images:
+        """Return the burst at `following`; frames in both are not read again."""
+        if following == start:
+            return burst
+        stop = following + len(burst)
+        shared = burst[following - start :] if following > start else burst[:0]
+        fresh = load_images(self.data, stop - len(burst) + len(shared), stop)
+        return np.concatenate([shared, fresh]) if len(shared) else fresh
+
+    def _kept(self, images: Images, ranges: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
+        if self.kwargs["frac_cleansing"] == 1:
+            return np.arange(len(images))
+        kept = np.flatnonzero(
+            select_images(
+                ranges,
+                thresh_cleansing=self.kwargs["thresh_cleansing"],
+                frac_cleansing=self.kwargs["frac_cleansing"],
+            )
+        )
+        self.logger.info("kept %d of %d background images", len(kept), len(images))
+        return kept
+
+    def _offsets(self, result: BackgroundResult) -> Floats:
+        assert result.images is not None  # noqa: S101 (for the type checker)
+        offsets = np.empty(result.length)
+        block = max(1, _OFFSET_BYTES // max(1, result.images[0].nbytes))
+        for start in range(0, result.length, block):
+            stop = min(start + block, result.length)
+            offsets[start:stop] = result.offsets_of(load_images(self.data, start, stop), start)
+            self._report(0.5 + 0.5 * stop / result.length)
+        return offsets
+
+
+def select_images(
+    ranges: npt.NDArray[np.uint8], *, thresh_cleansing: float = 0, frac_cleansing: float = 0.8
+) -> npt.NDArray[np.bool_]:
+    """Tell which background images are free of cells.
+
+    A cell that stood still during a burst widens the range of grey values in
+    the rows around the middle of the channel.
+
+    Parameters
+    ----------
+    ranges
+        Largest minus smallest grey value of each row, uint8, shape (n, H).
+    thresh_cleansing
+        0, or the divisor of the variance that gives the threshold.
+    frac_cleansing
+        Share to keep at least.
+
+    Returns
+    -------
+    ndarray
+        bool, shape (n,); at least one is True.
+
+    Notes
+    -----
+    For H < 40 the first row of the window is negative and counts from the end,
+    so that only the last rows are looked at. This is dcnum's, and kept, since
+    it decides which images are stored.
+
+    Examples
+    --------
+    >>> ranges = np.full((8, 80), 10, dtype=np.uint8)
+    >>> ranges[3, 40] = 90
+    >>> select_images(ranges).astype(int).tolist()
+    [1, 1, 1, 0, 1, 1, 1, 1]
+    """
+    height = ranges.shape[1]
+    middle, half = height // 2, max(20, height // 4)
+    deviation = ranges - np.median(ranges, axis=0)
+    contrast = np.mean(deviation[:, middle - half : middle + half], axis=1)
+    flat = contrast - _running_median(contrast)
+    residue = np.abs(flat - np.median(flat))
+    if thresh_cleansing:
+        kept = residue <= 150 * np.var(residue) / thresh_cleansing
+        if 1 - np.sum(~kept) / kept.size >= frac_cleansing:
+            return np.asarray(kept)
+    return np.asarray(residue <= np.quantile(residue, frac_cleansing))
+
+
+def _running_median(values: Floats) -> Floats:
+    """Return the upper median over 5 values before and 4 after, edges mirrored."""
+    padded = np.pad(values, (5, 4), mode="symmetric")
+    windows = np.lib.stride_tricks.sliding_window_view(padded, 10)
+    return np.asarray(np.sort(windows, axis=1)[:, 5])
+
+
+def _burst_job(frames: Images, out: Images) -> Any:
+    stack = frames.reshape(len(frames), -1)
+    return lambda a, b: upper_median(stack, a, b, out)
+
+
+def _storage(shape: tuple[int, int, int]) -> Images:
+    """Return an array in memory or, above the budget, in a nameless temporary file."""
+    if math.prod(shape) <= MEMORY_BUDGET:
+        return np.empty(shape, np.uint8)
+    # numpy maps the file by a handle of its own, which goes with the array.
+    with tempfile.TemporaryFile(prefix="cytovox-background-") as file:
+        return np.memmap(file, dtype=np.uint8, mode="w+", shape=shape)
+
+
+def _require(holds: bool, name: str, value: Any, hint: str) -> None:
+    if not holds:
+        raise OptionError(f"sparsemed: {name} is {value}", hint=hint)
