@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..background.base import BackgroundResult
+from ..background.base import BackgroundKind, BackgroundResult
 from ..errors import InputError
 from ..read import HDF5Data
 from ..write import HDF5Writer
@@ -35,9 +35,9 @@ def store_background(result: BackgroundResult, data: HDF5Data, path: Path, bg_id
         Identifier of the background.
     """
     with HDF5Writer(path, mode="a", ds_kwds=dict(TEMPORARY_FILTERS)) as writer:
-        if result.copies_input:
+        if result.kind is BackgroundKind.COPY:
             _copy_background(writer, data)
-        elif result.mapping is not None:
+        elif result.kind is BackgroundKind.MAPPED:
             writer.store_basin(
                 name="background images",
                 description=f"Pipeline identifier: {bg_id}",
@@ -45,7 +45,7 @@ def store_background(result: BackgroundResult, data: HDF5Data, path: Path, bg_id
                 internal_data={"image_bg": result.images},
             )
         else:
-            for block in result.blocks():
+            for block in result.blocks or ():
                 writer.store_feature_chunk("image_bg", block)
         if result.bg_off is not None:
             writer.store_feature_chunk("bg_off", result.bg_off)
@@ -55,13 +55,14 @@ def _copy_background(writer: HDF5Writer, data: HDF5Data) -> None:
     if "image_bg" not in data:
         raise InputError(
             "there is no background image to copy",
-            path=data.path,
+            path=data.place,
             hint="choose another background method, e.g. sparsemed",
         )
     internal = internal_images(data)
     if internal is None:
-        for start in range(0, len(data), _BLOCK):
-            writer.store_feature_chunk("image_bg", data.image_bg[start : start + _BLOCK])
+        images = data.require_images("image_bg")
+        for start in range(0, len(images), _BLOCK):
+            writer.store_feature_chunk("image_bg", images[start : start + _BLOCK])
     else:
         images, rows, name, description = internal
         writer.store_basin(

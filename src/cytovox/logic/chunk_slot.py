@@ -29,6 +29,9 @@ class ChunkSlot(ChunkSlotData):
         Whether this slot only takes the last chunk, which may be shorter.
     monitor
         Lock that is shared with the other slots of a register.
+    last_frames
+        Memory, shared with the other slots, for the last frame of a chunk,
+        by the number of the frame that follows it.
     """
 
     _counter: ClassVar[itertools.count[int]] = itertools.count()
@@ -40,13 +43,15 @@ class ChunkSlot(ChunkSlotData):
         is_remainder: bool = False,
         *,
         monitor: Monitor | None = None,
+        last_frames: dict[int, npt.NDArray[np.uint8]] | None = None,
     ) -> None:
+        self._last_frames = {} if last_frames is None else last_frames
         self.index = next(self._counter)
         self.job = job
         self.data = data
         self.is_remainder = is_remainder
         self.seg_cls = job.get_segmenter_class()
-        images = data.image
+        images = data.require_images("image")
         length = images.chunk_size
         if is_remainder and images.num_chunks:
             length = images.get_chunk_size(images.num_chunks - 1)
@@ -55,6 +60,9 @@ class ChunkSlot(ChunkSlotData):
             available_features=[f for f in ("image_bg", "bg_off") if f in data],
             monitor=monitor,
         )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_last_frames": {}}
 
     def load(
         self, idx: int
@@ -81,14 +89,14 @@ class ChunkSlot(ChunkSlotData):
         StageError
             If the file cannot be read; it says which frames.
         """
-        frames = self.data.image.get_chunk_slice(idx)
+        frames = self.data.require_images("image").get_chunk_slice(idx)
         try:
             self._load_frames(frames.start, frames.stop)
         except Exception as err:
             raise StageError(
                 "load",
                 f"frames {frames.start} to {frames.stop - 1} cannot be read: {err}",
-                path=self.data.path,
+                path=self.data.place,
                 frame=frames.start,
                 hint="is the file complete and readable?",
             ) from err
@@ -96,14 +104,25 @@ class ChunkSlot(ChunkSlotData):
         return self.image, self.image_bg, self.image_corr, self.bg_off
 
     def _load_frames(self, start: int, stop: int) -> None:
-        self.data.image.read_into(start, stop, self.image)
+        self.data.require_images("image").read_into(start, self.image)
         if self.image_bg is not None and self.image_corr is not None:
-            self.data.image_bg.read_into(start, stop, self.image_bg)
+            self.data.require_images("image_bg").read_into(start, self.image_bg)
             np.subtract(self.image, self.image_bg, out=self.image_corr, dtype=np.int16)
         if self.bg_off is not None:
             self.bg_off[:] = self.data["bg_off"][start:stop]
-        before = self.data.image[start - 1] if start else None
-        self.duplicate[:] = equal_to_previous(self.image, before)
+        self.duplicate[:] = equal_to_previous(self.image, self._frame_before(start))
+        self._last_frames[stop] = self.image[-1].copy()
+
+    def _frame_before(self, start: int) -> npt.NDArray[np.uint8] | None:
+        """Return the frame before a chunk, which mostly was read just before."""
+        if not start:
+            return None
+        before = self._last_frames.pop(start, None)
+        if before is None:
+            before = np.empty((1, *self.shape[1:]), dtype=np.uint8)
+            self.data.require_images("image").read_into(start - 1, before)
+            before = before[0]
+        return before
 
     def __repr__(self) -> str:
         return super().__repr__().replace("<ChunkSlot", f"<ChunkSlot {self.index},", 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import threading
 from typing import Any
 
@@ -68,6 +69,7 @@ class ChunkSlotData:
         self._allocate("labels", "H", np.uint16, self.shape)
         self._allocate("duplicate", "B", np.bool_, frames)
         self._allocate("_progress", "B", np.uint8, frames)
+        self._allocate("_owner", "q", np.int64, frames)
         if "image_bg" in self.available_features:
             self._allocate("image_bg", "B", np.uint8, self.shape)
             self._allocate("image_corr", "h", np.int16, self.shape)
@@ -77,7 +79,7 @@ class ChunkSlotData:
 
     def _allocate(self, name: str, code: str, dtype: Any, shape: tuple[int, ...]) -> None:
         size = math.prod(shape)
-        raw = mp_spawn.RawArray(code, size) if size else b""
+        raw = mp_spawn.RawArray(code, size) if size else bytearray()
         self._raw[name] = (raw, dtype, shape)
 
     def _view(self) -> None:
@@ -95,6 +97,15 @@ class ChunkSlotData:
         self.labels: npt.NDArray[np.uint16] = view("labels")
         self.duplicate: npt.NDArray[np.bool_] = view("duplicate")
         self._progress: npt.NDArray[np.uint8] = view("_progress")
+        self._owner: npt.NDArray[np.int64] = view("_owner")
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Views are made anew on the other side; the memory is the same.
+        return {k: v for k, v in self.__dict__.items() if not isinstance(v, np.ndarray)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._view()
 
     @property
     def chunk(self) -> int:
@@ -144,6 +155,7 @@ class ChunkSlotData:
             stop = start + int(taken[0]) if taken.size else self.length
             if batch_size is not None:
                 stop = min(stop, start + batch_size)
+            self._owner[start:stop] = os.getpid()
             self._progress[start:stop] = _RESERVED
             return start, stop
 
@@ -163,6 +175,20 @@ class ChunkSlotData:
     def has_free_frames(self) -> bool:
         """Return whether there are frames that nobody works on."""
         return bool((self._progress == _FREE).any())
+
+    def free_frames_of(self, pid: int) -> list[tuple[int, int]]:
+        """Free all frames that a process had reserved, because it has died.
+
+        Returns
+        -------
+        list of tuple
+            Start and stop of each run of such frames.
+        """
+        with self.monitor:
+            mine = (self._progress == _RESERVED) & (self._owner == pid)
+            self._progress[mine] = _FREE
+            edges = np.flatnonzero(np.diff(mine.astype(np.int8), prepend=0, append=0))
+            return [(int(a), int(b)) for a, b in edges.reshape(-1, 2)]
 
     def __repr__(self) -> str:
         name = SlotState(self.state).name if self.state in list(SlotState) else self.state

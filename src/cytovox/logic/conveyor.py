@@ -16,9 +16,9 @@ import numpy as np
 from ..errors import StageError
 from ..read import HDF5Data
 from ..write import QueueWriterThread
+from .crew import Crew, ProcessCrew, ThreadCrew
 from .job import DCNumPipelineJob
 from .slot_register import SlotRegister
-from .universal_worker import UniversalWorkerThread
 
 __all__ = ["Conveyor", "chunk_size_for"]
 
@@ -52,12 +52,18 @@ def chunk_size_for(data: HDF5Data, job: DCNumPipelineJob) -> int:
     The slots together stay within their budget, whatever the image size, and
     a slot holds whole chunks of the file where it can.
     """
-    height, width = data.image.image_shape
+    height, width = data.require_images("image").image_shape
     per_frame = max(1, height * width * _BYTES_PER_PIXEL)
     frames = _SLOT_BYTES // ((number_of_slots(job) + 1) * per_frame)
     frames = max(1, min(_MOST_FRAMES, frames))
-    stored = data.stored_chunk_frames("image")
+    stored = _stored_rows(data.locate("image"))
     return frames // stored * stored if stored and stored <= frames else frames
+
+
+def _stored_rows(images: Any) -> int:
+    """Return how many frames the file keeps in one piece; 0 if that is not so."""
+    chunks = getattr(getattr(images, "h5ds", images), "chunks", None)
+    return int(chunks[0]) if chunks else 0
 
 
 class Conveyor:
@@ -75,6 +81,9 @@ class Conveyor:
         Images of the frame that each event takes along.
     logger
         Where to report.
+    processes
+        Whether the workers are processes, for segmenters that would keep
+        threads waiting for each other.
 
     Attributes
     ----------
@@ -90,12 +99,14 @@ class Conveyor:
         *,
         frame_images: tuple[str, ...],
         logger: logging.Logger,
+        processes: bool = False,
     ) -> None:
         self.job = job
         self.data = data
         self.path_out = path_out
         self.frame_images = frame_images
         self.logger = logger
+        self.processes = processes
         self.events = 0
         self.masks_dropped = 0
         self._errors: list[BaseException] = []
@@ -124,24 +135,28 @@ class Conveyor:
             The first thing that went wrong in a worker or the writer.
         """
         events: queue.Queue[Any] = queue.Queue(_WAITING_BATCHES)
-        register = SlotRegister(self.job, self.data, events, number_of_slots(self.job))
+        register = SlotRegister(
+            self.job,
+            self.data,
+            None if self.processes else events,
+            number_of_slots(self.job),
+            shared=self.processes,
+        )
         register.batch_rows = True
         register.frame_images = self.frame_images
         writer = self._writer(register, events)
-        workers = self._workers(register)
+        crew = self._crew(register, events)
         self.logger.info("Number of slots: %d", len(register))
         self.logger.info("Chunk size: %d", register.chunk_size)
-        self.logger.info("Number of workers: %d", len(workers))
         try:
             writer.start()
-            for worker in workers:
-                worker.start()
+            crew.start()
             self._supervise(register, writer, on_progress)
         finally:
             register.close()
-            if writer.is_alive():
-                writer.abort()
-            self._end([writer, *workers])
+            writer.abort()
+            crew.end()
+            writer.join(_END)
             register.segmenter.close()
         self.masks_dropped = register.masks_dropped
         for name in register.timers:
@@ -156,15 +171,15 @@ class Conveyor:
             hdf5_dataset_kwargs=self.job.get_hdf5_dataset_kwargs(),
             write_threshold=_WRITE_THRESHOLD,
             on_error=self._on_error,
-            on_done=self.wake,
         )
 
-    def _workers(self, register: SlotRegister) -> list[UniversalWorkerThread]:
+    def _crew(self, register: SlotRegister, events: queue.Queue[Any]) -> Crew:
         count = 1 if self.job["debug"] else self.job["num_procs"]
-        return [
-            UniversalWorkerThread(register, on_error=self._on_error, logger=self.logger)
-            for _ in range(count)
-        ]
+        kind = "processes" if self.processes else "threads"
+        self.logger.info("Number of workers: %d %s", count, kind)
+        if self.processes:
+            return ProcessCrew(register, count, self._on_error, self.logger, events)
+        return ThreadCrew(register, count, self._on_error, self.logger)
 
     def _supervise(
         self, register: SlotRegister, writer: QueueWriterThread, on_progress: OnProgress
@@ -197,10 +212,3 @@ class Conveyor:
                 f"of {counted} events were written",
                 path=self.job["path_in"],
             )
-
-    def _end(self, threads: list[Any]) -> None:
-        for thread in threads:
-            if thread.ident is not None:
-                thread.join(_END)
-                if thread.is_alive():
-                    self.logger.error("%s did not end within %d s", thread.name, _END)

@@ -13,9 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
+from ..background.base import BackgroundKind
 from ..errors import InputError, InterruptedRunError, StorageError, UsageError
 from ..feat import Gate, QueueEventExtractor
 from ..read import HDF5Data, get_measurement_identifier
@@ -35,8 +33,8 @@ from .background_step import store_background
 from .conveyor import Conveyor, chunk_size_for
 from .job import DCNumPipelineJob
 from .publish import publish, refuse_existing, verify_output
-from .record import job_record, time_stamp, wrap_lines
-from .redo import ID_ATTRIBUTES, Redo, what_to_redo
+from .record import job_record, time_stamp, wrap_lines, write_identity
+from .redo import Redo, what_to_redo
 from .states import PROGRESS_WEIGHTS, RunState
 
 __all__ = ["DCNumJobRunner"]
@@ -97,7 +95,8 @@ class DCNumJobRunner(threading.Thread):
         on_event: Listener | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(*args, name="cytovox-runner", daemon=True, **kwargs)
+        kwargs.setdefault("name", "cytovox-runner")
+        super().__init__(*args, daemon=True, **kwargs)
         self.job = job
         if tmp_suffix is None:
             tmp_suffix = f"{platform.node()}_{uuid.uuid4().hex[:5]}"
@@ -401,7 +400,11 @@ class DCNumJobRunner(threading.Thread):
         )
         result = method.compute()
         store_background(result, self._whole, self.path_temp_in, self.ppdict["bg_id"])
-        if result.bg_off is None and not result.copies_input and "bg_off" in self._whole:
+        if (
+            result.bg_off is None
+            and result.kind is not BackgroundKind.COPY
+            and "bg_off" in self._whole
+        ):
             self._warn("the input has a 'bg_off' of an earlier background, which still applies")
         self.logger.info("Finished background computation")
 
@@ -443,49 +446,37 @@ class DCNumJobRunner(threading.Thread):
     def task_enforce_basin_strategy(self) -> None:
         """Bring frame data to the events, as copies or as references."""
         with self._writer() as writer:
-            frames = self._frame_of_event(writer.events)
-            writer.store_mapping(frames)
-            plumbing.copy_for_events(writer, self._frame_data, self._plan.scalars, frames)
-            plumbing.refer_to_sources(writer, self._plan.referred, frames)
-            if self._plan.internal_background:
-                plumbing.store_internal_background(writer, self._whole, self._frame_data, frames)
+            plumbing.bring_frame_data(
+                writer, self._plan, self._whole, self._frame_data, self.dtin.mapping_indices
+            )
 
     def _pass_on_input(self) -> None:
         """Make an output of an input to which nothing has to be done."""
-        drain = self.job["basin_strategy"] == "drain"
         with self._writer() as writer:
-            plumbing.pass_on(writer, self._whole, copy=drain)
+            plumbing.pass_on(writer, self._whole, copy=self.job["basin_strategy"] == "drain")
 
     def _writer(self) -> HDF5Writer:
         return HDF5Writer(self.path_temp_out, ds_kwds=self.job.get_hdf5_dataset_kwargs())
 
-    def _frame_of_event(self, events: Any) -> npt.NDArray[Any]:
-        """Return the frame of the input file for each event, and drop the raw map."""
-        if "index_unmapped" not in events:
-            return np.zeros(0, dtype=np.uint32)
-        index: npt.NDArray[Any] = events["index_unmapped"][:]
-        del events["index_unmapped"]
-        mapping = self.dtin.mapping_indices
-        return index if mapping is None else np.asarray(mapping)[index]
-
     def _write_records(self, redo: Redo, started: str, begin: float) -> None:
         """Write attributes and logs into the temporary output."""
         self.logger.info("Run duration: %.1f s", time.perf_counter() - begin)
+        mapping = self.job["data_kwargs"].get("index_mapping")
         with self._writer() as writer:
-            attrs = writer.h5.attrs
-            for name, key in ID_ATTRIBUTES.items():
-                attrs[f"pipeline:dcnum {name}"] = self.ppdict[key]
-            attrs["pipeline:dcnum hash"] = self.pphash
-            mapping = self.job["data_kwargs"].get("index_mapping")
-            attrs["pipeline:dcnum mapping"] = HDF5Data.get_ppid_index_mapping(mapping)
-            attrs["pipeline:dcnum yield"] = self.event_count
-            attrs["experiment:event count"] = self.event_count
-            attrs["imaging:pixel size"] = self.draw.pixel_size
+            write_identity(
+                writer.h5,
+                ids=self.ppdict,
+                pphash=self.pphash,
+                mapping=HDF5Data.get_ppid_index_mapping(mapping),
+                events=self.event_count,
+                pixel_size=self.draw.pixel_size,
+            )
             copy_metadata(self._whole.h5, writer.h5)
             if redo.segmentation:
                 identifier = get_measurement_identifier(self._whole.h5)
-                attrs["experiment:run identifier"] = "_".join(
-                    filter(None, [identifier, f"dcn-{self.pphash[:7]}"])
+                own = f"dcn-{self.pphash[:7]}"
+                writer.h5.attrs["experiment:run identifier"] = (
+                    f"{identifier}_{own}" if identifier else own
                 )
             record = job_record(self.job.kwargs, self.ppdict, self.pphash, redo)
             writer.store_log(f"dcnum-job-{started}", record)

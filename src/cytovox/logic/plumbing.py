@@ -25,13 +25,11 @@ __all__ = [
     "FRAME_FEATURES",
     "FramePlan",
     "Source",
-    "copy_for_events",
+    "bring_frame_data",
     "find_source",
     "internal_images",
     "pass_on",
     "plan_frame_data",
-    "refer_to_sources",
-    "store_internal_background",
 ]
 
 #: Scalars that describe the frame, not the event.
@@ -83,17 +81,11 @@ def find_source(data: HDF5Data, feature: str) -> Source | None:
     Source or None
         None if only an internal basin has it, or nothing.
     """
-    if feature in data.h5["events"]:
-        return Source(Path(data.path), get_measurement_identifier(data.h5), None)
-    for index, basin in enumerate(data.basins):
-        if basin["type"] != "file":
-            continue
-        group, features, mapping = data.get_basin_data(index)
-        if group is not None and feature in features and feature in group:
-            rows = None if mapping is None else np.asarray(mapping, dtype=np.int64)
-            file = group.file
-            return Source(Path(file.filename), get_measurement_identifier(file), rows)
-    return None
+    stored = data.locate(feature)
+    if stored is None or not stored.name.startswith("/events/"):
+        return None
+    rows = getattr(stored, "mapping_indices", None)
+    return Source(Path(stored.file.filename), get_measurement_identifier(stored.file), rows)
 
 
 def internal_images(
@@ -177,7 +169,43 @@ def plan_frame_data(whole: HDF5Data, temp_in: HDF5Data, strategy: str) -> FrameP
     return FramePlan(tuple(images), tuple(scalars), referred, internal is not None)
 
 
-def store_internal_background(
+def bring_frame_data(
+    writer: HDF5Writer,
+    plan: FramePlan,
+    whole: HDF5Data,
+    frame_data: HDF5Data,
+    mapping: npt.NDArray[Any] | None,
+) -> None:
+    """Bring frame data to the events of an output, as planned.
+
+    Parameters
+    ----------
+    writer
+        Output with all events; its ``index_unmapped`` becomes the map from
+        event to frame of the input file.
+    plan
+        What is copied and what is referred to.
+    whole, frame_data
+        The input, and the input with background, both without index mapping.
+    mapping
+        Frames of the input that were segmented; all if None.
+    """
+    frames = writer.events["index_unmapped"][:]
+    del writer.events["index_unmapped"]
+    if mapping is not None:
+        frames = np.asarray(mapping)[frames]
+    writer.store_mapping(frames)
+    for feature in plan.images:
+        if feature not in writer.events:  # no frame had an event
+            shape = frame_data.locate(feature).shape[1:]
+            writer.require_feature(feature, item_shape=shape, feat_dtype=np.dtype(np.uint8))
+    _copy_scalars(writer, frame_data, plan.scalars, frames)
+    _refer_to_sources(writer, plan.referred, frames)
+    if plan.internal_background:
+        _store_internal_background(writer, whole, frame_data, frames)
+
+
+def _store_internal_background(
     writer: HDF5Writer, whole: HDF5Data, temp_in: HDF5Data, frames: npt.NDArray[Any]
 ) -> None:
     """Keep the few background images in the output, with a map from the events."""
@@ -192,7 +220,7 @@ def store_internal_background(
         )
 
 
-def refer_to_sources(
+def _refer_to_sources(
     writer: HDF5Writer,
     sources: Mapping[str, Source],
     frames: npt.NDArray[Any],
@@ -240,7 +268,7 @@ def _paths(path: Path, output: Path) -> list[str | Path]:
     return [absolute, Path(relative)]
 
 
-def copy_for_events(
+def _copy_scalars(
     writer: HDF5Writer, data: Any, features: Sequence[str], frames: npt.NDArray[Any]
 ) -> None:
     """Copy frame scalars to the events, keeping their type.
@@ -258,7 +286,7 @@ def copy_for_events(
     """
     for feature in features:
         values = np.asarray(data[feature][:])
-        for start in range(0, len(frames), _BLOCK):
+        for start in range(0, max(1, len(frames)), _BLOCK):
             writer.store_feature_chunk(feature, values[frames[start : start + _BLOCK]])
 
 
@@ -287,7 +315,7 @@ def pass_on(writer: HDF5Writer, whole: HDF5Data, *, copy: bool) -> None:
     elif own:
         writer.store_basin(
             name="cytovox basin",
-            paths=_paths(Path(whole.path), Path(writer.h5.filename)),
+            paths=_paths(Path(whole.place or ""), Path(writer.h5.filename)),
             features=sorted(own),
             description=f"Created with cytovox {__version__}",
             identifier=get_measurement_identifier(whole.h5),

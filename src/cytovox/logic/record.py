@@ -10,11 +10,13 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
+import h5py
+
 from .. import __version__
 from .json_encoder import ExtendedJSONEncoder
-from .redo import Redo
+from .redo import ID_ATTRIBUTES, Redo
 
-__all__ = ["job_record", "time_stamp", "wrap_lines"]
+__all__ = ["job_record", "time_stamp", "wrap_lines", "write_identity"]
 
 _LIBRARIES = ("h5py", "hdf5plugin", "llvmlite", "numba", "numpy", "torch")
 #: Longest line of a log that readers accept without complaint.
@@ -70,6 +72,39 @@ def job_record(
     }
     text = json.dumps(record, indent=2, sort_keys=True, cls=ExtendedJSONEncoder)
     return text.splitlines()
+
+
+def write_identity(
+    h5: h5py.File,
+    *,
+    ids: Mapping[str, str],
+    pphash: str,
+    mapping: str,
+    events: int,
+    pixel_size: float,
+) -> None:
+    """Write into a measured file how it was made.
+
+    Parameters
+    ----------
+    h5
+        File opened for writing.
+    ids, pphash
+        Parts of the pipeline identifier, and its hash.
+    mapping
+        Identifier of the index mapping.
+    events
+        Number of events.
+    pixel_size
+        Pixel size that was used, um.
+    """
+    for name, key in ID_ATTRIBUTES.items():
+        h5.attrs[f"pipeline:dcnum {name}"] = ids[key]
+    h5.attrs["pipeline:dcnum hash"] = pphash
+    h5.attrs["pipeline:dcnum mapping"] = mapping
+    h5.attrs["pipeline:dcnum yield"] = events
+    h5.attrs["experiment:event count"] = events
+    h5.attrs["imaging:pixel size"] = pixel_size
 
 
 def wrap_lines(lines: list[str]) -> list[str]:

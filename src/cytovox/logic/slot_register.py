@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
 import queue
 import threading
 from collections.abc import Iterator
@@ -15,10 +16,12 @@ import numpy.typing as npt
 from ..errors import InterruptedRunError
 from ..feat import Gate, QueueEventExtractor
 from ..read import HDF5Data
+from ..run.monitor import Monitor, SharedMonitor
+from ..run.rows import FrameRows
 from ..segm import Segmenter
 from . import stages
 from .chunk_slot import ChunkSlot
-from .chunk_slot_data import ChunkSlotData, Monitor, mp_spawn
+from .chunk_slot_data import ChunkSlotData, mp_spawn
 from .count_time import count_time
 from .state_warden import StateWarden
 from .states import RegisterState, SlotState
@@ -56,6 +59,8 @@ class SlotRegister:
         frame, or `FrameRows` if `batch_rows` is set.
     num_slots
         Number of slots besides the one for the last chunk.
+    shared
+        Whether worker processes may use the register, not only threads.
 
     Attributes
     ----------
@@ -79,16 +84,19 @@ class SlotRegister:
         data: HDF5Data,
         event_queue: Any = None,
         num_slots: int = 3,
+        *,
+        shared: bool = True,
     ) -> None:
         self.job = job
         self.data = data
         self.event_queue = event_queue
-        self.monitor: Monitor = threading.Condition()
-        self.chunk_size: int = data.image.chunk_size
-        self.num_chunks: int = data.image.num_chunks
+        self.monitor: Monitor = SharedMonitor() if shared else threading.Condition()
+        images = data.require_images("image")
+        self.chunk_size = images.chunk_size
+        self.num_chunks = images.num_chunks
         self.num_frames = len(data)
         self.feat_nevents = mp_spawn.RawArray("q", max(1, self.num_frames))
-        self.nevents: npt.NDArray[np.int64] = np.frombuffer(self.feat_nevents, np.int64)
+        self.nevents = self._view_nevents()
         self.nevents[:] = -1
         self.timers = {name: mp_spawn.RawValue("d", 0) for name in _TASKS}
         self.counters = {name: mp_spawn.RawValue("q", 0) for name in _COUNTERS}
@@ -96,13 +104,26 @@ class SlotRegister:
         self.frame_images: tuple[str, ...] = ()
         self._state = mp_spawn.RawValue("c", b"w")
         self._changes = mp_spawn.RawValue("q", 0)
-        self._loading = mp_spawn.RawValue("B", 0)
+        self._loading = mp_spawn.RawValue("q", 0)
+        memory: dict[int, npt.NDArray[np.uint8]] = {}
         self._slots = [
-            ChunkSlot(job, data, is_remainder=last, monitor=self.monitor)
+            ChunkSlot(job, data, last, monitor=self.monitor, last_frames=memory)
             for last in [*[False] * (max(1, num_slots) if self.num_chunks > 1 else 0), True]
         ]
-        height, width = data.image.image_shape
+        height, width = images.image_shape
         self._measure_batch = min(_BATCH, max(1, _BATCH_BYTES // max(1, height * width)))
+
+    def _view_nevents(self) -> npt.NDArray[np.int64]:
+        return np.frombuffer(self.feat_nevents, np.int64)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # What belongs to one process is made anew in the other.
+        mine = ("nevents", "segmenter", "segmenter_class", "extractor")
+        return {key: value for key, value in self.__dict__.items() if key not in mine}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.nevents = self._view_nevents()
 
     def __getitem__(self, idx: int) -> ChunkSlot:
         return self._slots[idx]
@@ -301,7 +322,7 @@ class SlotRegister:
         with self.monitor:
             if self._loading.value:
                 return False
-            self._loading.value = 1
+            self._loading.value = os.getpid()
         did_something = False
         try:
             while (slot := self._slot_to_load()) is not None and self.state == RegisterState.WORK:
@@ -314,6 +335,36 @@ class SlotRegister:
         finally:
             self._loading.value = 0
         return did_something
+
+    def recover(self, pid: int) -> list[tuple[ChunkSlot, int, int]]:
+        """Make good what a worker process has left undone when it died.
+
+        Its lock is given back and its frames are free for others.
+
+        Parameters
+        ----------
+        pid
+            Number of the process.
+
+        Returns
+        -------
+        list of tuple
+            Slot, start and stop of the frames that it was working on.
+        """
+        if isinstance(self.monitor, SharedMonitor):
+            self.monitor.recover(pid)
+        lost = []
+        with self.monitor:
+            if self._loading.value == pid:
+                self._loading.value = 0
+            for slot in self:
+                lost += [(slot, start, stop) for start, stop in slot.free_frames_of(pid)]
+                if slot.get_progress() == 1:  # it died before it could say so
+                    slot.state = stages.state_after(slot.state)
+                if slot.state in stages.LOADED_STATES:
+                    self.counters["chunks_loaded"].value = max(self.chunks_loaded, slot.chunk + 1)
+            self.notify()
+        return lost
 
     def _slot_to_load(self) -> ChunkSlot | None:
         next_chunk = self.chunks_loaded
@@ -384,10 +435,10 @@ class SlotRegister:
             self.increment_counter_value("masks_dropped", rows.dropped)
         return did_something
 
-    def _hand_over(self, rows: Any) -> None:
+    def _hand_over(self, rows: FrameRows) -> None:
         """Put measured rows on the queue, then tell how many there are."""
         if self.event_queue is not None:
-            for item in [rows] if self.batch_rows else rows.per_frame():
+            for item in [rows] if self.batch_rows else _per_frame(rows):
                 self._put(item)
         self.nevents[rows.start : rows.start + len(rows.counts)] = rows.counts
 
@@ -403,3 +454,11 @@ class SlotRegister:
                     ) from None
             else:
                 return
+
+
+def _per_frame(rows: FrameRows) -> Iterator[tuple[int, dict[str, Any] | None]]:
+    """Yield frame and events one by one, None for a frame without events."""
+    stop = 0
+    for frame, count in enumerate(rows.counts, start=rows.start):
+        start, stop = stop, stop + int(count)
+        yield frame, {k: v[start:stop] for k, v in rows.rows.items()} if count else None

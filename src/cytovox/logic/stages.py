@@ -21,7 +21,17 @@ if TYPE_CHECKING:
     from .chunk_slot import ChunkSlot
     from .slot_register import SlotRegister
 
-__all__ = ["CLEAN", "LABEL", "MEASURE", "SEGMENT", "Stage", "run_stage"]
+__all__ = [
+    "CLEAN",
+    "LABEL",
+    "LOADED_STATES",
+    "MEASURE",
+    "SEGMENT",
+    "STAGES",
+    "Stage",
+    "run_stage",
+    "state_after",
+]
 
 Work = Callable[["SlotRegister", "ChunkSlot", int, int], Any]
 
@@ -94,6 +104,21 @@ SEGMENT = Stage("segment", SlotState.SEGMENT, SlotState.LABEL, segment)
 LABEL = Stage("label", SlotState.LABEL, SlotState.CLEAN, label)
 CLEAN = Stage("clean", SlotState.CLEAN, SlotState.MEASURE, clean)
 MEASURE = Stage("measure", SlotState.MEASURE, SlotState.LOAD, measure)
+#: The order of work.
+STAGES = (SEGMENT, LABEL, CLEAN, MEASURE)
+#: States of a slot that holds a chunk.
+LOADED_STATES = tuple(stage.takes for stage in STAGES)
+
+
+def state_after(state: str) -> SlotState:
+    """Return the state of a slot when all its frames are done in a state.
+
+    Examples
+    --------
+    >>> state_after("i").name
+    'SEGMENT'
+    """
+    return next((s.leaves for s in STAGES if s.takes == state), SlotState.SEGMENT)
 
 
 def run_stage(stage: Stage, register: SlotRegister, slot: ChunkSlot, start: int, stop: int) -> Any:

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import logging
+import logging.handlers
 import threading
+import traceback
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 from typing import Any
 
-from ..errors import OptionError
+from ..errors import CytovoxError, OptionError, StageError
+from ..run.children import settle_child, single_threaded_start
+from ..run.monitor import mp_spawn
 from .states import RegisterState
 
-__all__ = ["DEDICATIONS", "UniversalWorker", "UniversalWorkerThread"]
+__all__ = [
+    "DEDICATIONS",
+    "UniversalWorker",
+    "UniversalWorkerProcess",
+    "UniversalWorkerThread",
+    "WorkerFailure",
+]
 
 #: What a worker can do, by name; downstream first, so that slots get free.
 DEDICATIONS = {
@@ -33,7 +44,7 @@ class UniversalWorker:
     slot_register
         The register.
     log_queue
-        Queue for log records of worker processes.
+        Queue for log records of a worker process.
     dedications
         Which tasks to do, names of `DEDICATIONS`; all but
         ``segment_images_full_chunk`` if None.
@@ -41,18 +52,13 @@ class UniversalWorker:
         Lowest level to log.
     on_error
         Called with the exception that ended this worker.
+    logger
+        Where a thread reports.
 
     Raises
     ------
     OptionError
         If a dedication is unknown.
-
-    Attributes
-    ----------
-    started, completed : bool
-        Whether the worker has begun, and has ended without an error.
-    error : BaseException or None
-        What ended it.
     """
 
     def __init__(
@@ -81,24 +87,35 @@ class UniversalWorker:
         self.dedications = [name for name in DEDICATIONS if name in dedications]
         self.on_error = on_error
         self.logger = logger or logging.getLogger("cytovox.worker")
-        self.started = False
-        self.completed = False
-        self.error: BaseException | None = None
+        self._started_flag = mp_spawn.RawValue("B", 0)
+        self._completed_flag = mp_spawn.RawValue("B", 0)
+
+    @property
+    def started(self) -> bool:
+        """Whether the worker has begun to work."""
+        return bool(self._started_flag.value)
+
+    @property
+    def completed(self) -> bool:
+        """Whether the worker has ended because its register told it to."""
+        return bool(self._completed_flag.value)
 
     def run(self) -> None:
         """Work until the register says quit or a task fails."""
-        self.started = True
+        self._started_flag.value = 1
         try:
             self._work()
         except Exception as err:  # noqa: BLE001 - it reaches the one who started us
-            self.error = err
-            if self.on_error is None:
-                self.logger.exception("a task has failed")
-                self.slot_register.close()
-            else:
-                self.on_error(err)
+            self._fail(err)
         else:
-            self.completed = True
+            self._completed_flag.value = 1
+
+    def _fail(self, error: Exception) -> None:
+        if self.on_error is None:
+            self.logger.error("a task has failed", exc_info=error)
+            self.slot_register.close()
+        else:
+            self.on_error(error)
 
     def _work(self) -> None:
         register = self.slot_register
@@ -115,3 +132,59 @@ class UniversalWorkerThread(UniversalWorker, threading.Thread):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, name=kwargs.pop("name", "cytovox-worker"), daemon=True, **kwargs)
+
+
+class WorkerFailure(Exception):  # noqa: N818 - it is the cause of an error, not one
+    """The traceback of a worker process, as cause of its error."""
+
+
+class PipeQueue:
+    """The sending end of a pipe, used like a queue."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self.pipe = pipe
+
+    def put(self, item: Any, timeout: float | None = None) -> None:
+        """Send an item; returns when it can no longer be lost."""
+        self.pipe.send(item)
+
+
+class UniversalWorkerProcess(UniversalWorker, mp_spawn.Process):  # type: ignore[name-defined,misc]
+    """A worker in a process of its own.
+
+    Parameters
+    ----------
+    pipe
+        Where events and errors go, in place of the queue of the register.
+        A pipe of its own cannot be left in disorder by another worker that
+        is killed.
+    """
+
+    def __init__(self, *args: Any, pipe: Connection | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, name=kwargs.pop("name", "cytovox-worker"), daemon=True, **kwargs)
+        self.pipe = pipe
+
+    def start(self) -> None:
+        """Start child process."""
+        with single_threaded_start():
+            super().start()
+
+    def run(self) -> None:
+        """Work in the child process."""
+        settle_child()
+        if self.log_queue is not None:
+            handler = logging.handlers.QueueHandler(self.log_queue)
+            logging.getLogger("cytovox").addHandler(handler)
+            logging.getLogger("cytovox").setLevel(self.log_level)
+        if self.pipe is not None:
+            self.slot_register.event_queue = PipeQueue(self.pipe)
+        super().run()
+
+    def _fail(self, error: Exception) -> None:
+        if self.pipe is None:
+            super()._fail(error)
+            return
+        if not isinstance(error, CytovoxError):
+            error = StageError("worker", f"{type(error).__name__}: {error}")
+        error.__cause__ = None
+        self.pipe.send((error, traceback.format_exc()))

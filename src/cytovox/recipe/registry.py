@@ -31,19 +31,19 @@ def _declared(kind: str) -> dict[str, EntryPoint]:
     return {point.name: point for point in entry_points(group=GROUPS[kind])}
 
 
-def _subclasses(base: type) -> Iterator[type]:
+def _subclasses(base: Any) -> Iterator[Any]:
     for sub in base.__subclasses__():
         yield sub
         yield from _subclasses(sub)
 
 
-def _defined(base: type | None) -> dict[str, type]:
+def _defined(base: type | None) -> dict[str, Any]:
     if base is None:
         return {}
-    found: dict[str, type] = {}
+    found: dict[str, Any] = {}
     for sub in _subclasses(base):
         if not inspect.isabstract(sub):
-            found[sub.get_ppid_code()] = sub  # type: ignore[attr-defined]
+            found[sub.get_ppid_code()] = sub
     return found
 
 

@@ -1,0 +1,97 @@
+"""Segmenters that want a whole stack of images in one thread, as on a GPU."""
+
+from __future__ import annotations
+
+import abc
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import OptionError
+from .masks import as_masks
+from .segmenter import Segmenter
+
+__all__ = ["STOSegmenter"]
+
+
+class STOSegmenter(Segmenter, abc.ABC):
+    """A segmenter with single-thread operation, whose algorithm takes a stack.
+
+    Whole chunks are handed to the algorithm from one thread, which is what a
+    GPU wants: it is never asked twice at the same time.
+
+    Parameters
+    ----------
+    num_workers
+        None or 1; it is there so that all segmenters can be made alike.
+    kwargs_mask
+        Options of the mask clean-up; see `Segmenter.process_labels`.
+    debug
+        Not used by this kind of segmenter.
+    **kwargs
+        Options of `segment_algorithm`.
+
+    Raises
+    ------
+    OptionError
+        If more than one worker is asked for, or an option does not fit.
+
+    Examples
+    --------
+    >>> class SegmentBrighter(STOSegmenter):
+    ...     @staticmethod
+    ...     def segment_algorithm(image, *, level: float = 8):
+    ...         return image > level
+    >>> SegmentBrighter(level=3).segment_single(np.array([[2, 4]]))
+    array([[False,  True]])
+    """
+
+    #: What the algorithm is made for, ``"cpu"`` or ``"gpu"``.
+    hardware_processor: ClassVar[str] = "gpu"
+
+    def __init__(
+        self,
+        *,
+        num_workers: int | None = None,
+        kwargs_mask: dict[str, Any] | None = None,
+        debug: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(kwargs_mask=kwargs_mask, debug=debug, **kwargs)
+        if num_workers not in (None, 1):
+            raise OptionError(
+                f"segmenter {self.get_ppid_code()} works in one thread, not with "
+                f"{num_workers} workers",
+                hint="leave num_workers out",
+            )
+        self.num_workers = 1
+
+    def segment_batch(
+        self, images: npt.NDArray[Any], bg_off: npt.NDArray[np.float64] | None = None
+    ) -> npt.NDArray[np.bool_]:
+        """Return the raw boolean masks of a stack of images.
+
+        Parameters
+        ----------
+        images
+            Stack (N, H, W): uint8, or int16 if background correction is
+            required.
+        bg_off
+            float64 offsets (N,) to subtract before.
+
+        Returns
+        -------
+        numpy.ndarray
+            Boolean masks (N, H, W), before any clean-up.
+        """
+        images = self.corrected(np.asarray(images), bg_off)
+        masks = self.segment_algorithm_wrapper(images)
+        return as_masks(self.get_ppid_code(), masks, images.shape)
+
+    def segment_single(
+        self, image: npt.NDArray[Any], bg_off: float | None = None
+    ) -> npt.NDArray[np.bool_]:
+        """Return the raw boolean mask (H, W) of one image."""
+        offset = None if bg_off is None else np.array([bg_off], dtype=np.float64)
+        return self.segment_batch(np.asarray(image)[np.newaxis], offset)[0]
