@@ -1,0 +1,383 @@
+"""From labels to gated events, for a batch of frames at once."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import UsageError
+from ..kernels.brightness import BRIGHTNESS_NAMES
+from ..kernels.measure import COLUMNS, find_events, mask_images, measure_events
+from ..kernels.moments import CONTOUR_NAMES
+from ..kernels.texture import TEXTURE_NAMES
+from ..kernels.threshold import equal_to_previous
+from ..recipe.identity import kwargs_to_ppid, ppid_to_kwargs
+from ..recipe.options import check_options, options_of
+from ..run.rows import FrameRows
+from .gate import Gate
+
+__all__ = [
+    "BRIGHTNESS_NAMES",
+    "CONTOUR_NAMES",
+    "TEXTURE_NAMES",
+    "VOLUME_NAMES",
+    "QueueEventExtractor",
+    "equal_to_previous",
+    "feature_names",
+    "measure_frames",
+]
+
+VOLUME_NAMES = ("volume",)
+
+
+def feature_names(
+    *, brightness: bool = True, haralick: bool = True, volume: bool = True
+) -> tuple[str, ...]:
+    """Return the names of the scalar features that are computed.
+
+    Examples
+    --------
+    >>> len(feature_names()), feature_names(haralick=False)[-2:]
+    (48, ('bright_perc_90', 'volume'))
+    """
+    return (
+        *CONTOUR_NAMES,
+        *(BRIGHTNESS_NAMES if brightness else ()),
+        *(TEXTURE_NAMES if haralick else ()),
+        *(VOLUME_NAMES if volume else ()),
+    )
+
+
+def measure_frames(
+    labels: npt.NDArray[np.uint16],
+    image: npt.NDArray[np.uint8],
+    image_bg: npt.NDArray[np.uint8] | None,
+    image_corr: npt.NDArray[np.int16] | None,
+    bg_off: npt.NDArray[np.float64] | None,
+    *,
+    pixel_size: float,
+    gate: Gate,
+    brightness: bool = True,
+    haralick: bool = True,
+    volume: bool = True,
+    start: int = 0,
+    duplicate: npt.NDArray[np.bool_] | None = None,
+) -> FrameRows:
+    """Measure and gate all events of consecutive frames.
+
+    Parameters
+    ----------
+    labels
+        Labels, uint16 of shape (n, H, W).
+    image, image_bg
+        Images and their backgrounds, uint8 of shape (n, H, W).
+    image_corr
+        ``int16(image) - image_bg``, int16 of shape (n, H, W).
+    bg_off
+        Offset of the background of each frame, float64 of shape (n,), or None.
+    pixel_size
+        Pixel size, µm.
+    gate
+        Says how large a mask has to be, and which events are kept.
+    brightness, haralick, volume
+        Groups of features to compute beside those of the contour.
+    start
+        Index of the first frame in the recording.
+    duplicate
+        Frames that only repeat the frame before them and so yield no events,
+        bool of shape (n,); see `equal_to_previous`.
+
+    Returns
+    -------
+    FrameRows
+        All features, ``mask`` and ``nevents``, in order of frame, then label.
+        Objects without an area are dropped, and counted unless gated out.
+
+    Raises
+    ------
+    OptionError
+        If a gated feature is not computed, the pixel size is not above 0, or
+        textures lack the background.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from types import SimpleNamespace
+    >>> labels = np.zeros((2, 20, 20), np.uint16)
+    >>> labels[1, 5:9, 5:12] = 1
+    >>> image = np.full((2, 20, 20), 100, np.uint8)
+    >>> image[1, 5:9, 5:12] = 90
+    >>> background = np.full((2, 20, 20), 100, np.uint8)
+    >>> gate = Gate(SimpleNamespace(meta={}, pixel_size=0.5))
+    >>> rows = measure_frames(labels, image, background, None, None, pixel_size=0.5, gate=gate)
+    >>> rows.counts.tolist(), float(rows.rows["area_um"][0]), rows.rows["bright_bc_avg"].tolist()
+    ([0, 1], 4.5, [-10.0])
+    """
+    names = feature_names(brightness=brightness, haralick=haralick, volume=volume)
+    gate.check(names)
+    events = find_events(labels, gate.size_thresh_mask, duplicate)
+    table, valid = measure_events(
+        events,
+        labels,
+        image,
+        image_bg,
+        image_corr,
+        bg_off,
+        pixel_size=pixel_size,
+        brightness=brightness,
+        haralick=haralick,
+        volume=volume,
+    )
+    columns = {name: column for name, column in zip(COLUMNS, table, strict=True) if name in names}
+    passed = gate.gate_events(columns)
+    kept = passed & valid
+    events = events.select(kept)
+    counts = np.bincount(events.frame, minlength=len(labels)).astype(np.int64)
+    rows: dict[str, npt.NDArray[Any]] = {name: column[kept] for name, column in columns.items()}
+    rows["mask"] = mask_images(events, labels)
+    rows["nevents"] = counts[events.frame]
+    return FrameRows(start, counts, rows, int(np.count_nonzero(passed & ~valid)))
+
+
+class QueueEventExtractor:
+    """Measure events of label images and gate them.
+
+    Parameters
+    ----------
+    slot_register
+        Register of the slots that hold the frames; iterable, with
+        `chunk_size`, `data` and `increment_counter_value`.
+    pixel_size
+        Pixel size, µm.
+    gate
+        Which events are kept.
+    event_queue
+        Where whoever runs the extractor puts the events.
+    extract_kwargs
+        Options of `get_events_from_masks`.
+    logger
+        Where to tell about dropped masks.
+
+    Raises
+    ------
+    OptionError
+        If an option is unknown or has a wrong value.
+    """
+
+    def __init__(
+        self,
+        slot_register: Any,
+        pixel_size: float,
+        gate: Gate,
+        event_queue: Any,
+        extract_kwargs: dict[str, Any] | None = None,
+        logger: logging.Logger | None = None,
+    ) -> None:
+        self.slot_register = slot_register
+        self.pixel_size = pixel_size
+        self.gate = gate
+        self.event_queue = event_queue
+        self.extract_kwargs = self._checked(extract_kwargs)
+        self.logger = logger or logging.getLogger(__name__)
+
+    @classmethod
+    def feature_names(cls, extract_kwargs: Mapping[str, Any] | None = None) -> tuple[str, ...]:
+        """Return the names of the scalar features that given options yield.
+
+        Raises
+        ------
+        OptionError
+            If an option is unknown or has a wrong value.
+        """
+        return feature_names(**cls._checked(extract_kwargs))
+
+    def measure(
+        self,
+        labels: npt.NDArray[np.uint16],
+        image: npt.NDArray[np.uint8],
+        image_bg: npt.NDArray[np.uint8] | None = None,
+        image_corr: npt.NDArray[np.int16] | None = None,
+        bg_off: npt.NDArray[np.float64] | None = None,
+        *,
+        start: int = 0,
+        duplicate: npt.NDArray[np.bool_] | None = None,
+    ) -> FrameRows:
+        """Measure consecutive frames with this extractor's options; see `measure_frames`."""
+        return measure_frames(
+            labels,
+            image,
+            image_bg,
+            image_corr,
+            bg_off,
+            pixel_size=self.pixel_size,
+            gate=self.gate,
+            start=start,
+            duplicate=duplicate,
+            **self.extract_kwargs,
+        )
+
+    def get_masks_from_label(self, label: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.bool_]:
+        """Return the masks of one frame that are large enough, in order of their label.
+
+        Parameters
+        ----------
+        label
+            Labels of shape (H, W).
+
+        Returns
+        -------
+        numpy.ndarray
+            bool of shape (n_events, H, W)
+        """
+        labels = np.asarray(label).astype(np.uint16, copy=False)[np.newaxis]
+        events = find_events(labels, self.gate.size_thresh_mask)
+        return mask_images(events, labels).astype(bool)
+
+    def get_events_from_masks(
+        self,
+        masks: npt.NDArray[np.bool_],
+        chunk_slot: Any,
+        sub_index: int,
+        *,
+        brightness: bool = True,
+        haralick: bool = True,
+        volume: bool = True,
+    ) -> dict[str, npt.NDArray[Any]]:
+        """Measure the masks of one frame, gate them and drop those without an area.
+
+        Parameters
+        ----------
+        masks
+            Masks, bool of shape (n_events, H, W); they may overlap.
+        chunk_slot
+            Slot with `image`, `image_bg`, `image_corr` and `bg_off`.
+        sub_index
+            Index of the frame in the slot.
+        brightness
+            Whether to compute features of brightness.
+        haralick
+            Whether to compute features of texture.
+        volume
+            Whether to compute the volume.
+
+        Returns
+        -------
+        dict
+            ``mask`` and one array per feature.
+        """
+        names = feature_names(brightness=brightness, haralick=haralick, volume=volume)
+        labels = np.asarray(masks, bool).astype(np.uint16)
+        events = find_events(labels, 0)
+        one = slice(sub_index, sub_index + 1)
+        table, valid = measure_events(
+            events.at_frame(0),
+            labels,
+            chunk_slot.image[one],
+            None if chunk_slot.image_bg is None else chunk_slot.image_bg[one],
+            None if chunk_slot.image_corr is None else chunk_slot.image_corr[one],
+            None if chunk_slot.bg_off is None else chunk_slot.bg_off[one],
+            pixel_size=self.pixel_size,
+            brightness=brightness,
+            haralick=haralick,
+            volume=volume,
+        )
+        columns = {name: row for name, row in zip(COLUMNS, table, strict=True) if name in names}
+        passed = self.gate.gate_events(columns)
+        empty = len(labels) - len(events)
+        self._count_dropped(int(np.count_nonzero(passed & ~valid)) + empty)
+        kept = passed & valid
+        chosen = np.asarray(masks, bool)[events.table[kept, 0]]
+        return {"mask": chosen, **{name: column[kept] for name, column in columns.items()}}
+
+    def process_label(self, index: int) -> dict[str, npt.NDArray[Any]] | None:
+        """Measure one frame, which must be in a slot.
+
+        Parameters
+        ----------
+        index
+            Index of the frame in the recording.
+
+        Returns
+        -------
+        dict or None
+            Events as from `get_events_from_masks`, or None if there are none,
+            or if the frame repeats the frame before it.
+
+        Raises
+        ------
+        UsageError
+            If no slot holds the frame.
+        """
+        chunk, sub_index = divmod(index, self.slot_register.chunk_size)
+        slot = next((slot for slot in self.slot_register if slot.chunk == chunk), None)
+        if slot is None:
+            raise UsageError(f"no slot holds chunk {chunk}", frame=index)
+        if self._repeats(slot, index, sub_index):
+            return None
+        masks = self.get_masks_from_label(slot.labels[sub_index])
+        if not len(masks):
+            return None
+        return self.get_events_from_masks(masks, slot, sub_index, **self.extract_kwargs)
+
+    def get_ppid(self) -> str:
+        """Return the identifier of this extractor with all its options."""
+        return self.get_ppid_from_ppkw(self.extract_kwargs)
+
+    @classmethod
+    def get_ppid_code(cls) -> str:
+        """Return the code of this extractor."""
+        return "legacy"
+
+    @classmethod
+    def get_ppid_from_ppkw(cls, kwargs: Mapping[str, Any]) -> str:
+        """Return the identifier of given options.
+
+        Examples
+        --------
+        >>> QueueEventExtractor.get_ppid_from_ppkw({"haralick": False})
+        'legacy:b=1^h=0^v=1'
+        """
+        return f"{cls.get_ppid_code()}:{kwargs_to_ppid(cls, 'get_events_from_masks', kwargs)}"
+
+    @staticmethod
+    def get_ppkw_from_ppid(extr_ppid: str) -> dict[str, Any]:
+        """Return the options that an identifier stands for.
+
+        Raises
+        ------
+        ValueError
+            If the identifier is of another extractor, or not understood.
+
+        Examples
+        --------
+        >>> QueueEventExtractor.get_ppkw_from_ppid("legacy:b=1^h=0")
+        {'brightness': True, 'haralick': False, 'volume': True}
+        """
+        cls = QueueEventExtractor
+        code, _, options = extr_ppid.partition(":")
+        if code != cls.get_ppid_code():
+            raise ValueError(f"'{extr_ppid}' is not an identifier of '{cls.get_ppid_code()}'")
+        return ppid_to_kwargs(cls, "get_events_from_masks", options)
+
+    @classmethod
+    def _checked(cls, extract_kwargs: Mapping[str, Any] | None) -> dict[str, Any]:
+        options = options_of(cls.get_events_from_masks)
+        where = f"feature extraction {cls.get_ppid_code()}"
+        return check_options(where, options, extract_kwargs or {})
+
+    def _count_dropped(self, count: int) -> None:
+        if count:
+            self.slot_register.increment_counter_value("masks_dropped", count)
+            self.logger.debug("dropped %d masks without an area", count)
+
+    def _repeats(self, slot: Any, index: int, sub_index: int) -> bool:
+        if index == 0:
+            return False
+        previous = (
+            slot.image[sub_index - 1] if sub_index else self.slot_register.data.image[index - 1]
+        )
+        return np.array_equal(slot.image[sub_index], previous)

@@ -1,0 +1,32 @@
+"""Names for the arrays that kernels take, and how to make one of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Corrected", "Floats", "Grey", "Integer", "Ints", "Labels", "plain"]
+
+Grey = npt.NDArray[np.uint8]
+Corrected = npt.NDArray[np.int16]
+Labels = npt.NDArray[np.uint16]
+Ints = npt.NDArray[np.int32]
+Floats = npt.NDArray[np.float64]
+Integer = int | np.integer[Any]
+
+
+def plain(array: Any, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """Return an array as kernels want it: of one type, contiguous, writeable.
+
+    Each other kind of array would be compiled for anew. Only what is not yet
+    like this is copied; a read-only array is.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> plain(np.zeros((4, 6), np.uint8)[:, ::2], np.int16).flags.c_contiguous
+    True
+    """
+    return np.require(array, dtype, ["C_CONTIGUOUS", "WRITEABLE", "ALIGNED"])

@@ -1,0 +1,193 @@
+"""Haralick texture of an object, from sparse co-occurrence.
+
+Of the 256 x 256 pairs of grey levels that could be neighbours, an object shows
+a few hundred. Only these are visited; and all features but the logarithms are
+ratios of integers.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numba as nb
+import numpy as np
+import numpy.typing as npt
+
+from .arrays import Corrected, Floats, Grey, Integer, Ints
+
+__all__ = ["TEXTURE_NAMES", "grey_levels", "texture_features"]
+
+_BASE = ("asm", "con", "cor", "den", "ent", "f12", "f13", "idm", "sen", "sva", "var")
+
+#: Mean over the four directions and, after each, its range.
+TEXTURE_NAMES = tuple(f"tex_{name}_{kind}" for name in _BASE for kind in ("avg", "ptp"))
+
+#: k * log2(k), for the counts that occur most.
+_COUNTS = np.arange(2048, dtype=np.float64)
+_XLOGX = _COUNTS * np.log2(np.maximum(_COUNTS, 1))
+
+
+@nb.njit(nogil=True, cache=True)
+def _xlogx(k: Integer) -> float:
+    return _XLOGX[k] if k < 2048 else k * math.log2(k)
+
+
+@nb.njit(nogil=True, cache=True)
+def _entropy(counts: npt.NDArray[np.int64], total: Integer) -> float:
+    """Return the entropy in bits; of a single value it is exactly 0."""
+    lost = 0.0
+    for k in range(counts.size):
+        if counts[k] != 0:
+            lost += _xlogx(counts[k])
+    return (_xlogx(total) - lost) / total
+
+
+@nb.njit(nogil=True, cache=True)
+def _first_and_second(counts: npt.NDArray[np.int64]) -> tuple[Integer, Integer]:
+    """Return the sums of k and of k**2 over all counted k."""
+    first = np.int64(0)
+    second = np.int64(0)
+    for k in range(counts.size):
+        first += k * counts[k]
+        second += k * k * counts[k]
+    return first, second
+
+
+@nb.njit(nogil=True, cache=True)
+def grey_levels(corrected: Corrected, place: Ints, patch: Grey) -> None:
+    """Write grey levels, the darkest pixel being 1, into an image that is 0 elsewhere.
+
+    Parameters
+    ----------
+    corrected
+        Values under the mask.
+    place
+        Index into `patch` of each value.
+    patch
+        Flattened image. Levels above 255 wrap, so that 256 counts as outside.
+    """
+    least = np.int64(corrected[0])
+    for k in range(corrected.size):
+        least = min(least, np.int64(corrected[k]))
+    for k in range(corrected.size):
+        patch[place[k]] = np.uint8((corrected[k] - least + 1) & 255)
+
+
+@nb.njit(nogil=True, cache=True, error_model="numpy")
+def _direction(
+    patch: Grey,
+    place: Ints,
+    step: Integer,
+    counts: Ints,
+    seen: Ints,
+    margins: npt.NDArray[np.int64],
+    out: Floats,
+) -> bool:
+    """Write the 11 features of one direction; tell whether there was any pair."""
+    unique = 0
+    pairs = np.int64(0)
+    for k in range(place.size):
+        a = np.int64(patch[place[k]])
+        b = np.int64(patch[place[k] + step])
+        if a != 0 and b != 0:
+            key = min(a, b) * 256 + max(a, b)
+            if counts[key] == 0:
+                seen[unique] = key
+                unique += 1
+            counts[key] += 1
+            pairs += 1
+    if pairs == 0:
+        return False
+    margins[:] = 0
+    single, plus, minus = margins[0], margins[1], margins[2]
+    squares = np.int64(0)
+    product = np.int64(0)
+    entropy = 0.0
+    for k in range(unique):
+        key = seen[k]
+        count = np.int64(counts[key])
+        counts[key] = 0
+        a = key >> 8
+        b = key & 255
+        single[a] += count
+        single[b] += count
+        plus[a + b] += count
+        minus[b - a] += count
+        product += count * a * b
+        # A pair of different levels stands for two cells of the matrix.
+        if a == b:
+            squares += 4 * count * count
+            entropy += _xlogx(2 * count)
+        else:
+            squares += 2 * count * count
+            entropy += 2 * _xlogx(count)
+    homogeneity = 0.0
+    for k in range(256):
+        homogeneity += minus[k] / (1 + k * k)
+    first, second = _first_and_second(single)
+    sum_first, sum_second = _first_and_second(plus)
+    _, contrast = _first_and_second(minus)
+    total = 2 * pairs
+    hxy = (_xlogx(total) - entropy) / total
+    hx = _entropy(single, total)
+    spread = total * second - first * first
+    out[0] = squares / total**2
+    out[1] = contrast / pairs
+    out[2] = (4 * pairs * product - first * first) / spread if spread != 0 else 1.0
+    out[3] = _entropy(minus, pairs)
+    out[4] = hxy
+    out[5] = (hxy - 2 * hx) / hx if hx != 0 else hxy - 2 * hx
+    out[6] = math.sqrt(max(0.0, 1 - math.exp(-2 * (2 * hx - hxy))))
+    out[7] = homogeneity / pairs
+    out[8] = _entropy(plus, pairs)
+    out[9] = (pairs * sum_second - sum_first * sum_first) / pairs**2
+    out[10] = spread / total**2
+    return True
+
+
+@nb.njit(nogil=True, cache=True, error_model="numpy")
+def texture_features(
+    patch: Grey, stride: Integer, place: Ints, counts: Ints, seen: Ints, out: Floats
+) -> None:
+    """Compute the features of `TEXTURE_NAMES`.
+
+    Parameters
+    ----------
+    patch
+        Flattened grey levels, 0 outside of the object, with a margin of at
+        least one pixel on each side.
+    stride
+        Width of the image, margin included.
+    place
+        Indices into `patch` of the object's pixels.
+    counts
+        Scratch of 65536 zeros; it is left as zeros.
+    seen
+        Scratch, as long as `place` or longer.
+    out
+        Features to be written; all NaN if a direction has no pair.
+
+    Notes
+    -----
+    R. M. Haralick, K. Shanmugam and I. Dinstein, "Textural features for image
+    classification" (1973). As in mahotas, logarithms are to base 2, also below
+    the natural exponential of f13, and sum variance is the true variance.
+    Both entropies of the product of the marginals are twice the entropy of the
+    marginal, because the co-occurrence matrix is symmetric.
+    """
+    values = np.empty((4, 11))
+    margins = np.zeros((3, 512), np.int64)
+    for d in range(4):
+        step = (1, stride + 1, stride, stride - 1)[d]
+        if not _direction(patch, place, step, counts, seen, margins, values[d]):
+            out[:] = math.nan
+            return
+    for k in range(11):
+        low = high = total = values[0, k]
+        for d in range(1, 4):
+            value = values[d, k]
+            total += value
+            low = min(low, value)
+            high = max(high, value)
+        out[2 * k] = total / 4
+        out[2 * k + 1] = high - low
