@@ -1,0 +1,1 @@
+"""Compare whole runs of the pipeline with those of dcnum, its peer."""
