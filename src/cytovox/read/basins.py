@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import BasinIdentifierMismatchError, InputError
-from .identifier import as_text, get_measurement_identifier
+from .identifier import as_text, get_measurement_identifier, identifier_fits
 from .mapped import check_mapping, get_mapped_object
 
 __all__ = [
@@ -216,10 +216,8 @@ class FileBasin:
 
     def _check_identifier(self, reader: _Reader) -> None:
         expected = self.definition.get("identifier")
-        if not expected:
-            return
-        found = get_measurement_identifier(reader.h5)
-        if found != expected:
+        if expected and not identifier_fits(reader.h5, expected):
+            found = get_measurement_identifier(reader.h5)
             reader.close()
             raise BasinIdentifierMismatchError(
                 f"the basin with identifier '{found}' does not match the expected "

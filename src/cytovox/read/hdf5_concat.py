@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import io
 import os
 import tempfile
 from collections.abc import Sequence
@@ -38,8 +37,8 @@ def concatenated_hdf5_data(
     paths
         Files in their order.
     path_out
-        File to write; True makes a temporary one that is removed when the
-        program ends, None keeps it in memory.
+        File to write; True or None makes a temporary one that is removed when
+        the program ends.
     compute_frame
         Whether to count ``frame`` on from file to file, starting at 1.
     features
@@ -61,10 +60,9 @@ def concatenated_hdf5_data(
     return HDF5Data(target)
 
 
-def _target(path_out: bool | Path | str | None) -> Any:
-    if path_out is None or path_out is False:
-        return io.BytesIO()
-    if path_out is not True:
+def _target(path_out: bool | Path | str | None) -> Path:
+    # not in memory: HDF5 crashes on references to files from there
+    if path_out is not None and not isinstance(path_out, bool):
         return Path(path_out)
     handle, name = tempfile.mkstemp(prefix="cytovox_concat_", suffix=".hdf5")
     os.close(handle)

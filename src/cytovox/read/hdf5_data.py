@@ -293,6 +293,9 @@ class HDF5Data(RecordingFile):
         with self._lock:
             own = self.h5.get(f"events/{feat}")
             if isinstance(own, h5py.Dataset):
+                if self._path_or_none is None and own.is_virtual:
+                    # HDF5 would crash while it looks for the other files
+                    raise InputError(f"'{feat}' in a stream refers to other files")
                 return get_mapped_object(own, self.mapping_indices)
             for source in self._sources:
                 if feat in source.features():

@@ -10,7 +10,7 @@ from typing import Any
 
 import h5py
 
-__all__ = ["as_text", "get_measurement_identifier", "md5sum"]
+__all__ = ["as_text", "get_measurement_identifier", "identifier_fits", "md5sum"]
 
 
 def as_text(value: Any) -> Any:
@@ -55,8 +55,36 @@ def get_measurement_identifier(h5: h5py.Group) -> str | None:
     run = str(as_text(h5.attrs.get("experiment:run identifier", "")))
     if run:
         return run
+    return _from_parts([str(as_text(part)) for part in _parts(h5)])
+
+
+def identifier_fits(h5: h5py.Group, expected: str) -> bool:
+    """Return whether a file belongs to the measurement of this identifier.
+
+    Some programs make the identifier of byte strings without decoding them,
+    so that it contains ``b'...'``; what they wrote is understood as well.
+
+    Parameters
+    ----------
+    h5
+        Opened file.
+    expected
+        Identifier that a referring file has stored.
+    """
+    if get_measurement_identifier(h5) == expected:
+        return True
+    if as_text(h5.attrs.get("experiment:run identifier", "")):
+        return False
+    raw = [str(bytes(p)) if isinstance(p, bytes) else str(p) for p in _parts(h5)]
+    return _from_parts(raw) == expected
+
+
+def _parts(h5: h5py.Group) -> list[Any]:
     names = ("experiment:time", "experiment:date", "setup:identifier")
-    parts = [str(as_text(h5.attrs.get(name, ""))) for name in names]
+    return [h5.attrs.get(name, "") for name in names]
+
+
+def _from_parts(parts: list[str]) -> str | None:
     if not all(parts):
         return None
     digest = hashlib.md5("_".join(parts).encode("utf-8"), usedforsecurity=False)
