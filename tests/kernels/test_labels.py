@@ -73,7 +73,9 @@ def test_process_frames(masks, border, holes, radius):
 
 @settings(max_examples=200, deadline=None)
 @given(
-    hnp.arrays(np.uint8, hnp.array_shapes(min_dims=2, max_dims=2, max_side=9)).map(lambda a: a % 3),
+    hnp.arrays(np.uint8, hnp.array_shapes(min_dims=2, max_dims=2, max_side=9)).map(
+        lambda a: a % 3
+    ),
     st.sampled_from(OPTIONS),
 )
 def test_process_small_frames_of_any_labels(frame, options):

@@ -45,7 +45,7 @@ def test_find_events():
     for limit in (0, 10, 12.5):
         expected = []
         for f, frame in enumerate(labels):
-            for value in range(1, frame.max(initial=0) + 1) if not skip[f] else ():
+            for value in range(1, int(frame.max()) + 1) if not skip[f] else ():
                 ys, xs = np.nonzero(frame == value)
                 if len(ys) > limit:
                     box = ys.min(), ys.max() + 1, xs.min(), xs.max() + 1
@@ -82,7 +82,7 @@ def test_objects_without_area_are_invalid():
     events = find_events(labels, 0)
     table, valid = measure_events(events, labels, grey, grey, None, None, pixel_size=1.0)
     assert valid.tolist() == [False, False, False, False, True]
-    assert np.isnan(table[:, :4]).all(axis=0)[~valid[:4]].all() or np.isnan(table[0, :4]).all()
+    assert np.isnan(table[:18, :4]).all()
 
 
 def test_columns_without_background(blobs, images):
@@ -130,6 +130,14 @@ def test_order_and_company_do_not_matter(blobs, images, measured):
         np.testing.assert_array_equal(table[:, 0], [columns[name][k] for name in COLUMNS])
 
 
+def assert_same(name, ours, theirs):
+    """Compare bits, but for the arc tangent, which is another library's."""
+    if name == "tilt":
+        np.testing.assert_array_almost_equal_nulp(ours, theirs, 2)
+    else:
+        np.testing.assert_array_equal(ours, theirs, err_msg=name)
+
+
 @pytest.mark.peer
 def test_contour_features_equal_peer(blobs, measured):
     feat_contour = pytest.importorskip("dcnum.feat.feat_contour")
@@ -138,7 +146,7 @@ def test_contour_features_equal_peer(blobs, measured):
     np.testing.assert_array_equal(valid, theirs.pop("valid"))
     assert set(theirs) == set(COLUMNS[:18])
     for name, expected in theirs.items():
-        np.testing.assert_array_equal(columns[name][valid], expected[valid], err_msg=name)
+        assert_same(name, columns[name][valid], expected[valid])
 
 
 @pytest.mark.peer
@@ -154,7 +162,7 @@ def test_several_objects_of_one_label_equal_peer(masks):
     theirs = feat_contour.moments_based_features(masks, 0.5)
     np.testing.assert_array_equal(valid, theirs["valid"])
     for name, column in list(zip(COLUMNS, table, strict=True))[:18]:
-        np.testing.assert_array_equal(column[valid], theirs[name][valid], err_msg=name)
+        assert_same(name, column[valid], theirs[name][valid])
 
 
 @pytest.mark.peer
@@ -164,7 +172,7 @@ def test_volume_equals_peer(blobs, measured):
     theirs = feat_contour.moments_based_features(blobs[valid], 0.2645, ret_contour=True)
     volume = feat_contour.volume_from_contours(
         theirs["contour"], theirs["pos_x"], theirs["pos_y"], 0.2645
-    )
+    )["volume"]
     np.testing.assert_allclose(columns["volume"][valid], volume, rtol=2e-14)
 
 
@@ -192,7 +200,7 @@ def test_brightness_equals_peer(blobs, images, measured):
 def test_texture_equals_peer(blobs, images, measured):
     peer = pytest.importorskip("dcnum.feat.feat_texture")
     columns, valid = measured
-    for k in np.flatnonzero(valid)[::3]:
+    for k in np.flatnonzero(valid)[::8]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             theirs = peer.haralick_texture_features(

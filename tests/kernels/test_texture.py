@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
 from cytovox.kernels.texture import TEXTURE_NAMES, grey_levels, texture_features
 
