@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from cytovox.errors import OptionError
-from cytovox.kernels.measure import COLUMNS, find_events, mask_images, measure_events
+from cytovox.kernels.events import find_events, mask_images
+from cytovox.kernels.measure import COLUMNS, measure_events
 
 EXACT_BRIGHTNESS = (
     "bg_med",

@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from ..errors import UsageError
 from ..kernels.brightness import BRIGHTNESS_NAMES
-from ..kernels.measure import COLUMNS, find_events, mask_images, measure_events
+from ..kernels.events import find_events, mask_images
+from ..kernels.measure import COLUMNS, measure_events
 from ..kernels.moments import CONTOUR_NAMES
 from ..kernels.texture import TEXTURE_NAMES
 from ..kernels.threshold import equal_to_previous
