@@ -110,14 +110,18 @@ def shape_features(
         Features to be written.
     """
     area, m20, m11, m02, perimeter = raw[0], raw[3], raw[4], raw[5], raw[6]
+    # The power function of the C library rounds about one square in a thousand
+    # differently than a product does, and stored numbers were made with it. A
+    # literal 2 becomes a product; a 2 that the compiler does not know does not.
+    two = 1.0 + area / area
     out[0] = area
     out[1] = hull[0] / area
-    out[2] = hull[0] * px**2
-    out[3] = area * px**2
+    out[2] = hull[0] * math.pow(px, two)
+    out[3] = area * math.pow(px, two)
     out[4] = width / height
     out[5] = 1 - 2 * math.sqrt(math.pi * hull[0]) / hull[6]
     out[6] = 1 - 2 * math.sqrt(math.pi * area) / perimeter
-    root = math.sqrt((m02 - m20) ** 2 + 4 * (m11**2))
+    root = math.sqrt(math.pow(m02 - m20, two) + 4 * math.pow(m11, two))
     major = 0.5 * (m02 + m20 + root)
     minor = 0.5 * (m02 + m20 - root)
     out[7] = math.sqrt((major - minor) / major)
