@@ -79,8 +79,6 @@ class EventStash:
             Values of some events, shape (n, ...).
         """
         if feat not in self.events:
-            if self._arrived:
-                raise StageError("write", f"events without '{feat}' came before")
             shape = (self.size, *sample_data.shape[1:])
             self.events[feat] = np.zeros(shape, dtype=sample_data.dtype)
         elif not np.can_cast(sample_data.dtype, self.events[feat].dtype, "safe"):
@@ -175,6 +173,7 @@ class EventStash:
                     f"'{feat}' has items of shape {data.shape[1:]} after {kept.shape[1:]}",
                     frame=start,
                 )
-        missing = sorted(set(self.events) - set(rows))
-        if missing:
-            raise StageError("write", f"events came without '{missing[0]}'", frame=start)
+        for missing in sorted(set(self.events) - set(rows)):
+            raise StageError("write", f"events came without '{missing}'", frame=start)
+        for surplus in sorted(set(rows) - set(self.events)) if self._arrived else ():
+            raise StageError("write", f"events without '{surplus}' came before", frame=start)

@@ -7,6 +7,7 @@ import json
 import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -22,6 +23,7 @@ from ..errors import UsageError
 from ..read.basins import extract_basin_dicts
 from ..read.mapped import get_mapping_indices
 from .items import IMAGE_ATTRIBUTES, fit_items, set_default_filter_kwargs, text_lines
+from .sink import Sink
 from .storage import storage_errors
 
 __all__ = [
@@ -78,11 +80,15 @@ class HDF5Writer:
         mode: str = "a",
         ds_kwds: Mapping[str, Any] | None = None,
     ) -> None:
-        self._owned = isinstance(obj, (str, os.PathLike))
-        self.h5: h5py.File = _open(Path(obj), mode) if isinstance(obj, (str, os.PathLike)) else obj
+        self._sink: Sink | None = None
+        if isinstance(obj, (str, os.PathLike)):
+            with storage_errors(obj):
+                self.h5, self._sink = _open(Path(obj), mode)
+        else:
+            self.h5 = obj
         self.path = Path(self.h5.filename) if isinstance(self.h5.filename, str) else None
         self.ds_kwds = set_default_filter_kwargs(ds_kwds)
-        with storage_errors(self.path):
+        with self._guard():
             self.events: h5py.Group = self.h5.require_group("events")
 
     def __enter__(self) -> Self:
@@ -100,12 +106,21 @@ class HDF5Writer:
         """Flush, and close the file if it was opened here; may be called again."""
         if not self.h5:
             return
-        with storage_errors(self.path):
+        with self._guard():
             try:
                 self.h5.flush()
             finally:
-                if self._owned:
+                if self._sink is not None:
                     self.h5.close()
+                    self._sink.close()
+
+    @contextmanager
+    def _guard(self) -> Iterator[None]:
+        """Raise whatever the storage refuses meanwhile."""
+        with storage_errors(self.path):
+            yield
+            if self._sink is not None and self._sink.error is not None:
+                raise self._sink.error
 
     @staticmethod
     def get_best_nd_chunks(
@@ -145,7 +160,7 @@ class HDF5Writer:
         group_name
             Group of the dataset.
         """
-        with storage_errors(self.path):
+        with self._guard():
             group = self.h5.require_group(group_name)
             if feat not in group:
                 dataset = group.create_dataset(
@@ -196,7 +211,7 @@ class HDF5Writer:
         items = fit_items(feat, items, dataset.dtype)
         if not len(items):
             return
-        with storage_errors(self.path):
+        with self._guard():
             dataset.resize(length + len(items), axis=0)
             dataset[length:] = items
 
@@ -226,7 +241,7 @@ class HDF5Writer:
         """
         if isinstance(data, str) or not len(data):
             raise UsageError(f"the log '{log}' must be a list of lines that is not empty")
-        with storage_errors(self.path):
+        with self._guard():
             logs = self.h5.require_group("logs")
             if log in logs:
                 if not override:
@@ -324,25 +339,29 @@ class HDF5Writer:
 
     def _store_basin_text(self, text: str) -> None:
         key = hashlib.md5(text.encode("utf-8"), usedforsecurity=False).hexdigest()
-        with storage_errors(self.path):
+        with self._guard():
             basins = self.h5.require_group("basins")
             if key not in basins:
                 basins.create_dataset(key, data=text_lines(text.split("\n")), **self.ds_kwds)
 
 
-def _open(path: Path, mode: str) -> h5py.File:
-    if mode == "a" and path.is_file() and path.stat().st_size == 0:
-        # somebody has only reserved the name
-        mode = "w"
-    with storage_errors(path):
-        return h5py.File(
-            path,
-            mode,
-            libver="latest",
-            rdcc_nbytes=10 * 2**20,
-            rdcc_w0=1.0,
-            rdcc_nslots=1000,
+def _open(path: Path, mode: str) -> tuple[h5py.File, Sink]:
+    exists = path.is_file() and path.stat().st_size > 0
+    if mode in ("x", "w-"):
+        sink = Sink(path, "x+b")
+    elif mode == "w" or (mode == "a" and not exists):
+        sink = Sink(path, "w+b")
+    else:
+        sink = Sink(path, "r+b")
+    options = {"rdcc_nbytes": 10 * 2**20, "rdcc_w0": 1.0, "rdcc_nslots": 1000}
+    try:
+        h5 = h5py.File(
+            sink, "r+" if mode in ("a", "r+") and exists else "w", libver="latest", **options
         )
+    except BaseException:
+        sink.close()
+        raise
+    return h5, sink
 
 
 def _check_basin(

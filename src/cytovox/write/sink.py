@@ -1,0 +1,139 @@
+"""A file that takes what HDF5 writes and survives a storage that refuses.
+
+When a write fails, the HDF5 library cannot close its file any more: it leaks
+it, complains while objects are released, and may crash at the end of the
+program. So it writes through an object that always succeeds and remembers the
+first error, which is raised as soon as the library has returned.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+__all__ = ["Sink"]
+
+
+class Sink:
+    """Binary file for the file-object driver of h5py.
+
+    After the first refused write nothing reaches the disk any more; the rest
+    is kept in memory, so that the library can end in order.
+
+    Parameters
+    ----------
+    path
+        File to open.
+    mode
+        ``"r+b"``, ``"w+b"`` or ``"x+b"``.
+
+    Attributes
+    ----------
+    error : OSError or None
+        The first error.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be opened.
+    """
+
+    def __init__(self, path: Path, mode: str) -> None:
+        self.path = path
+        self.error: OSError | None = None
+        self._file = io.FileIO(path, mode.replace("b", ""))
+        self._position = 0
+        self._end = os.fstat(self._file.fileno()).st_size
+        self._refused: list[tuple[int, bytes]] = []
+
+    def __repr__(self) -> str:
+        # h5py takes this as the name of the file
+        return str(self.path)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_val: BaseException | None,
+        exc_tb: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._refused.clear()
+        try:
+            self._file.close()
+        except OSError as err:
+            # network storage may refuse as late as here
+            self.error = self.error or err
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Move to a position."""
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._end}[whence]
+        self._position = base + offset
+        return self._position
+
+    def tell(self) -> int:
+        """Return the position."""
+        return self._position
+
+    def flush(self) -> None:
+        """Do nothing: every write goes to the system at once."""
+
+    def truncate(self, size: int | None = None) -> int:
+        """Set the length of the file."""
+        size = self._position if size is None else size
+        if self.error is None:
+            try:
+                self._file.truncate(size)
+            except OSError as err:
+                self.error = err
+        self._end = size
+        return size
+
+    def write(self, data: Any) -> int:
+        """Write at the position; always succeeds."""
+        view = memoryview(data).cast("B")
+        done = self._write(view) if self.error is None else 0
+        if done < len(view):
+            self._refused.append((self._position + done, bytes(view[done:])))
+        self._position += len(view)
+        self._end = max(self._end, self._position)
+        return len(view)
+
+    def _write(self, view: memoryview) -> int:
+        done = 0
+        try:
+            self._file.seek(self._position)
+            while done < len(view):
+                done += self._file.write(view[done:]) or 0
+        except OSError as err:
+            self.error = err
+        return done
+
+    def readinto(self, buffer: Any) -> int:
+        """Read at the position what was written there, or zeros."""
+        view = memoryview(buffer).cast("B")
+        start, done = self._position, 0
+        self._file.seek(start)
+        while done < len(view) and (number := self._file.readinto(view[done:])):
+            done += number
+        view[done:] = bytes(len(view) - done)
+        for offset, data in self._refused:
+            low, high = max(start, offset), min(start + len(view), offset + len(data))
+            if low < high:
+                view[low - start : high - start] = data[low - offset : high - offset]
+        self._position = start + len(view)
+        return len(view)
+
+    def read(self, size: int) -> bytes:
+        """Return bytes from the position."""
+        buffer = bytearray(max(0, min(size, self._end - self._position)))
+        self.readinto(buffer)
+        return bytes(buffer)
