@@ -11,7 +11,7 @@ import numpy as np
 from cytovox.logic.chunk_slot_data import ChunkSlotData, mp_spawn
 from cytovox.run.monitor import SharedMonitor
 
-WORKER = '''
+WORKER = """
 import numpy as np
 from cytovox.logic.state_warden import StateWarden
 
@@ -27,7 +27,7 @@ def work(slot, counts, batch):
             continue
         with warden as (_, (start, stop)):
             view[start:stop] += 1
-'''
+"""
 
 
 def load_worker(folder):

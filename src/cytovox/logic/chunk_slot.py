@@ -56,7 +56,7 @@ class ChunkSlot(ChunkSlotData):
         if is_remainder and images.num_chunks:
             length = images.get_chunk_size(images.num_chunks - 1)
         super().__init__(
-            shape=(length, *images.image_shape),
+            shape=(length, images.image_shape[0], images.image_shape[1]),
             available_features=[f for f in ("image_bg", "bg_off") if f in data],
             monitor=monitor,
         )

@@ -89,6 +89,8 @@ class Conveyor:
     ----------
     events, masks_dropped : int
         What was written and what was dropped.
+    crew
+        The workers, once they are hired.
     """
 
     def __init__(
@@ -109,6 +111,7 @@ class Conveyor:
         self.processes = processes
         self.events = 0
         self.masks_dropped = 0
+        self.crew: Crew | None = None
         self._errors: list[BaseException] = []
         self._wake = threading.Event()
 
@@ -145,7 +148,7 @@ class Conveyor:
         register.batch_rows = True
         register.frame_images = self.frame_images
         writer = self._writer(register, events)
-        crew = self._crew(register, events)
+        crew = self.crew = self._crew(register, events)
         self.logger.info("Number of slots: %d", len(register))
         self.logger.info("Chunk size: %d", register.chunk_size)
         try:

@@ -15,8 +15,15 @@ import numpy as np
 from ..errors import StageError
 from ..run.monitor import mp_spawn
 from ..run.rows import FrameRows
+from ..segm import UNISegmenter
+from ..segm.segmenter_manager_thread import SegmenterManagerThread
 from .slot_register import SlotRegister
-from .universal_worker import UniversalWorkerProcess, UniversalWorkerThread, WorkerFailure
+from .universal_worker import (
+    DEDICATIONS,
+    UniversalWorkerProcess,
+    UniversalWorkerThread,
+    WorkerFailure,
+)
 
 __all__ = ["Crew", "ProcessCrew", "ThreadCrew"]
 
@@ -60,10 +67,23 @@ class ThreadCrew:
     def __init__(
         self, register: SlotRegister, count: int, on_error: OnError, logger: logging.Logger
     ) -> None:
-        self.workers = [
-            UniversalWorkerThread(register, on_error=on_error, logger=logger) for _ in range(count)
-        ]
         self.logger = logger
+        self.workers: list[threading.Thread] = []
+        dedications = list(DEDICATIONS)
+        if not issubclass(register.segmenter_class, UNISegmenter):
+            # One thread asks the segmenter, which may have processes of its own.
+            manager = SegmenterManagerThread(
+                register.segmenter, register, on_error=on_error, logger=logger
+            )
+            self.workers.append(manager)
+            dedications.remove("segment_images")
+        dedications.remove("segment_images_full_chunk")
+        self.workers += [
+            UniversalWorkerThread(
+                register, dedications=dedications, on_error=on_error, logger=logger
+            )
+            for _ in range(count)
+        ]
 
     def start(self) -> None:
         """Let all work."""

@@ -27,13 +27,14 @@ from ..run.progress import (
     Warned,
     announce,
 )
+from ..segm import UNISegmenter
 from ..write import HDF5Writer, copy_metadata, create_with_basins
 from . import plumbing
 from .background_step import store_background
 from .conveyor import Conveyor, chunk_size_for
 from .job import DCNumPipelineJob
 from .publish import publish, refuse_existing, verify_output
-from .record import job_record, time_stamp, wrap_lines, write_identity
+from .record import free_stamp, job_record, time_stamp, wrap_lines, write_identity
 from .redo import Redo, what_to_redo
 from .states import PROGRESS_WEIGHTS, RunState
 
@@ -63,6 +64,9 @@ class DCNumJobRunner(threading.Thread):
         Whether an existing output may be replaced.
     on_event
         Function that is told what happens, see `cytovox.run.progress`.
+    processes
+        Whether the workers are processes instead of threads. If None, they
+        are where the segmenter would keep threads waiting for each other.
 
     Attributes
     ----------
@@ -93,6 +97,7 @@ class DCNumJobRunner(threading.Thread):
         *args: Any,
         force: bool = False,
         on_event: Listener | None = None,
+        processes: bool | None = None,
         **kwargs: Any,
     ) -> None:
         kwargs.setdefault("name", "cytovox-runner")
@@ -103,6 +108,7 @@ class DCNumJobRunner(threading.Thread):
         self.tmp_suffix = tmp_suffix
         self.force = force
         self.on_event = on_event
+        self.processes = processes
         self.ppid, self.pphash, self.ppdict = job.get_ppid(ret_hash=True, ret_dict=True)
         self.event_count = 0
         self.masks_dropped = 0
@@ -418,6 +424,7 @@ class DCNumJobRunner(threading.Thread):
             self.path_temp_out,
             frame_images=self._plan.images,
             logger=self.logger,
+            processes=self._use_processes(),
         )
         self._conveyor = conveyor
         try:
@@ -431,6 +438,13 @@ class DCNumJobRunner(threading.Thread):
             self._warn(f"Encountered {self.masks_dropped} invalid masks")
         if not self.event_count:
             self._warn(f"No events found in {self.path_in}")
+
+    def _use_processes(self) -> bool:
+        if self.processes is not None:
+            return self.processes
+        cls = self.job.get_segmenter_class()
+        alone = self.job["debug"] or self.job["num_procs"] == 1
+        return issubclass(cls, UNISegmenter) and not (cls.releases_gil or alone)
 
     def _on_frames_done(self, frames: int, events: int, rate: float) -> None:
         self.event_count = events
@@ -478,6 +492,9 @@ class DCNumJobRunner(threading.Thread):
                 writer.h5.attrs["experiment:run identifier"] = (
                     f"{identifier}_{own}" if identifier else own
                 )
-            record = job_record(self.job.kwargs, self.ppdict, self.pphash, redo)
-            writer.store_log(f"dcnum-job-{started}", record)
-            writer.store_log(f"dcnum-log-{started}", wrap_lines(self._log.lines()) or ["-"])
+            record = job_record(
+                self.job.kwargs, self.ppdict, self.pphash, redo, self.job.segmenter_source()
+            )
+            stamp = free_stamp(writer.h5, started)
+            writer.store_log(f"dcnum-job-{stamp}", record)
+            writer.store_log(f"dcnum-log-{stamp}", wrap_lines(self._log.lines()) or ["-"])

@@ -17,6 +17,7 @@ from ..recipe.options import check_options, options_of
 from ..recipe.registry import load_stage
 from ..run.resources import cpu_count
 from ..segm import Segmenter, get_segmenter
+from ..segm.from_file import file_of_segmenter, is_segmenter_file, load_segmenter_file
 
 __all__ = ["DCNumPipelineJob"]
 
@@ -44,7 +45,7 @@ class DCNumPipelineJob:
     background_kwargs
         Options of the background method.
     segmenter_code
-        Code of the segmenter.
+        Code of the segmenter, or ``"file.py:Class"`` for one of your own.
     segmenter_kwargs
         Options of the segmenter; those of the mask clean-up under
         ``kwargs_mask``.
@@ -114,6 +115,8 @@ class DCNumPipelineJob:
             raise OptionError(
                 f"there is no basin strategy '{basin_strategy}'", hint="choose drain or tap"
             )
+        if is_segmenter_file(segmenter_code):
+            segmenter_code = load_segmenter_file(segmenter_code).get_ppid_code()
         #: All keyword arguments of this job, with nothing left open.
         self.kwargs: dict[str, Any] = {
             "path_in": path_in,
@@ -167,7 +170,7 @@ class DCNumPipelineJob:
             raise UnknownCodeError(
                 f"there is no background '{code}'", hint=f"choose one of {', '.join(methods)}"
             )
-        base = {"data": HDF5Data, "feature": QueueEventExtractor, "gate": Gate}[stage]
+        base: Any = {"data": HDF5Data, "feature": QueueEventExtractor, "gate": Gate}[stage]
         if code == base.get_ppid_code():
             return base
         if stage == "data":
@@ -273,6 +276,11 @@ class DCNumPipelineJob:
         """
         cls: type[Segmenter] = get_segmenter(self.kwargs["segmenter_code"])
         return cls
+
+    def segmenter_source(self) -> dict[str, str] | None:
+        """Return file and checksum of a segmenter that is not installed."""
+        found = file_of_segmenter(self.get_segmenter_class())
+        return None if found is None else {"path": str(found[0]), "sha256 starts": found[1]}
 
     def validate(self) -> bool:
         """Check that the segmenter fits the input.

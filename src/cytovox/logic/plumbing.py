@@ -104,6 +104,8 @@ def internal_images(
     for index, basin in enumerate(data.basins):
         if basin["type"] == "internal" and "image_bg" in basin.get("features", []):
             group, _, mapping = data.get_basin_data(index)
+            if group is None:
+                continue
             images = group["image_bg"]
             rows = np.arange(len(images)) if mapping is None else np.asarray(mapping)
             return images, rows.astype(np.int64), basin["name"], basin.get("description")
@@ -303,9 +305,10 @@ def pass_on(writer: HDF5Writer, whole: HDF5Data, *, copy: bool) -> None:
         Whether to copy everything, also what the input only refers to, or to
         refer to the input.
     """
-    own = [name for name in whole.h5["events"] if not name.startswith("basinmap")]
+    stored = list(whole.h5["events"])
+    own = [name for name in stored if not name.startswith("basinmap")]
     if copy:
-        copy_features(whole.h5, writer.h5, own)
+        copy_features(whole.h5, writer.h5, stored)
         internal = internal_images(whole) is not None
         for feature in ("image", "image_bg", "bg_off", *FRAME_FEATURES):
             if feature in own or feature not in whole or (internal and feature == "image_bg"):

@@ -16,7 +16,7 @@ from .. import __version__
 from .json_encoder import ExtendedJSONEncoder
 from .redo import ID_ATTRIBUTES, Redo
 
-__all__ = ["job_record", "time_stamp", "wrap_lines", "write_identity"]
+__all__ = ["free_stamp", "job_record", "time_stamp", "wrap_lines", "write_identity"]
 
 _LIBRARIES = ("h5py", "hdf5plugin", "llvmlite", "numba", "numpy", "torch")
 #: Longest line of a log that readers accept without complaint.
@@ -34,8 +34,23 @@ def time_stamp() -> str:
     return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d-%H.%M.%S")
 
 
+def free_stamp(h5: h5py.File, stamp: str) -> str:
+    """Return a time stamp, with a number if a log of that second exists already."""
+    logs = h5.get("logs", {})
+    number = 1
+    free = stamp
+    while f"dcnum-job-{free}" in logs or f"dcnum-log-{free}" in logs:
+        number += 1
+        free = f"{stamp}-{number}"
+    return free
+
+
 def job_record(
-    kwargs: Mapping[str, Any], ids: Mapping[str, str], pphash: str, redo: Redo
+    kwargs: Mapping[str, Any],
+    ids: Mapping[str, str],
+    pphash: str,
+    redo: Redo,
+    segmenter_source: Mapping[str, str] | None = None,
 ) -> list[str]:
     """Return the record of a job as lines of JSON.
 
@@ -49,6 +64,8 @@ def job_record(
         Hash of its identifier.
     redo
         What was done.
+    segmenter_source
+        File and checksum of a segmenter that is not installed.
     """
     uname = platform.uname()
     record = {
@@ -70,6 +87,8 @@ def job_record(
         },
         "tasks": {"background": redo.background, "segmentation": redo.segmentation},
     }
+    if segmenter_source:
+        record["segmenter file"] = dict(segmenter_source)
     text = json.dumps(record, indent=2, sort_keys=True, cls=ExtendedJSONEncoder)
     return text.splitlines()
 

@@ -18,7 +18,7 @@ from ..feat import Gate, QueueEventExtractor
 from ..read import HDF5Data
 from ..run.monitor import Monitor, SharedMonitor
 from ..run.rows import FrameRows
-from ..segm import Segmenter
+from ..segm import MPOSegmenter, Segmenter
 from . import stages
 from .chunk_slot import ChunkSlot
 from .chunk_slot_data import ChunkSlotData, mp_spawn
@@ -145,6 +145,8 @@ class SlotRegister:
     def segmenter(self) -> Segmenter:
         """The segmenter that this register's tasks use."""
         kwargs = self.job["segmenter_kwargs"]
+        if issubclass(self.segmenter_class, MPOSegmenter):
+            kwargs.setdefault("num_workers", self.job["num_procs"])
         return self.segmenter_class(debug=self.job["debug"], **kwargs)
 
     @functools.cached_property

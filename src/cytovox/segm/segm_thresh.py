@@ -24,6 +24,7 @@ class SegmentThresh(UNISegmenter):
         "closing_disk": 2,
     }
     requires_background_correction = True
+    releases_gil = True
 
     def __init__(
         self, *, kwargs_mask: dict[str, Any] | None = None, debug: bool = False, **kwargs: Any
@@ -32,7 +33,7 @@ class SegmentThresh(UNISegmenter):
         _check_threshold(self.kwargs["thresh"])
 
     @staticmethod
-    def segment_algorithm(image: npt.NDArray[Any], *, thresh: float = -6) -> npt.NDArray[np.bool_]:  # type: ignore[override]
+    def segment_algorithm(image: npt.NDArray[Any], *, thresh: float = -6) -> npt.NDArray[np.bool_]:
         """Return where the image is below a threshold.
 
         Parameters

@@ -65,6 +65,9 @@ class Segmenter(abc.ABC):
     #: Whether the algorithm gets background-corrected images (int16, or
     #: float64 where an offset is known) instead of raw ones (uint8).
     requires_background_correction: ClassVar[bool] = False
+    #: Whether the algorithm lets other threads work meanwhile, as compiled
+    #: code can; if not, it is run in worker processes.
+    releases_gil: ClassVar[bool] = False
 
     def __init__(
         self, *, kwargs_mask: dict[str, Any] | None = None, debug: bool = False, **kwargs: Any
@@ -144,7 +147,7 @@ class Segmenter(abc.ABC):
         else:
             frames[0] = labels
         process_frames(frames, bool(clear_border), bool(fill_holes), int(closing_disk or 0))
-        return frames[0]
+        return frames.reshape(labels.shape)
 
     @functools.cached_property
     def segment_algorithm_wrapper(self) -> Callable[[npt.NDArray[Any]], npt.NDArray[np.bool_]]:
@@ -243,7 +246,7 @@ class Segmenter(abc.ABC):
             return self.process_labels(mask, **self.kwargs_mask)
         labels = np.empty((1, *mask.shape), dtype=np.uint16)
         label_frames(np.ascontiguousarray(mask)[np.newaxis], labels)
-        return labels[0]
+        return labels.reshape(mask.shape)
 
     def segment_single_with_labeling(
         self, image: npt.NDArray[Any], bg_off: float | None = None

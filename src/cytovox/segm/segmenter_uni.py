@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import abc
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
+from .masks import as_masks
 from .segmenter import Segmenter
 
 __all__ = ["UNISegmenter"]
@@ -21,6 +22,8 @@ class UNISegmenter(Segmenter, abc.ABC):
     and their masks are dropped.
     """
 
+    #: What the algorithm is made for, ``"cpu"`` or ``"gpu"``.
+    hardware_processor: ClassVar[str] = "cpu"
     #: Number of images that the algorithm must get, or None for any number.
     required_batch_size: int | None = None
 
@@ -42,10 +45,11 @@ class UNISegmenter(Segmenter, abc.ABC):
         numpy.ndarray
             Boolean masks (N, H, W), before any clean-up.
         """
-        images = self.corrected(images, bg_off)
+        # The offset is off before a batch is filled up: the filler has none.
+        images = self.corrected(np.asarray(images), bg_off)
         size = self.required_batch_size
         if size is None:
-            return np.asarray(self.segment_algorithm_wrapper(images), dtype=bool)
+            return self._masks_of(images)
         masks = np.empty(images.shape, dtype=bool)
         for start in range(0, len(images), size):
             batch = images[start : start + size]
@@ -53,12 +57,17 @@ class UNISegmenter(Segmenter, abc.ABC):
             if count < size:
                 filler = np.zeros((size - count, *batch.shape[1:]), dtype=batch.dtype)
                 batch = np.concatenate([batch, filler])
-            masks[start : start + count] = self.segment_algorithm_wrapper(batch)[:count]
+            masks[start : start + count] = self._masks_of(batch)[:count]
         return masks
+
+    def _masks_of(self, images: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+        masks = self.segment_algorithm_wrapper(images)
+        return as_masks(self.get_ppid_code(), masks, images.shape)
 
     def segment_single(
         self, image: npt.NDArray[Any], bg_off: float | None = None
     ) -> npt.NDArray[np.bool_]:
         """Return the raw boolean mask (H, W) of one image."""
         offset = None if bg_off is None else np.array([bg_off], dtype=np.float64)
-        return self.segment_batch(np.asarray(image)[np.newaxis], offset)[0]
+        image = np.asarray(image)
+        return self.segment_batch(image[np.newaxis], offset).reshape(image.shape)
