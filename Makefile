@@ -47,7 +47,7 @@ parity: .venv/test.stamp
 	@$(PY) tests/parity/run_matrix.py
 
 wheel: .venv/test.stamp
-	@$(PIP) wheel --quiet --no-deps --wheel-dir dist .
+	@$(PIP) wheel -qq --no-deps --wheel-dir dist .
 	@$(PY) -c "import pathlib; print(*sorted(pathlib.Path('dist').glob('*.whl')), sep='\n')"
 
 docs: .venv/run.stamp
@@ -62,12 +62,12 @@ docs: .venv/run.stamp
 
 .venv/run.stamp: .venv/made.stamp pyproject.toml
 	@echo "installing cytovox and what it needs (once, some minutes)"
-	@$(PIP) install --quiet --editable .
+	@$(PIP) install -qq --editable .
 	@$(PY) -c "open('$@', 'w').close()"
 
 .venv/test.stamp: .venv/run.stamp pyproject.toml
 	@echo "installing what the tests need (once, some minutes)"
-	@$(PIP) install --quiet --editable ".[test]"
+	@$(PIP) install -qq --editable ".[test]"
 	@$(PY) -c "open('$@', 'w').close()"
 
 clean:

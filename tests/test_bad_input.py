@@ -116,16 +116,15 @@ def colour(path: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "code", "told"),
     [
-        pytest.param(cut, 1, ["HDF5"], id="truncated"),
+        pytest.param(cut, 1, ["cut short"], id="truncated"),
         pytest.param(scribble, 1, ["HDF5"], id="not HDF5"),
-        pytest.param(empty, 1, ["HDF5"], id="empty file"),
+        pytest.param(empty, 1, ["empty"], id="empty file"),
         pytest.param(without_events, 1, ["events"], id="no events group"),
         pytest.param(without_images, 1, ["image"], id="no images"),
         pytest.param(with_frames(0), 1, ["no frames"], id="zero frames"),
         pytest.param(without_pixel_size, 1, ["pixel size", "pixel_size"], id="no pixel size"),
         pytest.param(lying(+7), 1, ["47", "40"], id="count too high"),
         pytest.param(lying(-7), 1, ["33", "40"], id="count too low"),
-        pytest.param(without_count, 1, ["event count"], id="no count"),
         pytest.param(colour, 1, ["image"], id="colour images"),
     ],
 )
@@ -139,6 +138,14 @@ def test_spoilt_file(
 ) -> None:
     spoil(raw)
     fails(capsys, tmp_path, [str(raw)], code, str(raw), *told)
+
+
+def test_missing_count_is_taken_from_the_images(
+    raw: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    without_count(raw)
+    assert main(["run", str(raw)]) == 0
+    assert capsys.readouterr().out.splitlines()[1].split()[1] == "40"
 
 
 def test_one_frame_is_an_input_like_any_other(
@@ -172,7 +179,7 @@ def test_folder_without_recordings(tmp_path: Path, capsys: pytest.CaptureFixture
         (["--compression", "gzip"], ["gzip", "zstd"]),
         (["--frames", "9-3"], ["9-3", "rising"]),
         (["--basins", "leak"], ["leak", "drain"]),
-        (["--workers", "0"], ["0"]),
+        (["--workers", "0"], ["--workers"]),
         (["--nonsense"], ["--nonsense"]),
     ],
 )

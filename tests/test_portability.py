@@ -17,7 +17,7 @@ for name in ("fcntl", "resource", "pwd", "grp", "termios", "readline"):
     sys.modules[name] = None
 for name in ("fork", "forkpty", "getuid", "geteuid", "getpgid", "killpg", "mkfifo",
              "pread", "preadv", "pwrite", "sched_getaffinity", "posix_fadvise",
-             "O_DIRECTORY", "O_CLOEXEC", "O_NOFOLLOW", "fchmod", "statvfs", "sysconf"):
+             "O_DIRECTORY", "O_CLOEXEC", "O_NOFOLLOW", "fchmod", "sysconf"):
     if hasattr(os, name):
         delattr(os, name)
 for name in ("SIGHUP", "SIGKILL", "SIGUSR1", "SIGALRM", "alarm", "setitimer", "pthread_kill"):

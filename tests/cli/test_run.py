@@ -170,7 +170,7 @@ def test_settings_reach_the_job(raw: Path) -> None:
 @pytest.mark.parametrize(("number", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
 def test_signals_stop_cleanly(tmp_path: Path, number: str, code: int) -> None:
     path = tmp_path / "long.rtdc"
-    simulate_recording(path, frames=3000, seed=2)
+    simulate_recording(path, frames=3000, seed=2, save_truth=False)
     process = subprocess.Popen(
         [sys.executable, "-m", "cytovox", "run", str(path)],
         stderr=subprocess.PIPE,

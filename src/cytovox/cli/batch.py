@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..errors import CytovoxError, OutputExistsError
+from ..errors import CytovoxError, OutputExistsError, StorageError
 from ..run.progress import ProgressEvent, RunFinished
 from .console import describe, exit_code_of, report_error
 from .finished import Finished, look_at_output
@@ -56,6 +56,8 @@ class Outcome:
     def verdict(self) -> str:
         """The state in words, with what was found."""
         words = {"skipped": "skipped, was finished", "waiting": "not begun"}
+        if self.error is not None:
+            words["failed"] = f"failed: {self.error.removeprefix(f'{self.input}: ')}"
         return ", ".join([words.get(self.state, self.state), *self.findings])
 
 
@@ -186,7 +188,14 @@ def _make_folder(folder: Path) -> list[Path]:
         if part.exists():
             break
         missing.append(part)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(
+            f"the folder cannot be made: {error.strerror or error}",
+            path=folder,
+            hint="name another with -o",
+        ) from error
     return missing
 
 

@@ -52,6 +52,7 @@ def describe(error: BaseException) -> str:
         text = str(error)
     elif isinstance(error, OSError):
         text = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        text += " (check that the place is there, writable and not full)"
     elif _is_usage(error):
         text = error.format_message()  # type: ignore[attr-defined]
         text = f"{text.rstrip('.')} (say --help to see what is possible)"
@@ -81,7 +82,9 @@ def report_error(error: BaseException, *, debug: bool = False) -> int:
     """Say an error in one line, with its traceback if asked; return the exit code."""
     if debug:
         say("".join(traceback.format_exception(error)).rstrip())
-    say(f"error: {describe(error)}")
+    # A command without words has shown its help instead of an error.
+    if not _is_usage(error) or error.format_message():  # type: ignore[attr-defined]
+        say(f"error: {describe(error)}")
     return exit_code_of(error)
 
 

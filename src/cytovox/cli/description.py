@@ -101,16 +101,16 @@ def in_words(found: Mapping[str, Any]) -> str:
         fits = "fits the identifier" if pipeline["hash_fits"] else "does NOT fit the identifier"
         rows.append(("hash", f"{pipeline['hash']}, {fits}"))
         rows += [("recipe", words) for words in pipeline["recipe"]]
+    before = ""
     for name, text in rows:
-        lines += textwrap.wrap(
-            f"{name:<12} {text}",
-            width=100,
-            initial_indent="  ",
-            subsequent_indent=" " * 15,
-            break_long_words=False,
-            break_on_hyphens=False,
-        )
+        lines += _row("" if name == before else name, text)
+        before = name
     return "\n".join(lines)
+
+
+def _row(name: str, text: str) -> list[str]:
+    folded = textwrap.wrap(text, 85, break_long_words=False, break_on_hyphens=False)
+    return [f"  {name if i == 0 else '':<12} {line}" for i, line in enumerate(folded)]
 
 
 def _basins(h5: Any, path: Path) -> list[dict[str, Any]]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ..logic import DCNumPipelineJob
@@ -51,7 +52,7 @@ def look_at_output(job: DCNumPipelineJob) -> Finished:
             lengths = {
                 len(events[name]) for name in events if isinstance(events[name], h5py.Dataset)
             }
-            drained = "image" in events
+            strategy = _strategy(h5)
     except (OSError, KeyError):
         return Finished("the output exists and is no result of a run")
     if "pipeline:dcnum hash" not in attributes:
@@ -63,9 +64,10 @@ def look_at_output(job: DCNumPipelineJob) -> Finished:
     count = int(attributes.get("experiment:event count", "-1"))
     if lengths - {count}:
         return Finished("the output exists and is incomplete")
-    if count and drained != (job["basin_strategy"] == "drain"):
-        other = "tap" if job["basin_strategy"] == "drain" else "drain"
-        return Finished(f"the output exists and was made by the same recipe with --basins {other}")
+    if strategy != job["basin_strategy"]:
+        return Finished(
+            f"the output exists and was made by the same recipe with --basins {strategy}"
+        )
     return Finished(events=count)
 
 
@@ -77,6 +79,16 @@ def _identifiers(job: DCNumPipelineJob, pphash: str) -> set[str]:
     made = f"dcn-{pphash[:7]}"
     # A run that finds nothing to redo keeps the identifier of its input.
     return {made} if own is None else {f"{own}_{made}", own}
+
+
+def _strategy(h5: Any) -> str:
+    """Return the basin strategy from the record of the last run."""
+    records = sorted(name for name in h5.get("logs", ()) if name.startswith("dcnum-job-"))
+    try:
+        lines = [_text(line) for line in h5["logs"][records[-1]][:]]
+        return str(json.loads("\n".join(lines))["job"]["basin_strategy"])
+    except (IndexError, KeyError, ValueError):
+        return "drain" if "image" in h5["events"] else "tap"
 
 
 def _text(value: object) -> str:

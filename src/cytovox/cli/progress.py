@@ -14,6 +14,9 @@ __all__ = ["Bars", "Lines", "Quiet", "choose_display"]
 
 #: Seconds between two lines about one stage where there is no terminal.
 _INTERVAL = 10.0
+#: Seconds that a stage must take to be worth a line; these are always.
+_WORTH_A_LINE = 1.0
+_ALWAYS = ("background", "segmentation")
 
 
 class Quiet:
@@ -78,7 +81,8 @@ class Lines(Quiet):
                 say(f"{self.name}: {event.stage} {stage.standing(self._clock())}")
         elif isinstance(event, StageFinished) and event.stage in self._stages:
             stage = self._stages.pop(event.stage)
-            say(f"{self.name}: {event.stage} {stage.summary(event.seconds)}")
+            if event.seconds >= _WORTH_A_LINE or event.stage in _ALWAYS:
+                say(f"{self.name}: {event.stage} {stage.summary(event.seconds)}")
 
     def note(self, text: str) -> None:
         """Say one line that stays."""

@@ -24,6 +24,13 @@ def simulate_recording_command(
     cells: Annotated[
         float, typer.Option(min=0.0, metavar="MEAN", help="Mean number of cells in a frame.")
     ] = 1.0,
+    border: Annotated[
+        float,
+        typer.Option(min=0.0, max=1.0, metavar="SHARE", help="Share of cells cut by the border."),
+    ] = 0.05,
+    flicker: Annotated[
+        float, typer.Option(min=0.0, metavar="SD", help="Flicker of the light, relative.")
+    ] = 0.0,
     force: Annotated[bool, typer.Option("--force", help="Replace existing files.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
 ) -> None:
@@ -31,17 +38,23 @@ def simulate_recording_command(
 
     The recording has an uneven, drifting background, camera noise, cells of
     known size, shape, place and texture, cells at the border, frames stored
-    twice and empty frames. The truth about each cell goes to OUT with
-    .truth.json in place of .rtdc.
+    twice and empty frames. What is true of each cell goes to a table beside
+    it, with .truth.csv in place of .rtdc.
 
     Example: cytovox simulate recording raw.rtdc --frames 1000 --seed 1
     """
-    from ..errors import OutputExistsError
+    from ..errors import OutputExistsError, UsageError
     from ..testing import simulate_recording
     from .console import say
 
-    if out.exists() and not force:
-        raise OutputExistsError("the file exists", path=out, hint="give --force to replace it")
+    if out.suffix != ".rtdc":
+        raise UsageError("a recording is named .rtdc", path=out, hint=f"say {out.stem}.rtdc")
+    table = out.with_suffix(".truth.csv")
+    for path in (out, table):
+        if path.exists() and not force:
+            raise OutputExistsError("the file exists", path=path, hint="give --force to replace")
     out.parent.mkdir(parents=True, exist_ok=True)
-    simulate_recording(out, frames=frames, seed=seed, cells=cells)
-    say(f"{out}: {frames} frames")
+    truth = simulate_recording(
+        out, frames=frames, seed=seed, cells=cells, border=border, flicker=flicker
+    )
+    say(f"{out}: {frames} frames; {table}: {len(truth)} cells, {len(truth.whole)} of them whole")

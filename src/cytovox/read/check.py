@@ -91,12 +91,17 @@ def _check_images(data: HDF5Data, length: int, path: Path | None) -> None:
         if dataset is None:
             continue
         if len(dataset.shape) != 3 or dataset.dtype.kind not in "ui":
-            raise InputError(f"'{feat}' does not hold grey images", path=path)
+            raise InputError(
+                f"'{feat}' does not hold grey images",
+                path=path,
+                hint="images must have one channel of whole numbers",
+            )
         if dataset.shape != (length, *image.shape[1:]):
             raise InputError(
                 f"'{feat}' has shape {dataset.shape}, but {length} images "
                 f"of {image.shape[1:]} are expected",
                 path=path,
+                hint="the recording was not completed or was damaged",
             )
     if not data.pixel_size > 0:
         raise InputError("the pixel size is unknown", path=path, hint="give a pixel size in µm")
