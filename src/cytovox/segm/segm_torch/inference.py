@@ -1,0 +1,124 @@
+"""Running a loaded model on images, the same way whatever surrounds them.
+
+The numbers that a model computes may depend in their last bits on how many
+images it gets at once. So that a mask depends on its image alone, and not on
+how a recording is cut, the number is always the same: one on the CPU (where
+more bring nothing), the number that the model was made for, or a fixed one on
+CUDA, with empty images as fillers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ...errors import StageError, UsageError
+from .torch_postproc import postprocess_masks
+from .torch_preproc import fit_shape, preprocess_images
+from .torch_setup import get_torch, one_thread
+
+__all__ = ["CUDA_BATCH", "masks_of_format_1", "masks_of_format_2"]
+
+#: Images that CUDA gets at once.
+CUDA_BATCH = 64
+#: A pixel is foreground from this probability on.
+THRESHOLD = 0.5
+
+Masks = npt.NDArray[np.bool_]
+Model = Callable[[Any], Any]
+
+
+def masks_of_format_1(model: Model, meta: dict[str, Any], images: npt.NDArray[Any]) -> Masks:
+    """Return the masks of a model of format 1.
+
+    Parameters
+    ----------
+    model, meta
+        As of `load_model`.
+    images
+        Stack (N, H, W) of uint8 grey values.
+
+    Returns
+    -------
+    numpy.ndarray
+        Boolean masks (N, H, W).
+    """
+    pre = meta["preprocessing"]
+    shape = _shape(pre["image_shape"])
+    size = CUDA_BATCH if str(meta["device"]).startswith("cuda") else 1
+    masks = np.empty((len(images), *shape), dtype=bool)
+    for start in range(0, len(images), size):
+        batch = images[start : start + size]
+        ready = preprocess_images(batch, pre["norm_mean"], pre["norm_std"], shape)
+        found = _run(model, meta, ready, size)
+        masks[start : start + len(batch)] = found.reshape(len(batch), *shape) >= THRESHOLD
+    return _back(masks, images)
+
+
+def masks_of_format_2(model: Model, meta: dict[str, Any], images: npt.NDArray[Any]) -> Masks:
+    """Return the masks of a model of format 2, which brings its own normalisation.
+
+    Parameters and the result are those of `masks_of_format_1`. Images of
+    another shape than the model's are cropped and padded like for format 1,
+    with the median cut to a whole grey value.
+    """
+    if images.dtype != np.uint8:
+        raise UsageError(
+            f"the model takes raw images of type uint8, not {images.dtype}",
+            path=meta["path"],
+        )
+    shape = _shape(meta["image_shape"])
+    fixed = CUDA_BATCH if str(meta["device"]).startswith("cuda") else 1
+    size = int(meta.get("batch_size") or 0) or fixed
+    masks = np.empty((len(images), *shape), dtype=bool)
+    for start in range(0, len(images), size):
+        batch = images[start : start + size]
+        found = _run(model, meta, fit_shape(batch, shape), size)
+        masks[start : start + len(batch)] = found.reshape(len(batch), *shape) != 0
+    return _back(masks, images)
+
+
+def _run(
+    model: Model, meta: dict[str, Any], inputs: npt.NDArray[Any], size: int
+) -> npt.NDArray[Any]:
+    """Return what a model makes of a batch, which is filled up to its size."""
+    torch = get_torch()
+    count = len(inputs)
+    if count < size:
+        filler = np.zeros((size - count, *inputs.shape[1:]), dtype=inputs.dtype)
+        inputs = np.concatenate([inputs, filler])
+    on_cpu = str(meta["device"]) == "cpu"
+    try:
+        with torch.inference_mode(), one_thread(torch) if on_cpu else contextlib.nullcontext():
+            # Slices of a shared slot may be read-only, which torch does not take.
+            tensor = torch.from_numpy(np.require(inputs, requirements=["C", "W"])).to(
+                meta["device"]
+            )
+            out = model(tensor)
+            out = (out[0] if isinstance(out, tuple | list) else out).cpu().numpy()
+    except (RuntimeError, AssertionError, TypeError) as err:
+        raise StageError(
+            "segment", f"the model did not take the images: {err}", path=meta["path"]
+        ) from err
+    if len(out) != size or out.size != size * inputs.shape[-1] * inputs.shape[-2]:
+        raise StageError(
+            "segment",
+            f"the model returned the shape {out.shape} for images of {inputs.shape}",
+            path=meta["path"],
+        )
+    return np.asarray(out[:count])
+
+
+def _back(masks: Masks, images: npt.NDArray[Any]) -> Masks:
+    if masks.shape == images.shape:
+        return masks
+    return np.not_equal(postprocess_masks(masks, _shape(images.shape[1:])), 0)
+
+
+def _shape(sides: Any) -> tuple[int, int]:
+    height, width = sides
+    return int(height), int(width)

@@ -1,0 +1,242 @@
+"""Loading models: the only place where a model file is run.
+
+Metadata are read without torch and without running anything; `load_model` is
+called by the workers alone, after the content of the file has been found to be
+trusted.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import threading
+import zipfile
+from collections.abc import Callable
+from typing import Any
+
+from ...errors import OptionError, UsageError
+from ...recipe.trust import require_trust
+from .model_file import (
+    ModelFile,
+    check_md5sum,
+    inspect_model,
+    read_model_file,
+    retrieve_model_file,
+)
+from .model_meta import ModelFileError, choose_wiring
+from .torch_setup import get_torch, pick_device, quiet
+
+__all__ = [
+    "ModelFileError",
+    "check_md5sum",
+    "get_model_meta",
+    "load_model",
+    "program_format",
+    "retrieve_model_file",
+]
+
+logger = logging.getLogger(__name__)
+
+_EXPORTED, _SCRIPT = "ExportedProgram", "TorchScript"
+_lock = threading.Lock()
+#: Loaded models of this process, by file, state of the file, backend and device.
+_loaded: dict[tuple[Any, ...], tuple[Callable[[Any], Any], dict[str, Any]]] = {}
+
+
+def get_model_meta(
+    path_or_name: str | os.PathLike[str], backend: str | None = None, device: str | None = None
+) -> dict[str, Any]:
+    """Return the metadata of a model, without running anything.
+
+    Parameters
+    ----------
+    path_or_name
+        Model file, or its bare name; see `retrieve_model_file`.
+    backend, device
+        How the user insists to run it; the metadata may restrict the rest.
+
+    Returns
+    -------
+    dict
+        Metadata as stored in the file; and ``path``, ``sha256``,
+        ``dcnm_format_version`` (``"1.0"`` or ``"2.0"``), ``wiring_options``,
+        ``backend`` and ``device`` (None where anything goes).
+
+    Raises
+    ------
+    InputNotFoundError
+        If there is no such file.
+    ModelFileError
+        If it is no model, or was changed; it is a ValueError.
+    OptionError
+        If the model does not run as the user insists; it is a ValueError.
+    """
+    found = inspect_model(retrieve_model_file(path_or_name))
+    meta = _meta_of(found)
+    meta["backend"], meta["device"] = choose_wiring(meta, backend, device)
+    return meta
+
+
+def load_model(
+    path_or_name: str | os.PathLike[str],
+    backend: str | None = None,
+    device: str | None = None,
+    model_sha256: str | None = None,
+) -> tuple[Callable[[Any], Any], dict[str, Any]]:
+    """Load a model; this runs what is in the file.
+
+    Parameters
+    ----------
+    path_or_name
+        Model file, or its bare name; see `retrieve_model_file`.
+    backend
+        ``"torch.jit"``, ``"torch.eager"``, or a backend of `torch.compile`.
+    device
+        ``"cpu"`` or ``"cuda"``; CUDA where there is one if None.
+    model_sha256
+        Content that the recipe trusts; else it must be trusted otherwise, see
+        `cytovox.recipe.trust`.
+
+    Returns
+    -------
+    model
+        Callable from tensor to tensor. Models are kept for the life of the
+        process.
+    meta
+        Metadata as of `get_model_meta`, with the backend and device chosen.
+
+    Raises
+    ------
+    ModelNotTrustedError
+        If nobody said that the file may be run; nothing of it has been then.
+    ModelFileError
+        If the file is no model, or was changed.
+    """
+    path = retrieve_model_file(path_or_name)
+    state = path.stat()
+    key = (path, state.st_size, state.st_mtime_ns, backend, device)
+    with _lock:
+        if key in _loaded:
+            require_trust(path, _loaded[key][1]["sha256"], model_sha256)
+            return _loaded[key]
+        # Checked and run are the same bytes, whoever changes the file meanwhile.
+        found = read_model_file(path)
+        require_trust(path, found.sha256, model_sha256)
+        torch = get_torch()
+        meta = _meta_of(found)
+        wiring = choose_wiring(meta, backend, device, lambda b, d: _is_usable(torch, b, d))
+        meta["backend"], meta["device"] = wiring[0], pick_device(torch, wiring[1])
+        with quiet():
+            model = _run_file(torch, found, meta)
+        logger.info(
+            "model %s (SHA-256 %s) runs on %s with %s",
+            path.name,
+            found.sha256,
+            meta["device"],
+            meta["backend"],
+        )
+        _loaded[key] = (model, meta)
+        return _loaded[key]
+
+
+def program_format(program: bytes) -> str | None:
+    """Return what kind of program this is, by the names of its members alone.
+
+    Returns
+    -------
+    str or None
+        ``"ExportedProgram"``, ``"TorchScript"``, or None if it is neither.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(program)) as archive:
+            names = {name.partition("/")[2] for name in archive.namelist()}
+            names |= set(archive.namelist())
+    except (zipfile.BadZipFile, ValueError, NotImplementedError, EOFError):
+        return None
+    if names & {"models/model.json", "serialized_exported_program.json"}:
+        return _EXPORTED
+    if {"data.pkl", "constants.pkl"} <= names:
+        return _SCRIPT
+    return None
+
+
+def _meta_of(found: ModelFile) -> dict[str, Any]:
+    script = [{"backend": "torch.jit", "device": None}]
+    return {
+        "wiring_options": script if found.format_version == "1.0" else [],
+        **found.meta,
+        "path": found.path,
+        "sha256": found.sha256,
+        "dcnm_format_version": found.format_version,
+    }
+
+
+def _is_usable(torch: Any, backend: str | None, device: str | None) -> bool:
+    if str(device).startswith("cuda") and not torch.cuda.is_available():
+        return False
+    if backend in (None, "torch.jit", "torch.eager"):
+        return True
+    return backend in torch.compiler.list_backends()
+
+
+def _run_file(torch: Any, found: ModelFile, meta: dict[str, Any]) -> Callable[[Any], Any]:
+    program = found.program()
+    held = program_format(program)
+    named = _SCRIPT if found.format_version == "1.0" else meta.get("model_file_format")
+    if held is None or named not in (None, held):
+        raise ModelFileError(
+            f"a program of the format {named or 'ExportedProgram or TorchScript'} was expected, "
+            f"but it holds {held or 'something else'}",
+            path=found.path,
+        )
+    if named is None:
+        logger.info("model %s names no file format; it holds %s", found.path.name, held)
+    meta["model_file_format"] = held
+    try:
+        model = (_exported if held == _EXPORTED else _scripted)(torch, program, meta["device"])
+    except Exception as err:
+        raise ModelFileError(
+            f"torch {torch.__version__} cannot load this model: {_first_line(err)}",
+            path=found.path,
+        ) from err
+    usual = "torch.eager" if held == _EXPORTED else "torch.jit"
+    meta["backend"] = meta["backend"] or usual
+    if meta["backend"] in ("torch.jit", "torch.eager"):
+        # What a program is decides how it runs without compilation.
+        meta["backend"] = usual
+        return model
+    return _compiled(torch, model, meta["backend"])
+
+
+def _scripted(torch: Any, program: bytes, device: str) -> Callable[[Any], Any]:
+    model: Callable[[Any], Any] = torch.jit.load(io.BytesIO(program), map_location=device).eval()
+    return model
+
+
+def _exported(torch: Any, program: bytes, device: str) -> Callable[[Any], Any]:
+    exported = torch.export.load(io.BytesIO(program))
+    if device != "cpu":
+        from torch.export.passes import move_to_device_pass
+
+        exported = move_to_device_pass(exported, device)
+    model: Callable[[Any], Any] = exported.module()
+    return model
+
+
+def _compiled(torch: Any, model: Callable[[Any], Any], backend: str) -> Callable[[Any], Any]:
+    if backend == "openvino":
+        try:
+            import openvino.torch  # noqa: F401
+        except ImportError as err:
+            raise UsageError("openvino is not installed", hint="pip install openvino") from err
+    known = torch.compiler.list_backends(exclude_tags=())
+    if backend not in known:
+        raise OptionError(f"torch has no backend '{backend}'", hint=f"it knows {', '.join(known)}")
+    compiled: Callable[[Any], Any] = torch.compile(model, backend=backend)
+    return compiled
+
+
+def _first_line(err: BaseException) -> str:
+    lines = str(err).strip().splitlines()
+    return lines[0] if lines else type(err).__name__
