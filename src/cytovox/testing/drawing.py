@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from ..kernels.jit import kernel
 
 __all__ = ["CELL_COLUMNS", "EDGE_OFFSET", "channel_background", "draw_frames"]
 
@@ -31,10 +32,9 @@ CELL_COLUMNS = (
     "tilt",  # rad
     "rim",  # grey levels that the rim is darker
     "inside",  # grey levels of the inside above the background
-    "texture",  # amplitude, grey levels
-    "wave_x",  # wave numbers, 1/px, and phase of the texture
-    "wave_y",
-    "phase",
+    "texture",  # amplitude of the granules, grey levels
+    "grain",  # their size, px
+    "pattern",  # number of their pattern, 0 to 1
 )
 
 
@@ -76,7 +76,7 @@ def channel_background(shape: tuple[int, int], rng: np.random.Generator) -> Floa
     return np.ascontiguousarray(np.clip(image, 20, 235), dtype=np.float32)
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def draw_frames(
     background: npt.NDArray[np.float32],
     noise: npt.NDArray[np.float32],
@@ -102,7 +102,7 @@ def draw_frames(
     gains
         Brightness of each frame relative to the background, shape (n,).
     cells
-        One row per cell, see `CELL_COLUMNS`, shape (m, 12).
+        One row per cell, see `CELL_COLUMNS`, shape (m, 11).
     firsts
         Cells ``firsts[i]`` to ``firsts[i + 1] - 1`` are in frame i, shape (n + 1,).
     out
@@ -123,9 +123,9 @@ def draw_frames(
         _develop(image, noise, start, out[i])
 
 
-@njit(cache=True, nogil=True)
+@kernel()
 def _draw_cell(cell: npt.NDArray[np.float64], image: npt.NDArray[np.float32]) -> None:
-    x0, y0, a, b, k, tilt, rim, inside, texture, wave_x, wave_y, phase = cell
+    x0, y0, a, b, k, tilt, rim, inside, texture, grain, pattern = cell
     height, width = image.shape
     cos, sin = np.cos(tilt), np.sin(tilt)
     reach = max(a, b * (1 + abs(k))) + 10.0
@@ -150,12 +150,38 @@ def _draw_cell(cell: npt.NDArray[np.float64], image: npt.NDArray[np.float32]) ->
             else:
                 core = min(max((depth - _SLOPE - 0.8) / 3.0, 0.0), 1.0)
                 core = core * core * (3 - 2 * core)
-                grain = texture * np.sin(along * wave_x + phase) * np.cos(across * wave_y + phase)
-                shade = 7.0 * u
-                image[y, x] += core * (inside + grain + shade) - (1 - core) * rim
+                level = (
+                    inside + 5.0 * u + texture * _granules(along / grain, across / grain, pattern)
+                )
+                image[y, x] += core * level - (1 - core) * rim
 
 
-@njit(cache=True, nogil=True)
+@kernel()
+def _hash(number: np.uint64) -> np.uint64:
+    """Return 64 bits that look random (the output function of SplitMix64)."""
+    mixed = number * np.uint64(0x9E3779B97F4A7C15)
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return mixed ^ (mixed >> np.uint64(31))
+
+
+@kernel()
+def _granules(u: float, v: float, pattern: float) -> float:
+    """Return a smooth random function of the place, from -1 to 1."""
+    column, row = np.floor(u), np.floor(v)
+    du, dv = u - column, v - row
+    du, dv = du * du * (3 - 2 * du), dv * dv * (3 - 2 * dv)
+    total = 0.0
+    for j in range(2):
+        for i in range(2):
+            place = int(column) + i + 4096 * (int(row) + j) + int(pattern * 2**40)
+            node = _hash(np.uint64(place))
+            weight = (du if i else 1 - du) * (dv if j else 1 - dv)
+            total += weight * (np.float64(node >> np.uint64(11)) / 2.0**52 - 1)
+    return total
+
+
+@kernel()
 def _develop(
     image: npt.NDArray[np.float32],
     noise: npt.NDArray[np.float32],
@@ -170,10 +196,7 @@ def _develop(
         for x in range(width):
             place = y * width + x
             if place % 2 == 0:
-                mixed = (start + np.uint64(place)) * np.uint64(0x9E3779B97F4A7C15)
-                mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-                mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-                mixed ^= mixed >> np.uint64(31)
+                mixed = _hash(start + np.uint64(place))
             else:
                 mixed >>= np.uint64(32)
             total = np.float32(

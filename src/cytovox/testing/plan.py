@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["CELL_DTYPE", "Cells", "FramePlan", "Scene", "plan_frames"]
+from .drawing import CELL_COLUMNS
 
-#: numbers of a cell: what is drawn (see `drawing.CELL_COLUMNS`), then facts
-CELL_DTYPE = np.float64
+__all__ = ["Cells", "FramePlan", "Scene", "plan_frames"]
+
 #: px between the outlines of separated cells, and from whole cells to the edge
 _GAP = 9.0
 _MARGIN = 4.0
@@ -42,7 +42,7 @@ class Cells:
     """The cells of a frame."""
 
     drawn: npt.NDArray[np.float64]
-    """Shape (n, 12), see `drawing.CELL_COLUMNS`."""
+    """What `drawing.CELL_COLUMNS` says, float64, shape (n, 11)."""
     population: npt.NDArray[np.uint8]
     touches_border: npt.NDArray[np.bool_]
     touches_other: npt.NDArray[np.bool_]
@@ -74,7 +74,7 @@ def plan_frames(scene: Scene, rng: np.random.Generator) -> Iterator[FramePlan]:
 
 
 def _plan_cells(scene: Scene, number: int, rng: np.random.Generator) -> Cells:
-    drawn = np.zeros((number, 12), CELL_DTYPE)
+    drawn = np.zeros((number, len(CELL_COLUMNS)))
     population = np.zeros(number, np.uint8)
     border = np.zeros(number, np.bool_)
     for i in range(number):
@@ -105,9 +105,11 @@ def _draw_one(
     middle = (height - 1) / 2
     room = max(middle - margin - reach, 0.0)
     y = middle + float(np.clip(shift, -room, room))
-    rim, inside, texture = rng.uniform(42, 56), rng.uniform(-22, -4), rng.uniform(3, 9)
-    waves, phase = rng.uniform(0.5, 1.1, 2), rng.uniform(0, 2 * np.pi)
-    return np.array([0, y, a, b, k, tilt, rim, inside, texture, waves[0], waves[1], phase])
+    # The inside stays darker than the default threshold: a bright one would leave
+    # dark islands behind when the rim of a cell at the border is removed.
+    rim, inside, texture = rng.uniform(44, 58), rng.uniform(-34, -21), rng.uniform(4, 8)
+    grain, pattern = rng.uniform(2.0, 4.5), rng.random()
+    return np.array([0, y, a, b, k, tilt, rim, inside, texture, grain, pattern])
 
 
 def _place(

@@ -120,8 +120,8 @@ def simulate_recording(
     height, width = scene.shape
     rng = np.random.default_rng([7, seed])
     background = channel_background(scene.shape, rng)
-    spread = np.ascontiguousarray(np.broadcast_to(noise, scene.shape), dtype=np.float32)
-    chunk = chunk_frames or min(1000, max(10, 2**20 // (height * width)))
+    spread = _noise_map(noise, scene.shape)
+    chunk = _chunk_length(chunk_frames, height * width)
     path = Path(path)
     unfinished = path.with_name(path.name + "~")
     rows: list[npt.NDArray[Any]] = []
@@ -159,6 +159,23 @@ def _check(scene: Scene) -> None:
     for name in ("cells", "seed"):
         if not getattr(scene, name) >= 0:
             raise OptionError(f"{name} is {getattr(scene, name)}", hint="it must be 0 or more")
+
+
+def _noise_map(noise: float | npt.NDArray[Any], shape: tuple[int, int]) -> npt.NDArray[np.float32]:
+    given = np.asarray(noise, dtype=np.float32)
+    if given.shape not in ((), shape) or not np.all(given >= 0):
+        raise OptionError(
+            "noise must be 0 or more", hint=f"give one number or an array of shape {shape}"
+        )
+    return np.ascontiguousarray(np.broadcast_to(given, shape))
+
+
+def _chunk_length(wanted: int | None, pixels: int) -> int:
+    if wanted is None:
+        return min(1000, max(10, 2**20 // pixels))
+    if wanted < 1:
+        raise OptionError(f"chunk_frames is {wanted}", hint="it must be 1 or more")
+    return wanted
 
 
 def _blocks(plans: Iterator[FramePlan], length: int) -> Iterator[tuple[int, list[FramePlan]]]:
