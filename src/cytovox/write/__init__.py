@@ -6,6 +6,7 @@ from .copy import copy_features, copy_metadata
 from .event_stash import EventStash
 from .items import set_default_filter_kwargs
 from .queue_writer_base import QueueWriterBase
+from .queue_writer_process import QueueWriterProcess
 from .queue_writer_thread import QueueWriterThread
 from .writer import CreatingFileWithoutBasinWarning, HDF5Writer, IgnoringBasinTypeWarning
 
@@ -16,6 +17,7 @@ __all__ = [
     "HDF5Writer",
     "IgnoringBasinTypeWarning",
     "QueueWriterBase",
+    "QueueWriterProcess",
     "QueueWriterThread",
     "copy_basins",
     "copy_features",

@@ -1,0 +1,268 @@
+"""The queue writer as a process of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import logging.handlers
+import queue
+import threading
+import traceback
+from collections import deque
+from multiprocessing import connection
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
+from typing import Any
+
+from ..errors import CytovoxError, StageError
+from ..run.children import settle_child, single_threaded_start
+from ..run.monitor import mp_spawn
+from .chunk_writer import NotifyingDeque
+from .queue_writer_base import QueueWriterBase
+
+__all__ = ["QueueWriterProcess", "WriterTraceback"]
+
+#: Seconds that the process gets to end once it should.
+_END = 2.0
+#: What belongs to the process that started the writer.
+_LOCAL = (
+    "_alarm",
+    "_bell",
+    "_chunk_writer",
+    "_dq",
+    "_error_lock",
+    "_on_done",
+    "_on_error",
+    "_pipe",
+    "_watcher",
+)
+
+
+class WriterTraceback(Exception):  # noqa: N818 - it is the cause of an error, not one
+    """The traceback of the writer process, as cause of its error."""
+
+
+class _Shared:
+    """An attribute that both processes see: a whole number or a truth value."""
+
+    def __init__(self, kind: type[int]) -> None:
+        self.kind = kind
+        self.name = ""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        return self.kind(instance.numbers[self.name].value)
+
+    def __set__(self, instance: Any, value: int) -> None:
+        instance.numbers[self.name].value = int(value)
+
+
+def _shared(kind: type[int]) -> Any:
+    # Typed as what is read from it.
+    return _Shared(kind)
+
+
+class QueueWriterProcess(QueueWriterBase, SpawnProcess):
+    """Writes events from a queue in order of their frames, in a process.
+
+    A thread of the process that starts it watches it. What goes wrong there,
+    and also that it was killed, is known here as `error` at once. It never
+    outlives the process that started it.
+
+    Parameters
+    ----------
+    log_queue
+        Queue that takes the log records of the process; None to log nothing.
+    *args, **kwargs
+        Those of `QueueWriterBase`. `event_queue` must be a queue between
+        processes, `feat_nevents` a shared array, `write_queue_size` a shared
+        value or None. The functions `on_error` and `on_done` are called here.
+
+    Attributes
+    ----------
+    log_queue
+        Queue for logging.
+    error, aborted, complete, written_events, written_frames
+        See `QueueWriterBase`; they are known in both processes.
+    numbers : dict
+        The memory that the two processes share.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> events = mp_spawn.Queue()
+    >>> events.put((1, {"deform": np.array([0.2, 0.3])}))
+    >>> events.put((0, {"deform": np.array([0.1])}))
+    >>> counts = mp_spawn.RawArray("q", [1, 2])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     writer = QueueWriterProcess(None, events, None, counts, Path(folder) / "out.rtdc")
+    ...     writer.start()
+    ...     writer.join(30)
+    >>> writer.complete, writer.written_events, writer.error
+    (True, 3, None)
+    """
+
+    aborted: bool = _shared(bool)
+    complete: bool = _shared(bool)
+    written_events: int = _shared(int)
+    written_frames: int = _shared(int)
+    _must_end: bool = _shared(bool)
+
+    def __init__(self, log_queue: Any, *args: Any, **kwargs: Any) -> None:
+        SpawnProcess.__init__(self, name="QueueWriter", daemon=True)
+        names = ("aborted", "complete", "written_events", "written_frames", "_must_end")
+        self.numbers = {name: mp_spawn.RawValue("q", 0) for name in names}
+        QueueWriterBase.__init__(self, *args, **kwargs)
+        self.log_queue = log_queue
+        self._log_level = logging.getLogger("cytovox").getEffectiveLevel()
+        self._link: Connection | None = None
+        self._set_up()
+
+    def _set_up(self) -> None:
+        """Make what a pickle does not take along."""
+        self._pipe: Connection | None = None
+        self._alarm: Connection | None = None
+        self._bell: Connection | None = None
+        self._watcher: threading.Thread | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key not in _LOCAL}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._set_up()
+        self._chunk_writer = None
+        self._dq: deque[Any] = NotifyingDeque()
+        self._error_lock = threading.Lock()
+        self._on_done = None
+        self._on_error = self._tell
+
+    def start(self) -> None:
+        """Start child process."""
+        self._pipe, self._link = mp_spawn.Pipe(duplex=False)
+        self._alarm, self._bell = mp_spawn.Pipe(duplex=False)
+        try:
+            with single_threaded_start():
+                super().start()
+        finally:
+            # so that the end of the process is the end of the pipe
+            self._link.close()
+            self._link = None
+        self._watcher = threading.Thread(
+            target=self._watch, name="QueueWriter-watcher", daemon=True
+        )
+        self._watcher.start()
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait for the end of the process; afterwards `error` is final."""
+        if self._watcher is not None and self._watcher is not threading.current_thread():
+            self._watcher.join(timeout)
+            if self._watcher.is_alive():
+                return
+        super().join(timeout)
+
+    def abort(self) -> None:
+        """Ask to end now; the process is ended if it does not within two seconds."""
+        super().abort()
+        if self._bell is not None:
+            with contextlib.suppress(OSError):  # it has ended already
+                self._bell.send(None)
+
+    def run(
+        self,
+        buffer_dq: deque[Any] | None = None,
+        writer_dq: deque[Any] | None = None,
+        logger: logging.Logger | None = None,
+    ) -> None:
+        """Write until all frames have come; never raises, see `error`.
+
+        This runs in the child process, or in this one if it is called by hand.
+
+        Parameters
+        ----------
+        buffer_dq
+            Items that have come already.
+        writer_dq
+            Deque between this and the `ChunkWriter`.
+        logger
+            Where to report.
+        """
+        if self._link is None:
+            super().run(buffer_dq, writer_dq, logger)
+            return
+        settle_child()
+        if self.log_queue is not None:
+            base = logging.getLogger("cytovox")
+            base.setLevel(self._log_level)
+            base.addHandler(logging.handlers.QueueHandler(self.log_queue))
+        with self._link:
+            super().run(buffer_dq, writer_dq, logger)
+
+    def _tell(self, error: Exception) -> None:
+        """Send an error to the process that has started this one."""
+        text = "".join(traceback.format_exception(error))
+        if not isinstance(error, CytovoxError):
+            error = StageError("write", f"{type(error).__name__}: {error}", path=self.path_out)
+        error.__cause__ = None
+        if self._link is not None:
+            self._link.send((error, text))
+
+    def _watch(self) -> None:
+        assert self._pipe is not None
+        assert self._alarm is not None
+        watched: list[Any] = [self._pipe, self._alarm, self.sentinel]
+        limit: float | None = None
+        while True:
+            ready = connection.wait(watched, limit)
+            if self._pipe in ready:
+                if not self._hear(self._pipe):
+                    watched.remove(self._pipe)
+                    limit = _END  # nothing is left to be done there
+            elif self.sentinel in ready:
+                break
+            elif self._alarm in ready:
+                watched.remove(self._alarm)
+                limit = _END
+            else:
+                self.kill()
+                limit = None
+        super().join(_END)
+        self._conclude()
+
+    def _hear(self, pipe: Connection) -> bool:
+        """Take an error from the process; return whether there may be more."""
+        try:
+            error, text = pipe.recv()
+        except (EOFError, OSError):
+            return False
+        error.__cause__ = WriterTraceback(text)
+        self._fail(error)
+        return True
+
+    def _conclude(self) -> None:
+        if not (self.complete or self.aborted) and self.error is None:
+            self._fail(
+                StageError(
+                    "write",
+                    f"the writer process {self.pid} died (exit code {self.exitcode})",
+                    path=self.path_out,
+                    hint="was it killed, or is there too little memory?",
+                )
+            )
+        # What still waits in the queue must not keep this process from ending.
+        with contextlib.suppress(AttributeError):
+            self.event_queue.cancel_join_thread()
+        for pipe in (self._pipe, self._alarm, self._bell):
+            if pipe is not None:
+                pipe.close()
+        if self._on_done is not None:
+            self._on_done()
+
+    def _wake_up(self) -> None:
+        # A queue between processes that was closed raises what others do not.
+        with contextlib.suppress(queue.Full, ValueError, OSError):
+            super()._wake_up()
