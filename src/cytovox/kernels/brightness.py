@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 
-import numba as nb
 import numpy as np
 
 from .arrays import Corrected, Floats, Grey, Integer
+from .jit import kernel
 
 __all__ = ["BRIGHTNESS_NAMES", "brightness_features", "frame_median"]
 
@@ -23,7 +23,7 @@ BRIGHTNESS_NAMES = (
 )
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel()
 def _count_up_to(frame: Grey, limit: Integer) -> int:
     """Count the values that are not above a limit."""
     total = 0
@@ -38,7 +38,7 @@ def _count_up_to(frame: Grey, limit: Integer) -> int:
     return total
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel()
 def frame_median(frame: Grey) -> float:
     """Return the median of an image, the mean of the two middle values if need be.
 
@@ -62,7 +62,7 @@ def frame_median(frame: Grey) -> float:
     return (low + upper) / 2
 
 
-@nb.njit(nogil=True, cache=True, error_model="numpy")
+@kernel(division="numpy")
 def brightness_features(
     grey: Grey,
     corrected: Corrected,

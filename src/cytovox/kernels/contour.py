@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import numba as nb
 import numpy as np
 
 from .arrays import Grey, Integer, Ints
+from .jit import kernel
 
 __all__ = ["convex_hull", "trace"]
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel()
 def trace(
     patch: Grey, stride: Integer, start: Integer, left: Integer, top: Integer, x: Ints, y: Ints
 ) -> int:
@@ -73,7 +73,7 @@ def trace(
         back = (ahead + 4) & 7
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel()
 def convex_hull(x: Ints, y: Ints, n: Integer, hull_x: Ints, hull_y: Ints) -> int:
     """Find the strictly convex hull of a border.
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numba as nb
 import numpy as np
 import numpy.typing as npt
 
 from .arrays import Grey, Integer, Ints, Labels, plain
+from .jit import kernel
 
 __all__ = ["Events", "find_events", "mask_images"]
 
@@ -106,7 +106,7 @@ def mask_images(events: Events, labels: Labels) -> Grey:
     return out
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel()
 def _sizes(frame: Labels, boxes: Ints) -> int:
     """Count the pixels of each label and find its bounding box; return the highest label."""
     highest = 0
@@ -142,7 +142,7 @@ def _sizes(frame: Labels, boxes: Ints) -> int:
     return highest
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel()
 def _copied(table: Ints, n: Integer, size: Integer) -> Ints:
     """Copy the first n rows; this compiles much faster than assigning slices."""
     out = np.empty((size, table.shape[1]), np.int32)
@@ -152,7 +152,7 @@ def _copied(table: Ints, n: Integer, size: Integer) -> Ints:
     return out
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel()
 def _find(labels: Labels, size_thresh: float, skip: Grey) -> Ints:
     boxes = np.zeros((65536, 5), np.int32)
     found = np.empty((2 * labels.shape[0] + 16, 8), np.int32)
@@ -174,7 +174,7 @@ def _find(labels: Labels, size_thresh: float, skip: Grey) -> Ints:
     return _copied(found, n, n)
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel()
 def _expand(events: Ints, labels: Labels, out: Grey) -> None:
     for e in range(events.shape[0]):
         frame = labels[events[e, 0]]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 
-import numba as nb
 import numpy as np
 import numpy.typing as npt
 
 from ..errors import InputError, OptionError
 from .arrays import Grey, Integer, Ints, Labels, plain
+from .jit import kernel
 from .runs import EIGHT, dilate, erode, fill, find_runs, label_runs
 
 __all__ = ["label_frames", "process_frames"]
@@ -122,7 +122,7 @@ def _refuse_too_many(counts: npt.NDArray[np.int64]) -> None:
         )
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel()
 def _paint(frame: Labels, begin: Ints, end: Ints, first: Ints, label: Ints) -> None:
     frame[:] = 0
     for y in range(frame.shape[0]):
@@ -131,7 +131,7 @@ def _paint(frame: Labels, begin: Ints, end: Ints, first: Ints, label: Ints) -> N
                 frame[y, x] = label[j]
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel()
 def _label(mask: Grey, out: Labels, counts: npt.NDArray[np.int64]) -> None:
     n, height, width = mask.shape
     runs = np.empty((3, height * (width // 2 + 1)), np.int32)
@@ -143,7 +143,7 @@ def _label(mask: Grey, out: Labels, counts: npt.NDArray[np.int64]) -> None:
         _paint(out[i], runs[0], runs[1], first, runs[2])
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel()
 def _mark_border(frame: Labels, dropped: Ints, stamp: Integer) -> bool:
     """Stamp the labels that are on the border; tell whether there are any."""
     height, width = frame.shape
@@ -161,7 +161,7 @@ def _mark_border(frame: Labels, dropped: Ints, stamp: Integer) -> bool:
     return found
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel()
 def _clear(frame: Labels, dropped: Ints, stamp: Integer) -> None:
     for y in range(frame.shape[0]):
         for x in range(frame.shape[1]):
@@ -169,7 +169,7 @@ def _clear(frame: Labels, dropped: Ints, stamp: Integer) -> None:
                 frame[y, x] = 0
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel()
 def _force_corner(begin: Ints, end: Ints, first: Ints) -> None:
     """Make row 0 and the pixels (1, 0) and (1, 1) background."""
     height = first.size - 1
@@ -188,7 +188,7 @@ def _force_corner(begin: Ints, end: Ints, first: Ints) -> None:
         first[y + 1] = n
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel()
 def _process(
     labels: Labels, clear_border: bool, fill_holes: bool, half: Ints, counts: npt.NDArray[np.int64]
 ) -> None:

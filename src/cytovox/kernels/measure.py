@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import numba as nb
 import numpy as np
 import numpy.typing as npt
 
@@ -13,6 +12,7 @@ from .arrays import Corrected, Floats, Grey, Integer, Ints, Labels, plain
 from .brightness import BRIGHTNESS_NAMES, brightness_features, frame_median
 from .contour import convex_hull, trace
 from .events import Events
+from .jit import kernel
 from .moments import CONTOUR_NAMES, polygon, shape_features
 from .revolve import revolved_volume
 from .runs import EIGHT, fill, label_runs
@@ -102,7 +102,7 @@ def measure_events(
     return table, valid.view(np.bool_)
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel()
 def _gather(
     event: Ints,
     labels: Labels,
@@ -153,7 +153,7 @@ def _gather(
     first[height + 2] = n
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel()
 def _border_start(runs: Ints, first: Ints, stride: Integer, work: Ints) -> int:
     """Find where the border begins; of several objects, that of the last one counts.
 
@@ -170,7 +170,7 @@ def _border_start(runs: Ints, first: Ints, stride: Integer, work: Ints) -> int:
     return 0
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel()
 def _shape(
     patch: Grey,
     stride: Integer,
@@ -205,7 +205,7 @@ def _shape(
     return True
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel()
 def _measure(
     events: Ints,
     labels: Labels,
@@ -272,7 +272,7 @@ def _measure(
             table[k, e] = out[k]
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel()
 def _background_median(events: Ints, backgrounds: Grey, offsets: Floats, out: Floats) -> None:
     last = -1
     median = 0.0

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from .jit import kernel
 
 __all__ = ["rolling_upper_median", "top_row_means", "upper_median"]
 
@@ -20,7 +21,7 @@ _TILE_STACK = 512
 _TILE_ROLL = 64
 
 
-@njit(nogil=True, cache=True)
+@kernel()
 def upper_median(
     stack: npt.NDArray[np.uint8], start: int, stop: int, out: npt.NDArray[np.uint8]
 ) -> None:
@@ -68,7 +69,7 @@ def upper_median(
         out[first : first + width] = result[:width]
 
 
-@njit(nogil=True, cache=True)
+@kernel()
 def rolling_upper_median(
     frames: npt.NDArray[np.uint8],
     kernel_size: int,
@@ -138,7 +139,7 @@ def rolling_upper_median(
                 out[i, first + p] = level
 
 
-@njit(nogil=True, cache=True)
+@kernel()
 def top_row_means(images: npt.NDArray[np.uint8], rows: int) -> npt.NDArray[np.float64]:
     """Return the mean grey value of the first rows of each image.
 

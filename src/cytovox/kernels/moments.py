@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import math
 
-import numba as nb
 import numpy as np
 
 from .arrays import Floats, Integer, Ints
+from .jit import kernel
 
 __all__ = ["CONTOUR_NAMES", "polygon", "shape_features"]
 
@@ -40,7 +40,7 @@ CONTOUR_NAMES = (
 )
 
 
-@nb.njit(nogil=True, cache=True, error_model="numpy")
+@kernel(division="numpy")
 def polygon(x: Ints, y: Ints, n: Integer, out: Floats) -> None:
     """Compute area, centroid, central moments and perimeter of a closed polygon.
 
@@ -92,7 +92,7 @@ def polygon(x: Ints, y: Ints, n: Integer, out: Floats) -> None:
     out[5] = a02 * (sign / 12) - m01 * cy
 
 
-@nb.njit(nogil=True, cache=True, error_model="numpy")
+@kernel(division="numpy")
 def shape_features(
     raw: Floats, hull: Floats, width: Integer, height: Integer, px: float, out: Floats
 ) -> None:

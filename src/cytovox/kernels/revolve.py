@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 
-import numba as nb
-
 from .arrays import Integer, Ints
+from .jit import kernel
 
 __all__ = ["revolved_volume"]
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel()
 def revolved_volume(
     x: Ints, y: Ints, n: Integer, centre_x: float, centre_y: float, px: float
 ) -> float:

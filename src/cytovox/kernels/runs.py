@@ -13,11 +13,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba as nb
 import numpy as np
 import numpy.typing as npt
 
 from .arrays import Integer, Ints
+from .jit import kernel
 
 __all__ = ["EIGHT", "FOUR", "dilate", "erode", "fill", "find_runs", "label_runs"]
 
@@ -29,7 +29,7 @@ EIGHT = np.int64(1)
 FOUR = np.int64(0)
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel()
 def find_runs(
     frame: npt.NDArray[Any], dropped: Ints, stamp: Integer, begin: Ints, end: Ints, first: Ints
 ) -> int:
@@ -87,7 +87,7 @@ def find_runs(
     return n
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel()
 def label_runs(begin: Ints, end: Ints, first: Ints, reach: Integer, label: Ints) -> int:
     """Give each connected component a number, in raster order of their first pixel.
 
@@ -139,7 +139,7 @@ def label_runs(begin: Ints, end: Ints, first: Ints, reach: Integer, label: Ints)
     return count
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel()
 def fill(begin: Ints, end: Ints, first: Ints, width: Integer, work: Ints) -> int:
     """Fill, in place, all background that row 0 does not reach by 4-connected steps.
 
@@ -196,7 +196,7 @@ def fill(begin: Ints, end: Ints, first: Ints, width: Integer, work: Ints) -> int
     return n
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel()
 def _narrowed_and(
     a: Ints,
     n: Integer,
@@ -227,7 +227,7 @@ def _narrowed_and(
     return m
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel()
 def _widened_or(
     a: Ints,
     n: Integer,
@@ -261,7 +261,7 @@ def _widened_or(
     return m
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel()
 def erode(
     begin: Ints, end: Ints, first: Ints, width: Integer, half: Ints, out: Ints, out_first: Ints
 ) -> int:
@@ -311,7 +311,7 @@ def erode(
     return total
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel()
 def dilate(
     begin: Ints, end: Ints, first: Ints, width: Integer, half: Ints, out: Ints, out_first: Ints
 ) -> int:

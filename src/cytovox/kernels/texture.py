@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import math
 
-import numba as nb
 import numpy as np
 import numpy.typing as npt
 
 from .arrays import Corrected, Floats, Grey, Integer, Ints
+from .jit import kernel
 
 __all__ = ["TEXTURE_NAMES", "grey_levels", "texture_features"]
 
@@ -27,12 +27,12 @@ _COUNTS = np.arange(2048, dtype=np.float64)
 _XLOGX = _COUNTS * np.log2(np.maximum(_COUNTS, 1))
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel()
 def _xlogx(k: Integer) -> float:
     return _XLOGX[k] if k < 2048 else k * math.log2(k)
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel()
 def _entropy(counts: npt.NDArray[np.int64], total: Integer) -> float:
     """Return the entropy in bits; of a single value it is exactly 0."""
     lost = 0.0
@@ -42,7 +42,7 @@ def _entropy(counts: npt.NDArray[np.int64], total: Integer) -> float:
     return (_xlogx(total) - lost) / total
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel()
 def _first_and_second(counts: npt.NDArray[np.int64]) -> tuple[Integer, Integer]:
     """Return the sums of k and of k**2 over all counted k."""
     first = np.int64(0)
@@ -53,7 +53,7 @@ def _first_and_second(counts: npt.NDArray[np.int64]) -> tuple[Integer, Integer]:
     return first, second
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel()
 def grey_levels(corrected: Corrected, place: Ints, patch: Grey) -> None:
     """Write grey levels, the darkest pixel being 1, into an image that is 0 elsewhere.
 
@@ -73,7 +73,7 @@ def grey_levels(corrected: Corrected, place: Ints, patch: Grey) -> None:
         patch[place[k]] = np.uint8((corrected[k] - least + 1) & 255)
 
 
-@nb.njit(nogil=True, cache=True, error_model="numpy")
+@kernel(division="numpy")
 def _direction(
     patch: Grey,
     place: Ints,
@@ -145,7 +145,7 @@ def _direction(
     return True
 
 
-@nb.njit(nogil=True, cache=True, error_model="numpy")
+@kernel(division="numpy")
 def texture_features(
     patch: Grey, stride: Integer, place: Ints, counts: Ints, seen: Ints, out: Floats
 ) -> None:

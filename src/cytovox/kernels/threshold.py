@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import numba as nb
 import numpy as np
 import numpy.typing as npt
 
 from .arrays import Corrected, Floats, Grey, plain
+from .jit import kernel
 
 __all__ = ["below", "equal_to_previous"]
 
@@ -93,7 +93,7 @@ def equal_to_previous(
     return equal.view(np.bool_)
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel()
 def _below(
     corr: Corrected,
     thresh: float,
@@ -119,7 +119,7 @@ def _below(
             out[i, k] = corr[i, k] < cut
 
 
-@nb.njit(nogil=True, cache=True)
+@kernel()
 def _repeats(frames: Grey, equal: Grey) -> None:
     for i in range(1, frames.shape[0]):
         same = True
