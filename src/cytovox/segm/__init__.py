@@ -1,15 +1,23 @@
 """Segmenters: from image to mask."""
 
 from ..errors import SegmenterNotApplicableError
+from .from_file import load_segmenter_file
 from .registry import get_available_segmenters, get_segmenter, get_segmenters
 from .segmenter import Segmenter
+from .segmenter_manager_thread import SegmenterManagerThread
+from .segmenter_mpo import MPOSegmenter
+from .segmenter_sto import STOSegmenter
 from .segmenter_uni import UNISegmenter
 
 __all__ = [
+    "MPOSegmenter",
+    "STOSegmenter",
     "Segmenter",
+    "SegmenterManagerThread",
     "SegmenterNotApplicableError",
     "UNISegmenter",
     "get_available_segmenters",
     "get_segmenter",
     "get_segmenters",
+    "load_segmenter_file",
 ]

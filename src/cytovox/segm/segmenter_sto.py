@@ -94,4 +94,5 @@ class STOSegmenter(Segmenter, abc.ABC):
     ) -> npt.NDArray[np.bool_]:
         """Return the raw boolean mask (H, W) of one image."""
         offset = None if bg_off is None else np.array([bg_off], dtype=np.float64)
-        return self.segment_batch(np.asarray(image)[np.newaxis], offset)[0]
+        image = np.asarray(image)
+        return self.segment_batch(image[np.newaxis], offset).reshape(image.shape)

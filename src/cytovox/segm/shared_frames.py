@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import ctypes
 import math
-import multiprocessing as mp
 from collections.abc import Sequence
 from dataclasses import dataclass
-from multiprocessing.context import SpawnContext
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ..run.monitor import mp_spawn
 from .segmenter import ChunkOfFrames
 
 __all__ = [
@@ -25,13 +24,9 @@ __all__ = [
     "OpenSlot",
     "SharedArray",
     "SharedSlot",
-    "mp_spawn",
     "share_array",
     "share_slot",
 ]
-
-#: Everything that is shared is made for processes that start from nothing.
-mp_spawn: SpawnContext = mp.get_context("spawn")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,7 +74,8 @@ def share_array(array: npt.NDArray[Any]) -> SharedArray | None:
 
     Examples
     --------
-    >>> raw = mp_spawn.RawArray("h", 6)
+    >>> from multiprocessing.sharedctypes import RawArray
+    >>> raw = RawArray("h", 6)
     >>> share_array(np.frombuffer(raw, np.int16).reshape(2, 3)[1]).offset
     6
     >>> share_array(np.zeros(6)) is None
@@ -184,6 +180,6 @@ class Batch:
         """Return the arrays for images of some type and shape."""
         count = view.shape[0]
         images = SharedArray(self._images, view.dtype, view.shape).open()
-        offset = SharedArray(self._offsets, "<f8", (count,)).open() if view.has_offset else None
+        offset = SharedArray(self._offsets, "=f8", (count,)).open() if view.has_offset else None
         masks = SharedArray(self._masks, "|b1", view.shape).open()
         return OpenSlot(count, images, images, offset, masks)

@@ -1,0 +1,162 @@
+"""The thread that hands chunks to a segmenter which wants whole ones."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from ..errors import CytovoxError, InterruptedRunError, StageError
+from .segmenter import ChunkOfFrames, Segmenter
+from .worker_team import SegmenterWorkerError
+
+__all__ = ["RegisterOfSlots", "SegmenterManagerThread"]
+
+#: Seconds after which an idle thread looks again, should a wake-up be missed.
+_LOOK_AGAIN = 1.0
+#: Letters of slots that want masks, and that have them.
+_WANTS_MASKS, _HAS_MASKS = "s", "m"
+#: Letters of a register whose workers shall work, and quit.
+_WORK, _QUIT = "w", "q"
+
+
+class RegisterOfSlots(Protocol):
+    """What the thread wants to know of a slot register."""
+
+    chunk_size: int
+    job: Any
+    state: str
+
+    @property
+    def slots(self) -> Sequence[ChunkOfFrames]:
+        """All slots."""
+
+    @property
+    def changes(self) -> int:
+        """A number that grows with every change."""
+
+    def wait_for_change(self, seen: int, timeout: float) -> None:
+        """Wait until `changes` is another number."""
+
+    def notify(self) -> None:
+        """Wake all who wait for a change."""
+
+    def close(self) -> None:
+        """Tell all workers to quit."""
+
+    def raw_frame(self, index: int) -> int:
+        """Return the number in the input of a frame."""
+
+    def reserve_slot_for_task(self, current_state: str, next_state: str) -> Any:
+        """Return a context manager that reserves frames, or None."""
+
+
+class SegmenterManagerThread(threading.Thread):
+    """Gives slots that want masks to a segmenter, chunk by chunk.
+
+    For segmenters that cannot run in any worker: those that have worker
+    processes of their own, and those that want one thread.
+
+    Parameters
+    ----------
+    segmenter
+        The segmenter, e.g. a `MPOSegmenter` or `STOSegmenter`.
+    slot_register
+        The register of the slots.
+    on_error
+        Called with the exception that has ended this thread.
+    logger
+        Where an error is reported if nobody is called.
+
+    Attributes
+    ----------
+    t_count : float
+        Seconds spent on segmentation.
+    started, completed : bool
+        Whether the thread has begun, and has ended without an error.
+    error : BaseException or None
+        What ended it.
+    """
+
+    def __init__(
+        self,
+        segmenter: Segmenter,
+        slot_register: RegisterOfSlots,
+        *args: Any,
+        on_error: Callable[[BaseException], None] | None = None,
+        logger: logging.Logger | None = None,
+        **kwargs: Any,
+    ) -> None:
+        kwargs.setdefault("name", "cytovox-segmenter-manager")
+        super().__init__(*args, daemon=True, **kwargs)
+        self.segmenter = segmenter
+        self.slot_register = slot_register
+        self.on_error = on_error
+        self.logger = logger or logging.getLogger("cytovox.segmenter")
+        self.t_count = 0.0
+        self.started = False
+        self.completed = False
+        self.error: BaseException | None = None
+
+    def run(self) -> None:
+        """Segment until the register says quit or the segmenter fails."""
+        self.started = True
+        register = self.slot_register
+        try:
+            while register.state != _QUIT:
+                seen = register.changes
+                if not (register.state == _WORK and self._segment_one()):
+                    register.wait_for_change(seen, _LOOK_AGAIN)
+        except Exception as err:  # noqa: BLE001 - it reaches the one who started us
+            if isinstance(err, InterruptedRunError) and register.state == _QUIT:
+                self.completed = True
+                return
+            self.error = err
+            if self.on_error is None:
+                self.logger.exception("segmentation has failed")
+                register.close()
+            else:
+                self.on_error(err)
+        else:
+            self.completed = True
+
+    def _segment_one(self) -> bool:
+        """Segment a slot, if one wants masks; return whether one did."""
+        warden = self.slot_register.reserve_slot_for_task(_WANTS_MASKS, _HAS_MASKS)
+        if warden is None or not warden.batch_size:
+            return False
+        begin = time.perf_counter()
+        with warden as (slot, (start, stop)):
+            try:
+                self._segment(slot, start, stop)
+            except InterruptedRunError:
+                raise
+            except Exception as err:
+                raise self._placed(err, slot, start, stop) from err
+        self.t_count += time.perf_counter() - begin
+        self.slot_register.notify()
+        return True
+
+    def _segment(self, slot: ChunkOfFrames, start: int, stop: int) -> None:
+        if stop - start == slot.length:
+            self.segmenter.segment_chunk(slot.chunk, self.slot_register.slots)
+        else:  # someone else has the other frames
+            images, offset = self.segmenter.input_of(slot, start, stop)
+            self.segmenter.segment_into(images, offset, slot.mask[start:stop])
+
+    def _placed(self, err: Exception, slot: ChunkOfFrames, start: int, stop: int) -> StageError:
+        """Return the error with its place in the input."""
+        register = self.slot_register
+        place: dict[str, Any] = {"path": register.job["path_in"]}
+        first = slot.chunk * register.chunk_size
+        frame = err.frame_in_chunk if isinstance(err, SegmenterWorkerError) else None
+        if frame is not None:
+            # A part of a slot is a batch, whose frames are counted from its start.
+            offset = 0 if stop - start == slot.length else start
+            place["frame"] = register.raw_frame(first + offset + frame)
+        if isinstance(err, CytovoxError):
+            what = err.what.removeprefix("segment failed: ")
+            return StageError("segment", what, hint=err.hint, **place)
+        return StageError("segment", f"{type(err).__name__}: {err}", **place)

@@ -1,0 +1,388 @@
+"""Workers that segment the frames of a slot together, and who watches them.
+
+Every worker has a pipe of its own for what it is told and what it answers.
+The one who waits, waits for all pipes and for the ends of all processes at
+once, so a worker that was killed is noticed like one that answers. Nothing
+is shared that a dead process could keep locked.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import pickle
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from multiprocessing import connection
+from multiprocessing.connection import Connection
+from typing import Any, Protocol
+
+from ..errors import CytovoxError, InterruptedRunError, StageError
+from ..run.monitor import mp_spawn
+from .shared_frames import BatchView
+
+__all__ = [
+    "SegmenterWorkerError",
+    "Work",
+    "Worker",
+    "WorkerTeam",
+    "WorkerTraceback",
+    "split_frames",
+]
+
+#: Seconds that workers get to end by themselves, then after being asked firmly.
+_END = 2.0
+#: How often the frames of one worker are tried.
+_TRIES = 2
+
+
+class WorkerTraceback(Exception):  # noqa: N818 - it is no error but tells of one
+    """The traceback of an error in a worker, as text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+    def __str__(self) -> str:
+        return f"\n{self.text}"
+
+
+class SegmenterWorkerError(StageError):
+    """A worker of a segmenter has raised an error or was lost.
+
+    Attributes
+    ----------
+    frame_in_chunk : int or None
+        Position within its chunk of the frame concerned, if it is known.
+    worker_traceback : str
+        Traceback of the worker, empty if it was lost.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        frame_in_chunk: int | None = None,
+        worker_traceback: str = "",
+        hint: str | None = None,
+    ) -> None:
+        super().__init__("segment", what, hint=hint)
+        self.frame_in_chunk = frame_in_chunk
+        self.worker_traceback = worker_traceback
+
+
+class Worker(Protocol):
+    """What a team wants of a worker, process or thread."""
+
+    name: str
+    pipe: Connection
+    mp_frame: Any
+
+    def start(self) -> None:
+        """Begin to wait for work."""
+
+    def is_alive(self) -> bool:
+        """Return whether it has begun and not ended."""
+
+    def waitables(self) -> list[Any]:
+        """Return what becomes ready when it answers or ends."""
+
+    def hang_up(self) -> None:
+        """Say that there will be no more work."""
+
+    def end(self, seconds: float) -> None:
+        """Wait for its end, then make it end."""
+
+    def fate(self) -> tuple[str, int | None]:
+        """Return its name in full, and its exit code if it has one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Frames that a team shall segment.
+
+    Parameters
+    ----------
+    slot
+        Index of the slot, -1 for the batch.
+    length
+        Number of frames.
+    of
+        What they are frames of, for messages, e.g. ``"of chunk 3"``.
+    view
+        What lies in the batch.
+    """
+
+    slot: int
+    length: int
+    of: str
+    view: BatchView | None = None
+
+
+@dataclass(slots=True)
+class _Share:
+    """The part of the work that one worker does."""
+
+    start: int
+    stop: int
+    deaths: int = field(default=0)
+
+    def __str__(self) -> str:
+        first, last = self.start, self.stop - 1
+        return f"frame {first}" if first == last else f"frames {first} to {last}"
+
+
+def split_frames(length: int, count: int) -> list[tuple[int, int]]:
+    """Divide frames evenly into contiguous ranges.
+
+    Parameters
+    ----------
+    length
+        Number of frames.
+    count
+        Number of ranges wanted.
+
+    Returns
+    -------
+    list of tuple of int
+        Start and stop of each range, none of them empty; fewer than `count`
+        if there are fewer frames.
+
+    Examples
+    --------
+    >>> split_frames(10, 3)
+    [(0, 3), (3, 6), (6, 10)]
+    >>> split_frames(2, 3)
+    [(0, 1), (1, 2)]
+    """
+    count = min(length, count)
+    edges = [length * i // count for i in range(count + 1)] if count else [0]
+    return list(zip(edges, edges[1:], strict=False))
+
+
+class WorkerTeam:
+    """Workers for the slots of one list, as many as are needed, at most `size`.
+
+    Parameters
+    ----------
+    make_worker
+        Returns a new worker for the range of frames of a place in the team.
+    size
+        Largest number of workers.
+    ticket
+        Shared number of the piece of work that may go on, 0 for none.
+    done
+        Shared number of workers that are done with it.
+    logger
+        Where a lost worker is reported.
+
+    Attributes
+    ----------
+    workers : list
+        Those that were started and not lost.
+    """
+
+    def __init__(
+        self,
+        make_worker: Callable[[int], Worker],
+        size: int,
+        *,
+        ticket: Any,
+        done: Any,
+        logger: logging.Logger,
+    ) -> None:
+        self.size = size
+        self.workers: list[Any] = []
+        self.logger = logger
+        self._make_worker = make_worker
+        self._ticket = ticket
+        self._done = done
+        self._last_ticket = 0
+        self._ready: set[int] = set()
+        self._alarm, self._bell = mp_spawn.Pipe(duplex=False)
+
+    def staff(self, count: int) -> None:
+        """See to it that so many workers are there and alive."""
+        for place in range(min(count, self.size)):
+            if place == len(self.workers):
+                self.workers.append(self._new_worker(place))
+            elif not self.workers[place].is_alive():
+                self.logger.warning(
+                    "%s has ended while it had nothing to do; another one takes its place",
+                    self.workers[place].fate()[0],
+                )
+                self._replace(place)
+
+    def run(self, work: Work) -> None:
+        """Segment frames; return when all are done.
+
+        Raises
+        ------
+        SegmenterWorkerError
+            If the algorithm fails, or two workers were lost over the same frames.
+        InterruptedRunError
+            If the team was told to stop meanwhile.
+        """
+        ranges = split_frames(work.length, self.size)
+        self.staff(len(ranges))
+        self._last_ticket += 1
+        self._ticket.value = self._last_ticket
+        self._done.value = 0
+        shares = {place: _Share(*limits) for place, limits in enumerate(ranges)}
+        try:
+            for place, share in shares.items():
+                self._assign(place, share, work)
+            while shares:
+                for place in self._wait(shares):
+                    if self._attend(place, shares[place], work):
+                        del shares[place]
+                        self._done.value += 1
+        finally:
+            self._ticket.value = 0  # who still works on this, stops
+
+    def interrupt(self) -> None:
+        """Let `run`, which may wait in another thread, end with an error."""
+        self._ticket.value = 0
+        with contextlib.suppress(OSError):  # stopped already
+            self._bell.send(None)
+
+    def stop(self) -> None:
+        """End all workers; not while `run` is running."""
+        self._dismiss()
+        self._alarm.close()
+        self._bell.close()
+
+    def _dismiss(self) -> None:
+        for worker in self.workers:
+            worker.hang_up()
+        end = time.monotonic() + _END
+        for worker in self.workers:
+            worker.end(max(0.0, end - time.monotonic()))
+        self.workers.clear()
+
+    def _new_worker(self, place: int) -> Worker:
+        worker = self._make_worker(place)
+        self._ready.discard(place)
+        worker.start()
+        return worker
+
+    def _replace(self, place: int) -> None:
+        lost = self.workers[place]
+        lost.hang_up()
+        lost.end(0)
+        self.workers[place] = self._new_worker(place)
+
+    def _assign(self, place: int, share: _Share, work: Work) -> None:
+        message = (self._last_ticket, work.slot, share.start, share.stop, work.view)
+        self.workers[place].mp_frame.value = -1
+        with contextlib.suppress(OSError):  # it is dead, as will be noticed
+            self.workers[place].pipe.send(message)
+
+    def _wait(self, places: dict[int, _Share]) -> set[int]:
+        """Return the places where something happens, once it does."""
+        watched = {thing: i for i in places for thing in self.workers[i].waitables()}
+        ready = connection.wait([*watched, self._alarm])
+        if self._alarm in ready:
+            raise InterruptedRunError("the segmenter was closed while it was working")
+        return {watched[thing] for thing in ready}
+
+    def _attend(self, place: int, share: _Share, work: Work) -> bool:
+        """See what a worker has to say; return whether it is done."""
+        try:
+            # A worker that is dead may have answered before.
+            reply = self.workers[place].pipe.recv() if self._has_news(place) else None
+        except (EOFError, OSError):
+            reply = None
+        if reply is None:
+            self._mourn(place, share, work)
+            return False
+        kind, ticket, *details = reply
+        if kind == "ready":
+            self._ready.add(place)
+        elif kind == "unfit":
+            self._dismiss()  # the others will say the same, now or later
+            raise _unfit(*details)
+        elif ticket == self._last_ticket:
+            if kind == "failed":
+                raise _failed(*details, of=work.of)
+            return True
+        return False
+
+    def _has_news(self, place: int) -> bool:
+        return bool(self.workers[place].pipe.poll())
+
+    def _mourn(self, place: int, share: _Share, work: Work) -> None:
+        """Let another worker do what a lost one has left, but only once."""
+        lost = self.workers[place]
+        lost.hang_up()
+        lost.end(_END)
+        name, code = lost.fate()
+        if place not in self._ready and code is not None and code > 0:
+            raise SegmenterWorkerError(
+                f"{name} could not start (exit code {code})",
+                hint="a script that uses worker processes needs: if __name__ == '__main__':",
+            )
+        share.deaths += 1
+        frame = int(lost.mp_frame.value)
+        known = frame >= 0
+        where = f"{share} {work.of}" + (f", at frame {frame}" if known else "")
+        if share.deaths >= _TRIES:
+            raise SegmenterWorkerError(
+                f"{name} {_cause(code)} while it worked on {where}; so did its predecessor",
+                frame_in_chunk=frame if known else None,
+                hint="is there enough memory, and does the algorithm crash on these frames?",
+            )
+        self.logger.warning(
+            "%s %s while it worked on %s; another one does these frames again",
+            name,
+            _cause(code),
+            where,
+        )
+        self._replace(place)
+        self._assign(place, share, work)
+
+
+def _cause(code: int | None) -> str:
+    if code is None:
+        return "ended"
+    if code >= 0:
+        return f"ended with exit code {code}"
+    try:
+        return f"was ended by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"was ended by signal {-code}"
+
+
+def _unfit(name: str, text: str) -> SegmenterWorkerError:
+    summary = text.strip().splitlines()[-1]
+    error = SegmenterWorkerError(
+        f"{name} cannot load the segmenter: {summary}",
+        worker_traceback=text,
+        hint="its class must be in a module or a file that a new process can import",
+    )
+    error.__cause__ = WorkerTraceback(text)
+    return error
+
+
+def _failed(frame: int, kind: str, text: str, pickled: bytes, *, of: str) -> SegmenterWorkerError:
+    original: BaseException | None = None
+    with contextlib.suppress(Exception):  # not every error can be rebuilt
+        original = pickle.loads(pickled)
+    hint = None
+    if isinstance(original, CytovoxError):
+        kind, hint = original.what, original.hint
+    error = SegmenterWorkerError(
+        f"{kind}, at frame {frame} {of}",
+        frame_in_chunk=frame,
+        worker_traceback=text,
+        hint=hint,
+    )
+    told = WorkerTraceback(text)
+    if isinstance(original, Exception):
+        original.__cause__ = told
+        error.__cause__ = original
+    else:
+        error.__cause__ = told
+    return error
