@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from pathlib import Path
@@ -123,8 +124,10 @@ class Register:
 def test_manager_moves_slots_on(name: str, kwargs: dict[str, Any]) -> None:
     register = Register([10, 10, 3])
     with load(name)(**kwargs) as segmenter:
-        thread = SegmenterManagerThread(segmenter, register)
+        logger = logging.getLogger("of.this.run")
+        thread = SegmenterManagerThread(segmenter, register, logger=logger)
         assert isinstance(thread, threading.Thread)
+        assert name == "SegmentStack" or segmenter.logger is logger
         thread.start()
         for chunk in range(12):
             slot = register.slots[chunk % 3]

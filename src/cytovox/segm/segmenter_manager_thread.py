@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from ..errors import CytovoxError, InterruptedRunError, StageError
 from .segmenter import ChunkOfFrames, Segmenter
+from .segmenter_mpo import MPOSegmenter
 from .worker_team import SegmenterWorkerError
 
 __all__ = ["RegisterOfSlots", "SegmenterManagerThread"]
@@ -68,7 +69,7 @@ class SegmenterManagerThread(threading.Thread):
     on_error
         Called with the exception that has ended this thread.
     logger
-        Where an error is reported if nobody is called.
+        Where lost worker processes are reported, and an error if nobody is called.
 
     Attributes
     ----------
@@ -95,6 +96,8 @@ class SegmenterManagerThread(threading.Thread):
         self.slot_register = slot_register
         self.on_error = on_error
         self.logger = logger or logging.getLogger("cytovox.segmenter")
+        if logger is not None and isinstance(segmenter, MPOSegmenter):
+            segmenter.logger = logger
         self.t_count = 0.0
         self.started = False
         self.completed = False
