@@ -1,1 +1,15 @@
 """Pictures made from results."""
+
+from .contact_sheet import contact_sheet, draw_contact_sheet
+from .picture import draw_measurement
+from .scatter import deformation_area_scatter, draw_deformation_area
+from .style import save_figure
+
+__all__ = [
+    "contact_sheet",
+    "deformation_area_scatter",
+    "draw_contact_sheet",
+    "draw_deformation_area",
+    "draw_measurement",
+    "save_figure",
+]

@@ -16,7 +16,7 @@ __all__ = ["Cells", "FramePlan", "Scene", "plan_frames"]
 _GAP = 9.0
 _MARGIN = 4.0
 #: share, radius (um), spread of radius, aspect and its spread, skew
-_POPULATIONS = ((0.7, 3.15, 0.18, 1.25, 0.07, 0.12), (0.3, 4.05, 0.22, 1.65, 0.12, 0.22))
+_POPULATIONS = ((0.7, 3.1, 0.18, 1.5, 0.1, 0.12), (0.3, 3.9, 0.22, 1.95, 0.15, 0.22))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,196 @@
+"""Many events side by side, each with its measured outline."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
+
+from ..read import HDF5Data
+from .style import FAINT, INK, OUTLINE, new_figure, title
+
+__all__ = ["contact_sheet", "draw_contact_sheet"]
+
+#: width over height of a sheet that looks well
+_SHEET_ASPECT = 1.8
+#: pixels around the largest event, and between the crops
+_MARGIN = 7
+_GAP = 3
+
+
+@dataclass(frozen=True, slots=True)
+class _Crop:
+    event: int
+    image: npt.NDArray[np.float32]
+    mask: npt.NDArray[np.bool_]
+
+
+def contact_sheet(data: HDF5Data, *, number: int = 24, columns: int | None = None) -> Figure:
+    """Draw events with their outlines.
+
+    Parameters
+    ----------
+    data
+        A measured recording (features ``image`` and ``mask``).
+    number
+        Number of events; they are chosen evenly by size, from small to large.
+    columns
+        Number of events side by side; what fills the space best if None.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Examples
+    --------
+    >>> import io, h5py
+    >>> stream = io.BytesIO()
+    >>> with h5py.File(stream, "w") as h5:
+    ...     h5.attrs.update({"experiment:event count": 2, "imaging:pixel size": 0.34})
+    ...     h5["events/image"] = np.full((2, 30, 40), 100, dtype=np.uint8)
+    ...     h5["events/mask"] = np.eye(30, 40, dtype=bool) * np.ones((2, 1, 1), dtype=bool)
+    >>> with HDF5Data(stream) as data:
+    ...     figure = contact_sheet(data)
+    >>> len(figure.axes)
+    1
+    """
+    figure = new_figure(8.2, 5.4)
+    draw_contact_sheet(figure.add_subplot(), data, number=number, columns=columns)
+    return figure
+
+
+def draw_contact_sheet(
+    axes: Any, data: HDF5Data, *, number: int = 24, columns: int | None = None
+) -> None:
+    """Draw events with their outlines into given axes; see `contact_sheet`.
+
+    Where the recording has no events, or its images are not at hand, the axes
+    say so.
+    """
+    axes.set_axis_off()
+    axes.set_anchor("NW")
+    title(axes, "Events with measured outlines")
+    missing = _what_is_missing(data)
+    if missing:
+        axes.text(0.5, 0.5, missing, ha="center", va="center", color=FAINT, fontsize=11)
+        return
+    events = _choose(data, number)
+    crops = _cut(data, events)
+    title(axes, "Events with measured outlines", f"{len(crops)} of {len(data)}, by size")
+    height, width = crops[0].image.shape
+    columns = min(columns or _best_columns(len(crops), height, width), len(crops))
+    rows = -(-len(crops) // columns)
+    sheet = np.full(
+        (rows * (height + _GAP) - _GAP, columns * (width + _GAP) - _GAP), np.nan, np.float32
+    )
+    for place, crop in enumerate(crops):
+        y, x = place // columns * (height + _GAP), place % columns * (width + _GAP)
+        sheet[y : y + height, x : x + width] = crop.image
+    low, high = np.nanpercentile(sheet, (0.2, 99.8))
+    axes.imshow(
+        sheet, cmap="gray", vmin=low - 8, vmax=max(high + 8, low + 1), interpolation="nearest"
+    )
+    for place, crop in enumerate(crops):
+        y, x = place // columns * (height + _GAP), place % columns * (width + _GAP)
+        _outline(axes, crop.mask, x, y)
+        axes.text(
+            x + 1.5, y + 1.5, f"{crop.event}", va="top", fontsize=7, color=INK,
+            path_effects=[withStroke(linewidth=1.8, foreground="#ffffffb0")],
+        )  # fmt: skip
+    _scale_bar(axes, sheet.shape, float(data.pixel_size or 0))
+
+
+def _what_is_missing(data: HDF5Data) -> str:
+    if not len(data):
+        return "no events"
+    if "mask" not in data or "image" not in data:
+        return "images or masks are not in this file"
+    return ""
+
+
+def _best_columns(number: int, height: int, width: int) -> int:
+    """Return the number of columns without gaps whose sheet has the best aspect."""
+    whole = [n for n in range(1, number + 1) if number % n == 0]
+    candidates = whole if number > 5 and len(whole) > 2 else range(1, number + 1)
+
+    def misfit(columns: int) -> float:
+        rows = -(-number // columns)
+        aspect = columns * (width + _GAP) / (rows * (height + _GAP))
+        return abs(float(np.log(aspect / _SHEET_ASPECT)))
+
+    return min(candidates, key=misfit)
+
+
+def _choose(data: HDF5Data, number: int) -> list[int]:
+    """Return events evenly spaced by size, from small to large."""
+    order = np.argsort(data["area_um"][:], kind="stable") if "area_um" in data else None
+    picked = np.linspace(0, len(data) - 1, min(number, len(data))).round().astype(int)
+    return [int(i if order is None else order[i]) for i in picked]
+
+
+def _cut(data: HDF5Data, events: list[int]) -> list[_Crop]:
+    """Cut equally large pieces around the events; outside the image is NaN."""
+    # Slices of one, since single indices would read and keep whole chunks.
+    images = [np.asarray(data.image[i : i + 1][0], dtype=np.float32) for i in events]  # type: ignore[index]
+    masks = [np.asarray(data.mask[i : i + 1][0], dtype=np.bool_) for i in events]  # type: ignore[index]
+    boxes = [_box(mask) for mask in masks]
+    crops = []
+    size = [
+        max(int(box[1][axis] - box[0][axis]) for box in boxes) + 2 * _MARGIN for axis in (0, 1)
+    ]
+    for event, image, mask, box in zip(events, images, masks, boxes, strict=True):
+        rows, cols = (
+            _window(int(box[0][axis] + box[1][axis]) // 2, size[axis], image.shape[axis])
+            for axis in (0, 1)
+        )
+        around = ((size[0], size[0]), (size[1], size[1]))
+        wide = np.pad(image, around, constant_values=np.nan)
+        crops.append(_Crop(event, wide[rows, cols], np.pad(mask, around)[rows, cols]))
+    return crops
+
+
+def _window(middle: int, size: int, length: int) -> slice:
+    """Return a window about `middle`, within the image where that is large enough."""
+    start = middle - size // 2
+    if size <= length:
+        start = min(max(start, 0), length - size)
+    return slice(start + size, start + 2 * size)  # the image is padded by `size`
+
+
+def _box(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+    """Return first and one past last row and column, shape (2, 2)."""
+    y, x = np.nonzero(mask)
+    if not len(y):
+        return np.array([[0, 0], mask.shape])
+    return np.array([[y.min(), x.min()], [y.max() + 1, x.max() + 1]])
+
+
+def _outline(axes: Any, mask: npt.NDArray[np.bool_], x: int, y: int) -> None:
+    if not mask.any():
+        return
+    padded = np.pad(mask, 1).astype(float)
+    columns = np.arange(padded.shape[1]) + x - 1
+    rows = np.arange(padded.shape[0]) + y - 1
+    # Just below 1, the line runs through the centres of the outermost pixels, as
+    # does the outline that is measured.
+    axes.contour(columns, rows, padded, [0.99], colors=OUTLINE, linewidths=1.4)
+
+
+def _scale_bar(axes: Any, shape: tuple[int, ...], pixel_size: float) -> None:
+    """Draw a bar of a round length below the sheet, at the left."""
+    if pixel_size <= 0:
+        return
+    target = shape[1] * pixel_size / 10
+    steps = [step * 10.0**power for power in range(-3, 6) for step in (1, 2, 5)]
+    length = max((step for step in steps if step <= target), default=steps[0])
+    y = shape[0] + 0.035 * shape[0]
+    axes.plot([0, length / pixel_size], [y, y], color=INK, linewidth=2.5, solid_capstyle="butt")
+    axes.text(
+        length / pixel_size + 0.01 * shape[1], y, f"{length:g} µm", va="center",
+        color=INK, fontsize=10,
+    )  # fmt: skip
+    axes.set_ylim(y + 0.03 * shape[0], -0.5)
