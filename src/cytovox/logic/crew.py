@@ -67,6 +67,7 @@ class ThreadCrew:
     def __init__(
         self, register: SlotRegister, count: int, on_error: OnError, logger: logging.Logger
     ) -> None:
+        self.register = register
         self.logger = logger
         self.workers: list[threading.Thread] = []
         dedications = list(DEDICATIONS)
@@ -92,6 +93,7 @@ class ThreadCrew:
 
     def end(self) -> None:
         """Wait until all have stopped; the register has told them to."""
+        self.register.segmenter.close()  # wakes the one who waits for its masks
         for worker in self.workers:
             if worker.ident is not None:
                 worker.join(_END)

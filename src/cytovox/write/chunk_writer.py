@@ -6,6 +6,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import CytovoxError
+from ..run.resources import cpu_count
+from .packing import PackedDataset, can_pack
 from .storage import storage_error
 from .writer import HDF5Writer
 
@@ -107,6 +110,9 @@ class ChunkWriter(threading.Thread):
         Called once with the error if one occurs.
     on_stored
         Called with feature and number of rows after they were written.
+    pack_threads
+        Number of threads that compress images; that of the usable cores if
+        None.
 
     Attributes
     ----------
@@ -129,6 +135,7 @@ class ChunkWriter(threading.Thread):
         *args: Any,
         on_error: Callable[[Exception], None] | None = None,
         on_stored: Callable[[str, int], None] | None = None,
+        pack_threads: int | None = None,
         **kwargs: Any,
     ) -> None:
         kwargs.setdefault("name", "ChunkWriter")
@@ -144,6 +151,8 @@ class ChunkWriter(threading.Thread):
         self.error: Exception | None = None
         self._on_error = on_error
         self._on_stored = on_stored
+        self._packed: dict[str, PackedDataset] = {}
+        self._pack_threads = cpu_count() if pack_threads is None else pack_threads
         notifying = isinstance(dq, NotifyingDeque)
         self._condition = dq.condition if isinstance(dq, NotifyingDeque) else threading.Condition()
         self._look = None if notifying else _LOOK
@@ -164,8 +173,7 @@ class ChunkWriter(threading.Thread):
         """Write until told to end; never raises, see `error`."""
         try:
             try:
-                while (item := self._next()) is not None:
-                    self._store(*item)
+                self._write_all()
             finally:
                 self.writer.close()
         except Exception as err:
@@ -173,6 +181,15 @@ class ChunkWriter(threading.Thread):
         finally:
             if isinstance(self.dq, NotifyingDeque):
                 self.dq.close()
+
+    def _write_all(self) -> None:
+        with ThreadPoolExecutor(self._pack_threads, "cytovox-pack") as pool:
+            while (item := self._next()) is not None:
+                self._store(*item, pool)
+            if not self.must_stop_loop:
+                with self.writer.guard():
+                    for packed in self._packed.values():
+                        packed.finish()
 
     def _next(self) -> tuple[str, npt.NDArray[Any]] | None:
         with self._condition:
@@ -186,8 +203,20 @@ class ChunkWriter(threading.Thread):
                 self._condition.wait(self._look)
         return None
 
-    def _store(self, feat: str, data: npt.NDArray[Any]) -> None:
-        self.writer.store_feature_chunk(feat, data)
+    def _store(self, feat: str, data: npt.NDArray[Any], pool: ThreadPoolExecutor) -> None:
+        if data.ndim < 3 or not can_pack(self.writer.ds_kwds):
+            self.writer.store_feature_chunk(feat, data)
+        else:
+            dataset, items = self.writer.prepare_items(feat, data)
+            if feat not in self._packed and not len(dataset):
+                self._packed[feat] = PackedDataset(
+                    dataset, self.writer.ds_kwds, pool, 2 * self._pack_threads
+                )
+            if feat in self._packed:
+                with self.writer.guard():
+                    self._packed[feat].append(items)
+            else:  # goes on where another writer has stopped
+                self.writer.store_feature_chunk(feat, items)
         if self._on_stored is not None:
             self._on_stored(feat, len(data))
 

@@ -88,7 +88,7 @@ class HDF5Writer:
             self.h5 = obj
         self.path = Path(self.h5.filename) if isinstance(self.h5.filename, str) else None
         self.ds_kwds = set_default_filter_kwargs(ds_kwds)
-        with self._guard():
+        with self.guard():
             self.events: h5py.Group = self.h5.require_group("events")
 
     def __enter__(self) -> Self:
@@ -106,7 +106,7 @@ class HDF5Writer:
         """Flush, and close the file if it was opened here; may be called again."""
         if not self.h5:
             return
-        with self._guard():
+        with self.guard():
             try:
                 self.h5.flush()
             finally:
@@ -115,7 +115,7 @@ class HDF5Writer:
                     self._sink.close()
 
     @contextmanager
-    def _guard(self) -> Iterator[None]:
+    def guard(self) -> Iterator[None]:
         """Raise whatever the storage refuses meanwhile."""
         with storage_errors(self.path):
             yield
@@ -160,7 +160,7 @@ class HDF5Writer:
         group_name
             Group of the dataset.
         """
-        with self._guard():
+        with self.guard():
             group = self.h5.require_group(group_name)
             if feat not in group:
                 dataset = group.create_dataset(
@@ -195,12 +195,30 @@ class HDF5Writer:
             If shape or type do not fit what is stored already; nothing is
             changed then.
         """
+        dataset, items = self.prepare_items(feat, data, group_name)
+        if not len(items):
+            return
+        with self.guard():
+            length = len(dataset)
+            dataset.resize(length + len(items), axis=0)
+            dataset[length:] = items
+
+    def prepare_items(
+        self, feat: str, data: npt.ArrayLike, group_name: str = "events"
+    ) -> tuple[h5py.Dataset, npt.NDArray[Any]]:
+        """Return the dataset of a feature, and items in the form it stores.
+
+        Raises
+        ------
+        TypeError
+            If shape or type do not fit what is stored already.
+        """
         items = np.asarray(data)
         if items.ndim == 0:
             raise TypeError(f"'{feat}' needs an array with a row for each item")
         if feat == "mask" and items.dtype == bool:
             items = np.multiply(items, 255, dtype=np.uint8)
-        dataset, length = self.require_feature(
+        dataset, _ = self.require_feature(
             feat, items.shape[1:], items.dtype, group_name=group_name
         )
         if dataset.shape[1:] != items.shape[1:]:
@@ -208,12 +226,7 @@ class HDF5Writer:
                 f"items of shape {items.shape[1:]} do not fit '{feat}', "
                 f"which has items of shape {dataset.shape[1:]}"
             )
-        items = fit_items(feat, items, dataset.dtype)
-        if not len(items):
-            return
-        with self._guard():
-            dataset.resize(length + len(items), axis=0)
-            dataset[length:] = items
+        return dataset, fit_items(feat, items, dataset.dtype)
 
     def store_rows(self, feat: str, data: Any, group_name: str = "events") -> None:
         """Append all items of a dataset or array, some MiB at a time."""
@@ -241,7 +254,7 @@ class HDF5Writer:
         """
         if isinstance(data, str) or not len(data):
             raise UsageError(f"the log '{log}' must be a list of lines that is not empty")
-        with self._guard():
+        with self.guard():
             logs = self.h5.require_group("logs")
             if log in logs:
                 if not override:
@@ -339,7 +352,7 @@ class HDF5Writer:
 
     def _store_basin_text(self, text: str) -> None:
         key = hashlib.md5(text.encode("utf-8"), usedforsecurity=False).hexdigest()
-        with self._guard():
+        with self.guard():
             basins = self.h5.require_group("basins")
             if key not in basins:
                 basins.create_dataset(key, data=text_lines(text.split("\n")), **self.ds_kwds)

@@ -1,0 +1,101 @@
+"""Chunks that are packed outside of HDF5 read back like any others."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import h5py
+import numpy as np
+import pytest
+
+from cytovox.kernels.checksum import fletcher32
+from cytovox.write import ChunkWriter, HDF5Writer
+
+
+def fletcher32_slowly(data: bytes) -> int:
+    if len(data) % 2:
+        data += b"\0"
+    low = high = 0
+    for word in np.frombuffer(data, ">u2"):
+        low = (low + int(word)) % 65535
+        high = (high + low) % 65535
+    return high << 16 | low
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 719, 720, 721, 5000, 100_001])
+def test_checksum(size):
+    data = np.random.default_rng(size).integers(0, 256, size).astype(np.uint8).tobytes()
+    value, slow = fletcher32(data), fletcher32_slowly(data)
+    # 0 and 65535 are the same in one's complement.
+    assert (value & 0xFFFF) % 65535 == slow & 0xFFFF
+    assert (value >> 16) % 65535 == slow >> 16
+
+
+def test_checksum_is_the_one_that_hdf5_stores(tmp_path):
+    rng = np.random.default_rng(1)
+    with h5py.File(tmp_path / "a.h5", "w") as h5:
+        for size in (10, 719, 720, 721, 9999):
+            data = rng.integers(0, 256, size).astype(np.uint8)
+            dataset = h5.create_dataset(str(size), data=data, chunks=(size,), fletcher32=True)
+            _, stored = dataset.id.read_direct_chunk((0,))
+            assert int.from_bytes(stored[-4:], "little") == fletcher32(data)
+
+
+@pytest.mark.parametrize("compression", ["zstd-5", "zstd-1", "none"])
+@pytest.mark.parametrize("sizes", [[1], [32], [31, 1], [33], [5, 70, 0, 200, 3], [0]])
+def test_images_read_back(tmp_path, compression, sizes):
+    kwds = {"fletcher32": True, "compression": None, "compression_opts": None}
+    if compression != "none":
+        kwds |= {"compression": 32015, "compression_opts": (int(compression[-1]),)}
+    rng = np.random.default_rng(0)
+    parts = [rng.integers(0, 9, (n, 80, 400)).astype(np.uint8) for n in sizes]
+    dq = deque(("image", part) for part in parts)
+    dq.extend(("deform", np.arange(float(n))) for n in sizes)
+    path = tmp_path / "out.rtdc"
+    writer = ChunkWriter(path, dq, None, ds_kwds=kwds, mode="w")
+    writer.start()
+    writer.finished_when_queue_empty()
+    writer.join(60)
+    assert writer.error is None
+    with HDF5Writer(tmp_path / "plain.rtdc", "w", ds_kwds=kwds) as plain:
+        for part in parts:
+            plain.store_feature_chunk("image", part)
+    with h5py.File(path) as h5, h5py.File(tmp_path / "plain.rtdc") as plain:
+        np.testing.assert_array_equal(h5["events/image"][:], np.concatenate(parts))
+        one, other = h5["events/image"], plain["events/image"]
+        assert one.chunks == other.chunks
+        assert one._filters == other._filters
+        assert one.id.get_num_chunks() == other.id.get_num_chunks()
+    with HDF5Writer(path) as again:  # and can be gone on with in the ordinary way
+        again.store_feature_chunk("image", parts[0])
+    with h5py.File(path) as h5:
+        np.testing.assert_array_equal(h5["events/image"][:], np.concatenate([*parts, parts[0]]))
+
+
+def test_a_writer_goes_on_where_another_has_stopped(tmp_path):
+    path = tmp_path / "out.rtdc"
+    images = np.random.default_rng(0).integers(0, 9, (50, 80, 400)).astype(np.uint8)
+    for part in (images[:20], images[20:]):
+        writer = ChunkWriter(path, deque([("image", part)]), None)
+        writer.start()
+        writer.finished_when_queue_empty()
+        writer.join(60)
+        assert writer.error is None
+    with h5py.File(path) as h5:
+        np.testing.assert_array_equal(h5["events/image"][:], images)
+
+
+def test_a_flipped_byte_is_noticed(tmp_path):
+    path = tmp_path / "out.rtdc"
+    images = np.random.default_rng(0).integers(0, 99, (32, 80, 400)).astype(np.uint8)
+    writer = ChunkWriter(path, deque([("image", images)]), None)
+    writer.start()
+    writer.finished_when_queue_empty()
+    writer.join(60)
+    with h5py.File(path) as h5:
+        place = h5["events/image"].id.get_chunk_info(0).byte_offset
+    content = bytearray(path.read_bytes())
+    content[place + 1000] ^= 1
+    path.write_bytes(content)
+    with h5py.File(path) as h5, pytest.raises(OSError, match="read"):
+        h5["events/image"][:]
