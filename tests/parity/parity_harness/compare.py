@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import h5py
@@ -23,7 +25,7 @@ OWN_LOG = re.compile(r"^(?:dcnum|cytovox)-(job|log)-\d{4}-\d\d-\d\d-\d\d\.\d\d\.
 LEFTOVER_ATTR = "dcnum ppid "
 
 
-def compare(ours: Path, theirs: Path) -> list[str]:
+def compare(ours: Path, theirs: Path, renamed: Mapping[str, str] | None = None) -> list[str]:
     """Return all differences between two measured files.
 
     Parameters
@@ -32,6 +34,8 @@ def compare(ours: Path, theirs: Path) -> list[str]:
         Output of this program.
     theirs
         Output of the peer for the same input and settings.
+    renamed
+        Identifiers that the peer gets wrong, with the right ones.
 
     Returns
     -------
@@ -40,7 +44,8 @@ def compare(ours: Path, theirs: Path) -> list[str]:
         empty if the files are equal.
     """
     with h5py.File(ours) as a, h5py.File(theirs) as b:
-        found = _compare_attrs("@", a.attrs, b.attrs)
+        renamed = renamed or {}
+        found = _compare_attrs("@", a.attrs, b.attrs, renamed)
         # An empty group says as little as none.
         groups = [{name for name in h if len(h[name])} for h in (a, b)]
         found += _compare_names("/", *groups)
@@ -48,7 +53,7 @@ def compare(ours: Path, theirs: Path) -> list[str]:
             if name in a and name in b:
                 found += _compare_group(a[name], b[name])
         found += _compare_logs(a, b)
-        found += _compare_basins(a, b)
+        found += _compare_basins(a, b, renamed)
     return found
 
 
@@ -70,7 +75,12 @@ def _compare_names(place: str, a: set[str], b: set[str]) -> list[str]:
     ]
 
 
-def _compare_attrs(place: str, a: h5py.AttributeManager, b: h5py.AttributeManager) -> list[str]:
+def _compare_attrs(
+    place: str,
+    a: h5py.AttributeManager,
+    b: h5py.AttributeManager,
+    renamed: Mapping[str, str] = MappingProxyType({}),
+) -> list[str]:
     names = [
         {n for n in attrs if not n.startswith(LEFTOVER_ATTR)} if place != "@" else set(attrs)
         for attrs in (a, b)
@@ -79,7 +89,7 @@ def _compare_attrs(place: str, a: h5py.AttributeManager, b: h5py.AttributeManage
     for name in sorted(names[0] & names[1]):
         if name in PROGRAM_ATTRS:
             continue
-        x, y = a[name], b[name]
+        x, y = a[name], _rename(b[name], renamed)
         kinds = [type(v).__name__ + str(getattr(v, "dtype", "")) for v in (x, y)]
         if kinds[0] != kinds[1] or not np.array_equal(x, y):
             found.append(f"{place}{name}: {x!r} ({kinds[0]}) instead of {y!r} ({kinds[1]})")
@@ -167,9 +177,17 @@ def _record(logs: dict[str, h5py.Dataset]) -> Any:
     return {"pipeline": record["pipeline"], "tasks": record["tasks"]}
 
 
-def _compare_basins(a: h5py.File, b: h5py.File) -> list[str]:
+def _rename(value: Any, renamed: Mapping[str, str]) -> Any:
+    """Return a text with wrong identifiers replaced, and anything else as it is."""
+    if isinstance(value, str):
+        for wrong, right in renamed.items():
+            value = value.replace(wrong, right)
+    return value
+
+
+def _compare_basins(a: h5py.File, b: h5py.File, renamed: Mapping[str, str]) -> list[str]:
     """Compare where each feature is to be found, however basins are grouped."""
-    sources = [basin_sources(h) for h in (a, b)]
+    sources = [basin_sources(a, {}), basin_sources(b, renamed)]
     found = [f"basins/{key}: its name is not the MD5 of its text" for key in _misnamed(a)]
     found += _compare_names("basins ", *({*map(str, one)} for one in sources))
     for feature in sorted(set(sources[0]) & set(sources[1])):
@@ -179,7 +197,7 @@ def _compare_basins(a: h5py.File, b: h5py.File) -> list[str]:
     return found
 
 
-def basin_sources(h5: h5py.File) -> dict[str, set[tuple[Any, ...]]]:
+def basin_sources(h5: h5py.File, renamed: Mapping[str, str]) -> dict[str, set[tuple[Any, ...]]]:
     """Return for each feature the places where basins say it is.
 
     A place is the type and format, the resolved files, the identifier, and
@@ -196,7 +214,8 @@ def basin_sources(h5: h5py.File) -> dict[str, set[tuple[Any, ...]]]:
         if mapping is not None:
             rows = np.ravel(h5["events"][mapping][:]).astype(np.int64)
             digest = hashlib.sha256(rows.tobytes()).hexdigest()[:12]
-        place = (basin["type"], basin["format"], *paths, basin.get("identifier"), mapping, digest)
+        identifier = _rename(basin.get("identifier"), renamed)
+        place = (basin["type"], basin["format"], *paths, identifier, mapping, digest)
         for feature in basin.get("features") or ["(all)"]:
             sources.setdefault(feature, set()).add(place)
     return sources

@@ -13,8 +13,8 @@ import hdf5plugin
 import numpy as np
 import numpy.typing as npt
 
-#: Frames of a grown recording, and of a short one.
-LONG, SHORT = 600, 60
+#: Frames of a grown recording, of a short one, and of one with several chunks.
+LONG, SHORT, MANY = 600, 60, 2300
 #: Frames per second of grown recordings; 600 frames last ten seconds.
 RATE = 60.0
 #: Features that an instrument stores; the rest was measured later.
@@ -78,8 +78,8 @@ class Inputs:
         base, _, kind = name.partition("_")
         if name in RECORDINGS:
             out.write_bytes(self._recording(name).read_bytes())
-        elif kind in ("long", "short"):
-            self._grow(base, out, LONG if kind == "long" else SHORT)
+        elif kind in ("long", "short", "many"):
+            self._grow(base, out, {"long": LONG, "short": SHORT, "many": MANY}[kind])
         elif kind in ("long_bg", "short_bg"):
             out.write_bytes(self.get(name.removesuffix("_bg")).read_bytes())
             add_background(out)
@@ -206,6 +206,26 @@ def _duplicates(inputs: Inputs, out: Path) -> None:
         h5["events/time"][:] = np.arange(len(frames)) / RATE
 
 
+def _chunks(inputs: Inputs, out: Path) -> None:
+    """Make a narrow recording of several chunks, with frames that repeat where one ends."""
+    frames = np.arange(MANY)
+    for end in (500, 1000, 2000):
+        frames[end - 1 : end + 1] = end - 1
+    pick(inputs.get("cs24_many"), out, keep=("image",), frames=frames, rows=slice(14, 66))
+    with h5py.File(out, "a") as h5:
+        h5["events/time"] = np.arange(MANY) / RATE
+
+
+def _contrast(inputs: Inputs, out: Path) -> None:
+    """Make differences from the background five times as large, up to the end of the scale."""
+    pick(inputs.get("cs24_short_bg"), out)
+    with h5py.File(out, "a") as h5:
+        background = h5["events/image_bg"][:].astype(np.int16)
+        difference = h5["events/image"][:] - background
+        h5["events/image_bg"][:] = background // 2 + 64
+        h5["events/image"][:] = np.clip(background // 2 + 64 + 5 * difference, 0, 255)
+
+
 def _extras(inputs: Inputs, out: Path) -> None:
     pick(inputs.get("cs23"), out, frames=range(12), attrs={"experiment:run identifier": ""})
     with h5py.File(out, "a") as h5:
@@ -243,6 +263,8 @@ _SPECIAL: dict[str, Callable[[Inputs, Path], None]] = {
     "gates_all": _gates({**_GATES, "online_contour:bin area min": 300}),
     "gates_none_left": _gates({**_GATES, "online_filter:area_um min": 99.0}),
     "duplicates": _duplicates,
+    "chunks": _chunks,
+    "contrast": _contrast,
     "extras": _extras,
     "no_identifier": lambda inputs, out: pick(
         inputs.get("cs24"),

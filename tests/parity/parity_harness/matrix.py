@@ -66,11 +66,17 @@ def frames(mapping: Any) -> dict[str, Any]:
 
 
 COPY: dict[str, Any] = {"background_code": "copy"}
+#: The peer makes this identifier of byte strings with their ``b'...'``. dclab
+#: decodes them, and so finds that the peer's basins refer to another measurement.
+RENAMED = {"b26306f4-f46e-bd6a-95a1-dba4de02a794": "12b4490f-6c58-13b1-bddd-5d8e2332b60b"}
 FEW = {"kernel_size": 20, "split_time": 0.5}
 NOTHING_TO_DO = {
     "@experiment:event count": "the peer says 0 when there was nothing to redo",
     "@pipeline:dcnum yield": "the peer says 0 when there was nothing to redo",
+    "basins ": "a drained file stands alone; the peer's still refers to its input",
+    "/basins": "a drained file stands alone; the peer's still refers to its input",
 }
+UNMAPPED = "the peer leaves out a map that counts from 0, and dclab refuses the basin"
 
 
 def cases() -> Iterator[Case]:
@@ -119,6 +125,11 @@ def _segmenter() -> Iterator[Case]:
     yield Case("cs23", "fill_holes off, closing_disk 1", thresh(fill_holes=False, closing_disk=1))
     yield Case("cs23", "no clean-up at all", thresh(-3, **loose), quick=True)
     yield Case("cs23_long", "no clean-up at all", thresh(-6, **loose))
+    tiny = {**thresh(-2, **loose), **gate(size_thresh_mask=1)}
+    yield Case("shapein", "specks, lines and single pixels", tiny, quick=True)
+    yield Case("cs24_short", "specks, lines and single pixels, tap", {**tiny, **TAP})
+    yield Case("contrast", "copy, grey values beyond 255 levels", COPY, quick=True)
+    yield Case("contrast", "copy, no clean-up", {**COPY, **thresh(-20, **loose)})
     yield Case("shapein", "thresh -7.5, clear_border off", thresh(-7.5, clear_border=False))
 
 
@@ -216,6 +227,10 @@ def _frames() -> Iterator[Case]:
         },
     )
     yield Case("cs23", "copy, list of frames", {**COPY, **frames([0, 1, 2, 8, 20, 39])})
+    yield Case("chunks", "2300 frames, defaults")
+    yield Case(
+        "chunks", "2300 frames, frames 3 to 2290 by 2, tap", {**frames(slice(3, 2290, 2)), **TAP}
+    )
     yield Case("duplicates", "repeated frames", sparse(split_time=0.3, kernel_size=9), quick=True)
     yield Case(
         "duplicates",
@@ -242,6 +257,8 @@ def _files() -> Iterator[Case]:
     yield Case(
         "shapein", "pixel_size given", {"data_kwargs": {"pixel_size": 0.123456789123}}, quick=True
     )
+    for size in (0.2551, 0.3479476):
+        yield Case("cs23", f"pixel_size {size}", {"data_kwargs": {"pixel_size": size}})
     yield Case("cs24", "pixel_size 1", {"data_kwargs": {"pixel_size": 1}})
     yield Case("extras", "many frame features, logs and tables, drain")
     yield Case("extras", "many frame features, logs and tables, tap", TAP)
@@ -254,6 +271,7 @@ def _files() -> Iterator[Case]:
         repaired={
             "events/basinmap1 shape": "the peer stores this map with a second axis",
             "events/basinmap1 chunks": "the peer stores this map with a second axis",
+            **{f"basins {name}:": UNMAPPED for name in ("image", "frame", "temp", "time")},
         },
     )
     yield Case(
@@ -286,4 +304,12 @@ def _measured_before() -> Iterator[Case]:
     )
     yield Case("measured_sparse", "copy of an internal background, drain", COPY)
     yield Case("measured_sparse", "copy of an internal background, tap", {**COPY, **TAP})
-    yield Case("measured_tap", "copy, other threshold, tapped twice", {**other, **TAP})
+    yield Case(
+        "measured_tap",
+        "copy, other threshold, tapped twice",
+        {**other, **TAP},
+        repaired={
+            f"basins {name}: only in ours": "the peer loses what the input only refers to"
+            for name in ("image", "frame", "temp", "time")
+        },
+    )

@@ -33,7 +33,14 @@ are no reference:
 - If every frame has exactly one event, dcnum stores the map of internal
   backgrounds with a second axis and may crash when it copies; cytovox stores
   one axis.
+- If every frame has exactly one event, dcnum also leaves the map out of its
+  basins, and dclab refuses them.
 - If nothing has to be redone, dcnum says that there are 0 events.
+- What the input only refers to (a tapped file that is measured again), dcnum
+  loses.
+- Where a file has no run identifier and stores names as bytes, dcnum makes the
+  identifier of their `b'...'`. dclab decodes them, so that it refuses dcnum's
+  basins; cytovox decodes too. The comparison knows the two names of this file.
 - A new segmentation of a file with few internal background images makes dcnum
   wait for ever; there is nothing to compare with.
 """

@@ -11,7 +11,7 @@ import h5py
 
 from .compare import compare, deviations
 from .inputs import Inputs
-from .matrix import Case
+from .matrix import RENAMED, Case
 from .page import Outcome
 from .program import Program, Result
 
@@ -72,7 +72,7 @@ def judge(case: Case, path_in: Path, ours: Result, theirs: Result) -> Outcome:
     if ours.error:
         found.append(f"ours failed: {ours.error.strip().splitlines()[-1]}")
     if not found:
-        found = compare(ours.path, theirs.path)
+        found = compare(ours.path, theirs.path, RENAMED)
         distances = deviations(ours.path, theirs.path)
         with h5py.File(path_in) as a, h5py.File(ours.path) as b:
             frames = int(a.attrs["experiment:event count"])
