@@ -62,6 +62,55 @@ def test_a_segmenter_from_a_file_runs_in_processes(raw, run_job, moody, events_o
     }
 
 
+MPO_SEGMENTER = '''
+from cytovox.segm import MPOSegmenter, STOSegmenter
+
+class SegmentOne(MPOSegmenter):
+    """Everything dark is a cell."""
+
+    requires_background_correction = True
+    mask_default_kwargs = {"closing_disk": 2}
+
+    @staticmethod
+    def segment_algorithm(image, *, level: int = -6):
+        if image[0, 0] > 60:
+            raise ValueError("too bright")
+        return image < level
+
+class SegmentStack(STOSegmenter):
+    """Everything dark is a cell."""
+
+    requires_background_correction = True
+    mask_default_kwargs = {"closing_disk": 2}
+
+    @staticmethod
+    def segment_algorithm(image, *, level: int = -6):
+        return image < level
+'''
+
+
+@pytest.mark.parametrize("kind", ["SegmentOne", "SegmentStack"])
+def test_kinds_of_segmenters_agree(raw, run_job, events_of, kind):
+    path = raw.with_name("mine.py")
+    path.write_text(MPO_SEGMENTER, encoding="utf-8")
+    one, two = raw.with_name("one.rtdc"), raw.with_name("two.rtdc")
+    run_job(raw, one, data_kwargs={"image_chunk_size": 50})
+    run_job(raw, two, segmenter_code=f"{path}:{kind}", data_kwargs={"image_chunk_size": 50})
+    assert {k: v.tobytes() for k, v in events_of(one).items()} == {
+        k: v.tobytes() for k, v in events_of(two).items()
+    }
+
+
+def test_an_error_of_a_segmenter_with_processes_names_file_and_frame(raw, run_job):
+    path = raw.with_name("mine.py")
+    path.write_text(MPO_SEGMENTER, encoding="utf-8")
+    mark(raw, 200)
+    with pytest.raises(StageError, match=r"segment failed.*too bright") as info:
+        run_job(raw, raw.with_name("out.rtdc"), segmenter_code=f"{path}:SegmentOne")
+    assert info.value.frame == 200
+    assert sorted(p.name for p in raw.parent.glob("*.rtdc*")) == ["raw.rtdc"]
+
+
 def test_an_error_in_a_process_names_file_and_frame(raw, run_job, moody):
     mark(raw, 123)
     with pytest.raises(StageError, match="segment failed.*too moody") as info:

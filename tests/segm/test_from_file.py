@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import pickle
 import subprocess
 import sys
@@ -39,7 +40,8 @@ def mine(tmp_path: Path) -> Path:
 def test_class_from_anywhere(mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cls = load_segmenter_file(f"{mine}:SegmentMine")
     assert issubclass(cls, MPOSegmenter)
-    assert cls.get_ppid_code() == "mine"
+    digest = hashlib.sha256(mine.read_bytes()).hexdigest()
+    assert cls.get_ppid_code() == f"mine.{digest[:8]}"
     assert cls.__doc__ == "Dark things."
     assert cls is load_segmenter_file(mine)
     monkeypatch.chdir(mine.parent)
@@ -48,7 +50,7 @@ def test_class_from_anywhere(mine: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     path, digest = file_of_segmenter(cls)
     assert path == mine.resolve()
     assert len(digest) == 16
-    assert cls(level=3).get_ppid() == "mine:l=3:cle=1^f=1^clo=5"
+    assert cls(level=3).get_ppid() == f"mine.{digest[:8]}:l=3:cle=1^f=1^clo=5"
 
 
 def test_instances_and_classes_cross_processes(mine: Path) -> None:
@@ -92,7 +94,6 @@ def test_worker_processes(mine: Path) -> None:
     [
         ("SegmentUnfinished", "lacks segment_algorithm"),
         ("SegmentBound", "no static method"),
-        ("SegmentThresh", "stands for 'thresh'.*another name"),
         ("SegmentDrak", "'SegmentDrak' is not in it.*did you mean 'SegmentDark'"),
         ("NUMBER", "'NUMBER' is no segmenter class"),
         ("MPOSegmenter", "'MPOSegmenter' is no segmenter class"),
@@ -154,3 +155,9 @@ def test_names_below_the_module_that_mean_nothing() -> None:
     for name in ("nothing", "a:b:!!", "a:b:c:d", "a:b:c"):
         with pytest.raises(ImportError):
             __import__(f"cytovox.segm.from_file.{name}")
+
+
+def test_an_edited_file_has_another_code(mine: Path) -> None:
+    before = load_segmenter_file(f"{mine}:SegmentMine").get_ppid_code()
+    mine.write_text(mine.read_text(encoding="utf-8") + "\n# edited\n", encoding="utf-8")
+    assert load_segmenter_file(f"{mine}:SegmentMine").get_ppid_code() != before

@@ -150,12 +150,4 @@ class SegmentBound(MPOSegmenter):
         return image < 90
 
 
-class SegmentThresh(MPOSegmenter):
-    """Calls itself like a built-in one."""
-
-    @staticmethod
-    def segment_algorithm(image):
-        return image < 90
-
-
 NUMBER = 3

@@ -5,7 +5,7 @@ from .ctrl import DCNumJobRunner
 from .job import DCNumPipelineJob
 from .json_encoder import ExtendedJSONEncoder
 from .slot_register import SlotRegister
-from .universal_worker import UniversalWorkerThread
+from .universal_worker import UniversalWorkerProcess, UniversalWorkerThread
 
 __all__ = [
     "ChunkSlot",
@@ -13,5 +13,6 @@ __all__ = [
     "DCNumPipelineJob",
     "ExtendedJSONEncoder",
     "SlotRegister",
+    "UniversalWorkerProcess",
     "UniversalWorkerThread",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,13 @@ TEMPORARY_FILTERS = {"fletcher32": True, "compression": 32015, "compression_opts
 _BLOCK = 200
 
 
-def store_background(result: BackgroundResult, data: HDF5Data, path: Path, bg_id: str) -> None:
+def store_background(
+    result: BackgroundResult,
+    data: HDF5Data,
+    path: Path,
+    bg_id: str,
+    filters: Mapping[str, Any] = TEMPORARY_FILTERS,
+) -> None:
     """Write a background into the temporary input.
 
     Parameters
@@ -33,8 +40,10 @@ def store_background(result: BackgroundResult, data: HDF5Data, path: Path, bg_id
         Temporary input, a file that refers to the input.
     bg_id
         Identifier of the background.
+    filters
+        Options for new datasets.
     """
-    with HDF5Writer(path, mode="a", ds_kwds=dict(TEMPORARY_FILTERS)) as writer:
+    with HDF5Writer(path, mode="a", ds_kwds=dict(filters)) as writer:
         if result.kind is BackgroundKind.COPY:
             _copy_background(writer, data)
         elif result.kind is BackgroundKind.MAPPED:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import Any, ClassVar
 
 import numpy as np
@@ -34,7 +33,8 @@ class ChunkSlot(ChunkSlotData):
         by the number of the frame that follows it.
     """
 
-    _counter: ClassVar[itertools.count[int]] = itertools.count()
+    #: Number of slots that have been made in this process.
+    _instance_counter: ClassVar[int] = 0
 
     def __init__(
         self,
@@ -46,7 +46,8 @@ class ChunkSlot(ChunkSlotData):
         last_frames: dict[int, npt.NDArray[np.uint8]] | None = None,
     ) -> None:
         self._last_frames = {} if last_frames is None else last_frames
-        self.index = next(self._counter)
+        self.index = ChunkSlot._instance_counter
+        ChunkSlot._instance_counter += 1
         self.job = job
         self.data = data
         self.is_remainder = is_remainder

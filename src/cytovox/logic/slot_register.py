@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import logging
 import os
 import queue
@@ -26,7 +27,7 @@ from .count_time import count_time
 from .state_warden import StateWarden
 from .states import RegisterState, SlotState
 
-__all__ = ["SlotRegister", "StateWarden", "count_time", "mp_spawn"]
+__all__ = ["SlotRegister", "StateWarden", "count_time", "is_locked", "mp_spawn"]
 
 _TASKS = (
     "task_load_all",
@@ -464,3 +465,25 @@ def _per_frame(rows: FrameRows) -> Iterator[tuple[int, dict[str, Any] | None]]:
     for frame, count in enumerate(rows.counts, start=rows.start):
         start, stop = stop, stop + int(count)
         yield frame, {k: v[start:stop] for k, v in rows.rows.items()} if count else None
+
+
+def is_locked(lock: Any) -> bool:
+    """Return whether someone else holds a lock of `multiprocessing` or `threading`.
+
+    Examples
+    --------
+    >>> lock = threading.Lock()
+    >>> is_locked(lock)
+    False
+    """
+    free = lock.acquire(False)
+    if free:
+        lock.release()
+    return not free
+
+
+def __getattr__(name: str) -> Any:
+    # A documented name; nothing here needs what it stands for.
+    if name == "ndi":
+        return importlib.import_module("scipy.ndimage")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

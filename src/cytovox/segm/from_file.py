@@ -26,7 +26,6 @@ from types import ModuleType
 from typing import Any
 
 from ..errors import InputNotFoundError, UsageError
-from ..recipe.registry import codes
 from .segmenter import Segmenter
 
 __all__ = ["file_of_segmenter", "is_segmenter_file", "load_segmenter_file"]
@@ -35,6 +34,8 @@ __all__ = ["file_of_segmenter", "is_segmenter_file", "load_segmenter_file"]
 __path__: list[str] = []
 
 _DIGITS = 16
+#: So many of them stand in the code of the segmenter.
+_DIGITS_IN_CODE = 8
 
 
 def is_segmenter_file(text: str) -> bool:
@@ -53,7 +54,9 @@ def load_segmenter_file(spec: str | os.PathLike[str]) -> type[Segmenter]:
 
     The file is run once per process, like an imported module, also in worker
     processes. If it has changed between the start of a run and that of a
-    worker, the worker refuses it.
+    worker, the worker refuses it. The code of the segmenter tells the content
+    of the file, so that results of an edited file are not taken for those of
+    the former one.
 
     Parameters
     ----------
@@ -72,7 +75,7 @@ def load_segmenter_file(spec: str | os.PathLike[str]) -> type[Segmenter]:
         If there is no such file.
     UsageError
         If the file cannot be run, or has no such segmenter, or one that
-        lacks its algorithm, or one whose code is that of an installed one.
+        lacks its algorithm.
 
     Examples
     --------
@@ -86,7 +89,7 @@ def load_segmenter_file(spec: str | os.PathLike[str]) -> type[Segmenter]:
     ...     def segment_algorithm(image, *, level: int = 90):
     ...         return image < level
     ... ''')
-    ...     load_segmenter_file(f"{path}:SegmentDark").get_ppid_code()
+    ...     load_segmenter_file(f"{path}:SegmentDark").get_ppid_code().split(".")[0]
     'dark'
     """
     name, class_name = _split(os.fspath(spec))
@@ -185,14 +188,6 @@ def _check(path: Path, cls: type[Segmenter]) -> None:
             path=path,
             hint="write @staticmethod above it",
         )
-    if cls.get_ppid_code() in codes("segmenter"):
-        # Results are told apart by the code.
-        raise UsageError(
-            f"the name {cls.__name__} stands for '{cls.get_ppid_code()}', which is an "
-            "installed segmenter",
-            path=path,
-            hint="give the class another name",
-        )
 
 
 def _module_name(path: Path, source: bytes) -> str:
@@ -235,6 +230,8 @@ class _FileLoader(importlib.abc.Loader):
             raise ImportError(f"{self.path} has changed since the run began")
         code = compile(source, str(self.path), "exec", dont_inherit=True)
         exec(code, module.__dict__)  # the user has named this file to be run
+        for cls in _segmenters_of(module).values():
+            cls.content_digest = self.digest[:_DIGITS_IN_CODE]
 
 
 class _FileFinder(importlib.abc.MetaPathFinder):

@@ -68,6 +68,9 @@ class Segmenter(abc.ABC):
     #: Whether the algorithm lets other threads work meanwhile, as compiled
     #: code can; if not, it is run in worker processes.
     releases_gil: ClassVar[bool] = False
+    #: For a class from a file that is not installed, the start of the file's
+    #: checksum, which is part of its code.
+    content_digest: ClassVar[str] = ""
 
     def __init__(
         self, *, kwargs_mask: dict[str, Any] | None = None, debug: bool = False, **kwargs: Any
@@ -263,7 +266,9 @@ class Segmenter(abc.ABC):
     @classmethod
     def get_ppid_code(cls) -> str:
         """Return the code: the class name in lower case without ``segment``."""
-        return cls.__name__.lower().removeprefix("segment")
+        code = cls.__name__.lower().removeprefix("segment")
+        digest = cls.__dict__.get("content_digest")
+        return f"{code}.{digest}" if digest else code
 
     def get_ppid(self) -> str:
         """Return the identifier of this segmenter with its options."""
