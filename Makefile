@@ -52,6 +52,7 @@ wheel: .venv/test.stamp
 
 docs: .venv/run.stamp
 	@$(PY) docs/make_cli_reference.py
+	@$(PY) docs/make_picture.py
 
 # A stamp is older than pyproject.toml when what must be installed may have changed.
 .venv/made.stamp:

@@ -7,6 +7,7 @@ import importlib
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -17,9 +18,14 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "cytovox"
 MODULES = sorted(SOURCE.rglob("*.py"))
 #: What may be imported besides the standard library and ourselves.
-ALLOWED = {"h5py", "hdf5plugin", "matplotlib", "numba", "numpy", "rich", "typer"}
+ALLOWED = {
+    re.match(r"\w+", requirement).group()
+    for requirement in tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"][
+        "dependencies"
+    ]
+}
 #: What an optional part may import beyond that.
-EXTRAS = {"segm_torch": {"torch", "openvino"}}
+EXTRAS = {"segm_torch": {"torch", "openvino"}, "on-path": {"dcnum"}}
 
 
 def tree_of(path: Path) -> ast.Module:
@@ -44,7 +50,7 @@ def test_module(path: Path) -> None:
             imported |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
             imported.add(node.module.split(".")[0])
-    extras = EXTRAS.get(path.parent.name, set())
+    extras = set().union(*(EXTRAS.get(part, ()) for part in path.parts))
     foreign = imported - ALLOWED - extras - set(sys.stdlib_module_names) - {"cytovox"}
     assert not foreign, f"not a run-time dependency: {foreign}"
     assert not re.search(r"\btime\.sleep\(", path.read_text(encoding="utf-8")), "wait for a fact"

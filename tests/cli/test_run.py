@@ -166,13 +166,40 @@ def test_settings_reach_the_job(raw: Path) -> None:
         assert "tex_asm_avg" not in h5["events"]
 
 
+def test_segmenter_from_a_file(
+    raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from cytovox.segm import UNISegmenter\n"
+        "class SegmentMine(UNISegmenter):\n"
+        "    requires_background_correction = True\n"
+        "    @staticmethod\n"
+        "    def segment_algorithm(image, *, level: float = 6):\n"
+        "        return image < -level\n",
+        encoding="utf-8",
+    )
+    words = [str(raw), "--segmenter", f"{file}:SegmentMine", "--quiet"]
+    assert main(["run", *words, "--set", "segmenter.levle=5"]) == 2
+    assert "did you mean 'level'?" in capsys.readouterr().err
+    own = tmp_path / "own.rtdc"
+    assert main(["run", *words, "--set", "segmenter.level=6", "-o", str(own)]) == 0
+    assert main(["run", str(raw), "--set", "mask.closing_disk=5", "--quiet"]) == 0
+    assert count_of(own) == count_of(raw.with_name("a_dcn.rtdc"))
+
+
+@pytest.fixture(scope="module")
+def long(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("long") / "long.rtdc"
+    simulate_recording(path, frames=3000, seed=2)
+    return path
+
+
 @pytest.mark.skipif(os.name == "nt", reason="signals are sent otherwise there")
 @pytest.mark.parametrize(("number", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
-def test_signals_stop_cleanly(tmp_path: Path, number: str, code: int) -> None:
-    path = tmp_path / "long.rtdc"
-    simulate_recording(path, frames=3000, seed=2, save_truth=False)
+def test_signals_stop_cleanly(long: Path, tmp_path: Path, number: str, code: int) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-m", "cytovox", "run", str(path)],
+        [sys.executable, "-m", "cytovox", "run", str(long), "-o", str(tmp_path / "out")],
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -190,4 +217,4 @@ def test_signals_stop_cleanly(tmp_path: Path, number: str, code: int) -> None:
     assert time.perf_counter() - begin < 10
     assert "Traceback" not in err
     assert "stopped" in out
-    assert [p.name for p in tmp_path.iterdir()] == ["long.rtdc"]
+    assert list(tmp_path.iterdir()) == []

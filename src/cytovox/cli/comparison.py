@@ -18,6 +18,8 @@ __all__ = ["Comparison", "compare_with_truth"]
 _FEATURES = (("area_um", "um2", 2), ("deform", "", 4), ("volume", "um3", 1))
 #: A found cell lies within this distance (um) of the true one.
 _NEAR = 2.0
+#: The median area agrees if it is off by less than this share.
+_AREA_WITHIN = 0.03
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,12 @@ class Comparison:
     missed: int
     extra: int
     medians: dict[str, tuple[float, float]]
+
+    @property
+    def agrees(self) -> bool:
+        """Whether every cell was found once, and the sizes are right within 3 %."""
+        true, found = self.medians.get("area_um", (1.0, 1.0))
+        return not (self.missed or self.extra) and abs(found / true - 1) < _AREA_WITHIN
 
     def __str__(self) -> str:
         lines = [

@@ -184,8 +184,8 @@ class _Stage:
     def standing(self, now: float) -> str:
         rate = self.done / max(now - self.began, 1e-9)
         left = (self.total - self.done) / rate if rate else 0
-        ahead = f", {left:.0f} s left" if rate else ""
-        return f"{self.done} of {self.total} {self.unit}, {rate:.0f} {self.unit}/s{ahead}"
+        ahead = f", {rate:.0f} {self.unit}/s, {left:.0f} s left" if rate else ""
+        return f"{self.done} of {self.total} {self.unit}{ahead}"
 
     def summary(self, seconds: float) -> str:
         rate = self.total / max(seconds, 1e-9)

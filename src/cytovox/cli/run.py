@@ -35,7 +35,7 @@ def run(
             "-o",
             metavar="OUT",
             help="Folder for the results, or for one input a file ending in .rtdc. "
-            "Without it, <name>_dcn.rtdc beside each input.",
+            "Without it, NAME_dcn.rtdc beside each input NAME.rtdc.",
         ),
     ] = None,
     settings: Annotated[
@@ -52,8 +52,19 @@ def run(
         str, typer.Option(metavar="CODE", help="How the background is computed.")
     ] = "sparsemed",
     segmenter: Annotated[
-        str, typer.Option(metavar="CODE", help="How events are found.")
+        str,
+        typer.Option(
+            metavar="CODE", help="How events are found; also FILE.py:CLASS, a segmenter of yours."
+        ),
     ] = "thresh",
+    trust_model: Annotated[
+        bool,
+        typer.Option(
+            "--trust-model",
+            help="Run the model that the segmenter uses. A model is a program: "
+            "only say so if you trust where it comes from.",
+        ),
+    ] = False,
     basins: Annotated[
         Basins,
         typer.Option(
@@ -97,7 +108,8 @@ def run(
     """
     from .settings import Settings
 
-    codes = {"background": background, "segmenter": segmenter, "feature": "legacy", "gate": "norm"}
+    codes = {"background": background, "feature": "legacy", "gate": "norm"}
+    codes["segmenter"] = _segmenter_code(segmenter, trust_model=trust_model)
     common = Settings(
         codes=codes,
         options=_options(settings or [], codes, frames),
@@ -109,6 +121,20 @@ def run(
     raise typer.Exit(
         _run(inputs, out, common, force=force, as_json=as_json, quiet=quiet or as_json)
     )
+
+
+def _segmenter_code(segmenter: str, *, trust_model: bool) -> str:
+    if trust_model:
+        from ..recipe.trust import trust_all_models
+
+        trust_all_models()
+    if ".py" not in segmenter:
+        return segmenter
+    from ..segm.from_file import is_segmenter_file, load_segmenter_file
+
+    if not is_segmenter_file(segmenter):
+        return segmenter
+    return load_segmenter_file(segmenter).get_ppid_code()
 
 
 def _options(

@@ -143,7 +143,13 @@ def stage_options(stage: str, codes: Mapping[str, str]) -> tuple[Any, ...]:
     if stage == "data":
         return options_of(_data)
     owner = _OWNER.get(stage, stage)
-    cls = load_stage(owner, codes[owner])
+    if owner == "segmenter":
+        # Also finds what a file of the user has just defined.
+        from ..segm import get_segmenter
+
+        cls = get_segmenter(codes[owner])
+    else:
+        cls = load_stage(owner, codes[owner])
     if stage == "mask" and not cls.mask_postprocessing:
         return ()
     return options_of(getattr(cls, STAGES[stage]))

@@ -29,7 +29,8 @@ def stages(
         return
     lines = []
     for stage in described:
-        lines.append(f"{stage['kind']} {stage['code']}: {stage['title']}")
+        missing = "" if stage["available"] else " (what it needs is not installed)"
+        lines.append(f"{stage['kind']} {stage['code']}: {stage['title']}{missing}")
         for option in stage["options"]:
             name = f"{option['set']}={_written(option['default'])}"
             lines.append(f"    --set {name}")
@@ -57,6 +58,7 @@ def _describe(kind: str, code: str) -> dict[str, Any]:
         "kind": kind,
         "code": code,
         "title": doc.splitlines()[0].rstrip(".") if doc else "",
+        "available": bool(cls.is_available()) if hasattr(cls, "is_available") else True,
         "class": f"{cls.__module__}.{cls.__qualname__}",
         "options": options,
     }
