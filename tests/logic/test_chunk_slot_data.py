@@ -25,7 +25,7 @@ def test_arrays_have_the_documented_types():
     slot = ChunkSlotData((4, 5, 6), ["image_bg", "bg_off"])
     assert slot.length == 4
     assert slot.chunk == -1
-    assert slot.state == "0"
+    assert slot.state == "i"
     for name, dtype in {
         "image": np.uint8,
         "image_bg": np.uint8,

@@ -233,7 +233,7 @@ def test_a_thread_can_be_joined_with_success(raw):
     assert listing(raw.parent) == ["raw.rtdc", "raw_dcn.rtdc"]
 
 
-@pytest.mark.parametrize("after", [0, 1, 40, 60])
+@pytest.mark.parametrize("after", [0, 1, 20, 45])
 def test_a_full_disk_ends_the_run(raw, run_job, monkeypatch, after):
     calls = []
     original = HDF5Writer.store_feature_chunk

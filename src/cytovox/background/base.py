@@ -199,8 +199,14 @@ class Background(abc.ABC):
         """Raise OptionError if the options are not allowed."""
 
     @abc.abstractmethod
-    def compute(self) -> BackgroundResult:
+    def compute(self, *, defer_offset: bool = False) -> BackgroundResult:
         """Compute the background.
+
+        Parameters
+        ----------
+        defer_offset
+            Leave ``bg_off`` out; the caller computes it block by block by
+            `BackgroundResult.offsets_of` while passing over the frames anyway.
 
         Raises
         ------

@@ -15,7 +15,7 @@ class BackgroundCopy(Background):
     def check_user_kwargs() -> None:
         """There is nothing to choose."""
 
-    def compute(self) -> BackgroundResult:
+    def compute(self, *, defer_offset: bool = False) -> BackgroundResult:
         """Check that there is something to copy and say so.
 
         Returns

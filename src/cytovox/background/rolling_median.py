@@ -48,7 +48,7 @@ class BackgroundRollMed(Background):
                 hint=f"it must be above kernel_size, which is {kernel_size}",
             )
 
-    def compute(self) -> BackgroundResult:
+    def compute(self, *, defer_offset: bool = False) -> BackgroundResult:
         """Prepare the stream of backgrounds.
 
         The background of frame i is the upper median of frames i to i + K - 1;

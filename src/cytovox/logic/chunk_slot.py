@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,7 +13,11 @@ from ..feat.event_extractor import equal_to_previous
 from ..read import HDF5Data
 from .chunk_slot_data import ChunkSlotData, Monitor
 
-__all__ = ["ChunkSlot"]
+__all__ = ["ChunkSlot", "Offsets"]
+
+#: Function of images and the number of the first of them that returns the
+#: offset of each from its background.
+Offsets = Callable[[npt.NDArray[np.uint8], int], npt.NDArray[np.float64]]
 
 
 class ChunkSlot(ChunkSlotData):
@@ -31,6 +36,9 @@ class ChunkSlot(ChunkSlotData):
     last_frames
         Memory, shared with the other slots, for the last frame of a chunk,
         by the number of the frame that follows it.
+    offsets
+        Computes the background offset of frames, in place of one that the
+        data have.
     """
 
     #: Number of slots that have been made in this process.
@@ -44,7 +52,9 @@ class ChunkSlot(ChunkSlotData):
         *,
         monitor: Monitor | None = None,
         last_frames: dict[int, npt.NDArray[np.uint8]] | None = None,
+        offsets: Offsets | None = None,
     ) -> None:
+        self._offsets = offsets
         self._last_frames = {} if last_frames is None else last_frames
         self.index = ChunkSlot._instance_counter
         ChunkSlot._instance_counter += 1
@@ -56,9 +66,12 @@ class ChunkSlot(ChunkSlotData):
         length = images.chunk_size
         if is_remainder and images.num_chunks:
             length = images.get_chunk_size(images.num_chunks - 1)
+        features = [f for f in ("image_bg", "bg_off") if f in data]
+        if offsets is not None:
+            features.append("bg_off")
         super().__init__(
             shape=(length, images.image_shape[0], images.image_shape[1]),
-            available_features=[f for f in ("image_bg", "bg_off") if f in data],
+            available_features=features,
             monitor=monitor,
         )
 
@@ -109,7 +122,9 @@ class ChunkSlot(ChunkSlotData):
         if self.image_bg is not None and self.image_corr is not None:
             self.data.require_images("image_bg").read_into(start, self.image_bg)
             np.subtract(self.image, self.image_bg, out=self.image_corr, dtype=np.int16)
-        if self.bg_off is not None:
+        if self.bg_off is not None and self._offsets is not None:
+            self.bg_off[:] = self._offsets(self.image, start)
+        elif self.bg_off is not None:
             self.bg_off[:] = self.data["bg_off"][start:stop]
         self.duplicate[:] = equal_to_previous(self.image, self._frame_before(start))
         self._last_frames[stop] = self.image[-1].copy()

@@ -60,7 +60,7 @@ class ChunkSlotData:
         self.length = self.shape[0]
         self.available_features = list(available_features or [])
         self.monitor = monitor or threading.Condition()
-        self._state = mp_spawn.RawValue("c", b"0")
+        self._state = mp_spawn.RawValue("c", SlotState.LOAD.encode())
         self._chunk = mp_spawn.RawValue("q", -1)
         frames = (self.length,)
         self._raw: dict[str, tuple[Any, Any, tuple[int, ...]]] = {}

@@ -16,6 +16,7 @@ import numpy as np
 from ..errors import StageError
 from ..read import HDF5Data
 from ..write import QueueWriterThread
+from .chunk_slot import Offsets
 from .crew import Crew, ProcessCrew, ThreadCrew
 from .job import DCNumPipelineJob
 from .slot_register import SlotRegister
@@ -84,6 +85,8 @@ class Conveyor:
     processes
         Whether the workers are processes, for segmenters that would keep
         threads waiting for each other.
+    offsets
+        Computes the background offset of frames while they are loaded.
 
     Attributes
     ----------
@@ -102,6 +105,7 @@ class Conveyor:
         frame_images: tuple[str, ...],
         logger: logging.Logger,
         processes: bool = False,
+        offsets: Offsets | None = None,
     ) -> None:
         self.job = job
         self.data = data
@@ -109,6 +113,7 @@ class Conveyor:
         self.frame_images = frame_images
         self.logger = logger
         self.processes = processes
+        self.offsets = offsets
         self.events = 0
         self.masks_dropped = 0
         self.crew: Crew | None = None
@@ -144,6 +149,7 @@ class Conveyor:
             None if self.processes else events,
             number_of_slots(self.job),
             shared=self.processes,
+            offsets=self.offsets,
         )
         register.batch_rows = True
         register.frame_images = self.frame_images

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import platform
 import threading
@@ -31,6 +32,7 @@ from ..segm import UNISegmenter
 from ..write import HDF5Writer, copy_metadata, create_with_basins
 from . import plumbing
 from .background_step import store_background
+from .chunk_slot import Offsets
 from .conveyor import Conveyor, chunk_size_for
 from .job import DCNumPipelineJob
 from .publish import publish, refuse_existing, verify_output
@@ -127,6 +129,7 @@ class DCNumJobRunner(threading.Thread):
         self._ours: set[Path] = set()
         self._stop_requested = threading.Event()
         self._conveyor: Conveyor | None = None
+        self._offsets: Offsets | None = None
         self._stage_seconds: dict[str, float] = {}
 
     def __enter__(self) -> DCNumJobRunner:
@@ -168,7 +171,12 @@ class DCNumJobRunner(threading.Thread):
 
     @functools.cached_property
     def _plan(self) -> plumbing.FramePlan:
-        return plumbing.plan_frame_data(self._whole, self._frame_data, self.job["basin_strategy"])
+        return plumbing.plan_frame_data(
+            self._whole,
+            self._frame_data,
+            self.job["basin_strategy"],
+            makes_offsets=self._offsets is not None,
+        )
 
     @property
     def dtin(self) -> HDF5Data:
@@ -314,7 +322,8 @@ class DCNumJobRunner(threading.Thread):
         self.logger.info("Run start: %s", started)
         redo = what_to_redo(self.draw, self.ppdict)
         if redo.background:
-            self._timed(RunState.BACKGROUND, self.task_background)
+            defer = self.draw.mapping_indices is None
+            self._timed(RunState.BACKGROUND, lambda: self._compute_background(defer))
         self._fractions[RunState.BACKGROUND] = 1.0
         if redo.segmentation:
             self._timed(RunState.SEGMENTATION, self.task_segment_extract)
@@ -394,6 +403,10 @@ class DCNumJobRunner(threading.Thread):
 
     def task_background(self) -> None:
         """Compute the background and store it in `path_temp_in`."""
+        self._compute_background(defer_offset=False)
+
+    def _compute_background(self, defer_offset: bool) -> None:
+        """Compute the background; its offset can wait until frames are loaded."""
         self.logger.info("Starting background computation")
         self._make_temp_in()
         cls = self.job._stage_class("background")  # noqa: SLF001
@@ -404,10 +417,12 @@ class DCNumJobRunner(threading.Thread):
             logger=self.logger,
             **self.job["background_kwargs"],
         )
-        result = method.compute()
+        result = method.compute(defer_offset=defer_offset)
+        if result.has_offset and result.bg_off is None:
+            self._offsets = dataclasses.replace(result, images=None).offsets_of
         store_background(result, self._whole, self.path_temp_in, self.ppdict["bg_id"])
         if (
-            result.bg_off is None
+            not result.has_offset
             and result.kind is not BackgroundKind.COPY
             and "bg_off" in self._whole
         ):
@@ -425,6 +440,7 @@ class DCNumJobRunner(threading.Thread):
             frame_images=self._plan.images,
             logger=self.logger,
             processes=self._use_processes(),
+            offsets=self._offsets,
         )
         self._conveyor = conveyor
         try:

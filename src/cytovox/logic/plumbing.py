@@ -126,15 +126,20 @@ class FramePlan:
         Features that stay where they are, with their source.
     internal_background
         Whether few background images are kept with a map.
+    makes_offsets
+        Whether events bring their ``bg_off`` with them.
     """
 
     images: tuple[str, ...]
     scalars: tuple[str, ...]
     referred: Mapping[str, Source]
     internal_background: bool
+    makes_offsets: bool = False
 
 
-def plan_frame_data(whole: HDF5Data, temp_in: HDF5Data, strategy: str) -> FramePlan:
+def plan_frame_data(
+    whole: HDF5Data, temp_in: HDF5Data, strategy: str, *, makes_offsets: bool = False
+) -> FramePlan:
     """Decide which frame data are copied and which are referred to.
 
     What was made in this run exists nowhere else and is always copied. The
@@ -148,6 +153,8 @@ def plan_frame_data(whole: HDF5Data, temp_in: HDF5Data, strategy: str) -> FrameP
         Temporary input with the background of this run.
     strategy
         ``"drain"`` or ``"tap"``.
+    makes_offsets
+        Whether events take a ``bg_off`` along that was computed on the way.
     """
     made = set(temp_in.h5["events"])
     internal = internal_images(temp_in) or (
@@ -156,8 +163,11 @@ def plan_frame_data(whole: HDF5Data, temp_in: HDF5Data, strategy: str) -> FrameP
     images: list[str] = []
     scalars: list[str] = []
     referred: dict[str, Source] = {}
+    elsewhere = {"image_bg"} if internal is not None else set()
+    if makes_offsets:
+        elsewhere.add("bg_off")
     for feature in ("image", "image_bg", "bg_off", *FRAME_FEATURES):
-        if feature not in temp_in or (feature == "image_bg" and internal is not None):
+        if feature not in temp_in or feature in elsewhere:
             continue
         source = None
         if feature not in made and strategy == "tap":
@@ -168,7 +178,7 @@ def plan_frame_data(whole: HDF5Data, temp_in: HDF5Data, strategy: str) -> FrameP
             images.append(feature)
         else:
             scalars.append(feature)
-    return FramePlan(tuple(images), tuple(scalars), referred, internal is not None)
+    return FramePlan(tuple(images), tuple(scalars), referred, internal is not None, makes_offsets)
 
 
 def bring_frame_data(
@@ -201,6 +211,8 @@ def bring_frame_data(
         if feature not in writer.events:  # no frame had an event
             shape = frame_data.locate(feature).shape[1:]
             writer.require_feature(feature, item_shape=shape, feat_dtype=np.dtype(np.uint8))
+    if plan.makes_offsets:
+        writer.require_feature("bg_off", item_shape=(), feat_dtype=np.dtype(np.float64))
     _copy_scalars(writer, frame_data, plan.scalars, frames)
     _refer_to_sources(writer, plan.referred, frames)
     if plan.internal_background:

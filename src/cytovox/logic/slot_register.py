@@ -21,7 +21,7 @@ from ..run.monitor import Monitor, SharedMonitor
 from ..run.rows import FrameRows
 from ..segm import MPOSegmenter, Segmenter
 from . import stages
-from .chunk_slot import ChunkSlot
+from .chunk_slot import ChunkSlot, Offsets
 from .chunk_slot_data import ChunkSlotData, mp_spawn
 from .count_time import count_time
 from .state_warden import StateWarden
@@ -62,6 +62,9 @@ class SlotRegister:
         Number of slots besides the one for the last chunk.
     shared
         Whether worker processes may use the register, not only threads.
+    offsets
+        Computes the background offset of frames while they are loaded; each
+        event then takes its ``bg_off`` along.
 
     Attributes
     ----------
@@ -87,6 +90,7 @@ class SlotRegister:
         num_slots: int = 3,
         *,
         shared: bool = True,
+        offsets: Offsets | None = None,
     ) -> None:
         self.job = job
         self.data = data
@@ -101,6 +105,7 @@ class SlotRegister:
         self.nevents[:] = -1
         self.timers = {name: mp_spawn.RawValue("d", 0) for name in _TASKS}
         self.counters = {name: mp_spawn.RawValue("q", 0) for name in _COUNTERS}
+        self.makes_offsets = offsets is not None
         self.batch_rows = False
         self.frame_images: tuple[str, ...] = ()
         self._state = mp_spawn.RawValue("c", b"w")
@@ -108,7 +113,7 @@ class SlotRegister:
         self._loading = mp_spawn.RawValue("q", 0)
         memory: dict[int, npt.NDArray[np.uint8]] = {}
         self._slots = [
-            ChunkSlot(job, data, last, monitor=self.monitor, last_frames=memory)
+            ChunkSlot(job, data, last, monitor=self.monitor, last_frames=memory, offsets=offsets)
             for last in [*[False] * (max(1, num_slots) if self.num_chunks > 1 else 0), True]
         ]
         height, width = images.image_shape
@@ -255,10 +260,22 @@ class SlotRegister:
         """Return the value of a counter."""
         return int(self.counters[name].value)
 
-    def increment_counter_value(self, name: str, value: int = 1) -> None:
-        """Add to a counter."""
+    def increment_counter_value(
+        self, name: str, increment: int = 1, timeout: float = 5.0, lock: Monitor | None = None
+    ) -> None:
+        """Add to a counter.
+
+        Parameters
+        ----------
+        name
+            Name of the counter.
+        increment
+            What to add.
+        timeout, lock
+            Not needed here: who holds the lock of a counter may take it again.
+        """
         with self.get_counter_lock(name):
-            self.counters[name].value += value
+            self.counters[name].value += increment
 
     def get_time(self, method_name: str) -> float:
         """Return the seconds that all workers have spent in a task."""
@@ -375,7 +392,7 @@ class SlotRegister:
             return None
         is_last = next_chunk == self.num_chunks - 1
         for slot in self:
-            if slot.state in (SlotState.NEW, SlotState.LOAD) and slot.is_remainder == is_last:
+            if slot.state == SlotState.LOAD and slot.is_remainder == is_last:
                 return slot
         return None
 

@@ -93,9 +93,10 @@ def measure(register: SlotRegister, slot: ChunkSlot, start: int, stop: int) -> F
         bg_off=slot.bg_off[part] if slot.bg_off is not None else None,
         duplicate=slot.duplicate[part],
     )
-    if register.frame_images and rows.rows:
+    taken = (*register.frame_images, *(["bg_off"] if register.makes_offsets else []))
+    if taken and rows.rows:
         frame_of_event = np.repeat(np.arange(stop - start), rows.counts)
-        for name in register.frame_images:
+        for name in taken:
             rows.rows[name] = getattr(slot, name)[part][frame_of_event]
     return rows
 

@@ -13,10 +13,8 @@ __all__ = ["PROGRESS_WEIGHTS", "RegisterState", "RunState", "SlotState"]
 class SlotState(StrEnum):
     """What a chunk slot waits for."""
 
-    NEW = "0"
-    """Nothing has happened yet."""
     LOAD = "i"
-    """Wants the images of a chunk."""
+    """Wants the images of a chunk, also when nothing has happened yet."""
     SEGMENT = "s"
     """Wants masks."""
     LABEL = "m"
