@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -31,7 +33,7 @@ def fletcher32(data: bytes | bytearray | memoryview | npt.NDArray[np.uint8]) -> 
 
 
 @kernel()
-def _fletcher32(data: npt.NDArray[np.uint8]) -> int:
+def _fletcher32(data: npt.NDArray[np.uint8]) -> np.unsignedinteger[Any]:
     # 360 words are as many as cannot overflow the second sum.
     low = np.uint64(0)
     high = np.uint64(0)

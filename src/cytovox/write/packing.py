@@ -59,10 +59,11 @@ def pack_chunk(items: npt.NDArray[Any], level: int | None, checksum: bool) -> by
 
 def _compressor(level: int) -> zstandard.ZstdCompressor:
     """Return the compressor of this thread."""
-    kept: dict[int, zstandard.ZstdCompressor] = _compressors.__dict__
-    if level not in kept:
-        kept[level] = zstandard.ZstdCompressor(level=level)
-    return kept[level]
+    if getattr(_compressors, "level", None) != level:
+        _compressors.level = level
+        _compressors.compressor = zstandard.ZstdCompressor(level=level)
+    compressor: zstandard.ZstdCompressor = _compressors.compressor
+    return compressor
 
 
 class PackedDataset:
