@@ -345,6 +345,14 @@ class HDF5Data(RecordingFile):
             found: npt.NDArray[Any] = self._cached["indices"]
             return found
 
+    def _referred_length(self) -> int | None:
+        """Return the number of rows of what the file refers to."""
+        if self.index_mapping is None:  # else the sources ask for the length themselves
+            for source in self._sources:
+                for feat in source.features():
+                    return len(source.get(feat))
+        return None
+
     @property
     def _sources(self) -> list[Basin]:
         with self._lock:

@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 
 from ..errors import InputError
+from .data_identity import round_pixel_size
 from .identifier import as_text, md5sum
 from .opening import open_recording
 
@@ -127,6 +128,12 @@ class RecordingFile:
         """Width of a pixel [µm]; 0 if unknown."""
         return float(self.meta.get("imaging:pixel size", 0))
 
+    @pixel_size.setter
+    def pixel_size(self, pixel_size: float) -> None:
+        with self._lock:
+            self._state["pixel_size"] = round_pixel_size(pixel_size)
+            self._cached.pop("meta", None)
+
     @property
     def md5_5m(self) -> str | None:
         """MD5 checksum of the first 5 MiB; None for a stream."""
@@ -146,9 +153,14 @@ class RecordingFile:
         lengths = [
             len(ds) for ds in self.h5.get("events", {}).values() if isinstance(ds, h5py.Dataset)
         ]
-        if not lengths:
+        length = lengths[0] if lengths else self._referred_length()
+        if length is None:
             raise InputError("the number of frames is unknown", path=self._path_or_none)
-        return lengths[0]
+        return length
+
+    def _referred_length(self) -> int | None:
+        """Return the number of rows of what the file refers to, if that is known."""
+        return None
 
     @property
     def _path_or_none(self) -> Path | None:

@@ -276,6 +276,8 @@ class HDF5Writer:
             If there are already ten other maps.
         """
         rows = np.asarray(mapping)
+        if rows.dtype.kind == "f" and np.array_equal(rows, np.rint(rows)):
+            rows = rows.astype(np.int64)
         if rows.dtype.kind not in "ui" or rows.ndim != 1:
             raise UsageError("a basin map has one whole number for each event")
         for number in range(10):
@@ -358,23 +360,33 @@ class HDF5Writer:
                 basins.create_dataset(key, data=text_lines(text.split("\n")), **self.ds_kwds)
 
 
-def _open(path: Path, mode: str) -> tuple[h5py.File, Sink]:
+def _open(path: Path, mode: str) -> tuple[h5py.File, Sink | None]:
     exists = path.is_file() and path.stat().st_size > 0
+    options = {"libver": "latest", "rdcc_nbytes": 10 * 2**20, "rdcc_w0": 1.0, "rdcc_nslots": 1000}
+    if exists and mode in ("a", "r+") and _refers_to_other_files(path):
+        return h5py.File(path, "r+", **options), None
     if mode in ("x", "w-"):
         sink = Sink(path, "x+b")
     elif mode == "w" or (mode == "a" and not exists):
         sink = Sink(path, "w+b")
     else:
         sink = Sink(path, "r+b")
-    options = {"rdcc_nbytes": 10 * 2**20, "rdcc_w0": 1.0, "rdcc_nslots": 1000}
     try:
-        h5 = h5py.File(
-            sink, "r+" if mode in ("a", "r+") and exists else "w", libver="latest", **options
-        )
+        h5 = h5py.File(sink, "r+" if mode in ("a", "r+") and exists else "w", **options)
     except BaseException:
         sink.close()
         raise
     return h5, sink
+
+
+def _refers_to_other_files(path: Path) -> bool:
+    """Return whether a file has virtual datasets.
+
+    HDF5 crashes when it reads one while it writes through a file object.
+    """
+    with h5py.File(path, "r") as h5:
+        events = h5.get("events", {})
+        return any(isinstance(ds, h5py.Dataset) and ds.is_virtual for ds in events.values())
 
 
 def _check_basin(
