@@ -24,14 +24,14 @@ from .slot_register import SlotRegister
 __all__ = ["Conveyor", "chunk_size_for"]
 
 #: Bytes that all slots together may take.
-_SLOT_BYTES = 96 << 20
+_SLOT_BYTES = 64 << 20
 #: Bytes of a pixel in a slot: image, background, corrected image, mask, labels.
 _BYTES_PER_PIXEL = 7
 _MOST_FRAMES = 1000
 #: Batches of measured frames that may wait to be written.
-_WAITING_BATCHES = 8
+_WAITING_BATCHES = 4
 #: Frames that are written at a time.
-_WRITE_THRESHOLD = 500
+_WRITE_THRESHOLD = 200
 #: Seconds between two looks at the progress.
 _LOOK = 0.1
 #: Seconds that workers and writer get to end after they have been told.
