@@ -88,7 +88,7 @@ RECORDINGS: dict[str, dict[str, Any]] = {
         },
         "attrs": {
             "online_filter:area_um min": 8.0,
-            "online_filter:area_um max": 45.0,
+            "online_filter:area_um max": 11.9,
             "online_filter:area_um soft limit": False,
             "online_contour:bin area min": 60,
         },
