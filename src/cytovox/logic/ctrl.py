@@ -38,6 +38,7 @@ from .job import DCNumPipelineJob
 from .publish import publish, refuse_existing, verify_output
 from .record import free_stamp, job_record, time_stamp, wrap_lines, write_identity
 from .redo import Redo, what_to_redo
+from .runner_log import RunnerLog
 from .states import PROGRESS_WEIGHTS, RunState
 
 __all__ = ["DCNumJobRunner"]
@@ -48,7 +49,7 @@ _READERS = ("_data_temp_in", "_data_raw", "_whole", "_frame_data")
 _DROPPED_WARNING = 0.005
 
 
-class DCNumJobRunner(threading.Thread):
+class DCNumJobRunner(RunnerLog, threading.Thread):
     """Run a pipeline as defined by a `DCNumPipelineJob`.
 
     Use it as a thread (`start`, `join`) or call `run` directly; in the latter
@@ -259,6 +260,7 @@ class DCNumJobRunner(threading.Thread):
         """
         for name in _READERS:
             self._close_reader(name)
+        self._close_log_queue()
         if delete_temporary_files:
             self._log.delete()
             for path in sorted(self._ours):

@@ -36,6 +36,11 @@ class RunLog:
         self._handler.setFormatter(_FORMAT)
         self.logger.addHandler(self._handler)
 
+    @property
+    def handler(self) -> logging.Handler:
+        """What writes into the file."""
+        return self._handler
+
     def lines(self) -> list[str]:
         """Return what was logged so far, a string per line."""
         self._handler.flush()

@@ -1,0 +1,67 @@
+"""The log of a run takes what other processes say, and lets go of them."""
+
+from __future__ import annotations
+
+import logging
+import logging.handlers
+import time
+from pathlib import Path
+from typing import Any
+
+from cytovox.logic import DCNumJobRunner, DCNumPipelineJob
+from cytovox.run.monitor import mp_spawn
+from cytovox.testing import simulate_recording
+
+
+def speak(log_queue: Any) -> None:
+    logger = logging.getLogger("cytovox.child")
+    logger.setLevel(logging.INFO)
+    logger.addHandler(logging.handlers.QueueHandler(log_queue))
+    logger.info("said in a child")
+
+
+def runner_of(folder: Path) -> DCNumJobRunner:
+    simulate_recording(folder / "raw.rtdc", frames=10)
+    return DCNumJobRunner(DCNumPipelineJob(folder / "raw.rtdc", num_procs=1))
+
+
+def test_records_of_another_process_come_into_the_log(tmp_path: Path) -> None:
+    with runner_of(tmp_path) as runner:
+        assert runner._qlisten is None
+        child = mp_spawn.Process(target=speak, args=(runner.log_queue,))
+        child.start()
+        child.join(30)
+        assert child.exitcode == 0
+        runner.close(delete_temporary_files=False)
+        assert "said in a child" in runner.path_log.read_text(encoding="utf-8")
+        assert runner._qlisten is None
+
+
+def test_a_queue_that_was_left_locked_does_not_hold_up_the_end(tmp_path: Path) -> None:
+    runner = runner_of(tmp_path)
+    assert runner.log_queue._wlock.acquire(timeout=5)  # as by a process that was killed
+    begin = time.monotonic()
+    runner.close()
+    assert time.monotonic() - begin < 10
+    assert not runner.path_log.exists()
+
+
+def test_two_runs_do_not_log_into_each_other(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    with runner_of(tmp_path / "a") as first, runner_of(tmp_path / "b") as second:
+        for runner, text in ((first, "one"), (second, "two")):
+            record = logging.LogRecord("cytovox.x", logging.INFO, "", 0, text, None, None)
+            runner.log_queue.put(record)
+        for runner, text in ((first, "one"), (second, "two")):
+            runner.close(delete_temporary_files=False)
+            assert runner.path_log.read_text(encoding="utf-8").strip().endswith(text)
+
+
+def test_progress_of_each_part_is_none_before_it_begins(tmp_path: Path) -> None:
+    with runner_of(tmp_path) as runner:
+        assert (runner._progress_bg, runner._progress_ex, runner._progress_bn) == (None,) * 3
+        assert runner.main_logger.name == "cytovox"
+        assert runner.logger.name.startswith("cytovox.")
+        runner.run()
+        assert (runner._progress_bg, runner._progress_ex, runner._progress_bn) == (1.0,) * 3
