@@ -1,0 +1,154 @@
+"""Open a volume, whatever its format and wherever it is."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from ..errors import InputError, InputNotFoundError, UsageError
+from .volume import Volume
+from .volume_address import Address, parse_address
+from .volume_limits import MAX_BOX_BYTES
+from .volume_source import Source
+
+__all__ = ["open_volume", "reopen_volume"]
+
+_FORMATS = "zarr, OME-Zarr, N5, precomputed, HDF5 (file.h5:/path), TIFF and .npy are read"
+
+
+def open_volume(
+    url: str | os.PathLike[str],
+    *,
+    scale: int | str | None = None,
+    fill_value: float = 0,
+    writable: bool = False,
+    max_bytes: int = MAX_BOX_BYTES,
+) -> Volume:
+    """Open a volume; its voxels are read when asked for, and only those.
+
+    Parameters
+    ----------
+    url
+        A path or URL: a folder or URL of zarr 2 or 3 (sharded or not), OME-Zarr
+        0.4 or 0.5, N5, or neuroglancer precomputed; ``file.h5:/path`` in HDF5;
+        a TIFF stack in one file, or a folder of TIFF pages; a ``.npy`` file.
+        Folders of chunks are also read at ``s3://``, ``gs://``, ``http://`` and
+        ``https://``.
+    scale
+        Which scale of a pyramid, by number or name; the finest by default.
+    fill_value
+        What is read outside of the volume.
+    writable
+        Open it to write as well (zarr, N5, precomputed).
+    max_bytes
+        Largest box that is read at once.
+
+    Returns
+    -------
+    Volume
+        To be closed, or used in a ``with`` statement.
+
+    Raises
+    ------
+    InputNotFoundError
+        If there is nothing.
+    InputError
+        If it is no volume, or one that is not to be read.
+    UsageError
+        If the URL, the scale, or the fill value cannot be.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> path = getfixture("tmp_path") / "a.npy"
+    >>> np.save(path, np.arange(24, dtype=np.uint16).reshape(2, 3, 4))
+    >>> with open_volume(path) as volume:
+    ...     volume.shape, volume.axes, int(volume[1, 2, 3])
+    ((2, 3, 4), ('z', 'y', 'x'), 23)
+    """
+    address = parse_address(url)
+    if not address.remote:
+        # another process, or this one elsewhere, must find the same file
+        address = Address(os.path.abspath(address.url), inner=address.inner)
+    source = _open_source(address, scale, writable)
+    try:
+        return Volume(
+            source,
+            str(address),
+            {
+                "url": str(address),
+                "scale": scale,
+                "fill_value": fill_value,
+                "writable": writable,
+                "max_bytes": max_bytes,
+            },
+            fill_value=fill_value,
+            writable=writable,
+            max_bytes=max_bytes,
+        )
+    except BaseException:
+        source.close()
+        raise
+
+
+def reopen_volume(keywords: dict[str, Any]) -> Volume:
+    """Open a volume again that came here from another process."""
+    return open_volume(**keywords)
+
+
+def _open_source(address: Address, scale: int | str | None, writable: bool) -> Source:
+    if address.remote:
+        return _open_folder(address, scale, writable)
+    path = address.path
+    if not path.exists():
+        raise InputNotFoundError("there is no such file or folder", path=path, hint=_FORMATS)
+    if path.is_dir():
+        if address.inner:
+            raise UsageError("this is a folder, not an HDF5 file", path=str(address))
+        return _open_folder(address, scale, writable)
+    if writable:
+        raise UsageError("this format is only read", path=path, hint="write OME-Zarr")
+    return _open_file(address, scale)
+
+
+def _open_folder(address: Address, scale: int | str | None, writable: bool) -> Source:
+    from .volume_n5 import open_n5
+    from .volume_precomputed import open_precomputed
+    from .volume_tiff import open_tiff_folder
+    from .volume_zarr import open_zarr
+
+    for opener in (open_zarr, open_n5, open_precomputed):
+        source = opener(address, scale, writable=writable)
+        if source is not None:
+            return source
+    if address.remote:
+        raise InputNotFoundError(
+            "there is no zarr, N5 or precomputed volume",
+            path=str(address),
+            hint="other formats are read after copying them to this computer",
+        )
+    pages = open_tiff_folder(address, scale)
+    if pages is None:
+        raise InputError("this folder is no volume", path=address.path, hint=_FORMATS)
+    if writable:
+        raise UsageError("this format is only read", path=address.path, hint="write OME-Zarr")
+    return pages
+
+
+def _open_file(address: Address, scale: int | str | None) -> Source:
+    from .volume_hdf5 import open_hdf5
+    from .volume_npy import open_npy
+    from .volume_tiff import open_tiff
+
+    try:
+        with address.path.open("rb") as file:
+            head = file.read(8)
+    except OSError as err:
+        raise InputError(f"it cannot be read: {err.strerror}", path=address.path) from err
+    if address.inner or head == b"\x89HDF\r\n\x1a\n":
+        return open_hdf5(address, scale)
+    if head[:2] in (b"II", b"MM") and (head[2:4].strip(b"\0") in (b"*", b"+")):
+        return open_tiff(address, scale)
+    if head[:6] == b"\x93NUMPY":
+        return open_npy(address, scale)
+    raise InputError("this file is no volume", path=address.path, hint=_FORMATS)

@@ -1,0 +1,422 @@
+"""A volume: voxels by box, slice or region in the world, wherever they are kept."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import UsageError
+from .volume_axes import SPATIAL, common_unit
+from .volume_limits import Box, box_shape, check_box
+from .volume_region import RegionGrid, region_grid
+from .volume_source import Source
+
+if TYPE_CHECKING:
+    from funlib.geometry import Coordinate, Roi
+
+__all__ = ["Volume"]
+
+
+class Volume:
+    """An array with a place in the world, of which only boxes are read.
+
+    Axes are put in the order (time, channel,) z, y, x, whatever the order in
+    the file; axes of length 1 that are not of space are left out.
+
+    Parameters
+    ----------
+    source
+        The opened array.
+    url
+        Where it is.
+    reopen
+        Keywords to open it again in another process.
+    fill_value
+        What is read outside of the volume.
+    writable
+        Whether it may be written.
+    max_bytes
+        Largest box that is read at once.
+
+    Attributes
+    ----------
+    url : str
+        Where it is.
+    fill_value : number
+        What is read outside of the volume.
+    writable : bool
+        Whether it may be written.
+
+    Examples
+    --------
+    >>> from cytovox.read.open_volume import open_volume
+    >>> path = getfixture("tmp_path") / "a.npy"
+    >>> np.save(path, np.arange(24, dtype=np.uint8).reshape(2, 3, 4))
+    >>> with open_volume(path, fill_value=9) as volume:
+    ...     volume.read(((0, 1), (-1, 2), (0, 2)))
+    array([[[9, 9],
+            [0, 1],
+            [4, 5]]], dtype=uint8)
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        url: str,
+        reopen: dict[str, Any],
+        *,
+        fill_value: float,
+        writable: bool,
+        max_bytes: int,
+    ) -> None:
+        self._source: Source | None = source
+        self._reopen = reopen
+        self._max_bytes = max_bytes
+        self._described = described = source.described
+        self.url = url
+        self.writable = writable
+        # position in the file of each axis that is kept
+        kept = [
+            number
+            for number, axis in enumerate(described.axes)
+            if axis in SPATIAL or described.shape[number] > 1
+        ]
+        rank = {"t": -2, "c": -1} | {axis: i for i, axis in enumerate(SPATIAL)}
+        self._order = sorted(kept, key=lambda n: rank.get(described.axes[n], -3))
+        self._space = [n for n in self._order if described.axes[n] in SPATIAL]
+        self._units, self._voxel_size, self._offset = common_unit(
+            [described.units[n] for n in self._space],
+            [described.voxel_size[n] for n in self._space],
+            [described.offset[n] for n in self._space],
+            url,
+        )
+        self.fill_value = _fitting(fill_value, described.dtype, url)
+
+    @property
+    def path(self) -> str:
+        """Where it is; the same as `url`."""
+        return self.url
+
+    @property
+    def format(self) -> str:
+        """Name of the format, e.g. ``"ome-zarr-0.5"``."""
+        return self._described.format
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Voxels along each axis."""
+        return self._kept(self._described.shape)
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self._order)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of a voxel."""
+        return self._described.dtype
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """One letter per axis, e.g. ``("c", "z", "y", "x")``."""
+        return self._kept(self._described.axes)
+
+    @property
+    def spatial_shape(self) -> tuple[int, ...]:
+        """Voxels along each axis of space."""
+        return tuple(self._described.shape[n] for n in self._space)
+
+    @property
+    def voxel_size(self) -> tuple[float, ...]:
+        """Size of a voxel along each axis of space, in `units`."""
+        return self._voxel_size
+
+    @property
+    def offset(self) -> tuple[float, ...]:
+        """Place of the first voxel along each axis of space, in `units`."""
+        return self._offset
+
+    @property
+    def units(self) -> str:
+        """Unit of `voxel_size` and `offset`, e.g. ``"nanometer"``; empty if unknown."""
+        return self._units
+
+    @property
+    def chunk(self) -> tuple[int, ...]:
+        """Voxels along each axis that are decoded together."""
+        return self._kept(self._described.chunk)
+
+    @property
+    def write_unit(self) -> tuple[int, ...]:
+        """Voxels along each axis that are written together (chunk or shard)."""
+        return self._kept(self._described.write_unit)
+
+    @property
+    def grid(self) -> RegionGrid:
+        """How voxels and regions in whole world units belong together."""
+        return region_grid(self._voxel_size, self._offset, self._units, self.spatial_shape)
+
+    @property
+    def roi(self) -> Roi:
+        """Region of the whole volume in `roi_units`, as an integer `Roi`."""
+        return self.grid.to_roi(tuple((0, n) for n in self.spatial_shape))
+
+    @property
+    def roi_voxel_size(self) -> Coordinate:
+        """Size of a voxel in `roi_units`, whole numbers."""
+        return self.grid.coordinate()
+
+    @property
+    def roi_units(self) -> str:
+        """Unit of regions: the coarsest in which voxels are whole, else ``"voxel"``."""
+        return self.grid.units
+
+    def read(self, box: Iterable[Sequence[int]] | Roi) -> npt.NDArray[Any]:
+        """Read a box; where it is outside of the volume, `fill_value` is returned.
+
+        Parameters
+        ----------
+        box
+            ``(start, stop)`` in voxels for each axis, or for each axis of space
+            (then all channels are read), or a `Roi` in `roi_units`.
+
+        Returns
+        -------
+        ndarray
+            C order, shape of the box.
+
+        Raises
+        ------
+        UsageError
+            If the box is none, or larger than what may be read at once.
+        InputError
+            If the file is damaged.
+        """
+        wanted = self._box(box)
+        shape = box_shape(wanted)
+        size = math.prod(shape) * self.dtype.itemsize
+        if size > self._max_bytes:
+            raise UsageError(
+                f"a box of {shape} voxels takes {size / 2**30:.1f} GiB",
+                path=self.url,
+                hint=f"read less, or open it with max_bytes={size}",
+            )
+        inside = tuple(
+            (min(max(a, 0), n), min(max(b, 0), n))
+            for (a, b), n in zip(wanted, self.shape, strict=True)
+        )
+        empty = any(a >= b for a, b in inside)
+        if inside == wanted and not empty:
+            out = np.empty(shape, self.dtype)
+        elif self.fill_value == 0:
+            out = np.zeros(shape, self.dtype)
+        else:
+            out = np.full(shape, self.fill_value, self.dtype)
+        if not empty:
+            here = tuple(
+                slice(a - w[0], b - w[0]) for (a, b), w in zip(inside, wanted, strict=True)
+            )
+            self._opened().read_into(self._stored_box(inside), self._as_stored(out[here]))
+        return out
+
+    def write(self, box: Iterable[Sequence[int]] | Roi, array: npt.NDArray[Any]) -> None:
+        """Write a box of whole write units; returns when it is stored.
+
+        Processes may write boxes side by side, since no two touch the same
+        chunk or shard.
+
+        Parameters
+        ----------
+        box
+            As for `read`; within the volume, starting and stopping at multiples
+            of `write_unit` or at the end of the volume.
+        array
+            Voxels, shape of the box, of a type whose values all fit.
+
+        Raises
+        ------
+        UsageError
+            If box or array do not fit; nothing was written.
+        StorageError
+            If the store refuses.
+        """
+        wanted = self._box(box)
+        if not self.writable:
+            raise UsageError("it was opened to read", path=self.url, hint="say writable=True")
+        array = np.asarray(array)
+        if array.shape != box_shape(wanted):
+            raise UsageError(
+                f"voxels of shape {array.shape} for a box of {box_shape(wanted)}", path=self.url
+            )
+        if not np.can_cast(array.dtype, self.dtype, "safe"):
+            raise UsageError(
+                f"voxels of {array.dtype} do not fit into {self.dtype}",
+                path=self.url,
+                hint=f"convert them with astype('{self.dtype}') after looking at their range",
+            )
+        self._check_aligned(wanted)
+        if array.size:
+            self._opened().write(self._stored_box(wanted), self._as_stored(array))
+
+    def __getitem__(self, key: Any) -> npt.NDArray[Any]:
+        """Read by slices and numbers as of an array, or by `Roi`.
+
+        Slices are of voxels and stop at the end of the volume; a region may
+        reach outside.
+        """
+        if hasattr(key, "to_slices"):
+            return self.read(key)
+        keys = key if isinstance(key, tuple) else (key,)
+        if any(k is Ellipsis for k in keys):
+            at = next(i for i, k in enumerate(keys) if k is Ellipsis)
+            missing = self.ndim - len(keys) + 1
+            keys = (*keys[:at], *[slice(None)] * missing, *keys[at + 1 :])
+        keys = (*keys, *[slice(None)] * (self.ndim - len(keys)))
+        if len(keys) != self.ndim:
+            raise UsageError(f"{len(keys)} indices for {self.ndim} axes", path=self.url)
+        box = [_range(k, n, self.url) for k, n in zip(keys, self.shape, strict=True)]
+        whole = tuple(slice(None) if isinstance(k, slice) else 0 for k in keys)
+        read: npt.NDArray[Any] = self.read(box)[whole]
+        return read
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Return what changes when the volume does, to recognise it later.
+
+        Metadata, and the sizes and times of the files that hold it; the voxels
+        themselves are not read. Volumes in object stores are known by their
+        metadata only.
+        """
+        return {
+            "url": self.url,
+            "format": self.format,
+            "shape": list(self.shape),
+            "dtype": str(self.dtype),
+            "axes": list(self.axes),
+            "voxel_size": list(self.voxel_size),
+            "offset": list(self.offset),
+            "units": self.units,
+            "content": self._opened().identity(),
+        }
+
+    def close(self) -> None:
+        """Close the files; closing twice is no mistake."""
+        if self._source is not None:
+            self._source.close()
+            self._source = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        from .open_volume import reopen_volume
+
+        return reopen_volume, (self._reopen,)
+
+    def __repr__(self) -> str:
+        size = " x ".join(f"{s:g}" for s in self.voxel_size)
+        return (
+            f"<Volume {self.url} {self.format} {''.join(self.axes)} {self.shape} {self.dtype}, "
+            f"voxel {size} {self.units or 'units'}>"
+        )
+
+    def _opened(self) -> Source:
+        if self._source is None:
+            raise UsageError("the volume is closed", path=self.url, hint="open it again")
+        return self._source
+
+    def _kept(self, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        return tuple(values[n] for n in self._order)
+
+    def _box(self, box: Any) -> Box:
+        if hasattr(box, "to_slices"):
+            box = self.grid.to_box(box, self.url)
+        entries = tuple(box) if isinstance(box, Iterable) else ()
+        leading = self.ndim - len(self._space)
+        if leading and len(entries) == len(self._space):
+            entries = (*((0, n) for n in self.shape[:leading]), *entries)
+        return check_box(entries or box, self.ndim, self.url)
+
+    def _stored_box(self, box: Box) -> Box:
+        """Return the box in the order of the file."""
+        stored = [(0, 1)] * len(self._described.shape)
+        for number, side in zip(self._order, box, strict=True):
+            stored[number] = side
+        return tuple(stored)
+
+    def _as_stored(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return a view with the axes in the order of the file."""
+        dropped = [n for n in range(len(self._described.shape)) if n not in self._order]
+        kept = sorted(self._order)
+        view = array.transpose([self._order.index(n) for n in kept])
+        return np.expand_dims(view, tuple(dropped))
+
+    def _check_aligned(self, box: Box) -> None:
+        unit, shape = self.write_unit, self.shape
+        for (start, stop), n in zip(box, shape, strict=True):
+            if start < 0 or stop > n:
+                raise UsageError(
+                    f"box {box} reaches outside of {shape}",
+                    path=self.url,
+                    hint="crop it to the volume",
+                )
+        if all(
+            a % u == 0 and (b % u == 0 or b == n)
+            for (a, b), u, n in zip(box, unit, shape, strict=True)
+        ):
+            return
+        better = tuple(
+            (a // u * u, min(-(-b // u) * u, n))
+            for (a, b), u, n in zip(box, unit, shape, strict=True)
+        )
+        raise UsageError(
+            f"box {box} is not a whole number of write units of {unit} voxels, and writers of "
+            "neighbouring boxes would undo each other",
+            path=self.url,
+            hint=f"write {better}: blocks whose size is a multiple of {unit}",
+        )
+
+
+def _fitting(value: float, dtype: np.dtype[Any], where: str) -> Any:
+    """Return the fill value, if voxels can have it."""
+    try:
+        with np.errstate(all="ignore"):
+            fitting = np.asarray(value).astype(dtype)[()]
+        same = bool(fitting == value) or bool(value != value and dtype.kind == "f")
+        same = same or (dtype.kind == "f" and math.isfinite(fitting))
+    except (TypeError, ValueError, OverflowError):
+        same = False
+    if not same:
+        raise UsageError(f"voxels of {dtype} cannot be {value!r}", path=where, hint="see dtype")
+    return fitting
+
+
+def _range(key: Any, length: int, where: str) -> tuple[int, int]:
+    if isinstance(key, slice):
+        start, stop, step = key.indices(length)
+        if step != 1:
+            raise UsageError(
+                "slices with steps are not read", path=where, hint="take steps of what was read"
+            )
+        return start, max(start, stop)
+    try:
+        number = key.__index__()
+    except AttributeError:
+        raise UsageError(f"{key!r} is no slice or number", path=where) from None
+    number += length if number < 0 else 0
+    if not 0 <= number < length:
+        raise UsageError(f"index {key} is outside of {length} voxels", path=where)
+    return number, number + 1

@@ -1,0 +1,142 @@
+"""Where a volume is: a path, a path into an HDF5 file, or a URL."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from ..errors import InputError, UsageError
+
+__all__ = ["REMOTE_SCHEMES", "Address", "parse_address", "safe_join"]
+
+#: What is read over a network.
+REMOTE_SCHEMES = ("s3", "gs", "http", "https")
+
+_INSIDE = re.compile(r"(?P<file>.+\.(?:h5|hdf5|hdf|ims|nxs)):(?P<inner>.*)", re.I)
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a volume is.
+
+    Parameters
+    ----------
+    url
+        Path or URL, without a slash at its end.
+    remote
+        Whether it is reached over a network.
+    inner
+        Path inside of an HDF5 file, or empty.
+    """
+
+    url: str
+    remote: bool = False
+    inner: str = ""
+
+    @property
+    def path(self) -> Path:
+        """Path on this computer."""
+        return Path(self.url)
+
+    @property
+    def name(self) -> str:
+        """Last part of the path."""
+        return re.split(r"[/\\]", self.url)[-1]
+
+    def __str__(self) -> str:
+        return f"{self.url}:{self.inner}" if self.inner else self.url
+
+    def parent(self) -> Address | None:
+        """Return the folder that this is in, or None at the top."""
+        if self.remote:
+            above = self.url.rpartition("/")[0]
+            return Address(above, True) if urlsplit(above).netloc else None
+        above_path = self.path.parent
+        return None if above_path == self.path else Address(str(above_path))
+
+
+def parse_address(url: str | os.PathLike[str]) -> Address:
+    """Take apart a path, ``file.h5:/path/inside`` or a URL.
+
+    Parameters
+    ----------
+    url
+        A path on this computer, ``file://``, ``s3://``, ``gs://``, ``http://`` or
+        ``https://``.
+
+    Raises
+    ------
+    UsageError
+        If the scheme is another, or if the URL holds a password, a query or a
+        fragment.
+
+    Examples
+    --------
+    >>> parse_address("a.h5:/raw").inner
+    '/raw'
+    >>> parse_address("s3://bucket/a.zarr/").url
+    's3://bucket/a.zarr'
+    """
+    text = os.fspath(url)
+    if not isinstance(text, str) or not text.strip() or "\0" in text:
+        raise UsageError("this is no path or URL", hint="give the place of a volume")
+    scheme, found, _ = text.partition("://")
+    if not found or not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.|-]+", scheme):
+        return _local(text)
+    scheme = scheme.lower()
+    if scheme == "file":
+        return _local(url2pathname(urlsplit(text).path))
+    if scheme not in REMOTE_SCHEMES:
+        raise UsageError(
+            f"'{scheme}://' is not read",
+            path=text,
+            hint=f"give a path, or one of {', '.join(s + '://' for s in REMOTE_SCHEMES)}",
+        )
+    parts = urlsplit(text)
+    if "@" in parts.netloc:
+        raise UsageError(
+            "a URL must not hold a name or password",
+            path=f"{scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}",
+            hint="set credentials in the environment",
+        )
+    if not parts.netloc or parts.query or parts.fragment:
+        raise UsageError("a URL is a host or bucket and a path, and nothing else", path=text)
+    return Address(f"{scheme}://{parts.netloc}{parts.path.rstrip('/')}", remote=True)
+
+
+def _local(text: str) -> Address:
+    inside = _INSIDE.fullmatch(text)
+    if inside is not None and not Path(text).exists():
+        return Address(inside["file"], inner=inside["inner"] or "/")
+    stripped = text.rstrip("/" + (os.sep if os.altsep else ""))
+    return Address(stripped or text)
+
+
+def safe_join(address: Address, relative: object) -> Address:
+    """Return a place inside of a folder; metadata name such places.
+
+    Raises
+    ------
+    InputError
+        If it would be outside of the folder.
+
+    Examples
+    --------
+    >>> safe_join(Address("s3://bucket/a", True), "0").url
+    's3://bucket/a/0'
+    """
+    parts = relative.split("/") if isinstance(relative, str) else [""]
+    bad = any(p in ("", ".", "..") or "\\" in p or ":" in p or "\0" in p for p in parts)
+    if bad:
+        raise InputError(
+            f"the metadata name {str(relative)[:80]!r}, which is no place inside of it",
+            path=str(address),
+            hint="it may have been made to read other files; do not trust it",
+        )
+    if address.remote:
+        return Address(f"{address.url}/{relative}", remote=True)
+    return Address(str(address.path.joinpath(*parts)))

@@ -1,0 +1,207 @@
+"""Names of axes and units of length, in the many ways that formats spell them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..errors import InputError
+from .volume_limits import check_numbers
+
+__all__ = ["SPATIAL", "common_unit", "metres", "name_axes", "normalize_unit", "place_axes"]
+
+#: Axes of space, in the order in which voxels are kept in memory.
+SPATIAL = ("z", "y", "x")
+
+_METRES = {
+    "picometer": 1e-12,
+    "angstrom": 1e-10,
+    "nanometer": 1e-9,
+    "micrometer": 1e-6,
+    "millimeter": 1e-3,
+    "centimeter": 1e-2,
+    "meter": 1.0,
+    "inch": 0.0254,
+}
+_SPELLINGS = {
+    "pm": "picometer",
+    "å": "angstrom",
+    "nm": "nanometer",
+    "um": "micrometer",
+    "µm": "micrometer",
+    "μm": "micrometer",
+    "micron": "micrometer",
+    "microns": "micrometer",
+    "mm": "millimeter",
+    "cm": "centimeter",
+    "m": "meter",
+    "metre": "meter",
+    "pixel": "",
+    "pixels": "",
+    "voxel": "",
+    "voxels": "",
+    "none": "",
+}
+_OTHERS = {"t": "t", "time": "t", "c": "c", "c^": "c", "channel": "c", "s": "c", "samples": "c"}
+
+
+def normalize_unit(unit: object) -> str:
+    """Return the name that OME-Zarr has for a unit, or an empty text.
+
+    Examples
+    --------
+    >>> normalize_unit("µm"), normalize_unit("Nanometers"), normalize_unit(None)
+    ('micrometer', 'nanometer', '')
+    """
+    if isinstance(unit, bytes):
+        unit = unit.decode("utf-8", "replace")
+    if not isinstance(unit, str):
+        return ""
+    text = unit.strip().lower()
+    text = _SPELLINGS.get(text, text)
+    if text.endswith("s") and text[:-1] in _METRES:
+        text = text[:-1]
+    return text.replace("metre", "meter")[:40]
+
+
+def metres(unit: str) -> float | None:
+    """Return the length of a unit in metres, or None if it is no known length."""
+    return _METRES.get(unit)
+
+
+def common_unit(
+    units: Sequence[str], sizes: Sequence[float], offsets: Sequence[float], where: str
+) -> tuple[str, tuple[float, ...], tuple[float, ...]]:
+    """Return sizes and offsets in the unit of the last axis.
+
+    Raises
+    ------
+    InputError
+        If one unit cannot be told in the other.
+
+    Examples
+    --------
+    >>> common_unit(["micrometer", "nanometer"], [1, 4], [0, 0], "a.zarr")
+    ('nanometer', (1000.0, 4.0), (0.0, 0.0))
+    """
+    last = units[-1] if units else ""
+    factors = []
+    for unit in units:
+        length, of_last = metres(unit), metres(last)
+        if unit == last:
+            factors.append(1.0)
+        elif length is None or of_last is None:
+            raise InputError(f"axes have units '{unit}' and '{last}'", path=where)
+        else:
+            # dividing twice keeps 1e-6 / 1e-9 a whole number
+            factors.append(float(f"{length / of_last:.12g}"))
+    return (
+        last,
+        tuple(float(s) * f for s, f in zip(sizes, factors, strict=True)),
+        tuple(float(o) * f for o, f in zip(offsets, factors, strict=True)),
+    )
+
+
+def name_axes(
+    dimensions: int, names: Sequence[object] | None, where: str, *, fastest_first: bool = False
+) -> tuple[str, ...]:
+    """Return a one-letter name for each axis, in the order of the file.
+
+    Parameters
+    ----------
+    dimensions
+        Number of axes.
+    names
+        What the file calls them, if it says.
+    where
+        For the message.
+    fastest_first
+        Whether the format keeps x first.
+
+    Raises
+    ------
+    InputError
+        If fewer than two or more than three axes are of space, or if two have
+        the same name.
+
+    Examples
+    --------
+    >>> name_axes(4, None, "a.h5"), name_axes(2, ["Y", "X"], "a.h5")
+    (('c', 'z', 'y', 'x'), ('y', 'x'))
+    """
+    known: list[str] = []
+    if names is not None and len(names) == dimensions:
+        for name in names:
+            text = name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name)
+            text = text.strip().lower()
+            known.append(text if text in SPATIAL else _OTHERS.get(text, ""))
+    if sum(name in SPATIAL for name in known) >= 2:
+        spare = iter("abdefghijklmnop")
+        named = tuple(name or next(spare) for name in known)
+    else:
+        if not 2 <= dimensions <= 5:
+            raise InputError(
+                f"an array of {dimensions} dimensions is no volume",
+                path=where,
+                hint="two or three axes of space are read, with channels and time before them",
+            )
+        named = ("t", "c", "z", "y", "x")[-dimensions:]
+        named = named[::-1] if fastest_first else named
+    if len(set(named)) != len(named):
+        raise InputError(f"two axes have the same name: {', '.join(named)}", path=where)
+    return named
+
+
+def place_axes(
+    axes: tuple[str, ...], attributes: Mapping[str, Any], where: str
+) -> tuple[tuple[float, ...], tuple[float, ...], tuple[str, ...]]:
+    """Return voxel size, offset and units per axis from loosely written attributes.
+
+    Parameters
+    ----------
+    axes
+        Names of all axes.
+    attributes
+        May hold ``voxel_size`` or ``resolution``, ``offset`` and ``units``, one
+        value per axis or per axis of space.
+
+    Raises
+    ------
+    InputError
+        If a value is no list of numbers of that length.
+
+    Examples
+    --------
+    >>> place_axes(("c", "y", "x"), {"resolution": [4, 8], "units": "nm"}, "a.n5")
+    ((1.0, 4.0, 8.0), (0.0, 0.0, 0.0), ('', 'nanometer', 'nanometer'))
+    """
+    space = [axis in SPATIAL for axis in axes]
+
+    def numbers(key: str, values: Any, other: float) -> tuple[float, ...]:
+        if values is None:
+            return (other,) * len(axes)
+        count = len(axes) if len(values) == len(axes) else sum(space)
+        found = check_numbers(values, count, key, where, positive=key == "voxel_size")
+        return spread(found, other)
+
+    def spread(values: Sequence[Any], other: Any) -> tuple[Any, ...]:
+        rest = iter(values)
+        if len(values) == len(axes):
+            return tuple(v if s else other for v, s in zip(values, space, strict=True))
+        return tuple(next(rest) if s else other for s in space)
+
+    size = attributes.get("voxel_size")
+    size = attributes.get("resolution") if size is None else size
+    units = attributes.get("units", attributes.get("unit"))
+    if not isinstance(units, (list, tuple)) or len(units) not in (sum(space), len(axes)):
+        units = [units if isinstance(units, (str, bytes)) else ""] * sum(space)
+    return (
+        numbers("voxel_size", _listed(size), 1.0),
+        numbers("offset", _listed(attributes.get("offset")), 0.0),
+        spread([normalize_unit(u) for u in units], ""),
+    )
+
+
+def _listed(values: Any) -> Any:
+    values = values.tolist() if hasattr(values, "tolist") else values
+    return values if values is None or isinstance(values, (list, tuple)) else [values]

@@ -1,0 +1,210 @@
+"""Arrays in HDF5 files, only read."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import InputError, InputNotFoundError, OptionError
+from .volume_address import Address
+from .volume_axes import name_axes, place_axes
+from .volume_limits import Box, box_shape, check_chunk, check_dtype, check_shape
+from .volume_source import Described, ReadOnlySource
+
+if TYPE_CHECKING:
+    import h5py
+
+__all__ = ["HDF5Source", "open_hdf5"]
+
+#: bytes that are read at once where the target is no plain memory
+_SLAB_BYTES = 16 * 2**20
+_MAX_LISTED = 1000
+
+
+def open_hdf5(address: Address, scale: int | str | None) -> HDF5Source:
+    """Open an array of a file; without a path inside, the only one that there is.
+
+    Only what is in this very file is read: links to other files, raw data kept
+    in other files, and virtual arrays are refused, since a file could name any.
+
+    Raises
+    ------
+    InputNotFoundError
+        If there is no such file.
+    InputError
+        If there is no such array, or if it is elsewhere.
+    """
+    from .opening import open_recording
+
+    if scale is not None:
+        raise OptionError("an array in HDF5 has no scales", path=str(address), hint="omit scale")
+    try:
+        file = open_recording(address.path)
+    except InputNotFoundError:
+        raise
+    except InputError as err:
+        hint = None if err.hint is None else err.hint.replace("a recording (.rtdc)", "HDF5")
+        raise InputError(err.what, path=address.path, hint=hint) from err
+    try:
+        return HDF5Source(file, _find(file, address), address)
+    except BaseException:
+        file.close()
+        raise
+
+
+def _find(file: h5py.File, address: Address) -> h5py.Dataset:
+    import h5py
+
+    inner = address.inner.strip("/")
+    if not inner:
+        names = _arrays(file)
+        if len(names) != 1:
+            some = ", ".join(f"{address.url}:/{n}" for n in names[:6])
+            raise InputError(
+                f"the file holds {len(names)} arrays of two dimensions or more",
+                path=address.path,
+                hint=f"name one of {some}" if names else "give another file",
+            )
+        inner = names[0]
+    here: Any = file
+    for part in inner.split("/"):
+        link = here.get(part, getlink=True) if isinstance(here, h5py.Group) else None
+        if link is None:
+            some = ", ".join(f"/{n}" for n in _arrays(file)[:6])
+            raise InputError(f"there is no /{inner}", path=address.path, hint=f"there are {some}")
+        if not isinstance(link, h5py.HardLink):
+            raise InputError(
+                f"/{inner} is a link to {getattr(link, 'path', 'elsewhere')}",
+                path=address.path,
+                hint="links are not followed, they may lead to other files; name the array itself",
+            )
+        here = here[part]
+    if not isinstance(here, h5py.Dataset):
+        raise InputError(f"/{inner} is a group", path=address.path, hint="name an array in it")
+    return here
+
+
+def _arrays(file: h5py.File) -> list[str]:
+    """Return the names of arrays; visiting follows no links to other files."""
+    import h5py
+
+    names: list[str] = []
+
+    def look(name: str, found: Any) -> bool | None:
+        if isinstance(found, h5py.Dataset) and len(found.shape or ()) >= 2:
+            names.append(name)
+        return True if len(names) >= _MAX_LISTED else None
+
+    file.visititems(look)
+    return names
+
+
+class HDF5Source(ReadOnlySource):
+    """An array of an open file.
+
+    Parameters
+    ----------
+    file
+        Closed together with this.
+    array
+        What is read.
+    address
+        Where it is.
+    """
+
+    def __init__(self, file: h5py.File, array: h5py.Dataset, address: Address) -> None:
+        where = str(address)
+        if array.is_virtual or array.external:
+            raise InputError(
+                "its voxels are kept in other files",
+                path=where,
+                hint="copy it into one file (h5repack)",
+            )
+        if array.shape is None:
+            raise InputError("the array is empty", path=where)
+        shape = check_shape(array.shape, where)
+        dtype = check_dtype(array.dtype, where)
+        attributes = _attributes(array)
+        axes = name_axes(len(shape), _names(attributes), where)
+        size, offset, units = place_axes(axes, attributes, where)
+        # without chunks, rows can be read alone
+        chunk = (1,) * (len(shape) - 1) + shape[-1:]
+        if array.chunks is not None:
+            chunk = check_chunk(array.chunks, shape, dtype, where)
+        self._file = file
+        self._array = array
+        self._where = where
+        self.described = Described("hdf5", shape, dtype, axes, chunk, chunk, size, offset, units)
+
+    def read_into(self, box: Box, out: npt.NDArray[Any]) -> None:
+        """Read a box, slab by slab.
+
+        Raises
+        ------
+        InputError
+            If a chunk is damaged or its compression unknown.
+        """
+        deep = self.described.chunk[0]
+        row = math.prod(box_shape(box)[1:]) * self.described.dtype.itemsize
+        step = max(deep, _SLAB_BYTES // max(row, 1) // deep * deep)
+        rest = tuple(slice(*b) for b in box[1:])
+        start, end = box[0]
+        while start < end:
+            stop = min(end, (start // deep) * deep + step)
+            part = out[start - box[0][0] : stop - box[0][0]]
+            try:
+                if part.flags.c_contiguous and part.dtype == self._array.dtype:
+                    self._array.read_direct(part, (slice(start, stop), *rest))
+                else:
+                    part[...] = self._array[(slice(start, stop), *rest)]
+            except (OSError, KeyError, RuntimeError) as err:
+                raise InputError(
+                    f"voxels {start} to {stop} of the first axis cannot be read: "
+                    f"{str(err).splitlines()[0][:200]}",
+                    path=self._where,
+                    hint="the file may be damaged; copy it again",
+                ) from err
+            start = stop
+
+    def identity(self) -> dict[str, Any]:
+        """Return size and time of the file."""
+        status = Path(self._file.filename).stat()
+        return {"bytes": status.st_size, "modified_ns": status.st_mtime_ns}
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def _attributes(array: h5py.Dataset) -> dict[str, Any]:
+    wanted = ("voxel_size", "resolution", "offset", "units", "unit", "axis_names")
+    found: dict[str, Any] = {}
+    for name in (*wanted, "element_size_um", "axistags", "DIMENSION_LABELS"):
+        if name not in array.attrs:
+            continue
+        try:
+            value = array.attrs[name]
+        except (OSError, TypeError, ValueError):
+            continue  # not written in a way that h5py knows; only a description
+        found[name] = value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value
+    if "element_size_um" in found and "voxel_size" not in found:
+        found |= {"voxel_size": found["element_size_um"], "units": "micrometer"}
+        found.pop("offset", None)
+    return found
+
+
+def _names(attributes: dict[str, Any]) -> list[Any] | None:
+    tags = attributes.get("axistags")
+    if isinstance(tags, str):
+        import json
+
+        try:
+            return [a["key"] for a in json.loads(tags)["axes"]]
+        except (ValueError, KeyError, TypeError, RecursionError):
+            return None
+    names = attributes.get("axis_names", attributes.get("DIMENSION_LABELS"))
+    return names if isinstance(names, list) else None

@@ -1,0 +1,188 @@
+"""What is refused before memory is taken for it: shapes, chunks, boxes, documents.
+
+A few bytes of metadata can promise any size. Everything that a file says about
+itself passes through here before an array is made from it.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import InputError, UsageError
+
+__all__ = [
+    "MAX_BOX_BYTES",
+    "MAX_CHUNK_BYTES",
+    "MAX_DOCUMENT_BYTES",
+    "Box",
+    "box_shape",
+    "check_box",
+    "check_chunk",
+    "check_dtype",
+    "check_numbers",
+    "check_shape",
+]
+
+#: Start and stop per axis, voxels; may reach outside of the volume.
+Box = tuple[tuple[int, int], ...]
+
+#: Largest chunk, decompressed: the whole of it is in memory for one voxel of it.
+MAX_CHUNK_BYTES = 2**30
+#: Largest box that is read at once, unless the caller says otherwise.
+MAX_BOX_BYTES = 2**32
+#: Largest description (JSON) of an array or group.
+MAX_DOCUMENT_BYTES = 2**24
+_MAX_DIMENSIONS = 8
+_MAX_LENGTH = 2**48
+
+Where = str | os.PathLike[str]
+
+
+def check_shape(shape: Any, where: Where) -> tuple[int, ...]:
+    """Return the shape of an array as integers.
+
+    Raises
+    ------
+    InputError
+        If it is no shape, or if no array has such a shape.
+
+    Examples
+    --------
+    >>> check_shape([3, 4], "a.zarr")
+    (3, 4)
+    """
+    good = (
+        isinstance(shape, (list, tuple))
+        and 1 <= len(shape) <= _MAX_DIMENSIONS
+        and all(isinstance(n, (int, np.integer)) and not isinstance(n, bool) for n in shape)
+        and all(0 < n <= _MAX_LENGTH for n in shape)
+        and math.prod(int(n) for n in shape) < 2**62
+    )
+    if not good:
+        raise InputError(
+            f"an array of shape {_short(shape)} cannot be",
+            path=where,
+            hint=f"1 to {_MAX_DIMENSIONS} dimensions of at least 1 voxel are read",
+        )
+    return tuple(int(n) for n in shape)
+
+
+def check_dtype(dtype: Any, where: Where) -> np.dtype[Any]:
+    """Return the type of the voxels in the byte order of this computer.
+
+    Raises
+    ------
+    InputError
+        If voxels are not plain numbers; objects are never read, since reading
+        them can run programs.
+
+    Examples
+    --------
+    >>> str(check_dtype(">u2", "a.npy"))
+    'uint16'
+    """
+    try:
+        known = np.dtype(dtype)
+    except (TypeError, ValueError, SyntaxError):
+        known = np.dtype(object)
+    if known.kind not in "biuf" or known.itemsize > 8:
+        raise InputError(
+            f"voxels of type {_short(dtype)} are not read",
+            path=where,
+            hint="give integers or floating-point numbers of up to 64 bits",
+        )
+    plain: np.dtype[Any] = np.dtype(known.newbyteorder("="))
+    return plain
+
+
+def check_chunk(
+    chunk: Any, shape: Sequence[int], dtype: npt.DTypeLike, where: Where
+) -> tuple[int, ...]:
+    """Return the shape of a chunk, if one fits into memory.
+
+    Raises
+    ------
+    InputError
+        If it is no shape of as many dimensions, or too large.
+    """
+    checked = check_shape(chunk, where)
+    if len(checked) != len(shape):
+        raise InputError(f"chunks of {len(checked)} dimensions in {len(shape)}", path=where)
+    size = math.prod(checked) * np.dtype(dtype).itemsize
+    if size > MAX_CHUNK_BYTES:
+        raise InputError(
+            f"a chunk of {checked} voxels takes {size / 2**30:.1f} GiB",
+            path=where,
+            hint=f"store it again in chunks of at most {MAX_CHUNK_BYTES // 2**20} MiB",
+        )
+    return checked
+
+
+def check_box(box: Iterable[Sequence[int]], dimensions: int, where: Where) -> Box:
+    """Return a box as pairs of integers.
+
+    Raises
+    ------
+    UsageError
+        If it is no box of so many dimensions, or stops before it starts.
+
+    Examples
+    --------
+    >>> check_box([(0, 3), [-1, 5]], 2, "a.zarr")
+    ((0, 3), (-1, 5))
+    """
+    try:
+        checked = tuple((int(start), int(stop)) for start, stop in box)
+    except (TypeError, ValueError) as err:
+        raise UsageError(
+            f"{_short(box)} is no box", path=where, hint="give (start, stop) for each axis"
+        ) from err
+    if len(checked) != dimensions:
+        raise UsageError(f"a box of {len(checked)} axes for a volume of {dimensions}", path=where)
+    if any(stop < start for start, stop in checked):
+        raise UsageError(f"box {checked} stops before it starts", path=where)
+    return checked
+
+
+def box_shape(box: Box) -> tuple[int, ...]:
+    """Return the number of voxels of a box along each axis."""
+    return tuple(stop - start for start, stop in box)
+
+
+def check_numbers(
+    values: Any, count: int, what: str, where: Where, *, positive: bool = False
+) -> tuple[float, ...]:
+    """Return so many finite numbers.
+
+    Raises
+    ------
+    InputError
+        If there are more or fewer, or if one is no number, infinite or, where
+        it must be positive, not.
+
+    Examples
+    --------
+    >>> check_numbers([4, 0.5], 2, "scale", "a.zarr")
+    (4.0, 0.5)
+    """
+    if isinstance(values, np.ndarray):
+        values = values.tolist()
+    numbers = values if isinstance(values, (list, tuple)) else ()
+    good = len(numbers) == count and all(
+        isinstance(v, (int, float)) and not isinstance(v, bool) and abs(v) < 1e300 for v in numbers
+    )
+    if not good or (positive and any(v <= 0 for v in numbers)):
+        kind = "positive " if positive else ""
+        raise InputError(f"{what} is {_short(values)}, not {count} {kind}numbers", path=where)
+    return tuple(float(v) for v in numbers)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

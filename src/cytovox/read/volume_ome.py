@@ -1,0 +1,159 @@
+"""The metadata of OME-Zarr (0.4 and 0.5): axes, scales, voxel size, units."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import InputError, OptionError
+from .volume_axes import SPATIAL, normalize_unit
+from .volume_limits import check_numbers
+
+__all__ = ["Level", "Multiscale", "choose_level", "parse_multiscales"]
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """One array of a pyramid; numbers are per axis."""
+
+    path: str
+    scale: tuple[float, ...]
+    translation: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Multiscale:
+    """An image at several scales, the finest first."""
+
+    version: str
+    axes: tuple[str, ...]
+    units: tuple[str, ...]
+    levels: tuple[Level, ...]
+
+
+def parse_multiscales(attributes: dict[str, Any], where: str) -> Multiscale | None:
+    """Return what the attributes of a group say of an image, or None if nothing.
+
+    Raises
+    ------
+    InputError
+        If they contradict the specification such that voxels would be
+        misplaced.
+
+    Examples
+    --------
+    >>> axes = [{"name": n, "type": "space", "unit": "nanometer"} for n in "yx"]
+    >>> scale = {"type": "scale", "scale": [4, 4]}
+    >>> levels = [{"path": "0", "coordinateTransformations": [scale]}]
+    >>> ome = {"version": "0.5", "multiscales": [{"axes": axes, "datasets": levels}]}
+    >>> parse_multiscales({"ome": ome}, "a.zarr").levels[0].scale
+    (4.0, 4.0)
+    """
+    ome = attributes.get("ome")
+    block = ome if isinstance(ome, dict) and "multiscales" in ome else attributes
+    if "multiscales" not in block:
+        return None
+    images = block["multiscales"]
+    if not isinstance(images, list) or not images or not isinstance(images[0], dict):
+        raise InputError("'multiscales' holds no image", path=where, hint="name an array inside")
+    image = images[0]
+    version = str(block.get("version", image.get("version", "0.4")))
+    axes, units = _axes(image.get("axes"), where)
+    datasets = image.get("datasets")
+    if not isinstance(datasets, list) or not 1 <= len(datasets) <= 64:
+        raise InputError("'datasets' lists no scales", path=where, hint="name an array inside")
+    top = _transform(image.get("coordinateTransformations", []), len(axes), where)
+    levels = []
+    for dataset in datasets:
+        if not isinstance(dataset, dict) or not isinstance(dataset.get("path"), str):
+            raise InputError("a scale has no path", path=where, hint="name an array inside")
+        scale, shift = _transform(
+            dataset.get("coordinateTransformations", []), len(axes), f"{where}/{dataset['path']}"
+        )
+        levels.append(
+            Level(
+                dataset["path"],
+                tuple(s * t for s, t in zip(scale, top[0], strict=True)),
+                tuple(d * s + t for d, s, t in zip(shift, *top, strict=True)),
+            )
+        )
+    return Multiscale(version, axes, units, tuple(levels))
+
+
+def _axes(entries: Any, where: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    if not isinstance(entries, list) or not 2 <= len(entries) <= 5:
+        raise InputError("'axes' must list 2 to 5 axes", path=where, hint="name an array inside")
+    entries = [{"name": e} if isinstance(e, str) else e for e in entries]
+    if not all(isinstance(e, dict) and isinstance(e.get("name"), str) for e in entries):
+        raise InputError("an axis has no name", path=where)
+    in_space = [e.get("type") == "space" or e["name"].lower() in SPATIAL for e in entries]
+    number = sum(in_space)
+    if not 2 <= number <= 3:
+        raise InputError(f"{number} axes are of space, not 2 or 3", path=where)
+    names = [e["name"].lower() for e in entries]
+    if {n for n, s in zip(names, in_space, strict=True) if s} != set(SPATIAL[-number:]):
+        # called otherwise: their order says which is which
+        letters = iter(SPATIAL[-number:])
+        names = [next(letters) if s else n for n, s in zip(names, in_space, strict=True)]
+    units = tuple(
+        normalize_unit(e.get("unit")) if s else "" for e, s in zip(entries, in_space, strict=True)
+    )
+    return tuple(names), units
+
+
+def _transform(
+    steps: Any, dimensions: int, where: str
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return scale and translation that steps come to."""
+    scale, shift = (1.0,) * dimensions, (0.0,) * dimensions
+    if not isinstance(steps, list) or len(steps) > 8:
+        raise InputError("'coordinateTransformations' is no list", path=where)
+    for step in steps:
+        kind = step.get("type") if isinstance(step, dict) else None
+        if kind == "scale":
+            by = check_numbers(step.get("scale"), dimensions, "scale", where, positive=True)
+            scale = tuple(a * b for a, b in zip(scale, by, strict=True))
+            shift = tuple(a * b for a, b in zip(shift, by, strict=True))
+        elif kind == "translation":
+            by = check_numbers(step.get("translation"), dimensions, "translation", where)
+            shift = tuple(a + b for a, b in zip(shift, by, strict=True))
+        elif kind != "identity":
+            raise InputError(
+                f"a transformation of type {kind!r} is not known",
+                path=where,
+                hint="scale and translation are; name an array inside to ignore it",
+            )
+    if not all(math.isfinite(v) for v in (*scale, *shift)):
+        raise InputError("the transformations come to no finite numbers", path=where)
+    return scale, shift
+
+
+def choose_level(names: list[str], scale: int | str | None, where: str) -> int:
+    """Return the number of a scale that is asked for by number or name.
+
+    Raises
+    ------
+    OptionError
+        If there is none such.
+
+    Examples
+    --------
+    >>> choose_level(["s0", "s1"], "s1", "a.zarr"), choose_level(["s0", "s1"], None, "a.zarr")
+    (1, 0)
+    """
+    if scale is None:
+        return 0
+    if isinstance(scale, str) and scale in names:
+        return names.index(scale)
+    try:
+        number = int(scale)
+    except ValueError:
+        number = -1
+    if not 0 <= number < len(names):
+        raise OptionError(
+            f"there is no scale {scale!r}",
+            path=where,
+            hint=f"take 0 to {len(names) - 1}, or one of {', '.join(names[:8])}",
+        )
+    return number

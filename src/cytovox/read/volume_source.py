@@ -1,0 +1,113 @@
+"""What each format gives: how an array is described, and its voxels."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import UsageError
+from .volume_limits import Box
+
+__all__ = ["Described", "ReadOnlySource", "Source", "digest_files"]
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """What a file says about its array; axes are in the order of the file.
+
+    Parameters
+    ----------
+    format
+        Name of the format.
+    shape
+        Voxels along each axis.
+    dtype
+        Type of a voxel, native byte order.
+    axes
+        One-letter names.
+    chunk
+        Voxels along each axis that are decoded together.
+    write_unit
+        Voxels along each axis that are written together.
+    voxel_size, offset
+        One number per axis, in `units`; 1 and 0 where the axis is not of space.
+    units
+        One name per axis, or empty.
+    """
+
+    format: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    axes: tuple[str, ...]
+    chunk: tuple[int, ...]
+    write_unit: tuple[int, ...]
+    voxel_size: tuple[float, ...]
+    offset: tuple[float, ...]
+    units: tuple[str, ...]
+
+
+class Source(Protocol):
+    """An opened array in one of the formats."""
+
+    described: Described
+
+    def read_into(self, box: Box, out: npt.NDArray[Any]) -> None:
+        """Read a box that lies inside of the array; `out` may have any strides."""
+
+    def write(self, box: Box, array: npt.NDArray[Any]) -> None:
+        """Write a box of whole write units."""
+
+    def identity(self) -> dict[str, Any]:
+        """Return what changes when the voxels change."""
+
+    def close(self) -> None:
+        """Give back what the operating system lent."""
+
+
+class ReadOnlySource:
+    """Base of the formats that are only read."""
+
+    def write(self, box: Box, array: npt.NDArray[Any]) -> None:
+        """Refuse.
+
+        Raises
+        ------
+        UsageError
+            Always.
+        """
+        raise UsageError("this format is only read", hint="write OME-Zarr with create_labels")
+
+
+def digest_files(root: Path, files: Iterable[Path], limit: int = 200_000) -> dict[str, Any]:
+    """Return number, bytes and a digest of names, sizes and times of files.
+
+    Parameters
+    ----------
+    root
+        Names are relative to it.
+    files
+        Files in an order that is always the same.
+    limit
+        At most so many are looked at.
+    """
+    digest = hashlib.sha256()
+    number = total = 0
+    for file in files:
+        if number >= limit:
+            break
+        try:
+            status = file.stat()
+        except OSError:
+            continue  # a writer replaced it in this moment
+        name = os.path.relpath(file, root).replace(os.sep, "/")
+        digest.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+        number += 1
+        total += status.st_size
+    return {"files": number, "bytes": total, "sha256": digest.hexdigest()}

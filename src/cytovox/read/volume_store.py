@@ -1,0 +1,282 @@
+"""Folders of chunks, on this computer or in an object store, through tensorstore."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+
+from ..errors import CytovoxError, InputError, StorageError, UsageError
+from .volume_address import Address
+from .volume_limits import MAX_DOCUMENT_BYTES, Box
+from .volume_source import Described, digest_files
+
+__all__ = [
+    "TensorSource",
+    "context",
+    "explain",
+    "kvstore",
+    "open_tensor",
+    "read_json",
+    "remove_tree",
+    "write_bytes",
+]
+
+#: Seconds that one document, or one box, from a remote store may take.
+_TIMEOUT = 120.0
+#: Decoded chunks and shard indices that are kept.
+_CACHE_BYTES = 16 * 2**20
+
+
+@cache
+def context() -> Any:
+    """Return the limits that all arrays of this process share.
+
+    Few retries, since a host that does not answer should be reported within
+    seconds; the journal of a run tries its blocks again anyway.
+    """
+    import tensorstore as ts
+
+    threads = max(1, min(4, os.cpu_count() or 1))
+    retries = {"max_retries": 4, "initial_delay": "250ms", "max_delay": "4s"}
+    return ts.Context(
+        {
+            "cache_pool": {"total_bytes_limit": _CACHE_BYTES},
+            "data_copy_concurrency": {"limit": threads},
+            "file_io_concurrency": {"limit": 4},
+            "http_request_retries": retries,
+            "s3_request_retries": retries,
+            "gcs_request_retries": retries,
+        }
+    )
+
+
+def kvstore(address: Address) -> Any:
+    """Return where tensorstore finds a folder, as it wants it said.
+
+    Examples
+    --------
+    >>> from cytovox.read.volume_address import parse_address
+    >>> kvstore(parse_address("s3://bucket/a.zarr"))["driver"]
+    's3'
+    """
+    import tensorstore as ts
+
+    if not address.remote:
+        text = os.path.abspath(address.url).replace(os.sep, "/")
+        return {"driver": "file", "path": f"{text.rstrip('/')}/"}
+    try:
+        spec: dict[str, Any] = ts.KvStore.Spec(f"{address.url}/").to_json()
+    except ValueError as err:
+        raise UsageError(
+            "this is no URL that can be read", path=str(address), hint=_first_line(err)
+        ) from err
+    endpoint = os.environ.get("AWS_ENDPOINT_URL")
+    if spec["driver"] == "s3" and endpoint:
+        spec["endpoint"] = endpoint.rstrip("/")
+        spec["aws_region"] = os.environ.get("AWS_REGION", "us-east-1")
+    return spec
+
+
+def read_json(address: Address, name: str) -> Any:
+    """Return a document of a folder, or None if there is none of this name.
+
+    Raises
+    ------
+    InputError
+        If it is too large or no JSON object, or if the store does not answer.
+    """
+    where = f"{address}/{name}"
+    data = _remote_bytes(address, name) if address.remote else _local_bytes(address.path / name)
+    if data is None:
+        return None
+    if len(data) > MAX_DOCUMENT_BYTES:
+        raise InputError(f"a description of {len(data)} bytes is not read", path=where)
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError) as err:
+        raise InputError("this is no JSON", path=where, hint="write the metadata again") from err
+    if not isinstance(document, dict):
+        raise InputError("this is no JSON object", path=where, hint="write the metadata again")
+    return document
+
+
+def _local_bytes(path: Path) -> bytes | None:
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_DOCUMENT_BYTES + 1)
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return None
+    except OSError as err:
+        raise InputError(f"it cannot be read: {err.strerror}", path=path) from err
+
+
+def _remote_bytes(address: Address, name: str) -> bytes | None:
+    import tensorstore as ts
+
+    try:
+        store = ts.KvStore.open(kvstore(address), context=context()).result(timeout=_TIMEOUT)
+        found = store.read(name).result(timeout=_TIMEOUT)
+    except (ValueError, TimeoutError, OSError) as err:
+        raise explain(err, f"{address}/{name}", InputError) from err
+    return bytes(found.value) if found.state == "value" else None
+
+
+def write_bytes(address: Address, name: str, data: bytes) -> None:
+    """Put a document into a folder; readers see the old or the new one.
+
+    Raises
+    ------
+    StorageError
+        If the store refuses.
+    """
+    import tensorstore as ts
+
+    try:
+        store = ts.KvStore.open(kvstore(address), context=context()).result(timeout=_TIMEOUT)
+        store.write(name, data).result(timeout=_TIMEOUT)
+    except (ValueError, TimeoutError, OSError) as err:
+        raise explain(err, f"{address}/{name}", StorageError) from err
+
+
+def remove_tree(address: Address) -> None:
+    """Remove all that is in a folder of chunks.
+
+    Raises
+    ------
+    StorageError
+        If the store refuses.
+    """
+    import tensorstore as ts
+
+    try:
+        store = ts.KvStore.open(kvstore(address), context=context()).result(timeout=_TIMEOUT)
+        store.delete_range(ts.KvStore.KeyRange()).result(timeout=10 * _TIMEOUT)
+    except (ValueError, TimeoutError, OSError) as err:
+        raise explain(err, str(address), StorageError) from err
+
+
+def explain(
+    err: Exception, where: str, kind: type[InputError] | type[StorageError]
+) -> CytovoxError:
+    """Return an error of ours for one of tensorstore."""
+    text = _first_line(err)
+    if isinstance(err, TimeoutError):
+        return kind(f"no answer in {_TIMEOUT:.0f} s", path=where, hint="check the network")
+    if "No space left" in str(err) or "Disk quota" in str(err):
+        return StorageError("the storage is full", path=where, hint="make room, then resume")
+    if "Could not" in text or "curl" in text.lower() or "retry attempts" in text:
+        return kind(f"the store does not answer: {text}", path=where, hint="check URL and network")
+    if "PERMISSION_DENIED" in text or "Permission denied" in text:
+        return kind("the store denies access", path=where, hint="check rights and credentials")
+    return kind(f"it cannot be {'read' if kind is InputError else 'written'}: {text}", path=where)
+
+
+def _first_line(err: Exception) -> str:
+    text = str(err).split(" [source locations")[0].split("\n")[0]
+    return text if len(text) <= 300 else f"{text[:297]}..."
+
+
+def open_tensor(spec: dict[str, Any], address: Address, *, writable: bool) -> Any:
+    """Open an array whose metadata were found to be harmless.
+
+    Raises
+    ------
+    InputError
+        If tensorstore cannot read it.
+    """
+    import tensorstore as ts
+
+    try:
+        opened = ts.open(spec, context=context(), open=True, read=True, write=writable)
+        return opened.result(timeout=_TIMEOUT)
+    except (ValueError, TimeoutError, OSError) as err:
+        raise explain(err, str(address), InputError) from err
+
+
+class TensorSource:
+    """An array of chunks.
+
+    Parameters
+    ----------
+    tensor
+        Opened tensorstore, first voxel at 0.
+    described
+        What its metadata say.
+    address
+        Where it is.
+    documents
+        Descriptions whose content identifies the array.
+    """
+
+    def __init__(
+        self, tensor: Any, described: Described, address: Address, documents: list[Any]
+    ) -> None:
+        self._tensor = tensor
+        self._address = address
+        self._documents = documents
+        self.described = described
+
+    def read_into(self, box: Box, out: npt.NDArray[Any]) -> None:
+        """Read a box straight into memory that is already there.
+
+        Raises
+        ------
+        InputError
+            If a chunk is damaged or cannot be had.
+        """
+        import tensorstore as ts
+
+        part = self._tensor[tuple(slice(*b) for b in box)]
+        part = part[ts.d[:].translate_to[0]]
+        try:
+            target = ts.array(out, context=context(), copy=False, write=True)
+            target.write(part).result(timeout=_TIMEOUT if self._address.remote else None)
+        except (ValueError, TimeoutError, OSError) as err:
+            raise explain(err, str(self._address), InputError) from err
+
+    def write(self, box: Box, array: npt.NDArray[Any]) -> None:
+        """Write a box and wait until it is stored.
+
+        Raises
+        ------
+        StorageError
+            If the store refuses.
+        """
+        part = self._tensor[tuple(slice(*b) for b in box)]
+        try:
+            part.write(array).result(timeout=_TIMEOUT if self._address.remote else None)
+        except (ValueError, TimeoutError, OSError) as err:
+            raise explain(err, str(self._address), StorageError) from err
+
+    def identity(self) -> dict[str, Any]:
+        """Return a digest of the metadata and, on this computer, of all files' times."""
+        text = json.dumps(self._documents, sort_keys=True).encode()
+        found: dict[str, Any] = {"metadata": hashlib.sha256(text).hexdigest()}
+        if not self._address.remote:
+            root = self._address.path
+            found |= digest_files(root, _walk(root))
+        return found
+
+    def close(self) -> None:
+        """Let go of the array."""
+        self._tensor = None
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    try:
+        with os.scandir(folder) as found:
+            entries = sorted(found, key=lambda e: e.name)
+    except OSError:
+        return
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            yield from _walk(Path(entry.path))
+        elif not entry.name.endswith(".__lock"):
+            yield Path(entry.path)

@@ -1,0 +1,307 @@
+"""Neuroglancer's precomputed format: volumes, scales, properties of segments."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import InputError, OptionError, UsageError
+from ..read.open_volume import open_volume
+from ..read.volume import Volume
+from ..read.volume_address import Address, parse_address
+from ..read.volume_axes import metres
+from ..read.volume_store import read_json, remove_tree
+from .volume import VolumePlan, create_labels, create_volume, write_documents
+from .volume_layout import plan_layout
+
+if TYPE_CHECKING:
+    from .pyramid import Scale
+
+__all__ = ["add_scale", "export_precomputed", "write_info", "write_segment_properties"]
+
+_TYPES = ("uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "float32")
+#: What a number of a segment may be; others become float32.
+_PROPERTY_TYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "float32")
+_PROPERTIES = "segment_properties"
+
+
+def write_info(plan: VolumePlan) -> None:
+    """Write the ``info`` of a volume that was planned.
+
+    Raises
+    ------
+    OptionError
+        If the format cannot hold it.
+    """
+    where = str(plan.address)
+    if len(plan.shape) != len(plan.voxel_size) + (plan.axes[0] == "c") or "t" in plan.axes:
+        raise OptionError("precomputed has no time", path=where, hint="write OME-Zarr")
+    if str(plan.dtype) not in _TYPES:
+        raise OptionError(
+            f"precomputed has no {plan.dtype}", path=where, hint=f"take one of {', '.join(_TYPES)}"
+        )
+    channels = plan.shape[0] if plan.axes[0] == "c" else 1
+    info = {
+        "@type": "neuroglancer_multiscale_volume",
+        "type": "segmentation" if plan.labels else "image",
+        "data_type": str(plan.dtype),
+        "num_channels": channels,
+        "scales": [_scale(plan)],
+    }
+    write_documents(plan.address, {"info": _json(info)})
+
+
+def _scale(plan: VolumePlan) -> dict[str, Any]:
+    where = str(plan.address)
+    space = len(plan.voxel_size)
+    layout = plan_layout(
+        plan.shape,
+        plan.block,
+        plan.dtype,
+        spatial=space,
+        shards=False,
+        chunk=plan.chunk,
+        where=where,
+    )
+    to_nm = float(f"{(metres(plan.units) or 1e-9) / 1e-9:.12g}")
+    if plan.units and metres(plan.units) is None:
+        raise OptionError(f"'{plan.units}' is not a length", path=where, hint="say micrometer")
+    origin = [o / v for o, v in zip(plan.offset, plan.voxel_size, strict=True)]
+    whole = [round(o) for o in origin]
+    if any(abs(o - w) > 1e-4 for o, w in zip(origin, whole, strict=True)):
+        raise OptionError(
+            f"offset {plan.offset} is not a whole number of voxels of {plan.voxel_size}",
+            path=where,
+            hint="precomputed volumes begin at a voxel; write OME-Zarr",
+        )
+    resolution = [float(f"{v * to_nm:.12g}") for v in plan.voxel_size]
+    # x first; images of two axes are one voxel deep
+    flat = [1] * (3 - space)
+    scale = {
+        "key": "_".join(f"{v:.10g}" for v in [*resolution[::-1], *map(float, flat)]),
+        "size": [*plan.shape[-space:][::-1], *flat],
+        "resolution": [*resolution[::-1], *map(float, flat)],
+        "voxel_offset": [*whole[::-1], *([0] * len(flat))],
+        "chunk_sizes": [[*layout.chunk[-space:][::-1], *flat]],
+        "encoding": "raw",
+    }
+    if plan.labels and str(plan.dtype) in ("uint32", "uint64"):
+        scale["encoding"] = "compressed_segmentation"
+        scale["compressed_segmentation_block_size"] = [8, 8, 8 if space == 3 else 1]
+    return scale
+
+
+def add_scale(address: Address, number: int, finest: Volume, scale: Scale) -> Volume:
+    """Add a coarser scale to the ``info`` and return it, open to write.
+
+    Raises
+    ------
+    UsageError
+        If the volume begins at a voxel that has no place in the coarser scale.
+    """
+    info = read_json(address, "info")
+    if info is None:
+        raise InputError("there is no info", path=str(address))
+    old = [s for s in info["scales"] if isinstance(s, dict)]
+    first = old[0]
+    factors = [round(v / f) for v, f in zip(scale.voxel_size, finest.voxel_size, strict=True)]
+    factors = [*factors[::-1], *([1] * (3 - len(factors)))]
+    begins = first.get("voxel_offset", [0, 0, 0])
+    if any(o % f for o, f in zip(begins, factors, strict=True)):
+        raise UsageError(
+            f"a volume that begins at voxel {begins} (x, y, z) cannot be made {factors} times "
+            "coarser",
+            path=str(address),
+            hint=f"say levels={number}, or write OME-Zarr",
+        )
+    space = len(scale.shape)
+    made = {
+        **first,
+        "size": [*scale.shape[::-1], *([1] * (3 - space))],
+        "resolution": [v * f for v, f in zip(first["resolution"], factors, strict=True)],
+        "voxel_offset": [o // f for o, f in zip(begins, factors, strict=True)],
+    }
+    made["key"] = "_".join(f"{v:.10g}" for v in made["resolution"])
+    folder = Address(f"{address.url}/{made['key']}", address.remote)
+    remove_tree(folder)
+    info["scales"] = [*old[:number], made]
+    write_documents(address, {"info": _json(info)})
+    return open_volume(str(address), scale=number, writable=True)
+
+
+def export_precomputed(
+    volume: Volume | str | os.PathLike[str],
+    url: str | os.PathLike[str],
+    *,
+    table: Mapping[str, npt.ArrayLike] | None = None,
+    labels: bool | None = None,
+    levels: int | None = None,
+    overwrite: bool = False,
+) -> list[tuple[int, ...]]:
+    """Copy a volume to neuroglancer's format, with scales and properties.
+
+    Parameters
+    ----------
+    volume
+        What is copied, block by block.
+    url
+        Folder or URL to make.
+    table
+        Columns of the objects, see `write_segment_properties`.
+    labels
+        Whether voxels are labels; by default if they are integers of 32 or 64
+        bits.
+    levels
+        Number of scales, see `write_pyramid`.
+    overwrite
+        Replace a volume that is there.
+
+    Returns
+    -------
+    list
+        Shape of each scale.
+
+    Raises
+    ------
+    OptionError
+        If the format cannot hold it.
+    OutputExistsError
+        If there is something already.
+
+    Examples
+    --------
+    >>> folder = getfixture("tmp_path")
+    >>> with create_labels(folder / "a.zarr", shape=(8, 80, 80), units="nm") as labels:
+    ...     export_precomputed(labels, folder / "a", table={"label": [1], "size": [5]})
+    [(8, 80, 80), (4, 40, 40)]
+    """
+    from .pyramid import copy_coarser, write_pyramid
+
+    if not isinstance(volume, Volume):
+        with open_volume(volume) as opened:
+            return export_precomputed(
+                opened, url, table=table, labels=labels, levels=levels, overwrite=overwrite
+            )
+    if labels is None:
+        labels = str(volume.dtype) in ("int32", "int64", "uint32", "uint64")
+    dtype = volume.dtype
+    if labels and dtype.kind == "i":
+        dtype = np.dtype(f"u{dtype.itemsize}")
+    target = (create_labels if labels else create_volume)(
+        url,
+        shape=volume.shape,
+        dtype=dtype,
+        voxel_size=volume.voxel_size,
+        units=volume.units,
+        offset=volume.offset,
+        format="precomputed",
+        overwrite=overwrite,
+    )
+    with target:
+        kernel = _unsigned if dtype != volume.dtype else _same
+        copy_coarser(volume, target, (1,) * len(volume.voxel_size), kernel)
+    if table is not None:
+        write_segment_properties(url, table)
+    return write_pyramid(url, levels=levels, method="mode" if labels else "mean")
+
+
+def _same(array: npt.NDArray[Any], factors: Any) -> npt.NDArray[Any]:
+    return array
+
+
+def _unsigned(array: npt.NDArray[Any], factors: Any) -> npt.NDArray[Any]:
+    if array.size and array.min() < 0:
+        raise UsageError("labels below 0 have no place in precomputed", hint="relabel them")
+    return array.astype(f"u{array.dtype.itemsize}")
+
+
+def write_segment_properties(
+    url: str | os.PathLike[str], table: Mapping[str, npt.ArrayLike]
+) -> list[str]:
+    """Let neuroglancer show, sort and filter segments by the columns of a table.
+
+    Parameters
+    ----------
+    url
+        A precomputed volume of labels.
+    table
+        Equally long columns by name; ``label`` says which segment a row is of.
+        A column ``name`` is shown beside the label.
+
+    Returns
+    -------
+    list
+        Columns that were left out, since some of their values are no finite
+        numbers, which the format cannot hold.
+
+    Raises
+    ------
+    UsageError
+        If there is no column ``label``, or if columns are not equally long.
+    InputError
+        If the volume is none of this format.
+
+    Examples
+    --------
+    >>> url = getfixture("tmp_path") / "a"
+    >>> create_labels(url, shape=(8, 8, 8), format="precomputed").close()
+    >>> write_segment_properties(url, {"label": [1, 2], "volume": [2.5, float("nan")]})
+    ['volume']
+    """
+    address = parse_address(url)
+    info = read_json(address, "info")
+    if info is None or info.get("type") != "segmentation":
+        raise InputError("this is no precomputed volume of labels", path=str(address))
+    columns = {str(name): np.asarray(values) for name, values in table.items()}
+    if "label" not in columns or columns["label"].dtype.kind not in "iu":
+        raise UsageError("there is no column 'label' of integers", path=str(address))
+    if len({column.shape for column in columns.values()}) != 1:
+        raise UsageError("the columns are not equally long", path=str(address))
+    ids = columns.pop("label")
+    properties, left_out = [], []
+    for name, values in columns.items():
+        entry = _property(name, values)
+        if entry is None:
+            left_out.append(name)
+        else:
+            properties.append(entry)
+    document = {
+        "@type": "neuroglancer_segment_properties",
+        "inline": {"ids": [str(v) for v in ids.tolist()], "properties": properties},
+    }
+    write_documents(
+        Address(str(address.path / _PROPERTIES))
+        if not address.remote
+        else replace(address, url=f"{address.url}/{_PROPERTIES}"),
+        {"info": _json(document)},
+    )
+    write_documents(address, {"info": _json({**info, _PROPERTIES: _PROPERTIES})})
+    return left_out
+
+
+def _property(name: str, values: npt.NDArray[Any]) -> dict[str, Any] | None:
+    if values.dtype.kind in "US" or values.dtype.kind == "O":
+        kind = "label" if name == "name" else "string"
+        return {"id": name, "type": kind, "values": [str(v) for v in values.tolist()]}
+    if values.dtype.kind == "b":
+        values = values.astype(np.uint8)
+    if str(values.dtype) not in _PROPERTY_TYPES:
+        finite = values[np.isfinite(values)]
+        low, high = (finite.min(), finite.max()) if finite.size else (0, 0)
+        small = values.dtype.kind in "iu" and low >= -(2**31) and high < 2**31
+        values = values.astype(np.int32 if small else np.float32)
+    listed = values.tolist()
+    if not all(math.isfinite(v) for v in listed):
+        return None
+    return {"id": name, "type": "number", "data_type": str(values.dtype), "values": listed}
+
+
+def _json(document: dict[str, Any]) -> bytes:
+    return json.dumps(document, separators=(",", ":"), allow_nan=False).encode()

@@ -1,0 +1,255 @@
+"""Coarser scales of a volume, for viewers; labels stay labels."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import OptionError
+from ..kernels.downsample import downsample_mean, downsample_mode, downsample_nearest
+from ..read.open_volume import open_volume
+from ..read.volume import Volume
+from ..read.volume_address import Address, parse_address
+from ..read.volume_limits import Box
+from ..read.volume_ome import parse_multiscales
+from ..read.volume_store import read_json, remove_tree
+from .precomputed import add_scale
+from .volume import VolumePlan, write_array, write_documents
+from .volume_metadata import group_documents, multiscales
+
+__all__ = ["METHODS", "Scale", "copy_coarser", "next_scale", "write_pyramid"]
+
+Kernel = Callable[[npt.NDArray[Any], Sequence[int]], npt.NDArray[Any]]
+
+#: How a coarser scale is made.
+METHODS: dict[str, Kernel] = {
+    "mode": downsample_mode,
+    "nearest": downsample_nearest,
+    "mean": downsample_mean,
+}
+#: A scale that is this short along each axis needs no coarser one.
+_SMALL = 64
+_MOST_SCALES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """One scale: shape, voxel size and offset along the axes of space."""
+
+    shape: tuple[int, ...]
+    voxel_size: tuple[float, ...]
+    offset: tuple[float, ...]
+
+
+def write_pyramid(
+    volume: Volume | str | os.PathLike[str],
+    *,
+    levels: int | None = None,
+    method: str = "mode",
+) -> list[tuple[int, ...]]:
+    """Add coarser scales to a volume that is complete.
+
+    Each scale halves the axes along which voxels are finest; coarse axes wait
+    until the others are as coarse. A voxel gets the label that most of its
+    voxels in the finer scale have, never a mean of labels. Only a write unit of
+    the new scale and a part of what it is made of are in memory at a time.
+    Scales that were there before are replaced.
+
+    Parameters
+    ----------
+    volume
+        OME-Zarr or precomputed, or where it is.
+    levels
+        Number of scales in all. By default as many as the image has that the
+        labels are kept with, else until a scale is at most 64 voxels long.
+    method
+        ``"mode"``, or ``"nearest"``, which is faster and misses small objects;
+        ``"mean"`` is for images, not for labels.
+
+    Returns
+    -------
+    list
+        Shape of each scale in space, the finest first.
+
+    Raises
+    ------
+    OptionError
+        If the method is unknown, or the format has no scales.
+    StorageError
+        If the store refuses.
+
+    Examples
+    --------
+    >>> from cytovox.write.volume import create_labels
+    >>> url = getfixture("tmp_path") / "labels.zarr"
+    >>> create_labels(url, shape=(40, 100, 100)).close()
+    >>> write_pyramid(url)
+    [(40, 100, 100), (20, 50, 50)]
+    """
+    if method not in METHODS:
+        raise OptionError(f"method '{method}' is not known", hint=f"take {', '.join(METHODS)}")
+    address = parse_address(volume.url if isinstance(volume, Volume) else volume)
+    with open_volume(str(address), writable=True) as finest:
+        if finest.format == "precomputed":
+            target: Callable[..., Volume] = add_scale
+        elif finest.format.startswith("ome-zarr"):
+            target = _add_array
+            levels = levels or _levels_of_image(address)
+            _forget_coarser(address, finest)
+        else:
+            raise OptionError(
+                f"{finest.format} has no scales",
+                path=str(address),
+                hint="write OME-Zarr or precomputed",
+            )
+        scales = [Scale(finest.spatial_shape, finest.voxel_size, finest.offset)]
+        source = finest
+        try:
+            while len(scales) < (levels or _MOST_SCALES):
+                small = levels is None and max(scales[-1].shape) <= _SMALL
+                step = None if small else next_scale(scales[-1])
+                if step is None:
+                    break
+                factors, scale = step
+                coarser = target(address, len(scales), finest, scale)
+                copy_coarser(source, coarser, factors, METHODS[method])
+                scales.append(scale)
+                if source is not finest:
+                    source.close()
+                source = coarser
+        finally:
+            source.close()
+        if target is _add_array:
+            _list_scales(address, finest, scales, method)
+    return [scale.shape for scale in scales]
+
+
+def next_scale(scale: Scale) -> tuple[tuple[int, ...], Scale] | None:
+    """Return by what each axis is made coarser and what comes out, or None.
+
+    Examples
+    --------
+    >>> next_scale(Scale((30, 500, 501), (40, 4, 4), (0, 0, 0)))[0]
+    (1, 2, 2)
+    """
+    sizes = list(zip(scale.voxel_size, scale.shape, strict=True))
+    finest = min((v for v, n in sizes if n > 1), default=None)
+    if finest is None:
+        return None
+    factors = tuple(2 if n > 1 and v < 2 * finest else 1 for v, n in sizes)
+    return factors, Scale(
+        tuple(-(-n // f) for n, f in zip(scale.shape, factors, strict=True)),
+        tuple(v * f for v, f in zip(scale.voxel_size, factors, strict=True)),
+        # the centre of the first voxel moves by half a voxel less half a finer one
+        tuple(
+            o + v * (f - 1) / 2
+            for o, v, f in zip(scale.offset, scale.voxel_size, factors, strict=True)
+        ),
+    )
+
+
+def copy_coarser(source: Volume, target: Volume, factors: Sequence[int], kernel: Kernel) -> None:
+    """Fill a volume with another made coarser, write unit by write unit.
+
+    Parameters
+    ----------
+    source, target
+        Volumes with the same axes.
+    factors
+        Voxels of the source in one of the target, along each axis of space.
+    kernel
+        One of `METHODS`.
+    """
+    full = (1,) * (source.ndim - len(factors)) + tuple(factors)
+    for unit in _tiles(tuple((0, n) for n in target.shape), target.write_unit):
+        made = np.empty([b - a for a, b in unit], target.dtype)
+        for part in _tiles(unit, target.chunk):
+            wanted = tuple(
+                (a * f, min(b * f, n))
+                for (a, b), f, n in zip(part, full, source.shape, strict=True)
+            )
+            here = tuple(slice(a - u, b - u) for (a, b), (u, _) in zip(part, unit, strict=True))
+            made[here] = kernel(source.read(wanted), full)
+        target.write(unit, made)
+
+
+def _tiles(box: Box, size: Sequence[int]) -> Iterator[Box]:
+    ranges = [range(a, b, s) for (a, b), s in zip(box, size, strict=True)]
+    for start in itertools.product(*ranges):
+        yield tuple((a, min(a + s, b)) for a, s, (_, b) in zip(start, size, box, strict=True))
+
+
+def _levels_of_image(address: Address) -> int | None:
+    """Return the number of scales of the image that has these labels."""
+    above = address.parent()
+    top = above.parent() if above is not None and above.name == "labels" else None
+    if top is None:
+        return None
+    image = parse_multiscales(_attributes(top)[1], str(top))
+    return len(image.levels) if image is not None else None
+
+
+def _attributes(address: Address) -> tuple[int, dict[str, Any]]:
+    document = read_json(address, "zarr.json")
+    if document is not None:
+        return 3, document.get("attributes") or {}
+    return 2, read_json(address, ".zattrs") or {}
+
+
+def _forget_coarser(address: Address, finest: Volume) -> None:
+    """List the finest scale only, and remove the others."""
+    image = parse_multiscales(_attributes(address)[1], str(address))
+    if image is None or image.levels[0].path != "0":
+        raise OptionError(
+            "scales are added to images whose finest one is named 0", path=str(address)
+        )
+    _list_scales(
+        address, finest, [Scale(finest.spatial_shape, finest.voxel_size, finest.offset)], None
+    )
+    for number in range(1, len(image.levels)):
+        remove_tree(Address(f"{address.url}/{number}", address.remote))
+
+
+def _add_array(address: Address, number: int, finest: Volume, scale: Scale) -> Volume:
+    """Make the array of a scale, which the image does not list before it is complete."""
+    lead = finest.ndim - len(scale.shape)
+    target = Address(f"{address.url}/{number}", address.remote)
+    remove_tree(target)
+    plan = VolumePlan(
+        target,
+        (*finest.shape[:lead], *scale.shape),
+        finest.dtype,
+        finest.axes,
+        scale.voxel_size,
+        scale.offset,
+        finest.units,
+        finest.write_unit[lead:],
+        None,
+        True,
+    )
+    write_array(target, plan, version=_attributes(address)[0])
+    return open_volume(str(target), writable=True)
+
+
+def _list_scales(
+    address: Address, finest: Volume, scales: Sequence[Scale], method: str | None
+) -> None:
+    version, attributes = _attributes(address)
+    made = multiscales(
+        address.name.partition(".")[0],
+        finest.axes,
+        finest.units,
+        [(str(i), s.voxel_size, s.offset) for i, s in enumerate(scales)],
+        "0.5" if version == 3 else "0.4",
+        method,
+    )
+    # what else was said of the image stays
+    if version == 3:
+        made = {"ome": {**attributes.get("ome", {}), **made["ome"]}}
+    write_documents(address, group_documents({**attributes, **made}, version))

@@ -1,0 +1,131 @@
+"""How an output is cut into chunks, so that a block is whole write units."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import UsageError
+from ..read.volume_limits import MAX_CHUNK_BYTES
+
+__all__ = ["Layout", "plan_layout"]
+
+#: Length of a chunk that viewers like, by the number of axes of space.
+_LIKED = {1: 4096, 2: 512, 3: 64}
+_LEAST = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Voxels along each axis that are decoded together, and written together."""
+
+    chunk: tuple[int, ...]
+    unit: tuple[int, ...]
+
+    @property
+    def sharded(self) -> bool:
+        """Whether several chunks are kept in one file."""
+        return self.chunk != self.unit
+
+
+def plan_layout(
+    shape: Sequence[int],
+    block: Sequence[int] | None,
+    dtype: npt.DTypeLike,
+    *,
+    spatial: int,
+    shards: bool,
+    chunk: Sequence[int] | None = None,
+    where: str = "",
+) -> Layout:
+    """Choose chunks, and shards where the format has them, for blocks of a size.
+
+    Parameters
+    ----------
+    shape
+        Voxels along each axis.
+    block
+        Voxels that a writer writes at once, along each axis or each of space.
+    dtype
+        Type of a voxel.
+    spatial
+        Number of axes of space, the last ones.
+    shards
+        Whether the format can keep several chunks in one file.
+    chunk
+        Size of a chunk, if it must be a certain one.
+    where
+        For messages.
+
+    Raises
+    ------
+    UsageError
+        If a block cannot be a whole number of chunks; the message says the
+        sizes that would do.
+
+    Examples
+    --------
+    >>> plan_layout((500, 500, 500), (128, 128, 128), "uint32", spatial=3, shards=True)
+    Layout(chunk=(64, 64, 64), unit=(128, 128, 128))
+    >>> plan_layout((500, 500, 500), (100, 100, 100), "uint32", spatial=3, shards=False)
+    Layout(chunk=(50, 50, 50), unit=(50, 50, 50))
+    """
+    liked = _LIKED.get(spatial, 64)
+    block = (2 * liked,) * spatial if block is None else tuple(int(b) for b in block)
+    chunk = None if chunk is None else tuple(int(c) for c in chunk)
+    leading = tuple(shape[: len(shape) - spatial])
+    if len(block) == spatial:
+        block = (*leading, *block)
+    if chunk is not None and len(chunk) == spatial:
+        chunk = (*leading, *chunk)
+    for sizes, what in ((block, "block"), (chunk, "chunk")):
+        if sizes is not None and (len(sizes) != len(shape) or min(sizes) < 1):
+            raise UsageError(f"{what} {sizes} is no size in {len(shape)} axes", path=where)
+    if chunk is None:
+        chunk = tuple(
+            length if axis < len(leading) else _best_chunk(b, length, liked)
+            for axis, (b, length) in enumerate(zip(block, shape, strict=True))
+        )
+    else:
+        _check_whole(block, chunk, shape, where)
+    unit = tuple(-(-min(b, n) // c) * c for b, c, n in zip(block, chunk, shape, strict=True))
+    itemsize = np.dtype(dtype).itemsize
+    if math.prod(chunk) * itemsize > MAX_CHUNK_BYTES:
+        better = tuple(round(b / liked) * liked or b for b in block[-spatial:])
+        raise UsageError(
+            f"blocks of {block} cannot be cut into chunks that fit into memory",
+            path=where,
+            hint=f"blocks of {better} would do",
+        )
+    if not shards or math.prod(unit) * itemsize > MAX_CHUNK_BYTES:
+        unit = chunk
+    return Layout(chunk, unit)
+
+
+def _best_chunk(block: int, length: int, liked: int) -> int:
+    """Return a divisor of the block near to what is liked."""
+    if block >= length:
+        # one block along this axis: any chunk divides it
+        return min(length, liked)
+    if block <= liked:
+        return block
+    best = max(c for c in range(1, liked + 1) if block % c == 0)
+    return best if best >= _LEAST else block
+
+
+def _check_whole(
+    block: Sequence[int], chunk: Sequence[int], shape: Sequence[int], where: str
+) -> None:
+    if all(b % c == 0 or b >= n for b, c, n in zip(block, chunk, shape, strict=True)):
+        return
+    less = tuple(max(b // c, 1) * c for b, c in zip(block, chunk, strict=True))
+    more = tuple(-(-b // c) * c for b, c in zip(block, chunk, strict=True))
+    raise UsageError(
+        f"a block of {tuple(block)} voxels is not a whole number of chunks of {tuple(chunk)}",
+        path=where,
+        hint=f"blocks of {less} or {more} would do",
+    )

@@ -1,0 +1,150 @@
+"""Descriptions of arrays and images as zarr-python and OME-Zarr want them.
+
+zarr-python makes the documents in memory; they are stored by the same client
+that stores the chunks, so that any store will do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .volume_layout import Layout
+
+__all__ = ["array_documents", "group_documents", "image_label", "multiscales"]
+
+_KINDS = {"z": "space", "y": "space", "x": "space", "c": "channel", "t": "time"}
+
+
+def array_documents(
+    *,
+    shape: Sequence[int],
+    dtype: npt.DTypeLike,
+    layout: Layout,
+    axes: Sequence[str],
+    version: int,
+    attributes: dict[str, Any] | None = None,
+) -> dict[str, bytes]:
+    """Return the documents that describe an array, by name.
+
+    Parameters
+    ----------
+    shape, dtype, axes
+        The array.
+    layout
+        Its chunks; shards need zarr 3.
+    version
+        2 or 3.
+    attributes
+        What else is said of it.
+    """
+    import zarr
+    from zarr.codecs import BloscCodec, ZstdCodec
+
+    # what zarr 2 readers know without more is zarr-python's own choice for it
+    compressor: Any = "auto"
+    if version == 3:
+        floating = np.dtype(dtype).kind == "f"
+        compressor = (
+            BloscCodec(cname="zstd", clevel=1, shuffle="shuffle")
+            if floating
+            else (ZstdCodec(level=1))
+        )
+    kept: dict[str, Any] = {}
+    zarr.create_array(
+        zarr.storage.MemoryStore(kept),
+        shape=tuple(shape),
+        dtype=np.dtype(dtype),
+        chunks=layout.chunk,
+        shards=layout.unit if layout.sharded else None,
+        compressors=compressor,
+        fill_value=0,
+        zarr_format=3 if version == 3 else 2,
+        dimension_names=list(axes) if version == 3 else None,
+        chunk_key_encoding={"name": "default" if version == 3 else "v2", "separator": "/"},
+        attributes=attributes or {},
+    )
+    return {name: value.to_bytes() for name, value in kept.items()}
+
+
+def group_documents(attributes: dict[str, Any], version: int) -> dict[str, bytes]:
+    """Return the documents that describe a group, by name."""
+    import zarr
+
+    kept: dict[str, Any] = {}
+    zarr.create_group(
+        zarr.storage.MemoryStore(kept),
+        attributes=attributes,
+        zarr_format=3 if version == 3 else 2,
+    )
+    return {name: value.to_bytes() for name, value in kept.items()}
+
+
+def multiscales(
+    name: str,
+    axes: Sequence[str],
+    units: str,
+    levels: Sequence[tuple[str, Sequence[float], Sequence[float]]],
+    version: str,
+    method: str | None = None,
+) -> dict[str, Any]:
+    """Return the attributes of an image by OME-Zarr.
+
+    Parameters
+    ----------
+    name
+        Name of the image.
+    axes
+        One letter per axis.
+    units
+        Unit of space, or empty.
+    levels
+        Path, scale and translation of each array, the finest first; numbers are
+        per axis of space.
+    version
+        ``"0.5"`` or ``"0.4"``.
+    method
+        How coarser levels were made.
+
+    Examples
+    --------
+    >>> found = multiscales("a", "yx", "", [("0", (2, 2), (0, 0))], "0.5")
+    >>> found["ome"]["version"], found["ome"]["multiscales"][0]["datasets"][0]["path"]
+    ('0.5', '0')
+    """
+    described = []
+    for axis in axes:
+        entry = {"name": axis, "type": _KINDS.get(axis, "channel")}
+        if entry["type"] == "space" and units:
+            entry["unit"] = units
+        described.append(entry)
+    lead = len(axes) - len(levels[0][1])
+    datasets = [
+        {
+            "path": path,
+            "coordinateTransformations": [
+                {"type": "scale", "scale": [1.0] * lead + [float(s) for s in scale]},
+                {"type": "translation", "translation": [0.0] * lead + [float(s) for s in shift]},
+            ],
+        }
+        for path, scale, shift in levels
+    ]
+    image: dict[str, Any] = {"name": name, "axes": described, "datasets": datasets}
+    if method is not None:
+        image["type"] = method
+    if version == "0.5":
+        return {"ome": {"version": "0.5", "multiscales": [image]}}
+    return {"multiscales": [{"version": version, **image}]}
+
+
+def image_label(version: str, *, inside_image: bool) -> dict[str, Any]:
+    """Return what says that an image is one of labels; background is clear."""
+    said: dict[str, Any] = {"colors": [{"label-value": 0, "rgba": [0, 0, 0, 0]}]}
+    if version != "0.5":
+        said["version"] = version
+    if inside_image:
+        said["source"] = {"image": "../../"}
+    return said
