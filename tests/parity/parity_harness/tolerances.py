@@ -46,9 +46,9 @@ EXACT = Tolerance("equal")
 ULP = Tolerance("1e-15 relative", relative=1e-15)
 #: Terms of both signs: for specks far below 1 um^3 little is left of their sum.
 LONG_SUM = Tolerance("4e-15 relative, 2e-15 um^3", relative=4e-15, absolute=2e-15)
-TEXTURE = Tolerance("1e-9 of max(|value|, 1)", relative=1e-9, absolute=1e-9)
+TEXTURE = Tolerance("1e-9 of max(abs(value), 1)", relative=1e-9, absolute=1e-9)
 INFORMATION = Tolerance(
-    "1e-9 of max(|value|, 1); 1e-7 near 0", relative=1e-9, absolute=1e-9, near_zero=1e-7
+    "1e-9 of max(abs(value), 1); 1e-7 near 0", relative=1e-9, absolute=1e-9, near_zero=1e-7
 )
 ECCENTRICITY = Tolerance("equal; 1e-6 near 0", near_zero=1e-6)
 
