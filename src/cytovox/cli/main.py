@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
+from .as_dcnum import as_dcnum
 from .console import report_error, showing_warnings
 from .demo import demo
 from .info import info
@@ -39,6 +40,12 @@ app.command(no_args_is_help=True)(info)
 app.command()(stages)
 app.add_typer(simulate, name="simulate")
 app.command()(demo)
+# What follows the program's name is its own, options too.
+app.command(
+    name="as-dcnum",
+    no_args_is_help=True,
+    context_settings={"allow_interspersed_args": False, "ignore_unknown_options": True},
+)(as_dcnum)
 
 
 def _version(wanted: bool) -> None:

@@ -1,0 +1,163 @@
+"""What `dcnum.common` offers, in terms of the standard library."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import threading
+from collections.abc import Callable, Iterable
+from types import ModuleType
+from typing import Any, Protocol
+
+import h5py
+
+# Importing it registers the compression filters.
+import hdf5plugin  # noqa: F401
+
+from ...segm.segm_torch.torch_setup import setup_torch
+
+__all__ = ["LazyLoader", "Worker", "h5py", "join_worker", "start_workers_threaded", "torch"]
+
+
+class Worker(Protocol):
+    """A thread or a process."""
+
+    def start(self) -> None:
+        """Begin."""
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait for the end."""
+
+    def is_alive(self) -> bool:
+        """Return whether it has begun and not ended."""
+
+
+class LazyLoader:
+    """Stands for a module that is imported when first used.
+
+    Parameters
+    ----------
+    modname
+        Name of the module.
+    sibling
+        Name of a module to which `modname` is relative.
+    action_before_import
+        Called before the import.
+    action_after_import
+        Called with the module after the import.
+
+    Examples
+    --------
+    >>> math = LazyLoader("math")
+    >>> math.gcd(4, 6)
+    2
+    """
+
+    def __init__(
+        self,
+        modname: str,
+        sibling: str | None = None,
+        action_before_import: Callable[[], Any] | None = None,
+        action_after_import: Callable[[ModuleType], Any] | None = None,
+    ) -> None:
+        self._name = modname
+        self._package = sibling.rpartition(".")[0] if sibling else None
+        self._before = action_before_import
+        self._after = action_after_import
+        self._module: ModuleType | None = None
+
+    def __getattr__(self, attr: str) -> Any:
+        """Return something of the module; import it if need be.
+
+        Raises
+        ------
+        ImportError
+            If there is no such module.
+        """
+        if self._module is None:
+            if self._before is not None:
+                self._before()
+            relative = f".{self._name}" if self._package else self._name
+            self._module = importlib.import_module(relative, self._package)
+            if self._after is not None:
+                self._after(self._module)
+        return getattr(self._module, attr)
+
+    def module_available(self) -> bool:
+        """Return whether the module can be imported."""
+        try:
+            self.__getattr__("__name__")
+        except ImportError:
+            return False
+        return True
+
+
+#: PyTorch, imported and set up when first used.
+torch = LazyLoader("torch", action_after_import=setup_torch)
+
+
+def join_worker(
+    worker: Worker,
+    timeout: float = 30,
+    retries: int = 10,
+    logger: logging.Logger | None = None,
+    name: str | None = None,
+) -> None:
+    """Wait for the end of a thread or process, and tell meanwhile.
+
+    Parameters
+    ----------
+    worker
+        Thread or process.
+    timeout
+        Seconds to wait each time.
+    retries
+        How many times to wait.
+    logger
+        Where to tell that it has not ended yet.
+    name
+        What to call it.
+
+    Raises
+    ------
+    ValueError
+        If it has not ended after all.
+    """
+    logger = logger or logging.getLogger("cytovox.compat")
+    name = name or str(worker)
+    for attempt in range(1, retries + 1):
+        worker.join(timeout)
+        if not worker.is_alive():
+            return
+        logger.info("Waiting for '%s' (%d of %d)", name, attempt, retries)
+    raise ValueError(f"Worker '{name}' ({worker}) did not join within {timeout * retries:g}s")
+
+
+def start_workers_threaded(
+    worker_list: Iterable[Worker], logger: logging.Logger, name: str
+) -> threading.Thread:
+    """Start workers one after the other, in a thread.
+
+    Parameters
+    ----------
+    worker_list
+        Threads or processes.
+    logger
+        Where to tell when all are started.
+    name
+        What to call them.
+
+    Returns
+    -------
+    threading.Thread
+        The thread, started.
+    """
+
+    def start() -> None:
+        for worker in worker_list:
+            worker.start()
+        logger.info("All '%s' workers started", name)
+
+    thread = threading.Thread(target=start, name=f"start-{name}", daemon=True)
+    thread.start()
+    return thread
