@@ -1,0 +1,77 @@
+"""Which functions can segment a block, by name, by file, or as they are."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from importlib.metadata import entry_points
+from typing import Any
+
+from ..errors import UnknownCodeError, UsageError
+from ..recipe.python_file import load_python_file
+
+__all__ = ["GROUP", "find_function", "function_names"]
+
+#: Entry-point group of functions of arrays.
+GROUP = "cytovox.volume_functions"
+
+
+def function_names() -> list[str]:
+    """Return the names of all installed functions.
+
+    Examples
+    --------
+    >>> "watershed" in function_names()
+    True
+    """
+    return sorted(point.name for point in entry_points(group=GROUP))
+
+
+def find_function(function: Callable[..., Any] | str) -> Callable[..., Any]:
+    """Return the function that segments a block.
+
+    Parameters
+    ----------
+    function
+        The function itself, the name of an installed one, or
+        ``"file.py:name"``.
+
+    Raises
+    ------
+    UnknownCodeError
+        If no function has this name.
+    UsageError
+        If the file has no such function.
+
+    Examples
+    --------
+    >>> find_function("label").__name__
+    'label'
+    """
+    if callable(function):
+        return function
+    # A drive letter has a colon, too, but no Python name behind it.
+    match = re.fullmatch(r"(.*\.py)(?::\s*([^\W\d]\w*))?", str(function).strip(), re.S)
+    if match:
+        return _from_file(match[1], match[2])
+    for point in entry_points(group=GROUP):
+        if point.name == function:
+            found: Callable[..., Any] = point.load()
+            return found
+    raise UnknownCodeError(
+        f"there is no function '{function}'",
+        hint=f"choose one of {', '.join(function_names())}, or file.py:name",
+    )
+
+
+def _from_file(path: str, name: str | None) -> Callable[..., Any]:
+    module = load_python_file(path)
+    found = getattr(module, name or "segment", None)
+    if not callable(found):
+        raise UsageError(
+            f"there is no function '{name or 'segment'}' in this file",
+            path=path,
+            hint="write file.py:name",
+        )
+    function: Callable[..., Any] = found
+    return function
