@@ -32,6 +32,7 @@ __all__ = [
     "measure_frames",
 ]
 
+#: Names of the features of the volume.
 VOLUME_NAMES = ("volume",)
 
 

@@ -9,11 +9,17 @@ import numpy.typing as npt
 
 __all__ = ["Corrected", "Floats", "Grey", "Integer", "Ints", "Labels", "plain"]
 
+#: Images, uint8.
 Grey = npt.NDArray[np.uint8]
+#: Images from which the background was subtracted, int16.
 Corrected = npt.NDArray[np.int16]
+#: Labels of objects in frames, uint16; 0 is background.
 Labels = npt.NDArray[np.uint16]
+#: Numbers and places, int32.
 Ints = npt.NDArray[np.int32]
+#: Measured values, float64.
 Floats = npt.NDArray[np.float64]
+#: One whole number, of Python or of NumPy.
 Integer = int | np.integer[Any]
 
 

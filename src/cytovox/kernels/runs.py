@@ -23,9 +23,10 @@ __all__ = ["EIGHT", "FOUR", "dilate", "erode", "fill", "find_runs", "label_runs"
 
 _BLOCK = 64
 
-#: Reach of `label_runs` for 8- and 4-connectivity. As plain integers, each
-#: value would be compiled for itself.
+#: Reach of `label_runs` for 8-connectivity. As a plain integer, each value
+#: would be compiled for itself.
 EIGHT = np.int64(1)
+#: Reach of `label_runs` for 4-connectivity.
 FOUR = np.int64(0)
 
 

@@ -27,6 +27,7 @@ __all__ = [
     "read_rows",
 ]
 
+#: Which rows are taken: the first ones, a slice, their numbers, or all (None).
 IndexMapping = int | slice | Sequence[int] | npt.NDArray[Any] | None
 
 #: Rows are fetched in blocks of at least this many bytes.

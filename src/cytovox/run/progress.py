@@ -76,6 +76,7 @@ class RunFinished(ProgressEvent):
     stage_seconds: dict[str, float] = field(default_factory=dict)
 
 
+#: Function that is told each event.
 Listener = Callable[[ProgressEvent], None]
 
 

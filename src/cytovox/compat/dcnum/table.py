@@ -27,6 +27,7 @@ _BACKGROUND = f"{_COMPAT}.background"
 _FEATURES = f"{_COMPAT}.features"
 _TORCH = "cytovox.segm.segm_torch"
 
+#: Modules of dcnum, and for each of their names where it is found here, as ``module:name``.
 TABLE: dict[str, dict[str, str]] = {
     "dcnum": {"__version__": f"{_COMPAT}.table:VERSION"},
     "dcnum._version": {
