@@ -9,7 +9,7 @@ import pytest
 
 from cytovox.cli.batch import Outcome, exit_code_of_batch
 from cytovox.cli.console import describe, exit_code_of
-from cytovox.cli.signals import Stopped, exit_code_of_interrupt, stop_on_signals
+from cytovox.cli.signals import Stopped, exit_code_of_interrupt, stop_gently, stop_on_signals
 from cytovox.errors import (
     InputError,
     InputNotFoundError,
@@ -75,6 +75,35 @@ def test_signals_stop_and_are_given_back() -> None:
     assert exit_code_of_interrupt(caught.value) == 128 + signal.SIGTERM
     assert received == [signal.SIGTERM]
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_first_signal_is_a_request_and_the_second_is_not() -> None:
+    asked = threading.Event()
+    with pytest.raises(Stopped) as caught, stop_gently(asked.set):
+        signal.raise_signal(signal.SIGTERM)
+        assert asked.wait(10)
+        raise InterruptedRunError("stopped")
+    assert caught.value.number == signal.SIGTERM
+    steps = []
+    with pytest.raises(Stopped), stop_gently(lambda: None):
+        signal.raise_signal(signal.SIGINT)
+        steps.append("after the first")
+        signal.raise_signal(signal.SIGINT)
+        steps.append("after the second")
+    assert steps == ["after the first"]
+
+
+def test_a_signal_that_comes_too_late_is_not_forgotten() -> None:
+    done = []
+    with pytest.raises(Stopped), stop_gently(lambda: None):
+        signal.raise_signal(signal.SIGTERM)
+        done.append("all the work")
+    assert done
+
+
+def test_errors_pass_unchanged() -> None:
+    with pytest.raises(InterruptedRunError), stop_gently(lambda: None):
+        raise InterruptedRunError("by somebody else")
 
 
 def test_other_threads_are_left_alone() -> None:

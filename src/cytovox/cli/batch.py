@@ -13,7 +13,7 @@ from .console import describe, exit_code_of, report_error
 from .finished import Finished, look_at_output
 from .progress import Quiet
 from .settings import Settings
-from .signals import exit_code_of_interrupt
+from .signals import exit_code_of_interrupt, stop_gently
 
 __all__ = ["FINDINGS", "SOME_FAILED", "Outcome", "exit_code_of_batch", "run_batch"]
 
@@ -21,6 +21,8 @@ __all__ = ["FINDINGS", "SOME_FAILED", "Outcome", "exit_code_of_batch", "run_batc
 FINDINGS = 3
 #: Exit code when of several inputs not all ended well.
 SOME_FAILED = 4
+#: Exit codes from here on tell of a stop from outside.
+_BY_SIGNAL = 128
 #: Share of dropped masks from which on it is a finding.
 _MANY_DROPPED = 0.005
 
@@ -89,13 +91,15 @@ def run_batch(
         try:
             _run_one(path, out, settings, display, outcome, force=force)
         except KeyboardInterrupt as interrupt:
-            outcome.state, outcome.exit_code = "stopped", exit_code_of_interrupt(interrupt)
+            # The result may have been finished before the stop was heeded.
+            outcome.state = "stopped" if outcome.seconds is None else "done"
+            outcome.exit_code = exit_code_of_interrupt(interrupt)
             break
         except Exception as error:
             outcome.state, outcome.exit_code = "failed", exit_code_of(error)
             outcome.error = describe(_placed(error, path))
             report_error(_placed(error, path), debug=settings.debug)
-            if outcome.exit_code >= 128:
+            if outcome.exit_code >= _BY_SIGNAL:
                 outcome.state = "stopped"
                 break
     return outcomes
@@ -111,7 +115,7 @@ def exit_code_of_batch(outcomes: Sequence[Outcome]) -> int:
     (0, 74, 4)
     """
     for outcome in outcomes:
-        if outcome.state == "stopped":
+        if outcome.exit_code >= _BY_SIGNAL:
             return outcome.exit_code
     if any(outcome.state == "failed" for outcome in outcomes):
         return SOME_FAILED if len(outcomes) > 1 else outcomes[0].exit_code
@@ -141,7 +145,8 @@ def _run_one(
 
     made = _make_folder(out.parent)
     try:
-        with DCNumJobRunner(job, force=force, on_event=listen) as runner:
+        runner = DCNumJobRunner(job, force=force, on_event=listen)
+        with runner, stop_gently(runner.request_stop):
             runner.run()
     finally:
         _remove_empty(made)

@@ -77,10 +77,12 @@ def _measure(raw: Path, result: Path) -> None:
     from ..logic import DCNumJobRunner, DCNumPipelineJob
     from .compiling import telling_of_compilation
     from .progress import choose_display
+    from .signals import stop_gently
 
     display = choose_display(quiet=False)
     with display, telling_of_compilation(display.compiling):
         display.begin(raw.name)
         job = DCNumPipelineJob(raw, result)
-        with DCNumJobRunner(job, force=True, on_event=display.show) as runner:
+        runner = DCNumJobRunner(job, force=True, on_event=display.show)
+        with runner, stop_gently(runner.request_stop):
             runner.run()
