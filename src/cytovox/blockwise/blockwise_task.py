@@ -1,0 +1,210 @@
+"""A daisy task whose workers are told by a Python file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import UsageError
+from ..recipe.python_file import load_python_file
+from ..run.fingerprint import plain
+from . import engine
+from .task_account import RunTask
+from .task_worker import block_key
+
+__all__ = ["DaCapoBlockwiseTask", "run_task_of"]
+
+logger = logging.getLogger(__name__)
+
+_DIGITS = 8
+Check = Callable[[Any], bool]
+
+
+class DaCapoBlockwiseTask(engine.Task):
+    """A task that runs a worker file over all blocks of a region.
+
+    The file defines ``spawn_worker(*args, **kwargs)``, which is called here
+    and returns a function without parameters: what each worker runs. That
+    function acquires blocks of a `daisy.Client` until there are no more, in
+    its own process or in one that it starts (by convention with the file's
+    ``start_worker``). It may also return a function of one block. The file may
+    further define
+
+    - ``read_write_conflict``: whether blocks that overlap must not run at the
+      same time (True if it says nothing);
+    - ``fit``: ``"valid"`` (the default), ``"overhang"`` or ``"shrink"``;
+    - ``check_function(block)``: whether a block is done. It is asked before,
+      so that the block is skipped, and after, so that it is tried again. A
+      pair of functions is asked (before, after), either of them may be None;
+    - ``init_callback_fn(context)``: called once in this process when the task
+      starts, with the text that lets a `daisy.Client` find the server.
+
+    A block that raises is failed and tried again; its worker goes on.
+
+    Parameters
+    ----------
+    worker_file
+        The Python file.
+    total_roi
+        All that is processed, with context, in world units.
+    read_roi, write_roi
+        What a block reads and writes; shifted over `total_roi`.
+    num_workers
+        Number of worker processes.
+    max_retries
+        How often a block is tried again.
+    timeout
+        Seconds that a block may take; its worker is killed then. No limit if
+        None.
+    upstream_tasks
+        Tasks whose blocks must be done before those here that read there.
+    *args, **kwargs
+        Given to ``spawn_worker``.
+
+    Raises
+    ------
+    InputNotFoundError
+        If there is no such file.
+    UsageError
+        If it cannot be loaded, or lacks ``spawn_worker``.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from funlib.geometry import Roi
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = Path(folder) / "nothing.py"
+    ...     _ = file.write_text("def spawn_worker(): return lambda block: None")
+    ...     block = Roi((0, 0), (5, 5))
+    ...     task = DaCapoBlockwiseTask(file, Roi((0, 0), (10, 10)), block, block)
+    >>> task.fit, task.max_workers
+    ('valid', 16)
+    """
+
+    run: RunTask
+
+    def __new__(
+        cls,
+        worker_file: str | Path,
+        total_roi: Any,
+        read_roi: Any,
+        write_roi: Any,
+        num_workers: int = 16,
+        max_retries: int = 2,
+        timeout: float | None = None,
+        upstream_tasks: Sequence[Any] | None = None,
+        *args: Any,
+        **kwargs: Any,
+    ) -> DaCapoBlockwiseTask:
+        """Load the file and make the task; daisy's are made, not initialised."""
+        with engine.guarded():
+            module = load_python_file(worker_file)
+            spawn_worker = getattr(module, "spawn_worker", None)
+            if not callable(spawn_worker):
+                raise UsageError("this file has no function spawn_worker", path=worker_file)
+            work = spawn_worker(*args, **kwargs)
+        if not callable(work):
+            raise UsageError(
+                "spawn_worker has returned nothing that can be called", path=worker_file
+            )
+        before, after = _pair(getattr(module, "check_function", None), worker_file)
+        told = [[str(roi) for roi in (total_roi, read_roi, write_roi)], args, kwargs]
+        digest = hashlib.sha256(json.dumps(plain(told), sort_keys=True).encode()).hexdigest()
+        task: Any = super().__new__(
+            cls,
+            f"{Path(worker_file).stem}-{digest[:_DIGITS]}",
+            total_roi=total_roi,
+            read_roi=read_roi,
+            write_roi=write_roi,
+            process_function=_Alone(work, after),
+            check_function=before,
+            read_write_conflict=bool(getattr(module, "read_write_conflict", True)),
+            fit=getattr(module, "fit", "valid"),
+            max_workers=max(1, num_workers),
+            max_retries=max_retries,
+            timeout=timeout,
+        )
+        upstream = list(upstream_tasks or ())
+        engine.set_upstream(task, upstream)
+        task.run = RunTask(
+            task,
+            work,
+            check_before=before,
+            check_after=after,
+            init_callback=getattr(module, "init_callback_fn", None),
+            upstream=[run_task_of(other) for other in upstream],
+        )
+        task.run.source = {
+            "function": plain(spawn_worker),
+            "parameters": {"args": plain(args), **plain(kwargs)},
+        }
+        made: DaCapoBlockwiseTask = task
+        return made
+
+
+def run_task_of(task: Any) -> RunTask:
+    """Return what this package does with a daisy task, its own or a plain one."""
+    if isinstance(task, DaCapoBlockwiseTask):
+        return task.run
+    if not hasattr(task, "task_id"):
+        raise UsageError(f"a {type(task).__name__} is no task", hint="give daisy tasks")
+    before = task.check_function
+    return RunTask(
+        task,
+        check_before=before,
+        upstream=[run_task_of(other) for other in engine.upstream_of(task)],
+    )
+
+
+def _pair(check: Any, file: str | Path) -> tuple[Check | None, Check | None]:
+    if check is None or callable(check):
+        return check, check
+    if isinstance(check, (tuple, list)) and len(check) == 2:
+        before, after = check
+        if all(one is None or callable(one) for one in check):
+            return before, after
+    raise UsageError(
+        "check_function is neither a function nor a pair of functions (before, after)",
+        path=file,
+    )
+
+
+class _Alone:
+    """What a worker does if daisy itself runs the task, without this package's runner.
+
+    Parameters
+    ----------
+    work
+        The loop over blocks, or a function of a block.
+    check_after
+        Whether a block is done.
+    """
+
+    def __init__(self, work: Callable[..., Any], check_after: Check | None) -> None:
+        self.work = work
+        self.check_after = check_after
+
+    def __call__(self) -> None:
+        """Do the work."""
+        with engine.guarded(self):
+            if engine.positional_arity(self.work):
+                engine.loop_over_blocks(self.work)
+            else:
+                self.work()
+
+    def begin(self, block: Any) -> None:
+        """Do nothing; daisy keeps account."""
+
+    def check(self, block: Any) -> bool:
+        """Ask the worker file."""
+        return self.check_after is None or bool(self.check_after(block))
+
+    def end(self, block: Any, error: BaseException | str | None) -> None:
+        """Log what went wrong."""
+        if error is not None:
+            raised = error if isinstance(error, BaseException) else None
+            logger.error("block %s failed: %s", block_key(block), error, exc_info=raised)

@@ -1,0 +1,351 @@
+"""A crew of workers that do independent blocks, wherever they are.
+
+The foreman hears what happens, one thing at a time, and gives each worker one
+block at a time. So it is known at any time who works on what: a worker that
+dies or is too slow costs one attempt at one block, and nothing else is lost.
+"""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+import cloudpickle
+
+from ..errors import StageError
+from .desk import Desk, Link, Message
+from .places import Handle, Place
+from .workers import BlockLoop, Outcome, told_versions
+
+__all__ = ["Crew", "HasIndex", "Ledger", "WorkerError"]
+
+logger = logging.getLogger(__name__)
+
+#: Seconds after a time limit until a worker that did not stop itself is killed.
+_GRACE = 3.0
+#: Seconds that workers get to end by themselves.
+_END = 5.0
+#: Workers that may end in a row without ever having been ready.
+_STILLBORN = 4
+#: Seconds without any worker after which somebody should be told.
+_LONELY = 30.0
+
+
+class WorkerError(StageError):
+    """No worker can do this work at all; says why."""
+
+    def __init__(self, what: str, *, worker_traceback: str = "", hint: str | None = None) -> None:
+        super().__init__("starting workers", what, hint=hint)
+        self.worker_traceback = worker_traceback
+
+
+class HasIndex(Protocol):
+    """What a crew wants of a block."""
+
+    @property
+    def index(self) -> Any:
+        """What tells it from the others."""
+
+
+class Ledger(Protocol):
+    """Who decides what becomes of a block."""
+
+    def begin(self, block: Any, worker: str) -> None:
+        """Take note that an attempt begins."""
+
+    def settle(self, block: Any, outcome: Outcome) -> bool:
+        """Take note of an outcome; return whether the block shall be tried again."""
+
+    def bury(self, block: Any, worker: str, how: str, seconds: float, log: str) -> bool:
+        """Take note that the worker died over it; return the same."""
+
+    def lost(self, worker: str, how: str) -> None:
+        """Take note that a worker has ended while it had no block."""
+
+    def lonely(self, text: str) -> None:
+        """Take note that there are no workers for a long time."""
+
+
+@dataclass(slots=True, eq=False)
+class _Started:
+    """A worker that was started."""
+
+    number: int
+    handle: Handle
+    log: Path
+    ready: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class _Member:
+    """A worker that has called."""
+
+    link: Link
+    started: _Started
+    block: Any = None
+    since: float = 0.0
+    ready: bool = False
+    name: str = field(default="")
+
+
+class Crew:
+    """Workers at one place with one function; to be used with ``with``.
+
+    Parameters
+    ----------
+    place
+        Where they are.
+    function
+        What they do with a block.
+    folder
+        Folder for what they print.
+    timeout
+        Seconds that a block may take.
+    memory
+        Bytes that a worker may hold.
+    """
+
+    def __init__(
+        self,
+        place: Place,
+        function: Callable[[Any], Any],
+        folder: Path,
+        *,
+        timeout: float | None = None,
+        memory: int | None = None,
+    ) -> None:
+        self.place = place
+        self.folder = folder
+        self.timeout = timeout
+        job = BlockLoop(cloudpickle.dumps(function), timeout, memory)
+        self._welcome = {"job": cloudpickle.dumps(job), "sys_path": list(sys.path)}
+        self._desk = Desk(place.host)
+        self._started: dict[int, _Started] = {}
+        self._members: dict[Link, _Member] = {}
+        self._number = 0
+        self._stillborn = 0
+        self._again: deque[Any] = deque()
+
+    def __enter__(self) -> Self:
+        self._desk.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if error is None:
+            self._dismiss()
+        for member in self._members.values():
+            member.link.hang_up()
+        for started in self._started.values():
+            started.handle.kill()
+        for started in self._started.values():
+            started.handle.wait(_END)
+        self._desk.__exit__(kind, error, traceback)
+
+    def run(self, blocks: Iterator[Any], count: int, ledger: Ledger) -> None:
+        """Do all blocks; return when each is done or given up.
+
+        Parameters
+        ----------
+        blocks
+            The blocks, read as they are needed.
+        count
+            How many there are.
+        ledger
+            Who is told, and decides about another attempt.
+
+        Raises
+        ------
+        WorkerError
+            If workers cannot start, or cannot load the function.
+        """
+        self._waiting = blocks
+        self._left = count
+        self._ledger = ledger
+        alone = time.monotonic()
+        while self._left:
+            self._staff()
+            message = self._next_message()
+            if message is not None:
+                self._attend(message)
+            if self._members:
+                alone = time.monotonic()
+            elif time.monotonic() - alone > _LONELY:
+                alone = time.monotonic()
+                ledger.lonely(
+                    "no worker has called for 30 s; they must be able to reach "
+                    f"{self._desk.address[0]} port {self._desk.address[1]}"
+                )
+            self._stop_slow()
+
+    def _staff(self) -> None:
+        """See to it that there are as many workers as can be useful."""
+        for _ in range(min(self.place.workers, self._left) - len(self._started)):
+            self._number += 1
+            log = self.folder / f"worker-{self._number}.log"
+            host, port = self._desk.address
+            call = [host, str(port), str(self._number)]
+            handle = self.place.start(call, self._desk.key, log)
+            started = _Started(self._number, handle, log)
+            self._started[self._number] = started
+            watch = threading.Thread(target=self._watch, args=(started,), daemon=True)
+            watch.start()
+
+    def _watch(self, started: _Started) -> None:
+        how = started.handle.wait()
+        self._desk.post(Message("ended", started, how))
+
+    def _next_message(self) -> Message | None:
+        limits = [_LONELY]
+        if self.timeout is not None:
+            now = time.monotonic()
+            limits += [
+                member.since + self.timeout + _GRACE - now
+                for member in self._members.values()
+                if member.block is not None
+            ]
+        return self._desk.next(max(0.0, min(limits)))
+
+    def _attend(self, message: Message) -> None:
+        if message.kind == "said":
+            self._hear(self._members.get(message.sender), message.content)
+        elif message.kind == "joined":
+            self._welcome_in(message.sender)
+        elif message.kind == "left":
+            self._part(message.sender)
+        elif message.kind == "ended":
+            self._end(message.sender, str(message.content))
+
+    def _welcome_in(self, link: Link) -> None:
+        started = self._started.get(link.hello.get("number", -1))
+        if started is None:
+            link.hang_up()
+            return
+        versions = link.hello.get("versions")
+        if versions != told_versions():
+            raise WorkerError(
+                f"a worker on {link.hello.get('machine')} has {versions}, "
+                f"but this process {told_versions()}",
+                hint="install the same versions everywhere",
+            )
+        name = f"{link.hello.get('machine')}:{link.hello.get('pid')}"
+        self._members[link] = _Member(link, started, name=name)
+        link.send(self._welcome)
+
+    def _hear(self, member: _Member | None, content: Any) -> None:
+        if member is None:
+            return
+        if isinstance(content, Outcome):
+            block, member.block = member.block, None
+            if self._ledger.settle(block, content):
+                self._again.append(block)
+            else:
+                self._left -= 1
+        elif content[0] == "unfit":
+            raise WorkerError(
+                f"a worker cannot load the function: {content[1]}",
+                worker_traceback=content[2],
+                hint="what it needs must be importable in a new process",
+            )
+        else:
+            member.ready = member.started.ready = True
+            self._stillborn = 0
+        self._assign(member)
+        if member.block is None:
+            return
+        for other in self._members.values():  # who found nothing to do before
+            if other.ready and other.block is None:
+                self._assign(other)
+
+    def _assign(self, member: _Member) -> None:
+        block = next(self._waiting, None)
+        if block is None:
+            if not self._again:
+                return
+            block = self._again.popleft()
+        member.block = block
+        member.since = time.monotonic()
+        self._ledger.begin(block, member.name)
+        member.link.send(_packed(block))  # if it is gone, that is told separately
+
+    def _part(self, link: Link) -> None:
+        """Say farewell to a worker whose line is broken."""
+        member = self._members.pop(link, None)
+        if member is None:
+            return
+        link.hang_up()
+        seconds = time.monotonic() - member.since
+        if member.block is None:
+            return
+        how = member.started.handle.wait(_END) or "has lost its line to this process"
+        if self._ledger.bury(member.block, member.name, how, seconds, _tail(member.started.log)):
+            self._again.append(member.block)
+        else:
+            self._left -= 1
+        for other in self._members.values():
+            if other.ready and other.block is None:
+                self._assign(other)
+
+    def _end(self, started: _Started, how: str) -> None:
+        """Take note that a place has ended, so that another worker can start."""
+        if self._started.pop(started.number, None) is None:
+            return
+        if not started.ready:
+            self._stillborn += 1
+            if self._stillborn >= _STILLBORN + self.place.workers:
+                text = _tail(started.log)
+                raise WorkerError(
+                    f"{self._stillborn} workers in a row ended before they could begin; "
+                    f"the last one {how}" + (f": {text.splitlines()[-1]}" if text else ""),
+                    worker_traceback=text,
+                )
+        self._ledger.lost(f"worker {started.number}", how)
+
+    def _stop_slow(self) -> None:
+        if self.timeout is None:
+            return
+        now = time.monotonic()
+        for member in self._members.values():
+            if member.block is not None and now - member.since >= self.timeout + _GRACE:
+                member.since = now - self.timeout  # do not kill it again and again
+                member.link.hang_up()
+                member.started.handle.kill()
+
+    def _dismiss(self) -> None:
+        """Let all workers end by themselves."""
+        for member in self._members.values():
+            member.link.send(None)
+        end = time.monotonic() + _END
+        for started in self._started.values():
+            if started.ready:
+                started.handle.wait(max(0.0, end - time.monotonic()))
+
+
+def _packed(block: Any) -> bytes:
+    packed = pickle.dumps(block)
+    # What a script defines, a worker cannot import.
+    return cloudpickle.dumps(block) if b"__main__" in packed else packed
+
+
+def _tail(log: Path, size: int = 8_000) -> str:
+    """Return the end of what a worker has printed, if it can be read here."""
+    try:
+        with open(log, "rb") as file:
+            file.seek(0, 2)
+            file.seek(max(0, file.tell() - size))
+            return file.read().decode(errors="replace").strip()
+    except OSError:
+        return ""

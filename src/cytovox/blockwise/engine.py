@@ -1,0 +1,307 @@
+"""The one module that knows daisy: tasks, its server, and its client in workers.
+
+Daisy decides which block may be done when: it knows about blocks that need
+each other's results and about tasks that feed each other. What it does by
+default and should not is set right here: it listens on this machine only, has
+time limits and a number of restarts that are asked for, keeps no files in the
+current folder, prints nothing, and a block that raises does not end its worker.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import daisy
+from daisy import logging as daisy_logging
+from daisy import v2
+
+from ..errors import StageError, UsageError
+
+__all__ = [
+    "NO_LIMIT",
+    "BlockStatus",
+    "Guard",
+    "GuardedClient",
+    "Task",
+    "clone",
+    "context_from",
+    "guarded",
+    "loop_over_blocks",
+    "pipeline_of",
+    "positional_arity",
+    "run_here",
+    "run_server",
+    "set_context",
+    "set_upstream",
+    "shared_context",
+    "upstream_of",
+]
+
+BlockStatus: Any = v2.BlockStatus
+#: Seconds that stand for "no time limit": daisy takes None for ten minutes.
+NO_LIMIT = 1e8
+#: Restarts are limited by the number of attempts at blocks, not by a count.
+_RESTARTS = 1_000_000_000
+_FITS = ("valid", "overhang", "shrink")
+
+
+class Task(v2.Task):
+    """A daisy task whose time limits and restarts are what was asked for.
+
+    Parameters are those of `daisy.Task`.
+    """
+
+    def __new__(cls, task_id: str, *args: Any, **kwargs: Any) -> Task:
+        """Make the task; daisy's are made, not initialised."""
+        fit = kwargs.get("fit", "valid")
+        if fit not in _FITS:
+            raise UsageError(f"blocks cannot fit '{fit}'", hint=f"one of {', '.join(_FITS)}")
+        kwargs["timeout"] = kwargs.get("timeout") or NO_LIMIT
+        kwargs.setdefault("max_worker_restarts", _RESTARTS)
+        if kwargs.get("check_function") is None:
+            kwargs.pop("check_function", None)
+        with warnings.catch_warnings():
+            # It recommends a store that knows nothing of functions and inputs.
+            warnings.simplefilter("ignore", UserWarning)
+            task: Task = super().__new__(cls, task_id, *args, **kwargs)
+        return task
+
+
+def clone(task: Any, process_function: Any, check_function: Callable[[Any], bool] | None) -> Any:
+    """Return a task like this one that does something else."""
+    names = ("total_roi", "read_roi", "write_roi", "fit", "read_write_conflict")
+    kept: dict[str, Any] = {name: getattr(task, name) for name in names}
+    kept |= {
+        "max_workers": task.max_workers,
+        "max_retries": task.max_retries,
+        "timeout": task.timeout_secs,
+        "process_function": process_function,
+        "requires": task.requires or None,
+    }
+    return Task(task.task_id, check_function=check_function, **kept)
+
+
+class Guard(Protocol):
+    """Who is told about the blocks that a client acquires."""
+
+    def begin(self, block: Any) -> None:
+        """Take note that a block begins."""
+
+    def check(self, block: Any) -> bool:
+        """Return whether a block that was worked on is really done."""
+
+    def end(self, block: Any, error: BaseException | str | None) -> None:
+        """Take note that it has ended, and how."""
+
+
+class GuardedClient(v2.Client):
+    """Daisy's client; what a block raises fails the block and nothing else.
+
+    Without a guard it is daisy's client as it is.
+    """
+
+    guard: ClassVar[Guard | None] = None
+    here: ClassVar[_Here | None] = None
+
+    def __init__(self, context: Any = None) -> None:
+        if self.here is None:
+            super().__init__(context)
+        else:
+            self._client: Any = None
+            self.task_id = self.here.task_id
+            self.context = context
+
+    @contextlib.contextmanager
+    def acquire_block(self) -> Iterator[Any]:
+        """Yield a block to work on, or None if there are no more."""
+        source = super().acquire_block() if self.here is None else self.here.acquire()
+        with source as block:
+            if block is None or self.guard is None:
+                yield block
+                return
+            self.guard.begin(block)
+            error: BaseException | str | None = None
+            try:
+                yield block
+                if block.status == BlockStatus.FAILED:
+                    error = "the worker marked it as failed"
+                elif not self.guard.check(block):
+                    error = "check_function says that it is not done"
+            except (Exception, SystemExit) as err:
+                error = err
+            if error is not None:
+                block.status = BlockStatus.FAILED
+            self.guard.end(block, error)
+
+
+@contextlib.contextmanager
+def guarded(guard: Guard | None = None) -> Iterator[None]:
+    """Let what says ``daisy.Client`` meanwhile get a `GuardedClient`."""
+    modules: tuple[Any, ...] = (daisy, v2)
+    before = [module.Client for module in modules]
+    guard_before = GuardedClient.guard
+    GuardedClient.guard = guard or guard_before
+    for module in modules:
+        module.Client = GuardedClient
+    try:
+        yield
+    finally:
+        GuardedClient.guard = guard_before
+        for module, client in zip(modules, before, strict=True):
+            module.Client = client
+
+
+def loop_over_blocks(process_function: Callable[[Any], Any]) -> None:
+    """Call a function for each block that there is for this worker."""
+    client = daisy.Client()
+    while True:
+        with client.acquire_block() as block:
+            if block is None:
+                return
+            process_function(block)
+
+
+def set_upstream(task: Any, tasks: Sequence[Any]) -> None:
+    """Let daisy's own runner know which tasks a task needs."""
+    from daisy._task import _record_task_upstream
+
+    _record_task_upstream(task, list(tasks))
+
+
+def upstream_of(task: Any) -> list[Any]:
+    """Return the tasks that a task needs."""
+    from daisy._task import _get_task_upstream
+
+    return list(_get_task_upstream(task) or ())
+
+
+def positional_arity(function: Any) -> int:
+    """Return how many positional arguments a function takes, as daisy counts."""
+    from daisy._task import _block_fn_arity
+
+    return int(_block_fn_arity(function))
+
+
+def set_context(text: str) -> None:
+    """Let clients of this process know where the server is."""
+    os.environ[v2.Context.ENV_VARIABLE] = text
+
+
+def shared_context(context: Any) -> str:
+    """Return a context for any client, whichever worker got it."""
+    shared = context.copy()
+    shared["worker_id"] = -1
+    return str(shared.to_env())
+
+
+def context_from(text: str) -> Any:
+    """Return a context from its text."""
+    before = os.environ.get(v2.Context.ENV_VARIABLE)
+    set_context(text)
+    try:
+        return v2.Context.from_env()
+    finally:
+        if before is None:
+            os.environ.pop(v2.Context.ENV_VARIABLE, None)
+        else:
+            os.environ[v2.Context.ENV_VARIABLE] = before
+
+
+def pipeline_of(tasks: Sequence[Any], edges: Sequence[tuple[int, int]]) -> Any:
+    """Return tasks as a pipeline; edges are pairs of indices (upstream, task)."""
+    return v2.Pipeline(list(tasks), [(tasks[up], tasks[down]) for up, down in edges])
+
+
+class _Observer:
+    """Passes daisy's counters on, a few times a second."""
+
+    def __init__(self, tell: Callable[[dict[str, Any]], None]) -> None:
+        self.on_start = self.on_progress = self.on_finish = tell
+
+
+def run_server(
+    tasks: Sequence[Any],
+    edges: Sequence[tuple[int, int]],
+    *,
+    host: str,
+    folder: Path,
+    on_progress: Callable[[dict[str, Any]], None],
+) -> dict[str, Any]:
+    """Run tasks with worker processes; return their states by name.
+
+    Raises
+    ------
+    StageError
+        If daisy gives up.
+    """
+    logs_before = daisy_logging.get_log_basedir()
+    daisy_logging.set_log_basedir(folder)
+    try:
+        states: dict[str, Any] = v2.run_blockwise(
+            pipeline_of(tasks, edges),
+            progress=_Observer(on_progress),
+            return_states=True,
+            host=host,
+            summary=False,
+        )
+    except RuntimeError as err:
+        raise StageError("running blocks", str(err)) from err
+    finally:
+        daisy_logging.set_log_basedir(logs_before)
+    return states
+
+
+class _Here:
+    """Hands out the blocks of a pipeline in this process, one at a time."""
+
+    def __init__(self, scheduler: Any) -> None:
+        self.scheduler = scheduler
+        self.task_id = ""
+        self.acquired = 0
+
+    @contextlib.contextmanager
+    def acquire(self) -> Iterator[Any]:
+        """Yield a block of the current task."""
+        block = self.scheduler.acquire_block(self.task_id)
+        if block is None:
+            yield None
+            return
+        self.acquired += 1
+        block.status = BlockStatus.PROCESSING
+        try:
+            yield block
+            if block.status == BlockStatus.PROCESSING:
+                block.status = BlockStatus.SUCCESS
+        finally:
+            if block.status != BlockStatus.SUCCESS:
+                block.status = BlockStatus.FAILED
+            self.scheduler.release_block(block)
+
+
+def run_here(
+    tasks: Sequence[Any], edges: Sequence[tuple[int, int]], guards: Sequence[Guard]
+) -> dict[str, Any]:
+    """Run tasks in this process, block by block; return their states by name."""
+    scheduler = v2.Scheduler(pipeline_of(tasks, edges))
+    here = _Here(scheduler)
+    GuardedClient.here = here
+    try:
+        while True:
+            here.acquired = 0
+            for task, guard in zip(tasks, guards, strict=True):
+                here.task_id = task.task_id
+                work = task.process_function
+                with guarded(guard):
+                    if positional_arity(work):
+                        loop_over_blocks(work)
+                    else:
+                        work()
+            if not here.acquired or all(s.is_done() for s in scheduler.task_states.values()):
+                return dict(scheduler.task_states)
+    finally:
+        GuardedClient.here = None

@@ -1,0 +1,200 @@
+"""A daisy task as this package runs it, and the account of its blocks."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..errors import UsageError
+from ..run.journal import BlockKey, Journal
+from ..run.progress import Listener, StageProgress, StageStarted, announce
+from . import engine
+from .events import BlockDone, BlockFailed, BlockStarted
+from .run_blocks import BlockFailure
+from .task_worker import block_key, outcome_of
+from .workers import Outcome
+
+__all__ = ["Account", "RunTask"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True, eq=False)
+class RunTask:
+    """A daisy task, and what only this package does with it.
+
+    Parameters
+    ----------
+    task
+        The daisy task.
+    work
+        A loop over blocks, or a function of a block; the task's own if None.
+    check_before, check_after
+        Whether a block is done, asked before and after it is worked on.
+    init_callback
+        Called once with daisy's context when the task starts.
+    upstream
+        Tasks that must be done before, block by block.
+    source
+        What the blocks are made from, beside the geometry.
+    """
+
+    task: Any
+    work: Callable[..., Any] | None = None
+    check_before: Callable[[Any], bool] | None = None
+    check_after: Callable[[Any], bool] | None = None
+    init_callback: Callable[[str], Any] | None = None
+    upstream: list[RunTask] = field(default_factory=list)
+    source: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.work = self.work or self.task.process_function
+        if self.work is None:
+            raise UsageError(f"task '{self.name}' has nothing to do")
+
+    @property
+    def name(self) -> str:
+        """Name of the task."""
+        return str(self.task.task_id)
+
+
+class Account:
+    """Keeps account of the blocks of a task."""
+
+    def __init__(self, run: RunTask, journal: Journal | None, on_event: Listener | None) -> None:
+        self.run = run
+        self.stage = run.name
+        self.broken = ""
+        self.unfit = 0
+        self.called_back = False
+        self._journal = journal
+        self._on_event = on_event
+        self._known = set() if journal is None else journal.completed(self.stage)
+        self._attempts: dict[BlockKey, int] = {}
+        self._last: dict[BlockKey, BlockFailure] = {}
+        self._done = 0
+        self._total = 0
+        self._start = 0.0
+
+    def is_done(self, block: Any) -> bool:
+        """Return whether a block need not be done; what daisy asks beforehand."""
+        check = self.run.check_before
+        if self._known and block_key(block) in self._known:
+            return check is None or bool(check(block))
+        # With a journal it is the journal that knows.
+        return self._journal is None and check is not None and bool(check(block))
+
+    @property
+    def checks(self) -> bool:
+        """Whether `is_done` can ever say yes."""
+        return bool(self._known) or self.run.check_before is not None
+
+    def started(self, states: Mapping[str, Any]) -> None:
+        """Take note of daisy's counters."""
+        state = states.get(self.stage)
+        if state is None:
+            return
+        if not self._total:
+            self._total = state.total_block_count
+            self._tell(StageStarted(self.stage, self._total, "blocks"))
+        self._tell(StageProgress(self.stage, state.completed_count, self._total))
+
+    def call_back(self, context: str) -> None:
+        """Call the task's callback, once."""
+        if self.called_back or self.run.init_callback is None:
+            return
+        self.called_back = True
+        try:
+            self.run.init_callback(context)
+        except Exception as err:
+            logger.exception("init_callback_fn of %s failed", self.stage)
+            self.broken = f"init_callback_fn failed: {type(err).__name__}: {err}"
+
+    def begin(self, block: Any) -> None:
+        """Take note that a block begins in this process."""
+        self._start = time.perf_counter()
+        self.begins(block_key(block), "this process")
+
+    def check(self, block: Any) -> bool:
+        """Ask the task whether a block is done."""
+        return self.run.check_after is None or bool(self.run.check_after(block))
+
+    def end(self, block: Any, error: BaseException | str | None) -> None:
+        """Take note that it has ended."""
+        self.ends(block_key(block), outcome_of(error, time.perf_counter() - self._start))
+
+    def begins(self, key: BlockKey, worker: str) -> None:
+        """Take note that an attempt begins."""
+        number = self._attempts[key] = self._attempts.get(key, 0) + 1
+        if self._journal is not None:
+            self._journal.started(self.stage, key, attempt=number, worker=worker)
+        self._tell(BlockStarted(self.stage, key, number, worker))
+
+    def ends(self, key: BlockKey, outcome: Outcome, reason: str = "error") -> None:
+        """Take note of the outcome of an attempt."""
+        if outcome.error:
+            self._fails(key, outcome, reason)
+            return
+        self.unfit = 0
+        self._done += 1
+        self._last.pop(key, None)
+        if self._journal is not None:
+            self._journal.done(
+                self.stage, key, seconds=outcome.seconds, peak_bytes=outcome.peak_bytes
+            )
+        self._tell(
+            BlockDone(
+                self.stage,
+                key,
+                outcome.seconds,
+                outcome.peak_bytes,
+                self._done,
+                len(self._last),
+                self._total,
+            )
+        )
+
+    def dies(self, key: BlockKey, worker: str, seconds: float) -> None:
+        """Take note that a worker was lost over a block."""
+        limit = float(self.run.task.timeout_secs or engine.NO_LIMIT)
+        slow = seconds >= limit
+        error = (
+            f"it took longer than {limit:g} s, so its worker was stopped"
+            if slow
+            else f"its worker {worker} was lost"
+        )
+        self.ends(key, Outcome(None, seconds, None, error), "timeout" if slow else "killed")
+
+    def _fails(self, key: BlockKey, outcome: Outcome, reason: str) -> None:
+        number = self._attempts.get(key, 1)
+        final = number > self.run.task.max_retries
+        self._last[key] = BlockFailure(key, reason, outcome.error, outcome.traceback, number)
+        if self._journal is not None:
+            self._journal.failed(
+                self.stage,
+                key,
+                error=outcome.error,
+                traceback=outcome.traceback,
+                seconds=outcome.seconds,
+                peak_bytes=outcome.peak_bytes,
+                attempt=number,
+                reason=reason,
+                final=final,
+            )
+        self._tell(BlockFailed(self.stage, key, outcome.error, outcome.traceback, number, final))
+
+    def failures(self) -> list[BlockFailure]:
+        """Return the blocks that were given up."""
+        return sorted(self._last.values(), key=lambda failure: failure.block)
+
+    def conclude(self, state: Any) -> None:
+        """Say what daisy knows and no guard has told."""
+        if state.failed_count and not self._last:
+            logger.warning("%s: %s", self.stage, state.last_worker_error or "blocks failed")
+
+    def _tell(self, event: Any) -> None:
+        if self._on_event is not None:
+            announce(self._on_event, event, logger)

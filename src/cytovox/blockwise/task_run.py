@@ -1,0 +1,275 @@
+"""Run daisy tasks, keep account of their blocks, and tell what was left undone."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import logging
+import shutil
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+
+from ..errors import StageError, UsageError
+from ..run.journal import BlockKey, Journal
+from ..run.progress import Listener, StageFinished, announce
+from . import engine
+from .desk import Desk, Link, Message
+from .places import DaskPlace, Here, LocalPlace, Place
+from .task_account import Account, RunTask
+from .task_result import BlockwiseResult, leftovers
+from .task_worker import TaskJob, make_slot
+from .workers import told_versions
+
+__all__ = ["run_tasks"]
+
+logger = logging.getLogger(__name__)
+
+#: Workers in a row that may fail outside of any block before all is given up.
+_UNFIT = 8
+
+
+def run_tasks(
+    tasks: Sequence[RunTask],
+    *,
+    place: Place | None = None,
+    journal: Journal | None = None,
+    on_event: Listener | None = None,
+    logs: Path | None = None,
+) -> BlockwiseResult:
+    """Run tasks and all that they need; return what became of them.
+
+    Parameters
+    ----------
+    tasks
+        The tasks; those upstream of them are found from them.
+    place
+        Where workers are; processes of this machine if None. How many there
+        are, each task says itself.
+    journal
+        Is told all, and knows which blocks are done.
+    on_event
+        Is told what happens.
+    logs
+        Folder for what workers print; a temporary one if None, which is
+        removed unless something fails.
+    """
+    ordered, edges = _in_order(tasks)
+    start = time.monotonic()
+    left = {
+        run.name: leftovers(
+            run.task.total_roi, run.task.read_roi, run.task.write_roi, run.task.fit
+        )
+        for run in ordered
+    }
+    accounts = [Account(run, journal, on_event) for run in ordered]
+    if isinstance(place, Here):
+        states = _run_here(ordered, edges, accounts)
+    else:
+        states = _run_there(ordered, edges, accounts, place, logs)
+    seconds = time.monotonic() - start
+    for account in accounts:
+        announce(on_event, StageFinished(account.stage, seconds), logger)
+        account.conclude(states[account.stage])
+    totals = [states[run.name] for run in ordered]
+    return BlockwiseResult(
+        total=sum(s.total_block_count for s in totals),
+        done=sum(s.completed_count - s.skipped_count for s in totals),
+        skipped=sum(s.skipped_count for s in totals),
+        failed=tuple(itertools.chain.from_iterable(a.failures() for a in accounts)),
+        undone=sum(s.total_block_count - s.completed_count for s in totals),
+        leftovers=left,
+        seconds=seconds,
+        stages=tuple(run.name for run in ordered),
+    )
+
+
+def _in_order(tasks: Sequence[RunTask]) -> tuple[list[RunTask], list[tuple[int, int]]]:
+    """Return all tasks, upstream ones first, and the edges between them."""
+    ordered: list[RunTask] = []
+
+    def visit(run: RunTask) -> None:
+        if run in ordered:
+            return
+        for other in run.upstream:
+            visit(other)
+        ordered.append(run)
+
+    for run in tasks:
+        visit(run)
+    names = [run.name for run in ordered]
+    for name in names:
+        if names.count(name) > 1:
+            raise UsageError(
+                f"two tasks have the name '{name}'", hint="they would do the same work twice"
+            )
+    edges = [(ordered.index(up), i) for i, run in enumerate(ordered) for up in run.upstream]
+    return ordered, edges
+
+
+def _run_here(
+    ordered: Sequence[RunTask], edges: Sequence[tuple[int, int]], accounts: Sequence[Account]
+) -> dict[str, Any]:
+    for account in accounts:
+        account.call_back("")
+        if account.broken:
+            raise StageError("starting a task", account.broken)
+    tasks = [
+        engine.clone(
+            run.task,
+            process_function=run.work,
+            check_function=account.is_done if account.checks else None,
+        )
+        for run, account in zip(ordered, accounts, strict=True)
+    ]
+    return engine.run_here(tasks, edges, accounts)
+
+
+def _run_there(
+    ordered: Sequence[RunTask],
+    edges: Sequence[tuple[int, int]],
+    accounts: Sequence[Account],
+    place: Place | None,
+    logs: Path | None,
+) -> dict[str, Any]:
+    folder = logs or Path(tempfile.mkdtemp(prefix="cytovox-"))
+    folder.mkdir(parents=True, exist_ok=True)
+    remote = None if place is None or isinstance(place, LocalPlace) else place
+    host = "127.0.0.1" if remote is None else remote.host
+    with Desk(host) as desk, _Clerk(desk, accounts, 0.0 if remote is None else 0.5):
+        tasks = [
+            engine.clone(
+                run.task,
+                process_function=make_slot(desk.address, desk.key, i, _portable(remote), folder),
+                check_function=account.is_done if account.checks else None,
+            )
+            for i, (run, account) in enumerate(zip(ordered, accounts, strict=True))
+        ]
+
+        def tell(states: dict[str, Any]) -> None:
+            for account in accounts:
+                account.started(states)
+
+        states = engine.run_server(tasks, edges, host=host, folder=folder, on_progress=tell)
+    if logs is None and not any(s.failed_count for s in states.values()):
+        shutil.rmtree(folder, ignore_errors=True)
+    return states
+
+
+def _portable(place: Place | None) -> Any:
+    """Return a place that another process can use."""
+    return _DaskSpec(place.address, place.host) if isinstance(place, DaskPlace) else place
+
+
+@dataclass(frozen=True, slots=True)
+class _DaskSpec:
+    """A Dask cluster that is joined where it is needed."""
+
+    address: str
+    host: str
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return DaskPlace, (self.address, 1, self.host)
+
+
+class _Clerk:
+    """Hears what the guards in the workers tell, and writes it down."""
+
+    def __init__(self, desk: Desk, accounts: Sequence[Account], patience: float) -> None:
+        self._desk = desk
+        self._patience = patience
+        self._accounts = accounts
+        self._busy: dict[Link, tuple[BlockKey, float]] = {}
+        self._welcomes = [_welcome(account.run) for account in accounts]
+        self._thread = threading.Thread(target=self._work, daemon=True)
+        self._error: BaseException | None = None
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *exc: object) -> None:
+        self._desk.post(Message("ended", self))
+        self._thread.join()
+        if self._error is not None and exc[0] is None:
+            raise self._error
+
+    def _work(self) -> None:
+        links: set[Link] = set()
+        with contextlib.suppress(OSError):
+            for message in self._messages():
+                try:
+                    self._attend(message, links)
+                except Exception as err:  # the journal cannot be written any more
+                    self._error = self._error or err
+                    for link in links:
+                        link.hang_up()
+
+    def _messages(self) -> Iterator[Message]:
+        while True:
+            message = self._desk.next()
+            if message is None:
+                continue
+            if message.sender is not self:
+                yield message
+                continue
+            # What was told before the last block was given back may still come.
+            while (message := self._desk.next(self._patience)) is not None:
+                yield message
+            return
+
+    def _attend(self, message: Message, links: set[Link]) -> None:
+        link = message.sender
+        if message.kind == "joined":
+            links.add(link)
+            self._welcome(link)
+            return
+        account = self._accounts[link.hello["number"]]
+        worker = f"{link.hello['machine']}:{link.hello['pid']}"
+        if message.kind == "left":
+            links.discard(link)
+            if (busy := self._busy.pop(link, None)) is not None:
+                account.dies(busy[0], worker, time.monotonic() - busy[1])
+            return
+        kind, *content = message.content
+        if kind == "begin":
+            self._busy[link] = content[0], time.monotonic()
+            account.begins(content[0], worker)
+        elif kind == "end":
+            self._busy.pop(link, None)
+            account.ends(content[0], content[1])
+        elif kind == "unfit":
+            logger.warning("a worker of %s failed:\n%s", account.stage, content[1])
+            account.unfit += 1
+            if account.unfit >= _UNFIT:
+                account.broken = f"no worker can do this: {content[0]}"
+
+    def _welcome(self, link: Link) -> None:
+        number = link.hello.get("number", -1)
+        if not 0 <= number < len(self._accounts):
+            link.hang_up()
+            return
+        account = self._accounts[number]
+        if link.hello.get("versions") != told_versions():
+            account.broken = (
+                f"a worker on {link.hello.get('machine')} has {link.hello.get('versions')}, "
+                f"but this process {told_versions()}"
+            )
+        if account.run.init_callback is not None and not account.called_back:
+            context = engine.context_from(link.hello["context"])
+            account.call_back(engine.shared_context(context))
+        link.send(self._welcomes[number])
+        # Whoever is told a reason fails all blocks with it.
+        link.send(str(self._error) if self._error is not None else account.broken or None)
+
+
+def _welcome(run: RunTask) -> dict[str, Any]:
+    check = None if run.check_after is None else cloudpickle.dumps(run.check_after)
+    job = TaskJob(cloudpickle.dumps(run.work), check)
+    return {"job": cloudpickle.dumps(job), "sys_path": list(sys.path)}

@@ -1,0 +1,164 @@
+"""What a worker of a daisy task does: the worker file's loop, with a guard.
+
+Daisy starts the process and hands out the blocks. The guard tells the desk of
+the run what becomes of each, so that the journal knows every error and the
+process ends with the run.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+
+from ..run.children import SINGLE_THREAD_VARIABLES
+from ..run.peak_memory import peak_bytes, restart_peak
+from .engine import guarded, loop_over_blocks, positional_arity, set_context
+from .places import Place
+from .workers import Line, Outcome, describe_error, serve, told_traceback
+
+__all__ = ["TaskJob", "block_key", "make_slot", "outcome_of"]
+
+#: Exit code with which daisy's client ends a process whose block is too slow.
+_TOO_SLOW = 87
+
+
+def block_key(block: Any) -> tuple[int, ...]:
+    """Return what tells a block of a task from the others: where it writes."""
+    return tuple(int(v) for v in block.write_roi.begin)
+
+
+def outcome_of(error: BaseException | str | None, seconds: float) -> Outcome:
+    """Return how an attempt ended."""
+    if error is None:
+        return Outcome(None, seconds, peak_bytes())
+    if isinstance(error, str):
+        return Outcome(None, seconds, peak_bytes(), error)
+    if isinstance(error, SystemExit):
+        text = f"the function called sys.exit({error.code!r})"
+        return Outcome(None, seconds, peak_bytes(), text, told_traceback(error))
+    return Outcome(None, seconds, peak_bytes(), describe_error(error), told_traceback(error))
+
+
+class LineGuard:
+    """Tells the desk about blocks."""
+
+    def __init__(self, line: Line, check_after: Callable[[Any], bool] | None) -> None:
+        self.line = line
+        self.check_after = check_after
+        self.blocks = 0
+        self._start = 0.0
+
+    def begin(self, block: Any) -> None:
+        """Tell that a block begins."""
+        self.blocks += 1
+        self.line.send(("begin", block_key(block)))
+        restart_peak()
+        self._start = time.perf_counter()
+
+    def check(self, block: Any) -> bool:
+        """Ask the worker file."""
+        return self.check_after is None or bool(self.check_after(block))
+
+    def end(self, block: Any, error: BaseException | str | None) -> None:
+        """Tell how it ended."""
+        outcome = outcome_of(error, time.perf_counter() - self._start)
+        self.line.send(("end", block_key(block), outcome))
+
+
+class TaskJob:
+    """A job: the loop of a worker file, as often as daisy starts it.
+
+    Parameters
+    ----------
+    work
+        The loop, or a function of a block, pickled.
+    check_after
+        Pickled function that says whether a block is done, or None.
+    """
+
+    def __init__(self, work: bytes, check_after: bytes | None) -> None:
+        self.work = work
+        self.check_after = check_after
+
+    def __call__(self, line: Line) -> None:
+        """Do the job."""
+        set_context(line.context)
+        guard = LineGuard(line, None)
+        with guarded(guard):
+            refused = line.receive()  # None, or why no worker can do this work
+            try:
+                if refused is not None:
+                    loop_over_blocks(_Refuse(str(refused)))
+                    return
+                if self.check_after is not None:
+                    guard.check_after = pickle.loads(self.check_after)
+                work = pickle.loads(self.work)
+                if positional_arity(work):
+                    loop_over_blocks(work)
+                else:
+                    work()
+            except (Exception, SystemExit) as err:
+                if isinstance(err, SystemExit) and not err.code:
+                    return  # a command that has ended well
+                line.send(("unfit", describe_error(err), told_traceback(err), guard.blocks))
+                raise
+
+
+class _Refuse:
+    """Fails each block, so that a run ends of which no worker is capable."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+
+    def __call__(self, block: Any) -> None:
+        raise RuntimeError(self.reason)
+
+
+def make_slot(
+    address: tuple[str, int], key: str, number: int, place: Place | None, folder: Path
+) -> Callable[..., None]:
+    """Return what daisy runs in a process of its own for each worker.
+
+    Parameters
+    ----------
+    address, key
+        Of the desk.
+    number
+        Of the task.
+    place
+        Where the worker shall be; in that very process if None.
+    folder
+        For what it prints.
+    """
+    host, port = address
+    # It goes through cloudpickle, and a client cannot.
+    packed = None if place is None else cloudpickle.dumps(place)
+
+    def slot(*, context: Any) -> None:
+        text = str(context.to_env())
+        if packed is None:
+            for name in SINGLE_THREAD_VARIABLES:
+                os.environ.setdefault(name, "1")
+            code = serve(host, port, key, number, text)
+            if code:
+                sys.exit(code)
+            return
+        call = [host, str(port), str(number), "--context", text]
+        log = folder / f"worker-{number}-{os.getpid()}.log"
+        there = pickle.loads(packed)
+        try:
+            how = there.start(call, key, log).wait()
+        finally:
+            there.close()
+        if how != "ended with exit code 0":
+            raise subprocess.SubprocessError(f"the worker {how}")
+
+    return slot

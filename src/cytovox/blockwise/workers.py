@@ -1,0 +1,285 @@
+"""A worker: a process that calls the desk of a run and does what it is told.
+
+Run as ``python -m cytovox.blockwise.workers HOST PORT NUMBER``. It ends when
+its job is done, when the line to the desk breaks, or when the process that
+has started it ends; whatever comes first, and in the middle of a block, too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import faulthandler
+import functools
+import logging
+import os
+import pickle
+import platform
+import queue
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..run.children import SINGLE_THREAD_VARIABLES, settle_child
+from ..run.peak_memory import limit_memory, peak_bytes, restart_peak
+from .desk import connect
+from .places import KEY_VARIABLE, describe_exit, worker_command
+
+__all__ = [
+    "BlockLoop",
+    "Line",
+    "Outcome",
+    "attempt",
+    "describe_error",
+    "main",
+    "run_beside",
+    "serve",
+    "told_traceback",
+    "told_versions",
+]
+
+
+class Outcome(NamedTuple):
+    """How an attempt at a block ended.
+
+    Parameters
+    ----------
+    result
+        What the function returned; None if it failed.
+    seconds, peak_bytes
+        How long it took and how much memory the process needed at most.
+    error, traceback
+        What was raised, empty if nothing was.
+    """
+
+    result: Any
+    seconds: float
+    peak_bytes: int | None
+    error: str = ""
+    traceback: str = ""
+
+
+def attempt(function: Callable[[Any], Any], block: Any) -> Outcome:
+    """Do a block; what it raises becomes part of the outcome.
+
+    Examples
+    --------
+    >>> attempt(lambda block: {"count": block}, 3).result
+    {'count': 3}
+    >>> attempt(lambda block: 1 / 0, 3).error
+    'ZeroDivisionError: division by zero'
+    """
+    restart_peak()
+    start = time.perf_counter()
+    try:
+        result = function(block)
+    except Exception as err:
+        seconds = time.perf_counter() - start
+        return Outcome(None, seconds, peak_bytes(), describe_error(err), told_traceback(err))
+    except SystemExit as err:  # a block may not end its worker
+        seconds = time.perf_counter() - start
+        error = f"the function called sys.exit({err.code!r})"
+        return Outcome(None, seconds, peak_bytes(), error, told_traceback(err))
+    return Outcome(result, time.perf_counter() - start, peak_bytes())
+
+
+def describe_error(err: BaseException) -> str:
+    """Return an error in one line."""
+    text = str(err).strip()
+    return f"{type(err).__name__}: {text}" if text else type(err).__name__
+
+
+def told_traceback(err: BaseException, limit: int = 16_000) -> str:
+    """Return a traceback as text, without the frames of this module."""
+    inner = err.__traceback__
+    while inner is not None and inner.tb_frame.f_code.co_filename == __file__:
+        inner = inner.tb_next
+    text = "".join(traceback.format_exception(type(err), err, inner or err.__traceback__))
+    return text if len(text) <= limit else f"...\n{text[-limit:]}"
+
+
+class BlockLoop:
+    """A job: do blocks one after the other, until there are no more.
+
+    Parameters
+    ----------
+    function
+        The function of a block, pickled.
+    timeout
+        Seconds that a block may take.
+    memory
+        Bytes that the process may hold.
+    """
+
+    def __init__(self, function: bytes, timeout: float | None, memory: int | None) -> None:
+        self.function = function
+        self.timeout = timeout
+        self.memory = memory
+
+    def __call__(self, line: Line) -> None:
+        """Do the job."""
+        try:
+            function = pickle.loads(self.function)
+        except BaseException as err:
+            line.send(("unfit", describe_error(err), told_traceback(err)))
+            return
+        if self.memory is not None:
+            limit_memory(self.memory)
+        line.send(("ready",))
+        work = functools.partial(_on_packed, function)
+        while (block := line.receive()) is not None:
+            if self.timeout is not None:
+                # Ends the process even if the block holds the interpreter.
+                faulthandler.dump_traceback_later(self.timeout, exit=True)
+            outcome = attempt(work, block)
+            if self.timeout is not None:
+                faulthandler.cancel_dump_traceback_later()
+            try:
+                line.send(outcome)
+            except (pickle.PicklingError, AttributeError, TypeError, ValueError) as err:
+                error = f"what the function returned cannot be sent: {describe_error(err)}"
+                line.send(Outcome(None, outcome.seconds, outcome.peak_bytes, error))
+
+
+def _on_packed(function: Callable[[Any], Any], block: bytes) -> Any:
+    return function(pickle.loads(block))
+
+
+class Line:
+    """The worker's end of the line; if it breaks, the process ends.
+
+    Parameters
+    ----------
+    connection
+        Where the desk was reached.
+    context
+        What the job needs to know about this worker.
+    """
+
+    def __init__(self, connection: Connection, context: str = "") -> None:
+        self.context = context
+        self._connection = connection
+        self._heard: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def send(self, content: Any) -> None:
+        """Tell the desk something."""
+        try:
+            with self._lock:
+                self._connection.send(content)
+        except OSError:
+            os._exit(0)  # nobody waits for it any more
+
+    def receive(self) -> Any:
+        """Wait for what the desk says."""
+        return self._heard.get()
+
+    def _listen(self) -> None:
+        try:
+            while True:
+                self._heard.put(self._connection.recv())
+        except (EOFError, OSError):
+            os._exit(0)  # even in the middle of a block
+        except BaseException as err:  # what cannot be unpickled
+            self.send(("unfit", describe_error(err), told_traceback(err)))
+            os._exit(1)
+
+
+def told_versions() -> dict[str, str]:
+    """Return the versions that driver and worker must share."""
+    from .. import __version__
+
+    major_minor = ".".join(platform.python_version_tuple()[:2])
+    return {"cytovox": __version__, "python": major_minor}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Be a worker; return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m cytovox.blockwise.workers")
+    parser.add_argument("host")
+    parser.add_argument("port", type=int)
+    parser.add_argument("number", type=int)
+    parser.add_argument("--key-file", type=Path)
+    parser.add_argument("--lifeline", action="store_true")
+    parser.add_argument("--context", default="")
+    asked = parser.parse_args(arguments)
+    key = os.environ.pop(KEY_VARIABLE, "")
+    if asked.key_file is not None:
+        key = asked.key_file.read_text().strip()
+    settle_child()
+    faulthandler.enable()
+    if asked.lifeline:
+        threading.Thread(target=_end_with_starter, daemon=True).start()
+    logging.captureWarnings(True)
+    return serve(asked.host, asked.port, key, asked.number, asked.context)
+
+
+def serve(host: str, port: int, key: str, number: int, context: str = "") -> int:
+    """Call a desk, do the job that it gives, and return the exit code.
+
+    Parameters
+    ----------
+    host, port, key
+        Where the desk is, and what it wants to hear.
+    number
+        As which worker.
+    context
+        What the job needs to know about this worker.
+    """
+    hello = {
+        "number": number,
+        "pid": os.getpid(),
+        "machine": platform.node(),
+        "context": context,
+        "versions": told_versions(),
+    }
+    try:
+        line = Line(connect(host, port, key, hello), context)
+    except OSError as err:
+        # The run may just have ended; if not, this tells why nobody came.
+        sys.stderr.write(f"cannot reach {host}:{port}: {err}\n")
+        return 3
+    told = line.receive()
+    sys.path[:] = [*told["sys_path"], *(p for p in sys.path if p not in told["sys_path"])]
+    pickle.loads(told["job"])(line)
+    return 0
+
+
+def _end_with_starter() -> None:
+    """End when the pipe from who has started this process breaks."""
+    while os.read(0, 1):
+        pass
+    os._exit(1)
+
+
+def run_beside(call: list[str], key: str) -> str:
+    """Run a worker as a process beside this one; return how it ended.
+
+    What a Dask worker runs: if it dies, its pipe breaks, and the worker ends.
+    """
+    environment = {**os.environ, KEY_VARIABLE: key}
+    environment |= dict.fromkeys(SINGLE_THREAD_VARIABLES, "1")
+    process = subprocess.Popen(
+        worker_command([*call, "--lifeline"]), stdin=subprocess.PIPE, env=environment
+    )
+    try:
+        return describe_exit(process.wait())
+    finally:
+        process.kill()
+
+
+if __name__ == "__main__":
+    # Run as a script this is another module than the one that others import.
+    from cytovox.blockwise.workers import main as run_main
+
+    code = run_main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Threads that wait for nothing need not be waited for.
+    os._exit(code)

@@ -1,0 +1,345 @@
+"""The journal of a run over blocks: what was begun, done and failed, line by line.
+
+A journal is a text file of JSON objects, one a line, to which lines are only
+ever added. Whoever is killed while writing leaves at worst a torn last line,
+which readers pass over. A line is handed to the system at once, so it outlives
+the process; to outlive the machine it is synchronised soon after, many lines
+at a time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from ..errors import OutputBusyError, StorageError, UsageError
+from .fingerprint import differences, plain
+from .journal_content import BlockKey, BlockRecord, JournalContent, read_journal
+
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None  # type: ignore[assignment]
+try:
+    import msvcrt
+except ImportError:  # only on Windows
+    msvcrt = None  # type: ignore[assignment]
+
+__all__ = [
+    "BlockKey",
+    "BlockRecord",
+    "FingerprintChangedError",
+    "Journal",
+    "JournalContent",
+    "read_journal",
+]
+
+#: Seconds between two synchronisations at least.
+_SYNC = 0.2
+_FAR = 1 << 40
+
+
+class FingerprintChangedError(UsageError):
+    """The journal is of another input, function, parameters or geometry.
+
+    Parameters
+    ----------
+    changes
+        A phrase for each change.
+    path
+        The journal.
+    """
+
+    def __init__(self, changes: Sequence[str], *, path: str | os.PathLike[str]) -> None:
+        super().__init__(
+            f"what is there was made otherwise: {'; '.join(changes)}",
+            path=path,
+            hint="go on with what it was made with, choose another output, or let it be "
+            "computed again",
+        )
+        self.changes = list(changes)
+
+
+class Journal:
+    """A journal that is open for writing, by one run at a time.
+
+    Parameters
+    ----------
+    path
+        The file; it and its folder are made if they are not there.
+
+    Attributes
+    ----------
+    content : JournalContent
+        What is in it, kept up to date.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder, Journal(f"{folder}/j.jsonl") as journal:
+    ...     _ = journal.begin({"parameters": {"sigma": 1}})
+    ...     journal.started("segment", 7)
+    ...     journal.done("segment", 7, seconds=0.5)
+    ...     journal.completed("segment")
+    {7}
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self.content = JournalContent()
+        self._fd = -1
+        self._lock = threading.Lock()
+        self._news = threading.Condition()
+        self._dirty = False
+        self._closing = threading.Event()
+        self._syncer: threading.Thread | None = None
+
+    def __enter__(self) -> Self:
+        """Open the file, refuse a second writer, and read what is there.
+
+        Raises
+        ------
+        OutputBusyError
+            If another run is writing to it.
+        StorageError
+            If it cannot be opened.
+        """
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._fd = os.open(self.path, flags, 0o644)
+        except OSError as err:
+            raise self._refused(err) from err
+        try:
+            _lock_file(self._fd, self.path)
+            self.content = read_journal(self.path)
+            if _is_torn(self._fd):
+                self._write(b"\n")
+        except BaseException:
+            os.close(self._fd)
+            self._fd = -1
+            raise
+        self._closing.clear()
+        self._syncer = threading.Thread(target=self._keep_syncing, daemon=True)
+        self._syncer.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._closing.set()
+        with self._news:
+            self._news.notify_all()
+        if self._syncer is not None:
+            self._syncer.join()
+        fd, self._fd = self._fd, -1
+        with contextlib.suppress(OSError):  # the disk is full, as was said before
+            os.fsync(fd)
+        os.close(fd)
+
+    def begin(
+        self,
+        fingerprint: Mapping[str, Any],
+        *,
+        on_change: Literal["refuse", "recompute"] = "refuse",
+        resume: bool = True,
+        **more: Any,
+    ) -> list[str]:
+        """Begin a run, and say what has changed since the last one.
+
+        Parameters
+        ----------
+        fingerprint
+            What the blocks are made from: input, function, parameters and
+            geometry.
+        on_change
+            Whether to refuse what was made from something else, or to forget it.
+        resume
+            Whether to keep what is done; all of it is forgotten if not.
+        **more
+            Told in the journal.
+
+        Returns
+        -------
+        list of str
+            A phrase for each change; all is computed again if there are any.
+
+        Raises
+        ------
+        FingerprintChangedError
+            If there are any, and `on_change` is ``"refuse"``.
+        """
+        before = self.content.fingerprint
+        changes = [] if before is None or not resume else differences(before, fingerprint)
+        if changes and on_change == "refuse":
+            raise FingerprintChangedError(changes, path=self.path)
+        fresh = before is not None and (bool(changes) or not resume)
+        self._add("begin", fresh=fresh, changes=changes, fingerprint=plain(fingerprint), **more)
+        self._sync()
+        return changes
+
+    def started(self, stage: str, block: BlockKey, **more: Any) -> None:
+        """Tell that a block is being worked on."""
+        self._add("started", stage=stage, block=block, **more)
+
+    def done(
+        self,
+        stage: str,
+        block: BlockKey,
+        *,
+        seconds: float | None = None,
+        peak_bytes: int | None = None,
+        result: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Tell that a block is done, and what it returned, if JSON can tell that."""
+        self._add(
+            "done",
+            stage=stage,
+            block=block,
+            seconds=_rounded(seconds),
+            peak_bytes=peak_bytes,
+            result=_as_json(result),
+        )
+
+    def failed(
+        self,
+        stage: str,
+        block: BlockKey,
+        *,
+        error: str,
+        traceback: str = "",
+        seconds: float | None = None,
+        peak_bytes: int | None = None,
+        **more: Any,
+    ) -> None:
+        """Tell that an attempt at a block has failed, and why."""
+        self._add(
+            "failed",
+            stage=stage,
+            block=block,
+            seconds=_rounded(seconds),
+            peak_bytes=peak_bytes,
+            error=error,
+            **more,
+            traceback=traceback,
+        )
+
+    def forget(self, stage: str, blocks: Iterable[BlockKey] | None = None) -> None:
+        """Let blocks of a stage, or all of them, be done again."""
+        self._add("forget", stage=stage, blocks=None if blocks is None else list(blocks))
+
+    def note(self, event: str, **more: Any) -> None:
+        """Tell something about the run as a whole."""
+        self._add(event, **more)
+
+    def records(self, stage: str) -> dict[BlockKey, BlockRecord]:
+        """Return what is known of the blocks of a stage."""
+        return self.content.stages.setdefault(stage, {})
+
+    def completed(self, stage: str) -> set[BlockKey]:
+        """Return which blocks of a stage are done."""
+        return {key for key, record in self.records(stage).items() if record.state == "done"}
+
+    def _add(self, event: str, **line: Any) -> None:
+        told = {"t": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": event}
+        told |= {key: value for key, value in line.items() if value is not None and value != ""}
+        text = json.dumps(told, separators=(",", ":"), default=str)
+        with self._lock:
+            self._write(text.encode() + b"\n")
+            self.content.learn(told)
+        with self._news:
+            self._dirty = True
+            self._news.notify_all()
+
+    def _write(self, content: bytes) -> None:
+        if self._fd < 0:
+            raise UsageError("the journal is not open", path=self.path, hint="use it with 'with'")
+        try:
+            while content:
+                content = content[os.write(self._fd, content) :]
+        except OSError as err:
+            raise self._refused(err) from err
+
+    def _sync(self) -> None:
+        try:
+            os.fsync(self._fd)
+        except OSError as err:
+            raise self._refused(err) from err
+
+    def _keep_syncing(self) -> None:
+        while not self._closing.is_set():
+            with self._news:
+                self._news.wait_for(lambda: self._dirty or self._closing.is_set())
+                self._dirty = False
+            with contextlib.suppress(OSError):  # writing will say so
+                os.fsync(self._fd)
+            self._closing.wait(_SYNC)
+
+    def _refused(self, err: OSError) -> StorageError:
+        return StorageError(
+            f"the journal cannot be written: {err.strerror or err}",
+            path=self.path,
+            hint="make room or choose another place; what is done is not lost",
+        )
+
+
+def _lock_file(fd: int, path: Path) -> None:
+    """Take the file for this process; the system gives it back, whatever happens."""
+    try:
+        if fcntl is not None:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        elif msvcrt is not None:  # a byte far behind the end, so that others can read
+            os.lseek(fd, _FAR, os.SEEK_SET)
+            msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
+    except (BlockingIOError, PermissionError) as err:
+        raise OutputBusyError(
+            "another run is writing here", path=path, hint="wait for it, or stop it"
+        ) from err
+    except OSError:
+        pass  # some network file systems know no locks
+
+
+def _is_torn(fd: int) -> bool:
+    size = os.fstat(fd).st_size
+    if not size:
+        return False
+    os.lseek(fd, size - 1, os.SEEK_SET)
+    return os.read(fd, 1) != b"\n"
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 4)
+
+
+def _as_json(result: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Return what of a result JSON can tell; arrays are kept elsewhere."""
+    if not result:
+        return None
+    kept = dict(_simple(result))
+    return kept or None
+
+
+def _simple(result: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name, value in result.items():
+        if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
+            value = value.item()
+        if _is_simple(value):
+            yield str(name), value
+
+
+def _is_simple(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return all(isinstance(k, str) and _is_simple(v) for k, v in value.items())
+    if isinstance(value, (list, tuple)):
+        return len(value) <= 64 and all(_is_simple(item) for item in value)
+    return value is None or isinstance(value, (bool, int, float, str))
