@@ -35,7 +35,7 @@ demo: .venv/run.stamp
 	@$(PY) -m cytovox demo --out $(OUT)
 
 test: lint
-	@$(PY) -m pytest -q $(PYTEST_ARGS)
+	@$(PY) -m pytest $(PYTEST_ARGS)
 
 lint: .venv/test.stamp
 	@$(BIN)/ruff$(EXE) check .

@@ -17,12 +17,26 @@ import cytovox
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "cytovox"
 MODULES = sorted(SOURCE.rglob("*.py"))
-#: What may be imported besides the standard library and ourselves.
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+#: Packages that are imported under another name.
+IMPORTED_AS = {"scikit-image": "skimage"}
+
+
+def imported_as(requirement: str) -> str:
+    name = re.match(r"[\w.-]+", requirement).group()
+    return IMPORTED_AS.get(name, name.split(".")[0].replace("-", "_"))
+
+
+#: What may be imported besides the standard library and ourselves: what is
+#: declared, be it as an optional part that users can choose.
 ALLOWED = {
-    re.match(r"\w+", requirement).group()
-    for requirement in tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"][
-        "dependencies"
+    imported_as(requirement)
+    for name, wanted in [
+        ("", PROJECT["dependencies"]),
+        *PROJECT["optional-dependencies"].items(),
     ]
+    if name != "test"
+    for requirement in wanted
 }
 #: What an optional part may import beyond that.
 EXTRAS = {"segm_torch": {"torch", "openvino"}, "on-path": {"dcnum"}}
