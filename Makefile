@@ -4,6 +4,7 @@
 #   make demo     simulate a recording, measure it, compare with the truth
 #   make test     linters, types, arrows between the rooms, all tests
 #   make parity   the long comparison with dcnum, setting by setting
+#   make bench    measure speed and memory against the peers (hours; a quiet machine)
 #   make wheel    build the wheel into dist/
 #   make docs     write the generated pages again
 #   make clean    remove what was built here, .venv too
@@ -22,11 +23,12 @@ PY := $(BIN)/python$(EXE)
 PIP := $(PY) -m pip --disable-pip-version-check
 OUT ?= demo
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
 
 export PYTHONUTF8 := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint parity wheel docs clean
+.PHONY: help demo test lint parity bench wheel docs clean
 
 help:
 	@$(PYTHON) -c "print(open('Makefile').read().split('\n\n')[0].replace('# ', '').replace('#', ''))"
@@ -45,6 +47,9 @@ lint: .venv/test.stamp
 
 parity: .venv/test.stamp
 	@$(PY) tests/parity/run_matrix.py
+
+bench: .venv/bench.stamp
+	@$(PY) -m benchmarks $(BENCH_ARGS)
 
 wheel: .venv/test.stamp
 	@$(PIP) wheel -qq --no-deps --wheel-dir dist .
@@ -69,6 +74,11 @@ docs: .venv/run.stamp
 .venv/test.stamp: .venv/run.stamp pyproject.toml
 	@echo "installing what the tests need (once, some minutes)"
 	@$(PIP) install -qq --editable ".[test]"
+	@$(PY) -c "open('$@', 'w').close()"
+
+.venv/bench.stamp: .venv/run.stamp pyproject.toml
+	@echo "installing the peers (once, some minutes)"
+	@$(PIP) install -qq --editable ".[bench]"
 	@$(PY) -c "open('$@', 'w').close()"
 
 clean:
