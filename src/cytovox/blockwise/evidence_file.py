@@ -1,0 +1,311 @@
+"""Evidence of blocks, in memory and in files: what neighbours must know of a block."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import zipfile
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import InputError, StorageError
+from ..kernels.lattice import Ids, Int64s
+from ..kernels.objects import BlockSums
+from ..kernels.packed import Packed
+from .grid import Box, box_shape
+
+__all__ = [
+    "STITCH_MODES",
+    "Evidence",
+    "EvidenceFolder",
+    "StitchMode",
+    "load_evidence",
+    "load_sums",
+    "save_evidence",
+    "write_atomically",
+]
+
+StitchMode = Literal["touch", "overlap", "owner", "none"]
+STITCH_MODES: tuple[StitchMode, ...] = ("touch", "overlap", "owner", "none")
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Evidence:
+    """What must be known of a block to join its labels with those of its neighbours.
+
+    Parameters
+    ----------
+    index
+        Number of the block.
+    count
+        Number of labels in the box that it writes: 1 to `count`.
+    sizes
+        Their voxels there, uint64 of shape (count,).
+    at_seam
+        Whether they touch the box of a neighbour, bool of shape (count,).
+    clipped
+        Whether they reach the end of what was read (and not of the volume),
+        bool of shape (count,).
+    faces
+        First and last plane of the written box along each axis, uint32; None
+        where there is no neighbour.
+    box
+        What was read within the volume.
+    shell
+        Labels of `box`, empty where no neighbour looks; None if not needed.
+    centres
+        Voxel at the centre of each label as seen in `box`, int64 of shape
+        (count, ndim); None if not needed.
+    """
+
+    index: int
+    count: int
+    sizes: npt.NDArray[np.uint64]
+    at_seam: npt.NDArray[np.bool_]
+    clipped: npt.NDArray[np.bool_]
+    faces: tuple[tuple[Ids | None, Ids | None], ...]
+    box: Box
+    shell: Packed | None = None
+    centres: Int64s | None = None
+
+    def facing(self, direction: tuple[int, ...]) -> Ids:
+        """Return the voxels that face the neighbour in a direction.
+
+        Parameters
+        ----------
+        direction
+            -1, 0 or 1 along each axis.
+
+        Returns
+        -------
+        numpy.ndarray
+            uint32: a plane for a neighbour at a face, a line for one at an
+            edge, and so on down to a single value.
+        """
+        axis = next(i for i, step in enumerate(direction) if step)
+        plane = self.faces[axis][direction[axis] > 0]
+        if plane is None:
+            raise InputError("there is no neighbour in this direction", block=self.index)
+        others = (step for i, step in enumerate(direction) if i != axis)
+        corner: Any = plane[tuple(slice(None) if s == 0 else -(s > 0) for s in others)]
+        return np.asarray(corner, np.uint32)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that the evidence takes, roughly."""
+        planes = sum(0 if p is None else p.nbytes for pair in self.faces for p in pair)
+        return 1000 + 10 * self.count + planes + (0 if self.shell is None else self.shell.nbytes)
+
+
+def save_evidence(
+    path: str | os.PathLike[str], evidence: Evidence, sums: BlockSums | None = None
+) -> None:
+    """Write the evidence of a block, all or nothing.
+
+    Parameters
+    ----------
+    path
+        File (``.npz``), which is replaced if it exists.
+    evidence, sums
+        From `cytovox.blockwise.evidence.segment_block`.
+
+    Raises
+    ------
+    StorageError
+        If the storage refuses.
+    """
+    parts: dict[str, Any] = {
+        "format": _FORMAT,
+        "index": evidence.index,
+        "count": evidence.count,
+        "sizes": evidence.sizes,
+        "at_seam": evidence.at_seam,
+        "clipped": evidence.clipped,
+        "box": np.array(evidence.box, np.int64),
+    }
+    for axis, pair in enumerate(evidence.faces):
+        for side, plane in enumerate(pair):
+            if plane is not None:
+                parts[f"face_{axis}_{side}"] = plane
+    if evidence.shell is not None:
+        parts["shell_first"] = evidence.shell.first
+        parts["shell_begin"] = evidence.shell.begin
+        parts["shell_value"] = evidence.shell.value
+    if evidence.centres is not None:
+        parts["centres"] = evidence.centres
+    if sums is not None:
+        parts |= {f"sums_{name}": array for name, array in sums.arrays().items()}
+    write_atomically(Path(path), parts)
+
+
+def write_atomically(path: Path, parts: Mapping[str, Any]) -> None:
+    """Write arrays as ``.npz`` under another name first.
+
+    Raises
+    ------
+    StorageError
+        If the storage refuses.
+    """
+    try:
+        handle, temporary = tempfile.mkstemp(suffix=".tmp", prefix=path.stem, dir=path.parent)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                np.savez_compressed(file, **parts)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as err:
+        raise StorageError(f"the evidence cannot be written: {err}", path=path) from err
+
+
+def load_evidence(
+    path: str | os.PathLike[str], *, faces: bool = True, shell: bool = True
+) -> Evidence:
+    """Read the evidence of a block.
+
+    Parameters
+    ----------
+    path
+        File from `save_evidence`.
+    faces, shell
+        Whether these parts are needed.
+
+    Raises
+    ------
+    StorageError
+        If the file is not there or not whole.
+    """
+    with _Opened(path) as parts:
+        box: Box = tuple((int(start), int(stop)) for start, stop in parts["box"])
+        packed = None
+        if shell and "shell_first" in parts:
+            runs = (parts[f"shell_{name}"] for name in ("first", "begin", "value"))
+            packed = Packed(box_shape(box), *runs)
+
+        def plane(axis: int, side: int) -> Ids | None:
+            name = f"face_{axis}_{side}"
+            return parts[name] if faces and name in parts else None
+
+        return Evidence(
+            index=int(parts["index"]),
+            count=int(parts["count"]),
+            sizes=parts["sizes"],
+            at_seam=parts["at_seam"],
+            clipped=parts["clipped"],
+            faces=tuple((plane(axis, 0), plane(axis, 1)) for axis in range(len(box))),
+            box=box,
+            shell=packed,
+            centres=parts.get("centres"),
+        )
+
+
+def load_sums(path: str | os.PathLike[str]) -> BlockSums | None:
+    """Read the sums of a block; None if nothing was measured.
+
+    Raises
+    ------
+    StorageError
+        If the file is not there or not whole.
+    """
+    with _Opened(path) as parts:
+        if "sums_count" not in parts:
+            return None
+        names = BlockSums.__dataclass_fields__
+        return BlockSums(**{name: parts[f"sums_{name}"] for name in names})
+
+
+class _Opened:
+    """An evidence file, with its own words for what can be wrong with it."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = path
+        self._file: Any = None
+
+    def __enter__(self) -> Any:
+        try:
+            self._file = np.load(self.path, allow_pickle=False)
+            found = int(self._file["format"])
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as err:
+            self.__exit__()
+            raise self._error(err) from err
+        if found != _FORMAT:
+            self.__exit__()
+            raise self._error(f"it is of format {found}, not {_FORMAT}")
+        return self._file
+
+    def __exit__(self, kind: Any = None, error: Any = None, trace: Any = None) -> None:
+        close = getattr(self._file, "close", None)
+        if close is not None:
+            close()
+        if isinstance(error, (KeyError, ValueError, zipfile.BadZipFile)):
+            raise self._error(error) from error
+
+    def _error(self, why: object) -> StorageError:
+        return StorageError(
+            f"the evidence of a block cannot be read: {why}",
+            path=self.path,
+            hint="segment the block again",
+        )
+
+
+class EvidenceFolder:
+    """The evidence of all blocks, read as needed; the last used stays in memory.
+
+    Parameters
+    ----------
+    folder
+        Where the files are.
+    keep_bytes
+        How much may stay in memory.
+    faces, shell
+        Which parts are needed; see `load_evidence`.
+
+    Examples
+    --------
+    >>> EvidenceFolder("out.zarr.cytovox/blocks").path(7).name
+    '000007.npz'
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        keep_bytes: int = 128 << 20,
+        faces: bool = True,
+        shell: bool = True,
+    ) -> None:
+        self.folder = Path(folder)
+        self.keep_bytes = keep_bytes
+        self._parts = {"faces": faces, "shell": shell}
+        self._kept: OrderedDict[int, Evidence] = OrderedDict()
+        self._bytes = 0
+
+    def path(self, index: int) -> Path:
+        """Return the file of a block."""
+        return self.folder / f"{index:06d}.npz"
+
+    def __call__(self, index: int) -> Evidence:
+        """Return the evidence of a block."""
+        found = self._kept.pop(index, None)
+        if found is None:
+            found = load_evidence(self.path(index), **self._parts)
+            self._bytes += found.nbytes
+        self._kept[index] = found
+        while self._bytes > self.keep_bytes and len(self._kept) > 1:
+            self._bytes -= self._kept.popitem(last=False)[1].nbytes
+        return found
+
+    def sums(self, index: int) -> BlockSums | None:
+        """Return the sums of a block."""
+        return load_sums(self.path(index))

@@ -1,0 +1,206 @@
+"""How a volume is divided: blocks, what they read, what they write, who is next to whom.
+
+Everything here is in voxels, in the order of the axes of the array (z, y, x).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from ..errors import OptionError
+
+__all__ = ["Block", "Box", "Grid", "box_shape", "intersect", "slices"]
+
+#: (start, stop) along each axis.
+Box = tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One part of a volume.
+
+    Parameters
+    ----------
+    index
+        Number of the block, in C order of its position.
+    position
+        Place in the grid of blocks.
+    read
+        Box that is read, with the context; may reach outside the volume.
+    write
+        Box that is written; those of all blocks tile the volume.
+    """
+
+    index: int
+    position: tuple[int, ...]
+    read: Box
+    write: Box
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """The blocks of a volume, in C order; those at its far ends may be smaller.
+
+    Parameters
+    ----------
+    shape
+        Shape of the volume in voxels.
+    block
+        Shape of a block in voxels; may be larger than the volume.
+    context
+        Voxels that are read beyond the block on either side, along each axis.
+
+    Raises
+    ------
+    OptionError
+        If the lengths differ, a block has no voxel, or a context is negative.
+
+    Examples
+    --------
+    >>> grid = Grid((5, 8), (4, 4), (1, 2))
+    >>> len(grid), grid[3].write, grid[3].read
+    (4, ((4, 5), (4, 8)), ((3, 6), (2, 10)))
+    >>> grid.owner((4, 0))
+    2
+    """
+
+    shape: tuple[int, ...]
+    block: tuple[int, ...]
+    context: tuple[int, ...]
+    counts: tuple[int, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        for name in ("shape", "block", "context"):
+            object.__setattr__(self, name, tuple(int(size) for size in getattr(self, name)))
+        lengths = {len(self.shape), len(self.block), len(self.context)}
+        if len(lengths) != 1 or not self.shape:
+            raise OptionError(
+                f"volume {self.shape}, block {self.block} and context {self.context} must have "
+                "the same number of axes"
+            )
+        if min(self.block) < 1 or min(self.context) < 0 or min(self.shape) < 0:
+            raise OptionError(
+                f"there are no blocks of {self.block} voxels with a context of {self.context}",
+                hint="a block has at least one voxel, a context at least none",
+            )
+        counts = tuple(-(-size // step) for size, step in zip(self.shape, self.block, strict=True))
+        object.__setattr__(self, "counts", counts)
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    def __len__(self) -> int:
+        return math.prod(self.counts)
+
+    def __iter__(self) -> Iterator[Block]:
+        return (self[index] for index in range(len(self)))
+
+    def __getitem__(self, index: int) -> Block:
+        if not 0 <= index < len(self):
+            raise IndexError(f"block {index} is not one of {len(self)}")
+        position = []
+        rest = index
+        for count in reversed(self.counts):
+            position.append(rest % count)
+            rest //= count
+        return self.at(tuple(reversed(position)))
+
+    def at(self, position: tuple[int, ...]) -> Block:
+        """Return the block at a position."""
+        index = 0
+        write, read = [], []
+        for at, count, size, step, context in zip(
+            position, self.counts, self.shape, self.block, self.context, strict=True
+        ):
+            index = index * count + at
+            start, stop = at * step, min((at + 1) * step, size)
+            write.append((start, stop))
+            read.append((start - context, stop + context))
+        return Block(index, tuple(position), tuple(read), tuple(write))
+
+    def owner(self, voxel: tuple[int, ...]) -> int:
+        """Return the index of the block that writes a voxel."""
+        return self.at(tuple(v // step for v, step in zip(voxel, self.block, strict=True))).index
+
+    def neighbours(
+        self, position: tuple[int, ...], *, later: bool = False
+    ) -> list[tuple[tuple[int, ...], Block]]:
+        """Return the blocks around a position, corners included.
+
+        Parameters
+        ----------
+        position
+            Place in the grid of blocks.
+        later
+            Only those that come later in C order, so that each pair of
+            blocks is met once.
+
+        Returns
+        -------
+        list of tuple
+            Direction (-1, 0 or 1 along each axis) and block.
+
+        Examples
+        --------
+        >>> grid = Grid((4, 4), (2, 2), (0, 0))
+        >>> [(step, block.index) for step, block in grid.neighbours((0, 0))]
+        [((0, 1), 1), ((1, 0), 2), ((1, 1), 3)]
+        """
+        zero = (0,) * self.ndim
+        found = []
+        for step in itertools.product((-1, 0, 1), repeat=self.ndim):
+            if step == zero or (later and step < zero):
+                continue
+            at = tuple(a + b for a, b in zip(position, step, strict=True))
+            if all(0 <= a < count for a, count in zip(at, self.counts, strict=True)):
+                found.append((step, self.at(at)))
+        return found
+
+    def inside(self, box: Box) -> Box:
+        """Return the part of a box that is in the volume."""
+        return tuple(
+            (min(max(start, 0), size), max(min(stop, size), 0))
+            for (start, stop), size in zip(box, self.shape, strict=True)
+        )
+
+
+def box_shape(box: Box) -> tuple[int, ...]:
+    """Return the shape of a box.
+
+    Examples
+    --------
+    >>> box_shape(((2, 5), (0, 4)))
+    (3, 4)
+    """
+    return tuple(max(stop - start, 0) for start, stop in box)
+
+
+def intersect(a: Box, b: Box) -> Box | None:
+    """Return what two boxes share, or None.
+
+    Examples
+    --------
+    >>> intersect(((0, 4),), ((2, 9),)), intersect(((0, 4),), ((4, 9),))
+    (((2, 4),), None)
+    """
+    common = tuple((max(p[0], q[0]), min(p[1], q[1])) for p, q in zip(a, b, strict=True))
+    return common if all(start < stop for start, stop in common) else None
+
+
+def slices(box: Box, within: Box) -> tuple[slice, ...]:
+    """Return where a box is in an array that holds another box.
+
+    Examples
+    --------
+    >>> slices(((4, 6),), ((2, 9),))
+    (slice(2, 4, None),)
+    """
+    return tuple(
+        slice(start - origin, stop - origin)
+        for (start, stop), (origin, _) in zip(box, within, strict=True)
+    )

@@ -1,0 +1,246 @@
+"""The table that turns the labels of blocks into those of the volume."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import InputError, StorageError
+from ..kernels.lattice import Int64s
+
+__all__ = ["Lookup", "SeamReport", "as_lookup", "drop_objects", "label_dtype", "load_lookup"]
+
+_CHUNK = 1 << 20
+#: So many ids are written into the report of a volume.
+_LISTED = 1000
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SeamReport:
+    """What can be said about the quality of stitching without knowing the truth.
+
+    Parameters
+    ----------
+    mode
+        How labels were joined.
+    blocks, labels, objects
+        How many there are.
+    dropped
+        Labels without an object: in mode ``"owner"``, those that the block of
+        their centre does not know.
+    doubtful
+        Pairs of labels whose agreement is within 0.1 of the threshold.
+    at_seam, spanning
+        Objects that touch a seam, and those that are in several blocks.
+    cut
+        Ids of objects that touch a seam, but are in one block only: they end
+        exactly there. int64.
+    contested
+        Ids of objects made of several labels of the same block, which that
+        block had told apart. This is right for a bent object, and wrong for
+        two neighbours joined by a chain. int64.
+    exceeding
+        Ids of objects that reach beyond what a block read: longer than its
+        context. int64.
+    seam_median, interior_median
+        Median voxels of objects that touch a seam, and of those that do not;
+        NaN if there are none.
+    """
+
+    mode: str
+    blocks: int
+    labels: int
+    objects: int
+    dropped: int
+    doubtful: int
+    at_seam: int
+    spanning: int
+    cut: Int64s
+    contested: Int64s
+    exceeding: Int64s
+    seam_median: float
+    interior_median: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values: of lists of ids, how many there are and the first 1000."""
+        out: dict[str, Any] = {}
+        for part in dataclasses.fields(self):
+            value = getattr(self, part.name)
+            if isinstance(value, np.ndarray):
+                out[part.name] = int(value.size)
+                out[f"{part.name}_ids"] = value[:_LISTED].tolist()
+            else:
+                out[part.name] = None if value != value else value
+        return out
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lookup:
+    """Final label of each label of each block.
+
+    Parameters
+    ----------
+    lut
+        Final labels of all blocks one after the other, uint32 or uint64 of
+        shape (labels,); may be a memory-mapped file.
+    offsets
+        Where each block begins, int64 of shape (blocks + 1,).
+    count
+        Number of objects; they are 1 to `count`.
+    report
+        How good it is.
+    """
+
+    lut: npt.NDArray[Any]
+    offsets: Int64s
+    count: int
+    report: SeamReport | None = None
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type that holds all labels: uint32, or uint64 if there are too many."""
+        return self.lut.dtype
+
+    def slice(self, index: int) -> npt.NDArray[Any]:
+        """Return the part of one block, with 0 for background in front.
+
+        Returns
+        -------
+        numpy.ndarray
+            Of the type of the labels and of shape (n + 1,): the final label
+            of the local labels 0 to n.
+        """
+        part = self.lut[self.offsets[index] : self.offsets[index + 1]]
+        return np.concatenate([np.zeros(1, self.dtype), part])
+
+    def with_report(self, report: SeamReport) -> Lookup:
+        """Return the same table with a report."""
+        return dataclasses.replace(self, report=report)
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Write the table, the offsets and the report to a folder.
+
+        Raises
+        ------
+        StorageError
+            If the storage refuses.
+        """
+        place = Path(folder)
+        report = None if self.report is None else self.report.as_dict()
+        text = json.dumps({"count": self.count, "seams": report}, indent=1)
+        try:
+            _replace(place / "lut.npy", lambda file: np.save(file, self.lut))
+            _replace(place / "offsets.npy", lambda file: np.save(file, self.offsets))
+            _replace(place / "lookup.json", lambda file: file.write(text.encode()))
+        except OSError as err:
+            raise StorageError(
+                f"the table of labels cannot be written: {err}", path=place
+            ) from err
+
+
+def _replace(path: Path, write: Any) -> None:
+    temporary = path.with_name(path.name + ".tmp")
+    with open(temporary, "wb") as file:
+        write(file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def load_lookup(folder: str | os.PathLike[str]) -> Lookup:
+    """Open the table in a folder; only what is used of it is read.
+
+    The report is not read back; it is in ``lookup.json``.
+
+    Raises
+    ------
+    StorageError
+        If it is not there.
+    """
+    place = Path(folder)
+    try:
+        count = int(json.loads((place / "lookup.json").read_bytes())["count"])
+        offsets = np.load(place / "offsets.npy")
+        # An empty file cannot be mapped.
+        lut = np.load(place / "lut.npy", mmap_mode="r" if offsets[-1] else None)
+    except (OSError, ValueError, KeyError) as err:
+        raise StorageError(
+            f"the table of labels cannot be read: {err}", path=place, hint="stitch again"
+        ) from err
+    return Lookup(lut, offsets, count)
+
+
+def label_dtype(count: int) -> np.dtype[Any]:
+    """Return the type of labels for so many objects.
+
+    Examples
+    --------
+    >>> label_dtype(10), label_dtype(2**32)
+    (dtype('uint32'), dtype('uint64'))
+    """
+    return np.dtype(np.uint32 if count < 2**32 else np.uint64)
+
+
+def as_lookup(
+    lut: Int64s,
+    offsets: Int64s,
+    count: int,
+    folder: str | os.PathLike[str] | None = None,
+) -> Lookup:
+    """Return a table of the smallest type that holds it.
+
+    Parameters
+    ----------
+    lut
+        Final labels, int64 of shape (labels,).
+    offsets, count
+        See `Lookup`.
+    folder
+        Where to keep the table in a scratch file; None for memory.
+
+    Raises
+    ------
+    InputError
+        If a label is not one of 0 to `count`.
+    """
+    dtype = label_dtype(count)
+    if folder is None or lut.size == 0:
+        small = np.empty(lut.size, dtype)
+    else:
+        small = np.lib.format.open_memmap(Path(folder) / "scratch_lut.npy", "w+", dtype, lut.shape)
+    for start in range(0, lut.size, _CHUNK):
+        part = lut[start : start + _CHUNK]
+        if part.min() < 0 or part.max() > count:
+            raise InputError(f"a label is not one of the {count} that were numbered")
+        small[start : start + _CHUNK] = part
+    if isinstance(small, np.memmap):
+        small.flush()
+    return Lookup(small, offsets, count)
+
+
+def drop_objects(lookup: Lookup, kept: npt.NDArray[np.bool_]) -> Lookup:
+    """Return a table without some objects, numbered 1 to N anew.
+
+    Parameters
+    ----------
+    lookup
+        The table.
+    kept
+        Whether to keep each object, bool of shape (count,).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> lookup = as_lookup(np.array([1, 2, 3]), np.array([0, 3]), 3)
+    >>> drop_objects(lookup, np.array([True, False, True])).slice(0).tolist()
+    [0, 1, 0, 2]
+    """
+    numbers = np.concatenate([[0], np.where(kept, np.cumsum(kept), 0)]).astype(np.int64)
+    return as_lookup(numbers[lookup.lut], lookup.offsets, int(np.count_nonzero(kept)))

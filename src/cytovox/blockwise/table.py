@@ -1,0 +1,233 @@
+"""A table of objects: named columns with units, to be gated and written."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import OptionError, StorageError
+
+__all__ = ["ObjectTable", "axis_names", "join_tables", "read_objects", "write_objects"]
+
+#: Key of the metadata of a Parquet file.
+METADATA = b"cytovox"
+
+
+@dataclass(slots=True, eq=False)
+class ObjectTable:
+    """Named columns of equal length, one row for each object.
+
+    Parameters
+    ----------
+    columns
+        Arrays of shape (n,) by name.
+    units
+        Unit of each column; ``"1"`` for what has none.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> table = ObjectTable({"voxels": np.array([5, 200])}, {"voxels": "voxel"})
+    >>> len(table), table["voxels"].tolist(), table.gate("voxels > 100")["voxels"].tolist()
+    (2, [5, 200], [200])
+    """
+
+    columns: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
+    units: dict[str, str] = field(default_factory=dict)
+
+    def add(self, name: str, values: npt.NDArray[Any], unit: str) -> None:
+        """Add a column."""
+        self.columns[name] = np.ascontiguousarray(values)
+        self.units[name] = unit
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values()), ()))
+
+    def __getitem__(self, name: str) -> npt.NDArray[Any]:
+        return self.columns[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.columns)
+
+    def rows(self, chosen: npt.NDArray[Any]) -> ObjectTable:
+        """Return some rows, by a mask or by their places."""
+        return ObjectTable({k: v[chosen] for k, v in self.columns.items()}, dict(self.units))
+
+    def gate(self, condition: str | None) -> ObjectTable:
+        """Return the rows that fulfil a condition, e.g. ``"voxels > 100"``.
+
+        See `cytovox.blockwise.gate.gate_rows`; None returns all.
+        """
+        from .gate import gate_rows
+
+        return self if condition is None else self.rows(gate_rows(self.columns, condition))
+
+
+def axis_names(ndim: int) -> tuple[str, ...]:
+    """Return the usual names of axes.
+
+    Examples
+    --------
+    >>> axis_names(3)
+    ('z', 'y', 'x')
+    """
+    return tuple("tzyx"[-ndim:]) if ndim <= 4 else tuple(f"d{i}" for i in range(ndim))
+
+
+def join_tables(parts: Sequence[ObjectTable]) -> ObjectTable:
+    """Return tables of the same columns one below the other."""
+    names = list(parts[0])
+    columns = {name: np.concatenate([part[name] for part in parts]) for name in names}
+    return ObjectTable(columns, dict(parts[0].units))
+
+
+def write_objects(
+    path: str | os.PathLike[str],
+    tables: ObjectTable | Iterable[ObjectTable],
+    *,
+    recipe: Mapping[str, Any] | None = None,
+) -> int:
+    """Write a table, all or nothing.
+
+    Parameters
+    ----------
+    path
+        ``.parquet``: units are in the metadata of each field (``unit``), and
+        units and recipe as JSON in that of the schema (``cytovox``).
+        ``.csv``: a plain table; units and recipe are beside it in
+        ``<name>.csv-metadata.json``, as the W3C's "CSV on the Web" has it.
+    tables
+        The table, or parts of it that are written one after the other.
+    recipe
+        How it was made: anything that JSON can hold.
+
+    Returns
+    -------
+    int
+        Number of rows.
+
+    Raises
+    ------
+    OptionError
+        If the suffix is another one.
+    StorageError
+        If the storage refuses.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> table = ObjectTable({"label": np.array([1, 2])}, {"label": "1"})
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "objects.parquet"
+    ...     n = write_objects(path, table, recipe={"function": "label"})
+    ...     back, recipe = read_objects(path)
+    >>> n, back["label"].tolist(), recipe
+    (2, [1, 2], {'function': 'label'})
+    """
+    final = Path(path)
+    parts = iter([tables] if isinstance(tables, ObjectTable) else tables)
+    write = {".parquet": _write_parquet, ".csv": _write_csv}.get(final.suffix.lower())
+    if write is None:
+        raise OptionError(f"no table is written as '{final.suffix}'", hint="take .parquet or .csv")
+    temporary = final.with_name(f".{final.name}.tmp")
+    try:
+        try:
+            count = write(temporary, final, parts, dict(recipe or {}))
+            os.replace(temporary, final)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+    except OSError as err:
+        raise StorageError(f"the table cannot be written: {err}", path=final) from err
+    return count
+
+
+def _write_parquet(
+    temporary: Path, final: Path, parts: Iterator[ObjectTable], recipe: dict[str, Any]
+) -> int:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    first = next(parts, ObjectTable())
+    text = json.dumps({"units": first.units, "recipe": recipe}, default=str)
+    schema = pa.schema(
+        [
+            pa.field(name, pa.from_numpy_dtype(first[name].dtype), metadata={"unit": unit})
+            for name, unit in first.units.items()
+        ],
+        metadata={METADATA: text.encode()},
+    )
+    count = 0
+    with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+        table: ObjectTable | None = first
+        while table is not None:
+            columns = [pa.array(table[name]) for name in first]
+            writer.write_table(pa.Table.from_arrays(columns, schema=schema))
+            count += len(table)
+            table = next(parts, None)
+    return count
+
+
+def _write_csv(
+    temporary: Path, final: Path, parts: Iterator[ObjectTable], recipe: dict[str, Any]
+) -> int:
+    count = 0
+    first: ObjectTable | None = None
+    with open(temporary, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        for table in parts:
+            if first is None:
+                first = table
+                writer.writerow(table.columns)
+            writer.writerows(zip(*(c.tolist() for c in table.columns.values()), strict=True))
+            count += len(table)
+        file.flush()
+        os.fsync(file.fileno())
+    first = first or ObjectTable()
+    kinds = {"f": "double", "b": "boolean"}
+    about = {
+        "@context": "http://www.w3.org/ns/csvw",
+        "url": final.name,
+        "tableSchema": {
+            "columns": [
+                {
+                    "name": name,
+                    "datatype": kinds.get(first[name].dtype.kind, "integer"),
+                    "unit": unit,
+                }
+                for name, unit in first.units.items()
+            ]
+        },
+        "recipe": recipe,
+    }
+    beside = final.with_name(f"{final.name}-metadata.json")
+    beside.write_text(json.dumps(about, indent=1, default=str) + "\n", encoding="utf-8")
+    return count
+
+
+def read_objects(path: str | os.PathLike[str]) -> tuple[ObjectTable, dict[str, Any]]:
+    """Read a table (``.parquet``) and its recipe.
+
+    Raises
+    ------
+    StorageError
+        If it is not there or no such table.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.ParquetFile(path).read()
+    except (OSError, pa.ArrowInvalid) as err:
+        raise StorageError(f"the table cannot be read: {err}", path=path) from err
+    about = json.loads((table.schema.metadata or {}).get(METADATA, b"{}"))
+    columns = {name: table.column(name).to_numpy() for name in table.column_names}
+    return ObjectTable(columns, about.get("units", {})), about.get("recipe", {})

@@ -1,0 +1,154 @@
+"""Sets of labels that turned out to be one object.
+
+The root of a set is its smallest member, so that the result does not depend
+on the order in which pairs arrive.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from .jit import kernel
+from .lattice import Int64s
+
+__all__ = ["find_roots", "join_pairs", "renumber", "union_edges"]
+
+
+def union_edges(n: int, edges: Int64s) -> Int64s:
+    """Return the smallest member of the set of each node.
+
+    Parameters
+    ----------
+    n
+        Number of nodes.
+    edges
+        Pairs of nodes (0-based) in any order, int64 of shape (m, 2).
+
+    Returns
+    -------
+    numpy.ndarray
+        int64 of shape (n,)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> union_edges(5, np.array([[4, 3], [3, 1]])).tolist()
+    [0, 1, 2, 1, 1]
+    """
+    parent = np.arange(n, dtype=np.int64)
+    join_pairs(parent, edges)
+    find_roots(parent)
+    return parent
+
+
+def join_pairs(parent: Int64s, edges: Int64s) -> None:
+    """Join the sets of each pair, in place.
+
+    Parameters
+    ----------
+    parent
+        The forest, ``arange(n)`` at first; int64 of shape (n,), which may be
+        a memory-mapped file.
+    edges
+        Pairs of nodes, int64 of shape (m, 2).
+
+    Raises
+    ------
+    IndexError
+        If a node is not in the forest.
+    """
+    pairs = np.ascontiguousarray(edges, np.int64).reshape(-1, 2)
+    if not pairs.size:
+        return
+    if pairs.min() < 0 or pairs.max() >= parent.size:
+        raise IndexError(f"a pair names a node that is not one of {parent.size}")
+    _join(np.asarray(parent), pairs)
+
+
+def find_roots(parent: Int64s) -> None:
+    """Let each node point to the root of its set, in place."""
+    _flatten(np.asarray(parent))
+
+
+def renumber(roots: Int64s, kept: npt.NDArray[np.bool_] | None = None) -> tuple[Int64s, int]:
+    """Give the sets the numbers 1 to N in the order of their roots.
+
+    Parameters
+    ----------
+    roots
+        Smallest member of the set of each node, from `union_edges`. It is
+        overwritten with the result.
+    kept
+        bool of shape (n,); a set without any such member gets no number.
+
+    Returns
+    -------
+    lut : numpy.ndarray
+        Number of the set of each node, int64 of shape (n,); 0 if it got none.
+    count : int
+        Number of numbered sets.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> lut, count = renumber(np.array([0, 1, 2, 1, 1]))
+    >>> lut.tolist(), count
+    ([1, 2, 3, 2, 2], 3)
+    """
+    out = np.asarray(roots)
+    if kept is None:
+        return out, int(_number(out))
+    alive = np.zeros(out.size, np.bool_)
+    alive[out[kept]] = True
+    return out, int(_number_some(out, alive))
+
+
+@kernel()
+def _join(parent: Int64s, pairs: Int64s) -> None:
+    for i in range(pairs.shape[0]):
+        a = pairs[i, 0]
+        b = pairs[i, 1]
+        # Walk up from the larger node only: parents are always smaller.
+        while parent[a] != parent[b]:
+            if parent[a] < parent[b]:
+                a, b = b, a
+            up = parent[a]
+            parent[a] = parent[b]
+            if up == a:
+                break
+            a = up
+
+
+@kernel()
+def _flatten(parent: Int64s) -> None:
+    for i in range(parent.size):
+        parent[i] = parent[parent[i]]
+
+
+@kernel()
+def _number(roots: Int64s) -> int:
+    n = 0
+    for i in range(roots.size):
+        # A root comes before its members, whose entry is then its number.
+        if roots[i] == i:
+            n += 1
+            roots[i] = n
+        else:
+            roots[i] = roots[roots[i]]
+    return n
+
+
+@kernel()
+def _number_some(roots: Int64s, alive: npt.NDArray[np.bool_]) -> int:
+    n = 0
+    for i in range(roots.size):
+        if roots[i] == i:
+            if alive[i]:
+                n += 1
+                roots[i] = n
+            else:
+                roots[i] = 0
+        else:
+            roots[i] = roots[roots[i]]
+    return n
