@@ -85,7 +85,9 @@ class CytovoxError(Exception):
         return _rebuild, (type(self), self.args, self.__dict__.copy())
 
 
-def _rebuild(cls: type[CytovoxError], args: tuple[Any, ...], state: dict[str, Any]) -> CytovoxError:
+def _rebuild(
+    cls: type[CytovoxError], args: tuple[Any, ...], state: dict[str, Any]
+) -> CytovoxError:
     error = cls.__new__(cls, *args)
     error.args = args
     error.__dict__.update(state)

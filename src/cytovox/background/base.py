@@ -105,7 +105,17 @@ class BackgroundResult:
         *,
         offset: bool,
     ) -> BackgroundResult:
-        """Make the result of few images; `offset` prepares for `offsets_of`."""
+        """Make the result of few images; `offset` prepares for `offsets_of`.
+
+        Parameters
+        ----------
+        images
+            The images, uint8 of shape (M, H, W).
+        mapping
+            Index of the image of each frame, int64 of shape (N,).
+        offset
+            Whether the means that `offsets_of` needs are computed.
+        """
         means = top_row_means(np.ascontiguousarray(images[:, :OFFSET_ROWS]), OFFSET_ROWS)
         return cls(
             BackgroundKind.MAPPED,
@@ -223,6 +233,11 @@ class Background(abc.ABC):
     def get_ppid_from_ppkw(cls, kwargs: Mapping[str, Any] | None) -> str:
         """Return the identifier of the method with given options.
 
+        Parameters
+        ----------
+        kwargs
+            Options by name; others keep their defaults. None for no options.
+
         Examples
         --------
         >>> from cytovox.background import BackgroundRollMed
@@ -234,6 +249,11 @@ class Background(abc.ABC):
     @staticmethod
     def get_ppkw_from_ppid(ppid: str) -> dict[str, Any]:
         """Return the options of any method from its identifier.
+
+        Parameters
+        ----------
+        ppid
+            Identifier, of any of the methods.
 
         Raises
         ------
@@ -270,13 +290,26 @@ class Background(abc.ABC):
 
 
 def place_of(data: Recording) -> str | None:
-    """Return the path of a recording for a message, if it has one."""
+    """Return the path of a recording for a message, if it has one.
+
+    Parameters
+    ----------
+    data
+        The recording.
+    """
     path = getattr(data, "path", None)
     return os.fspath(path) if isinstance(path, str | os.PathLike) else None
 
 
 def load_images(data: Recording, start: int, stop: int) -> npt.NDArray[np.uint8]:
     """Read frames ``start`` to ``stop - 1`` as contiguous uint8 (modulo 256).
+
+    Parameters
+    ----------
+    data
+        The recording.
+    start, stop
+        Index of the first frame, and of the one after the last.
 
     Raises
     ------

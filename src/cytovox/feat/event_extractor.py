@@ -41,6 +41,11 @@ def feature_names(
 ) -> tuple[str, ...]:
     """Return the names of the scalar features that are computed.
 
+    Parameters
+    ----------
+    brightness, haralick, volume
+        Groups of features to compute beside those of the contour.
+
     Examples
     --------
     >>> len(feature_names()), feature_names(haralick=False)[-2:]
@@ -190,6 +195,11 @@ class QueueEventExtractor:
     def feature_names(cls, extract_kwargs: Mapping[str, Any] | None = None) -> tuple[str, ...]:
         """Return the names of the scalar features that given options yield.
 
+        Parameters
+        ----------
+        extract_kwargs
+            Options by name; others keep their defaults. None for no options.
+
         Raises
         ------
         OptionError
@@ -208,7 +218,23 @@ class QueueEventExtractor:
         start: int = 0,
         duplicate: npt.NDArray[np.bool_] | None = None,
     ) -> FrameRows:
-        """Measure consecutive frames with this extractor's options; see `measure_frames`."""
+        """Measure consecutive frames with this extractor's options; see `measure_frames`.
+
+        Parameters
+        ----------
+        labels
+            Labels, uint16 of shape (n, H, W).
+        image, image_bg
+            Images and their backgrounds, uint8 of shape (n, H, W).
+        image_corr
+            ``int16(image) - image_bg``, int16 of shape (n, H, W); computed if None.
+        bg_off
+            Offset of the background of each frame, float64 of shape (n,), or None.
+        start
+            Index of the first frame in the recording.
+        duplicate
+            Frames that only repeat the frame before them, bool of shape (n,).
+        """
         return measure_frames(
             labels,
             image,
@@ -338,6 +364,11 @@ class QueueEventExtractor:
     def get_ppid_from_ppkw(cls, kwargs: Mapping[str, Any]) -> str:
         """Return the identifier of given options.
 
+        Parameters
+        ----------
+        kwargs
+            Options by name; others keep their defaults.
+
         Examples
         --------
         >>> QueueEventExtractor.get_ppid_from_ppkw({"haralick": False})
@@ -348,6 +379,11 @@ class QueueEventExtractor:
     @staticmethod
     def get_ppkw_from_ppid(extr_ppid: str) -> dict[str, Any]:
         """Return the options that an identifier stands for.
+
+        Parameters
+        ----------
+        extr_ppid
+            Identifier, e.g. ``"legacy:b=1^h=1^v=1"``.
 
         Raises
         ------

@@ -84,6 +84,11 @@ class Gate:
     def check(self, available_features: Iterable[str]) -> None:
         """Check, before work begins, that all gated features are computed.
 
+        Parameters
+        ----------
+        available_features
+            Names of the features that are computed.
+
         Raises
         ------
         OptionError
@@ -186,6 +191,11 @@ class Gate:
     def get_ppid_from_ppkw(cls, kwargs: Mapping[str, Any]) -> str:
         """Return the identifier of given options.
 
+        Parameters
+        ----------
+        kwargs
+            Options by name; others keep their defaults.
+
         Examples
         --------
         >>> Gate.get_ppid_from_ppkw({}), Gate.get_ppid_from_ppkw({"size_thresh_mask": 0})
@@ -199,6 +209,11 @@ class Gate:
     @staticmethod
     def get_ppkw_from_ppid(gate_ppid: str) -> dict[str, Any]:
         """Return the options that an identifier stands for.
+
+        Parameters
+        ----------
+        gate_ppid
+            Identifier, e.g. ``"norm:o=0^s=10"``.
 
         Raises
         ------

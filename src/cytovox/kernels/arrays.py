@@ -29,6 +29,13 @@ def plain(array: Any, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
     Each other kind of array would be compiled for anew. Only what is not yet
     like this is copied; a read-only array is.
 
+    Parameters
+    ----------
+    array
+        Anything that NumPy can make an array of, of any shape.
+    dtype
+        Type of the result.
+
     Examples
     --------
     >>> import numpy as np

@@ -45,7 +45,7 @@ def frame_median(frame: Grey) -> float:
     Parameters
     ----------
     frame
-        Flattened image, uint8.
+        Flattened image, uint8 of shape (H * W,).
     """
     # Halving the range of values eight times is twice as fast as a histogram.
     low = 0
@@ -75,15 +75,18 @@ def brightness_features(
     Parameters
     ----------
     grey
-        Values of the raw image under the mask, in raster order.
+        Values of the raw image under the mask, in raster order, uint8 of shape
+        (n,).
     corrected
-        Values of image minus background, in the same order.
+        Values of image minus background, in the same order, int16 of shape
+        (n,).
     offset
         Offset of the background of the frame, to be subtracted.
     corrected_known
         Whether there is a background; NaN is written otherwise.
     out
-        Features to be written.
+        Features to be written, float64 of shape
+        (len(BRIGHTNESS_NAMES) - 1,).
 
     Notes
     -----

@@ -22,7 +22,7 @@ def fletcher32(data: bytes | bytearray | memoryview | npt.NDArray[np.uint8]) -> 
     Parameters
     ----------
     data
-        Bytes.
+        Bytes, or uint8 of shape (n,).
 
     Examples
     --------

@@ -22,8 +22,9 @@ def trace(
     Parameters
     ----------
     patch
-        Flattened image, nonzero on the object, with a margin of background of
-        at least one pixel on each side.
+        Flattened image, uint8 of one dimension, shape (height * stride,),
+        nonzero on the object, with a margin of background of at least one
+        pixel on each side.
     stride
         Width of the image, margin included.
     start
@@ -31,8 +32,9 @@ def trace(
     left, top
         Where the image without its margin lies in the frame, pixels.
     x, y
-        Coordinates of the border in the frame, to be written, pixels;
-        four times the number of pixels of the object is always enough.
+        Coordinates of the border in the frame, to be written, pixels, int32 of
+        one dimension; a shape of four times the number of pixels of the object
+        is always enough.
 
     Returns
     -------
@@ -80,11 +82,13 @@ def convex_hull(x: Ints, y: Ints, n: Integer, hull_x: Ints, hull_y: Ints) -> int
     Parameters
     ----------
     x, y
-        Points, of which each row between the lowest and the highest y has one.
+        Points, of which each row between the lowest and the highest y has one,
+        pixels, int32 of shape (n,) or longer.
     n
         Number of points.
     hull_x, hull_y
-        Corners to be written, in order; twice the number of rows is enough.
+        Corners to be written, in order, int32 of one dimension; a shape of
+        twice the number of rows is enough.
 
     Returns
     -------

@@ -21,7 +21,7 @@ def downsample_mode(labels: npt.NDArray[Any], factors: Sequence[int]) -> npt.NDA
     Parameters
     ----------
     labels
-        Integers, any number of axes.
+        Integers, of any shape.
     factors
         Size of a window along each axis. A window that is cut by the end of an
         axis is filled by repeating its last voxels.
@@ -86,6 +86,13 @@ def _corners(
 def downsample_nearest(labels: npt.NDArray[Any], factors: Sequence[int]) -> npt.NDArray[Any]:
     """Return the first voxel of each window; fast, and misses small objects.
 
+    Parameters
+    ----------
+    labels
+        Integers, of any shape.
+    factors
+        Size of a window along each axis.
+
     Examples
     --------
     >>> downsample_nearest(np.array([[1, 2, 5], [2, 1, 0]]), (2, 2))
@@ -96,6 +103,13 @@ def downsample_nearest(labels: npt.NDArray[Any], factors: Sequence[int]) -> npt.
 
 def downsample_mean(image: npt.NDArray[Any], factors: Sequence[int]) -> npt.NDArray[Any]:
     """Return the mean of each window, rounded for integers; not for labels.
+
+    Parameters
+    ----------
+    image
+        Numbers, of any shape.
+    factors
+        Size of a window along each axis, as for `downsample_mode`.
 
     Examples
     --------

@@ -36,13 +36,25 @@ class Events:
         return self.table[:, 1]
 
     def at_frame(self, frame: int) -> Events:
-        """Return the same events, but to be measured on one frame of the images."""
+        """Return the same events, but to be measured on one frame of the images.
+
+        Parameters
+        ----------
+        frame
+            Index of the frame (0-based) in the images to come.
+        """
         table = self.table.copy()
         table[:, 1] = frame
         return Events(table)
 
     def select(self, keep: npt.NDArray[np.bool_]) -> Events:
-        """Return only some of the events."""
+        """Return only some of the events.
+
+        Parameters
+        ----------
+        keep
+            Which events stay, bool of shape (n_events,).
+        """
         return Events(self.table[keep])
 
 

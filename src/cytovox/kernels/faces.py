@@ -25,7 +25,8 @@ def touching_pairs(plane_a: Ids, plane_b: Ids, offsets: Int64s) -> Int64s:
         single value for those that share an edge or a corner.
     offsets
         Steps within the plane that still lead to a neighbour, from
-        `cytovox.kernels.lattice.crossing_offsets`.
+        `cytovox.kernels.lattice.crossing_offsets`, int64 of shape (k, d),
+        where d is the number of axes of the plane.
 
     Returns
     -------
@@ -54,7 +55,7 @@ def count_contacts(plane_a: Ids, plane_b: Ids, offsets: Int64s) -> Int64s:
     Parameters
     ----------
     plane_a, plane_b, offsets
-        As for `touching_pairs`, but with the final ids.
+        As for `touching_pairs`, of the same shapes, but with the final ids.
 
     Returns
     -------
@@ -116,6 +117,13 @@ def sizes(labels: Ids, n: int) -> npt.NDArray[np.uint64]:
     """Return the number of voxels of the labels 1 to n, uint64 of shape (n,).
 
     Larger labels are not counted.
+
+    Parameters
+    ----------
+    labels
+        Labels, uint32 of any shape.
+    n
+        Largest label to be counted.
 
     Examples
     --------

@@ -67,6 +67,13 @@ def half_offsets(ndim: int, rank: int) -> Int64s:
 
     These are the ones that come later in C order.
 
+    Parameters
+    ----------
+    ndim
+        Number of axes.
+    rank
+        Along how many axes at once a neighbour may lie.
+
     Examples
     --------
     >>> half_offsets(2, 1).tolist()
@@ -117,6 +124,11 @@ def crossing_offsets(direction: tuple[int, ...], rank: int) -> Int64s:
 
 def as_rows(array: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], Int64s]:
     """Return an array as rows along its last axis, and the lengths of its other axes.
+
+    Parameters
+    ----------
+    array
+        Array of any type and of shape (..., width), with one axis or more.
 
     Returns
     -------

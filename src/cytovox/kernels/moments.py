@@ -47,13 +47,13 @@ def polygon(x: Ints, y: Ints, n: Integer, out: Floats) -> None:
     Parameters
     ----------
     x, y
-        Corners, pixels.
+        Corners, pixels, int32 of shape (n,) or longer.
     n
         Number of corners.
     out
-        To be written: area m00 (px²), centroid x and y (px), central moments
-        mu20, mu11, mu02 (px⁴) and perimeter (px). If the area is 0, only the
-        area and the perimeter are written.
+        To be written, float64 of shape (7,): area m00 (px²), centroid x and y
+        (px), central moments mu20, mu11, mu02 (px⁴) and perimeter (px). If the
+        area is 0, only the area and the perimeter are written.
     """
     a00 = a10 = a01 = a20 = a11 = a02 = np.int64(0)
     perimeter = 0.0
@@ -101,13 +101,14 @@ def shape_features(
     Parameters
     ----------
     raw, hull
-        What `polygon` says of the border and of its hull; areas are not 0.
+        What `polygon` says of the border and of its hull, float64 of shape
+        (7,); areas are not 0.
     width, height
         Size of the bounding box, pixels.
     px
         Pixel size, µm.
     out
-        Features to be written.
+        Features to be written, float64 of shape (len(CONTOUR_NAMES),).
     """
     area, m20, m11, m02, perimeter = raw[0], raw[3], raw[4], raw[5], raw[6]
     # The power function of the C library rounds about one square in a thousand

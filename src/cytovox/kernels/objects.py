@@ -78,6 +78,11 @@ def surface_directions(ndim: int) -> Int64s:
 
     All directions to a neighbour in two and three dimensions (4 and 13), the
     axes otherwise.
+
+    Parameters
+    ----------
+    ndim
+        Number of axes.
     """
     return half_offsets(ndim, ndim if ndim in (2, 3) else 1)
 
@@ -161,6 +166,11 @@ def sketch_values(keys: npt.NDArray[np.uint16]) -> npt.NDArray[np.float64]:
     A value is rounded to 8 significant bits (as the type bfloat16 does), and
     keys are in the order of values. So integers up to 256 are kept exactly,
     and others change by at most 1/512 of themselves (0.2 %).
+
+    Parameters
+    ----------
+    keys
+        Keys of a histogram, uint16 of any shape.
 
     Examples
     --------

@@ -47,7 +47,7 @@ def pack(labels: Ids) -> Packed:
     Parameters
     ----------
     labels
-        uint32 of any dimension.
+        Labels, uint32 of any shape.
 
     Examples
     --------

@@ -23,7 +23,7 @@ def first_appearance(
     Parameters
     ----------
     labels
-        Labels of any integer type without negative values, of any dimension;
+        Labels of any integer type without negative values, of any shape;
         0 is background and stays 0.
     inner
         (start, stop) along each axis. Labels within come first; those that
@@ -71,7 +71,7 @@ def relabel(
     Parameters
     ----------
     labels
-        Labels of an unsigned type, of any dimension.
+        Labels of an unsigned type, of any shape.
     lut
         New labels, of shape (n + 1,), where n is the largest label.
     out

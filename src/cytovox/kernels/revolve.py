@@ -19,7 +19,8 @@ def revolved_volume(
     Parameters
     ----------
     x, y
-        Border, pixels, in the direction of `contour.trace`.
+        Border, pixels, in the direction of `contour.trace`, int32 of shape
+        (n,) or longer.
     n
         Number of points.
     centre_x, centre_y

@@ -41,10 +41,12 @@ def find_runs(
     frame
         Image of shape (H, W), uint8 or uint16.
     dropped, stamp
-        A pixel value counts as background if `dropped` has `stamp` for it.
+        A pixel value counts as background if `dropped`, int32 of shape
+        (largest value + 1,), has `stamp` for it.
     begin, end, first
-        Run list to be written; `begin` and `end` H * (W // 2 + 1) long,
-        which is the most there can be, and `first` H + 1.
+        Run list to be written, int32; `begin` and `end` of shape
+        (H * (W // 2 + 1),), which is the most there can be, and `first` of
+        shape (H + 1,).
 
     Returns
     -------
@@ -95,11 +97,12 @@ def label_runs(begin: Ints, end: Ints, first: Ints, reach: Integer, label: Ints)
     Parameters
     ----------
     begin, end, first
-        Run list.
+        Run list, int32 of shapes (n,), (n,) and (H + 1,), or longer.
     reach
         `EIGHT` or `FOUR`.
     label
-        Number of each run, to be written; components count from 1.
+        Number of each run, to be written, int32 of shape (n,) or longer;
+        components count from 1.
 
     Returns
     -------
@@ -147,7 +150,8 @@ def fill(begin: Ints, end: Ints, first: Ints, width: Integer, work: Ints) -> int
     Parameters
     ----------
     begin, end, first
-        Run list; row 0 must be empty.
+        Run list, int32 of shapes (n,), (n,) and (H + 1,), or longer; row 0
+        must be empty.
     width
         Width of the frame.
     work
@@ -271,11 +275,12 @@ def erode(
     Parameters
     ----------
     begin, end, first
-        Run list.
+        Run list, int32 of shapes (n,), (n,) and (H + 1,), or longer.
     width
         Width of the frame.
     half
-        Half width of the disk at each distance from its middle row.
+        Half width of the disk at each distance from its middle row, int32 of
+        shape (radius + 1,), pixels.
     out, out_first
         Run list to be written, of shape (2, H * (W // 2 + 1)) and (H + 1,).
 
@@ -318,7 +323,22 @@ def dilate(
 ) -> int:
     """Dilate by a disk; outside the frame everything is background.
 
-    Parameters and result are those of `erode`.
+    Parameters
+    ----------
+    begin, end, first
+        Run list, int32 of shapes (n,), (n,) and (H + 1,), or longer.
+    width
+        Width of the frame.
+    half
+        Half width of the disk at each distance from its middle row, int32 of
+        shape (radius + 1,), pixels.
+    out, out_first
+        Run list to be written, of shape (2, H * (W // 2 + 1)) and (H + 1,).
+
+    Returns
+    -------
+    int
+        Number of runs.
     """
     height = first.size - 1
     row = np.empty((2, width + 1), np.int32)

@@ -22,7 +22,15 @@ _HALF = np.uint64(32)
 
 @kernel()
 def find(keys: Keys, key: np.uint64) -> np.int64:
-    """Return the slot that holds a key, or the empty one where it belongs."""
+    """Return the slot that holds a key, or the empty one where it belongs.
+
+    Parameters
+    ----------
+    keys
+        Table of keys, uint64 of shape (m,), where m is a power of two.
+    key
+        What to look for.
+    """
     last = keys.size - 1
     mixed = (key ^ (key >> _HALF)) * _SPREAD
     slot = np.int64(mixed >> _HALF) & last
@@ -33,7 +41,15 @@ def find(keys: Keys, key: np.uint64) -> np.int64:
 
 @kernel()
 def double(keys: Keys, values: npt.NDArray[np.int64]) -> tuple[Keys, npt.NDArray[np.int64]]:
-    """Return a table of twice the size with the same content."""
+    """Return a table of twice the size with the same content.
+
+    Parameters
+    ----------
+    keys
+        Table of keys, uint64 of shape (m,), where m is a power of two.
+    values
+        Counts, int64 of shape (m,).
+    """
     more_keys = np.zeros(2 * keys.size, np.uint64)
     more_values = np.zeros(2 * keys.size, np.int64)
     for i in range(keys.size):
@@ -46,7 +62,15 @@ def double(keys: Keys, values: npt.NDArray[np.int64]) -> tuple[Keys, npt.NDArray
 
 @kernel()
 def order(keys: Keys, values: npt.NDArray[np.int64]) -> tuple[Keys, npt.NDArray[np.int64]]:
-    """Return the keys in ascending order, with their values."""
+    """Return the keys in ascending order, with their values.
+
+    Parameters
+    ----------
+    keys
+        Table of keys, uint64 of shape (m,), where m is a power of two.
+    values
+        Counts, int64 of shape (m,).
+    """
     kept = np.flatnonzero(keys)
     kept = kept[np.argsort(keys[kept])]
     return keys[kept], values[kept]

@@ -60,11 +60,12 @@ def grey_levels(corrected: Corrected, place: Ints, patch: Grey) -> None:
     Parameters
     ----------
     corrected
-        Values under the mask.
+        Values under the mask, int16 of shape (n,).
     place
-        Index into `patch` of each value.
+        Index into `patch` of each value, int32 of shape (n,).
     patch
-        Flattened image. Levels above 255 wrap, so that 256 counts as outside.
+        Flattened image, uint8 of shape (height * width,). Levels above 255
+        wrap, so that 256 counts as outside.
     """
     least = np.int64(corrected[0])
     for k in range(corrected.size):
@@ -154,18 +155,19 @@ def texture_features(
     Parameters
     ----------
     patch
-        Flattened grey levels, 0 outside of the object, with a margin of at
-        least one pixel on each side.
+        Flattened grey levels, uint8 of shape (height * stride,), 0 outside of
+        the object, with a margin of at least one pixel on each side.
     stride
         Width of the image, margin included.
     place
-        Indices into `patch` of the object's pixels.
+        Indices into `patch` of the object's pixels, int32 of shape (n,).
     counts
-        Scratch of 65536 zeros; it is left as zeros.
+        Scratch of zeros, int32 of shape (65536,); it is left as zeros.
     seen
-        Scratch, as long as `place` or longer.
+        Scratch, int32 of shape (n,) or longer.
     out
-        Features to be written; all NaN if a direction has no pair.
+        Features to be written, float64 of shape (len(TEXTURE_NAMES),); all NaN
+        if a direction has no pair.
 
     Notes
     -----

@@ -67,7 +67,13 @@ def join_pairs(parent: Int64s, edges: Int64s) -> None:
 
 
 def find_roots(parent: Int64s) -> None:
-    """Let each node point to the root of its set, in place."""
+    """Let each node point to the root of its set, in place.
+
+    Parameters
+    ----------
+    parent
+        Parent of each node, int64 of shape (n,); a root is its own.
+    """
     _flatten(np.asarray(parent))
 
 
@@ -77,8 +83,8 @@ def renumber(roots: Int64s, kept: npt.NDArray[np.bool_] | None = None) -> tuple[
     Parameters
     ----------
     roots
-        Smallest member of the set of each node, from `union_edges`. It is
-        overwritten with the result.
+        Smallest member of the set of each node, from `union_edges`, int64 of
+        shape (n,). It is overwritten with the result.
     kept
         bool of shape (n,); a set without any such member gets no number.
 

@@ -160,7 +160,15 @@ class ChunkSlotData:
             return start, stop
 
     def release_task_lock(self, start: int, stop: int, task_done: bool = True) -> None:
-        """Give frames back, as done or for others to take."""
+        """Give frames back, as done or for others to take.
+
+        Parameters
+        ----------
+        start, stop
+            Index of the first frame in the chunk, and of the one after the last.
+        task_done
+            Whether the frames are done; otherwise others may take them.
+        """
         with self.monitor:
             self._progress[start:stop] = _DONE if task_done else _FREE
             if not task_done:
@@ -178,6 +186,11 @@ class ChunkSlotData:
 
     def free_frames_of(self, pid: int) -> list[tuple[int, int]]:
         """Free all frames that a process had reserved, because it has died.
+
+        Parameters
+        ----------
+        pid
+            Number of the process.
 
         Returns
         -------

@@ -271,7 +271,16 @@ class DCNumJobRunner(RunnerLog, threading.Thread):
             self._log.close()
 
     def join(self, delete_temporary_files: bool = True, *args: Any, **kwargs: Any) -> None:  # type: ignore[override]
-        """Wait for the end of the thread and let go of all files."""
+        """Wait for the end of the thread and let go of all files.
+
+        Parameters
+        ----------
+        delete_temporary_files
+            Whether the log and all temporary files of this run are removed.
+        *args, **kwargs
+            As for `threading.Thread.join`. If the time is over before the thread
+            has ended, nothing is let go of.
+        """
         super().join(*args, **kwargs)
         if not self.is_alive():
             self.close(delete_temporary_files)

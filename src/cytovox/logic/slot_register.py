@@ -251,13 +251,25 @@ class SlotRegister:
         return None
 
     def get_counter_lock(self, name: str) -> Monitor:
-        """Return the lock under which a counter may be changed."""
+        """Return the lock under which a counter may be changed.
+
+        Parameters
+        ----------
+        name
+            Name of the counter.
+        """
         if name not in self.counters:
             raise KeyError(f"there is no counter '{name}'")
         return self.monitor
 
     def get_counter_value(self, name: str) -> int:
-        """Return the value of a counter."""
+        """Return the value of a counter.
+
+        Parameters
+        ----------
+        name
+            Name of the counter.
+        """
         return int(self.counters[name].value)
 
     def increment_counter_value(
@@ -278,11 +290,23 @@ class SlotRegister:
             self.counters[name].value += increment
 
     def get_time(self, method_name: str) -> float:
-        """Return the seconds that all workers have spent in a task."""
+        """Return the seconds that all workers have spent in a task.
+
+        Parameters
+        ----------
+        method_name
+            Name of the method, e.g. ``"task_load_all"``.
+        """
         return float(self.timers[method_name].value)
 
     def raw_frame(self, index: int) -> int:
-        """Return the number in the input file of a (mapped) frame."""
+        """Return the number in the input file of a (mapped) frame.
+
+        Parameters
+        ----------
+        index
+            Index of the frame (0-based) as the data show it.
+        """
         mapping = self.data.mapping_indices
         return index if mapping is None else int(mapping[index])
 
@@ -333,6 +357,11 @@ class SlotRegister:
     @count_time()
     def task_load_all(self, logger: logging.Logger | None = None) -> bool:
         """Load chunks for as many slots as possible; one worker at a time.
+
+        Parameters
+        ----------
+        logger
+            Not needed here.
 
         Returns
         -------
@@ -400,6 +429,11 @@ class SlotRegister:
     def task_segment_images(self, logger: logging.Logger | None = None) -> bool:
         """Make masks for some frames.
 
+        Parameters
+        ----------
+        logger
+            Not needed here.
+
         Returns
         -------
         bool
@@ -412,6 +446,11 @@ class SlotRegister:
     def task_segment_images_full_chunk(self, logger: logging.Logger | None = None) -> bool:
         """Make masks for all frames of a slot at once.
 
+        Parameters
+        ----------
+        logger
+            Not needed here.
+
         Returns
         -------
         bool
@@ -422,6 +461,11 @@ class SlotRegister:
     @count_time()
     def task_label_masks(self, logger: logging.Logger | None = None) -> bool:
         """Label the objects in the masks of some frames.
+
+        Parameters
+        ----------
+        logger
+            Not needed here.
 
         Returns
         -------
@@ -434,6 +478,11 @@ class SlotRegister:
     def task_process_labels(self, logger: logging.Logger | None = None) -> bool:
         """Clean up the labels of some frames.
 
+        Parameters
+        ----------
+        logger
+            Not needed here.
+
         Returns
         -------
         bool
@@ -444,6 +493,11 @@ class SlotRegister:
     @count_time()
     def task_extract_features(self, logger: logging.Logger | None = None) -> bool:
         """Measure the events of some frames and hand them over.
+
+        Parameters
+        ----------
+        logger
+            Not needed here.
 
         Returns
         -------
@@ -486,6 +540,11 @@ def _per_frame(rows: FrameRows) -> Iterator[tuple[int, dict[str, Any] | None]]:
 
 def is_locked(lock: Any) -> bool:
     """Return whether someone else holds a lock of `multiprocessing` or `threading`.
+
+    Parameters
+    ----------
+    lock
+        The lock, or something else with ``acquire`` and ``release``.
 
     Examples
     --------

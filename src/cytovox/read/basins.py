@@ -57,6 +57,11 @@ OpenNested = Callable[[Path, Indices], _Reader | None]
 def is_basin_map(feat: str) -> bool:
     """Return whether a feature is the map of a basin.
 
+    Parameters
+    ----------
+    feat
+        Name of the feature.
+
     Examples
     --------
     >>> is_basin_map("basinmap0"), is_basin_map("deform")
@@ -96,7 +101,13 @@ def extract_basin_dicts(h5: h5py.Group, check: bool = True) -> list[dict[str, An
 
 
 def sort_basin_dicts(basins: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return basin definitions in the order of look-up: internal first, then by name."""
+    """Return basin definitions in the order of look-up: internal first, then by name.
+
+    Parameters
+    ----------
+    basins
+        Definitions of basins.
+    """
     return sorted(basins, key=lambda b: (b.get("type") != "internal", str(b.get("name"))))
 
 
@@ -135,7 +146,13 @@ class Basin(Protocol):
         """Return the names of the features that can be had here."""
 
     def get(self, feat: str) -> Any:
-        """Return a feature as dataset or mapped dataset."""
+        """Return a feature as dataset or mapped dataset.
+
+        Parameters
+        ----------
+        feat
+            Name of the feature.
+        """
 
     def group(self) -> h5py.Group | None:
         """Return the group that holds the features; None if it is missing."""
@@ -145,7 +162,17 @@ class Basin(Protocol):
 
 
 class InternalBasin:
-    """Features in a group of the same file."""
+    """Features in a group of the same file.
+
+    Parameters
+    ----------
+    h5
+        The file.
+    definition
+        Definition of the basin.
+    indices
+        Rows of the group, integers of shape (n,), or None for all.
+    """
 
     def __init__(self, h5: h5py.File, definition: dict[str, Any], indices: Indices) -> None:
         self.h5 = h5
@@ -165,7 +192,13 @@ class InternalBasin:
         return [feat for feat in (sorted(stored) if listed is None else listed) if feat in stored]
 
     def get(self, feat: str) -> Any:
-        """Return a feature as dataset or mapped dataset."""
+        """Return a feature as dataset or mapped dataset.
+
+        Parameters
+        ----------
+        feat
+            Name of the feature.
+        """
         group = self.group()
         if group is None:
             raise KeyError(feat)
@@ -183,7 +216,7 @@ class FileBasin:
     definition
         Definition of the basin.
     indices
-        Rows of the other file, or None for all.
+        Rows of the other file, integers of shape (n,), or None for all.
     folder
         Folder of the referring file.
     open_nested
@@ -244,7 +277,13 @@ class FileBasin:
         return [feat for feat in listed if feat in known]
 
     def get(self, feat: str) -> Any:
-        """Return a feature as dataset or mapped dataset."""
+        """Return a feature as dataset or mapped dataset.
+
+        Parameters
+        ----------
+        feat
+            Name of the feature.
+        """
         reader = self._open()
         if reader is None:
             raise KeyError(feat)
@@ -269,6 +308,20 @@ def make_basin(
 
     The map of the basin is looked up first: the row of event i in the basin
     is ``map[indices[i]]``.
+
+    Parameters
+    ----------
+    h5
+        The referring file.
+    definition
+        Definition of the basin.
+    indices
+        Events that the reader shows, integers of shape (n,), or None for all.
+    folder
+        Folder of the referring file.
+    open_nested
+        Function that opens a reader for a path and rows; it returns None if
+        the file must not be followed.
     """
     name = definition.get("mapping")
     if name is not None:

@@ -109,6 +109,11 @@ class BaseImageChunkCache(abc.ABC):
 
         The array is kept: copy what you change.
 
+        Parameters
+        ----------
+        chunk_index
+            Index of the chunk (0-based).
+
         Raises
         ------
         IndexError
@@ -129,6 +134,11 @@ class BaseImageChunkCache(abc.ABC):
     def get_chunk_slice(self, chunk_index: int) -> slice:
         """Return the frames of a chunk as a slice.
 
+        Parameters
+        ----------
+        chunk_index
+            Index of the chunk (0-based).
+
         Raises
         ------
         IndexError
@@ -140,7 +150,13 @@ class BaseImageChunkCache(abc.ABC):
         return slice(start, min(start + self.chunk_size, len(self)), None)
 
     def get_chunk_size(self, chunk_index: int) -> int:
-        """Return the number of frames of a chunk."""
+        """Return the number of frames of a chunk.
+
+        Parameters
+        ----------
+        chunk_index
+            Index of the chunk (0-based).
+        """
         chunk = self.get_chunk_slice(chunk_index)
         return int(chunk.stop - chunk.start)
 
@@ -197,7 +213,15 @@ class BaseImageChunkCache(abc.ABC):
         return out
 
     def copy_span(self, start: int, stop: int, out: npt.NDArray[Any]) -> None:
-        """Copy frames that exist into `out`, from kept chunks where possible."""
+        """Copy frames that exist into `out`, from kept chunks where possible.
+
+        Parameters
+        ----------
+        start, stop
+            First frame, and the one after the last.
+        out
+            Where to write, of shape (stop - start, rows, columns).
+        """
         while start < stop:
             chunk_index = start // self.chunk_size
             chunk = self.get_chunk_slice(chunk_index)

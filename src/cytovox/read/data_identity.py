@@ -37,6 +37,11 @@ def round_pixel_size(pixel_size: float) -> float:
 def get_ppid_index_mapping(index_mapping: IndexMapping) -> str:
     """Return the text that stands for an index mapping.
 
+    Parameters
+    ----------
+    index_mapping
+        Number of rows, slice, row numbers of shape (n,), or None.
+
     Examples
     --------
     >>> [get_ppid_index_mapping(m) for m in (None, 5, slice(1, 4), [3, 5, 6, 7])]
@@ -74,6 +79,11 @@ def get_ppid_from_ppkw(kwargs: Mapping[str, Any]) -> str:
 
 def get_ppkw_from_ppid(dat_ppid: str) -> dict[str, Any]:
     """Return the reader options that a data part of an identifier stands for.
+
+    Parameters
+    ----------
+    dat_ppid
+        The data part of an identifier.
 
     Raises
     ------

@@ -62,7 +62,7 @@ class HDF5Data(RecordingFile):
         Number of frames to read at a time; lowered to whole stored chunks.
     index_mapping
         Rows to show: a number of rows from the start, a slice with start and
-        stop, or row numbers in any order.
+        stop, or row numbers in any order, integers of shape (n,).
 
     Raises
     ------
@@ -257,7 +257,13 @@ class HDF5Data(RecordingFile):
             return source.group(), source.features(), source.indices
 
     def get_image_cache(self, feat: str) -> HDF5ImageCache | None:
-        """Return the images of a feature; None if it does not exist."""
+        """Return the images of a feature; None if it does not exist.
+
+        Parameters
+        ----------
+        feat
+            Name of the feature.
+        """
         with self._lock:
             if feat not in self._images:
                 obj = self.locate(feat)
@@ -272,6 +278,11 @@ class HDF5Data(RecordingFile):
 
     def require_images(self, feat: str) -> HDF5ImageCache:
         """Return the images of a feature.
+
+        Parameters
+        ----------
+        feat
+            Name of the feature.
 
         Raises
         ------
@@ -289,7 +300,13 @@ class HDF5Data(RecordingFile):
         return self._path_or_none
 
     def locate(self, feat: str) -> Any:
-        """Return a feature as dataset or mapped dataset; None if it does not exist."""
+        """Return a feature as dataset or mapped dataset; None if it does not exist.
+
+        Parameters
+        ----------
+        feat
+            Name of the feature.
+        """
         with self._lock:
             own = self.h5.get(f"events/{feat}")
             if isinstance(own, h5py.Dataset):
@@ -303,7 +320,13 @@ class HDF5Data(RecordingFile):
             return None
 
     def stored_chunk_frames(self, feat: str) -> int:
-        """Return how many frames of a feature are stored in one piece; 0 if not in pieces."""
+        """Return how many frames of a feature are stored in one piece; 0 if not in pieces.
+
+        Parameters
+        ----------
+        feat
+            Name of the feature.
+        """
         obj = self.locate(feat)
         chunks = getattr(getattr(obj, "h5ds", obj), "chunks", None)
         return int(chunks[0]) if chunks else 0
@@ -325,7 +348,13 @@ class HDF5Data(RecordingFile):
 
     @classmethod
     def get_ppid_from_ppkw(cls, kwargs: dict[str, Any]) -> str:
-        """Return the identifier for reader options."""
+        """Return the identifier for reader options.
+
+        Parameters
+        ----------
+        kwargs
+            Options by name: ``pixel_size`` (µm) and ``index_mapping``.
+        """
         return data_identity.get_ppid_from_ppkw(kwargs)
 
     get_ppid_index_mapping = staticmethod(data_identity.get_ppid_index_mapping)
@@ -381,7 +410,13 @@ class HDF5Data(RecordingFile):
         return nested
 
     def missing_basin_of(self, feat: str) -> FileBasin | None:
-        """Return the basin that names a feature but whose file cannot be found."""
+        """Return the basin that names a feature but whose file cannot be found.
+
+        Parameters
+        ----------
+        feat
+            Name of the feature.
+        """
         for source in self._sources:
             if isinstance(source, FileBasin) and source.path is None:
                 listed = source.definition.get("features")

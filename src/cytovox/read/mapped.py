@@ -45,7 +45,8 @@ def get_mapping_indices(index_mapping: IndexMapping) -> npt.NDArray[Any]:
     ----------
     index_mapping
         Number of rows from the start; slice with start and stop; or row
-        numbers in any order (truth values count as 0 and 1).
+        numbers in any order, integers of shape (n,) (truth values count as 0
+        and 1).
 
     Returns
     -------
@@ -91,6 +92,15 @@ def get_mapping_indices(index_mapping: IndexMapping) -> npt.NDArray[Any]:
 
 def check_mapping(indices: npt.NDArray[Any], length: int, what: str = "the file") -> None:
     """Make sure that all rows exist.
+
+    Parameters
+    ----------
+    indices
+        Row numbers, integers of shape (n,).
+    length
+        Number of rows that there are.
+    what
+        What has the rows, for the message.
 
     Raises
     ------
@@ -242,7 +252,15 @@ class MappedHDF5Dataset:
         return read_rows(self.h5ds, np.atleast_1d(self.mapping_indices[idx]))
 
     def read_span(self, start: int, stop: int, out: npt.NDArray[Any]) -> None:
-        """Read the rows from `start` to `stop` of the mapping into `out`."""
+        """Read the rows from `start` to `stop` of the mapping into `out`.
+
+        Parameters
+        ----------
+        start, stop
+            First row of the mapping, and the one after the last.
+        out
+            Where to write, of shape (stop - start, ...) and the type of the rows.
+        """
         if out.dtype == self.dtype:
             read_rows(self.h5ds, self.mapping_indices[start:stop], out)
         else:
@@ -251,6 +269,14 @@ class MappedHDF5Dataset:
 
 def get_mapped_object(obj: Any, index_mapping: IndexMapping = None) -> Any:
     """Return an array, dataset or mapped dataset as seen through a mapping.
+
+    Parameters
+    ----------
+    obj
+        Array or dataset, of shape (n, ...).
+    index_mapping
+        Rows to show: their number, a slice, or integers of shape (m,). If None,
+        `obj` is returned as it is.
 
     Examples
     --------

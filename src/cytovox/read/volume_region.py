@@ -44,7 +44,13 @@ class RegionGrid:
         return Coordinate(self.voxel)
 
     def to_roi(self, box: Box) -> Roi:
-        """Return the region of a box of voxels."""
+        """Return the region of a box of voxels.
+
+        Parameters
+        ----------
+        box
+            Start and stop along each axis, in voxels.
+        """
         from funlib.geometry import Roi
 
         start = [o + a * v for o, (a, _), v in zip(self.origin, box, self.voxel, strict=True)]
@@ -52,6 +58,13 @@ class RegionGrid:
 
     def to_box(self, roi: Any, where: str) -> Box:
         """Return the voxels of a region.
+
+        Parameters
+        ----------
+        roi
+            Region, in the units of the grid.
+        where
+            Address of the volume, for the message.
 
         Raises
         ------
@@ -85,6 +98,15 @@ def region_grid(
     A voxel of 0.25 micrometer is 250 nanometer there. Where no unit makes
     voxels whole to a ten-thousandth of a voxel over the length of the volume,
     regions are of voxels.
+
+    Parameters
+    ----------
+    voxel_size, offset
+        Size of a voxel and place of the first one along each axis, in `units`.
+    units
+        Unit of length.
+    shape
+        Number of voxels along each axis.
 
     Examples
     --------

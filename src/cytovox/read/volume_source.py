@@ -59,10 +59,26 @@ class Source(Protocol):
     described: Described
 
     def read_into(self, box: Box, out: npt.NDArray[Any]) -> None:
-        """Read a box that lies inside of the array; `out` may have any strides."""
+        """Read a box that lies inside of the array; `out` may have any strides.
+
+        Parameters
+        ----------
+        box
+            Start and stop along each axis, in voxels.
+        out
+            Where to write, of the shape of the box.
+        """
 
     def write(self, box: Box, array: npt.NDArray[Any]) -> None:
-        """Write a box of whole write units."""
+        """Write a box of whole write units.
+
+        Parameters
+        ----------
+        box
+            Start and stop along each axis, in voxels.
+        array
+            Values, of the shape of the box.
+        """
 
     def identity(self) -> dict[str, Any]:
         """Return what changes when the voxels change."""
@@ -76,6 +92,13 @@ class ReadOnlySource:
 
     def write(self, box: Box, array: npt.NDArray[Any]) -> None:
         """Refuse.
+
+        Parameters
+        ----------
+        box
+            Start and stop along each axis, in voxels.
+        array
+            Values, of the shape of the box.
 
         Raises
         ------

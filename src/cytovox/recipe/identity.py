@@ -56,6 +56,13 @@ def compute_pipeline_hash(
 ) -> str:
     """Return the MD5 hash (32 hexadecimal digits) of a pipeline identifier.
 
+    Parameters
+    ----------
+    bg_id, seg_id, feat_id, gate_id, dat_id
+        Identifiers of background, segmenter, features, gate and data.
+    gen_id
+        Generation of the pipeline.
+
     Examples
     --------
     >>> compute_pipeline_hash(
@@ -73,6 +80,11 @@ def get_unique_prefix(str_list: Sequence[str]) -> list[str]:
 
     Where one string begins another, the shorter stays whole and the longer
     gets one letter more.
+
+    Parameters
+    ----------
+    str_list
+        Strings, all different.
 
     Examples
     --------
@@ -182,6 +194,15 @@ def ppid_to_kwargs(cls: Any, method: str, ppid: str) -> dict[str, Any]:
     Any prefix of a name is understood; options that are not there take their
     default.
 
+    Parameters
+    ----------
+    cls
+        Class that has the method.
+    method
+        Name of the method, whose keyword-only parameters are the options.
+    ppid
+        Part of an identifier, without the code.
+
     Raises
     ------
     ValueError
@@ -208,7 +229,15 @@ def ppid_to_kwargs(cls: Any, method: str, ppid: str) -> dict[str, Any]:
 
 
 def convert_to_dtype(value: Any, dtype: type) -> Any:
-    """Convert text of an identifier to a type; see `options.convert_text`."""
+    """Convert text of an identifier to a type; see `options.convert_text`.
+
+    Parameters
+    ----------
+    value
+        What to convert.
+    dtype
+        Type wanted.
+    """
     return convert_text(value, dtype)
 
 

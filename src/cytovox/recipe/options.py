@@ -123,6 +123,13 @@ def convert_text(value: Any, dtype: type) -> Any:
 
     Truth values are written true/yes/false/no or as numbers.
 
+    Parameters
+    ----------
+    value
+        What to convert.
+    dtype
+        Type wanted.
+
     Examples
     --------
     >>> convert_text("1", bool), convert_text("-6", float), convert_text("no", bool)

@@ -68,6 +68,15 @@ def codes(kind: str, base: type | None = None) -> list[str]:
 def load_stage(kind: str, code: str, base: type | None = None) -> Any:
     """Return the class of a stage.
 
+    Parameters
+    ----------
+    kind
+        Kind of stage, a key of `GROUPS`, e.g. ``"segmenter"``.
+    code
+        Code of the stage, e.g. ``"thresh"``.
+    base
+        Base class, whose subclasses in this process count as well.
+
     Raises
     ------
     UnknownCodeError
@@ -85,5 +94,13 @@ def load_stage(kind: str, code: str, base: type | None = None) -> Any:
 
 
 def stages(kind: str, base: type | None = None) -> dict[str, Any]:
-    """Return all stage classes of a kind by their code; this imports them."""
+    """Return all stage classes of a kind by their code; this imports them.
+
+    Parameters
+    ----------
+    kind
+        Kind of stage, a key of `GROUPS`, e.g. ``"segmenter"``.
+    base
+        Base class, whose subclasses in this process count as well.
+    """
     return {code: load_stage(kind, code, base) for code in codes(kind, base)}

@@ -38,6 +38,11 @@ class ModelNotTrustedError(UsageError):
 def normalize_sha256(sha256: str) -> str:
     """Return a SHA-256 as 64 hexadecimal digits in lower case.
 
+    Parameters
+    ----------
+    sha256
+        SHA-256, hexadecimal.
+
     Raises
     ------
     OptionError
@@ -91,7 +96,13 @@ def trust_all_models() -> None:
 
 
 def is_trusted(sha256: str) -> bool:
-    """Return whether the model of this content may be loaded."""
+    """Return whether the model of this content may be loaded.
+
+    Parameters
+    ----------
+    sha256
+        SHA-256 of the file, hexadecimal.
+    """
     entries = trusted_models()
     return _ALL in entries or sha256.lower() in entries
 

@@ -70,6 +70,17 @@ def draw_contact_sheet(
 
     Where the recording has no events, or its images are not at hand, the axes
     say so.
+
+    Parameters
+    ----------
+    axes
+        Axes of matplotlib.
+    data
+        A measured recording.
+    number
+        Number of events; they are chosen evenly by size, from small to large.
+    columns
+        Number of events side by side; what fills the space best if None.
     """
     axes.set_axis_off()
     axes.set_anchor("NW")

@@ -56,7 +56,17 @@ def deformation_area_scatter(
 
 
 def draw_deformation_area(axes: Any, data: HDF5Data, *, truth: Any = None) -> None:
-    """Draw deformation against area into given axes; see `deformation_area_scatter`."""
+    """Draw deformation against area into given axes; see `deformation_area_scatter`.
+
+    Parameters
+    ----------
+    axes
+        Axes of matplotlib.
+    data
+        A measured recording.
+    truth
+        True values to draw as rings, or None.
+    """
     title(axes, "Size and deformation")
     label_axes(axes, "Area (µm²)", "Deformation")
     measured = _points(data) if len(data) else None

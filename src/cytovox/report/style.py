@@ -44,7 +44,15 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def save_figure(figure: Figure, path: str | os.PathLike[str]) -> Path:
-    """Write a figure as PNG; a file of that name appears only when complete."""
+    """Write a figure as PNG; a file of that name appears only when complete.
+
+    Parameters
+    ----------
+    figure
+        Figure of matplotlib.
+    path
+        File to write; an existing one is replaced.
+    """
     path = Path(path)
     unfinished = path.with_name(path.name + "~")
     try:

@@ -66,6 +66,11 @@ def _plain(value: Any) -> Any:
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """Say what has changed between two fingerprints, a phrase for each change.
 
+    Parameters
+    ----------
+    old, new
+        Fingerprints: nested mappings of what JSON can tell.
+
     Examples
     --------
     >>> differences({"parameters": {"sigma": 1}}, {"parameters": {"sigma": 2}})
@@ -99,6 +104,11 @@ def describe_function(function: Callable[..., Any]) -> dict[str, Any]:
     may call others there. Of one in a script or typed in, its own source and
     that of all it names there, so that the rest of the script may change.
     Values that a closure or a `functools.partial` holds count as well.
+
+    Parameters
+    ----------
+    function
+        The function, or a `functools.partial` of one.
 
     Examples
     --------

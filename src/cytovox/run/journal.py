@@ -189,7 +189,17 @@ class Journal:
         return changes
 
     def started(self, stage: str, block: BlockKey, **more: Any) -> None:
-        """Tell that a block is being worked on."""
+        """Tell that a block is being worked on.
+
+        Parameters
+        ----------
+        stage
+            Name of the stage.
+        block
+            What tells the block from others.
+        **more
+            What else to note, as far as JSON can tell it.
+        """
         self._add("started", stage=stage, block=block, **more)
 
     def done(
@@ -201,7 +211,21 @@ class Journal:
         peak_bytes: int | None = None,
         result: Mapping[str, Any] | None = None,
     ) -> None:
-        """Tell that a block is done, and what it returned, if JSON can tell that."""
+        """Tell that a block is done, and what it returned, if JSON can tell that.
+
+        Parameters
+        ----------
+        stage
+            Name of the stage.
+        block
+            What tells the block from others.
+        seconds
+            How long it took.
+        peak_bytes
+            Most memory that was used meanwhile.
+        result
+            What the block returned.
+        """
         self._add(
             "done",
             stage=stage,
@@ -222,7 +246,25 @@ class Journal:
         peak_bytes: int | None = None,
         **more: Any,
     ) -> None:
-        """Tell that an attempt at a block has failed, and why."""
+        """Tell that an attempt at a block has failed, and why.
+
+        Parameters
+        ----------
+        stage
+            Name of the stage.
+        block
+            What tells the block from others.
+        error
+            What happened, in one line.
+        traceback
+            Where, as text.
+        seconds
+            How long it took.
+        peak_bytes
+            Most memory that was used meanwhile.
+        **more
+            What else to note, as far as JSON can tell it.
+        """
         self._add(
             "failed",
             stage=stage,
@@ -235,19 +277,47 @@ class Journal:
         )
 
     def forget(self, stage: str, blocks: Iterable[BlockKey] | None = None) -> None:
-        """Let blocks of a stage, or all of them, be done again."""
+        """Let blocks of a stage, or all of them, be done again.
+
+        Parameters
+        ----------
+        stage
+            Name of the stage.
+        blocks
+            The blocks; all if None.
+        """
         self._add("forget", stage=stage, blocks=None if blocks is None else list(blocks))
 
     def note(self, event: str, **more: Any) -> None:
-        """Tell something about the run as a whole."""
+        """Tell something about the run as a whole.
+
+        Parameters
+        ----------
+        event
+            A word for what happens.
+        **more
+            What else to note, as far as JSON can tell it.
+        """
         self._add(event, **more)
 
     def records(self, stage: str) -> dict[BlockKey, BlockRecord]:
-        """Return what is known of the blocks of a stage."""
+        """Return what is known of the blocks of a stage.
+
+        Parameters
+        ----------
+        stage
+            Name of the stage.
+        """
         return self.content.stages.setdefault(stage, {})
 
     def completed(self, stage: str) -> set[BlockKey]:
-        """Return which blocks of a stage are done."""
+        """Return which blocks of a stage are done.
+
+        Parameters
+        ----------
+        stage
+            Name of the stage.
+        """
         return {key for key, record in self.records(stage).items() if record.state == "done"}
 
     def _add(self, event: str, **line: Any) -> None:

@@ -69,7 +69,13 @@ class JournalContent:
     notes: list[dict[str, Any]] = field(default_factory=list)
 
     def learn(self, line: Mapping[str, Any]) -> None:
-        """Take in one line."""
+        """Take in one line.
+
+        Parameters
+        ----------
+        line
+            One line of the journal, as JSON tells it.
+        """
         event = line.get("event")
         if event == "begin":
             self.runs += 1

@@ -45,8 +45,11 @@ class StageProgress(ProgressEvent):
     """A stage has done some of its units; ``done`` never exceeds ``total``."""
 
     stage: str
+    """Name of the stage."""
     done: int
+    """Number of units that are done."""
     total: int
+    """Number of units that the stage has to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,9 @@ class StageFinished(ProgressEvent):
     """A stage has ended well."""
 
     stage: str
+    """Name of the stage."""
     seconds: float
+    """How long it took."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +67,7 @@ class Warned(ProgressEvent):
     """Something that a person should know, though the run goes on."""
 
     text: str
+    """What it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +75,17 @@ class RunFinished(ProgressEvent):
     """The output has its final name."""
 
     path: Path
+    """The output."""
     frames: int
+    """Number of frames of the input."""
     events: int
+    """Number of events of the output."""
     masks_dropped: int
+    """Number of masks without a valid contour, which are no events."""
     seconds: float
+    """How long the run took."""
     stage_seconds: dict[str, float] = field(default_factory=dict)
+    """How long each stage took."""
 
 
 #: Function that is told each event.

@@ -249,7 +249,13 @@ class MPOSegmenterWorkerProcess(MPOSegmenterWorker, SpawnProcess):
         return [self.pipe, self.sentinel]
 
     def end(self, seconds: float) -> None:
-        """Wait for the end of the process, then make it end."""
+        """Wait for the end of the process, then make it end.
+
+        Parameters
+        ----------
+        seconds
+            How long to wait.
+        """
         self.join(seconds)
         for force in (self.terminate, self.kill):
             if self.is_alive():
@@ -280,7 +286,13 @@ class MPOSegmenterWorkerThread(MPOSegmenterWorker, threading.Thread):
         super().start()
 
     def end(self, seconds: float) -> None:
-        """Wait for the end of the thread, which cannot be forced."""
+        """Wait for the end of the thread, which cannot be forced.
+
+        Parameters
+        ----------
+        seconds
+            How long to wait.
+        """
         self.join(seconds)
 
     def fate(self) -> tuple[str, int | None]:

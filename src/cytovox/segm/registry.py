@@ -13,6 +13,11 @@ __all__ = ["get_available_segmenters", "get_segmenter", "get_segmenters"]
 def get_segmenter(code: str) -> Any:
     """Return the segmenter class of a code.
 
+    Parameters
+    ----------
+    code
+        Code of the segmenter.
+
     Raises
     ------
     UnknownCodeError

@@ -95,7 +95,16 @@ class Segmenter(abc.ABC):
     @staticmethod
     @abc.abstractmethod
     def segment_algorithm(image: npt.NDArray[Any], *args: Any, **kwargs: Any) -> Any:
-        """Return the boolean mask of an image; options are keyword-only."""
+        """Return the boolean mask of an image; options are keyword-only.
+
+        Parameters
+        ----------
+        image
+            Image, of shape (H, W); uint8, or int16 if the background is subtracted.
+            Segmenters of stacks get shape (N, H, W).
+        *args, **kwargs
+            Options of the algorithm.
+        """
 
     @classmethod
     def get_mask_defaults(cls) -> dict[str, Any]:
@@ -162,6 +171,14 @@ class Segmenter(abc.ABC):
     ) -> npt.NDArray[Any]:
         """Return the images less the background offset, if there is one.
 
+        Parameters
+        ----------
+        images
+            Images, of shape (N, H, W); uint8, or int16 if the background is subtracted.
+        bg_off
+            Offset of the background of each frame, float64 of shape (N,), one
+            for all, or None.
+
         Raises
         ------
         UsageError
@@ -183,13 +200,29 @@ class Segmenter(abc.ABC):
     def segment_batch(
         self, images: npt.NDArray[Any], bg_off: npt.NDArray[np.float64] | None = None
     ) -> npt.NDArray[np.bool_]:
-        """Return the raw boolean masks (N, H, W) of a stack of images."""
+        """Return the raw boolean masks (N, H, W) of a stack of images.
+
+        Parameters
+        ----------
+        images
+            Images, of shape (N, H, W); uint8, or int16 if the background is subtracted.
+        bg_off
+            Offset of the background of each frame, float64 of shape (N,), or None.
+        """
 
     @abc.abstractmethod
     def segment_single(
         self, image: npt.NDArray[Any], bg_off: float | None = None
     ) -> npt.NDArray[np.bool_]:
-        """Return the raw boolean mask (H, W) of one image."""
+        """Return the raw boolean mask (H, W) of one image.
+
+        Parameters
+        ----------
+        image
+            Image, of shape (H, W); uint8, or int16 if the background is subtracted.
+        bg_off
+            Offset of the background of the frame, or None.
+        """
 
     def segment_into(
         self,
@@ -197,13 +230,31 @@ class Segmenter(abc.ABC):
         bg_off: npt.NDArray[np.float64] | None,
         out: npt.NDArray[np.bool_],
     ) -> None:
-        """Write the raw boolean masks of a stack of images into ``out``."""
+        """Write the raw boolean masks of a stack of images into ``out``.
+
+        Parameters
+        ----------
+        images
+            Images, of shape (N, H, W); uint8, or int16 if the background is subtracted.
+        bg_off
+            Offset of the background of each frame, float64 of shape (N,), or None.
+        out
+            Masks to be written, bool of shape (N, H, W).
+        """
         out[:] = self.segment_batch(images, bg_off)
 
     def input_of(
         self, slot: ChunkOfFrames, start: int, stop: int
     ) -> tuple[npt.NDArray[Any], npt.NDArray[np.float64] | None]:
-        """Return what this segmenter wants of a slot: images and offsets."""
+        """Return what this segmenter wants of a slot: images and offsets.
+
+        Parameters
+        ----------
+        slot
+            Slot that holds a chunk of frames.
+        start, stop
+            Index of the first frame in the chunk, and of the one after the last.
+        """
         if not self.requires_background_correction:
             return slot.image[start:stop], None
         if slot.image_corr is None:
@@ -244,7 +295,13 @@ class Segmenter(abc.ABC):
         raise ValueError(f"no slot holds chunk {chunk}")
 
     def label_and_clean(self, mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint16]:
-        """Return the cleaned labels (H, W) of a raw mask."""
+        """Return the cleaned labels (H, W) of a raw mask.
+
+        Parameters
+        ----------
+        mask
+            Raw mask, bool of shape (H, W).
+        """
         if self.mask_postprocessing:
             return self.process_labels(mask, **self.kwargs_mask)
         labels = np.empty((1, *mask.shape), dtype=np.uint16)
@@ -254,13 +311,29 @@ class Segmenter(abc.ABC):
     def segment_single_with_labeling(
         self, image: npt.NDArray[Any], bg_off: float | None = None
     ) -> npt.NDArray[np.uint16]:
-        """Return the cleaned labels (H, W) of one image."""
+        """Return the cleaned labels (H, W) of one image.
+
+        Parameters
+        ----------
+        image
+            Image, of shape (H, W); uint8, or int16 if the background is subtracted.
+        bg_off
+            Offset of the background of the frame, or None.
+        """
         return self.label_and_clean(self.segment_single(image, bg_off))
 
     def segment_batch_with_labeling(
         self, images: npt.NDArray[Any], bg_off: npt.NDArray[np.float64] | None = None
     ) -> npt.NDArray[np.uint16]:
-        """Return the cleaned labels (N, H, W) of a stack of images."""
+        """Return the cleaned labels (N, H, W) of a stack of images.
+
+        Parameters
+        ----------
+        images
+            Images, of shape (N, H, W); uint8, or int16 if the background is subtracted.
+        bg_off
+            Offset of the background of each frame, float64 of shape (N,), or None.
+        """
         return np.stack([self.label_and_clean(m) for m in self.segment_batch(images, bg_off)])
 
     @classmethod
@@ -299,6 +372,11 @@ class Segmenter(abc.ABC):
     @staticmethod
     def get_ppkw_from_ppid(segm_ppid: str) -> dict[str, Any]:
         """Return the options that an identifier stands for.
+
+        Parameters
+        ----------
+        segm_ppid
+            Identifier, e.g. ``"thresh:t=-6:cle=1^f=1^clo=2"``.
 
         Returns
         -------

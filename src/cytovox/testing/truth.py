@@ -45,10 +45,11 @@ class Truth:
     pixel_size
         Width of a pixel, um.
     table
-        One row per cell, ordered by frame; see `TRUTH_DTYPE`. Frames that repeat
+        One row per cell, ordered by frame; of shape (n_cells,), see
+        `TRUTH_DTYPE`. Frames that repeat
         their predecessor have no rows, since nothing is counted there.
     duplicates
-        Frames that repeat their predecessor pixel for pixel.
+        Frames that repeat their predecessor pixel for pixel, int64 of shape (n,).
 
     Examples
     --------
@@ -77,6 +78,11 @@ class Truth:
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the table as ``.csv`` or ``.npz``, by the suffix; return the path.
+
+        Parameters
+        ----------
+        path
+            File to write.
 
         Raises
         ------
@@ -110,6 +116,11 @@ class Truth:
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Truth:
         """Read what `save` wrote.
+
+        Parameters
+        ----------
+        path
+            File to read, ``.csv`` or ``.npz``.
 
         Raises
         ------

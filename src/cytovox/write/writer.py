@@ -128,6 +128,13 @@ class HDF5Writer:
     ) -> tuple[int, ...]:
         """Return the shape of a stored chunk: 1 MiB, but 10 to 1000 items.
 
+        Parameters
+        ----------
+        item_shape
+            Shape of one item, e.g. (H, W) of an image, () of a number.
+        feat_dtype
+            Type of the items.
+
         Examples
         --------
         >>> HDF5Writer.get_best_nd_chunks((80, 320), np.uint8)
@@ -208,6 +215,15 @@ class HDF5Writer:
     ) -> tuple[h5py.Dataset, npt.NDArray[Any]]:
         """Return the dataset of a feature, and items in the form it stores.
 
+        Parameters
+        ----------
+        feat
+            Name of the feature.
+        data
+            Items to be appended, of shape (n, ...).
+        group_name
+            Group of the file.
+
         Raises
         ------
         TypeError
@@ -229,7 +245,17 @@ class HDF5Writer:
         return dataset, fit_items(feat, items, dataset.dtype)
 
     def store_rows(self, feat: str, data: Any, group_name: str = "events") -> None:
-        """Append all items of a dataset or array, some MiB at a time."""
+        """Append all items of a dataset or array, some MiB at a time.
+
+        Parameters
+        ----------
+        feat
+            Name of the feature.
+        data
+            Items to be appended, an array or a dataset, of shape (n, ...).
+        group_name
+            Group of the file.
+        """
         item_bytes = int(np.prod(data.shape[1:], dtype=np.int64)) * data.dtype.itemsize
         step = max(1, _COPY_BYTES // max(1, item_bytes))
         for start in range(0, max(1, len(data)), step):

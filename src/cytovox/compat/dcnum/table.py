@@ -253,6 +253,11 @@ TABLE: dict[str, dict[str, str]] = {
 def names_of(module: str) -> dict[str, str]:
     """Return the names of a module, and where the object of each is.
 
+    Parameters
+    ----------
+    module
+        Name of a module of dcnum.
+
     Raises
     ------
     KeyError
@@ -268,6 +273,11 @@ def names_of(module: str) -> dict[str, str]:
 
 def is_package(module: str) -> bool:
     """Return whether a module has others below it.
+
+    Parameters
+    ----------
+    module
+        Name of a module of dcnum.
 
     Examples
     --------

@@ -84,6 +84,13 @@ class TorchSegmenterBase(Segmenter, abc.ABC):
 
         Of the options of the algorithm, the name of the model file alone is
         part of it, without the folder; it tells the content.
+
+        Parameters
+        ----------
+        kwargs
+            Options of the algorithm by name.
+        kwargs_mask
+            Options of the mask clean-up by name.
         """
         inner = {**(kwargs.get("kwargs_mask") or {}), **(kwargs_mask or {})}
         mask = super().get_ppid_from_ppkw({}, inner).rpartition(":")[2]
@@ -133,7 +140,13 @@ class TorchSegmenterBase(Segmenter, abc.ABC):
         return is_torch_installed()
 
     def log_info(self, logger: logging.Logger) -> None:
-        """Write to a log which model is used."""
+        """Write to a log which model is used.
+
+        Parameters
+        ----------
+        logger
+            The log.
+        """
         logger.info(
             "segmenter %s: model %s, SHA-256 %s",
             self.get_ppid_code(),

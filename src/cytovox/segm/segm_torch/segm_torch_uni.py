@@ -43,7 +43,13 @@ class SegmentTorchUNI(TorchSegmenterBase, UNISegmenter):
 
     @staticmethod
     def get_model_meta(segm_kwargs: dict[str, Any]) -> dict[str, Any]:
-        """Return the metadata of the model that options name, without running it."""
+        """Return the metadata of the model that options name, without running it.
+
+        Parameters
+        ----------
+        segm_kwargs
+            Options of the segmenter by name, of which ``model_file`` is needed.
+        """
         wiring = segm_kwargs.get("backend"), segm_kwargs.get("device")
         return get_model_meta(segm_kwargs.get("model_file", ""), *wiring)
 
