@@ -92,12 +92,20 @@ def open_volume(
 
 
 def reopen_volume(keywords: dict[str, Any]) -> Volume:
-    """Open a volume again that came here from another process."""
+    """Open a volume again that came here from another process.
+
+    Parameters
+    ----------
+    keywords
+        Arguments of `open_volume`.
+    """
     return open_volume(**keywords)
 
 
 def _open_source(address: Address, scale: int | str | None, writable: bool) -> Source:
     if address.remote:
+        if writable and address.url.startswith("http"):
+            raise UsageError("web servers are only read", path=str(address), hint="write s3 or gs")
         return _open_folder(address, scale, writable)
     path = address.path
     if not path.exists():

@@ -45,9 +45,9 @@ def open_n5(address: Address, scale: int | str | None, *, writable: bool) -> Ten
     shape = check_shape(document["dimensions"], where)
     dtype = check_dtype(document.get("dataType"), where)
     chunk = check_chunk(document.get("blockSize"), shape, dtype, where)
-    tensor = open_tensor({"driver": "n5", "kvstore": kvstore(address)}, address, writable=writable)
     axes = name_axes(len(shape), document.get("axes"), where, fastest_first=True)
     size, offset, units = place_axes(axes, _placement(document, group, axes, where), where)
+    tensor = open_tensor({"driver": "n5", "kvstore": kvstore(address)}, address, writable=writable)
     described = Described("n5", shape, dtype, axes, chunk, chunk, size, offset, units)
     return TensorSource(tensor, described, address, [document, group])
 

@@ -30,6 +30,8 @@ __all__ = [
 
 #: Seconds that one document, or one box, from a remote store may take.
 _TIMEOUT = 120.0
+#: What tensorstore raises.
+_FAILURES = (ValueError, TimeoutError, OSError, NotImplementedError, RuntimeError)
 #: Decoded chunks and shard indices that are kept.
 _CACHE_BYTES = 16 * 2**20
 
@@ -120,10 +122,11 @@ def _local_bytes(path: Path) -> bytes | None:
 def _remote_bytes(address: Address, name: str) -> bytes | None:
     import tensorstore as ts
 
+    spec = kvstore(address)
     try:
-        store = ts.KvStore.open(kvstore(address), context=context()).result(timeout=_TIMEOUT)
+        store = ts.KvStore.open(spec, context=context()).result(timeout=_TIMEOUT)
         found = store.read(name).result(timeout=_TIMEOUT)
-    except (ValueError, TimeoutError, OSError) as err:
+    except _FAILURES as err:
         raise explain(err, f"{address}/{name}", InputError) from err
     return bytes(found.value) if found.state == "value" else None
 
@@ -138,10 +141,11 @@ def write_bytes(address: Address, name: str, data: bytes) -> None:
     """
     import tensorstore as ts
 
+    spec = kvstore(address)
     try:
-        store = ts.KvStore.open(kvstore(address), context=context()).result(timeout=_TIMEOUT)
+        store = ts.KvStore.open(spec, context=context()).result(timeout=_TIMEOUT)
         store.write(name, data).result(timeout=_TIMEOUT)
-    except (ValueError, TimeoutError, OSError) as err:
+    except _FAILURES as err:
         raise explain(err, f"{address}/{name}", StorageError) from err
 
 
@@ -155,10 +159,11 @@ def remove_tree(address: Address) -> None:
     """
     import tensorstore as ts
 
+    spec = kvstore(address)
     try:
-        store = ts.KvStore.open(kvstore(address), context=context()).result(timeout=_TIMEOUT)
+        store = ts.KvStore.open(spec, context=context()).result(timeout=_TIMEOUT)
         store.delete_range(ts.KvStore.KeyRange()).result(timeout=10 * _TIMEOUT)
-    except (ValueError, TimeoutError, OSError) as err:
+    except _FAILURES as err:
         raise explain(err, str(address), StorageError) from err
 
 
@@ -179,7 +184,7 @@ def explain(
 
 
 def _first_line(err: Exception) -> str:
-    text = str(err).split(" [source locations")[0].split("\n")[0]
+    text = str(err).split(" [source locations")[0].split(" [tensorstore_spec")[0].split("\n")[0]
     return text if len(text) <= 300 else f"{text[:297]}..."
 
 
@@ -196,7 +201,7 @@ def open_tensor(spec: dict[str, Any], address: Address, *, writable: bool) -> An
     try:
         opened = ts.open(spec, context=context(), open=True, read=True, write=writable)
         return opened.result(timeout=_TIMEOUT)
-    except (ValueError, TimeoutError, OSError) as err:
+    except _FAILURES as err:
         raise explain(err, str(address), InputError) from err
 
 
@@ -238,7 +243,7 @@ class TensorSource:
         try:
             target = ts.array(out, context=context(), copy=False, write=True)
             target.write(part).result(timeout=_TIMEOUT if self._address.remote else None)
-        except (ValueError, TimeoutError, OSError) as err:
+        except _FAILURES as err:
             raise explain(err, str(self._address), InputError) from err
 
     def write(self, box: Box, array: npt.NDArray[Any]) -> None:
@@ -252,7 +257,7 @@ class TensorSource:
         part = self._tensor[tuple(slice(*b) for b in box)]
         try:
             part.write(array).result(timeout=_TIMEOUT if self._address.remote else None)
-        except (ValueError, TimeoutError, OSError) as err:
+        except _FAILURES as err:
             raise explain(err, str(self._address), StorageError) from err
 
     def identity(self) -> dict[str, Any]:

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import InputError, OptionError
+from ..errors import CytovoxError, InputError, OptionError
 from .volume_address import Address
 from .volume_axes import name_axes, normalize_unit
 from .volume_limits import Box, check_chunk, check_dtype, check_shape
 from .volume_npy import MappedSource, map_file
 from .volume_ome import choose_level
 from .volume_source import Described, ReadOnlySource, digest_files
-from .volume_tiff_page import read_page
+from .volume_tiff_page import check_page_list, read_page
 
 if TYPE_CHECKING:
     import tifffile
@@ -43,18 +43,28 @@ def open_tiff(address: Address, scale: int | str | None) -> TiffSource | MappedS
     """
     file = _open(address.path)
     try:
-        series = file.series[0]
-        level = series.levels[_number(scale, len(series.levels), str(address))]
-        described = _describe(file, level, series, str(address))
-        if level.dataoffset is not None:
-            stored = np.dtype(level.dtype).newbyteorder(file.byteorder)
-            mapped = map_file(address.path, stored, int(level.dataoffset), described.shape)
-            file.close()
-            return MappedSource(address.path, mapped, described)
-        return TiffSource(file, level, described, address.path)
-    except BaseException:
+        return _open_level(file, address, scale)
+    except CytovoxError:
         file.close()
         raise
+    except Exception as err:
+        # damaged tags make any kind of error
+        file.close()
+        raise _unreadable(err, address.path) from err
+
+
+def _open_level(
+    file: tifffile.TiffFile, address: Address, scale: int | str | None
+) -> TiffSource | MappedSource:
+    series = file.series[0]
+    level = series.levels[_number(scale, len(series.levels), str(address))]
+    described = _describe(file, level, series, str(address))
+    if level.dataoffset is None:
+        return TiffSource(file, level, described, address.path)
+    stored = np.dtype(level.dtype).newbyteorder(file.byteorder)
+    mapped = map_file(address.path, stored, int(level.dataoffset), described.shape)
+    file.close()
+    return MappedSource(address.path, mapped, described)
 
 
 def _number(scale: int | str | None, count: int, where: str) -> int:
@@ -64,17 +74,25 @@ def _number(scale: int | str | None, count: int, where: str) -> int:
 def _open(path: Path) -> tifffile.TiffFile:
     import tifffile
 
+    check_page_list(path)
+    file = None
     try:
         file = tifffile.TiffFile(path, _multifile=False)
-        number = len(file.series)
-    except (tifffile.TiffFileError, ValueError, OSError, IndexError, KeyError, TypeError) as err:
-        raise InputError(
-            f"this is no TIFF that can be read: {str(err)[:200]}", path=path, hint="copy it again"
-        ) from err
-    if number == 0:
-        file.close()
-        raise InputError("there is no image in it", path=path)
-    return file
+        if file.series:
+            return file
+    except Exception as err:
+        # damaged tags make any kind of error
+        if file is not None:
+            file.close()
+        raise _unreadable(err, path) from err
+    file.close()
+    raise InputError("there is no image in it", path=path)
+
+
+def _unreadable(err: Exception, path: Path) -> InputError:
+    return InputError(
+        f"this is no TIFF that can be read: {str(err)[:200]}", path=path, hint="copy it again"
+    )
 
 
 def _describe(file: tifffile.TiffFile, level: Any, finest: Any, where: str) -> Described:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,50 @@ from .volume_limits import Box
 if TYPE_CHECKING:
     import tifffile
 
-__all__ = ["read_page"]
+__all__ = ["check_page_list", "read_page"]
+
+_MOST_PAGES = 10_000_000
+
+
+def check_page_list(path: Path) -> None:
+    """Follow the list of pages to its end: a file that was cut short has none.
+
+    Raises
+    ------
+    InputError
+        If the list leaves the file, runs in a circle, or is endless. Reading
+        would otherwise find fewer pages, and say nothing.
+    """
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        file.seek(0)
+        head = file.read(16)
+        order = "<" if head[:2] == b"II" else ">"
+        big = head[2:4].strip(b"\0") == b"+"
+        count, entry, link, at = ("Q", 20, "Q", 8) if big else ("H", 12, "I", 4)
+        width, jump = struct.calcsize(count), struct.calcsize(link)
+        seen: set[int] = set()
+        while True:
+            file.seek(at)
+            pointer = file.read(jump)
+            if len(pointer) < jump:
+                break
+            page = struct.unpack(order + link, pointer)[0]
+            if page == 0 and seen:
+                return
+            file.seek(page)
+            number = file.read(width)
+            if page in seen or len(number) < width or not page or len(seen) > _MOST_PAGES:
+                break
+            seen.add(page)
+            at = page + width + entry * struct.unpack(order + count, number)[0]
+            if at + jump > size:
+                break
+    raise InputError(
+        f"its list of pages breaks off after {max(len(seen) - 1, 0)}",
+        path=path,
+        hint="it was cut short; copy it again",
+    )
 
 
 def read_page(
