@@ -311,6 +311,11 @@ def load_images(data: Recording, start: int, stop: int) -> npt.NDArray[np.uint8]
     start, stop
         Index of the first frame, and of the one after the last.
 
+    Returns
+    -------
+    numpy.ndarray
+        Images, uint8 of shape (stop - start, H, W).
+
     Raises
     ------
     InputError

@@ -36,6 +36,11 @@ def plain(array: Any, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
     dtype
         Type of the result.
 
+    Returns
+    -------
+    numpy.ndarray
+        Of the same shape.
+
     Examples
     --------
     >>> import numpy as np

@@ -29,7 +29,7 @@ def downsample_mode(labels: npt.NDArray[Any], factors: Sequence[int]) -> npt.NDA
     Returns
     -------
     ndarray
-        Same type; each axis is ``ceil(n / factor)`` long.
+        Same type; the shape is ``ceil(n / factor)`` along each axis.
 
     Examples
     --------
@@ -93,6 +93,11 @@ def downsample_nearest(labels: npt.NDArray[Any], factors: Sequence[int]) -> npt.
     factors
         Size of a window along each axis.
 
+    Returns
+    -------
+    ndarray
+        Same type; the shape is ``ceil(n / factor)`` along each axis.
+
     Examples
     --------
     >>> downsample_nearest(np.array([[1, 2, 5], [2, 1, 0]]), (2, 2))
@@ -110,6 +115,11 @@ def downsample_mean(image: npt.NDArray[Any], factors: Sequence[int]) -> npt.NDAr
         Numbers, of any shape.
     factors
         Size of a window along each axis, as for `downsample_mode`.
+
+    Returns
+    -------
+    ndarray
+        Same type; the shape is ``ceil(n / factor)`` along each axis.
 
     Examples
     --------

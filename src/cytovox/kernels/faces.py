@@ -95,8 +95,9 @@ def count_overlap(a: Ids, b: Ids) -> tuple[Ids, Ids, Int64s]:
     Returns
     -------
     tuple
-        Labels of `a`, labels of `b` and the number of places, in ascending
-        order of the labels. Places where both are 0 are not listed.
+        Labels of `a`, labels of `b` and the number of places, each of shape
+        (k,), in ascending order of the labels. Places where both are 0 are not
+        listed.
 
     Examples
     --------

@@ -172,6 +172,11 @@ def sketch_values(keys: npt.NDArray[np.uint16]) -> npt.NDArray[np.float64]:
     keys
         Keys of a histogram, uint16 of any shape.
 
+    Returns
+    -------
+    numpy.ndarray
+        float64, of the shape of `keys`.
+
     Examples
     --------
     >>> import numpy as np

@@ -49,6 +49,11 @@ def double(keys: Keys, values: npt.NDArray[np.int64]) -> tuple[Keys, npt.NDArray
         Table of keys, uint64 of shape (m,), where m is a power of two.
     values
         Counts, int64 of shape (m,).
+
+    Returns
+    -------
+    tuple
+        Keys and values, of shape (2 * m,).
     """
     more_keys = np.zeros(2 * keys.size, np.uint64)
     more_values = np.zeros(2 * keys.size, np.int64)
@@ -70,6 +75,11 @@ def order(keys: Keys, values: npt.NDArray[np.int64]) -> tuple[Keys, npt.NDArray[
         Table of keys, uint64 of shape (m,), where m is a power of two.
     values
         Counts, int64 of shape (m,).
+
+    Returns
+    -------
+    tuple
+        Keys and values, of shape (k,), where k is the number of keys.
     """
     kept = np.flatnonzero(keys)
     kept = kept[np.argsort(keys[kept])]
@@ -93,7 +103,8 @@ def count_keys(
     Returns
     -------
     tuple
-        Keys in ascending order, and their numbers.
+        Keys in ascending order, uint64 of shape (k,), and their numbers, int64
+        of shape (k,).
     """
     keys = np.zeros(1024, np.uint64)
     counts = np.zeros(1024, np.int64)

@@ -35,7 +35,7 @@ def below(
     Returns
     -------
     numpy.ndarray
-        `out`
+        `out`, of shape (n, H, W).
 
     Examples
     --------

@@ -96,7 +96,8 @@ class ChunkSlot(ChunkSlotData):
         Returns
         -------
         tuple
-            The views `image`, `image_bg`, `image_corr` and `bg_off`.
+            The views `image`, `image_bg`, `image_corr`, of shape (n, H, W), and
+            `bg_off`, of shape (n,).
 
         Raises
         ------

@@ -149,7 +149,7 @@ class HDF5Data(RecordingFile):
 
     @property
     def index_mapping(self) -> IndexMapping:
-        """Rows to show, as they were given."""
+        """Rows to show, as they were given: a number, slice, integers of shape (n,), or None."""
         mapping: IndexMapping = self._state["index_mapping"]
         return mapping
 
@@ -251,6 +251,15 @@ class HDF5Data(RecordingFile):
         ----------
         index
             Position in `basins`.
+
+        Returns
+        -------
+        group : h5py.Group or None
+            Where the features are, if that can be reached.
+        features : list of str
+            Their names.
+        indices : numpy.ndarray or None
+            Their rows, integers of shape (n,); None for all.
         """
         with self._lock:
             source = self._sources[index]

@@ -51,7 +51,7 @@ def get_mapping_indices(index_mapping: IndexMapping) -> npt.NDArray[Any]:
     Returns
     -------
     ndarray of int64 or uint32
-        One-dimensional; uint32 if row numbers were given.
+        Of shape (n,); uint32 if row numbers were given.
 
     Raises
     ------
@@ -136,7 +136,7 @@ def read_rows(
     Returns
     -------
     ndarray
-        `out`.
+        `out`, of shape (n, ...).
     """
     size = len(indices)
     if out is None:

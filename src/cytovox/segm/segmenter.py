@@ -179,6 +179,11 @@ class Segmenter(abc.ABC):
             Offset of the background of each frame, float64 of shape (N,), one
             for all, or None.
 
+        Returns
+        -------
+        numpy.ndarray
+            Of the shape of `images`; float64 if there is an offset.
+
         Raises
         ------
         UsageError
@@ -254,6 +259,13 @@ class Segmenter(abc.ABC):
             Slot that holds a chunk of frames.
         start, stop
             Index of the first frame in the chunk, and of the one after the last.
+
+        Returns
+        -------
+        images : numpy.ndarray
+            Of shape (N, H, W); uint8, or int16 if the background is subtracted.
+        bg_off : numpy.ndarray or None
+            Offset of each frame, float64 of shape (N,).
         """
         if not self.requires_background_correction:
             return slot.image[start:stop], None
@@ -280,7 +292,7 @@ class Segmenter(abc.ABC):
         Returns
         -------
         numpy.ndarray
-            The ``mask`` of the slot, now filled.
+            The ``mask`` of the slot, now filled, bool of shape (N, H, W).
 
         Raises
         ------

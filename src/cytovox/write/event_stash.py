@@ -77,6 +77,11 @@ class EventStash:
             Name of the feature.
         sample_data
             Values of some events, shape (n, ...).
+
+        Returns
+        -------
+        numpy.ndarray
+            Array of shape (size, ...); its type can hold those of all events.
         """
         if feat not in self.events:
             shape = (self.size, *sample_data.shape[1:])

@@ -224,6 +224,11 @@ class HDF5Writer:
         group_name
             Group of the file.
 
+        Returns
+        -------
+        tuple
+            The dataset, of shape (N, ...), and the items, of shape (n, ...).
+
         Raises
         ------
         TypeError
