@@ -5,6 +5,7 @@ any process that inherits the environment. This file only says who comes
 instead, and is replaced by it.
 """
 
+import importlib
 import sys
 
 from cytovox.compat.dcnum import install_as_dcnum
@@ -13,4 +14,4 @@ del sys.modules[__name__]
 install_as_dcnum()
 
 # From here on it is found; the import system hands it to whoever asked.
-import dcnum  # noqa: E402, F401
+importlib.import_module(__name__)

@@ -1,0 +1,137 @@
+"""Small helpers: joining, lazy modules, single threads, types of options."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from types import NoneType
+from typing import Any, Optional, Union
+
+import pytest
+
+from cytovox.compat.dcnum.common import LazyLoader, join_worker, start_workers_threaded
+from cytovox.compat.dcnum.identity import (
+    convert_to_dtype,
+    get_class_method_info,
+    kwargs_to_ppid,
+    simple_type_eval,
+)
+from cytovox.compat.dcnum.os_env_st import (
+    RequestSingleThreaded,
+    confirm_single_threaded,
+    os_env_threading,
+    request_single_threaded,
+)
+from cytovox.feat import Gate
+
+
+def test_join_waits_and_gives_up(caplog: pytest.LogCaptureFixture) -> None:
+    end = threading.Event()
+    thread = threading.Thread(target=end.wait, args=(60,), daemon=True)
+    thread.start()
+    with caplog.at_level(logging.INFO), pytest.raises(ValueError, match="'hans'.*did not join"):
+        join_worker(thread, timeout=0.05, retries=2, logger=logging.getLogger("x"), name="hans")
+    assert len(caplog.records) == 2
+    end.set()
+    join_worker(thread, timeout=10, retries=1)
+    assert not thread.is_alive()
+
+
+def test_workers_are_started_in_a_thread() -> None:
+    threads = [threading.Thread(target=lambda: None) for _ in range(3)]
+    start_workers_threaded(threads, logging.getLogger("x"), "some").join(10)
+    for thread in threads:
+        join_worker(thread, timeout=10, retries=1)
+
+
+def test_lazy_module_is_imported_when_used() -> None:
+    steps: list[Any] = []
+    lazy = LazyLoader("json", None, lambda: steps.append("before"), steps.append)
+    assert steps == []
+    assert lazy.dumps([1]) == "[1]"
+    assert lazy.module_available()
+    assert [getattr(step, "__name__", step) for step in steps] == ["before", "json"]
+
+
+def test_lazy_module_that_is_not_there() -> None:
+    lazy = LazyLoader("there_is_no_such_module")
+    assert not lazy.module_available()
+    with pytest.raises(ImportError):
+        _ = lazy.anything
+
+
+def test_lazy_module_beside_another() -> None:
+    assert LazyLoader("decoder", sibling="json.encoder").JSONDecoder().decode("1") == 1
+
+
+def test_single_threads(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    for name in os_env_threading:
+        monkeypatch.setenv(name, "3")
+    with RequestSingleThreaded():
+        assert {os.environ[name] for name in os_env_threading} == {"1"}
+    assert {os.environ[name] for name in os_env_threading} == {"3"}
+    confirm_single_threaded()
+    assert len(caplog.records) == len(os_env_threading)
+    request_single_threaded()
+    caplog.clear()
+    confirm_single_threaded()
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype", "wanted"),
+    [
+        ("2", Union[None, int], 2),  # noqa: UP007 - clients write it so
+        ("2", Optional[int], 2),  # noqa: UP045
+        ("2", int | None, 2),
+        ("2", [NoneType, int], 2),
+        ("2", [None, float], 2.0),
+        ("2", "int", 2),
+        ("yes", "bool", True),
+        ("a", str, "a"),
+    ],
+)
+def test_convert(value: str, dtype: Any, wanted: Any) -> None:
+    found = convert_to_dtype(value, dtype)
+    assert found == wanted
+    assert type(found) is type(wanted)
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("str", str),
+        ("UnknownClass", "UnknownClass"),
+        ("print", "print"),
+        ("str | int", [str, int]),
+        ("int | None", [int, NoneType]),
+        (str, str),
+    ],
+)
+def test_type_of_a_text(text: Any, wanted: Any) -> None:
+    assert simple_type_eval(text) == wanted
+
+
+def test_unions_are_told_as_lists() -> None:
+    info = get_class_method_info(Gate, ["__init__"])
+    assert info["annotations"]["__init__"] == {
+        "online_gates": bool,
+        "size_thresh_mask": [int, NoneType],
+    }
+    assert info["code"] == "norm"
+
+
+class Stage:
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def cook(self, *, heat: float = 90) -> float:
+        return heat
+
+
+def test_options_of_the_constructor_may_be_given() -> None:
+    given = {"size": 3, "heat": 10.0}
+    assert kwargs_to_ppid(Stage, "cook", given, allow_invalid_keys=False) == "h=10"
+    with pytest.raises(KeyError, match="wind"):
+        kwargs_to_ppid(Stage, "cook", {"wind": 1}, allow_invalid_keys=False)
