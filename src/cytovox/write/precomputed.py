@@ -30,6 +30,8 @@ _TYPES = ("uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "floa
 #: What a number of a segment may be; others become float32.
 _PROPERTY_TYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "float32")
 _PROPERTIES = "segment_properties"
+#: bytes that are copied at once
+_COPIED_BYTES = 2**26
 
 
 def write_info(plan: VolumePlan) -> None:
@@ -43,6 +45,12 @@ def write_info(plan: VolumePlan) -> None:
     where = str(plan.address)
     if len(plan.shape) != len(plan.voxel_size) + (plan.axes[0] == "c") or "t" in plan.axes:
         raise OptionError("precomputed has no time", path=where, hint="write OME-Zarr")
+    if len(plan.voxel_size) != 3:
+        raise OptionError(
+            "precomputed has three axes of space",
+            path=where,
+            hint=f"take shape {(*plan.shape[:-2], 1, *plan.shape[-2:])}",
+        )
     if str(plan.dtype) not in _TYPES:
         raise OptionError(
             f"precomputed has no {plan.dtype}", path=where, hint=f"take one of {', '.join(_TYPES)}"
@@ -60,12 +68,11 @@ def write_info(plan: VolumePlan) -> None:
 
 def _scale(plan: VolumePlan) -> dict[str, Any]:
     where = str(plan.address)
-    space = len(plan.voxel_size)
     layout = plan_layout(
         plan.shape,
         plan.block,
         plan.dtype,
-        spatial=space,
+        spatial=3,
         shards=False,
         chunk=plan.chunk,
         where=where,
@@ -82,19 +89,18 @@ def _scale(plan: VolumePlan) -> dict[str, Any]:
             hint="precomputed volumes begin at a voxel; write OME-Zarr",
         )
     resolution = [float(f"{v * to_nm:.12g}") for v in plan.voxel_size]
-    # x first; images of two axes are one voxel deep
-    flat = [1] * (3 - space)
+    # x first
     scale = {
-        "key": "_".join(f"{v:.10g}" for v in [*resolution[::-1], *map(float, flat)]),
-        "size": [*plan.shape[-space:][::-1], *flat],
-        "resolution": [*resolution[::-1], *map(float, flat)],
-        "voxel_offset": [*whole[::-1], *([0] * len(flat))],
-        "chunk_sizes": [[*layout.chunk[-space:][::-1], *flat]],
+        "key": "_".join(f"{v:.10g}" for v in resolution[::-1]),
+        "size": list(plan.shape[-3:][::-1]),
+        "resolution": resolution[::-1],
+        "voxel_offset": whole[::-1],
+        "chunk_sizes": [list(layout.chunk[-3:][::-1])],
         "encoding": "raw",
     }
     if plan.labels and str(plan.dtype) in ("uint32", "uint64"):
         scale["encoding"] = "compressed_segmentation"
-        scale["compressed_segmentation_block_size"] = [8, 8, 8 if space == 3 else 1]
+        scale["compressed_segmentation_block_size"] = [8, 8, 8]
     return scale
 
 
@@ -112,7 +118,7 @@ def add_scale(address: Address, number: int, finest: Volume, scale: Scale) -> Vo
     old = [s for s in info["scales"] if isinstance(s, dict)]
     first = old[0]
     factors = [round(v / f) for v, f in zip(scale.voxel_size, finest.voxel_size, strict=True)]
-    factors = [*factors[::-1], *([1] * (3 - len(factors)))]
+    factors = factors[::-1]
     begins = first.get("voxel_offset", [0, 0, 0])
     if any(o % f for o, f in zip(begins, factors, strict=True)):
         raise UsageError(
@@ -121,10 +127,9 @@ def add_scale(address: Address, number: int, finest: Volume, scale: Scale) -> Vo
             path=str(address),
             hint=f"say levels={number}, or write OME-Zarr",
         )
-    space = len(scale.shape)
     made = {
         **first,
-        "size": [*scale.shape[::-1], *([1] * (3 - space))],
+        "size": list(scale.shape[::-1]),
         "resolution": [v * f for v, f in zip(first["resolution"], factors, strict=True)],
         "voxel_offset": [o // f for o, f in zip(begins, factors, strict=True)],
     }
@@ -182,7 +187,7 @@ def export_precomputed(
     ...     export_precomputed(labels, folder / "a", table={"label": [1], "size": [5]})
     [(8, 80, 80), (4, 40, 40)]
     """
-    from .pyramid import copy_coarser, write_pyramid
+    from .pyramid import tiles, write_pyramid
 
     if not isinstance(volume, Volume):
         with open_volume(volume) as opened:
@@ -194,32 +199,44 @@ def export_precomputed(
     dtype = volume.dtype
     if labels and dtype.kind == "i":
         dtype = np.dtype(f"u{dtype.itemsize}")
+    # an image of two axes is a slice
+    flat = len(volume.spatial_shape) == 2
+    lead = volume.shape[: volume.ndim - len(volume.spatial_shape)]
     target = (create_labels if labels else create_volume)(
         url,
-        shape=volume.shape,
+        shape=(*lead, *(1,) * flat, *volume.spatial_shape),
         dtype=dtype,
-        voxel_size=volume.voxel_size,
+        voxel_size=(*(min(volume.voxel_size),) * flat, *volume.voxel_size),
         units=volume.units,
-        offset=volume.offset,
+        offset=(*(0.0,) * flat, *volume.offset),
         format="precomputed",
         overwrite=overwrite,
     )
     with target:
-        kernel = _unsigned if dtype != volume.dtype else _same
-        copy_coarser(volume, target, (1,) * len(volume.voxel_size), kernel)
+        for box in tiles(tuple((0, n) for n in target.shape), _copied_at_once(target)):
+            part = volume.read((*box[: len(lead)], *box[len(lead) + flat :]))
+            if labels and part.dtype.kind == "i" and part.size and part.min() < 0:
+                raise UsageError(
+                    "labels below 0 have no place in precomputed",
+                    path=volume.url,
+                    hint="relabel them",
+                )
+            part = part.astype(dtype, copy=False)
+            target.write(box, np.expand_dims(part, len(lead)) if flat else part)
     if table is not None:
         write_segment_properties(url, table)
     return write_pyramid(url, levels=levels, method="mode" if labels else "mean")
 
 
-def _same(array: npt.NDArray[Any], factors: Any) -> npt.NDArray[Any]:
-    return array
-
-
-def _unsigned(array: npt.NDArray[Any], factors: Any) -> npt.NDArray[Any]:
-    if array.size and array.min() < 0:
-        raise UsageError("labels below 0 have no place in precomputed", hint="relabel them")
-    return array.astype(f"u{array.dtype.itemsize}")
+def _copied_at_once(target: Volume) -> tuple[int, ...]:
+    """Return whole write units, wide, since many inputs are kept by rows and pages."""
+    size = list(target.write_unit)
+    for axis in reversed(range(len(size))):
+        while size[axis] < target.shape[axis]:
+            if 2 * math.prod(size) * target.dtype.itemsize > _COPIED_BYTES:
+                return tuple(size)
+            size[axis] *= 2
+    return tuple(size)
 
 
 def write_segment_properties(

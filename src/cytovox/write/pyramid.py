@@ -23,7 +23,7 @@ from .precomputed import add_scale
 from .volume import VolumePlan, write_array, write_documents
 from .volume_metadata import group_documents, multiscales
 
-__all__ = ["METHODS", "Scale", "copy_coarser", "next_scale", "write_pyramid"]
+__all__ = ["METHODS", "Scale", "copy_coarser", "next_scale", "tiles", "write_pyramid"]
 
 Kernel = Callable[[npt.NDArray[Any], Sequence[int]], npt.NDArray[Any]]
 
@@ -167,9 +167,9 @@ def copy_coarser(source: Volume, target: Volume, factors: Sequence[int], kernel:
         One of `METHODS`.
     """
     full = (1,) * (source.ndim - len(factors)) + tuple(factors)
-    for unit in _tiles(tuple((0, n) for n in target.shape), target.write_unit):
+    for unit in tiles(tuple((0, n) for n in target.shape), target.write_unit):
         made = np.empty([b - a for a, b in unit], target.dtype)
-        for part in _tiles(unit, target.chunk):
+        for part in tiles(unit, target.chunk):
             wanted = tuple(
                 (a * f, min(b * f, n))
                 for (a, b), f, n in zip(part, full, source.shape, strict=True)
@@ -179,7 +179,14 @@ def copy_coarser(source: Volume, target: Volume, factors: Sequence[int], kernel:
         target.write(unit, made)
 
 
-def _tiles(box: Box, size: Sequence[int]) -> Iterator[Box]:
+def tiles(box: Box, size: Sequence[int]) -> Iterator[Box]:
+    """Cut a box into boxes of a size, smaller at the ends.
+
+    Examples
+    --------
+    >>> list(tiles(((0, 3), (4, 6)), (2, 2)))
+    [((0, 2), (4, 6)), ((2, 3), (4, 6))]
+    """
     ranges = [range(a, b, s) for (a, b), s in zip(box, size, strict=True)]
     for start in itertools.product(*ranges):
         yield tuple((a, min(a + s, b)) for a, s, (_, b) in zip(start, size, box, strict=True))
