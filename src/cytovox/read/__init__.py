@@ -8,6 +8,8 @@ from .hdf5_concat import concatenated_hdf5_data
 from .hdf5_data import HDF5Data
 from .identifier import get_measurement_identifier, md5sum
 from .mapped import MappedHDF5Dataset, get_mapped_object, get_mapping_indices
+from .open_volume import open_volume
+from .volume import Volume
 
 __all__ = [
     "PROTECTED_FEATURES",
@@ -17,10 +19,12 @@ __all__ = [
     "HDF5ImageCache",
     "ImageCorrCache",
     "MappedHDF5Dataset",
+    "Volume",
     "concatenated_hdf5_data",
     "detect_flickering",
     "get_mapped_object",
     "get_mapping_indices",
     "get_measurement_identifier",
     "md5sum",
+    "open_volume",
 ]

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from ..errors import UsageError
 from .volume_axes import SPATIAL, common_unit
-from .volume_limits import Box, box_shape, check_box
+from .volume_limits import Box, box_shape, check_box, check_fill, check_index
 from .volume_region import RegionGrid, region_grid
 from .volume_source import Source
 
@@ -95,7 +95,7 @@ class Volume:
             [described.offset[n] for n in self._space],
             url,
         )
-        self.fill_value = _fitting(fill_value, described.dtype, url)
+        self.fill_value = check_fill(fill_value, described.dtype, url)
 
     @property
     def path(self) -> str:
@@ -280,7 +280,7 @@ class Volume:
         keys = (*keys, *[slice(None)] * (self.ndim - len(keys)))
         if len(keys) != self.ndim:
             raise UsageError(f"{len(keys)} indices for {self.ndim} axes", path=self.url)
-        box = [_range(k, n, self.url) for k, n in zip(keys, self.shape, strict=True)]
+        box = [check_index(k, n, self.url) for k, n in zip(keys, self.shape, strict=True)]
         whole = tuple(slice(None) if isinstance(k, slice) else 0 for k in keys)
         read: npt.NDArray[Any] = self.read(box)[whole]
         return read
@@ -388,35 +388,3 @@ class Volume:
             path=self.url,
             hint=f"write {better}: blocks whose size is a multiple of {unit}",
         )
-
-
-def _fitting(value: float, dtype: np.dtype[Any], where: str) -> Any:
-    """Return the fill value, if voxels can have it."""
-    try:
-        with np.errstate(all="ignore"):
-            fitting = np.asarray(value).astype(dtype)[()]
-        same = bool(fitting == value) or bool(value != value and dtype.kind == "f")
-        same = same or (dtype.kind == "f" and math.isfinite(fitting))
-    except (TypeError, ValueError, OverflowError):
-        same = False
-    if not same:
-        raise UsageError(f"voxels of {dtype} cannot be {value!r}", path=where, hint="see dtype")
-    return fitting
-
-
-def _range(key: Any, length: int, where: str) -> tuple[int, int]:
-    if isinstance(key, slice):
-        start, stop, step = key.indices(length)
-        if step != 1:
-            raise UsageError(
-                "slices with steps are not read", path=where, hint="take steps of what was read"
-            )
-        return start, max(start, stop)
-    try:
-        number = key.__index__()
-    except AttributeError:
-        raise UsageError(f"{key!r} is no slice or number", path=where) from None
-    number += length if number < 0 else 0
-    if not 0 <= number < length:
-        raise UsageError(f"index {key} is outside of {length} voxels", path=where)
-    return number, number + 1

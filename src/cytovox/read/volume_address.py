@@ -7,7 +7,6 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 from ..errors import InputError, UsageError
 
@@ -89,6 +88,8 @@ def parse_address(url: str | os.PathLike[str]) -> Address:
         return _local(text)
     scheme = scheme.lower()
     if scheme == "file":
+        from urllib.request import url2pathname
+
         return _local(url2pathname(urlsplit(text).path))
     if scheme not in REMOTE_SCHEMES:
         raise UsageError(

@@ -25,6 +25,8 @@ __all__ = [
     "check_box",
     "check_chunk",
     "check_dtype",
+    "check_fill",
+    "check_index",
     "check_numbers",
     "check_shape",
 ]
@@ -181,6 +183,62 @@ def check_numbers(
         kind = "positive " if positive else ""
         raise InputError(f"{what} is {_short(values)}, not {count} {kind}numbers", path=where)
     return tuple(float(v) for v in numbers)
+
+
+def check_fill(value: Any, dtype: np.dtype[Any], where: Where) -> Any:
+    """Return a fill value as voxels have it.
+
+    Raises
+    ------
+    UsageError
+        If voxels cannot have it.
+
+    Examples
+    --------
+    >>> check_fill(7, np.dtype("u1"), "a.zarr")
+    np.uint8(7)
+    """
+    try:
+        with np.errstate(all="ignore"):
+            fitting = np.asarray(value).astype(dtype)[()]
+        missing = dtype.kind == "f" and value != value
+        fits = missing or bool(fitting == value)
+        fits = fits or (dtype.kind == "f" and math.isfinite(fitting))
+    except (TypeError, ValueError, OverflowError):
+        fits = False
+    if not fits:
+        raise UsageError(f"voxels of {dtype} cannot be {value!r}", path=where, hint="see dtype")
+    return fitting
+
+
+def check_index(key: Any, length: int, where: Where) -> tuple[int, int]:
+    """Return start and stop of a slice or number along an axis.
+
+    Raises
+    ------
+    UsageError
+        If it is neither, has a step, or is outside.
+
+    Examples
+    --------
+    >>> check_index(slice(2, None), 9, "a.zarr"), check_index(-1, 9, "a.zarr")
+    ((2, 9), (8, 9))
+    """
+    if isinstance(key, slice):
+        start, stop, step = key.indices(length)
+        if step != 1:
+            raise UsageError(
+                "slices with steps are not read", path=where, hint="take steps of what was read"
+            )
+        return start, max(start, stop)
+    try:
+        number = int(key.__index__())
+    except AttributeError:
+        raise UsageError(f"{key!r} is no slice or number", path=where) from None
+    number += length if number < 0 else 0
+    if not 0 <= number < length:
+        raise UsageError(f"index {key} is outside of {length} voxels", path=where)
+    return number, number + 1
 
 
 def _short(value: Any) -> str:

@@ -2,5 +2,14 @@
 
 from .recording import simulate_recording
 from .truth import TRUTH_DTYPE, Truth
+from .volume import simulate_volume
+from .volume_truth import VOLUME_TRUTH_DTYPE, VolumeTruth
 
-__all__ = ["TRUTH_DTYPE", "Truth", "simulate_recording"]
+__all__ = [
+    "TRUTH_DTYPE",
+    "VOLUME_TRUTH_DTYPE",
+    "Truth",
+    "VolumeTruth",
+    "simulate_recording",
+    "simulate_volume",
+]

@@ -5,9 +5,12 @@ from .chunk_writer import ChunkWriter
 from .copy import copy_features, copy_metadata
 from .event_stash import EventStash
 from .items import set_default_filter_kwargs
+from .precomputed import export_precomputed, write_segment_properties
+from .pyramid import write_pyramid
 from .queue_writer_base import QueueWriterBase
 from .queue_writer_process import QueueWriterProcess
 from .queue_writer_thread import QueueWriterThread
+from .volume import create_labels, create_volume
 from .writer import CreatingFileWithoutBasinWarning, HDF5Writer, IgnoringBasinTypeWarning
 
 __all__ = [
@@ -22,6 +25,11 @@ __all__ = [
     "copy_basins",
     "copy_features",
     "copy_metadata",
+    "create_labels",
+    "create_volume",
     "create_with_basins",
+    "export_precomputed",
     "set_default_filter_kwargs",
+    "write_pyramid",
+    "write_segment_properties",
 ]
