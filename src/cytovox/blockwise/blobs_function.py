@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 __all__ = ["blobs", "default_parameters", "segment_function"]
 
+#: Options of `blobs`, where the caller gives no others.
 default_parameters: dict[str, Any] = {
     "sigma": 3.0,
     "threshold": 1.0,
@@ -34,7 +35,7 @@ def blobs(
     Parameters
     ----------
     array
-        Image of two or three dimensions.
+        Image, of shape (y, x) or (z, y, x).
     sigma
         Size of the blobs in voxels: radius divided by the square root of the
         number of dimensions.
@@ -71,5 +72,20 @@ def blobs(
 def segment_function(
     input_array: npt.NDArray[Any], block: Any, **parameters: Any
 ) -> npt.NDArray[np.uint64]:
-    """Segment a block, in the form of segment-function files."""
+    """Segment a block, in the form of segment-function files.
+
+    Parameters
+    ----------
+    input_array
+        Image of the block and its context, of the shape of its read region.
+    block
+        The block, which is not needed here.
+    **parameters
+        Options of `blobs`.
+
+    Returns
+    -------
+    numpy.ndarray
+        Labels of the block, uint64 of the same shape, 0 is background.
+    """
     return blobs(input_array, **parameters).astype(np.uint64)

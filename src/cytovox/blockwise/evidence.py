@@ -70,7 +70,20 @@ class Measures:
     surface: bool = True
 
     def image_of(self, array: npt.NDArray[Any], ndim: int) -> npt.NDArray[Any] | None:
-        """Return the image to be measured, or None if there is none."""
+        """Return the image to be measured, or None if there is none.
+
+        Parameters
+        ----------
+        array
+            What was read, of shape (channels, ...) or of the shape of the block.
+        ndim
+            Number of axes of space.
+
+        Returns
+        -------
+        numpy.ndarray or None
+            Of the shape of the block, without channels.
+        """
         if not self.intensity or array.dtype.kind not in "buif":
             return None
         if array.ndim == ndim:
@@ -93,8 +106,8 @@ class BlockResult:
     Parameters
     ----------
     labels
-        Labels 1 to n of the written box, uint32, numbered in raster order of
-        their first voxel.
+        Labels 1 to n of the written box, uint32 of its shape, numbered in
+        raster order of their first voxel.
     evidence
         What neighbours need to know.
     sums
@@ -229,14 +242,15 @@ def evidence_of(
     Parameters
     ----------
     labels
-        Labels of ``block.read``, of any integer type without negative values.
+        Labels of ``block.read``, of its shape and of any integer type without
+        negative values.
     block, grid, stitch
         As for `segment_block`.
 
     Returns
     -------
     labels : numpy.ndarray
-        Labels of ``block.write``, uint32.
+        Labels of ``block.write``, uint32 of its shape.
     evidence : Evidence
         The evidence.
     """

@@ -111,7 +111,13 @@ class Grid:
         return self.at(tuple(reversed(position)))
 
     def at(self, position: tuple[int, ...]) -> Block:
-        """Return the block at a position."""
+        """Return the block at a position.
+
+        Parameters
+        ----------
+        position
+            Number of the block along each axis.
+        """
         index = 0
         write, read = [], []
         for at, count, size, step, context in zip(
@@ -124,7 +130,13 @@ class Grid:
         return Block(index, tuple(position), tuple(read), tuple(write))
 
     def owner(self, voxel: tuple[int, ...]) -> int:
-        """Return the index of the block that writes a voxel."""
+        """Return the index of the block that writes a voxel.
+
+        Parameters
+        ----------
+        voxel
+            Index of the voxel along each axis.
+        """
         return self.at(tuple(v // step for v, step in zip(voxel, self.block, strict=True))).index
 
     def neighbours(
@@ -162,7 +174,13 @@ class Grid:
         return found
 
     def inside(self, box: Box) -> Box:
-        """Return the part of a box that is in the volume."""
+        """Return the part of a box that is in the volume.
+
+        Parameters
+        ----------
+        box
+            Start and stop along each axis, in voxels.
+        """
         return tuple(
             (min(max(start, 0), size), max(min(stop, size), 0))
             for (start, stop), size in zip(box, self.shape, strict=True)
@@ -171,6 +189,11 @@ class Grid:
 
 def box_shape(box: Box) -> tuple[int, ...]:
     """Return the shape of a box.
+
+    Parameters
+    ----------
+    box
+        Start and stop along each axis, in voxels.
 
     Examples
     --------
@@ -183,6 +206,11 @@ def box_shape(box: Box) -> tuple[int, ...]:
 def intersect(a: Box, b: Box) -> Box | None:
     """Return what two boxes share, or None.
 
+    Parameters
+    ----------
+    a, b
+        Boxes: start and stop along each axis, in voxels.
+
     Examples
     --------
     >>> intersect(((0, 4),), ((2, 9),)), intersect(((0, 4),), ((4, 9),))
@@ -194,6 +222,13 @@ def intersect(a: Box, b: Box) -> Box | None:
 
 def slices(box: Box, within: Box) -> tuple[slice, ...]:
     """Return where a box is in an array that holds another box.
+
+    Parameters
+    ----------
+    box
+        Start and stop along each axis, in voxels.
+    within
+        The box that the array holds.
 
     Examples
     --------

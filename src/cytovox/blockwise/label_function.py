@@ -11,6 +11,7 @@ from ..kernels.components import label_components
 
 __all__ = ["default_parameters", "label", "segment_function"]
 
+#: Options of `label`, where the caller gives no others.
 default_parameters: dict[str, Any] = {"threshold": 0.0, "connectivity": None, "below": False}
 
 
@@ -29,7 +30,7 @@ def label(
     Parameters
     ----------
     array
-        Image of any type and dimension.
+        Image of any type and shape.
     threshold
         Voxels beyond this value, not at it, are foreground.
     connectivity
@@ -55,5 +56,20 @@ def label(
 def segment_function(
     input_array: npt.NDArray[Any], block: Any, **parameters: Any
 ) -> npt.NDArray[np.uint64]:
-    """Segment a block, in the form of segment-function files."""
+    """Segment a block, in the form of segment-function files.
+
+    Parameters
+    ----------
+    input_array
+        Image of the block and its context, of the shape of its read region.
+    block
+        The block, which is not needed here.
+    **parameters
+        Options of `label`.
+
+    Returns
+    -------
+    numpy.ndarray
+        Labels of the block, uint64 of the same shape, 0 is background.
+    """
     return label(input_array, **parameters).astype(np.uint64)

@@ -41,14 +41,14 @@ class SeamReport:
         Objects that touch a seam, and those that are in several blocks.
     cut
         Ids of objects that touch a seam, but are in one block only: they end
-        exactly there. int64.
+        exactly there. int64 of shape (k,).
     contested
         Ids of objects made of several labels of the same block, which that
         block had told apart. This is right for a bent object, and wrong for
-        two neighbours joined by a chain. int64.
+        two neighbours joined by a chain. int64 of shape (k,).
     exceeding
         Ids of objects that reach beyond what a block read: longer than its
-        context. int64.
+        context. int64 of shape (k,).
     seam_median, interior_median
         Median voxels of objects that touch a seam, and of those that do not;
         NaN if there are none.
@@ -111,6 +111,11 @@ class Lookup:
     def slice(self, index: int) -> npt.NDArray[Any]:
         """Return the part of one block, with 0 for background in front.
 
+        Parameters
+        ----------
+        index
+            Index of the block.
+
         Returns
         -------
         numpy.ndarray
@@ -121,11 +126,22 @@ class Lookup:
         return np.concatenate([np.zeros(1, self.dtype), part])
 
     def with_report(self, report: SeamReport) -> Lookup:
-        """Return the same table with a report."""
+        """Return the same table with a report.
+
+        Parameters
+        ----------
+        report
+            The report.
+        """
         return dataclasses.replace(self, report=report)
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write the table, the offsets and the report to a folder.
+
+        Parameters
+        ----------
+        folder
+            Folder, which exists.
 
         Raises
         ------
@@ -159,6 +175,11 @@ def load_lookup(folder: str | os.PathLike[str]) -> Lookup:
 
     The report is not read back; it is in ``lookup.json``.
 
+    Parameters
+    ----------
+    folder
+        Folder to which it was saved.
+
     Raises
     ------
     StorageError
@@ -179,6 +200,11 @@ def load_lookup(folder: str | os.PathLike[str]) -> Lookup:
 
 def label_dtype(count: int) -> np.dtype[Any]:
     """Return the type of labels for so many objects.
+
+    Parameters
+    ----------
+    count
+        Number of objects.
 
     Examples
     --------
@@ -201,7 +227,7 @@ def as_lookup(
     lut
         Final labels, int64 of shape (labels,).
     offsets, count
-        See `Lookup`.
+        See `Lookup`; int64 of shape (blocks + 1,), and the number of objects.
     folder
         Where to keep the table in a scratch file; None for memory.
 

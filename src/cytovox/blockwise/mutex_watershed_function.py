@@ -12,6 +12,7 @@ from ..errors import OptionError
 
 __all__ = ["default_parameters", "mutex_watershed", "segment_function"]
 
+#: Options of `mutex_watershed`, where the caller gives no others.
 default_parameters: dict[str, Any] = {
     "offsets": [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
     "bias": 0.5,
@@ -31,7 +32,7 @@ def mutex_watershed(
     Parameters
     ----------
     array
-        Affinities (number of offsets, z, y, x): 0 to 1 as floating-point
+        Affinities, of shape (number of offsets, z, y, x): 0 to 1 as floating-point
         numbers, or 0 to 255 as uint8.
     offsets
         Neighbour of each affinity, in voxels.
@@ -77,5 +78,20 @@ def mutex_watershed(
 def segment_function(
     input_array: npt.NDArray[Any], block: Any, **parameters: Any
 ) -> npt.NDArray[np.uint64]:
-    """Segment a block, in the form of segment-function files."""
+    """Segment a block, in the form of segment-function files.
+
+    Parameters
+    ----------
+    input_array
+        Image of the block and its context, of the shape of its read region.
+    block
+        The block, which is not needed here.
+    **parameters
+        Options of `mutex_watershed`.
+
+    Returns
+    -------
+    numpy.ndarray
+        Labels of the block, uint64 of the same shape, 0 is background.
+    """
     return mutex_watershed(input_array, **parameters)

@@ -29,6 +29,7 @@ from .votes import Load, Votes, block_votes, is_best, shared_labels
 
 __all__ = ["Rule", "relabel_block", "stitch"]
 
+#: When two labels that share voxels are the same object; see `stitch`.
 Rule = Literal["iou", "mutual"]
 
 #: Votes this close to the threshold are reported as doubtful.
@@ -245,9 +246,15 @@ def relabel_block(labels: npt.NDArray[Any], lut: npt.NDArray[Any]) -> npt.NDArra
     Parameters
     ----------
     labels
-        Labels of the block, from `cytovox.blockwise.evidence.segment_block`.
+        Labels of the block, of any shape, from
+        `cytovox.blockwise.evidence.segment_block`.
     lut
-        Its part of the table, from `Lookup.slice`.
+        Its part of the table, of shape (n + 1,), from `Lookup.slice`.
+
+    Returns
+    -------
+    numpy.ndarray
+        Of the shape of `labels` and the type of `lut`.
 
     Raises
     ------

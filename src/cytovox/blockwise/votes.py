@@ -148,6 +148,13 @@ def shared_labels(one: Evidence, two: Evidence, near: Box | None = None) -> tupl
 def save_votes(path: str | os.PathLike[str], votes: Votes) -> None:
     """Write the votes of a block (``.npz``), all or nothing.
 
+    Parameters
+    ----------
+    path
+        File to write.
+    votes
+        Votes of one block.
+
     Raises
     ------
     StorageError
@@ -157,13 +164,34 @@ def save_votes(path: str | os.PathLike[str], votes: Votes) -> None:
 
 
 def load_votes(path: str | os.PathLike[str]) -> Votes:
-    """Read the votes of a block."""
+    """Read the votes of a block.
+
+    Parameters
+    ----------
+    path
+        File to read.
+    """
     with np.load(path, allow_pickle=False) as parts:
         return Votes(**{name: parts[name] for name in Votes.__dataclass_fields__})
 
 
 def is_best(group: Int64s, of: Any, among: Any, common: Int64s) -> npt.NDArray[np.bool_]:
-    """Tell which pair has the most in common for its first label; the smaller id wins a draw."""
+    """Tell which pair has the most in common for its first label; the smaller id wins a draw.
+
+    Parameters
+    ----------
+    group
+        What pairs are compared among each other, int64 of shape (k,).
+    of, among
+        First and second label of each pair, of shape (k,).
+    common
+        Voxels that the two have in common, int64 of shape (k,).
+
+    Returns
+    -------
+    numpy.ndarray
+        bool of shape (k,).
+    """
     order = np.lexsort((among, -common, of, group))
     of, group = of[order], group[order]
     best = np.ones(order.size, np.bool_)

@@ -11,6 +11,7 @@ from ..errors import OptionError
 
 __all__ = ["default_parameters", "segment_function", "watershed"]
 
+#: Options of `watershed`, where the caller gives no others.
 default_parameters: dict[str, Any] = {
     "threshold": 128.0,
     "sigma": 1.0,
@@ -42,7 +43,7 @@ def watershed(
     Parameters
     ----------
     array
-        Image of two or three dimensions.
+        Image, of shape (y, x) or (z, y, x).
     threshold
         Grey value between inside and border.
     sigma
@@ -105,5 +106,20 @@ def watershed(
 def segment_function(
     input_array: npt.NDArray[Any], block: Any, **parameters: Any
 ) -> npt.NDArray[np.uint64]:
-    """Segment a block, in the form of segment-function files."""
+    """Segment a block, in the form of segment-function files.
+
+    Parameters
+    ----------
+    input_array
+        Image of the block and its context, of the shape of its read region.
+    block
+        The block, which is not needed here.
+    **parameters
+        Options of `watershed`.
+
+    Returns
+    -------
+    numpy.ndarray
+        Labels of the block, uint64 of the same shape, 0 is background.
+    """
     return watershed(input_array, **parameters).astype(np.uint64)

@@ -47,7 +47,8 @@ class VolumeTruth:
     shape
         Voxels along each axis.
     table
-        One row per label in order of labels, see `VOLUME_TRUTH_DTYPE`.
+        One row per label in order of labels, of shape (n,), see
+        `VOLUME_TRUTH_DTYPE`.
     """
 
     image_path: Path
@@ -71,7 +72,13 @@ class VolumeTruth:
         return open_volume(self.labels_path)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the table as CSV; return the path."""
+        """Write the table as CSV; return the path.
+
+        Parameters
+        ----------
+        path
+            File to write.
+        """
         path = Path(path)
         with path.open("w", newline="", encoding="utf-8") as file:
             for key, value in (("image", self.image_path.name), ("labels", self.labels_path.name)):
@@ -86,6 +93,11 @@ class VolumeTruth:
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> VolumeTruth:
         """Read what `save` wrote.
+
+        Parameters
+        ----------
+        path
+            File to read.
 
         Raises
         ------
