@@ -154,7 +154,7 @@ def test_is_segmenter_file(text: str, expected: bool) -> None:
 def test_names_below_the_module_that_mean_nothing() -> None:
     for name in ("nothing", "a:b:!!", "a:b:c:d", "a:b:c"):
         with pytest.raises(ImportError):
-            __import__(f"cytovox.segm.from_file.{name}")
+            __import__(f"cytovox.recipe.python_file.{name}")
 
 
 def test_an_edited_file_has_another_code(mine: Path) -> None:

@@ -1,41 +1,19 @@
-"""Segmenters from a Python file of the user, also in worker processes.
-
-A class is pickled as the name of its module and its own. For a file that is
-on no import path, the module gets a name below this one, which says where
-the file is and what is in it. Whoever imports such a name imports this module
-first, and finds the file through it, in any process.
-"""
+"""Segmenters from a Python file of the user, also in worker processes."""
 
 from __future__ import annotations
 
-import base64
-import binascii
 import difflib
-import hashlib
-import importlib
-import importlib.abc
-import importlib.machinery
-import importlib.util
 import inspect
 import os
 import re
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
-from ..errors import InputNotFoundError, UsageError
+from ..errors import UsageError
+from ..recipe.python_file import file_of_module, load_python_file
 from .segmenter import Segmenter
 
 __all__ = ["file_of_segmenter", "is_segmenter_file", "load_segmenter_file"]
-
-#: Makes this module a package, so that there can be modules below it.
-__path__: list[str] = []
-
-_DIGITS = 16
-#: So many of them stand in the code of the segmenter.
-_DIGITS_IN_CODE = 8
 
 
 def is_segmenter_file(text: str) -> bool:
@@ -96,21 +74,7 @@ def load_segmenter_file(spec: str | os.PathLike[str]) -> type[Segmenter]:
     path = Path(name).expanduser().resolve()
     if path.suffix.lower() != ".py":
         raise UsageError(f"'{spec}' names no Python file", hint="write my_file.py:SegmentMine")
-    try:
-        source = path.read_bytes()
-    except FileNotFoundError as err:
-        raise InputNotFoundError("this file does not exist", path=path) from err
-    except OSError as err:
-        raise UsageError(f"this file cannot be read: {err.strerror}", path=path) from err
-    try:
-        module = importlib.import_module(_module_name(path, source))
-    except (Exception, SystemExit) as err:
-        kind = type(err).__name__
-        raise UsageError(
-            f"this file cannot be loaded: {kind}: {err}",
-            path=path,
-            hint="does it run by itself, with: python FILE",
-        ) from err
+    module = load_python_file(path)
     return _choose(path, _segmenters_of(module), module, class_name)
 
 
@@ -127,7 +91,7 @@ def file_of_segmenter(cls: type) -> tuple[Path, str] | None:
     >>> file_of_segmenter(Segmenter) is None
     True
     """
-    return _parse(cls.__module__)
+    return file_of_module(cls.__module__)
 
 
 def _split(spec: str) -> tuple[str, str]:
@@ -188,71 +152,3 @@ def _check(path: Path, cls: type[Segmenter]) -> None:
             path=path,
             hint="write @staticmethod above it",
         )
-
-
-def _module_name(path: Path, source: bytes) -> str:
-    place = base64.urlsafe_b64encode(os.fsencode(path)).decode("ascii").rstrip("=")
-    digest = hashlib.sha256(source).hexdigest()[:_DIGITS]
-    stem = re.sub(r"\W", "_", path.stem)
-    return f"{__name__}.{stem}:{digest}:{place}"
-
-
-def _parse(name: str) -> tuple[Path, str] | None:
-    """Return path and digest that a module name tells."""
-    parts = name.removeprefix(f"{__name__}.").split(":")
-    if not name.startswith(f"{__name__}.") or len(parts) != 3:
-        return None
-    try:
-        place = base64.urlsafe_b64decode(parts[2] + "=" * (-len(parts[2]) % 4))
-    except (binascii.Error, ValueError):
-        return None
-    return Path(os.fsdecode(place)), parts[1]
-
-
-class _FileLoader(importlib.abc.Loader):
-    """Runs a file as a module, if it is what it was; leaves nothing beside it."""
-
-    def __init__(self, path: Path, digest: str) -> None:
-        self.path = path
-        self.digest = digest
-
-    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType | None:
-        """Leave that to Python."""
-        return None
-
-    def exec_module(self, module: ModuleType) -> None:
-        """Run the file."""
-        try:
-            source = self.path.read_bytes()
-        except OSError as err:
-            raise ImportError(f"{self.path} cannot be read any more: {err.strerror}") from err
-        if hashlib.sha256(source).hexdigest()[:_DIGITS] != self.digest:
-            raise ImportError(f"{self.path} has changed since the run began")
-        code = compile(source, str(self.path), "exec", dont_inherit=True)
-        exec(code, module.__dict__)  # the user has named this file to be run
-        for cls in _segmenters_of(module).values():
-            cls.content_digest = self.digest[:_DIGITS_IN_CODE]
-
-
-class _FileFinder(importlib.abc.MetaPathFinder):
-    """Finds modules by names that `_module_name` has made."""
-
-    def find_spec(
-        self,
-        fullname: str,
-        path: Sequence[str] | None,
-        target: ModuleType | None = None,
-    ) -> importlib.machinery.ModuleSpec | None:
-        """Return how to load such a module; None for all others."""
-        found = _parse(fullname)
-        if found is None:
-            return None
-        loader: Any = _FileLoader(*found)
-        spec = importlib.util.spec_from_file_location(fullname, found[0], loader=loader)
-        if spec is not None:
-            spec.cached = None
-        return spec
-
-
-if not any(isinstance(finder, _FileFinder) for finder in sys.meta_path):
-    sys.meta_path.append(_FileFinder())

@@ -18,8 +18,13 @@ from ..errors import OptionError, UsageError
 from ..kernels.labels import label_frames, process_frames
 from ..recipe.identity import kwargs_to_ppid, ppid_to_kwargs
 from ..recipe.options import check_options, options_of
+from ..recipe.python_file import file_of_module
 
 __all__ = ["ChunkOfFrames", "Segmenter"]
+
+
+#: Digits of the checksum of a file that are part of the code of its segmenters.
+_DIGITS_IN_CODE = 8
 
 
 class ChunkOfFrames(Protocol):
@@ -68,9 +73,6 @@ class Segmenter(abc.ABC):
     #: Whether the algorithm lets other threads work meanwhile, as compiled
     #: code can; if not, it is run in worker processes.
     releases_gil: ClassVar[bool] = False
-    #: For a class from a file that is not installed, the start of the file's
-    #: checksum, which is part of its code.
-    content_digest: ClassVar[str] = ""
 
     def __init__(
         self, *, kwargs_mask: dict[str, Any] | None = None, debug: bool = False, **kwargs: Any
@@ -350,10 +352,14 @@ class Segmenter(abc.ABC):
 
     @classmethod
     def get_ppid_code(cls) -> str:
-        """Return the code: the class name in lower case without ``segment``."""
+        """Return the code: the class name in lower case without ``segment``.
+
+        For a class from a file that is not installed, the start of the file's
+        checksum follows, since the file may change.
+        """
         code = cls.__name__.lower().removeprefix("segment")
-        digest = cls.__dict__.get("content_digest")
-        return f"{code}.{digest}" if digest else code
+        found = file_of_module(cls.__module__)
+        return code if found is None else f"{code}.{found[1][:_DIGITS_IN_CODE]}"
 
     def get_ppid(self) -> str:
         """Return the identifier of this segmenter with its options."""
