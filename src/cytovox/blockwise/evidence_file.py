@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 import zipfile
+import zlib
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,10 +33,14 @@ __all__ = [
     "write_atomically",
 ]
 
+#: How labels of neighbouring blocks are joined; see `cytovox.blockwise.stitch`.
 StitchMode = Literal["touch", "overlap", "owner", "none"]
+#: All values of `StitchMode`.
 STITCH_MODES: tuple[StitchMode, ...] = ("touch", "overlap", "owner", "none")
 
 _FORMAT = 1
+#: What reading a file raises that is not there, is cut off or is something else.
+_NOT_WHOLE = (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,8 +93,8 @@ class Evidence:
         Returns
         -------
         numpy.ndarray
-            uint32: a plane for a neighbour at a face, a line for one at an
-            edge, and so on down to a single value.
+            uint32; the shape is that of a plane for a neighbour at a face, of
+            a line for one at an edge, and so on down to a single value.
         """
         axis = next(i for i, step in enumerate(direction) if step)
         plane = self.faces[axis][direction[axis] > 0]
@@ -148,6 +154,13 @@ def save_evidence(
 
 def write_atomically(path: Path, parts: Mapping[str, Any]) -> None:
     """Write arrays as ``.npz`` under another name first.
+
+    Parameters
+    ----------
+    path
+        File to write.
+    parts
+        Arrays by name.
 
     Raises
     ------
@@ -213,6 +226,11 @@ def load_evidence(
 def load_sums(path: str | os.PathLike[str]) -> BlockSums | None:
     """Read the sums of a block; None if nothing was measured.
 
+    Parameters
+    ----------
+    path
+        File of the block.
+
     Raises
     ------
     StorageError
@@ -230,25 +248,24 @@ class _Opened:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = path
-        self._file: Any = None
+        self._files = contextlib.ExitStack()
 
     def __enter__(self) -> Any:
-        try:
-            self._file = np.load(self.path, allow_pickle=False)
-            found = int(self._file["format"])
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as err:
-            self.__exit__()
-            raise self._error(err) from err
-        if found != _FORMAT:
-            self.__exit__()
-            raise self._error(f"it is of format {found}, not {_FORMAT}")
-        return self._file
+        with contextlib.ExitStack() as stack:
+            try:
+                file = stack.enter_context(open(self.path, "rb"))
+                parts = stack.enter_context(np.load(file, allow_pickle=False))
+                found = int(parts["format"])
+            except _NOT_WHOLE as err:
+                raise self._error(err) from err
+            if found != _FORMAT:
+                raise self._error(f"it is of format {found}, not {_FORMAT}")
+            self._files = stack.pop_all()
+            return parts
 
-    def __exit__(self, kind: Any = None, error: Any = None, trace: Any = None) -> None:
-        close = getattr(self._file, "close", None)
-        if close is not None:
-            close()
-        if isinstance(error, (KeyError, ValueError, zipfile.BadZipFile)):
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        self._files.close()
+        if isinstance(error, _NOT_WHOLE):
             raise self._error(error) from error
 
     def _error(self, why: object) -> StorageError:
@@ -292,7 +309,13 @@ class EvidenceFolder:
         self._bytes = 0
 
     def path(self, index: int) -> Path:
-        """Return the file of a block."""
+        """Return the file of a block.
+
+        Parameters
+        ----------
+        index
+            Index of the block.
+        """
         return self.folder / f"{index:06d}.npz"
 
     def __call__(self, index: int) -> Evidence:
@@ -307,5 +330,11 @@ class EvidenceFolder:
         return found
 
     def sums(self, index: int) -> BlockSums | None:
-        """Return the sums of a block."""
+        """Return the sums of a block.
+
+        Parameters
+        ----------
+        index
+            Index of the block.
+        """
         return load_sums(self.path(index))

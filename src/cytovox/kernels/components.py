@@ -145,22 +145,29 @@ def _join(
             j += 1
             continue
         if value[i] == value[j]:
-            a = np.int64(i)
-            while parent[a] != a:
-                parent[a] = parent[parent[a]]
-                a = np.int64(parent[a])
-            b = np.int64(j)
-            while parent[b] != b:
-                parent[b] = parent[parent[b]]
-                b = np.int64(parent[b])
-            if a < b:
-                parent[b] = a
-            elif b < a:
-                parent[a] = b
+            _union(parent, i, j)
         if end[i] < end[j]:
             i += 1
-        else:
-            j += 1
+            continue
+        # If both end here, both next runs may touch the other across the corner.
+        more = end[i] == end[j] and i + 1 < i_stop and begin[i + 1] < end[j] + reach
+        if more and value[i + 1] == value[j]:
+            _union(parent, i + 1, j)
+        j += 1
+
+
+@kernel()
+def _union(parent: npt.NDArray[np.int32], a: int, b: int) -> None:
+    while parent[a] != a:
+        parent[a] = parent[parent[a]]
+        a = int(parent[a])
+    while parent[b] != b:
+        parent[b] = parent[parent[b]]
+        b = int(parent[b])
+    if a < b:
+        parent[b] = a
+    elif b < a:
+        parent[a] = b
 
 
 @kernel()

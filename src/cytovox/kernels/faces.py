@@ -74,7 +74,7 @@ def count_contacts(plane_a: Ids, plane_b: Ids, offsets: Int64s) -> Int64s:
     rows_a, rows_b, lead, steps = _facing(plane_a, plane_b, offsets)
     out = np.zeros((steps.shape[0], *rows_a.shape), np.int64)
     _contacts(rows_a, rows_b, lead, steps, out)
-    return out.reshape(steps.shape[0], -1)
+    return out.reshape(steps.shape[0], rows_a.size)
 
 
 def _facing(plane_a: Ids, plane_b: Ids, offsets: Int64s) -> tuple[Any, Any, Int64s, Int64s]:

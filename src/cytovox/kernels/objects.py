@@ -51,6 +51,8 @@ class BlockSums:
         Histogram of the intensities: for label ``bin_label`` (uint32), the
         value that `sketch_values` gives for ``bin_key`` (uint16) occurs
         ``bin_count`` (int64) times. Empty without intensities.
+    measured
+        Whether there were intensities, bool of shape ().
     """
 
     origin: Int64s
@@ -67,6 +69,7 @@ class BlockSums:
     bin_label: Ids
     bin_key: npt.NDArray[np.uint16]
     bin_count: Int64s
+    measured: npt.NDArray[np.bool_]
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Return all parts by name."""
@@ -142,22 +145,23 @@ def _intensities(
     rows: Ids, n: int, intensity: npt.NDArray[Any] | None, histogram: bool
 ) -> tuple[Any, ...]:
     empty = (np.empty(0, np.uint32), np.empty(0, np.uint16), np.empty(0, np.int64))
+    yes, no = np.array(True), np.array(False)
     if intensity is None:
-        return (*(np.empty(0, np.float64) for _ in range(4)), *empty)
+        return (*(np.empty(0, np.float64) for _ in range(4)), *empty, no)
     dtype = np.float32 if np.can_cast(intensity.dtype, np.float32) else np.float64
     image = np.ascontiguousarray(intensity, dtype).reshape(rows.shape)
     total, spread = np.zeros(n), np.zeros(n)
     least, most = np.full(n, np.inf), np.full(n, -np.inf)
     _intensity_sums(rows.ravel(), image.ravel(), total, spread, least, most)
     if not histogram:
-        return total, spread, least, most, *empty
+        return total, spread, least, most, *empty, yes
     with np.errstate(over="ignore", invalid="ignore"):
         bits = image.astype(np.float32, copy=False).view(np.uint32)
     inside, keys = _sketch_keys(rows.ravel(), bits.ravel())
     pairs, counts = count_keys(inside, keys, 16)
     label = (pairs >> np.uint64(16)).astype(np.uint32)
     key = (pairs & np.uint64(0xFFFF)).astype(np.uint16)
-    return total, spread, least, most, label, key, counts
+    return total, spread, least, most, label, key, counts, yes
 
 
 def sketch_values(keys: npt.NDArray[np.uint16]) -> npt.NDArray[np.float64]:
@@ -165,7 +169,7 @@ def sketch_values(keys: npt.NDArray[np.uint16]) -> npt.NDArray[np.float64]:
 
     A value is rounded to 8 significant bits (as the type bfloat16 does), and
     keys are in the order of values. So integers up to 256 are kept exactly,
-    and others change by at most 1/512 of themselves (0.2 %).
+    and others change by at most 1/256 of themselves (0.4 %).
 
     Parameters
     ----------
