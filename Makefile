@@ -6,7 +6,7 @@
 #   make parity   the long comparison with dcnum, setting by setting
 #   make bench    measure speed and memory against the peers (hours; a quiet machine)
 #   make wheel    build the wheel into dist/
-#   make docs     write the generated pages again
+#   make docs     write the generated pages again, and all as HTML into docs/_build/html
 #   make clean    remove what was built here, .venv too
 
 ifeq ($(OS),Windows_NT)
@@ -23,6 +23,8 @@ PY := $(BIN)/python$(EXE)
 PIP := $(PY) -m pip --disable-pip-version-check
 OUT ?= demo
 PYTEST_ARGS ?=
+# Installed for the tests besides, e.g. TEST_WITH=torch for those of the models.
+TEST_WITH ?=
 BENCH_ARGS ?=
 
 export PYTHONUTF8 := 1
@@ -55,9 +57,11 @@ wheel: .venv/test.stamp
 	@$(PIP) wheel -qq --no-deps --wheel-dir dist .
 	@$(PY) -c "import pathlib; print(*sorted(pathlib.Path('dist').glob('*.whl')), sep='\n')"
 
-docs: .venv/run.stamp
+docs: .venv/test.stamp
 	@$(PY) docs/make_cli_reference.py
 	@$(PY) docs/make_picture.py
+	@$(PY) -m sphinx -q -W --keep-going -b html -d docs/_build/trees docs docs/_build/html
+	@echo docs/_build/html/index.html
 
 # A stamp is older than pyproject.toml when what must be installed may have changed.
 .venv/made.stamp:
@@ -73,7 +77,7 @@ docs: .venv/run.stamp
 
 .venv/test.stamp: .venv/run.stamp pyproject.toml
 	@echo "installing what the tests need (once, some minutes)"
-	@$(PIP) install -qq --editable ".[test]"
+	@$(PIP) install -qq --editable ".[test]" $(TEST_WITH)
 	@$(PY) -c "open('$@', 'w').close()"
 
 .venv/bench.stamp: .venv/run.stamp pyproject.toml
@@ -82,4 +86,4 @@ docs: .venv/run.stamp
 	@$(PY) -c "open('$@', 'w').close()"
 
 clean:
-	@$(PYTHON) -c "import shutil; [shutil.rmtree(p, ignore_errors=True) for p in ('.venv', 'dist', 'build', 'demo', '.mypy_cache', '.ruff_cache', '.hypothesis', '.import_linter_cache')]"
+	@$(PYTHON) -c "import shutil; [shutil.rmtree(p, ignore_errors=True) for p in ('.venv', 'dist', 'build', 'docs/_build', 'demo', '.mypy_cache', '.ruff_cache', '.hypothesis', '.import_linter_cache')]"
