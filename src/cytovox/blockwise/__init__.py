@@ -1,1 +1,21 @@
 """Volumes that do not fit in memory: the map over blocks, and how they become one again."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__all__ = ["DaCapoBlockwiseTask", "run_blockwise", "segment_blockwise"]
+
+_HOMES = {
+    "DaCapoBlockwiseTask": "blockwise_task",
+    "run_blockwise": "scheduler",
+    "segment_blockwise": "segment_region",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # Daisy is loaded when it is needed, since most of what is here needs none.
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
-from ..recipe.python_file import load_python_file
 from ..run.fingerprint import plain
 from . import engine
+from .loading import load_file
 from .task_account import RunTask
-from .task_worker import block_key
+from .task_worker import AloneLoop
 
 __all__ = ["DaCapoBlockwiseTask", "run_task_of"]
-
-logger = logging.getLogger(__name__)
 
 _DIGITS = 8
 Check = Callable[[Any], bool]
@@ -102,7 +99,7 @@ class DaCapoBlockwiseTask(engine.Task):
     ) -> DaCapoBlockwiseTask:
         """Load the file and make the task; daisy's are made, not initialised."""
         with engine.guarded():
-            module = load_python_file(worker_file)
+            module = load_file(worker_file)
             spawn_worker = getattr(module, "spawn_worker", None)
             if not callable(spawn_worker):
                 raise UsageError("this file has no function spawn_worker", path=worker_file)
@@ -120,7 +117,7 @@ class DaCapoBlockwiseTask(engine.Task):
             total_roi=total_roi,
             read_roi=read_roi,
             write_roi=write_roi,
-            process_function=_Alone(work, after),
+            process_function=AloneLoop(work, after),
             check_function=before,
             read_write_conflict=bool(getattr(module, "read_write_conflict", True)),
             fit=getattr(module, "fit", "valid"),
@@ -171,40 +168,3 @@ def _pair(check: Any, file: str | Path) -> tuple[Check | None, Check | None]:
         "check_function is neither a function nor a pair of functions (before, after)",
         path=file,
     )
-
-
-class _Alone:
-    """What a worker does if daisy itself runs the task, without this package's runner.
-
-    Parameters
-    ----------
-    work
-        The loop over blocks, or a function of a block.
-    check_after
-        Whether a block is done.
-    """
-
-    def __init__(self, work: Callable[..., Any], check_after: Check | None) -> None:
-        self.work = work
-        self.check_after = check_after
-
-    def __call__(self) -> None:
-        """Do the work."""
-        with engine.guarded(self):
-            if engine.positional_arity(self.work):
-                engine.loop_over_blocks(self.work)
-            else:
-                self.work()
-
-    def begin(self, block: Any) -> None:
-        """Do nothing; daisy keeps account."""
-
-    def check(self, block: Any) -> bool:
-        """Ask the worker file."""
-        return self.check_after is None or bool(self.check_after(block))
-
-    def end(self, block: Any, error: BaseException | str | None) -> None:
-        """Log what went wrong."""
-        if error is not None:
-            raised = error if isinstance(error, BaseException) else None
-            logger.error("block %s failed: %s", block_key(block), error, exc_info=raised)

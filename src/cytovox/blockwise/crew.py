@@ -34,6 +34,8 @@ logger = logging.getLogger(__name__)
 _GRACE = 3.0
 #: Seconds that workers get to end by themselves.
 _END = 5.0
+#: Seconds to wait for the reason when a line breaks; others wait as well.
+_FAREWELL = 0.5
 #: Workers that may end in a row without ever having been ready.
 _STILLBORN = 4
 #: Seconds without any worker after which somebody should be told.
@@ -290,7 +292,7 @@ class Crew:
         seconds = time.monotonic() - member.since
         if member.block is None:
             return
-        how = member.started.handle.wait(_END) or "has lost its line to this process"
+        how = member.started.handle.wait(_FAREWELL) or "has lost its line to this process"
         if self._ledger.bury(member.block, member.name, how, seconds, _tail(member.started.log)):
             self._again.append(member.block)
         else:
@@ -329,9 +331,8 @@ class Crew:
         for member in self._members.values():
             member.link.send(None)
         end = time.monotonic() + _END
-        for started in self._started.values():
-            if started.ready:
-                started.handle.wait(max(0.0, end - time.monotonic()))
+        for member in self._members.values():
+            member.started.handle.wait(max(0.0, end - time.monotonic()))
 
 
 def _packed(block: Any) -> bytes:

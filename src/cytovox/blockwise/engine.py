@@ -10,6 +10,7 @@ current folder, prints nothing, and a block that raises does not end its worker.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -68,7 +69,8 @@ class Task(v2.Task):
         with warnings.catch_warnings():
             # It recommends a store that knows nothing of functions and inputs.
             warnings.simplefilter("ignore", UserWarning)
-            task: Task = super().__new__(cls, task_id, *args, **kwargs)
+            make: Any = super().__new__
+            task: Task = make(cls, task_id, *args, **kwargs)
         return task
 
 
@@ -110,7 +112,8 @@ class GuardedClient(v2.Client):
 
     def __init__(self, context: Any = None) -> None:
         if self.here is None:
-            super().__init__(context)
+            begin: Any = super().__init__
+            begin(context)
         else:
             self._client: Any = None
             self.task_id = self.here.task_id
@@ -182,6 +185,8 @@ def upstream_of(task: Any) -> list[Any]:
 
 def positional_arity(function: Any) -> int:
     """Return how many positional arguments a function takes, as daisy counts."""
+    if isinstance(function, functools.partial):
+        return positional_arity(function.func) - len(function.args)
     from daisy._task import _block_fn_arity
 
     return int(_block_fn_arity(function))
@@ -287,8 +292,7 @@ def run_here(
     tasks: Sequence[Any], edges: Sequence[tuple[int, int]], guards: Sequence[Guard]
 ) -> dict[str, Any]:
     """Run tasks in this process, block by block; return their states by name."""
-    scheduler = v2.Scheduler(pipeline_of(tasks, edges))
-    here = _Here(scheduler)
+    here = _Here(v2.Scheduler(pipeline_of(tasks, edges)))
     GuardedClient.here = here
     try:
         while True:
@@ -301,7 +305,11 @@ def run_here(
                         loop_over_blocks(work)
                     else:
                         work()
-            if not here.acquired or all(s.is_done() for s in scheduler.task_states.values()):
-                return dict(scheduler.task_states)
+            states: dict[str, Any] = dict(here.scheduler.task_states)
+            if not here.acquired or all(state.is_done() for state in states.values()):
+                return states
     finally:
         GuardedClient.here = None
+        # Tracebacks may hold on to this frame, and daisy wants its scheduler to
+        # end in the thread where it began.
+        here.scheduler = None

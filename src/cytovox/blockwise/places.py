@@ -273,7 +273,7 @@ def _dask_client(address: str) -> Any:
     except ImportError as err:
         raise UsageError("Dask is not installed", hint="pip install cytovox[dask]") from err
     try:
-        return distributed.Client(address, set_as_default=False, timeout=20)
+        return distributed.Client(address, set_as_default=False, timeout=10)
     except (OSError, TimeoutError, ValueError) as err:
         raise UsageError(
             f"no Dask scheduler answers at {address}: {err}",

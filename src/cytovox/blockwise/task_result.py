@@ -31,6 +31,8 @@ class BlockwiseResult:
         How long it took.
     stages
         Names of the tasks, in the order in which they depend on each other.
+    objects
+        Number of objects, if they were counted.
     """
 
     total: int
@@ -41,6 +43,7 @@ class BlockwiseResult:
     leftovers: dict[str, tuple[Roi, ...]]
     seconds: float
     stages: tuple[str, ...] = ()
+    objects: int | None = None
 
     def __bool__(self) -> bool:
         return not (self.failed or self.undone or any(self.leftovers.values()))

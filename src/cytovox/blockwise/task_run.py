@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import logging
 import shutil
+import signal
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import cloudpickle
 
@@ -34,6 +36,8 @@ logger = logging.getLogger(__name__)
 
 #: Workers in a row that may fail outside of any block before all is given up.
 _UNFIT = 8
+#: Seconds that daisy gets to end once all workers are gone.
+_END = 10.0
 
 
 def run_tasks(
@@ -143,7 +147,8 @@ def _run_there(
     folder.mkdir(parents=True, exist_ok=True)
     remote = None if place is None or isinstance(place, LocalPlace) else place
     host = "127.0.0.1" if remote is None else remote.host
-    with Desk(host) as desk, _Clerk(desk, accounts, 0.0 if remote is None else 0.5):
+    patience = 0.0 if remote is None else 0.5
+    with Desk(host) as desk, _Clerk(desk, accounts, patience) as clerk:
         tasks = [
             engine.clone(
                 run.task,
@@ -154,13 +159,61 @@ def _run_there(
         ]
 
         def tell(states: dict[str, Any]) -> None:
+            server.begun.set()
             for account in accounts:
                 account.started(states)
 
-        states = engine.run_server(tasks, edges, host=host, folder=folder, on_progress=tell)
+        run = functools.partial(
+            engine.run_server, tasks, edges, host=host, folder=folder, on_progress=tell
+        )
+        server = _Server(run)
+        states = server.states(clerk.abandon)
     if logs is None and not any(s.failed_count for s in states.values()):
         shutil.rmtree(folder, ignore_errors=True)
     return states
+
+
+class _Server(threading.Thread):
+    """Daisy's server in a thread of its own, so that signals reach the main one.
+
+    Daisy takes Ctrl-C for itself, and answers it only when the blocks that are
+    being worked on have ended. Once it runs, signals are given back to Python.
+    """
+
+    def __init__(self, run: Callable[[], dict[str, Any]]) -> None:
+        super().__init__(daemon=True)
+        self.begun = threading.Event()
+        self._ended = threading.Event()
+        self._run = run
+        self._states: dict[str, Any] = {}
+        self._error: BaseException | None = None
+
+    def run(self) -> None:
+        """Run daisy."""
+        try:
+            self._states = self._run()
+        except BaseException as err:  # raised again where it is waited for
+            self._error = err
+        self.begun.set()
+        self._ended.set()
+
+    def states(self, abandon: Callable[[], None]) -> dict[str, Any]:
+        """Wait for the end; if something comes in between, end all workers first."""
+        main = threading.current_thread() is threading.main_thread()
+        before = signal.getsignal(signal.SIGINT)
+        self.start()
+        try:
+            self.begun.wait()
+            if main and before is not None:
+                signal.signal(signal.SIGINT, before)
+            self._ended.wait()
+        except BaseException:
+            abandon()
+            self._ended.wait(_END)
+            raise
+        if self._error is not None:
+            raise self._error
+        return self._states
 
 
 def _portable(place: Place | None) -> Any:
@@ -190,9 +243,20 @@ class _Clerk:
         self._welcomes = [_welcome(account.run) for account in accounts]
         self._thread = threading.Thread(target=self._work, daemon=True)
         self._error: BaseException | None = None
+        self._links: set[Link] = set()
+        self._abandoned = False
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> Self:
         self._thread.start()
+        return self
+
+    def abandon(self) -> None:
+        """End all workers, in the middle of their blocks, and do no more."""
+        self._abandoned = True
+        for account in self._accounts:
+            account.broken = account.broken or "the run was stopped"
+        for link in list(self._links):
+            link.hang_up()
 
     def __exit__(self, *exc: object) -> None:
         self._desk.post(Message("ended", self))
@@ -201,15 +265,13 @@ class _Clerk:
             raise self._error
 
     def _work(self) -> None:
-        links: set[Link] = set()
         with contextlib.suppress(OSError):
             for message in self._messages():
                 try:
-                    self._attend(message, links)
+                    self._attend(message)
                 except Exception as err:  # the journal cannot be written any more
                     self._error = self._error or err
-                    for link in links:
-                        link.hang_up()
+                    self.abandon()
 
     def _messages(self) -> Iterator[Message]:
         while True:
@@ -224,18 +286,21 @@ class _Clerk:
                 yield message
             return
 
-    def _attend(self, message: Message, links: set[Link]) -> None:
+    def _attend(self, message: Message) -> None:
         link = message.sender
         if message.kind == "joined":
-            links.add(link)
+            self._links.add(link)
             self._welcome(link)
             return
         account = self._accounts[link.hello["number"]]
         worker = f"{link.hello['machine']}:{link.hello['pid']}"
         if message.kind == "left":
-            links.discard(link)
-            if (busy := self._busy.pop(link, None)) is not None:
+            self._links.discard(link)
+            busy = self._busy.pop(link, None)
+            if busy is not None and not self._abandoned:
                 account.dies(busy[0], worker, time.monotonic() - busy[1])
+            return
+        if self._abandoned:
             return
         kind, *content = message.content
         if kind == "begin":
@@ -266,7 +331,7 @@ class _Clerk:
             account.call_back(engine.shared_context(context))
         link.send(self._welcomes[number])
         # Whoever is told a reason fails all blocks with it.
-        link.send(str(self._error) if self._error is not None else account.broken or None)
+        link.send(account.broken or None)
 
 
 def _welcome(run: RunTask) -> dict[str, Any]:

@@ -7,6 +7,7 @@ process ends with the run.
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 import subprocess
@@ -24,10 +25,9 @@ from .engine import guarded, loop_over_blocks, positional_arity, set_context
 from .places import Place
 from .workers import Line, Outcome, describe_error, serve, told_traceback
 
-__all__ = ["TaskJob", "block_key", "make_slot", "outcome_of"]
+__all__ = ["AloneLoop", "TaskJob", "block_key", "make_slot", "outcome_of"]
 
-#: Exit code with which daisy's client ends a process whose block is too slow.
-_TOO_SLOW = 87
+logger = logging.getLogger(__name__)
 
 
 def block_key(block: Any) -> tuple[int, ...]:
@@ -162,3 +162,42 @@ def make_slot(
             raise subprocess.SubprocessError(f"the worker {how}")
 
     return slot
+
+
+class AloneLoop:
+    """What a worker does if daisy itself runs the task, without this package's runner.
+
+    Parameters
+    ----------
+    work
+        The loop over blocks, or a function of a block.
+    check_after
+        Whether a block is done.
+    """
+
+    def __init__(
+        self, work: Callable[..., Any], check_after: Callable[[Any], bool] | None = None
+    ) -> None:
+        self.work = work
+        self.check_after = check_after
+
+    def __call__(self) -> None:
+        """Do the work."""
+        with guarded(self):
+            if positional_arity(self.work):
+                loop_over_blocks(self.work)
+            else:
+                self.work()
+
+    def begin(self, block: Any) -> None:
+        """Do nothing; daisy keeps account."""
+
+    def check(self, block: Any) -> bool:
+        """Ask the worker file."""
+        return self.check_after is None or bool(self.check_after(block))
+
+    def end(self, block: Any, error: BaseException | str | None) -> None:
+        """Log what went wrong."""
+        if error is not None:
+            raised = error if isinstance(error, BaseException) else None
+            logger.error("block %s failed: %s", block_key(block), error, exc_info=raised)

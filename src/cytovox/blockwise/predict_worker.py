@@ -1,0 +1,253 @@
+"""Worker file: what a trained model makes of a volume (``pip install cytovox[torch]``).
+
+A model is a program. It runs only if its SHA-256 is named or trusted otherwise
+(`cytovox.recipe.trust`), and it is loaded once per worker.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import io
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import InputError, InputNotFoundError, OptionError
+from ..read.volume import Volume
+from ..recipe.trust import require_trust
+from ..segm.segm_torch.torch_model import program_format
+from ..segm.segm_torch.torch_setup import get_torch, one_thread, pick_device, quiet
+from . import worker_file
+from .grid import Box, slices
+
+__all__ = ["PredictWork", "fit", "read_write_conflict", "spawn_worker", "start_worker", "tiles"]
+
+#: Whether blocks that overlap exclude each other.
+read_write_conflict = False
+#: What becomes of the ends of the volume.
+fit = "shrink"
+
+Model = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictWork(worker_file.ArrayWork):
+    """Run a model on a block.
+
+    The model takes float32 of shape (1, channels, z, y, x), or without z for
+    images, and returns the same with channels of its own; its result may be
+    smaller by the same margin at both ends.
+
+    Parameters
+    ----------
+    model
+        File with a TorchScript program or an ExportedProgram.
+    model_sha256
+        SHA-256 of the file, which trusts it; it must be trusted otherwise if
+        None.
+    factor, shift
+        Voxels are multiplied and added to before the model sees them.
+    tile
+        Voxels that the model sees at once along each axis; the whole block
+        with its context if None. Smaller blocks are extended to a tile by
+        repeating their last voxels, so the model always sees this size.
+    overlap
+        Voxels at each end of a tile that are not used.
+    channels
+        Channels that the model returns; 0 for one, without an axis of its own.
+    dtype
+        Type of the output; integers take 0 to 1 as their whole range.
+    device
+        ``"cpu"``, ``"cuda"``; CUDA where there is one if None.
+    """
+
+    model: str
+    model_sha256: str | None = None
+    factor: float = 1.0
+    shift: float = 0.0
+    tile: tuple[int, ...] | None = None
+    overlap: tuple[int, ...] | int = 0
+    channels: int = 0
+    dtype: str = "float32"
+    device: str | None = None
+
+    def output_like(self, volume: Volume) -> dict[str, Any]:
+        """Return type and channels of the output."""
+        return {"dtype": np.dtype(self.dtype), "channels": (self.channels,) * (self.channels > 0)}
+
+    def compute(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return what the model makes of a block with its context.
+
+        Returns
+        -------
+        numpy.ndarray
+            Of the type `dtype` and the shape of the read region, after any channels.
+        """
+        model = _load(self.model, self.model_sha256, self.device)
+        ndim = len(worker_file.opened(self.input, self.fill_value).spatial_shape)
+        image = array.astype(np.float32)
+        image *= np.float32(self.factor)
+        image += np.float32(self.shift)
+        if image.ndim == ndim:
+            image = image[np.newaxis]
+        shape = image.shape[1:]
+        tile = shape if self.tile is None else tuple(int(n) for n in self.tile)
+        overlap = (self.overlap,) * ndim if isinstance(self.overlap, int) else self.overlap
+        if len(tile) != ndim or len(overlap) != ndim:
+            raise OptionError(f"tile {tile} and overlap {overlap} need {ndim} numbers each")
+        result: npt.NDArray[np.float32] | None = None
+        for inner, outer in tiles(shape, tile, tuple(overlap)):
+            made = _margin_restored(model(_cut(image, outer)), tile)
+            if result is None:
+                result = np.zeros((len(made), *shape), np.float32)
+            result[(slice(None), *_slices(inner))] = made[(slice(None), *slices(inner, outer))]
+        assert result is not None
+        if len(result) != max(1, self.channels):
+            raise InputError(
+                f"the model returns {len(result)} channels, not {max(1, self.channels)}",
+                path=self.model,
+                hint=f"say channels={len(result)}",
+            )
+        return self._as_dtype(result if self.channels else result[0])
+
+    def _as_dtype(self, result: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
+        dtype = np.dtype(self.dtype)
+        if not np.isfinite(result).all():
+            raise InputError("the model returns NaN or infinity", path=self.model)
+        if dtype.kind == "f":
+            return result.astype(dtype)
+        most = np.iinfo(dtype).max
+        return np.rint(np.clip(result, 0, 1) * most).astype(dtype)
+
+
+def tiles(
+    shape: Sequence[int], tile: Sequence[int], overlap: Sequence[int]
+) -> Iterator[tuple[Box, Box]]:
+    """Cover an array with tiles of one size.
+
+    Parameters
+    ----------
+    shape
+        Shape of the array.
+    tile
+        Shape of a tile.
+    overlap
+        Voxels on each side of a tile that are not used.
+
+    Yields
+    ------
+    inner, outer : tuple of (start, stop) along each axis
+        What is used of a tile, and the tile, which may reach beyond the end of
+        an array that is smaller. The inner boxes cover the array once.
+
+    Examples
+    --------
+    >>> list(tiles((10,), (6,), (1,)))
+    [(((0, 5),), ((0, 6),)), (((5, 10),), ((4, 10),))]
+    """
+    axes = []
+    for size, length, margin in zip(shape, tile, overlap, strict=True):
+        if length <= 2 * margin:
+            raise OptionError(f"a tile of {length} voxels has nothing but overlap ({margin})")
+        axes.append(list(_along(size, length, margin)))
+    for pieces in itertools.product(*axes):
+        yield tuple(p[0] for p in pieces), tuple(p[1] for p in pieces)
+
+
+def _along(size: int, length: int, margin: int) -> Iterator[tuple[tuple[int, int], ...]]:
+    done = 0
+    while done < size:
+        start = max(0, min(done - margin, size - length))
+        stop = start + length
+        end = size if stop >= size else stop - margin
+        yield (done, end), (start, stop)
+        done = end
+
+
+def _cut(image: npt.NDArray[np.float32], outer: Box) -> npt.NDArray[np.float32]:
+    """Return a tile, extended where the image is smaller."""
+    part = image[(slice(None), *_slices(outer))]
+    pad = [(0, b - a - n) for (a, b), n in zip(outer, part.shape[1:], strict=True)]
+    return np.pad(part, [(0, 0), *pad], mode="edge") if any(p for _, p in pad) else part
+
+
+def _slices(box: Box) -> Any:
+    return tuple(slice(start, stop) for start, stop in box)
+
+
+def _margin_restored(
+    made: npt.NDArray[np.float32], tile: Sequence[int]
+) -> npt.NDArray[np.float32]:
+    """Return a result of the size of the tile, with zeros where the model gave none."""
+    if made.ndim != len(tile) + 1:
+        raise InputError(f"the model returns an array of shape {made.shape}, without channels")
+    lost = [n - m for n, m in zip(tile, made.shape[1:], strict=True)]
+    if any(n < 0 or n % 2 for n in lost):
+        raise InputError(f"the model makes {made.shape[1:]} voxels of a tile of {tuple(tile)}")
+    return np.pad(made, [(0, 0), *((n // 2, n // 2) for n in lost)]) if any(lost) else made
+
+
+@functools.lru_cache(maxsize=2)
+def _load(path: str, sha256: str | None, device: str | None) -> Model:
+    """Load a model, after its content was found to be trusted."""
+    try:
+        content = Path(path).read_bytes()
+    except FileNotFoundError as err:
+        raise InputNotFoundError("there is no such model file", path=path) from err
+    except OSError as err:
+        raise InputError(f"the model cannot be read: {err.strerror}", path=path) from err
+    require_trust(path, hashlib.sha256(content).hexdigest(), sha256)
+    kind = program_format(content)
+    if kind is None:
+        raise InputError(
+            "this is neither TorchScript nor an ExportedProgram",
+            path=path,
+            hint="save it with torch.jit.save or torch.export.save",
+        )
+    torch = get_torch()
+    where = pick_device(torch, device)
+    with quiet():
+        if kind == "TorchScript":
+            module = torch.jit.load(io.BytesIO(content), map_location=where).eval()
+        else:
+            exported = torch.export.load(io.BytesIO(content))
+            if where != "cpu":
+                from torch.export.passes import move_to_device_pass
+
+                exported = move_to_device_pass(exported, where)
+            module = exported.module()
+
+    def run(image: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        given = torch.from_numpy(np.ascontiguousarray(image))[None].to(where)
+        with torch.inference_mode(), one_thread(torch), quiet():
+            made = module(given)
+        result: npt.NDArray[np.float32] = made[0].float().cpu().numpy()
+        return result
+
+    return run
+
+
+def spawn_worker(**options: Any) -> Callable[[], None]:
+    """Return the loop of a worker; options are those of `PredictWork`."""
+    return worker_file.spawn(PredictWork, **options)
+
+
+def start_worker(arguments: Sequence[str] | None = None) -> None:
+    """Be a worker that was started by a command.
+
+    Parameters
+    ----------
+    arguments
+        What stands behind the command; that of this process if None.
+    """
+    worker_file.start(PredictWork, arguments)
+
+
+if __name__ == "__main__":
+    start_worker()

@@ -1,0 +1,344 @@
+"""Run a segmentation function over all blocks of a region, and join what they label."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import shutil
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from funlib.geometry import Roi
+
+from ..errors import OutputExistsError, UsageError
+from ..read.open_volume import open_volume
+from ..read.volume import Volume
+from ..run.fingerprint import describe_function
+from ..run.journal import Journal
+from ..run.progress import Listener
+from ..write.volume import create_labels
+from . import relabel_worker, segment_worker
+from .blockwise_task import DaCapoBlockwiseTask
+from .evidence import EvidenceFolder, StitchMode
+from .grid import box_shape
+from .lookup import load_lookup
+from .places import Here, Place, find_place
+from .recipe import side_folder
+from .segment_worker import RegionWork, load_segment_function
+from .stitch import Rule
+from .stitch import stitch as stitch_labels
+from .task_result import BlockwiseResult, leftovers
+from .task_run import run_tasks
+
+__all__ = ["segment_blockwise"]
+
+
+def segment_blockwise(
+    segment_function_file: str | Path,
+    context: Any,
+    total_roi: Any,
+    read_roi: Any,
+    write_roi: Any,
+    num_workers: int = 16,
+    max_retries: int = 2,
+    timeout: float | None = None,
+    upstream_tasks: Sequence[Any] | None = None,
+    *args: Any,
+    input: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    parameters: Mapping[str, Any] | None = None,
+    stitch: StitchMode = "overlap",
+    connectivity: int | None = None,
+    rule: Rule = "iou",
+    threshold: float = 0.5,
+    min_voxels: int = 1,
+    fill_value: float = 0,
+    format: str = "ome-zarr-0.5",
+    resume: bool = True,
+    cluster: Any = None,
+    host: str | None = None,
+    on_event: Listener | None = None,
+    logs: str | Path | None = None,
+) -> BlockwiseResult:
+    """Run a segmentation function in parallel over all blocks of a region.
+
+    Blocks are segmented by themselves and then stitched; see
+    `cytovox.blockwise.stitch` for how. What is written is the total region
+    without what blocks read beyond what they write; if `read_roi` and
+    `write_roi` are the same, all of it.
+
+    Parameters
+    ----------
+    segment_function_file
+        Python file with ``segment_function(input_array, block, **parameters)``
+        and, if it likes, ``default_parameters``; or the name of one that
+        ships. The function returns labels of the shape of its input, with 0
+        for background.
+    context
+        What is read in addition on each side of a block, in world units.
+    total_roi
+        The region to process, in whole world units (``Volume.roi_units``).
+    read_roi, write_roi
+        What a block reads, without `context`, and writes.
+    num_workers
+        Number of workers; 0 to do all in this process.
+    max_retries
+        How often a block is tried again.
+    timeout
+        Seconds that a block may take; its worker is killed then.
+    upstream_tasks
+        Tasks that make the input. A block is segmented as soon as what it
+        reads is there.
+    *args
+        None; all that the function needs is in `parameters`.
+    input
+        Path or URL of the volume to segment.
+    output
+        Path of the labels to make; a folder of this name with ``.cytovox``
+        behind it keeps journal and evidence.
+    parameters
+        Keywords of the function.
+    stitch, connectivity, rule, threshold, min_voxels
+        How labels of neighbouring blocks become one.
+    fill_value
+        What is read outside of the volume.
+    format
+        Format of the output.
+    resume
+        Whether to go on where the same call was stopped; all is done again
+        otherwise.
+    cluster, host, on_event, logs
+        See `run_blockwise`.
+
+    Returns
+    -------
+    BlockwiseResult
+        True only if every voxel was processed; then the output is there. The
+        same call does only what has failed again.
+
+    Raises
+    ------
+    FingerprintChangedError
+        If the output was begun in another way.
+    OutputExistsError
+        If there is an output that was not made so.
+    UsageError
+        If regions cut voxels, or do not fit each other.
+    """
+    if args:
+        raise UsageError(
+            "a segmentation function takes no more positional arguments",
+            hint="give parameters={...}",
+        )
+    if num_workers < 0:
+        raise UsageError(f"there cannot be {num_workers} workers")
+    folder = side_folder(output)
+    target = Path(output).absolute()
+    _refuse_stranger(target, folder)
+    load_segment_function(str(segment_function_file))
+    with open_volume(input, fill_value=fill_value) as volume, contextlib.ExitStack() as stack:
+        rois = _grown(total_roi, read_roi, write_roi, context)
+        region = _region(volume, *rois)
+        (folder / "blocks").mkdir(parents=True, exist_ok=True)
+        journal = stack.enter_context(Journal(folder / "journal.jsonl"))
+        place = find_place(num_workers, cluster, host)
+        stack.callback(place.close)
+        run = _Run(volume, region, folder, journal, place, on_event)
+        run.limits = (max(1, num_workers), max_retries, timeout)
+        run.logs = None if logs is None else Path(logs)
+        run.format = format
+        segment, _ = load_segment_function(str(segment_function_file))
+        journal.begin(
+            {
+                "input": volume.fingerprint() if not upstream_tasks else {"url": volume.url},
+                "function": describe_function(segment),
+                "parameters": dict(parameters or {}),
+                "geometry": dataclasses.asdict(region) | {"fill_value": fill_value},
+                "stitch": {"mode": stitch, "connectivity": connectivity},
+            },
+            resume=resume,
+            on_change="refuse" if resume else "recompute",
+        )
+        first = run.segment(
+            rois,
+            list(upstream_tasks or ()),
+            function=str(segment_function_file),
+            parameters=dict(parameters or {}),
+            stitch=stitch,
+            connectivity=connectivity,
+            fill_value=fill_value,
+        )
+        if not first:
+            return first
+        lookup = stitch_labels(
+            stitch,
+            EvidenceFolder(folder / "blocks"),
+            region.grid,
+            connectivity=connectivity,
+            rule=rule,
+            threshold=threshold,
+            min_voxels=min_voxels,
+            folder=folder,
+        )
+        lookup.save(folder)
+        second = run.relabel(rois, target)
+        return _together(first, second, load_lookup(folder).count)
+
+
+class _Run:
+    """The two passes over the blocks of a region."""
+
+    def __init__(
+        self,
+        volume: Volume,
+        region: RegionWork,
+        folder: Path,
+        journal: Journal,
+        place: Place,
+        on_event: Listener | None,
+    ) -> None:
+        self.volume = volume
+        self.region = region
+        self.folder = folder
+        self.journal = journal
+        self.place = place
+        self.on_event = on_event
+        self.limits: tuple[int, int, float | None] = (1, 0, None)
+        self.logs: Path | None = None
+        self.format = ""
+        self.local = folder / "local.zarr"
+
+    def segment(
+        self, rois: tuple[Roi, Roi, Roi], upstream: list[Any], **options: Any
+    ) -> BlockwiseResult:
+        """Let each block have labels of its own."""
+        if not self.local.exists():
+            self.journal.forget("segment")
+            self._create(self.local, "uint32", "zarr2")
+        return self._pass(
+            segment_worker,
+            rois,
+            upstream,
+            labels=str(self.local),
+            folder=str(self.folder / "blocks"),
+            **options,
+        )
+
+    def relabel(self, rois: tuple[Roi, Roi, Roi], target: Path) -> BlockwiseResult:
+        """Make the output, and put it in its place when it is whole."""
+        lookup = load_lookup(self.folder)
+        making = self.folder / "final"
+        stamp = f"{zlib.crc32(lookup.lut.tobytes()):08x}-{lookup.count}"
+        if making.exists():
+            shutil.rmtree(making)
+        self._create(making, str(lookup.dtype), self.format)
+        total, _, write = rois
+        start = self.region.grid.context
+        voxel = self.volume.roi_voxel_size
+        inner = total.grow(*(tuple(-c * v for c, v in zip(start, voxel, strict=True)),) * 2)
+        result = self._pass(
+            relabel_worker,
+            (inner, write, write),
+            [],
+            labels=str(self.local),
+            output=str(making),
+            folder=str(self.folder),
+            stamp=stamp,
+        )
+        if result:
+            if target.exists():
+                shutil.rmtree(target)
+            os.replace(making, target)
+        return result
+
+    def _pass(
+        self, file: Any, rois: tuple[Roi, Roi, Roi], upstream: list[Any], **options: Any
+    ) -> BlockwiseResult:
+        workers, retries, timeout = self.limits
+        total, read, write = rois
+        task = DaCapoBlockwiseTask(
+            file.__file__,
+            total,
+            read,
+            write,
+            workers,
+            retries,
+            None if isinstance(self.place, Here) else timeout,
+            upstream,
+            **dataclasses.asdict(self.region),
+            **options,
+        )
+        relabels = file is relabel_worker
+        return run_tasks(
+            [task.run],
+            place=self.place,
+            journal=None if relabels else self.journal,
+            on_event=self.on_event,
+            logs=self.logs,
+        )
+
+    def _create(self, path: Path, dtype: str, format: str) -> None:
+        volume, region = self.volume, self.region
+        steps = zip(volume.offset, volume.voxel_size, region.begin, strict=True)
+        create_labels(
+            path,
+            shape=region.shape,
+            dtype=dtype,
+            voxel_size=volume.voxel_size,
+            units=volume.units,
+            offset=tuple(o + v * b for o, v, b in steps),
+            block=tuple(min(n, b) for n, b in zip(region.shape, region.block, strict=True)),
+            format=format,
+        ).close()
+
+
+def _refuse_stranger(target: Path, folder: Path) -> None:
+    if target.exists() and not (folder / "journal.jsonl").is_file():
+        raise OutputExistsError(
+            "the output exists and was not made here", path=target, hint="choose another name"
+        )
+
+
+def _grown(total: Any, read: Any, write: Any, context: Any) -> tuple[Roi, Roi, Roi]:
+    return total.grow(context, context), read.grow(context, context), write
+
+
+def _region(volume: Volume, total: Roi, read: Roi, write: Roi) -> RegionWork:
+    """Return the region in voxels."""
+    leftovers(total, read, write, "shrink")
+    low, high = write.begin - read.begin, read.end - write.end
+    if low != high:
+        raise UsageError(f"blocks read {tuple(low)} before and {tuple(high)} behind, not the same")
+    grid = volume.grid
+    inner = grid.to_box(total.grow(-low, -low), volume.url)
+    voxel = volume.roi_voxel_size
+    size = tuple(zip(write.shape, low, voxel, strict=True))
+    if any(w % v or c % v for w, c, v in size):
+        raise UsageError(
+            f"a block of {tuple(write.shape)} with {tuple(low)} around it cuts voxels of "
+            f"{tuple(voxel)} {volume.roi_units}"
+        )
+    return RegionWork(
+        input=volume.url,
+        begin=tuple(start for start, _ in inner),
+        shape=box_shape(inner),
+        block=tuple(int(w // v) for w, _, v in size),
+        context=tuple(int(c // v) for _, c, v in size),
+    )
+
+
+def _together(first: BlockwiseResult, second: BlockwiseResult, objects: int) -> BlockwiseResult:
+    return BlockwiseResult(
+        total=first.total + second.total,
+        done=first.done + second.done,
+        skipped=first.skipped + second.skipped,
+        failed=first.failed + second.failed,
+        undone=first.undone + second.undone,
+        leftovers={**first.leftovers, **second.leftovers},
+        seconds=first.seconds + second.seconds,
+        stages=first.stages + second.stages,
+        objects=objects,
+    )

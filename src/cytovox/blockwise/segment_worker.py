@@ -1,0 +1,177 @@
+"""Worker file: segment each block by itself, and keep what its neighbours need."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import UsageError
+from . import worker_file
+from .evidence import EvidenceFolder, StitchMode, save_evidence, segment_block
+from .grid import Block, Grid
+from .loading import load_file
+
+__all__ = [
+    "RegionWork",
+    "SegmentWork",
+    "fit",
+    "load_segment_function",
+    "read_write_conflict",
+    "spawn_worker",
+    "start_worker",
+]
+
+#: Whether blocks that overlap exclude each other: what neighbours must know is
+#: kept beside the labels, so they need no order.
+read_write_conflict = False
+#: What becomes of the ends of the volume.
+fit = "shrink"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegionWork:
+    """Work on the blocks of a part of a volume.
+
+    Parameters
+    ----------
+    input
+        Path or URL of the volume.
+    begin
+        Its voxel where the part begins.
+    shape
+        Voxels of the part.
+    block, context
+        Voxels that a block writes, and reads beyond on either side.
+    """
+
+    input: str
+    begin: tuple[int, ...]
+    shape: tuple[int, ...]
+    block: tuple[int, ...]
+    context: tuple[int, ...]
+
+    @property
+    def grid(self) -> Grid:
+        """The blocks, in voxels of the part."""
+        return Grid(self.shape, self.block, self.context)
+
+    def block_of(self, block: Any) -> Block:
+        """Return the block of the grid that daisy means.
+
+        Parameters
+        ----------
+        block
+            Block of daisy.
+        """
+        if isinstance(block, Block):
+            return block
+        _, write = worker_file.box_of(worker_file.opened(self.input), block)
+        steps = zip(write, self.begin, self.block, strict=True)
+        return self.grid.at(tuple((start - at) // size for (start, _), at, size in steps))
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentWork(RegionWork):
+    """Segment a block.
+
+    Parameters
+    ----------
+    function
+        File with ``segment_function(input_array, block, **parameters)``, or the
+        name of one that ships, such as ``"watershed"``.
+    labels
+        Volume that takes the labels of the blocks, of the shape of the part.
+    folder
+        Folder that takes their evidence.
+    parameters
+        Keywords of the function, over its ``default_parameters``.
+    stitch, connectivity
+        What evidence is needed.
+    fill_value
+        What is read outside of the volume.
+    """
+
+    function: str
+    labels: str
+    folder: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    stitch: StitchMode = "overlap"
+    connectivity: int | None = None
+    fill_value: float = 0
+
+    def __call__(self, block: Any) -> dict[str, Any]:
+        """Do it; return the number of labels."""
+        segment, defaults = load_segment_function(self.function)
+        ours = self.block_of(block)
+        source = worker_file.opened(self.input, self.fill_value)
+        read = tuple((a + at, b + at) for (a, b), at in zip(ours.read, self.begin, strict=True))
+        result = segment_block(
+            source.read(read),
+            ours,
+            functools.partial(_with_block, segment, block),
+            {**defaults, **self.parameters},
+            self.grid,
+            stitch=self.stitch,
+            connectivity=self.connectivity,
+        )
+        worker_file.opened(self.labels, 0, True).write(ours.write, result.labels)
+        # The evidence comes last: where it is, the labels are as well.
+        path = EvidenceFolder(self.folder).path(ours.index)
+        save_evidence(path, result.evidence, result.sums)
+        return {"labels": result.evidence.count, "voxels": int(np.sum(result.evidence.sizes))}
+
+
+def _with_block(
+    segment: Callable[..., Any], block: Any, array: npt.NDArray[Any], **parameters: Any
+) -> Any:
+    return segment(array, block, **parameters)
+
+
+def load_segment_function(function: str) -> tuple[Callable[..., Any], dict[str, Any]]:
+    """Return the function of a segment-function file, and its default parameters.
+
+    Parameters
+    ----------
+    function
+        Path of the file, or the name of one that ships.
+
+    Examples
+    --------
+    >>> load_segment_function("label")[0].__name__
+    'segment_function'
+    """
+    path = Path(function)
+    if function.isidentifier() and not path.suffix:
+        shipped = Path(__file__).with_name(f"{function}_function.py")
+        path = shipped if shipped.is_file() else path
+    module = load_file(path)
+    segment = getattr(module, "segment_function", None)
+    if not callable(segment):
+        raise UsageError("this file has no function segment_function", path=path)
+    return segment, dict(getattr(module, "default_parameters", {}))
+
+
+def spawn_worker(**options: Any) -> Callable[[], None]:
+    """Return the loop of a worker; options are those of `SegmentWork`."""
+    return worker_file.spawn(SegmentWork, **options)
+
+
+def start_worker(arguments: Sequence[str] | None = None) -> None:
+    """Be a worker that was started by a command.
+
+    Parameters
+    ----------
+    arguments
+        What stands behind the command; that of this process if None.
+    """
+    worker_file.start(SegmentWork, arguments)
+
+
+if __name__ == "__main__":
+    start_worker()

@@ -1,0 +1,184 @@
+"""The skeleton of all worker files: a loop over daisy's blocks around one work.
+
+A work is a value that can be sent to a worker. Opened there, once, it is
+called for each block; it may as well be called for blocks of a `Grid`, by
+`run_blocks`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import InputError, UsageError
+from ..read.open_volume import open_volume
+from ..read.volume import Volume
+from .engine import loop_over_blocks
+from .grid import Block, Box, box_shape, slices
+from .task_worker import AloneLoop
+
+__all__ = ["ArrayWork", "Work", "box_of", "opened", "spawn", "start"]
+
+
+class Work(Protocol):
+    """What is done with a block."""
+
+    def __call__(self, block: Any) -> Mapping[str, Any] | None:
+        """Do it; may return some numbers about it."""
+
+
+@functools.lru_cache(maxsize=8)
+def opened(url: str, fill_value: float = 0, writable: bool = False) -> Volume:
+    """Return a volume that stays open in this process.
+
+    Parameters
+    ----------
+    url
+        Address of the volume.
+    fill_value
+        Value of voxels outside of the volume.
+    writable
+        Whether it is opened for writing.
+    """
+    return open_volume(url, fill_value=fill_value, writable=writable)
+
+
+def box_of(volume: Volume, block: Any) -> tuple[Box, Box]:
+    """Return what a block reads and writes in voxels of a volume.
+
+    Parameters
+    ----------
+    volume
+        The volume whose grid the regions are on.
+    block
+        A `Block`, in voxels already, or one of daisy's, in world units.
+    """
+    if isinstance(block, Block):
+        return block.read, block.write
+    grid = volume.grid
+    return grid.to_box(block.read_roi, volume.url), grid.to_box(block.write_roi, volume.url)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArrayWork:
+    """Read a block with its context, compute, write the block.
+
+    Parameters
+    ----------
+    input, output
+        Paths or URLs of volumes of the same extent; the output exists.
+    fill_value
+        What is read outside of the input.
+    """
+
+    input: str
+    output: str
+    fill_value: float = 0
+
+    def compute(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return what to write, given what was read.
+
+        Parameters
+        ----------
+        array
+            What was read, of the shape of the read region, channels first.
+
+        Returns
+        -------
+        numpy.ndarray
+            Of the shape of the read region, after any channels.
+        """
+        raise NotImplementedError
+
+    def output_like(self, volume: Volume) -> dict[str, Any]:
+        """Return type and number of channels of the output.
+
+        Parameters
+        ----------
+        volume
+            The input.
+        """
+        raise NotImplementedError
+
+    def __call__(self, block: Any) -> dict[str, Any]:
+        """Do a block."""
+        source = opened(self.input, self.fill_value)
+        target = opened(self.output, 0, True)
+        if source.spatial_shape != target.spatial_shape:
+            raise InputError(
+                f"it has {target.spatial_shape} voxels, but the input {source.spatial_shape}",
+                path=self.output,
+            )
+        read, write = box_of(source, block)
+        # A block may overhang the volume.
+        write = tuple(
+            (max(a, 0), min(b, n)) for (a, b), n in zip(write, source.spatial_shape, strict=True)
+        )
+        result = self.compute(source.read(_with_channels(source, read)))
+        if result.shape[result.ndim - len(read) :] != box_shape(read):
+            raise InputError(f"the result has the shape {result.shape} for a block of {read}")
+        place: Any = (..., *slices(write, read))
+        inner = result[place]
+        target.write(_with_channels(target, write), np.ascontiguousarray(inner, target.dtype))
+        return {}
+
+
+def _with_channels(volume: Volume, box: Box) -> Box:
+    channels = volume.shape[: volume.ndim - len(box)]
+    return (*((0, n) for n in channels), *box)
+
+
+def spawn(make: Callable[..., Work], **options: Any) -> Callable[[], None]:
+    """Return the loop of a worker, for ``spawn_worker`` of a worker file.
+
+    Parameters
+    ----------
+    make
+        Makes the work from the options; called here to check them, and once in
+        each worker.
+    **options
+        Its keywords.
+
+    Raises
+    ------
+    UsageError
+        If the work does not take such options.
+    """
+    try:
+        make(**options)
+    except TypeError as err:
+        raise UsageError(
+            f"this worker cannot be started so: {err}", hint="see the parameters of its work"
+        ) from err
+    return functools.partial(_run, make, options)
+
+
+def _run(make: Callable[..., Work], options: dict[str, Any]) -> None:
+    loop_over_blocks(make(**options))
+
+
+def start(make: Callable[..., Work], arguments: Sequence[str] | None = None) -> None:
+    """Be a worker that was started by a command; what ``start_worker`` does.
+
+    The options are given as a JSON object on the command line.
+
+    Parameters
+    ----------
+    make
+        Makes the work from the options.
+    arguments
+        What stands behind the command; that of this process if None.
+    """
+    parser = argparse.ArgumentParser(description="work on the blocks of a daisy server")
+    parser.add_argument("command", choices=["start-worker"])
+    parser.add_argument("--options", type=json.loads, default={}, help="a JSON object")
+    asked = parser.parse_args(sys.argv[1:] if arguments is None else arguments)
+    AloneLoop(functools.partial(_run, make, asked.options))()

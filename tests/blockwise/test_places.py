@@ -1,0 +1,310 @@
+"""Where workers are changes nothing: processes, a command, a Dask cluster."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from funlib.geometry import Roi
+
+from cytovox.blockwise import run_blockwise
+from cytovox.blockwise.crew import WorkerError
+from cytovox.blockwise.places import CommandPlace, DaskPlace, Here, LocalPlace, find_place
+from cytovox.blockwise.run_blocks import run_blocks
+from cytovox.errors import UsageError
+from cytovox.recipe.python_file import load_python_file
+from cytovox.run.journal import Journal, read_journal
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="module")
+def functions() -> ModuleType:
+    return load_python_file(HERE / "block_functions.py")
+
+
+def units(functions: ModuleType, count: int) -> list[Any]:
+    return [functions.Unit(i) for i in range(count)]
+
+
+def marks(folder: Path) -> dict[int, int]:
+    files = folder.glob("block-*")
+    return {int(f.name.partition("-")[2]): len(f.read_text().splitlines()) for f in files}
+
+
+def wait_until(fact: Any, seconds: float = 30) -> None:
+    end = time.monotonic() + seconds
+    while not fact():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def test_places_are_found() -> None:
+    assert isinstance(find_place(0), Here)
+    assert isinstance(find_place(0, "srun {command}"), Here)
+    local = find_place()
+    assert isinstance(local, LocalPlace)
+    assert local.workers >= 1
+    command = find_place(4, "srun -n1 {command}", "node7")
+    assert isinstance(command, CommandPlace)
+    assert (command.workers, command.host) == (4, "node7")
+    assert find_place(1, "srun -n1 {command}").host == "127.0.0.1"  # nobody else can come
+    for bad in ("srun -n1", "tcp://somewhere", 3):
+        with pytest.raises(UsageError):
+            find_place(1, bad)
+    with pytest.raises(UsageError):
+        find_place(-1)
+    with pytest.raises(UsageError, match="no place for the worker"):
+        CommandPlace("srun", 1)
+
+
+@pytest.fixture
+def launcher(tmp_path: Path) -> Path:
+    """A small program where srun would stand."""
+    if os.name == "nt":
+        pytest.skip("a shell script")
+    script = tmp_path / "launch.sh"
+    script.write_text(
+        '#!/bin/sh\necho "$@" >> "$(dirname "$0")/calls"\n'
+        '[ "$1" = -n1 ] || exit 9\nshift\nenv -u CYTOVOX_WORKER_KEY "$@"\n'
+    )
+    script.chmod(script.stat().st_mode | stat.S_IXUSR)
+    return script
+
+
+def test_a_command_starts_workers(functions: ModuleType, tmp_path: Path, launcher: Path) -> None:
+    with Journal(tmp_path / "j") as journal:
+        journal.begin({})
+        result = run_blocks(
+            units(functions, 12),
+            functions.misbehaving(tmp_path, {3: "once-kill", 5: "raise", 7: "once-hang"}),
+            cluster=f"{launcher} -n1 {{command}}",
+            workers=2,
+            timeout=2,
+            retries=1,
+            journal=journal,
+            logs=tmp_path / "logs",
+        )
+    assert [(f.block, f.reason) for f in result.failed] == [(5, "error")]
+    assert marks(tmp_path) == {i: 1 for i in range(12) if i != 5}
+    calls = (tmp_path / "calls").read_text().splitlines()
+    assert len(calls) >= 3  # two, and more for those that were lost
+    (key_file,) = tmp_path.glob("logs/*/key")
+    assert key_file.stat().st_mode & 0o077 == 0
+    assert key_file.read_text() not in (tmp_path / "calls").read_text()
+    records = read_journal(tmp_path / "j").stages["blocks"]
+    assert {k for k, r in records.items() if r.state == "done"} == set(range(12)) - {5}
+
+
+def test_a_command_within_a_word_is_quoted(functions: ModuleType, tmp_path: Path) -> None:
+    if os.name == "nt":
+        pytest.skip("a shell")
+    result = run_blocks(
+        units(functions, 4), functions.square, cluster='sh -c "exec {command}"', workers=1
+    )
+    assert result.rows[3] == {"square": 9}
+
+
+def test_commands_that_do_not_work_are_told(functions: ModuleType, launcher: Path) -> None:
+    with pytest.raises(UsageError, match="cannot be run"):
+        run_blocks(units(functions, 2), functions.square, cluster="no-such-program {command}")
+    with pytest.raises(WorkerError, match="ended with exit code 9"):
+        run_blocks(units(functions, 2), functions.square, cluster=f"{launcher} -n2 {{command}}")
+
+
+TASK = """
+import os
+from pathlib import Path
+import daisy
+fit = "shrink"
+read_write_conflict = False
+
+def spawn_worker(out, bad=()):
+    def worker():
+        client = daisy.Client()
+        while True:
+            with client.acquire_block() as block:
+                if block is None:
+                    break
+                at = block.write_roi.begin[0]
+                if at in bad:
+                    raise ValueError("bad")
+                with open(Path(out, f"block-{at}"), "a") as file:
+                    file.write(f"{os.getppid()}\\n")
+    return worker
+"""
+
+
+def blockwise(folder: Path, cluster: Any, **more: Any) -> Any:
+    (folder / "task.py").write_text(TASK)
+    block = Roi((0,), (1,))
+    return run_blockwise(
+        folder / "task.py", Roi((0,), (12,)), block, block, 2, 0, cluster=cluster, out=str(folder),
+        journal=folder / "journal", **more
+    )  # fmt: skip
+
+
+def test_a_task_by_a_command(tmp_path: Path, launcher: Path) -> None:
+    result = blockwise(tmp_path, f"{launcher} -n1 {{command}}", bad=[4])
+    assert [f.block for f in result.failed] == [(4,)]
+    assert "bad" in result.failed[0].traceback
+    assert marks(tmp_path) == {i: 1 for i in range(12) if i != 4}
+
+
+class Cluster:
+    """A Dask scheduler and two workers, all processes of this test."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.address = ""
+        self.processes: list[subprocess.Popen[bytes]] = []
+
+    def start(self) -> None:
+        with_file = self.folder / "scheduler.json"
+        common = ["--host", "127.0.0.1", "--no-dashboard"]
+        self._run("scheduler", *common, "--port", "0", "--scheduler-file", str(with_file))
+        wait_until(with_file.is_file)
+        for number in range(2):
+            self._run(
+                "worker",
+                *common,
+                "--scheduler-file",
+                str(with_file),
+                "--nthreads",
+                "1",
+                "--no-nanny",
+                "--death-timeout",
+                "20",
+                "--local-directory",
+                str(self.folder / f"worker-{number}"),
+            )
+        import distributed
+
+        with distributed.Client(scheduler_file=str(with_file), set_as_default=False) as client:
+            client.wait_for_workers(2, timeout=60)
+            self.address = client.scheduler.address
+
+    def _run(self, what: str, *arguments: str) -> None:
+        command = [sys.executable, "-m", "distributed.cli.dask_" + what, *arguments]
+        with open(self.folder / f"{what}.log", "ab") as log:
+            self.processes.append(
+                subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder)
+            )
+
+    def stop(self) -> None:
+        for process in reversed(self.processes):
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    pytest.importorskip("distributed")
+    made = Cluster(tmp_path_factory.mktemp("dask"))
+    try:
+        made.start()
+        yield made
+    finally:
+        made.stop()
+
+
+@contextlib.contextmanager
+def killed_in_mid_run(cluster: Cluster, folder: Path) -> Iterator[None]:
+    """Kill a Dask worker once some blocks are done."""
+    import threading
+
+    def kill() -> None:
+        wait_until(lambda: len(marks(folder)) >= 6)
+        cluster.processes[-1].send_signal(signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    yield
+    killer.join()
+
+
+@pytest.mark.timeout(180)
+def test_dask_loses_no_block_when_a_worker_dies(
+    functions: ModuleType, tmp_path: Path, cluster: Cluster
+) -> None:
+    with Journal(tmp_path / "j") as journal, killed_in_mid_run(cluster, tmp_path):
+        journal.begin({})
+        result = run_blocks(
+            units(functions, 40),
+            functions.slowly(tmp_path, 0.1),
+            cluster=f"dask:{cluster.address}",
+            workers=2,
+            journal=journal,
+        )
+    assert cluster.processes[-1].wait(10) == -signal.SIGKILL
+    assert cluster.processes[-2].poll() is None
+    assert result
+    assert result.rows == {i: {"index": i} for i in range(40)}
+    done = marks(tmp_path)
+    assert set(done) == set(range(40))
+    assert sum(done.values()) <= 41  # the one that was being done, maybe
+    records = read_journal(tmp_path / "j").stages["blocks"]
+    assert {r.state for r in records.values()} == {"done"}
+
+
+@pytest.mark.timeout(180)
+def test_dask_workers_outlive_bad_blocks(
+    functions: ModuleType, tmp_path: Path, cluster: Cluster
+) -> None:
+    import distributed
+
+    with distributed.Client(cluster.address, set_as_default=False) as client:
+        place = find_place(None, client)
+        assert isinstance(place, DaskPlace)
+        assert place.workers == 2
+        result = run_blocks(
+            units(functions, 10),
+            functions.misbehaving(tmp_path, {2: "kill", 4: "hang", 6: "raise"}),
+            cluster=client,
+            timeout=2,
+            retries=0,
+        )
+        assert [(f.block, f.reason) for f in result.failed] == [
+            (2, "killed"),
+            (4, "timeout"),
+            (6, "error"),
+        ]
+        assert len(client.scheduler_info(n_workers=-1)["workers"]) == 2
+    assert all(process.poll() is None for process in cluster.processes)
+    # The same by daisy, whose time limit ends the process that it runs in.
+    task = blockwise(tmp_path, f"dask:{cluster.address}", bad=[4])
+    assert [f.block for f in task.failed] == [(4,)]
+    assert task.done == 11
+    assert all(process.poll() is None for process in cluster.processes)
+
+
+def test_clusters_that_are_not_there_are_told(functions: ModuleType) -> None:
+    pytest.importorskip("distributed")
+    with pytest.raises(UsageError, match="no Dask scheduler answers"):
+        run_blocks(units(functions, 1), functions.square, cluster="dask:tcp://127.0.0.1:1")
+
+
+def test_a_cluster_elsewhere_needs_a_host() -> None:
+    class Client:
+        class scheduler:  # noqa: N801
+            address = "tcp://10.1.2.3:8786"
+
+        def scheduler_info(self, n_workers: int) -> dict[str, Any]:
+            return {"workers": {"tcp://10.1.2.4:4000": {"nthreads": 3}}}
+
+        def submit(self) -> None: ...
+
+    with pytest.raises(UsageError, match="say under which name"):
+        find_place(None, Client())
+    place = find_place(None, Client(), "10.1.2.9")
+    assert (place.workers, place.host) == (3, "10.1.2.9")
