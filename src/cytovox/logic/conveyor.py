@@ -194,6 +194,7 @@ class Conveyor:
         self, register: SlotRegister, writer: QueueWriterThread, on_progress: OnProgress
     ) -> None:
         looks: deque[tuple[float, int]] = deque([(time.perf_counter(), 0)], maxlen=_RATE_LOOKS)
+        flushing = False
         while True:
             self._wake.wait(_LOOK)
             self._wake.clear()
@@ -205,6 +206,9 @@ class Conveyor:
             rate = (frames - looks[0][1]) / max(1e-9, now - looks[0][0])
             looks.append((now, frames))
             on_progress(min(frames, len(self.data)), self.events, rate)
+            if not flushing and frames >= register.num_frames:
+                flushing = True
+                self.logger.debug("Flushing data to disk")
             if not writer.is_alive():
                 self._check_end(register, writer)
                 return

@@ -16,7 +16,15 @@ import hdf5plugin  # noqa: F401
 
 from ...segm.segm_torch.torch_setup import setup_torch
 
-__all__ = ["LazyLoader", "Worker", "h5py", "join_worker", "start_workers_threaded", "torch"]
+__all__ = [
+    "LazyLoader",
+    "Worker",
+    "h5py",
+    "join_worker",
+    "openvino",
+    "start_workers_threaded",
+    "torch",
+]
 
 
 class Worker(Protocol):
@@ -94,6 +102,8 @@ class LazyLoader:
 
 #: PyTorch, imported and set up when first used.
 torch = LazyLoader("torch", action_after_import=setup_torch)
+#: OpenVINO, imported when first used.
+openvino = LazyLoader("openvino")
 
 
 def join_worker(

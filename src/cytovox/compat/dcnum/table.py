@@ -181,9 +181,10 @@ TABLE: dict[str, dict[str, str]] = {
     ),
     "dcnum.segm.segm_thresh": _in("cytovox.segm.segm_thresh", "SegmentThresh"),
     "dcnum.segm.segm_torch": _in(_TORCH, "SegmentTorchMPO", "SegmentTorchSTO", "SegmentTorchUNI"),
-    "dcnum.segm.segm_torch.segm_torch_base": _in(
-        f"{_TORCH}.segm_torch_base", "TorchSegmenterBase"
-    ),
+    "dcnum.segm.segm_torch.segm_torch_base": {
+        **_in(f"{_TORCH}.segm_torch_base", "TorchSegmenterBase"),
+        **_in("cytovox.segm", "SegmenterNotApplicableError"),
+    },
     "dcnum.segm.segm_torch.segm_torch_mpo": _in(_TORCH, "SegmentTorchMPO"),
     "dcnum.segm.segm_torch.segm_torch_sto": _in(_TORCH, "SegmentTorchSTO"),
     "dcnum.segm.segm_torch.segm_torch_uni": _in(_TORCH, "SegmentTorchUNI"),
@@ -198,7 +199,7 @@ TABLE: dict[str, dict[str, str]] = {
     "dcnum.segm.segm_torch.torch_preproc": _in(f"{_TORCH}.torch_preproc", "preprocess_images"),
     "dcnum.segm.segm_torch.torch_setup": {
         **_in(f"{_TORCH}.torch_setup", "setup_torch"),
-        **_in(f"{_COMPAT}.common", "torch"),
+        **_in(f"{_COMPAT}.common", "openvino", "torch"),
     },
     "dcnum.segm.segmenter": _in(
         "cytovox.segm",
