@@ -49,7 +49,10 @@ def test_lazy_module_is_imported_when_used() -> None:
     steps: list[Any] = []
     lazy = LazyLoader("json", None, lambda: steps.append("before"), steps.append)
     assert steps == []
+    assert not hasattr(lazy, "__wrapped__")
+    assert steps == []
     assert lazy.dumps([1]) == "[1]"
+    assert lazy.__name__ == "json"
     assert lazy.module_available()
     assert [getattr(step, "__name__", step) for step in steps] == ["before", "json"]
 

@@ -27,6 +27,10 @@ __all__ = [
 ]
 
 
+#: What modules are asked for; all else of this kind is asked of any object.
+_OF_MODULES = ("__file__", "__name__", "__path__", "__version__")
+
+
 class Worker(Protocol):
     """A thread or a process."""
 
@@ -81,7 +85,14 @@ class LazyLoader:
         ------
         ImportError
             If there is no such module.
+        AttributeError
+            If it has no such attribute, or one by which tools look at objects.
         """
+        if attr.startswith("__") and attr not in _OF_MODULES:
+            raise AttributeError(attr)
+        return getattr(self._load(), attr)
+
+    def _load(self) -> ModuleType:
         if self._module is None:
             if self._before is not None:
                 self._before()
@@ -89,12 +100,12 @@ class LazyLoader:
             self._module = importlib.import_module(relative, self._package)
             if self._after is not None:
                 self._after(self._module)
-        return getattr(self._module, attr)
+        return self._module
 
     def module_available(self) -> bool:
         """Return whether the module can be imported."""
         try:
-            self.__getattr__("__name__")
+            self._load()
         except ImportError:
             return False
         return True
