@@ -33,6 +33,8 @@ STAGES = {
     "collect": ("masks and images of events", ""),
     "write": ("write (drain)", "dcnum"),
 }
+#: Peers that use several threads where they can would spin; seconds are those of one core.
+_ALONE = {f"{name}_NUM_THREADS": "1" for name in ("MKL", "NUMEXPR", "OMP", "OPENBLAS", "VECLIB")}
 _METHODS = ("sparsemed", "rollmed")
 
 
@@ -54,7 +56,7 @@ def rows(plan: Plan) -> Iterator[tuple[str, dict[str, Any]]]:
 def _stage_rows(path: Path, frames: int, plan: Plan) -> Iterator[tuple[str, dict[str, Any]]]:
     peers = ["peers"] if plan.peers else []
     words = ["-m", "benchmarks.jobs.stage_times", str(path), str(min(300, frames)), *peers]
-    job = Job(OURS, lambda folder: [sys.executable, *words], limit=1800)
+    job = Job(OURS, lambda folder: [sys.executable, *words], env=lambda folder: _ALONE, limit=1800)
     side = alternate([job], plan.runs)[OURS]
     if side.failure:
         raise SystemExit(side.failure)

@@ -29,6 +29,7 @@ def warm_up() -> None:
     feat_contour.volume_from_contours(contours, found["pos_x"], found["pos_y"], _PIXEL)
     images = image[np.newaxis]
     feat_brightness.brightness_features(images, mask, images, images.astype(np.int16), 0.0)
+    feat_texture.haralick_texture_features(mask, images, images, images.astype(np.int16))
 
 
 def time_batch(batch: Any, times: Any) -> None:

@@ -32,6 +32,9 @@ from cytovox.write.chunk_writer import ChunkWriter, NotifyingDeque
 BATCH = 100
 #: Frames whose events are kept to time the writing.
 WRITTEN = 1000
+#: Frames whose events are written at a time, as on the conveyor.
+WRITE_GROUP = 200
+_GROUPS = ("brightness", "haralick", "volume")
 FILTERS = {"compression": 32015, "compression_opts": (5,), "fletcher32": True}
 
 
@@ -66,8 +69,23 @@ class Batch:
     mask: Any
     raw_labels: Any
     labels: Any
+    duplicate: Any
     events: Any = None
     rows: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def empty(cls, shape: tuple[int, ...]) -> Batch:
+        """Return arrays that are used again and again, as slots are."""
+        images = [np.zeros(shape, np.uint8) for _ in range(2)]
+        labels = [np.zeros(shape, np.uint16) for _ in range(2)]
+        one = shape[:1]
+        corr, mask = np.zeros(shape, np.int16), np.zeros(shape, bool)
+        return cls(*images, corr, np.zeros(one), mask, *labels, np.zeros(one, bool))
+
+    def first(self, number: int) -> Batch:
+        """Return the first frames of it."""
+        names = ("image", "background", "corr", "offset", "mask", "raw_labels", "labels")
+        return Batch(*(getattr(self, name)[:number] for name in (*names, "duplicate")))
 
 
 def main() -> None:
@@ -112,8 +130,10 @@ def pass_over(
         with times.of("background"):
             found = BackgroundSparseMed(data, num_workers=1).compute(defer_offset=True)
         total = min(len(data), stop or len(data))
+        whole = Batch.empty((size, *data.require_images("image").image_shape))
         for start in range(0, total, size):
-            batch = _load(data, found, start, min(start + size, total), times)
+            batch = whole.first(min(size, total - start))
+            _load(batch, data, found, start, times)
             _find(batch, times)
             _measure(batch, times, data.pixel_size)
             on_batch(batch, times)
@@ -122,24 +142,23 @@ def pass_over(
             if start < WRITTEN:
                 written.append(batch.rows)
                 times.written_events += len(batch.events)
+    written = _grouped(written, max(1, WRITE_GROUP // size))
     with times.of("write"):
         _write(path.with_suffix(".stage"), written)
     times.ours["write"] *= times.events / max(1, times.written_events)
     return written
 
 
-def _load(data: Any, found: Any, start: int, stop: int, times: Times) -> Batch:
-    shape = (stop - start, *data.require_images("image").image_shape)
-    image = np.empty(shape, np.uint8)
+def _load(batch: Batch, data: Any, found: Any, start: int, times: Times) -> None:
+    stop = start + len(batch.image)
+    previous = batch.image[-1].copy()
     with times.of("read"):
-        data.require_images("image").read_into(start, image)
+        data.require_images("image").read_into(start, batch.image)
     with times.of("prepare"):
-        background = found.images[found.mapping[start:stop]]
-        corr = np.subtract(image, background, dtype=np.int16)
-        offset = found.offsets_of(image, start)
-        equal_to_previous(image, None)
-    mask, labels = np.empty(shape, bool), np.empty(shape, np.uint16)
-    return Batch(image, background, corr, offset, mask, np.empty_like(labels), labels)
+        np.take(found.images, found.mapping[start:stop], axis=0, out=batch.background)
+        np.subtract(batch.image, batch.background, out=batch.corr, dtype=np.int16)
+        batch.offset[:] = found.offsets_of(batch.image, start)
+        batch.duplicate[:] = equal_to_previous(batch.image, previous if start else None)
 
 
 def _find(batch: Batch, times: Times) -> None:
@@ -154,22 +173,31 @@ def _find(batch: Batch, times: Times) -> None:
 
 def _measure(batch: Batch, times: Times, pixel_size: float) -> None:
     with times.of("find"):
-        batch.events = find_events(batch.labels, 10)
+        batch.events = find_events(batch.labels, 10, batch.duplicate)
     arrays = (batch.events, batch.labels, batch.image, batch.background, batch.corr, batch.offset)
     seconds = {}
-    for group in ("contour", "brightness", "haralick", "volume"):
-        wanted = {name: name == group for name in ("brightness", "haralick", "volume")}
+    begin = time.process_time()
+    measure_events(*arrays, pixel_size=pixel_size, **dict.fromkeys(_GROUPS, False))
+    times.ours["contour"] += time.process_time() - begin
+    for group in ("contour", *_GROUPS):
+        wanted = {name: name == group for name in _GROUPS}
         begin = time.process_time()
         table, _ = measure_events(*arrays, pixel_size=pixel_size, **wanted)
         seconds[group] = time.process_time() - begin
-    times.ours["contour"] += seconds["contour"]
-    # The contour is always traced, so that the rest is what a group adds to it.
+    # The contour is always traced, so that the rest is what a group adds to it,
+    # with the images in the cache of the processor, where the contour has left them.
     for stage, group in (("brightness",) * 2, ("texture", "haralick"), ("volume",) * 2):
         times.ours[stage] += seconds[group] - seconds["contour"]
     with times.of("collect"):
         frame = batch.events.frame
         batch.rows = {"mask": mask_images(batch.events, batch.labels), "image": batch.image[frame]}
     batch.rows |= {f"userdef{i}": table[i] for i in range(len(table))}
+
+
+def _grouped(written: list[dict[str, Any]], number: int) -> list[dict[str, Any]]:
+    """Join batches to what is written at a time."""
+    groups = [written[i : i + number] for i in range(0, len(written), number)]
+    return [{k: np.concatenate([rows[k] for rows in group]) for k in group[0]} for group in groups]
 
 
 def _write(path: Path, written: list[dict[str, Any]]) -> None:
