@@ -1,0 +1,342 @@
+"""What shall be done with a volume: one frozen value, checked before work begins."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .. import __version__
+from ..errors import OptionError
+from ..kernels.lattice import connectivity_rank
+from ..read.open_volume import open_volume
+from ..read.volume import Volume
+from ..run.fingerprint import describe_function
+from .evidence import STITCH_MODES, Measures, StitchMode
+from .functions import find_function
+from .gate import columns_of
+from .grid import Grid
+from .stitch import Rule
+
+__all__ = ["Stitching", "VolumeRecipe", "check_parameters", "fitting_sizes", "side_folder"]
+
+
+@dataclass(frozen=True, slots=True)
+class Stitching:
+    """How labels of neighbouring blocks become one; see `cytovox.blockwise.stitch`.
+
+    Parameters
+    ----------
+    mode
+        ``"touch"``, ``"overlap"``, ``"owner"`` or ``"none"``.
+    connectivity
+        For ``"touch"``.
+    rule, threshold, min_voxels, reach
+        For ``"overlap"`` and ``"owner"``.
+    """
+
+    mode: StitchMode = "overlap"
+    connectivity: int | None = None
+    rule: Rule = "iou"
+    threshold: float = 0.5
+    min_voxels: int = 1
+    reach: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.mode not in STITCH_MODES:
+            raise OptionError(
+                f"there is no way to stitch '{self.mode}'",
+                hint=f"choose one of {', '.join(STITCH_MODES)}",
+            )
+        if self.rule not in ("iou", "mutual"):
+            raise OptionError(f"there is no rule '{self.rule}'", hint="choose iou or mutual")
+        if not 0 <= self.threshold < 1 or self.min_voxels < 1:
+            raise OptionError(
+                f"labels cannot agree by more than {self.threshold} in {self.min_voxels} voxels",
+                hint="the threshold is from 0 to less than 1, min_voxels 1 at least",
+            )
+        if self.reach is not None and self.reach < 1:
+            raise OptionError(f"nobody can look {self.reach} voxels far", hint="1 at least")
+
+    @property
+    def keeps(self) -> StitchMode:
+        """What evidence must be kept: that of ``"owner"`` does for all modes."""
+        return "owner" if self.mode in ("overlap", "owner") else "touch"
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeRecipe:
+    """All that decides on the labels of a volume.
+
+    Parameters
+    ----------
+    input, output
+        Paths or URLs of arrays.
+    function
+        ``f(array, **parameters) -> labels``; None where it is not needed any
+        more.
+    named
+        How the function was named, ``"name"`` or ``"file.py:name"``; None for
+        one that was given as such.
+    block, context
+        Voxels that a block writes, and that it reads beyond on either side,
+        along each axis of space.
+    parameters
+        Keywords of the function.
+    stitching
+        How labels are joined.
+    connectivity
+        For the components of a mask, if the function returns one.
+    keeps
+        For which ways to stitch evidence is kept.
+    measures
+        What is measured of each object; None for nothing.
+    scale
+        Scale of a pyramid to read; the finest if None.
+    fill_value
+        What is read outside of the volume.
+    format
+        Format of the output, see `cytovox.write.volume.FORMATS`.
+    gate
+        Which objects are kept, e.g. ``"voxels > 100"``; all if None.
+    table
+        File of the table of objects; None for no table.
+    """
+
+    input: str
+    output: str
+    function: Callable[..., Any] | None
+    named: str | None
+    block: tuple[int, ...]
+    context: tuple[int, ...]
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    stitching: Stitching = field(default_factory=Stitching)
+    connectivity: int | None = None
+    keeps: StitchMode = "owner"
+    measures: Measures | None = field(default_factory=Measures)
+    scale: int | str | None = None
+    fill_value: float = 0
+    format: str = "ome-zarr-0.5"
+    gate: str | None = None
+    table: str | None = None
+
+    @classmethod
+    def make(
+        cls,
+        input: str | os.PathLike[str],
+        output: str | os.PathLike[str],
+        function: Callable[..., Any] | str,
+        *,
+        block: Sequence[int] | int,
+        context: Sequence[int] | int,
+        stitching: Stitching | None = None,
+        parameters: Mapping[str, Any] | None = None,
+        **more: Any,
+    ) -> VolumeRecipe:
+        """Return a recipe, with sizes for each axis of the input.
+
+        Raises
+        ------
+        OptionError
+            If a size does not fit the volume or a parameter the function.
+        """
+        found = find_function(function)
+        how = stitching or Stitching()
+        words, connectivity = _agreeing(found, dict(parameters or {}), how)
+        check_parameters(found, words)
+        if more.get("gate") is not None:
+            columns_of(more["gate"])
+        with open_volume(input, scale=more.get("scale")) as volume:
+            ndim = len(volume.spatial_shape)
+            shape = volume.spatial_shape
+        recipe = cls(
+            input=_absolute(input),
+            output=os.fspath(output),
+            function=found,
+            named=function if isinstance(function, str) else None,
+            block=fitting_sizes("block", block, ndim),
+            context=fitting_sizes("context", context, ndim),
+            parameters=words,
+            stitching=dataclasses.replace(how, connectivity=connectivity),
+            connectivity=connectivity,
+            keeps=how.keeps,
+            **more,
+        )
+        recipe.check(Grid(shape, recipe.block, recipe.context))
+        return recipe
+
+    def check(self, grid: Grid) -> None:
+        """Check that blocks can be stitched as asked.
+
+        Raises
+        ------
+        OptionError
+            If labels shall be compared where no two blocks look.
+        """
+        how = self.stitching
+        if how.keeps == "owner" and len(grid) > 1 and not any(self.context):
+            raise OptionError(
+                f"with stitch='{how.mode}' neighbours compare what both have seen, which is "
+                "nothing without context",
+                hint="give a context, or stitch='touch'",
+            )
+        connectivity_rank(grid.ndim, how.connectivity)
+
+    def open_input(self) -> Volume:
+        """Open the input."""
+        return open_volume(self.input, scale=self.scale, fill_value=self.fill_value)
+
+    def grid(self, volume: Volume) -> Grid:
+        """Return the blocks of a volume of the shape of the input."""
+        return Grid(volume.spatial_shape, self.block, self.context)
+
+    def fingerprint(self, volume: Volume) -> dict[str, Any]:
+        """Return what the labels of the blocks depend on."""
+        assert self.function is not None
+        return {
+            "input": volume.fingerprint(),
+            "function": describe_function(self.function),
+            "parameters": dict(self.parameters),
+            "geometry": {
+                "block": list(self.block),
+                "context": list(self.context),
+                "fill_value": self.fill_value,
+                "scale": self.scale,
+            },
+            "evidence": {
+                "keeps": self.keeps,
+                "connectivity": self.connectivity,
+                "measures": None if self.measures is None else asdict(self.measures),
+            },
+        }
+
+    def text(self) -> dict[str, Any]:
+        """Return the recipe as plain values, for the records of the output."""
+        return {
+            "input": self.input,
+            "output": self.output,
+            "function": self.named
+            or (None if self.function is None else describe_function(self.function)["name"]),
+            "source": None if self.function is None else describe_function(self.function),
+            "named": self.named is not None,
+            "parameters": dict(self.parameters),
+            "block": list(self.block),
+            "context": list(self.context),
+            "scale": self.scale,
+            "fill_value": self.fill_value,
+            "stitch": asdict(self.stitching),
+            "connectivity": self.connectivity,
+            "keeps": self.keeps,
+            "measures": None if self.measures is None else asdict(self.measures),
+            "format": self.format,
+            "gate": self.gate,
+            "table": self.table,
+            "cytovox": __version__,
+        }
+
+
+def _agreeing(
+    function: Callable[..., Any], parameters: dict[str, Any], how: Stitching
+) -> tuple[dict[str, Any], int | None]:
+    """Let the function and the stitching use the same connectivity."""
+    if how.mode != "touch" or "connectivity" not in _keywords(function):
+        return parameters, how.connectivity
+    if how.connectivity is None:
+        return parameters, parameters.get("connectivity")
+    if parameters.setdefault("connectivity", how.connectivity) != how.connectivity:
+        raise OptionError(
+            f"the function joins voxels of connectivity {parameters['connectivity']}, but blocks "
+            f"shall be stitched by {how.connectivity}",
+            hint="give it once",
+        )
+    return parameters, how.connectivity
+
+
+def _absolute(address: str | os.PathLike[str]) -> str:
+    """Return an address that means the same in another folder."""
+    text = os.fspath(address)
+    return text if "://" in text else os.path.abspath(text)
+
+
+def side_folder(output: str | os.PathLike[str]) -> Path:
+    """Return the folder beside an output that keeps journal and evidence.
+
+    Raises
+    ------
+    OptionError
+        If the output is not on a disk of this machine.
+
+    Examples
+    --------
+    >>> side_folder("labels.zarr").name
+    'labels.zarr.cytovox'
+    """
+    text = os.fspath(output)
+    if "://" in text and not text.startswith("file://"):
+        raise OptionError(
+            f"the journal of '{text}' would have no place",
+            hint="write to a path of a disk that all workers see, then copy",
+        )
+    path = Path(text.removeprefix("file://")).absolute()
+    return path.with_name(path.name.rstrip("/") + ".cytovox")
+
+
+def fitting_sizes(what: str, size: Sequence[int] | int, ndim: int) -> tuple[int, ...]:
+    """Return a number for each axis, given those or one for all.
+
+    Raises
+    ------
+    OptionError
+        If there are more or less of them.
+
+    Examples
+    --------
+    >>> fitting_sizes("block", 64, 3)
+    (64, 64, 64)
+    """
+    sizes = (size,) * ndim if isinstance(size, int) else tuple(int(part) for part in size)
+    sizes = sizes * ndim if len(sizes) == 1 else sizes
+    if len(sizes) != ndim:
+        raise OptionError(
+            f"{what} {sizes} does not fit a volume with {ndim} axes of space",
+            hint="give a number for each axis, or one for all",
+        )
+    return sizes
+
+
+def _keywords(function: Callable[..., Any]) -> list[str]:
+    try:
+        return list(inspect.signature(function).parameters)[1:]
+    except (TypeError, ValueError):
+        return []
+
+
+def check_parameters(function: Callable[..., Any], parameters: Mapping[str, Any]) -> None:
+    """Check that a function takes such parameters.
+
+    Raises
+    ------
+    OptionError
+        If it does not.
+
+    Examples
+    --------
+    >>> check_parameters(lambda array, *, sigma=1: array, {"sigma": 2})
+    """
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # some compiled functions do not tell
+        return
+    try:
+        signature.bind(None, **parameters)
+    except TypeError as err:
+        name = getattr(function, "__name__", str(function))
+        known = _keywords(function)
+        raise OptionError(
+            f"function '{name}' cannot be called so: {err}",
+            hint=f"it knows {', '.join(known) or 'no parameters'}",
+        ) from err
