@@ -25,6 +25,7 @@ from cytovox.read import HDF5Data
 from cytovox.run.progress import RunFinished, StageProgress, Warned
 from cytovox.segm.segm_thresh import SegmentThresh
 from cytovox.write import HDF5Writer
+from cytovox.write.packing import PackedDataset
 
 
 def listing(folder):
@@ -236,15 +237,18 @@ def test_a_thread_can_be_joined_with_success(raw):
 @pytest.mark.parametrize("after", [0, 1, 20, 45])
 def test_a_full_disk_ends_the_run(raw, run_job, monkeypatch, after):
     calls = []
-    original = HDF5Writer.store_feature_chunk
 
-    def store(self, feat, data, group_name="events"):
-        calls.append(feat)
-        if len(calls) > after and "_output_" in str(self.path):
-            raise OSError(errno.ENOSPC, "No space left on device")
-        return original(self, feat, data, group_name)
+    def failing(original):
+        def store(self, *args):
+            calls.append(args)
+            if len(calls) > after:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return original(self, *args)
 
-    monkeypatch.setattr(HDF5Writer, "store_feature_chunk", store)
+        return store
+
+    for cls, name in [(PackedDataset, "_store_oldest"), (HDF5Writer, "store_mapping")]:
+        monkeypatch.setattr(cls, name, failing(getattr(cls, name)))
     with pytest.raises((StorageError, OSError), match="No space left"):
         run_job(raw, raw.with_name("out.rtdc"))
     assert listing(raw.parent) == ["raw.rtdc"]

@@ -186,7 +186,9 @@ def _touching(rows_a: Ids, rows_b: Ids, lead: Int64s, steps: Int64s) -> npt.NDAr
                     n = distinct.size
                     if 2 * n > found.size:
                         found = np.empty(4 * n, np.uint64)
-                    found[:n] = distinct
+                    # Assigning an array to a slice would take seconds to compile.
+                    for i in range(n):
+                        found[i] = distinct[i]
                 found[n] = key
                 n += 1
     return found[:n].copy()

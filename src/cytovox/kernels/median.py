@@ -66,7 +66,9 @@ def upper_median(
             for p in range(width):
                 if below[p] <= rank:
                     result[p] = candidate[p]
-        out[first : first + width] = result[:width]
+        # Assigning an array to a slice would take seconds to compile.
+        for p in range(width):
+            out[first + p] = result[p]
 
 
 @kernel()

@@ -39,6 +39,8 @@ class ChunkSlot(ChunkSlotData):
     offsets
         Computes the background offset of frames, in place of one that the
         data have.
+    private
+        Whether only threads of this process work on the slot.
     """
 
     #: Number of slots that have been made in this process.
@@ -53,6 +55,7 @@ class ChunkSlot(ChunkSlotData):
         monitor: Monitor | None = None,
         last_frames: dict[int, npt.NDArray[np.uint8]] | None = None,
         offsets: Offsets | None = None,
+        private: bool = False,
     ) -> None:
         self._offsets = offsets
         self._last_frames = {} if last_frames is None else last_frames
@@ -73,6 +76,7 @@ class ChunkSlot(ChunkSlotData):
             shape=(length, images.image_shape[0], images.image_shape[1]),
             available_features=features,
             monitor=monitor,
+            private=private,
         )
 
     def __getstate__(self) -> dict[str, Any]:

@@ -30,6 +30,9 @@ class ChunkSlotData:
     monitor
         Lock for everything but the arrays' content; slots of one register
         share one.
+    private
+        Whether the arrays are for threads of this process only, which costs
+        less than memory that processes share.
 
     Attributes
     ----------
@@ -55,9 +58,11 @@ class ChunkSlotData:
         available_features: list[str] | None = None,
         *,
         monitor: Monitor | None = None,
+        private: bool = False,
     ) -> None:
         self.shape = (int(shape[0]), int(shape[1]), int(shape[2]))
         self.length = self.shape[0]
+        self.private = private
         self.available_features = list(available_features or [])
         self.monitor = monitor or threading.Condition()
         self._state = mp_spawn.RawValue("c", SlotState.LOAD.encode())
@@ -79,7 +84,10 @@ class ChunkSlotData:
 
     def _allocate(self, name: str, code: str, dtype: Any, shape: tuple[int, ...]) -> None:
         size = math.prod(shape)
-        raw = mp_spawn.RawArray(code, size) if size else bytearray()
+        if self.private:
+            raw: Any = np.zeros(size, dtype)
+        else:
+            raw = mp_spawn.RawArray(code, size) if size else bytearray()
         self._raw[name] = (raw, dtype, shape)
 
     def _view(self) -> None:

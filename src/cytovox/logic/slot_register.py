@@ -19,7 +19,7 @@ from ..feat import Gate, QueueEventExtractor
 from ..read import HDF5Data
 from ..run.monitor import Monitor, SharedMonitor
 from ..run.rows import FrameRows
-from ..segm import MPOSegmenter, Segmenter
+from ..segm import MPOSegmenter, Segmenter, UNISegmenter
 from . import stages
 from .chunk_slot import ChunkSlot, Offsets
 from .chunk_slot_data import ChunkSlotData, mp_spawn
@@ -112,8 +112,18 @@ class SlotRegister:
         self._changes = mp_spawn.RawValue("q", 0)
         self._loading = mp_spawn.RawValue("q", 0)
         memory: dict[int, npt.NDArray[np.uint8]] = {}
+        # Segmenters of other kinds may share the slots with processes of their own.
+        private = not shared and issubclass(self.segmenter_class, UNISegmenter)
         self._slots = [
-            ChunkSlot(job, data, last, monitor=self.monitor, last_frames=memory, offsets=offsets)
+            ChunkSlot(
+                job,
+                data,
+                last,
+                monitor=self.monitor,
+                last_frames=memory,
+                offsets=offsets,
+                private=private,
+            )
             for last in [*[False] * (max(1, num_slots) if self.num_chunks > 1 else 0), True]
         ]
         height, width = images.image_shape

@@ -204,7 +204,7 @@ class ChunkWriter(threading.Thread):
         return None
 
     def _store(self, feat: str, data: npt.NDArray[Any], pool: ThreadPoolExecutor) -> None:
-        if data.ndim < 3 or not can_pack(self.writer.ds_kwds):
+        if not can_pack(self.writer.ds_kwds):
             self.writer.store_feature_chunk(feat, data)
         else:
             dataset, items = self.writer.prepare_items(feat, data)

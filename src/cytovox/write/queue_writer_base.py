@@ -75,7 +75,7 @@ class QueueWriterBase:
     complete : bool
         Whether all frames have been written and the file is closed.
     written_events, written_frames : int
-        What is in the file.
+        What has been handed to the file; it is all there when `complete`.
     """
 
     def __init__(
