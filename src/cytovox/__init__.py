@@ -1,5 +1,32 @@
 """Segment and measure every object in scientific images, in order, losing nothing."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .blockwise.volume import restitch_volume, segment_volume
+    from .read.open_volume import open_volume
+
 __version__ = "0.1.0"
 
-__all__ = ["__version__"]
+__all__ = ["__version__", "open_volume", "restitch_volume", "segment_volume"]
+
+_HOMES = {
+    "open_volume": "read.open_volume",
+    "restitch_volume": "blockwise.volume",
+    "segment_volume": "blockwise.volume",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # Loaded when asked for, so that the program starts at once.
+    if name in _HOMES:
+        from importlib import import_module
+
+        return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -17,6 +17,7 @@ default_parameters: dict[str, Any] = {
     "sigma": 1.0,
     "seeds": "distance",
     "seed_distance": 5,
+    "relief": "distance",
     "bright_inside": True,
     "min_size": 0,
 }
@@ -29,6 +30,7 @@ def watershed(
     sigma: float = 1.0,
     seeds: str = "distance",
     seed_distance: int = 5,
+    relief: str = "distance",
     bright_inside: bool = True,
     min_size: int = 0,
 ) -> npt.NDArray[np.uint32]:
@@ -54,6 +56,11 @@ def watershed(
         grey value.
     seed_distance
         Least distance between two seeds in voxels.
+    relief
+        What the watershed runs on: ``"distance"`` to the border, which divides
+        touching objects at their waists; or the ``"intensity"``, which follows
+        borders that can be seen, such as membranes. The latter depends less on
+        what is far away, so blocks agree better.
     bright_inside
         Whether the inside is brighter than the border.
     min_size
@@ -67,7 +74,7 @@ def watershed(
     Raises
     ------
     OptionError
-        If `seeds` is neither of the two.
+        If `seeds` or `relief` is neither of the two.
 
     Examples
     --------
@@ -84,19 +91,20 @@ def watershed(
     if not bright_inside:
         image, threshold = -image, -threshold
     inside = image > threshold
-    if seeds == "distance":
+    for what, value in (("seeds", seeds), ("relief", relief)):
+        if value not in ("distance", "intensity"):
+            raise OptionError(f"there is no {what} '{value}'", hint="choose distance or intensity")
+    depth = {"intensity": image}
+    if "distance" in (seeds, relief):
         # A little smoothing joins the many maxima of a flat ridge.
-        depth = ndimage.gaussian_filter(
+        depth["distance"] = ndimage.gaussian_filter(
             ndimage.distance_transform_edt(inside).astype(np.float32), 1.0
         )
-    elif seeds == "intensity":
-        depth = image
-    else:
-        raise OptionError(f"there are no '{seeds}' seeds", hint="choose distance or intensity")
     window = 2 * max(0, seed_distance) + 1
-    highest = (depth == ndimage.maximum_filter(depth, window)) & inside
+    deepest = depth[seeds]
+    highest = (deepest == ndimage.maximum_filter(deepest, window)) & inside
     markers, _ = ndimage.label(highest, np.ones((3,) * array.ndim))
-    labels = np.asarray(flood(-depth, markers, mask=inside), dtype=np.uint32)
+    labels = np.asarray(flood(-depth[relief], markers, mask=inside), dtype=np.uint32)
     if min_size > 1:
         sizes = np.bincount(labels.ravel())
         labels[sizes[labels] < min_size] = 0

@@ -19,10 +19,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import InputError, UsageError
-from ..read.open_volume import open_volume
 from ..read.volume import Volume
 from .engine import loop_over_blocks
 from .grid import Block, Box, box_shape, slices
+from .kept_open import keep_open
 from .task_worker import AloneLoop
 
 __all__ = ["ArrayWork", "Work", "box_of", "opened", "spawn", "start"]
@@ -35,7 +35,6 @@ class Work(Protocol):
         """Do it; may return some numbers about it."""
 
 
-@functools.lru_cache(maxsize=8)
 def opened(url: str, fill_value: float = 0, writable: bool = False) -> Volume:
     """Return a volume that stays open in this process.
 
@@ -48,7 +47,7 @@ def opened(url: str, fill_value: float = 0, writable: bool = False) -> Volume:
     writable
         Whether it is opened for writing.
     """
-    return open_volume(url, fill_value=fill_value, writable=writable)
+    return keep_open(url, None, fill_value, writable)
 
 
 def box_of(volume: Volume, block: Any) -> tuple[Box, Box]:

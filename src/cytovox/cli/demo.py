@@ -21,6 +21,9 @@ def demo(
     seed: Annotated[
         int, typer.Option(min=0, metavar="S", help="The same seed gives the same recording.")
     ] = 1,
+    volume: Annotated[
+        bool, typer.Option("--volume", help="Show it with a volume in place of a recording.")
+    ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
 ) -> None:
     """Simulate a recording, measure it, compare with the truth, and draw a picture.
@@ -28,6 +31,10 @@ def demo(
     Needs no data, and shows in a minute what the program does. An earlier
     demo in the same folder is replaced.
     """
+    if volume:
+        from .demo_volume import demo_volume
+
+        raise typer.Exit(demo_volume(out, seed=seed))
     from ..report import draw_measurement
     from ..testing import simulate_recording
     from .batch import FINDINGS

@@ -17,19 +17,22 @@ from .run import run
 from .signals import exit_code_of_interrupt, stop_on_signals
 from .simulate import simulate
 from .stages import stages
+from .volume import volume
 
 __all__ = ["app", "main"]
 
 #: Exit codes are explained in docs/reference/exit-codes.md.
 EPILOG = (
     "Exit codes: 0 all good, 1 failed, 2 wrong usage, 3 finished with findings, "
-    "4 some files failed, 74 input or output, 75 output busy, 130 or 143 stopped."
+    "4 some files or blocks failed, 74 input or output, 75 output busy, 130 or 143 stopped."
 )
 
 app = typer.Typer(
     name="cytovox",
-    help="Measure every object in deformability cytometry recordings (.rtdc).\n\n"
-    "Start with:  cytovox demo  and then  cytovox run FOLDER",
+    help="Segment and measure every object in deformability cytometry recordings (.rtdc) and in "
+    "volumes of any size.\n\n"
+    "Start with:  cytovox demo  and then  cytovox run FOLDER,  or with  cytovox demo --volume  "
+    "and then  cytovox volume segment",
     epilog=EPILOG,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -38,6 +41,7 @@ app = typer.Typer(
 app.command(no_args_is_help=True)(run)
 app.command(no_args_is_help=True)(info)
 app.command()(stages)
+app.add_typer(volume, name="volume")
 app.add_typer(simulate, name="simulate")
 app.command()(demo)
 # What follows the program's name is its own, options too.

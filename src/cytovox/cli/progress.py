@@ -16,7 +16,7 @@ __all__ = ["Bars", "Lines", "Quiet", "choose_display"]
 _INTERVAL = 10.0
 #: Seconds that a stage must take to be worth a line; these are always.
 _WORTH_A_LINE = 1.0
-_ALWAYS = ("background", "segmentation")
+_ALWAYS = ("background", "segmentation", "segment", "blocks")
 
 
 class Quiet:
@@ -75,6 +75,9 @@ class Lines(Quiet):
             self._stages[event.stage] = _Stage(event.total, event.unit, self._clock())
         elif isinstance(event, StageProgress) and event.stage in self._stages:
             stage = self._stages[event.stage]
+            if not stage.done and stage.unit == "blocks":
+                # All but one of these were done in an earlier run.
+                stage.before = event.done - 1
             stage.done = event.done
             if self._clock() - stage.said >= _INTERVAL:
                 stage.said = self._clock()
@@ -117,7 +120,7 @@ class Bars(Quiet):
             def render(self, task: Any) -> Text:
                 speed = task.finished_speed or task.speed
                 unit = task.fields.get("unit", "")
-                return Text(f"{speed:,.0f} {unit}/s" if speed else "", style="cyan")
+                return Text(_rate(speed, unit) if speed else "", style="cyan")
 
         self._progress = Progress(
             TextColumn("{task.description}", markup=False),
@@ -180,16 +183,24 @@ class _Stage:
         self.began = now
         self.said = now
         self.done = 0
+        self.before = 0
 
     def standing(self, now: float) -> str:
-        rate = self.done / max(now - self.began, 1e-9)
+        rate = (self.done - self.before) / max(now - self.began, 1e-9)
         left = (self.total - self.done) / rate if rate else 0
-        ahead = f", {rate:.0f} {self.unit}/s, {left:.0f} s left" if rate else ""
+        ahead = f", {_rate(rate, self.unit)}, {left:.0f} s left" if rate else ""
         return f"{self.done} of {self.total} {self.unit}{ahead}"
 
     def summary(self, seconds: float) -> str:
-        rate = self.total / max(seconds, 1e-9)
-        return f"{self.total} {self.unit} in {seconds:.1f} s ({rate:.0f} {self.unit}/s)"
+        rate = (self.total - self.before) / max(seconds, 1e-9)
+        done = f"{self.total} {self.unit}"
+        if self.unit == "blocks" and self.done < self.total:
+            done = f"{self.done} of {done}"
+        return f"{done} in {seconds:.1f} s ({_rate(rate, self.unit)})"
+
+
+def _rate(rate: float, unit: str) -> str:
+    return f"{rate:,.0f} {unit}/s" if rate >= 10 else f"{rate:.2g} {unit}/s"
 
 
 def choose_display(*, quiet: bool) -> Quiet:

@@ -340,13 +340,10 @@ def _write_stack(scene: _Scene, path: Path, labels: Volume, units: str) -> None:
             yield from drawn
 
     *_, y, x = labels.voxel_size
-    short = {"micrometer": "um", "nanometer": "nm"}.get(units, units)
-    with tifffile.TiffWriter(path, imagej=False, bigtiff=int(np.prod(scene.shape)) > 2**31) as out:
-        out.write(
-            pages(),
-            shape=scene.shape,
-            dtype=np.uint8,
-            compression="zlib",
-            metadata={"axes": "ZYX", "unit": short, "spacing": labels.voxel_size[0]},
-            resolution=(1 / x, 1 / y),
-        )
+    steps = {"Z": labels.voxel_size[0] if not flat else 1.0, "Y": y, "X": x}
+    short = {"micrometer": "µm", "nanometer": "nm", "millimeter": "mm"}.get(units, units)
+    about: dict[str, Any] = {"axes": "ZYX"}
+    for axis, step in steps.items():
+        about |= {f"PhysicalSize{axis}": step, f"PhysicalSize{axis}Unit": short}
+    with tifffile.TiffWriter(path, ome=True, bigtiff=int(np.prod(scene.shape)) > 2**31) as out:
+        out.write(pages(), shape=scene.shape, dtype=np.uint8, compression="zlib", metadata=about)

@@ -1,0 +1,154 @@
+"""``python -m benchmarks.stitching``: how well rules of stitching do on electron microscopy.
+
+Each block of a FIB-SEM volume is segmented by itself, and stitched by several
+rules; the result is compared with the segmentation of the whole at once. The
+table goes into docs/explanation/stitching.md.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+
+from cytovox.blockwise.evidence import Evidence, evidence_of
+from cytovox.blockwise.grid import Grid, slices
+from cytovox.blockwise.stitch import relabel_block, stitch
+from cytovox.blockwise.votes import shared_labels
+from cytovox.blockwise.watershed_function import watershed
+
+ROOT = Path(__file__).resolve().parents[1]
+DATA = ROOT.parent / "shared" / "data" / "volumes" / "fib25_250"
+PAGE = ROOT / "docs" / "explanation" / "stitching.md"
+SIZE, BLOCK, CONTEXTS = 192, 64, (16, 32)
+SETTINGS: tuple[dict[str, Any], ...] = (
+    {"threshold": 110, "sigma": 1, "seed_distance": 6, "relief": "intensity"},
+    {"threshold": 100, "sigma": 1, "seed_distance": 6, "relief": "intensity"},
+    {"threshold": 140, "sigma": 2, "seed_distance": 6, "relief": "distance"},
+)
+Done = list[tuple[Any, Evidence]]
+
+
+def segment(image: np.ndarray, context: int, function: Callable[[np.ndarray], Any]) -> Any:
+    """Return the grid, and labels and evidence of each block."""
+    grid = Grid(image.shape, (BLOCK,) * 3, (context,) * 3)
+    done: Done = []
+    for block in grid:
+        array = np.zeros([b - a for a, b in block.read], image.dtype)
+        inside = grid.inside(block.read)
+        array[slices(inside, block.read)] = image[tuple(slice(*side) for side in inside)]
+        done.append(evidence_of(function(array), block, grid, stitch="overlap"))
+    return grid, done
+
+
+def stitched(grid: Grid, done: Done, mode: Any, **how: Any) -> np.ndarray:
+    """Return the labels of the volume by one of our rules."""
+    lookup = stitch(mode, [evidence for _, evidence in done].__getitem__, grid, **how)
+    return assembled(grid, done, lookup.slice)
+
+
+def assembled(grid: Grid, done: Done, table: Callable[[int], Any]) -> np.ndarray:
+    """Return the labels of the volume."""
+    out = np.zeros(grid.shape, np.uint32)
+    for block, (labels, _) in zip(grid, done, strict=True):
+        where = tuple(slice(*side) for side in block.write)
+        out[where] = relabel_block(labels, table(block.index))
+    return out
+
+
+def stitched_by_shell(grid: Grid, done: Done) -> np.ndarray:
+    """Return the labels by the rule of dacapo.blockwise.
+
+    Of two neighbours, the one that comes later compares its labels, one voxel
+    beyond its own end, with what the other has there; any voxel merges.
+    """
+    counts = [
+        int(max(e.count, *(int(v) for v in [e.shell.value.max(initial=0)]))) for _, e in done
+    ]
+    start = np.concatenate([[0], np.cumsum(counts)])
+    pairs = []
+    for block in grid:
+        for step, other in grid.neighbours(block.position):
+            if sum(map(abs, step)) != 1 or other.index > block.index:
+                continue
+            axis = next(i for i, at in enumerate(step) if at)
+            plane = list(block.write)
+            plane[axis] = (block.write[axis][0] - 1, block.write[axis][0])
+            found = shared_labels(done[block.index][1], done[other.index][1], tuple(plane))
+            if found is not None:
+                a, b = found[0].astype(np.int64), found[1].astype(np.int64)
+                pairs.append(np.stack([start[block.index] + a - 1, start[other.index] + b - 1]))
+    joined = np.concatenate(pairs, axis=1)
+    graph = coo_matrix((np.ones(joined.shape[1]), joined), shape=(start[-1], start[-1]))
+    _, names = connected_components(graph, directed=False)
+
+    def table(index: int) -> Any:
+        count = done[index][1].count
+        part = names[start[index] : start[index] + count] + 1
+        return np.concatenate([[0], part]).astype(np.uint32)
+
+    return assembled(grid, done, table)
+
+
+def rows(quick: bool = False) -> Iterator[str]:
+    """Yield the lines of the table as they are measured."""
+    import tifffile
+
+    size = BLOCK + BLOCK // 2 if quick else SIZE
+    image = np.ascontiguousarray(tifffile.imread(DATA / "raw.tif")[:size, :size, :size])
+    true = np.ascontiguousarray(tifffile.imread(DATA / "gt.tif")[:size, :size, :size])
+    yield "| watershed | context | none | touch | shell (dacapo's) | overlap | mutual |"
+    yield "|---|---|---|---|---|---|---|"
+    for setting in SETTINGS:
+
+        def function(array: np.ndarray, setting: dict[str, Any] = setting) -> Any:
+            return watershed(array, **setting)
+
+        whole = function(image)
+        words = " ".join(f"{name}={value}" for name, value in setting.items())
+        against = error(true, whole)
+        for context in CONTEXTS:
+            grid, done = segment(image, context, function)
+            found = [
+                stitched(grid, done, "none"),
+                stitched(grid, done, "touch"),
+                stitched_by_shell(grid, done),
+                stitched(grid, done, "overlap"),
+                stitched(grid, done, "overlap", rule="mutual"),
+            ]
+            cells = " | ".join(f"{error(whole, labels):.3f}" for labels in found)
+            yield (
+                f"| {words} ({whole.max()} objects, {against:.2f} from the truth) | {context} "
+                f"| {cells} |"
+            )
+
+
+def error(true: np.ndarray, labels: np.ndarray) -> float:
+    """Return the adapted Rand error where the reference has objects."""
+    from skimage.metrics import adapted_rand_error
+
+    return float(adapted_rand_error(true, labels)[0])
+
+
+def main() -> None:
+    """Measure, and put the table into the page."""
+    lines = []
+    for line in rows("--quick" in sys.argv):
+        print(line, flush=True)
+        lines.append(line)
+    if "--quick" not in sys.argv:
+        text = PAGE.read_text("utf-8")
+        begin, end = "<!-- begin stitching -->", "<!-- end stitching -->"
+        table = "\n".join([begin, *lines, end])
+        text = re.sub(f"{begin}.*{end}", lambda _: table, text, flags=re.S)
+        PAGE.write_text(text, "utf-8", newline="\n")
+
+
+if __name__ == "__main__":
+    main()

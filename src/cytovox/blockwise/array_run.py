@@ -1,0 +1,154 @@
+"""Make one array from another, block by block: thresholds, argmax, predictions, other labels."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import OutputExistsError, UsageError
+from ..read.open_volume import open_volume
+from ..read.volume import Volume
+from ..run.fingerprint import plain
+from ..run.journal import Journal
+from ..run.progress import Listener
+from ..write.volume import create_volume
+from .grid import Grid
+from .kept_open import close_kept
+from .recipe import fitting_sizes, side_folder
+from .volume_result import Placement, VolumeResult, publish
+from .worker_file import ArrayWork
+
+__all__ = ["run_array_work"]
+
+
+def run_array_work(
+    make: Callable[..., ArrayWork],
+    input: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    *,
+    block: Sequence[int] | int,
+    context: Sequence[int] | int = 0,
+    format: str = "ome-zarr-0.5",
+    resume: bool = True,
+    placement: Placement | None = None,
+    on_event: Listener | None = None,
+    **options: Any,
+) -> VolumeResult:
+    """Make an array from another one.
+
+    Parameters
+    ----------
+    make
+        The work, such as `cytovox.blockwise.threshold_worker.ThresholdWork`.
+    input, output
+        Path or URL of an array, and path of the one to make.
+    block, context
+        Voxels that a block writes, and reads beyond on either side.
+    format
+        Format of the output.
+    resume
+        Whether to go on where the same call was stopped; all is done again
+        otherwise.
+    placement, on_event
+        Where blocks are done, and who is told.
+    **options
+        Keywords of the work.
+
+    Returns
+    -------
+    VolumeResult
+        True only if every voxel was done. The output appears only then.
+
+    Raises
+    ------
+    FingerprintChangedError
+        If the output was begun in another way.
+    OutputExistsError
+        If there is an output that was not made so.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cytovox.blockwise.threshold_worker import ThresholdWork
+    >>> folder = getfixture("tmp_path")
+    >>> np.save(folder / "a.npy", np.arange(12).reshape(3, 4))
+    >>> done = run_array_work(ThresholdWork, folder / "a.npy", folder / "b.zarr", block=2,
+    ...     placement=Placement(0), threshold=5)
+    >>> with open_volume(folder / "b.zarr") as mask:
+    ...     bool(done), mask[:].tolist()
+    (True, [[0, 0, 0, 0], [0, 0, 1, 1], [1, 1, 1, 1]])
+    """
+    begin = time.perf_counter()
+    folder = side_folder(output)
+    target = Path(os.fspath(output).removeprefix("file://")).absolute()
+    if target.exists() and not (folder / "journal.jsonl").is_file():
+        raise OutputExistsError(
+            "the output exists and was not made here", path=target, hint="choose another name"
+        )
+    making = folder / f"making{target.suffix or '.zarr'}"
+    place = placement or Placement()
+    with open_volume(input) as volume, Journal(folder / "journal.jsonl") as journal:
+        ndim = len(volume.spatial_shape)
+        size = fitting_sizes("block", block, ndim)
+        grid = Grid(volume.spatial_shape, size, fitting_sizes("context", context, ndim))
+        if not len(grid):
+            raise UsageError("the volume has no voxel", path=volume.url)
+        work = make(input=volume.url, output=str(making), **options)
+        journal.begin(
+            _fingerprint(work, volume, grid, format),
+            on_change="refuse" if resume else "recompute",
+            resume=resume,
+        )
+        if target.exists() and len(journal.completed("blocks")) == len(grid):
+            return VolumeResult(str(output), blocks=len(grid))
+        if not making.exists() or not journal.completed("blocks"):
+            journal.forget("blocks")
+            _create(making, volume, size, format, work.output_like(volume))
+        try:
+            done = place.run(
+                grid, work, "blocks", journal=journal, on_event=on_event, logs=folder / "logs"
+            )
+        finally:
+            close_kept()
+        if done:
+            publish(making, target, folder / "replaced")
+            journal.note("finished", output=str(target))
+    return VolumeResult(
+        str(output) if done else None,
+        blocks=len(grid),
+        failed=done.failed,
+        seconds=time.perf_counter() - begin,
+    )
+
+
+def _fingerprint(work: ArrayWork, volume: Volume, grid: Grid, format: str) -> dict[str, Any]:
+    options = asdict(work) if is_dataclass(work) else {}
+    told = {name: value for name, value in options.items() if name not in ("input", "output")}
+    return {
+        "input": volume.fingerprint(),
+        "work": type(work).__name__,
+        "options": plain(told),
+        "geometry": {"block": list(grid.block), "context": list(grid.context), "format": format},
+    }
+
+
+def _create(
+    path: Path, volume: Volume, block: tuple[int, ...], format: str, like: dict[str, Any]
+) -> None:
+    channels = tuple(like["channels"])
+    create_volume(
+        path,
+        shape=(*channels, *volume.spatial_shape),
+        dtype=like["dtype"],
+        axes=(*("c",) * len(channels), *volume.axes[-len(block) :]),
+        voxel_size=volume.voxel_size,
+        units=volume.units,
+        offset=volume.offset,
+        block=block,
+        format=format,
+        overwrite=True,
+    ).close()

@@ -1,0 +1,52 @@
+"""Volumes that stay open in a process, since the next block needs them again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..read.open_volume import open_volume
+from ..read.volume import Volume
+
+__all__ = ["close_kept", "keep_open"]
+
+_OPENED: dict[tuple[Any, ...], Volume] = {}
+_MOST = 8
+
+
+def keep_open(
+    url: str,
+    scale: int | str | None = None,
+    fill_value: float = 0,
+    writable: bool = False,
+    stamp: int = 0,
+) -> Volume:
+    """Return a volume that stays open in this process.
+
+    Parameters
+    ----------
+    url, scale, fill_value, writable
+        See `cytovox.read.open_volume`.
+    stamp
+        Tells volumes of one name apart that were made one after the other.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> path = str(getfixture("tmp_path") / "a.npy")
+    >>> np.save(path, np.zeros((2, 2)))
+    >>> keep_open(path) is keep_open(path)
+    True
+    >>> close_kept()
+    """
+    key = (url, scale, fill_value, writable, stamp)
+    if key not in _OPENED:
+        while len(_OPENED) >= _MOST:
+            _OPENED.pop(next(iter(_OPENED))).close()
+        _OPENED[key] = open_volume(url, scale=scale, fill_value=fill_value, writable=writable)
+    return _OPENED[key]
+
+
+def close_kept() -> None:
+    """Close all of them."""
+    while _OPENED:
+        _OPENED.popitem()[1].close()

@@ -1,0 +1,235 @@
+"""Give the labels of a volume other numbers, block by block."""
+
+from __future__ import annotations
+
+import csv
+import functools
+import os
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import InputError, InputNotFoundError, OptionError
+from ..read.open_volume import open_volume
+from ..read.volume import Volume
+from ..run.progress import Listener
+from .grid import Block, Grid
+from .kept_open import close_kept
+from .lookup import label_dtype
+from .recipe import fitting_sizes, side_folder
+from .volume_result import Placement
+from .worker_file import ArrayWork, opened
+
+__all__ = ["MappedLabels", "keep_label_map", "read_label_map", "unique_labels", "write_label_map"]
+
+Labels = npt.NDArray[np.uint64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MappedLabels(ArrayWork):
+    """Replace labels by those that stand beside them in a table.
+
+    Parameters
+    ----------
+    table
+        File (``.npy``) of shape (n, 2): old labels in rising order, new ones.
+    others
+        What becomes of labels that are not in the table: ``"drop"`` makes them
+        background, ``"keep"`` leaves them.
+    """
+
+    table: str
+    others: Literal["drop", "keep"] = "drop"
+
+    def compute(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return the new labels."""
+        table = _load(self.table)
+        old, new = table[:, 0], table[:, 1]
+        given = array.astype(np.uint64)
+        found: Labels
+        if not old.size:
+            found = np.zeros_like(given)
+            hit = np.zeros(given.shape, np.bool_)
+        else:
+            place = np.minimum(np.searchsorted(old, given), old.size - 1)
+            hit = old[place] == given
+            found = np.where(hit, new[place], 0)
+        if self.others == "keep":
+            found = np.where(hit, found, given)
+        return found.astype(self._dtype(array.dtype))
+
+    def output_like(self, volume: Volume) -> dict[str, Any]:
+        """Return the type of the output, which holds all labels."""
+        if volume.dtype.kind not in "ui" or volume.ndim != len(volume.spatial_shape):
+            raise InputError(f"{volume.dtype} {volume.axes} are no labels", path=volume.url)
+        return {"dtype": self._dtype(volume.dtype), "channels": ()}
+
+    def _dtype(self, given: np.dtype[Any]) -> np.dtype[Any]:
+        table = _load(self.table)
+        most = label_dtype(int(table[:, 1].max(initial=0)))
+        return np.promote_types(most, f"u{given.itemsize}") if self.others == "keep" else most
+
+
+@functools.lru_cache(maxsize=1)
+def _load(path: str) -> Labels:
+    table: Labels = np.load(path)
+    return table
+
+
+@dataclass(frozen=True)
+class _Unique:
+    """Return the labels of a block."""
+
+    input: str
+
+    def __call__(self, block: Block) -> dict[str, Any]:
+        labels = np.unique(opened(self.input).read(block.write))
+        return {"labels": labels[labels != 0]}
+
+
+def unique_labels(
+    input: str | os.PathLike[str],
+    *,
+    block: int | tuple[int, ...],
+    placement: Placement | None = None,
+    on_event: Listener | None = None,
+) -> Labels:
+    """Return all labels of a volume but 0, in rising order.
+
+    Parameters
+    ----------
+    input
+        The volume.
+    block
+        Voxels that are looked at at once.
+    placement, on_event
+        Where blocks are done, and who is told.
+    """
+    with open_volume(input) as volume:
+        url, shape = volume.url, volume.spatial_shape
+        if volume.dtype.kind not in "ui" or volume.ndim != len(shape):
+            raise InputError(f"{volume.dtype} {volume.axes} are no labels", path=url)
+    size = fitting_sizes("block", block, len(shape))
+    grid = Grid(shape, size, (0,) * len(shape))
+    found: list[Labels] = [np.empty(0, np.uint64)]
+
+    def take(_block: Any, rows: dict[str, Any]) -> None:
+        found.append(np.asarray(rows["labels"], np.uint64))
+        if sum(map(len, found)) > 2 * len(found[0]) + (1 << 20):
+            found[:] = [np.unique(np.concatenate(found))]
+
+    try:
+        done = (placement or Placement()).run(
+            grid, _Unique(url), "look", on_event=on_event, on_rows=take
+        )
+    finally:
+        close_kept()
+    if not done:
+        failure = done.failed[0]
+        raise InputError(f"it cannot be read: {failure.error}", path=url, block=int(failure.block))  # type: ignore[arg-type]
+    return np.unique(np.concatenate(found))
+
+
+def read_label_map(path: str | os.PathLike[str]) -> Labels:
+    """Read which labels become which: two columns, old and new, with or without names.
+
+    Parameters
+    ----------
+    path
+        A ``.csv`` or ``.npy`` file.
+
+    Returns
+    -------
+    numpy.ndarray
+        uint64 of shape (n, 2), old labels in rising order.
+
+    Raises
+    ------
+    InputNotFoundError
+        If there is no such file.
+    InputError
+        If it is none, or tells two things of one label.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise InputNotFoundError("there is no such file", path=file)
+    try:
+        if file.suffix.lower() == ".npy":
+            table = np.load(file).astype(np.uint64)
+        else:
+            with file.open(newline="", encoding="utf-8-sig") as lines:
+                rows = [row[:2] for row in csv.reader(lines) if row]
+            if rows and not rows[0][0].strip().isdigit():
+                rows = rows[1:]
+            table = np.array([[int(a), int(b)] for a, b in rows], np.uint64).reshape(-1, 2)
+        if table.ndim != 2 or table.shape[1] != 2:
+            raise ValueError(f"it has the shape {table.shape}")  # noqa: TRY301
+    except (ValueError, OverflowError, OSError) as err:
+        raise InputError(
+            f"this is no table of labels: {err}",
+            path=file,
+            hint="give two columns of whole numbers: old and new label",
+        ) from err
+    table = np.unique(table, axis=0)
+    if np.unique(table[:, 0]).size != len(table):
+        raise InputError("a label shall become two different ones", path=file)
+    if np.any((table[:, 0] == 0) & (table[:, 1] != 0)):
+        raise OptionError("background cannot become an object", path=file, hint="leave 0 out")
+    return table
+
+
+def write_label_map(path: str | os.PathLike[str], pairs: Iterable[Any]) -> None:
+    """Write a table for `MappedLabels` (``.npy``).
+
+    Parameters
+    ----------
+    path
+        The file.
+    pairs
+        Old and new labels, shape (n, 2).
+    """
+    table = np.asarray(pairs, np.uint64).reshape(-1, 2)
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    np.save(path, table[np.argsort(table[:, 0])])
+
+
+def keep_label_map(
+    input: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    table: str | os.PathLike[str] | None,
+    *,
+    block: int | tuple[int, ...],
+    placement: Placement | None = None,
+    on_event: Listener | None = None,
+) -> Path:
+    """Put a table of labels beside an output, where all workers see it.
+
+    Parameters
+    ----------
+    input, output
+        The labels, and those that will be made.
+    table
+        File for `read_label_map`; labels are numbered 1 to N in rising order
+        if None.
+    block, placement, on_event
+        For looking which labels there are; see `unique_labels`.
+
+    Returns
+    -------
+    pathlib.Path
+        Named after its content, so that another table is another file.
+    """
+    if table is not None:
+        pairs = read_label_map(table)
+    else:
+        old = unique_labels(input, block=block, placement=placement, on_event=on_event)
+        pairs = np.stack([old, np.arange(1, old.size + 1, dtype=np.uint64)], axis=1)
+    name = f"map-{zlib.crc32(pairs.tobytes()):08x}.npy"
+    path = side_folder(output) / name
+    write_label_map(path, pairs)
+    return path

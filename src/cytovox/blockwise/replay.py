@@ -1,0 +1,91 @@
+"""Do one block of a run again, in this process, where a debugger can look at it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import OptionError
+from .evidence import segment_block
+from .grid import Block
+from .recipe_file import function_of, load_recipe
+
+__all__ = ["Replay", "replay_block"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Replay:
+    """What came of a block that was done again.
+
+    Parameters
+    ----------
+    block
+        The block.
+    labels
+        Labels of what it writes, uint32, numbered from 1 in raster order.
+    count
+        Number of labels.
+    seconds
+        How long the function took.
+    """
+
+    block: Block
+    labels: npt.NDArray[np.uint32]
+    count: int
+    seconds: float
+
+
+def replay_block(
+    output: str | os.PathLike[str],
+    block: int,
+    *,
+    function: Callable[..., Any] | None = None,
+) -> Replay:
+    """Segment one block again; nothing is written.
+
+    Parameters
+    ----------
+    output
+        The output of `cytovox.segment_volume`, finished or not.
+    block
+        Number of the block, as the list of failed blocks tells it.
+    function
+        The function, if the run was given one without a name.
+
+    Raises
+    ------
+    InputNotFoundError
+        If nothing was begun there.
+    OptionError
+        If there is no such block.
+    StageError
+        If the function raises an exception, which is the cause.
+    """
+    recipe = load_recipe(output, function)
+    segment = function_of(recipe)
+    with recipe.open_input() as volume:
+        grid = recipe.grid(volume)
+        if not 0 <= block < len(grid):
+            raise OptionError(
+                f"there is no block {block}", hint=f"blocks are 0 to {len(grid) - 1}"
+            )
+        chosen = grid[block]
+        array = volume.read(chosen.read)
+    begin = time.perf_counter()
+    result = segment_block(
+        array,
+        chosen,
+        segment,
+        recipe.parameters,
+        grid,
+        stitch=recipe.keeps,
+        connectivity=recipe.connectivity,
+    )
+    seconds = time.perf_counter() - begin
+    return Replay(chosen, result.labels, result.evidence.count, seconds)

@@ -1,0 +1,288 @@
+"""Segment a volume that does not fit in memory: one call, from array to objects.
+
+1. ``segment``: each block by itself, with context; it leaves labels of its
+   own, evidence for its neighbours and sums over its objects.
+2. stitch: from the evidence, which labels of different blocks are one object.
+3. measure: the sums of all blocks become a table of objects; a gate may drop
+   some.
+4. ``relabel``: each block by itself gets the final labels.
+
+Everything on the way is kept in a folder beside the output, so that a run that
+was stopped goes on where it was, and labels can be stitched in another way
+without segmenting again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from ..errors import UsageError
+from ..run.progress import Listener
+from .evidence import Measures
+from .lookup import load_lookup
+from .recipe import Stitching, VolumeRecipe
+from .recipe_file import load_recipe
+from .volume_result import Placement, VolumeResult
+from .volume_run import VolumeRun
+
+__all__ = [
+    "Placement",
+    "VolumeResult",
+    "measure_volume",
+    "restitch_volume",
+    "segment_volume",
+]
+
+
+def segment_volume(
+    input: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    function: Callable[..., Any] | str,
+    *,
+    block: Sequence[int] | int,
+    context: Sequence[int] | int,
+    stitch: Literal["touch", "overlap", "owner", "none"] = "overlap",
+    workers: int | None = None,
+    parameters: Mapping[str, Any] | None = None,
+    objects: str | os.PathLike[str] | bool | None = None,
+    cluster: Any = None,
+    resume: bool = True,
+    connectivity: int | None = None,
+    rule: Literal["iou", "mutual"] = "iou",
+    threshold: float = 0.5,
+    min_voxels: int = 1,
+    reach: int | None = None,
+    gate: str | None = None,
+    measures: Measures | None = None,
+    scale: int | str | None = None,
+    fill_value: float = 0,
+    format: str = "ome-zarr-0.5",
+    timeout: float | None = None,
+    retries: int = 2,
+    memory: int | None = None,
+    host: str | None = None,
+    on_event: Listener | None = None,
+) -> VolumeResult:
+    """Segment a volume block by block and measure its objects.
+
+    Parameters
+    ----------
+    input
+        Path or URL of an array, see `cytovox.read.open_volume`.
+    output
+        Path of the labels to make. A folder of this name with ``.cytovox``
+        behind it keeps what is needed to go on or to stitch again.
+    function
+        ``f(array, **parameters) -> labels`` of the same shape, 0 for
+        background; the name of an installed function; or ``"file.py:name"``.
+        It gets a block with its context, channels first if there are any.
+    block, context
+        Voxels that a block writes, and that it reads beyond on either side,
+        along each axis of space.
+    stitch
+        How labels of neighbouring blocks become one: ``"touch"``, exact for
+        connected components; ``"overlap"``, if they agree in the context;
+        ``"owner"``, for compact objects; ``"none"``.
+    workers
+        Number of processes; 0 for none beside this one; one a core if None.
+    parameters
+        Keywords of the function.
+    objects
+        File for the table of objects, ``.parquet`` or ``.csv``; beside the
+        output if None; no table if False.
+    cluster
+        Where workers are if not on this machine: ``"dask:tcp://host:8786"``, a
+        `distributed.Client`, or a command such as ``"srun -n1 {command}"``.
+    resume
+        Whether to go on where a run of the same recipe was stopped. If False,
+        all is done again and an output that was made here is replaced.
+    connectivity, rule, threshold, min_voxels, reach
+        See `cytovox.blockwise.stitch.stitch`.
+    gate
+        Which objects are kept, e.g. ``"voxels > 100"``; the others become
+        background.
+    measures
+        What is measured.
+    scale
+        Scale of a pyramid to read.
+    fill_value
+        What is read outside of the volume.
+    format
+        Format of the output, see `cytovox.write.volume.FORMATS`.
+    timeout, retries, memory
+        Limits of a block: seconds, further attempts, bytes.
+    host
+        Address under which workers elsewhere reach this process.
+    on_event
+        Function that is told what happens.
+
+    Returns
+    -------
+    VolumeResult
+        True only if every voxel was done. Blocks that failed are listed; the
+        same call does only those again.
+
+    Raises
+    ------
+    FingerprintChangedError
+        If the output was begun with another input, function or geometry.
+    CytovoxError
+        If the job cannot be done as a whole.
+
+    Examples
+    --------
+    >>> folder = getfixture("tmp_path")
+    >>> image = np.zeros((20, 30), np.uint8)
+    >>> image[5:15, 10:20] = 200
+    >>> np.save(folder / "image.npy", image)
+    >>> result = segment_volume(folder / "image.npy", folder / "labels.zarr", "label",
+    ...     block=16, context=0, stitch="touch", workers=0, parameters={"threshold": 100})
+    >>> bool(result), result.objects
+    (True, 1)
+    """
+    recipe = VolumeRecipe.make(
+        input,
+        output,
+        function,
+        block=block,
+        context=context,
+        parameters=parameters,
+        stitching=Stitching(stitch, connectivity, rule, threshold, min_voxels, reach),
+        measures=measures or Measures(),
+        scale=scale,
+        fill_value=fill_value,
+        format=format,
+        gate=gate,
+        table=_table_path(objects, output),
+    )
+    placement = Placement(workers, cluster, host, timeout, retries, memory)
+    return VolumeRun(recipe, placement, on_event).whole(resume)
+
+
+def restitch_volume(
+    output: str | os.PathLike[str],
+    *,
+    stitch: Literal["touch", "overlap", "owner", "none"] | None = None,
+    connectivity: int | None = None,
+    rule: Literal["iou", "mutual"] | None = None,
+    threshold: float | None = None,
+    min_voxels: int | None = None,
+    reach: int | None = None,
+    gate: str | None = None,
+    objects: str | os.PathLike[str] | bool | None = None,
+    workers: int | None = None,
+    cluster: Any = None,
+    on_event: Listener | None = None,
+) -> VolumeResult:
+    """Stitch the blocks of a finished run in another way, without segmenting.
+
+    Parameters
+    ----------
+    output
+        The output of `segment_volume`, which is replaced when all is done.
+    stitch, connectivity, rule, threshold, min_voxels, reach, gate
+        As for `segment_volume`; what is None stays as it was. An empty gate
+        keeps all objects.
+    objects, workers, cluster, on_event
+        As for `segment_volume`; the table is where it was if None.
+
+    Returns
+    -------
+    VolumeResult
+        True if the labels are replaced.
+
+    Raises
+    ------
+    InputNotFoundError
+        If nothing was segmented there.
+    UsageError
+        If the blocks are not all segmented, or kept too little for this way
+        to stitch.
+    """
+    recipe = load_recipe(output)
+    given: dict[str, Any] = {
+        "mode": stitch,
+        "connectivity": connectivity,
+        "rule": rule,
+        "threshold": threshold,
+        "min_voxels": min_voxels,
+        "reach": reach,
+    }
+    changed = {name: value for name, value in given.items() if value is not None}
+    how = dataclasses.replace(recipe.stitching, **changed)
+    if how.keeps == "owner" and recipe.keeps != "owner":
+        raise UsageError(
+            f"the blocks were segmented for stitch='{recipe.stitching.mode}' and did not keep "
+            "what they saw in their context",
+            path=os.fspath(output),
+            hint=f"segment with stitch='{how.mode}'",
+        )
+    recipe = dataclasses.replace(
+        recipe,
+        stitching=how,
+        gate=recipe.gate if gate is None else gate.strip() or None,
+        table=recipe.table if objects is None else _table_path(objects, output),
+    )
+    return VolumeRun(recipe, Placement(workers, cluster), on_event).again()
+
+
+def measure_volume(
+    output: str | os.PathLike[str],
+    *,
+    objects: str | os.PathLike[str] | None = None,
+    gate: str | None = None,
+) -> tuple[Path, int]:
+    """Write the table of objects of a finished run again; labels stay as they are.
+
+    Parameters
+    ----------
+    output
+        The output of `segment_volume`.
+    objects
+        File to write, ``.parquet`` or ``.csv``; where it was if None.
+    gate
+        Which objects are in the table; all if None.
+
+    Returns
+    -------
+    path, count
+        The file and its number of rows.
+
+    Raises
+    ------
+    InputNotFoundError
+        If nothing was segmented there.
+    """
+    recipe = load_recipe(output)
+    named = _table_path(objects, output) if objects or recipe.table is None else recipe.table
+    run = VolumeRun(recipe, Placement(0))
+    path = Path(str(named))
+    with run.opened_blocks() as (volume, grid):
+        lookup = load_lookup(run.folder)
+        kept = run.write_table(lookup, volume, grid, path, gate, renumber=False)
+    return path, int(np.count_nonzero(kept))
+
+
+def _table_path(
+    objects: str | os.PathLike[str] | bool | None, output: str | os.PathLike[str]
+) -> str | None:
+    if objects is False:
+        return None
+    path = Path(os.fspath(output).removeprefix("file://")).absolute()
+    if objects is None or objects is True:
+        name = path.name.removesuffix(".zarr").removesuffix(".ome")
+        return str(path.with_name(f"{name}.objects.parquet"))
+    table = Path(objects).absolute()
+    if table.suffix.lower() not in (".parquet", ".csv"):
+        raise UsageError(
+            f"no table is written as '{table.suffix}'",
+            path=table,
+            hint="name it .parquet or .csv",
+        )
+    return str(table)

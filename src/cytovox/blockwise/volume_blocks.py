@@ -1,0 +1,136 @@
+"""What is done with one block of a volume, in whatever process.
+
+Both passes are values that can be sent to a worker: they hold names of files,
+not open files. What they open stays open for the next block.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .evidence import EvidenceFolder, Measures, StitchMode, save_evidence, segment_block
+from .grid import Block, Grid
+from .kept_open import close_kept, keep_open
+from .lookup import Lookup, load_lookup
+from .stitch import relabel_block
+
+__all__ = ["RelabelPass", "SegmentPass", "forget_volumes", "has_evidence"]
+
+
+@functools.lru_cache(maxsize=1)
+def _lookup(folder: str, stamp: int) -> Lookup:
+    return load_lookup(folder)
+
+
+def forget_volumes() -> None:
+    """Let go of what blocks that were done in this process have opened."""
+    close_kept()
+    _lookup.cache_clear()
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentPass:
+    """Segment a block: labels of its own, and evidence for its neighbours.
+
+    Parameters
+    ----------
+    input, scale, fill_value
+        What to read.
+    labels
+        Volume that takes the labels of the blocks.
+    folder
+        Folder that takes their evidence.
+    grid
+        The blocks.
+    function, parameters
+        What segments.
+    stitch, connectivity, measures
+        What evidence is needed.
+    stamp
+        Tells volumes of one name apart that were made one after the other.
+    """
+
+    input: str
+    scale: int | str | None
+    fill_value: float
+    labels: str
+    folder: str
+    grid: Grid
+    function: Callable[..., Any]
+    parameters: Mapping[str, Any]
+    stitch: StitchMode
+    connectivity: int | None
+    measures: Measures | None
+    stamp: int = 0
+
+    def __call__(self, block: Block) -> dict[str, Any]:
+        """Do it; return the number of labels."""
+        array = self.read(block)
+        result = segment_block(
+            array,
+            block,
+            self.function,
+            self.parameters,
+            self.grid,
+            stitch=self.stitch,
+            connectivity=self.connectivity,
+            measure=self.measures,
+        )
+        keep_open(self.labels, None, 0, True, self.stamp).write(block.write, result.labels)
+        # The evidence comes last: where it is, the labels are as well.
+        path = EvidenceFolder(self.folder).path(block.index)
+        save_evidence(path, result.evidence, result.sums)
+        return {"labels": result.evidence.count, "voxels": int(np.sum(result.evidence.sizes))}
+
+    def read(self, block: Block) -> npt.NDArray[Any]:
+        """Read a block with its context and all channels."""
+        volume = keep_open(self.input, self.scale, self.fill_value, False, self.stamp)
+        return volume.read(block.read)
+
+
+@dataclass(frozen=True, slots=True)
+class RelabelPass:
+    """Give the labels of a block their final numbers.
+
+    Parameters
+    ----------
+    labels
+        Volume with the labels of the blocks.
+    output
+        Volume that takes the final ones.
+    folder
+        Folder of the table.
+    stamp
+        Tells tables and volumes of one name apart.
+    """
+
+    labels: str
+    output: str
+    folder: str
+    stamp: int
+
+    def __call__(self, block: Block) -> dict[str, Any]:
+        """Do it; return the number of voxels that have a label."""
+        labels = keep_open(self.labels, None, 0, False, self.stamp).read(block.write)
+        table = _lookup(self.folder, self.stamp).slice(block.index)
+        final = relabel_block(labels, table)
+        keep_open(self.output, None, 0, True, self.stamp).write(block.write, final)
+        return {"voxels": int(np.count_nonzero(final))}
+
+
+def has_evidence(folder: str | Path, block: Block) -> bool:
+    """Return whether the evidence of a block is there and whole."""
+    from .evidence import load_evidence
+
+    path = EvidenceFolder(folder).path(block.index)
+    try:
+        return path.is_file() and load_evidence(path, faces=False, shell=False).count >= 0
+    except Exception:  # noqa: BLE001 - whatever it is, the block is done again
+        return False

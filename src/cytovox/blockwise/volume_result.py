@@ -1,0 +1,99 @@
+"""Where the blocks of a volume are done, and what came of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..errors import StorageError
+from .lookup import SeamReport
+from .run_blocks import BlockFailure, RunResult, run_blocks
+
+__all__ = ["Placement", "VolumeResult", "publish"]
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where blocks are done, and how patiently; see `cytovox.blockwise.run_blocks`."""
+
+    workers: int | None = None
+    cluster: Any = None
+    host: str | None = None
+    timeout: float | None = None
+    retries: int = 2
+    memory: int | None = None
+
+    def run(
+        self, blocks: Iterable[Any], function: Callable[[Any], Any], stage: str, **more: Any
+    ) -> RunResult:
+        """Do blocks there."""
+        told = dataclasses.asdict(dataclasses.replace(self, cluster=None))
+        told["cluster"] = self.cluster  # may be a client, which cannot be copied
+        return run_blocks(list(blocks), function, stage=stage, **told, **more)
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeResult:
+    """What a run on a volume has come to; true only if every voxel was done.
+
+    Parameters
+    ----------
+    output
+        The labels, if they are complete.
+    objects
+        Number of objects.
+    table
+        File of the table of objects, if there is one.
+    blocks
+        Number of blocks.
+    failed
+        Blocks that could not be done.
+    report
+        How well labels fit together at the seams.
+    seconds
+        How long it took.
+    """
+
+    output: str | None
+    objects: int = 0
+    table: Path | None = None
+    blocks: int = 0
+    failed: tuple[BlockFailure, ...] = ()
+    report: SeamReport | None = field(default=None, repr=False)
+    seconds: float = 0.0
+
+    def __bool__(self) -> bool:
+        return self.output is not None and not self.failed
+
+
+def publish(made: Path, output: Path, old: Path) -> None:
+    """Give a volume its name, in place of that of an earlier run.
+
+    Parameters
+    ----------
+    made
+        The volume that was made.
+    output
+        The name.
+    old
+        Where what is replaced goes for a moment.
+
+    Raises
+    ------
+    StorageError
+        If the storage refuses.
+    """
+    try:
+        shutil.rmtree(old, ignore_errors=True)
+        if output.exists():
+            os.replace(output, old)
+        output.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(made, output)
+    except OSError as err:
+        raise StorageError(f"it cannot get its name: {err}", path=output) from err
+    shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,364 @@
+"""One run on a volume: blocks, seams, objects, final labels, in this order.
+
+What was done before is found in the journal and not done again. The output
+appears under its name only when it is whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import logging
+import time
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import InputNotFoundError, OutputExistsError, StorageError, UsageError
+from ..read.open_volume import open_volume
+from ..read.volume import Volume
+from ..run.journal import Journal
+from ..run.progress import Listener, StageFinished, StageProgress, StageStarted, announce
+from ..write.pyramid import write_pyramid
+from ..write.volume import create_labels
+from .evidence import EvidenceFolder
+from .gate import gate_rows
+from .grid import Grid
+from .lookup import Lookup, SeamReport, drop_objects, load_lookup
+from .objects import iter_objects
+from .recipe import VolumeRecipe, side_folder
+from .recipe_file import save_recipe
+from .run_blocks import RunResult
+from .stitch import stitch as stitch_labels
+from .table import ObjectTable, write_objects
+from .volume_blocks import RelabelPass, SegmentPass, forget_volumes, has_evidence
+from .volume_result import Placement, VolumeResult, publish
+
+__all__ = ["VolumeRun"]
+
+logger = logging.getLogger(__name__)
+
+
+class VolumeRun:
+    """One run on a volume.
+
+    Parameters
+    ----------
+    recipe
+        What shall be done.
+    placement
+        Where.
+    on_event
+        Is told what happens.
+    """
+
+    def __init__(
+        self, recipe: VolumeRecipe, placement: Placement, on_event: Listener | None = None
+    ) -> None:
+        self.recipe = recipe
+        self.placement = placement
+        self.on_event = on_event
+        self.folder = side_folder(recipe.output)
+        self.output = Path(recipe.output.removeprefix("file://")).absolute()
+        self.table = None if recipe.table is None else Path(recipe.table)
+        self.local = self.folder / "local.zarr"
+        self.evidence = self.folder / "blocks"
+
+    def whole(self, resume: bool) -> VolumeResult:
+        """Segment what is not segmented yet, and all that follows."""
+        begin = time.perf_counter()
+        with self.recipe.open_input() as volume, self._releasing():
+            grid = self.recipe.grid(volume)
+            if not len(grid):
+                raise UsageError("the volume has no voxel", path=self.recipe.input)
+            self._refuse_strangers()
+            _make_folder(self.evidence)
+            with Journal(self.folder / "journal.jsonl") as journal:
+                self._adopt(journal, resume)
+                journal.begin(
+                    self.recipe.fingerprint(volume),
+                    on_change="refuse" if resume else "recompute",
+                    resume=resume,
+                )
+                save_recipe(self.folder, self.recipe)
+                done = self._segment(volume, grid, journal)
+                if not done:
+                    return self._unfinished(done, begin)
+                return self._finish(volume, grid, journal, begin)
+
+    def again(self) -> VolumeResult:
+        """Stitch blocks that were all segmented before."""
+        begin = time.perf_counter()
+        with self.opened_blocks() as (volume, grid), self._releasing():
+            self.recipe.check(grid)
+            with Journal(self.folder / "journal.jsonl") as journal:
+                missing = len(grid) - len(journal.completed("segment"))
+                if missing:
+                    raise UsageError(
+                        f"{missing} of {len(grid)} blocks are not segmented yet",
+                        path=self.output,
+                        hint="finish it with: cytovox volume segment",
+                    )
+                save_recipe(self.folder, self.recipe)
+                return self._finish(volume, grid, journal, begin)
+
+    @contextlib.contextmanager
+    def opened_blocks(self) -> Iterator[tuple[Volume, Grid]]:
+        """Open the labels of the blocks, which tell all about the volume but its voxels."""
+        if not self.local.exists():
+            raise InputNotFoundError(
+                "the labels of the blocks are gone", path=self.local, hint="segment again"
+            )
+        with open_volume(self.local) as volume:
+            yield volume, self.recipe.grid(volume)
+
+    def write_table(
+        self,
+        lookup: Lookup,
+        volume: Volume,
+        grid: Grid,
+        path: Path | None,
+        gate: str | None,
+        *,
+        renumber: bool = True,
+    ) -> npt.NDArray[np.bool_]:
+        """Write the table of objects that pass a gate; return which do.
+
+        Parameters
+        ----------
+        lookup, volume, grid
+            Which labels are one object, and where.
+        path
+            File to write, or None.
+        gate
+            The condition, or None.
+        renumber
+            Whether objects are numbered 1 to N anew after gating.
+        """
+        load = EvidenceFolder(self.evidence)
+        parts = iter_objects(
+            grid,
+            lookup,
+            load.sums,
+            evidence=load,
+            measure=self.recipe.measures,
+            voxel_size=volume.voxel_size,
+            offset=volume.offset,
+            unit=volume.units or "voxel",
+            axes=volume.axes[-grid.ndim :],
+        )
+        kept: list[npt.NDArray[np.bool_]] = []
+        gated = _gated(parts, gate, kept, renumber)
+        if path is None:
+            for _ in gated:
+                pass
+        else:
+            write_objects(path, gated, recipe=self.recipe.text() | {"gate": gate})
+        return np.concatenate(kept)
+
+    def _finish(self, volume: Volume, grid: Grid, journal: Journal, begin: float) -> VolumeResult:
+        with self._stage("stitch", len(grid)):
+            lookup, report = self._stitch(volume, grid, journal)
+        done = self._relabel(volume, grid, lookup, journal)
+        if not done:
+            return self._unfinished(done, begin)
+        journal.note("finished", objects=lookup.count, output=str(self.output))
+        return VolumeResult(
+            self.recipe.output,
+            lookup.count,
+            self.table,
+            len(grid),
+            (),
+            report,
+            time.perf_counter() - begin,
+        )
+
+    def _unfinished(self, done: RunResult, begin: float) -> VolumeResult:
+        seconds = time.perf_counter() - begin
+        return VolumeResult(None, 0, None, done.total, done.failed, None, seconds)
+
+    def _refuse_strangers(self) -> None:
+        """Refuse an output that no run of ours has made."""
+        if self.output.exists() and not (self.folder / "journal.jsonl").is_file():
+            raise OutputExistsError(
+                "the output exists and was not made here",
+                path=self.output,
+                hint="choose another name",
+            )
+
+    def _adopt(self, journal: Journal, resume: bool) -> None:
+        """Go on with evidence that is more than what is needed."""
+        before = (journal.content.fingerprint or {}).get("evidence") or {}
+        if resume and before.get("keeps") == "owner":
+            self.recipe = dataclasses.replace(self.recipe, keeps="owner")
+
+    def _segment(self, volume: Volume, grid: Grid, journal: Journal) -> RunResult:
+        recipe = self.recipe
+        assert recipe.function is not None
+        done_before = journal.completed("segment")
+        if not done_before or not self.local.exists():
+            journal.forget("segment")
+            self._labels(self.local, volume, np.uint32, "ome-zarr-0.5")
+        if len(done_before) < len(grid):
+            self._published().unlink(missing_ok=True)
+        work = SegmentPass(
+            recipe.input,
+            recipe.scale,
+            recipe.fill_value,
+            str(self.local),
+            str(self.evidence),
+            grid,
+            recipe.function,
+            dict(recipe.parameters),
+            recipe.keeps,
+            recipe.connectivity,
+            recipe.measures,
+            time.time_ns(),
+        )
+        done = self._run(
+            grid, work, "segment", journal, check=lambda block: has_evidence(self.evidence, block)
+        )
+        if done.done:
+            journal.forget("relabel")
+        return done
+
+    def _run(self, grid: Grid, work: Any, stage: str, journal: Journal, **more: Any) -> RunResult:
+        return self.placement.run(
+            grid,
+            work,
+            stage,
+            journal=journal,
+            on_event=self.on_event,
+            logs=self.folder / "logs",
+            **more,
+        )
+
+    def _stitch(
+        self, volume: Volume, grid: Grid, journal: Journal
+    ) -> tuple[Lookup, SeamReport | None]:
+        """Join labels, measure objects, and keep the table of labels."""
+        how = self.recipe.stitching
+        lookup = stitch_labels(
+            how.mode,
+            EvidenceFolder(self.evidence),
+            grid,
+            connectivity=how.connectivity,
+            rule=how.rule,
+            threshold=how.threshold,
+            min_voxels=how.min_voxels,
+            reach=None if how.reach is None else (how.reach,) * grid.ndim,
+            folder=self.folder,
+        )
+        report = lookup.report
+        if self.table is not None or self.recipe.gate is not None:
+            gate = self.recipe.gate
+            kept = self.write_table(lookup, volume, grid, self.table, gate)
+            lookup = lookup if gate is None else drop_objects(lookup, kept)
+        if report is not None:
+            lookup = lookup.with_report(report)
+        forget_volumes()  # which may hold the table that is replaced
+        lookup.save(self.folder)
+        stamp = _stamp(lookup, self.recipe.format)
+        path = self.folder / "stamp.json"
+        if not path.is_file() or path.read_text(encoding="utf-8") != stamp:
+            journal.forget("relabel")
+            path.write_text(stamp, encoding="utf-8")
+        del lookup
+        for scratch in self.folder.glob("scratch_*.npy"):
+            with contextlib.suppress(OSError):  # still open on Windows
+                scratch.unlink()
+        return load_lookup(self.folder), report
+
+    def _relabel(self, volume: Volume, grid: Grid, lookup: Lookup, journal: Journal) -> RunResult:
+        stamp = _stamp(lookup, self.recipe.format)
+        mark = self._published()
+        if self.output.exists() and mark.is_file() and mark.read_text("utf-8") == stamp:
+            return RunResult("relabel", len(grid), 0, len(grid), (), {}, 0.0)
+        final = self.folder / f"final{self.output.suffix or '.zarr'}"
+        if not journal.completed("relabel") or not final.exists():
+            journal.forget("relabel")
+            self._labels(final, volume, lookup.dtype, self.recipe.format)
+        work = RelabelPass(str(self.local), str(final), str(self.folder), time.time_ns())
+        done = self._run(grid, work, "relabel", journal)
+        if done:
+            if self.recipe.format != "zarr2":
+                with self._stage("pyramid", 1):
+                    write_pyramid(final)
+            forget_volumes()
+            mark.unlink(missing_ok=True)
+            publish(final, self.output, self.folder / "replaced")
+            mark.write_text(stamp, encoding="utf-8")
+        return done
+
+    def _published(self) -> Path:
+        """Return the file that tells what the output was made by."""
+        return self.folder / "published.json"
+
+    def _labels(self, path: Path, volume: Volume, dtype: Any, format: str) -> None:
+        create_labels(
+            path,
+            shape=volume.spatial_shape,
+            dtype=dtype,
+            voxel_size=volume.voxel_size,
+            units=volume.units,
+            offset=volume.offset,
+            block=self.recipe.block,
+            format=format,
+            overwrite=True,
+        ).close()
+
+    @contextlib.contextmanager
+    def _releasing(self) -> Iterator[None]:
+        """Close at the end what blocks that were done here have opened."""
+        try:
+            yield
+        finally:
+            forget_volumes()
+
+    @contextlib.contextmanager
+    def _stage(self, name: str, total: int) -> Iterator[None]:
+        begin = time.perf_counter()
+        announce(self.on_event, StageStarted(name, total, "blocks"), logger)
+        yield
+        announce(self.on_event, StageProgress(name, total, total), logger)
+        announce(self.on_event, StageFinished(name, time.perf_counter() - begin), logger)
+
+
+def _stamp(lookup: Lookup, format: str) -> str:
+    """Return what tells tables of labels apart."""
+    check = zlib.crc32(np.ascontiguousarray(lookup.lut).view(np.uint8).data)
+    return json.dumps([f"{check:08x}", lookup.count, format])
+
+
+def _gated(
+    parts: Iterable[ObjectTable],
+    gate: str | None,
+    kept: list[npt.NDArray[np.bool_]],
+    renumber: bool,
+) -> Iterator[ObjectTable]:
+    """Yield the objects that pass the gate, and note which those are."""
+    label = 1
+    for part in parts:
+        if gate is None:
+            kept.append(np.ones(len(part), np.bool_))
+            yield part
+            continue
+        passed = gate_rows(part.columns, gate)
+        kept.append(passed)
+        rows = part.rows(passed)
+        if renumber:
+            rows.columns["label"] = np.arange(label, label + len(rows), dtype=np.uint64)
+            label += len(rows)
+        yield rows
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as err:
+        raise StorageError(f"the folder cannot be made: {err.strerror or err}", path=path) from err

@@ -1,0 +1,127 @@
+"""What a volume command says at the end, and by which exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from .batch import SOME_FAILED
+from .console import print_json, print_text, say
+
+__all__ = ["exit_code_of", "failures_in_words", "showing", "show_volume"]
+
+#: So many blocks that failed are listed.
+_LISTED = 20
+
+
+@contextmanager
+def showing(name: str, *, quiet: bool) -> Iterator[Callable[[Any], None]]:
+    """Show progress; yield who is to be told what happens.
+
+    Parameters
+    ----------
+    name
+        What is worked on.
+    quiet
+        Whether to show warnings only.
+    """
+    from ..blockwise.events import BlockFailed, WorkerLost
+    from .compiling import telling_of_compilation
+    from .progress import choose_display
+
+    display = choose_display(quiet=quiet)
+
+    def listen(event: Any) -> None:
+        display.show(event)
+        if isinstance(event, BlockFailed):
+            state = "failed" if event.final else f"attempt {event.attempt} failed"
+            display.note(f"{name}: block {event.block} {state}: {event.error}")
+        elif isinstance(event, WorkerLost):
+            display.note(f"{name}: {event.worker} {event.how}")
+
+    try:
+        with display, telling_of_compilation(display.compiling):
+            display.begin(name)
+            yield listen
+    except KeyboardInterrupt:
+        say(f"{name}: stopped; the same command goes on from here")
+        raise
+
+
+def exit_code_of(result: Any) -> int:
+    """Return 0 if all voxels were done, 4 if not."""
+    return 0 if result else SOME_FAILED
+
+
+def show_volume(result: Any, *, output: str, as_json: bool, quiet: bool, **more: Any) -> int:
+    """Say what came of a run; return the exit code.
+
+    Parameters
+    ----------
+    result
+        A `cytovox.blockwise.volume.VolumeResult`.
+    output
+        Name of the output.
+    as_json, quiet
+        How much is said.
+    **more
+        Told as well in JSON.
+    """
+    code = exit_code_of(result)
+    if as_json:
+        print_json(
+            {
+                "exit_code": code,
+                "output": result.output,
+                "objects": result.objects,
+                "table": result.table,
+                "blocks": result.blocks,
+                "failed": [_failure(failure) for failure in result.failed],
+                "seams": None if result.report is None else result.report.as_dict(),
+                "seconds": round(result.seconds, 3),
+                **more,
+            }
+        )
+        return code
+    if not result:
+        say(failures_in_words(result.failed, result.blocks, output))
+        return code
+    if not quiet:
+        print_text(f"{output}: {_in_words(result)}")
+        if result.table is not None:
+            print_text(f"table: {result.table}")
+        if result.report is not None:
+            from ..report.seams import seams_in_words
+
+            print_text(seams_in_words(result.report))
+    return code
+
+
+def failures_in_words(failed: Any, blocks: int, output: str) -> str:
+    """Return a line for each block that failed, and what to do."""
+    lines = [
+        f"error: {output}: block {one.block}: {one.error} (attempts: {one.attempts})"
+        for one in failed[:_LISTED]
+    ]
+    if len(failed) > _LISTED:
+        lines.append(f"and {len(failed) - _LISTED} more, see: cytovox volume info {output}")
+    first = failed[0].block if failed else 0
+    lines.append(
+        f"{len(failed)} of {blocks} blocks failed; the same command does only those again, and "
+        f"cytovox volume replay {output} {first} shows where the first one fails"
+    )
+    return "\n".join(lines)
+
+
+def _in_words(result: Any) -> str:
+    blocks = "1 block" if result.blocks == 1 else f"{result.blocks} blocks"
+    counted = f"{result.objects} objects, " if result.report is not None else ""
+    return f"{counted}{blocks} in {result.seconds:.1f} s"
+
+
+def _failure(failure: Any) -> dict[str, Any]:
+    return {
+        name: getattr(failure, name)
+        for name in ("block", "reason", "error", "attempts", "traceback")
+    }

@@ -1,0 +1,267 @@
+"""``cytovox volume``."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from cytovox.cli.main import main
+from cytovox.cli.volume_options import as_size, parse_parameters, parse_size
+from cytovox.errors import OptionError
+from cytovox.read.open_volume import open_volume
+from cytovox.testing.volume_truth import VolumeTruth
+
+Capture = pytest.CaptureFixture[str]
+
+
+def labels_of(path: Path) -> np.ndarray:
+    with open_volume(path) as volume:
+        return volume[...]
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> Path:
+    words = ["--shape", "24,60,60", "--seed", "1", "--voxel-size", "2,1,1"]
+    assert main(["simulate", "volume", str(tmp_path / "stack.tif"), *words]) == 0
+    return tmp_path / "stack.tif"
+
+
+def segment(stack: Path, *more: str, out: str = "labels.zarr") -> tuple[int, Path]:
+    labels = stack.with_name(out)
+    words = ["volume", "segment", str(stack), str(labels), "--block", "16,32,32", "--workers", "0"]
+    if "-f" not in more:
+        more = ("-f", "label", "--set", "threshold=100", "--stitch", "touch", *more)
+    return main([*words, *more]), labels
+
+
+def test_from_stack_to_labels_table_and_picture(stack: Path, capsys: Capture) -> None:
+    picture = stack.with_name("a.png")
+    code, labels = segment(stack, "--picture", str(picture))
+    assert code == 0
+    truth = VolumeTruth.load(stack.with_name("stack.truth.csv"))
+    out = capsys.readouterr().out
+    assert f"{labels}: {len(truth)} objects, 8 blocks" in out
+    assert "touch a seam" in out
+    assert stack.with_name("labels.objects.parquet").is_file()
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert labels_of(labels).max() == len(truth)
+    with open_volume(labels) as volume:
+        assert volume.voxel_size == (2, 1, 1)
+        assert volume.units == "nanometer"
+
+
+def test_json_tells_all(stack: Path, capsys: Capture) -> None:
+    capsys.readouterr()
+    code, labels = segment(stack, "--json", "--objects", str(stack.with_name("t.csv")))
+    told = json.loads(capsys.readouterr().out)
+    assert code == told["exit_code"] == 0
+    assert told["output"] == str(labels)
+    assert told["failed"] == []
+    assert told["objects"] == told["seams"]["objects"] > 0
+    assert len(stack.with_name("t.csv").read_text().splitlines()) == told["objects"] + 1
+
+
+def test_info_restitch_and_objects(stack: Path, capsys: Capture) -> None:
+    _, labels = segment(stack, "-q")
+    assert main(["volume", "info", str(labels), str(stack)]) == 0
+    out = capsys.readouterr().out
+    assert "label threshold=100" in out
+    assert "8 done" in out
+    assert "24 x 60 x 60" in out
+    assert main(["volume", "restitch", str(labels), "--stitch", "none", "--workers", "0"]) == 0
+    pieces = labels_of(labels).max()
+    assert f"{pieces} objects" in capsys.readouterr().out
+    assert main(["volume", "info", str(labels), "--json"]) == 0
+    run = json.loads(capsys.readouterr().out)["volumes"][0]["run"]
+    assert run["recipe"]["stitch"]["mode"] == "none"
+    assert run["objects"] == pieces
+    table = stack.with_name("large.csv")
+    words = ["volume", "objects", str(labels), "-o", str(table), "--gate", "voxels > 500"]
+    assert main(words) == 0
+    large = int((np.bincount(labels_of(labels).ravel())[1:] > 500).sum())
+    assert f"{large} objects" in capsys.readouterr().out
+    assert main(["volume", "info", str(stack.with_name("nothing.zarr"))]) == 74
+    assert main(["volume", "restitch", str(stack), "--stitch", "none"]) == 74
+
+
+FRAGILE = """
+from pathlib import Path
+
+def fragile(array, *, flag=""):
+    if array.shape[0] == 8 and not Path(flag).exists():
+        raise ValueError("too thin")
+    return array > 100
+"""
+
+
+def test_failed_blocks_are_listed_and_done_later(
+    stack: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    function = stack.with_name("fragile.py")
+    function.write_text(FRAGILE)
+    flag = stack.with_name("flag")
+    words = ["-f", f"{function}:fragile", "--set", f"flag={flag}", "--stitch", "touch"]
+    code, labels = segment(stack, *words, "--retries", "0")
+    assert code == 4
+    err = capsys.readouterr().err
+    assert "block 4: segment failed: ValueError: too thin" in err
+    assert "4 of 8 blocks failed" in err
+    assert f"cytovox volume replay {labels} 4" in err
+    assert not labels.exists()
+
+    assert main(["volume", "replay", str(labels), "4"]) == 1
+    assert "too thin" in capsys.readouterr().err
+    assert main(["volume", "replay", str(labels), "0"]) == 0
+    assert "block 0 (0:16 0:32 0:32)" in capsys.readouterr().out
+    assert main(["volume", "replay", str(labels), "99"]) == 2
+    seen = []
+    monkeypatch.setattr("pdb.post_mortem", seen.append)
+    assert main(["volume", "replay", str(labels), "4", "--pdb"]) == 1
+    assert seen[0] is not None
+    capsys.readouterr()
+    assert main(["volume", "info", str(labels)]) == 0
+    assert "4 done, 4 failed" in capsys.readouterr().out
+
+    flag.touch()
+    code, labels = segment(stack, *words, "--json")
+    assert code == 0
+    assert json.loads(capsys.readouterr().out)["objects"] == labels_of(labels).max()
+
+
+def test_another_recipe_is_refused(stack: Path, capsys: Capture) -> None:
+    segment(stack, "-q")
+    words = ["-f", "label", "--set", "threshold=50", "--stitch", "touch"]
+    assert segment(stack, *words)[0] == 2
+    assert "threshold was 100 and is 50" in capsys.readouterr().err
+    assert segment(stack, *words, "--no-resume", "-q")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["-f", "lable", "--stitch", "touch"], "label"),
+        (["-f", "label", "--set", "treshold=1", "--stitch", "touch"], "treshold"),
+        (["-f", "label", "--set", "x", "--stitch", "touch"], "key=value"),
+        (["-f", "label", "--gate", "voxels >", "--stitch", "touch"], "condition"),
+        (["-f", "label", "--memory", "much", "--stitch", "touch"], "4G"),
+        (["-f", "label", "--context", "a", "--stitch", "touch"], "--context"),
+    ],
+)
+def test_wrong_words(stack: Path, capsys: Capture, words: list[str], said: str) -> None:
+    code, labels = segment(stack, *words)
+    assert code == 2
+    err = capsys.readouterr().err
+    assert said in err
+    assert "Traceback" not in err
+    assert not labels.exists()
+
+
+def test_masks_argmax_and_other_labels(stack: Path, capsys: Capture) -> None:
+    mask, other, third = (stack.with_name(n) for n in ("mask.zarr", "other.zarr", "third.zarr"))
+    common = ["--block", "16,32,32", "--workers", "0", "-q"]
+    assert main(["volume", "threshold", str(stack), str(mask), "-t", "100", *common]) == 0
+    image = labels_of(stack)
+    assert np.array_equal(labels_of(mask), image > 100)
+    code, labels = segment(stack, "-q")
+    assert code == 0
+    found = labels_of(labels)
+    merges = stack.with_name("merges.csv")
+    merges.write_text("old,new\n1,1\n2,1\n3,5\n")
+    assert main(["volume", "relabel", str(labels), str(other), "-t", str(merges), *common]) == 0
+    expected = np.select([np.isin(found, (1, 2)), found == 3], [1, 5], 0)
+    assert np.array_equal(labels_of(other), expected)
+    assert main(["volume", "relabel", str(other), str(third), *common]) == 0
+    assert np.array_equal(labels_of(third), np.where(expected == 5, 2, expected))
+    assert main(["volume", "argmax", str(stack), str(stack.with_name("no.zarr")), *common]) == 1
+    assert "channels" in capsys.readouterr().err
+
+
+def test_argmax(tmp_path: Path) -> None:
+    import tifffile
+
+    image = np.random.default_rng(0).integers(0, 99, (3, 8, 20, 20)).astype(np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", image, metadata={"axes": "CZYX"}, ome=True)
+    words = ["volume", "argmax", str(tmp_path / "a.tif"), str(tmp_path / "b.zarr")]
+    assert main([*words, "--workers", "0", "--block", "8", "-q"]) == 0
+    assert np.array_equal(labels_of(tmp_path / "b.zarr"), image.argmax(0))
+
+
+def test_plan_tells_cost_and_context(stack: Path, capsys: Capture) -> None:
+    words = ["volume", "plan", str(stack), "-f", "watershed", "--set", "threshold=100"]
+    words += ["--block", "16,32,32", "--context", "8", "--workers", "4"]
+    assert main([*words, "--json"]) == 0
+    told: dict[str, Any] = json.loads(capsys.readouterr().out)
+    assert told["blocks"] == 8
+    assert told["workers"] == 4
+    assert told["worker_bytes"] > 1e7
+    assert told["disk_bytes"] > 1e3
+    assert set(told["disagreement"]) == {"4 4 4", "8 8 8"}
+    assert all(0 <= error < 0.5 for error in told["disagreement"].values())
+    assert not stack.with_name("plan.cytovox").exists()
+
+
+def test_stopped_run_can_go_on(stack: Path) -> None:
+    function = stack.with_name("slow.py")
+    function.write_text(
+        "import time\ndef slow(array):\n    time.sleep(0.4)\n    return array > 100\n"
+    )
+    labels = stack.with_name("labels.zarr")
+    words = ["volume", "segment", str(stack), str(labels), "-f", f"{function}:slow"]
+    words += ["--stitch", "touch", "--block", "8,32,32", "--workers", "1"]
+    command = [sys.executable, "-m", "cytovox", *words]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    journal = stack.with_name("labels.zarr.cytovox") / "journal.jsonl"
+    limit = time.monotonic() + 60
+    while time.monotonic() < limit and process.poll() is None:
+        if journal.exists() and '"done"' in journal.read_text():
+            break
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "goes on" in err
+    assert not labels.exists()
+    assert main([*words, "-q"]) == 0
+    true, count = ndimage.label(labels_of(stack) > 100)
+    assert labels_of(labels).max() == count
+
+
+def test_demo_with_a_volume(tmp_path: Path, capsys: Capture) -> None:
+    for _ in range(2):  # an earlier demo is replaced
+        assert main(["demo", "--volume", "--out", str(tmp_path / "demo")]) == 0
+    out = capsys.readouterr().out
+    number = len(VolumeTruth.load(tmp_path / "demo" / "volume.truth.csv"))
+    assert f"true {number}, found {number}, with exactly the true voxels {number}" in out
+    assert (tmp_path / "demo" / "volume.png").is_file()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "volume.png").write_text("mine")
+    assert main(["demo", "--volume", "--out", str(tmp_path / "mine")]) == 1
+    assert (tmp_path / "mine" / "volume.png").read_text() == "mine"
+
+
+def test_words_are_read() -> None:
+    assert parse_size("32 x 64,64", "--block") == (32, 64, 64)
+    assert parse_parameters(["a=1.5", "b=x", "c=none"]) == {"a": 1.5, "b": "x", "c": None}
+    assert as_size("1.5k") == 1536
+    for wrong in ("0", "x", "1.2.3G"):
+        with pytest.raises(OptionError):
+            as_size(wrong)
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = (
+        "import sys; from cytovox.cli.main import main; main(['volume', 'segment', '--help']);"
+        "heavy = {'numpy', 'numba', 'h5py', 'tensorstore', 'daisy'} & set(sys.modules);"
+        "sys.exit(f'loaded {heavy}' if heavy else 0)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60, capture_output=True)
