@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -36,10 +38,13 @@ def showing(name: str, *, quiet: bool) -> Iterator[Callable[[Any], None]]:
         display.show(event)
         if isinstance(event, BlockFailed):
             state = "failed" if event.final else f"attempt {event.attempt} failed"
-            display.note(f"{name}: block {event.block} {state}: {event.error}")
+            display.note(f"{name}: block {event.block} {state}: {_without_place(event.error)}")
         elif isinstance(event, WorkerLost):
             display.note(f"{name}: {event.worker} {event.how}")
 
+    # What the log says of blocks is shown here already.
+    silent = logging.NullHandler()
+    logging.getLogger("cytovox").addHandler(silent)
     try:
         with display, telling_of_compilation(display.compiling):
             display.begin(name)
@@ -47,6 +52,8 @@ def showing(name: str, *, quiet: bool) -> Iterator[Callable[[Any], None]]:
     except KeyboardInterrupt:
         say(f"{name}: stopped; the same command goes on from here")
         raise
+    finally:
+        logging.getLogger("cytovox").removeHandler(silent)
 
 
 def exit_code_of(result: Any) -> int:
@@ -101,7 +108,8 @@ def show_volume(result: Any, *, output: str, as_json: bool, quiet: bool, **more:
 def failures_in_words(failed: Any, blocks: int, output: str) -> str:
     """Return a line for each block that failed, and what to do."""
     lines = [
-        f"error: {output}: block {one.block}: {one.error} (attempts: {one.attempts})"
+        f"error: {output}: block {one.block}: {_without_place(one.error)} "
+        f"(attempts: {one.attempts})"
         for one in failed[:_LISTED]
     ]
     if len(failed) > _LISTED:
@@ -112,6 +120,11 @@ def failures_in_words(failed: Any, blocks: int, output: str) -> str:
         f"cytovox volume replay {output} {first} shows where the first one fails"
     )
     return "\n".join(lines)
+
+
+def _without_place(error: str) -> str:
+    """Leave out the kind of our own errors and the block, which was just named."""
+    return re.sub(r"^\w+Error: (block \d+: )?(?=\w+ failed: )", "", error)
 
 
 def _in_words(result: Any) -> str:
