@@ -1,0 +1,179 @@
+"""The register of slots, driven by hand through all its tasks."""
+
+from __future__ import annotations
+
+import queue
+import random
+import threading
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from cytovox.logic import ChunkSlot, DCNumPipelineJob, SlotRegister
+from cytovox.read import HDF5Data
+from cytovox.run.rows import FrameRows
+
+TASKS = (
+    "task_load_all",
+    "task_segment_images",
+    "task_label_masks",
+    "task_process_labels",
+    "task_extract_features",
+)
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory, raw_template):
+    """A recording with background, and the number of events of each of its frames."""
+    from cytovox.logic import DCNumJobRunner
+
+    out = tmp_path_factory.mktemp("measured") / "tap.rtdc"
+    job = DCNumPipelineJob(
+        raw_template,
+        out,
+        num_procs=1,
+        background_code="rollmed",
+        background_kwargs={"kernel_size": 20},
+    )
+    runner = DCNumJobRunner(job)
+    runner._check_before()
+    runner.task_background()
+    yield runner.path_temp_in, job
+    runner.close()
+
+
+def register_of(measured, chunk: int, **kwargs) -> SlotRegister:
+    path, job = measured
+    data = HDF5Data(path, pixel_size=job["data_kwargs"]["pixel_size"], image_chunk_size=chunk)
+    return SlotRegister(job, data, queue.Queue(), **kwargs)
+
+
+def finish(register: SlotRegister) -> list[tuple[int, object]]:
+    """Do whatever can be done until nothing is left; return what came out."""
+    while sum(getattr(register, task)() for task in TASKS):
+        pass
+    items = []
+    while not register.event_queue.empty():
+        items.append(register.event_queue.get())
+    return items
+
+
+@pytest.fixture(scope="module")
+def expected(measured):
+    """Number of events of each frame, from one slot and one thread."""
+    register = register_of(measured, 230)
+    items = finish(register)
+    assert [frame for frame, _ in items] == list(range(230))
+    return np.array([0 if e is None else len(e["deform"]) for _, e in items])
+
+
+@pytest.mark.parametrize(
+    ("chunk", "num_slots", "sizes"),
+    [
+        (230, 3, [230]),  # all in the slot for the last chunk
+        (100, 2, [100, 100, 30]),
+        (115, 1, [115, 115]),  # the last chunk is whole
+        (500, 3, [230]),
+    ],
+)
+def test_the_last_chunk_has_a_slot_of_its_own(measured, expected, chunk, num_slots, sizes):
+    register = register_of(measured, chunk, num_slots=num_slots)
+    assert [slot.length for slot in register.slots] == sizes
+    assert [slot.is_remainder for slot in register.slots] == [False] * (len(sizes) - 1) + [True]
+    items = finish(register)
+    assert sorted(frame for frame, _ in items) == list(range(230))
+    assert register.chunks_loaded == register.num_chunks
+    np.testing.assert_array_equal(register.nevents, expected)
+
+
+def test_documented_parts(measured):
+    register = register_of(measured, 50)
+    assert len(register) == 4
+    assert isinstance(register[0], ChunkSlot)
+    assert (register.num_chunks, register.num_frames, register.state) == (5, 230, "w")
+    assert list(register.feat_nevents) == [-1] * 230
+    assert register.find_slot("s") is None
+    assert register.task_load_all() is True
+    assert register.task_load_all() is False
+    assert register.find_slot("s").chunk == 0
+    assert register.find_slot("s", chunk=2).chunk == 2
+    assert register.find_slot("s", chunk=9) is None
+    assert register.get_time("task_load_all") > 0
+    with pytest.raises(KeyError):
+        register.get_counter_lock("nothing")
+    with pytest.raises(KeyError):
+        register.get_time("nothing")
+    warden = register.reserve_slot_for_task("s", "m", batch_size=10)
+    assert (warden.chunk_slot.chunk, warden.batch_range) == (0, (0, 10))
+    assert register.reserve_slot_for_task("e", "i") is None
+    named = register.reserve_slot_for_task("e", "i", chunk_slot=register[0])
+    assert named.batch_size == 0
+    register.close()
+    assert register.state == "q"
+
+
+@settings(
+    max_examples=500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    chunk=st.sampled_from([30, 77, 100, 230]),
+    slots=st.integers(1, 4),
+)
+def test_any_order_of_tasks_yields_each_frame_once(small_register, seed, chunk, slots):
+    register, expected = small_register(chunk, slots)
+    rng = random.Random(seed)
+    idle: set[str] = set()
+    while len(idle) < len(TASKS):
+        task = rng.choice(TASKS)
+        idle = set() if getattr(register, task)() else {*idle, task}
+    frames = []
+    while not register.event_queue.empty():
+        item = register.event_queue.get()
+        assert isinstance(item, FrameRows)
+        frames += range(item.start, item.stop)
+    assert sorted(frames) == list(range(register.num_frames))
+    np.testing.assert_array_equal(register.nevents, expected)
+
+
+@pytest.fixture
+def small_register(measured, expected):
+    """Return a function that makes a register of 24 frames, quick enough for many runs."""
+    path, job = measured
+    data = {}
+
+    def make(chunk: int, slots: int):
+        size = max(1, chunk // 10)
+        if size not in data:
+            data[size] = HDF5Data(
+                path,
+                pixel_size=job["data_kwargs"]["pixel_size"],
+                image_chunk_size=size,
+                index_mapping=24,
+            )
+        register = SlotRegister(job, data[size], queue.Queue(), slots, shared=False)
+        register.batch_rows = True
+        return register, expected[:24]
+
+    return make
+
+
+def test_threads_share_the_work(measured, expected):
+    register = register_of(measured, 40, num_slots=2, shared=False)
+    register.batch_rows = True
+
+    def work() -> None:
+        while (register.nevents < 0).any():
+            seen = register.changes
+            if not any(getattr(register, task)() for task in reversed(TASKS)):
+                register.wait_for_change(seen, 0.5)
+
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+        assert not thread.is_alive()
+    np.testing.assert_array_equal(register.nevents, expected)
