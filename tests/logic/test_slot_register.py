@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cytovox.logic import ChunkSlot, DCNumPipelineJob, SlotRegister
+from cytovox.logic import ChunkSlot, DCNumPipelineJob, SlotRegister, conveyor
 from cytovox.read import HDF5Data
 from cytovox.run.rows import FrameRows
 
@@ -177,3 +177,32 @@ def test_threads_share_the_work(measured, expected):
         thread.join(60)
         assert not thread.is_alive()
     np.testing.assert_array_equal(register.nevents, expected)
+
+
+def test_q11_the_counter_of_chunks_can_be_set_after_the_last_chunk(measured):
+    register = register_of(measured, 100)
+    finish(register)
+    done = threading.Thread(target=setattr, args=(register, "chunks_loaded", 0), daemon=True)
+    done.start()
+    done.join(10)
+    assert not done.is_alive()
+    assert register.chunks_loaded == 0
+
+
+@pytest.mark.parametrize("shape", [(80, 320), (100, 1010), (1024, 1280)])
+def test_q23_slots_stay_within_their_budget_whatever_the_image_size(measured, shape):
+    class Images:
+        image_shape = shape
+        chunks = None
+
+    class Data:
+        def require_images(self, feature):
+            return Images()
+
+        locate = require_images
+
+    _, job = measured
+    frames = conveyor.chunk_size_for(Data(), job)
+    slots = conveyor.number_of_slots(job) + 1
+    assert frames >= 1
+    assert slots * frames * shape[0] * shape[1] * 7 <= 64 << 20
