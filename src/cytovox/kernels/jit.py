@@ -9,6 +9,7 @@ by a digest of its own file and of all kernel files that it imports.
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import os
 import re
 import sys
@@ -26,6 +27,27 @@ Function = TypeVar("Function", bound=Callable[..., object])
 
 _IMPORT = re.compile(rb"^from (?:\.|\.\.kernels\.)(\w+) import", re.MULTILINE)
 _HERE = Path(__file__).parent
+
+
+def _wake_numba() -> None:
+    """Load what numba needs for its first kernel, but not SciPy's linear algebra.
+
+    numba would load that, 140 modules in a sixth of a second, only to know
+    whether it is there. No kernel uses it; whoever does finds it all the same.
+    """
+    name = "scipy.linalg.cython_blas"
+    if name in sys.modules or "numba.np.arraymath" in sys.modules:
+        return
+    sys.modules[name] = None  # type: ignore[assignment]  # "there is no such module"
+    try:
+        from numba.np import arraymath
+    finally:
+        del sys.modules[name]
+    if hasattr(arraymath, "_HAVE_BLAS"):
+        arraymath._HAVE_BLAS = importlib.util.find_spec("scipy") is not None  # noqa: SLF001
+
+
+_wake_numba()
 
 
 def kernel(*, division: Literal["python", "numpy"] = "python") -> Callable[[Function], Function]:
