@@ -13,9 +13,11 @@ from scipy import ndimage
 
 from cytovox.blockwise import run_blockwise, segment_blockwise
 from cytovox.blockwise.argmax_worker import ArgmaxWork
-from cytovox.blockwise.array_map import map_volume
+from cytovox.blockwise.array_run import run_array_work
+from cytovox.blockwise.events import BlockDone
 from cytovox.blockwise.predict_worker import PredictWork, tiles
 from cytovox.blockwise.threshold_worker import ThresholdWork
+from cytovox.blockwise.volume_result import Placement
 from cytovox.errors import OutputExistsError, UsageError
 from cytovox.read.open_volume import open_volume
 from cytovox.recipe.trust import ModelNotTrustedError
@@ -92,22 +94,24 @@ def test_threshold_from_its_worker_file(tmp_path: Path, workers: int) -> None:
 def test_threshold_and_argmax_from_python(tmp_path: Path) -> None:
     image = np.stack([noise((9, 20, 20), seed) for seed in range(3)])
     url = stored(tmp_path, image, (1, 1, 1), (0, 0, 0))
-    work = ArgmaxWork(input=url, output=str(tmp_path / "largest.zarr"))
-    assert map_volume(work, block=16, workers=1)
-    np.testing.assert_array_equal(whole(work.output), image.argmax(axis=0))
-    mask = ThresholdWork(input=url, output=str(tmp_path / "mask.zarr"), threshold=500, below=True)
-    assert map_volume(mask, block=16, workers=0)
-    np.testing.assert_array_equal(whole(mask.output), image < 500)
-    again = map_volume(mask, block=16, workers=0)
-    assert (again.done, again.skipped) == (0, 4)
-    other = ThresholdWork(input=url, output=mask.output, threshold=400)
+    largest, mask = tmp_path / "largest.zarr", tmp_path / "mask.zarr"
+    assert run_array_work(ArgmaxWork, url, largest, block=16, placement=Placement(1))
+    np.testing.assert_array_equal(whole(largest), image.argmax(axis=0))
+    events: list[Any] = []
+    more: dict[str, Any] = {"block": 16, "placement": Placement(0), "on_event": events.append}
+    assert run_array_work(ThresholdWork, url, mask, threshold=500, below=True, **more)
+    np.testing.assert_array_equal(whole(mask), image < 500)
+    assert sum(isinstance(event, BlockDone) for event in events) == 4
+    events.clear()
+    assert run_array_work(ThresholdWork, url, mask, threshold=500, below=True, **more)
+    assert not events
     with pytest.raises(FingerprintChangedError, match="threshold was 500 and is 400"):
-        map_volume(other, block=16, workers=0)
-    assert map_volume(other, block=16, workers=0, resume=False)
-    np.testing.assert_array_equal(whole(mask.output), image > 400)
+        run_array_work(ThresholdWork, url, mask, threshold=400, below=True, **more)
+    assert run_array_work(ThresholdWork, url, mask, threshold=400, resume=False, **more)
+    np.testing.assert_array_equal(whole(mask), image > 400)
     (tmp_path / "taken").mkdir()
     with pytest.raises(OutputExistsError):
-        map_volume(ThresholdWork(input=url, output=str(tmp_path / "taken")), block=16)
+        run_array_work(ThresholdWork, url, tmp_path / "taken", threshold=500, **more)
 
 
 def test_wrong_options_are_told(tmp_path: Path) -> None:
@@ -158,7 +162,6 @@ def test_predict_in_tiles_is_predict_at_once(tmp_path: Path, model: Any, number:
     image = noise((10, 20, 21))
     url = stored(tmp_path, image, (1, 1, 1), (0, 0, 0))
     options: dict[str, Any] = {
-        "input": url,
         "model": str(path),
         "factor": 1 / 1000,
         "tile": (8, 12, 12),
@@ -167,17 +170,17 @@ def test_predict_in_tiles_is_predict_at_once(tmp_path: Path, model: Any, number:
         "device": "cpu",
     }
     named = hashlib.sha256(path.read_bytes()).hexdigest()
-    work = PredictWork(output=str(tmp_path / "p.zarr"), model_sha256=named, **options)
-    assert map_volume(work, block=16, context=1, workers=1)
+    made = tmp_path / "p.zarr"
+    where: dict[str, Any] = {"block": 16, "context": 1, "placement": Placement(1)}
+    assert run_array_work(PredictWork, url, made, model_sha256=named, **options, **where)
     with torch.inference_mode():
         whole_image = torch.from_numpy(image.astype(np.float32) / 1000)[None, None]
         expected = network(whole_image)[0].numpy()
     inner = (slice(None), *(slice(1, -1),) * 3)  # outside of the volume is fill, not padding
-    np.testing.assert_allclose(whole(work.output)[inner], expected[inner], atol=1e-5)
-    untrusted = PredictWork(output=str(tmp_path / "q.zarr"), **options)
-    result = map_volume(untrusted, block=16, context=1, workers=0, retries=0)
-    assert not result
-    assert "not trusted" in result.failed[0].error
+    np.testing.assert_allclose(whole(made)[inner], expected[inner], atol=1e-5)
+    with pytest.raises(ModelNotTrustedError):
+        run_array_work(PredictWork, url, tmp_path / "q.zarr", **options, **where)
+    untrusted = PredictWork(input=url, output=str(tmp_path / "q.zarr"), **options)
     with pytest.raises(ModelNotTrustedError):
         untrusted.compute(image[:8, :12, :12])
 
