@@ -22,6 +22,8 @@ __all__ = ["NOT_THERE", "Job", "JobFailedError", "Run", "Side", "alternate", "me
 
 #: Exit code of a job for which something is not there yet.
 NOT_THERE = 77
+#: Forbids Python to keep compiled modules, which an installed package has.
+_UNUSUAL = "PYTHONDONTWRITEBYTECODE"
 #: Seconds between two looks at the memory of all processes.
 _LOOK = 0.05
 _PROC = Path("/proc")
@@ -143,6 +145,10 @@ def _once(job: Job) -> Run:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def _usual_environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name != _UNUSUAL}
+
+
 def measure(command: Sequence[str], *, limit: float, env: Mapping[str, str] | None = None) -> Run:
     """Run a command and return what it took.
 
@@ -158,7 +164,7 @@ def measure(command: Sequence[str], *, limit: float, env: Mapping[str, str] | No
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env={**os.environ, **(env or {})},
+            env={**_usual_environment(), **(env or {})},
             start_new_session=True,
         )
         with _Watch(process, begin + limit) as watch:
