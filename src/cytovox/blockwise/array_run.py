@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -91,13 +92,16 @@ def run_array_work(
         )
     making = folder / f"making{target.suffix or '.zarr'}"
     place = placement or Placement()
-    with open_volume(input) as volume, Journal(folder / "journal.jsonl") as journal:
+    with contextlib.ExitStack() as stack:
+        volume = stack.enter_context(open_volume(input))
         ndim = len(volume.spatial_shape)
         size = fitting_sizes("block", block, ndim)
         grid = Grid(volume.spatial_shape, size, fitting_sizes("context", context, ndim))
         if not len(grid):
             raise UsageError("the volume has no voxel", path=volume.url)
         work = make(input=volume.url, output=str(making), **options)
+        work = work.prepared(volume, local=place.cluster is None)
+        journal = stack.enter_context(Journal(folder / "journal.jsonl"))
         journal.begin(
             _fingerprint(work, volume, grid, format),
             on_change="refuse" if resume else "recompute",

@@ -11,18 +11,24 @@ import hashlib
 import io
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import InputError, InputNotFoundError, OptionError
+from ..errors import InputError, InputNotFoundError, OptionError, UsageError
 from ..read.volume import Volume
 from ..recipe.trust import require_trust
 from ..segm.segm_torch.torch_model import program_format
-from ..segm.segm_torch.torch_setup import get_torch, one_thread, pick_device, quiet
+from ..segm.segm_torch.torch_setup import (
+    get_torch,
+    is_torch_installed,
+    one_thread,
+    pick_device,
+    quiet,
+)
 from . import worker_file
 from .grid import Box, slices
 
@@ -79,7 +85,42 @@ class PredictWork(worker_file.ArrayWork):
 
     def output_like(self, volume: Volume) -> dict[str, Any]:
         """Return type and channels of the output."""
-        return {"dtype": np.dtype(self.dtype), "channels": (self.channels,) * (self.channels > 0)}
+        channels = (self.channels,) if self.channels else ()
+        return {"dtype": _checked_dtype(self.dtype), "channels": channels}
+
+    def prepared(self, volume: Volume, *, local: bool = True) -> Self:
+        """Check options, file and trust; the model is not run.
+
+        Parameters
+        ----------
+        volume
+            The input.
+        local
+            Whether torch must be installed here.
+
+        Returns
+        -------
+        PredictWork
+            The same, for a model of this content only.
+
+        Raises
+        ------
+        ModelNotTrustedError
+            If nobody said that the model may be run.
+        InputError
+            If the file is no model.
+        UsageError
+            If an option cannot be, or torch is not installed.
+        """
+        _checked_dtype(self.dtype)
+        shape = volume.spatial_shape
+        tile, overlap = self._tiling(shape)
+        if self.tile is not None:
+            next(tiles(shape, tile, overlap))
+        content, _ = _program(self.model, self.model_sha256)
+        if local and not is_torch_installed():
+            raise UsageError("torch is not installed", hint="pip install cytovox[torch]")
+        return replace(self, model_sha256=hashlib.sha256(content).hexdigest())
 
     def compute(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Return what the model makes of a block with its context.
@@ -97,27 +138,33 @@ class PredictWork(worker_file.ArrayWork):
         if image.ndim == ndim:
             image = image[np.newaxis]
         shape = image.shape[1:]
-        tile = shape if self.tile is None else tuple(int(n) for n in self.tile)
-        overlap = (self.overlap,) * ndim if isinstance(self.overlap, int) else self.overlap
-        if len(tile) != ndim or len(overlap) != ndim:
-            raise OptionError(f"tile {tile} and overlap {overlap} need {ndim} numbers each")
+        tile, overlap = self._tiling(shape)
         result: npt.NDArray[np.float32] | None = None
-        for inner, outer in tiles(shape, tile, tuple(overlap)):
+        for inner, outer in tiles(shape, tile, overlap):
             made = _margin_restored(model(_cut(image, outer)), tile)
             if result is None:
                 result = np.zeros((len(made), *shape), np.float32)
             result[(slice(None), *_slices(inner))] = made[(slice(None), *slices(inner, outer))]
         assert result is not None
         if len(result) != max(1, self.channels):
-            raise InputError(
+            raise OptionError(
                 f"the model returns {len(result)} channels, not {max(1, self.channels)}",
                 path=self.model,
                 hint=f"say channels={len(result)}",
             )
         return self._as_dtype(result if self.channels else result[0])
 
+    def _tiling(self, shape: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Return the size of a tile and what is not used of its ends."""
+        ndim = len(shape)
+        tile = tuple(int(n) for n in (shape if self.tile is None else self.tile))
+        overlap = (self.overlap,) * ndim if isinstance(self.overlap, int) else self.overlap
+        if len(tile) != ndim or len(overlap) != ndim:
+            raise OptionError(f"tile {tile} and overlap {overlap} need {ndim} numbers each")
+        return tile, tuple(overlap)
+
     def _as_dtype(self, result: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
-        dtype = np.dtype(self.dtype)
+        dtype = _checked_dtype(self.dtype)
         if not np.isfinite(result).all():
             raise InputError("the model returns NaN or infinity", path=self.model)
         if dtype.kind == "f":
@@ -193,9 +240,18 @@ def _margin_restored(
     return np.pad(made, [(0, 0), *((n // 2, n // 2) for n in lost)]) if any(lost) else made
 
 
-@functools.lru_cache(maxsize=2)
-def _load(path: str, sha256: str | None, device: str | None) -> Model:
-    """Load a model, after its content was found to be trusted."""
+def _checked_dtype(name: str) -> np.dtype[Any]:
+    try:
+        dtype = np.dtype(name)
+    except TypeError:
+        dtype = np.dtype(object)
+    if dtype.kind not in "fiu":
+        raise OptionError(f"'{name}' is no type of a result", hint="float32, uint8 or uint16")
+    return dtype
+
+
+def _program(path: str, sha256: str | None) -> tuple[bytes, str]:
+    """Return a program and its kind, after its content was found to be trusted."""
     try:
         content = Path(path).read_bytes()
     except FileNotFoundError as err:
@@ -210,44 +266,57 @@ def _load(path: str, sha256: str | None, device: str | None) -> Model:
             path=path,
             hint="save it with torch.jit.save or torch.export.save",
         )
+    return content, kind
+
+
+def _module(torch: Any, content: bytes, kind: str, where: str) -> Any:
+    if kind == "TorchScript":
+        return torch.jit.load(io.BytesIO(content), map_location=where).eval()
+    exported = torch.export.load(io.BytesIO(content))
+    if where != "cpu":
+        from torch.export.passes import move_to_device_pass
+
+        exported = move_to_device_pass(exported, where)
+    return exported.module()
+
+
+@functools.lru_cache(maxsize=2)
+def _load(path: str, sha256: str | None, device: str | None) -> Model:
+    """Load a model; a process does so once."""
+    content, kind = _program(path, sha256)
     torch = get_torch()
     where = pick_device(torch, device)
-    with quiet():
-        if kind == "TorchScript":
-            module = torch.jit.load(io.BytesIO(content), map_location=where).eval()
-        else:
-            exported = torch.export.load(io.BytesIO(content))
-            if where != "cpu":
-                from torch.export.passes import move_to_device_pass
-
-                exported = move_to_device_pass(exported, where)
-            module = exported.module()
+    try:
+        with quiet():
+            module = _module(torch, content, kind, where)
+    except Exception as err:
+        told = f"torch {torch.__version__} cannot load this {kind}: {_last_line(err)}"
+        raise InputError(told, path=path) from err
 
     def run(image: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         given = torch.from_numpy(np.ascontiguousarray(image))[None].to(where)
-        with torch.inference_mode(), one_thread(torch), quiet():
-            made = module(given)
-        result: npt.NDArray[np.float32] = made[0].float().cpu().numpy()
+        try:
+            with torch.inference_mode(), one_thread(torch), quiet():
+                made = module(given)
+            result: npt.NDArray[np.float32] = made[0].float().cpu().numpy()
+        except (RuntimeError, AssertionError, TypeError, ValueError, AttributeError) as err:
+            raise InputError(
+                f"the model failed on an array of shape {tuple(given.shape)}: {_last_line(err)}",
+                path=path,
+                hint="it is given (1, channels, z, y, x); see channels and tile",
+            ) from err
         return result
 
     return run
 
 
-def spawn_worker(**options: Any) -> Callable[[], None]:
-    """Return the loop of a worker; options are those of `PredictWork`."""
-    return worker_file.spawn(PredictWork, **options)
+def _last_line(err: BaseException) -> str:
+    """Return what tells most: TorchScript puts a traceback before it."""
+    lines = str(err).strip().splitlines()
+    return lines[-1].strip() if lines else type(err).__name__
 
 
-def start_worker(arguments: Sequence[str] | None = None) -> None:
-    """Be a worker that was started by a command.
-
-    Parameters
-    ----------
-    arguments
-        What stands behind the command; that of this process if None.
-    """
-    worker_file.start(PredictWork, arguments)
-
+spawn_worker, start_worker = worker_file.worker_functions(PredictWork)
 
 if __name__ == "__main__":
     start_worker()

@@ -128,11 +128,14 @@ def run_blocks(
         Seconds that a block may take; its worker is killed then. Not with
         ``workers=0``, where nobody could be killed.
     retries
-        How often a block is tried again after an error or a timeout. A block
-        over which a worker dies is tried once more whatever is said here, and
-        is given up if that kills a worker, too.
+        How often a block is tried again after an error or a timeout, but not
+        after a `UsageError`, which would come again. A block over which a
+        worker dies is tried once more whatever is said here, and is given up
+        if that kills a worker, too.
     memory
-        Bytes that a worker may hold; asking for more fails the block.
+        Bytes that a worker may hold; asking for more fails the block. Only
+        Linux can see to that, and not with ``workers=0``, where this process
+        would be limited.
     journal
         An open journal. Blocks that it tells as done in this stage are skipped.
     stage
@@ -184,11 +187,7 @@ def run_blocks(
         place = find_place(workers, cluster, host)
         stack.callback(place.close)
         if count and isinstance(place, Here):
-            if timeout is not None:
-                raise UsageError(
-                    "a block in this process cannot be stopped",
-                    hint="leave the timeout out, or let a worker do it: workers=1",
-                )
+            _refuse_limits(timeout, memory)
             _do_here(left, function, ledger)
         elif count:
             folder = _log_folder(stack, logs)
@@ -198,6 +197,20 @@ def run_blocks(
     announce(on_event, StageFinished(stage, seconds), logger)
     failed = tuple(sorted(ledger.failed, key=lambda failure: failure.block))
     return RunResult(stage, total, ledger.done, len(skip), failed, ledger.rows, seconds)
+
+
+def _refuse_limits(timeout: float | None, memory: int | None) -> None:
+    """Refuse limits that nobody could see to in this process."""
+    if timeout is not None:
+        raise UsageError(
+            "a block in this process cannot be stopped",
+            hint="leave the timeout out, or let a worker do it: workers=1",
+        )
+    if memory is not None:
+        raise UsageError(
+            "a block in this process cannot be kept from using more memory",
+            hint="leave the limit out, or let a worker do it: workers=1",
+        )
 
 
 def _log_folder(stack: contextlib.ExitStack, logs: Path | None) -> Path:
@@ -338,6 +351,7 @@ class _Ledger:
         number = self._attempts[block.index]
         deaths = self._deaths.get(block.index, 0)
         final = deaths >= _DEATHS if reason == "killed" else number - deaths > self._retries
+        final = final or outcome.hopeless
         if self._journal is not None:
             self._journal.failed(
                 self.stage,

@@ -178,6 +178,7 @@ def restitch_volume(
     objects: str | os.PathLike[str] | bool | None = None,
     workers: int | None = None,
     cluster: Any = None,
+    host: str | None = None,
     on_event: Listener | None = None,
 ) -> VolumeResult:
     """Stitch the blocks of a finished run in another way, without segmenting.
@@ -189,7 +190,7 @@ def restitch_volume(
     stitch, connectivity, rule, threshold, min_voxels, reach, gate
         As for `segment_volume`; what is None stays as it was. An empty gate
         keeps all objects.
-    objects, workers, cluster, on_event
+    objects, workers, cluster, host, on_event
         As for `segment_volume`; the table is where it was if None.
 
     Returns
@@ -229,7 +230,7 @@ def restitch_volume(
         gate=recipe.gate if gate is None else gate.strip() or None,
         table=recipe.table if objects is None else _table_path(objects, output),
     )
-    return VolumeRun(recipe, Placement(workers, cluster), on_event).again()
+    return VolumeRun(recipe, Placement(workers, cluster, host), on_event).again()
 
 
 def measure_volume(

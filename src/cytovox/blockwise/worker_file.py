@@ -13,7 +13,7 @@ import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +25,7 @@ from .grid import Block, Box, box_shape, slices
 from .kept_open import keep_open
 from .task_worker import AloneLoop
 
-__all__ = ["ArrayWork", "Work", "box_of", "opened", "spawn", "start"]
+__all__ = ["ArrayWork", "Work", "box_of", "opened", "spawn", "start", "worker_functions"]
 
 
 class Work(Protocol):
@@ -81,6 +81,28 @@ class ArrayWork:
     input: str
     output: str
     fill_value: float = 0
+
+    def prepared(self, volume: Volume, *, local: bool = True) -> Self:
+        """Check what can be known before any block is begun.
+
+        Parameters
+        ----------
+        volume
+            The input.
+        local
+            Whether workers have the same packages as this process.
+
+        Returns
+        -------
+        ArrayWork
+            What blocks are to be done by.
+
+        Raises
+        ------
+        CytovoxError
+            If each block would fail.
+        """
+        return self
 
     def compute(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Return what to write, given what was read.
@@ -181,3 +203,35 @@ def start(make: Callable[..., Work], arguments: Sequence[str] | None = None) -> 
     parser.add_argument("--options", type=json.loads, default={}, help="a JSON object")
     asked = parser.parse_args(sys.argv[1:] if arguments is None else arguments)
     AloneLoop(functools.partial(_run, make, asked.options))()
+
+
+def worker_functions(
+    make: Callable[..., Work],
+) -> tuple[Callable[..., Callable[[], None]], Callable[..., None]]:
+    """Return ``spawn_worker`` and ``start_worker`` of a worker file.
+
+    Parameters
+    ----------
+    make
+        Makes the work from the options, a class of the worker file.
+    """
+
+    def spawn_worker(**options: Any) -> Callable[[], None]:
+        """Return the loop of a worker; options are those of the work in this file."""
+        return spawn(make, **options)
+
+    def start_worker(arguments: Sequence[str] | None = None) -> None:
+        """Be a worker that was started by a command.
+
+        Parameters
+        ----------
+        arguments
+            What stands behind the command; that of this process if None.
+        """
+        start(make, arguments)
+
+    for function in (spawn_worker, start_worker):
+        # The file that they belong to is that of the work.
+        function.__module__ = make.__module__
+        function.__qualname__ = function.__name__
+    return spawn_worker, start_worker

@@ -25,6 +25,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..errors import UsageError
 from ..run.children import SINGLE_THREAD_VARIABLES, settle_child
 from ..run.peak_memory import limit_memory, peak_bytes, restart_peak
 from .desk import connect
@@ -55,6 +56,8 @@ class Outcome(NamedTuple):
         How long it took and how much memory the process needed at most.
     error, traceback
         What was raised, empty if nothing was.
+    hopeless
+        Whether another attempt would fail in the same way.
     """
 
     result: Any
@@ -62,6 +65,7 @@ class Outcome(NamedTuple):
     peak_bytes: int | None
     error: str = ""
     traceback: str = ""
+    hopeless: bool = False
 
 
 def attempt(function: Callable[[Any], Any], block: Any) -> Outcome:
@@ -80,7 +84,10 @@ def attempt(function: Callable[[Any], Any], block: Any) -> Outcome:
         result = function(block)
     except Exception as err:
         seconds = time.perf_counter() - start
-        return Outcome(None, seconds, peak_bytes(), describe_error(err), told_traceback(err))
+        # What was asked for wrongly does not get right by asking again.
+        hopeless = isinstance(err, UsageError)
+        error, text = describe_error(err), told_traceback(err)
+        return Outcome(None, seconds, peak_bytes(), error, text, hopeless)
     except SystemExit as err:  # a block may not end its worker
         seconds = time.perf_counter() - start
         error = f"the function called sys.exit({err.code!r})"

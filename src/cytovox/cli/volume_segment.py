@@ -199,6 +199,7 @@ def restitch(
     picture: _Picture = None,
     workers: o.Workers = None,
     cluster: o.Cluster = None,
+    host: o.Host = None,
     as_json: o.AsJson = False,
     quiet: o.QuietOption = False,
     debug: o.Debug = False,
@@ -226,6 +227,7 @@ def restitch(
             objects=False if no_objects else objects,
             workers=workers,
             cluster=cluster,
+            host=host,
             on_event=listen,
         )
     recipe = load_recipe(output)

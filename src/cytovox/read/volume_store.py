@@ -79,11 +79,22 @@ def kvstore(address: Address) -> Any:
         raise UsageError(
             "this is no URL that can be read", path=str(address), hint=_first_line(err)
         ) from err
-    endpoint = os.environ.get("AWS_ENDPOINT_URL")
-    if spec["driver"] == "s3" and endpoint:
-        spec["endpoint"] = endpoint.rstrip("/")
-        spec["aws_region"] = os.environ.get("AWS_REGION", "us-east-1")
-    return spec
+    return spec | _s3_settings() if spec["driver"] == "s3" else spec
+
+
+def _s3_settings() -> dict[str, Any]:
+    """Return what the environment says about S3, by the names that all clients know."""
+    said: dict[str, Any] = {}
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    if endpoint:
+        said["endpoint"] = endpoint.rstrip("/")
+        said["aws_region"] = os.environ.get("AWS_REGION", "us-east-1")
+    # Else files and a server of the cloud would be asked first, with noise and delay.
+    if os.environ.get("AWS_NO_SIGN_REQUEST", "").lower() in ("1", "yes", "true", "on"):
+        said["aws_credentials"] = {"type": "anonymous"}
+    elif os.environ.get("AWS_ACCESS_KEY_ID"):
+        said["aws_credentials"] = {"type": "environment"}
+    return said
 
 
 def read_json(address: Address, name: str) -> Any:
