@@ -1,0 +1,379 @@
+"""Whether a recording or a result is whole: nothing missing, nothing changed.
+
+Nothing is written, and nothing outside the file is read but the headers of
+files to which its basins point.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from ..errors import VerificationError
+from ..read.identifier import as_text
+from ..read.opening import open_recording
+from ..read.stored_chunks import StoredChunk, check_chunks, list_chunks
+from ..recipe.identity import compute_pipeline_hash
+from ..run.findings import Verification
+from ..run.resources import cpu_count
+from .redo import ID_ATTRIBUTES
+from .verify_basins import check_basins
+from .verify_logs import check_logs
+
+__all__ = ["Progress", "require_whole", "verify_recording"]
+
+#: Called with the bytes checked so far and the bytes to check.
+Progress = Callable[[int, int], None]
+
+#: Features that a recipe promises: part of the identifier to one of its features.
+_PROMISED = {"b": "bright_avg", "h": "tex_asm_avg", "v": "volume"}
+#: More chunks of one dataset are not listed one by one.
+_LISTED = 5
+
+
+def verify_recording(
+    path: str | os.PathLike[str],
+    *,
+    thorough: bool = True,
+    events: int | None = None,
+    workers: int | None = None,
+    on_progress: Progress | None = None,
+) -> Verification:
+    """Check a recording or a result, of this program or of another.
+
+    Lengths of all features against the header, the header against itself, the
+    pipeline identifier against its hash and the events, basins, logs, whether
+    every chunk was written and lies within the file, and the checksum of each.
+
+    Parameters
+    ----------
+    path
+        File to check.
+    thorough
+        Whether chunks are read and their checksums compared.
+    events
+        How many events there must be, if the caller knows.
+    workers
+        Number of threads that compare checksums; as many as cores if None.
+    on_progress
+        Called as work goes on.
+
+    Returns
+    -------
+    Verification
+        A file that cannot even be opened raises instead.
+
+    Raises
+    ------
+    InputNotFoundError
+        If there is no such file.
+    InputError
+        If it is no HDF5 file, was cut short or may not be read.
+
+    Examples
+    --------
+    >>> import h5py, tempfile
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> path = Path(folder.name) / "short.rtdc"
+    >>> with h5py.File(path, "w") as h5:
+    ...     h5.attrs["experiment:event count"] = 4
+    ...     h5["events/deform"] = [0.1, 0.2, 0.3]
+    >>> for finding in verify_recording(path).findings:
+    ...     print(finding)
+    error: events/deform: has 3 rows where the header counts 4 events
+    >>> folder.cleanup()
+    """
+    begin = time.perf_counter()
+    path = Path(path)
+    found = Verification(os.fspath(path), "recording")
+    with open_recording(path) as h5:
+        datasets = _walk(h5, found)
+        if "pipeline:dcnum hash" in h5.attrs:
+            found.kind = "result"
+        count = _check_header(h5, found, events)
+        _check_features(datasets, found, count)
+        _check_pipeline(h5, found, count, events)
+        check_basins(h5, path, found, count)
+        check_logs(h5, found)
+        _check_storage(h5, path, datasets, found, thorough, workers or cpu_count(), on_progress)
+    found.seconds = time.perf_counter() - begin
+    return found
+
+
+def require_whole(found: Verification) -> None:
+    """Raise an error if data are lost or wrong.
+
+    Parameters
+    ----------
+    found
+        What a check found.
+
+    Raises
+    ------
+    VerificationError
+        With the first error and the number of all.
+    """
+    errors = found.errors
+    if not errors:
+        return
+    more = f", and {len(errors) - 1} more" if len(errors) > 1 else ""
+    raise VerificationError(
+        f"{errors[0].where}: {errors[0].what}{more}",
+        path=found.path,
+        hint="see what cytovox verify says",
+    )
+
+
+def _walk(h5: h5py.File, found: Verification) -> dict[str, h5py.Dataset]:
+    """Return all datasets that the file itself holds; links out of it are named only."""
+    datasets: dict[str, h5py.Dataset] = {}
+    seen: set[Any] = set()
+    for name, kind in _links(h5, "", found, seen):
+        if isinstance(kind, h5py.ExternalLink):
+            found.warn(name, f"is a link to another file, not followed: {kind.filename}")
+        elif isinstance(kind, h5py.SoftLink):
+            found.note(name, f"is a link to {kind.path}, not followed")
+        else:
+            try:
+                item = h5[name]
+                _ = dict(item.attrs)
+            except (OSError, RuntimeError, KeyError, ValueError) as err:
+                found.error(name, f"is damaged: {_short(err)}")
+                continue
+            if isinstance(item, h5py.Dataset):
+                datasets[name] = item
+    return datasets
+
+
+def _links(
+    group: h5py.Group, prefix: str, found: Verification, seen: set[Any]
+) -> Iterator[tuple[str, Any]]:
+    """Yield each link below a group once; a group that contains itself does no harm."""
+    try:
+        names = list(group)
+    except (OSError, RuntimeError) as err:
+        found.error(prefix or "/", f"the list of its contents is damaged: {_short(err)}")
+        return
+    for name in names:
+        full = f"{prefix}/{name}".lstrip("/")
+        try:
+            link = group.get(name, getlink=True)
+            item = group[name] if isinstance(link, h5py.HardLink) else None
+            key = None if item is None else h5py.h5o.get_info(item.id).addr
+        except (OSError, RuntimeError, KeyError, ValueError) as err:
+            found.error(full, f"is damaged: {_short(err)}")
+            continue
+        yield full, link
+        if isinstance(item, h5py.Group) and key not in seen:
+            seen.add(key)
+            yield from _links(item, full, found, seen)
+
+
+def _check_header(h5: h5py.File, found: Verification, wanted: int | None) -> int | None:
+    """Return the number of events that the header counts."""
+    if not isinstance(h5.get("events", getlink=True), h5py.HardLink):
+        found.error("events", "there are no events: this is no recording")
+        return None
+    value = h5.attrs.get("experiment:event count")
+    count = _whole(value)
+    if value is None:
+        found.warn("experiment:event count", "is missing")
+    elif count is None or count < 0:
+        found.error("experiment:event count", f"is no number of events: {as_text(value)}")
+        count = None
+    if wanted is not None and count != wanted:
+        found.error("experiment:event count", f"is {count} where {wanted} were made")
+    if count is not None:
+        found.counts["events"] = count
+    images = [name for name in ("image", "mask", "image_bg") if name in h5["events"]]
+    pixel = h5.attrs.get("imaging:pixel size")
+    if images and not (isinstance(pixel, int | float | np.number) and pixel > 0):
+        found.warn("imaging:pixel size", "is missing or no length, though there are images")
+    return count
+
+
+def _check_features(
+    datasets: dict[str, h5py.Dataset], found: Verification, count: int | None
+) -> None:
+    features = {n: d for n, d in datasets.items() if n.startswith("events/")}
+    found.counts["features"] = len(features)
+    lengths = {n: _rows(d) for n, d in features.items() if not n.startswith("events/contour/")}
+    contours = len(features) - len(lengths)
+    if count is None:
+        if len(set(lengths.values())) > 1:
+            short, long = min(lengths.values()), max(lengths.values())
+            found.error("events", f"features have from {short} to {long} rows")
+        return
+    for name, rows in lengths.items():
+        if rows != count:
+            found.error(name, f"has {rows} rows where the header counts {count} events")
+    if contours and contours != count:
+        found.error("events/contour", f"has {contours} entries where there are {count} events")
+    shapes = {
+        name: features[f"events/{name}"].shape[1:]
+        for name in ("image", "mask", "image_bg")
+        if f"events/{name}" in features and features[f"events/{name}"].ndim == 3
+    }
+    if len(set(shapes.values())) > 1:
+        told = ", ".join(f"{name} {shape[0]} x {shape[1]}" for name, shape in shapes.items())
+        found.error("events", f"images differ in size: {told}")
+
+
+def _rows(dataset: h5py.Dataset) -> int:
+    if not dataset.shape:
+        return 0
+    # Some writers store a map of as many events as frames as a single row.
+    if "/basinmap" in (dataset.name or "") and dataset.ndim == 2 and dataset.shape[0] == 1:
+        return int(dataset.shape[1])
+    return int(dataset.shape[0])
+
+
+def _check_pipeline(
+    h5: h5py.File, found: Verification, count: int | None, events: int | None
+) -> None:
+    named = {key: as_text(h5.attrs[key]) for key in h5.attrs if key.startswith("pipeline:dcnum ")}
+    if not named:
+        return
+    parts = {name: str(named.get(f"pipeline:dcnum {name}", "")) for name in ID_ATTRIBUTES}
+    missing = [name for name, text in parts.items() if not text]
+    if missing or "pipeline:dcnum hash" not in named:
+        missing += [] if "pipeline:dcnum hash" in named else ["hash"]
+        found.warn("pipeline:dcnum", f"the identifier is incomplete: no {', '.join(missing)}")
+        return
+    computed = compute_pipeline_hash(**{ID_ATTRIBUTES[name]: parts[name] for name in parts})
+    if computed != named["pipeline:dcnum hash"]:
+        found.error(
+            "pipeline:dcnum hash",
+            f"is {named['pipeline:dcnum hash']}, but the identifier gives {computed}",
+        )
+    _check_yield(h5, _whole(named.get("pipeline:dcnum yield")), found, count, events)
+    _check_mapping_part(parts["data"], named, found)
+    _check_run_identifier(h5, computed, found)
+    _check_promised(h5, parts["feature"], found, count)
+
+
+def _check_yield(
+    h5: h5py.File, made: int | None, found: Verification, count: int | None, wanted: int | None
+) -> None:
+    where = "pipeline:dcnum yield"
+    if count is None or made == count:
+        return
+    programs = str(as_text(h5.attrs.get("setup:software version", "")))
+    if wanted is None and made is not None and made > count and "dclab" in programs:
+        # An export of some events keeps what the whole file says of its making.
+        found.note(where, f"is {made}: the {count} events here are a selection of those")
+        return
+    found.error(where, f"is {made} where the header counts {count} events")
+
+
+def _check_mapping_part(data: str, named: dict[str, Any], found: Verification) -> None:
+    options = dict(p.partition("=")[::2] for p in data.partition(":")[2].split("^"))
+    mapping = named.get("pipeline:dcnum mapping")
+    if mapping is not None and "i" in options and str(mapping) != options["i"]:
+        found.error(
+            "pipeline:dcnum mapping", f"is {mapping} where the identifier says {options['i']}"
+        )
+
+
+def _check_run_identifier(h5: h5py.File, pphash: str, found: Verification) -> None:
+    name = "experiment:run identifier"
+    text = str(as_text(h5.attrs.get(name, "")))
+    own = text.rpartition("dcn-")[2] if "dcn-" in text else None
+    if own is not None and not pphash.startswith(own[:7]):
+        found.warn(name, f"names the pipeline {own[:7]} where the hash is {pphash[:7]}")
+
+
+def _check_promised(h5: h5py.File, part: str, found: Verification, count: int | None) -> None:
+    code, _, text = part.partition(":")
+    if code != "legacy" or not count:
+        return
+    options = dict(pair.partition("=")[::2] for pair in text.split("^"))
+    wanted = [feat for key, feat in _PROMISED.items() if options.get(key) == "1"]
+    absent = [feat for feat in ["deform", "mask", *wanted] if feat not in h5["events"]]
+    if absent:
+        found.warn("events", f"the recipe makes {', '.join(absent)}, but there is none")
+
+
+def _check_storage(
+    h5: h5py.File,
+    path: Path,
+    datasets: dict[str, h5py.Dataset],
+    found: Verification,
+    thorough: bool,
+    workers: int,
+    on_progress: Progress | None,
+) -> None:
+    size = path.stat().st_size
+    chunks: list[StoredChunk] = []
+    for name, dataset in datasets.items():
+        chunks += _chunks_within(name, dataset, size, found)
+    found.counts |= {"datasets": len(datasets), "chunks": len(chunks), "bytes": size}
+    if not thorough:
+        return
+    if h5.userblock_size:
+        found.note("/", "begins with a block of its user; its checksums were not compared")
+        return
+    checked = [chunk for chunk in chunks if chunk.check != "plain"]
+    total = sum(chunk.size for chunk in checked)
+    done = 0
+
+    def count(number: int) -> None:
+        nonlocal done
+        done += number
+        if on_progress is not None:
+            on_progress(done, total)
+
+    bad: dict[str, int] = {}
+    for defect in check_chunks(path, checked, h5, workers=workers, on_bytes=count):
+        name = defect.chunk.name
+        bad[name] = bad.get(name, 0) + 1
+        if bad[name] <= _LISTED:
+            found.error(defect.chunk.where, defect.what)
+    for name, number in bad.items():
+        if number > _LISTED:
+            found.error(name, f"{number - _LISTED} more chunks are damaged")
+    found.counts["checked"] = len(checked)
+    found.counts["checksums"] = sum(chunk.check == "fletcher32" for chunk in checked)
+    found.counts["bytes_checked"] = total
+
+
+def _chunks_within(
+    name: str, dataset: h5py.Dataset, size: int, found: Verification
+) -> list[StoredChunk]:
+    """Return the chunks that lie within the file; name what does not."""
+    try:
+        if dataset.is_virtual:
+            found.note(name, "is put together of other datasets, which were not looked at")
+            return []
+        if dataset.external:
+            found.warn(name, "is kept in another file, which was not looked at")
+            return []
+        chunks, missing = list_chunks(dataset)
+    except (OSError, RuntimeError, ValueError) as err:
+        found.error(name, f"the index of its chunks is damaged: {_short(err)}")
+        return []
+    if missing:
+        found.error(name, f"{missing} of its chunks were never written and read as zeros")
+    within = [c for c in chunks if c.position >= 0 and c.position + c.size <= size]
+    if len(within) < len(chunks):
+        number = len(chunks) - len(within)
+        found.error(name, f"{number} of its chunks lie beyond the end of the file")
+    return within
+
+
+def _whole(value: Any) -> int | None:
+    try:
+        number = int(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if number == value else None
+
+
+def _short(err: BaseException) -> str:
+    return " ".join(str(err).split())[:200]

@@ -1,0 +1,72 @@
+"""Whether the logs of a file can be read, and say what its header says."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import h5py
+import numpy as np
+
+from ..read.identifier import as_text
+from ..run.findings import Verification
+
+__all__ = ["check_logs"]
+
+#: Larger logs are not read [bytes].
+_MAX_BYTES = 64 << 20
+
+
+def check_logs(h5: h5py.File, found: Verification) -> None:
+    """Read all logs; compare the records of runs with the header.
+
+    Parameters
+    ----------
+    h5
+        Opened file.
+    found
+        Takes what is found.
+    """
+    logs = h5.get("logs") if isinstance(h5.get("logs", getlink=True), h5py.HardLink) else None
+    if not isinstance(logs, h5py.Group):
+        return
+    hashes = set()
+    number = 0
+    for name, lines in _readable(logs, found):
+        number += 1
+        if name.startswith("dcnum-job-"):
+            hashes |= _hashes_of(lines, name, found)
+    found.counts["logs"] = number
+    own = as_text(h5.attrs.get("pipeline:dcnum hash"))
+    if hashes and own is not None and own not in hashes:
+        found.error("logs", f"no record of a run names the pipeline {own}")
+
+
+def _readable(logs: h5py.Group, found: Verification) -> Iterator[tuple[str, list[str]]]:
+    for name in logs:
+        if not isinstance(logs.get(name, getlink=True), h5py.HardLink):
+            continue
+        try:
+            dataset = logs[name]
+            if not isinstance(dataset, h5py.Dataset) or dataset.is_virtual or dataset.external:
+                continue
+            if dataset.size * dataset.dtype.itemsize > _MAX_BYTES:
+                found.warn(f"logs/{name}", "is too large to be read")
+                continue
+            lines = [str(as_text(line)) for line in np.ravel(dataset[()])]
+        except (OSError, RuntimeError, ValueError, KeyError, UnicodeDecodeError) as err:
+            found.error(f"logs/{name}", f"cannot be read: {' '.join(str(err).split())[:200]}")
+            continue
+        yield name, lines
+
+
+def _hashes_of(lines: list[str], name: str, found: Verification) -> set[str]:
+    try:
+        record: Any = json.loads("\n".join(lines))
+    except json.JSONDecodeError:
+        found.warn(f"logs/{name}", "is no record of a run, though it is called so")
+        return set()
+    pipeline = record.get("pipeline") if isinstance(record, dict) else None
+    stated = pipeline.get("hash") if isinstance(pipeline, dict) else None
+    return {stated} if isinstance(stated, str) else set()

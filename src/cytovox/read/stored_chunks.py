@@ -1,0 +1,321 @@
+"""Stored chunks of an HDF5 file: whether all are there, and as they were written.
+
+The bytes of a chunk are read from the file itself, beside HDF5, so that threads
+can compare checksums at the speed of the disk.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+import zstandard
+
+from ..kernels.checksum import fletcher32
+
+__all__ = ["MAX_CHUNK_BYTES", "ChunkDefect", "StoredChunk", "check_chunks", "list_chunks"]
+
+#: Larger chunks are not read for a check [bytes].
+MAX_CHUNK_BYTES = 1 << 30
+#: So much is read at a time [bytes]; neighbours with small gaps come together.
+_BATCH = 8 << 20
+_GAP = 1 << 16
+
+_DEFLATE, _SHUFFLE, _FLETCHER, _ZSTD = 1, 2, 3, 32015
+
+
+@dataclass(frozen=True, slots=True)
+class StoredChunk:
+    """Where one chunk of a dataset lies in the file.
+
+    Parameters
+    ----------
+    name
+        Dataset, as path within the file.
+    start
+        First index of the chunk along each axis.
+    position, size
+        First byte in the file and number of bytes.
+    check
+        How it can be checked without HDF5: ``"fletcher32"``, ``"zstd"``,
+        ``"deflate"``, ``"plain"`` (nothing to check but its place), or
+        ``"hdf5"`` where only HDF5 itself knows.
+    content
+        Number of bytes when unpacked.
+    """
+
+    name: str
+    start: tuple[int, ...]
+    position: int
+    size: int
+    check: str
+    content: int
+
+    @property
+    def where(self) -> str:
+        """The chunk in words."""
+        return f"{self.name}, chunk at {'/'.join(map(str, self.start)) or 0}"
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkDefect:
+    """What is wrong with a chunk.
+
+    Parameters
+    ----------
+    chunk
+        The chunk.
+    what
+        What is wrong.
+    """
+
+    chunk: StoredChunk
+    what: str
+
+
+def list_chunks(dataset: h5py.Dataset) -> tuple[list[StoredChunk], int]:
+    """Return where the chunks of a dataset lie, and how many were never written.
+
+    A dataset in one piece counts as one chunk. What is kept in the header of
+    the dataset or in another file has no chunks.
+
+    Parameters
+    ----------
+    dataset
+        A dataset that is neither virtual nor kept in external files.
+
+    Raises
+    ------
+    OSError, RuntimeError
+        If the index of the chunks is damaged.
+    """
+    plist = dataset.id.get_create_plist()
+    layout = plist.get_layout()
+    if layout == h5py.h5d.CONTIGUOUS:
+        return _one_piece(dataset)
+    if layout != h5py.h5d.CHUNKED or dataset.chunks is None:
+        return [], 0
+    filters = [plist.get_filter(i)[0] for i in range(plist.get_nfilters())]
+    content = int(np.prod(dataset.chunks, dtype=np.int64)) * dataset.dtype.itemsize
+    chunks = [
+        StoredChunk(
+            dataset.name.lstrip("/"),
+            tuple(info.chunk_offset),
+            int(info.byte_offset),
+            int(info.size),
+            _check_of(filters, int(info.filter_mask)),
+            content,
+        )
+        for info in _infos(dataset)
+    ]
+    rows = zip(dataset.shape, dataset.chunks, strict=True)
+    expected = int(np.prod([-(-length // chunk) for length, chunk in rows], dtype=object))
+    within = sum(
+        all(a < n for a, n in zip(chunk.start, dataset.shape, strict=True)) for chunk in chunks
+    )
+    return chunks, expected - within
+
+
+def check_chunks(
+    path: Path,
+    chunks: Sequence[StoredChunk],
+    h5: h5py.File,
+    *,
+    workers: int = 2,
+    on_bytes: Callable[[int], None] | None = None,
+) -> Iterator[ChunkDefect]:
+    """Read chunks and yield those that are not as they were written.
+
+    Parameters
+    ----------
+    path
+        The file.
+    chunks
+        Chunks that lie within the file.
+    h5
+        The opened file, for chunks that only HDF5 can read.
+    workers
+        Number of threads.
+    on_bytes
+        Called with the number of bytes that were checked, in this thread.
+    """
+    alone = [chunk for chunk in chunks if chunk.check == "hdf5"]
+    rest = sorted(
+        (c for c in chunks if c.check not in ("hdf5", "plain")), key=lambda c: c.position
+    )
+    batches = list(_batches(rest))
+    with ThreadPoolExecutor(max(1, workers), thread_name_prefix="verify") as pool:
+        try:
+            results = pool.map(lambda batch: _check_batch(path, batch), batches)
+            for batch, defects in zip(batches, results, strict=True):
+                yield from defects
+                if on_bytes is not None:
+                    on_bytes(sum(chunk.size for chunk in batch))
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+    for chunk in alone:
+        defect = _check_by_hdf5(h5, chunk)
+        if defect is not None:
+            yield defect
+        if on_bytes is not None:
+            on_bytes(chunk.size)
+
+
+def _one_piece(dataset: h5py.Dataset) -> tuple[list[StoredChunk], int]:
+    size = int(dataset.id.get_storage_size())
+    position = dataset.id.get_offset()
+    if position is None or not size:
+        return [], int(bool(dataset.size))
+    name = dataset.name.lstrip("/")
+    return [StoredChunk(name, (0,), int(position), size, "plain", size)], 0
+
+
+def _infos(dataset: h5py.Dataset) -> list[h5py.h5d.StoreInfo]:
+    if hasattr(dataset.id, "chunk_iter"):
+        found: list[h5py.h5d.StoreInfo] = []
+        dataset.id.chunk_iter(found.append)
+        return found
+    return [dataset.id.get_chunk_info(i) for i in range(dataset.id.get_num_chunks())]
+
+
+def _check_of(filters: Sequence[int], skipped: int) -> str:
+    """Return how a chunk can be checked, given its filters in the order of writing."""
+    used = [number for i, number in enumerate(filters) if not skipped >> i & 1]
+    if not used:
+        return "plain"
+    if used[-1] == _FLETCHER:
+        return "fletcher32"
+    # Other filters change the size, so that it says nothing.
+    if set(used[:-1]) <= {_SHUFFLE} and used[-1] in (_ZSTD, _DEFLATE):
+        return "zstd" if used[-1] == _ZSTD else "deflate"
+    return "hdf5"
+
+
+def _batches(chunks: Sequence[StoredChunk]) -> Iterator[list[StoredChunk]]:
+    batch = list(chunks[:1])
+    for before, chunk in pairwise(chunks):
+        gap = chunk.position - before.position - before.size
+        span = chunk.position + chunk.size - batch[0].position
+        if 0 <= gap <= _GAP and span <= _BATCH:
+            batch.append(chunk)
+        else:
+            yield batch
+            batch = [chunk]
+    if batch:
+        yield batch
+
+
+def _check_batch(path: Path, batch: Sequence[StoredChunk]) -> list[ChunkDefect]:
+    if batch[0].size > MAX_CHUNK_BYTES:
+        return [ChunkDefect(batch[0], "is too large to be checked")]
+    start = batch[0].position
+    span = batch[-1].position + batch[-1].size - start
+    try:
+        with path.open("rb", buffering=0) as stream:
+            stream.seek(start)
+            data = np.empty(span, np.uint8)
+            got = _read_into(stream.readinto, data.data)
+    except OSError as err:
+        return [ChunkDefect(batch[0], f"cannot be read: {err.strerror or err}")]
+    defects = []
+    for chunk in batch:
+        begin = chunk.position - start
+        if begin + chunk.size > got:
+            defects.append(ChunkDefect(chunk, "is cut short"))
+            continue
+        what = _defect_of(chunk, data[begin : begin + chunk.size])
+        if what is not None:
+            defects.append(ChunkDefect(chunk, what))
+    return defects
+
+
+def _read_into(readinto: Callable[[memoryview], int | None], view: memoryview) -> int:
+    got = 0
+    while got < len(view):
+        now = readinto(view[got:])
+        if not now:
+            break
+        got += now
+    return got
+
+
+def _defect_of(chunk: StoredChunk, data: npt.NDArray[np.uint8]) -> str | None:
+    if chunk.check == "fletcher32":
+        return None if _fletcher_fits(data) else "its checksum does not fit its bytes"
+    if chunk.check == "zstd":
+        return _zstd_defect(chunk, data)
+    return _deflate_defect(chunk, data)
+
+
+def _fletcher_fits(data: npt.NDArray[np.uint8]) -> bool:
+    if data.size < 4:
+        return False
+    stored = int.from_bytes(data[-4:].tobytes(), "little")
+    computed = fletcher32(data[:-4])
+    if stored == computed:
+        return True
+    # Old versions of the filter swapped the bytes of each half on some machines.
+    halves = np.array([computed], "<u4").view("<u2").byteswap().view("<u4")
+    return stored == int(halves[0])
+
+
+def _zstd_defect(chunk: StoredChunk, data: npt.NDArray[np.uint8]) -> str | None:
+    try:
+        size = zstandard.frame_content_size(data.data)
+        if size not in (-1, chunk.content):
+            return f"unpacks to {size} bytes instead of {chunk.content}"
+        got = 0
+        for part in _unpacked(chunk, data):
+            got += len(part)
+    except zstandard.ZstdError as err:
+        return f"cannot be unpacked: {err}"
+    if got != chunk.content:
+        return f"unpacks to {got} bytes instead of {chunk.content}"
+    return None
+
+
+def _unpacked(chunk: StoredChunk, data: npt.NDArray[np.uint8]) -> Iterable[bytes]:
+    """Yield the content in pieces, never more than one byte too much."""
+    left = chunk.content + 1
+    with zstandard.ZstdDecompressor().stream_reader(data.data) as reader:
+        while left and (part := reader.read(min(left, 1 << 20))):
+            left -= len(part)
+            yield part
+
+
+def _deflate_defect(chunk: StoredChunk, data: npt.NDArray[np.uint8]) -> str | None:
+    unpacker = zlib.decompressobj()
+    left: bytes | memoryview = data.data
+    got = 0
+    try:
+        while not unpacker.eof and got <= chunk.content:
+            part = unpacker.decompress(left, 1 << 20)
+            left = unpacker.unconsumed_tail
+            got += len(part)
+            if not part and not left:
+                return "is cut short within"
+    except zlib.error as err:
+        return f"cannot be unpacked: {err}"
+    if got != chunk.content:
+        return f"unpacks to {got} bytes instead of {chunk.content}"
+    return None
+
+
+def _check_by_hdf5(h5: h5py.File, chunk: StoredChunk) -> ChunkDefect | None:
+    if chunk.content > MAX_CHUNK_BYTES:
+        return ChunkDefect(chunk, "is too large to be checked")
+    dataset = h5[chunk.name]
+    try:
+        dataset[
+            tuple(slice(a, a + n) for a, n in zip(chunk.start, dataset.chunks or (), strict=True))
+        ]
+    except (OSError, RuntimeError, ValueError) as err:
+        return ChunkDefect(chunk, f"cannot be read: {err}")
+    return None
