@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,21 +47,7 @@ def _dtype(channels: int) -> type[np.unsignedinteger[Any]]:
     return np.uint8 if channels <= 256 else np.uint16
 
 
-def spawn_worker(**options: Any) -> Callable[[], None]:
-    """Return the loop of a worker; options are those of `ArgmaxWork`."""
-    return worker_file.spawn(ArgmaxWork, **options)
-
-
-def start_worker(arguments: Sequence[str] | None = None) -> None:
-    """Be a worker that was started by a command.
-
-    Parameters
-    ----------
-    arguments
-        What stands behind the command; that of this process if None.
-    """
-    worker_file.start(ArgmaxWork, arguments)
-
+spawn_worker, start_worker = worker_file.worker_functions(ArgmaxWork)
 
 if __name__ == "__main__":
     start_worker()

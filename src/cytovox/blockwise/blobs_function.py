@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .functions import as_segment_function
+
 __all__ = ["blobs", "default_parameters", "segment_function"]
 
 #: Options of `blobs`, where the caller gives no others.
@@ -69,23 +71,4 @@ def blobs(
     return np.asarray(flood(-response, markers, mask=response > 0), dtype=np.uint32)
 
 
-def segment_function(
-    input_array: npt.NDArray[Any], block: Any, **parameters: Any
-) -> npt.NDArray[np.uint64]:
-    """Segment a block, in the form of segment-function files.
-
-    Parameters
-    ----------
-    input_array
-        Image of the block and its context, of the shape of its read region.
-    block
-        The block, which is not needed here.
-    **parameters
-        Options of `blobs`.
-
-    Returns
-    -------
-    numpy.ndarray
-        Labels of the block, uint64 of the same shape, 0 is background.
-    """
-    return blobs(input_array, **parameters).astype(np.uint64)
+segment_function = as_segment_function(blobs)

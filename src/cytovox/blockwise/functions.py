@@ -7,10 +7,13 @@ from collections.abc import Callable
 from importlib.metadata import entry_points
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from ..errors import UnknownCodeError, UsageError
 from ..recipe.python_file import load_python_file
 
-__all__ = ["GROUP", "find_function", "function_names"]
+__all__ = ["GROUP", "as_segment_function", "find_function", "function_names"]
 
 #: Entry-point group of functions of arrays.
 GROUP = "cytovox.volume_functions"
@@ -75,3 +78,48 @@ def _from_file(path: str, name: str | None) -> Callable[..., Any]:
         )
     function: Callable[..., Any] = found
     return function
+
+
+def as_segment_function(
+    function: Callable[..., npt.NDArray[Any]],
+) -> Callable[..., npt.NDArray[np.uint64]]:
+    """Return ``segment_function`` of a segment-function file.
+
+    Parameters
+    ----------
+    function
+        A function of that file, ``f(array, **parameters) -> labels``.
+
+    Examples
+    --------
+    >>> from cytovox.blockwise.label_function import label
+    >>> as_segment_function(label)(np.array([0, 5, 5, 0, 5]), None, threshold=1).tolist()
+    [0, 1, 1, 0, 2]
+    """
+
+    def segment_function(
+        input_array: npt.NDArray[Any], block: Any, **parameters: Any
+    ) -> npt.NDArray[np.uint64]:
+        """Segment a block with the function of this file.
+
+        Parameters
+        ----------
+        input_array
+            Image of the block and its context, of the shape of its read
+            region, channels first.
+        block
+            The block, which is not needed here.
+        **parameters
+            Options of the function.
+
+        Returns
+        -------
+        numpy.ndarray
+            Labels of the block, uint64 of the shape of its read region, 0 is
+            background.
+        """
+        return function(input_array, **parameters).astype(np.uint64, copy=False)
+
+    segment_function.__module__ = function.__module__
+    segment_function.__qualname__ = segment_function.__name__
+    return segment_function

@@ -18,7 +18,7 @@ def keep_open(
     scale: int | str | None = None,
     fill_value: float = 0,
     writable: bool = False,
-    stamp: int = 0,
+    stamp: int | str = 0,
 ) -> Volume:
     """Return a volume that stays open in this process.
 

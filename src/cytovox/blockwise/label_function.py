@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..kernels.components import label_components
+from .functions import as_segment_function
 
 __all__ = ["default_parameters", "label", "segment_function"]
 
@@ -53,23 +54,4 @@ def label(
     return label_components(mask, connectivity)[0]
 
 
-def segment_function(
-    input_array: npt.NDArray[Any], block: Any, **parameters: Any
-) -> npt.NDArray[np.uint64]:
-    """Segment a block, in the form of segment-function files.
-
-    Parameters
-    ----------
-    input_array
-        Image of the block and its context, of the shape of its read region.
-    block
-        The block, which is not needed here.
-    **parameters
-        Options of `label`.
-
-    Returns
-    -------
-    numpy.ndarray
-        Labels of the block, uint64 of the same shape, 0 is background.
-    """
-    return label(input_array, **parameters).astype(np.uint64)
+segment_function = as_segment_function(label)

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import OptionError
+from .functions import as_segment_function
 
 __all__ = ["default_parameters", "mutex_watershed", "segment_function"]
 
@@ -75,23 +76,4 @@ def mutex_watershed(
     return labels
 
 
-def segment_function(
-    input_array: npt.NDArray[Any], block: Any, **parameters: Any
-) -> npt.NDArray[np.uint64]:
-    """Segment a block, in the form of segment-function files.
-
-    Parameters
-    ----------
-    input_array
-        Image of the block and its context, of the shape of its read region.
-    block
-        The block, which is not needed here.
-    **parameters
-        Options of `mutex_watershed`.
-
-    Returns
-    -------
-    numpy.ndarray
-        Labels of the block, uint64 of the same shape, 0 is background.
-    """
-    return mutex_watershed(input_array, **parameters)
+segment_function = as_segment_function(mutex_watershed)

@@ -315,8 +315,19 @@ def _keywords(function: Callable[..., Any]) -> list[str]:
         return []
 
 
-def check_parameters(function: Callable[..., Any], parameters: Mapping[str, Any]) -> None:
+def check_parameters(
+    function: Callable[..., Any], parameters: Mapping[str, Any], *, arrays: int = 1
+) -> None:
     """Check that a function takes such parameters.
+
+    Parameters
+    ----------
+    function
+        The function.
+    parameters
+        Keywords for it.
+    arrays
+        How many positional arguments it is given before them.
 
     Raises
     ------
@@ -332,10 +343,10 @@ def check_parameters(function: Callable[..., Any], parameters: Mapping[str, Any]
     except (TypeError, ValueError):  # some compiled functions do not tell
         return
     try:
-        signature.bind(None, **parameters)
+        signature.bind(*(None,) * arrays, **parameters)
     except TypeError as err:
         name = getattr(function, "__name__", str(function))
-        known = _keywords(function)
+        known = _keywords(function)[arrays - 1 :]
         raise OptionError(
             f"function '{name}' cannot be called so: {err}",
             hint=f"it knows {', '.join(known) or 'no parameters'}",

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from . import worker_file
-from .lookup import Lookup, load_lookup
 from .segment_worker import RegionWork
-from .stitch import relabel_block
+from .volume_blocks import RelabelPass
 
 __all__ = ["RelabelWork", "fit", "read_write_conflict", "spawn_worker", "start_worker"]
 
@@ -20,11 +15,6 @@ __all__ = ["RelabelWork", "fit", "read_write_conflict", "spawn_worker", "start_w
 read_write_conflict = False
 #: What becomes of the ends of the volume.
 fit = "shrink"
-
-
-@functools.lru_cache(maxsize=1)
-def _table(folder: str, stamp: str) -> Lookup:
-    return load_lookup(folder)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +30,7 @@ class RelabelWork(RegionWork):
     folder
         Folder of the table.
     stamp
-        Tells tables of one folder apart.
+        Tells tables and volumes of one name apart.
     """
 
     labels: str
@@ -50,28 +40,11 @@ class RelabelWork(RegionWork):
 
     def __call__(self, block: Any) -> dict[str, Any]:
         """Do it; return the number of voxels that have a label."""
-        ours = self.block_of(block)
-        labels = worker_file.opened(self.labels).read(ours.write)
-        final = relabel_block(labels, _table(self.folder, self.stamp).slice(ours.index))
-        worker_file.opened(self.output, 0, True).write(ours.write, final)
-        return {"voxels": int(np.count_nonzero(final))}
+        work = RelabelPass(self.labels, self.output, self.folder, self.stamp)
+        return work(self.block_of(block))
 
 
-def spawn_worker(**options: Any) -> Callable[[], None]:
-    """Return the loop of a worker; options are those of `RelabelWork`."""
-    return worker_file.spawn(RelabelWork, **options)
-
-
-def start_worker(arguments: Sequence[str] | None = None) -> None:
-    """Be a worker that was started by a command.
-
-    Parameters
-    ----------
-    arguments
-        What stands behind the command; that of this process if None.
-    """
-    worker_file.start(RelabelWork, arguments)
-
+spawn_worker, start_worker = worker_file.worker_functions(RelabelWork)
 
 if __name__ == "__main__":
     start_worker()

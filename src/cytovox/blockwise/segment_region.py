@@ -6,19 +6,19 @@ import contextlib
 import dataclasses
 import os
 import shutil
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from funlib.geometry import Roi
 
-from ..errors import OutputExistsError, UsageError
+from ..errors import UsageError
 from ..read.open_volume import open_volume
 from ..read.volume import Volume
 from ..run.fingerprint import describe_function
 from ..run.journal import Journal
 from ..run.progress import Listener
+from ..write.pyramid import write_pyramid
 from ..write.volume import create_labels
 from . import relabel_worker, segment_worker
 from .blockwise_task import DaCapoBlockwiseTask
@@ -26,12 +26,14 @@ from .evidence import EvidenceFolder, StitchMode
 from .grid import box_shape
 from .lookup import load_lookup
 from .places import Here, Place, find_place
-from .recipe import side_folder
+from .recipe import check_parameters, side_folder
 from .segment_worker import RegionWork, load_segment_function
 from .stitch import Rule
 from .stitch import stitch as stitch_labels
 from .task_result import BlockwiseResult, leftovers
 from .task_run import run_tasks
+from .volume_blocks import forget_volumes, has_evidence
+from .volume_result import publish, refuse_stranger
 
 __all__ = ["segment_blockwise"]
 
@@ -62,6 +64,7 @@ def segment_blockwise(
     host: str | None = None,
     on_event: Listener | None = None,
     logs: str | Path | None = None,
+    **kwargs: Any,
 ) -> BlockwiseResult:
     """Run a segmentation function in parallel over all blocks of a region.
 
@@ -110,8 +113,12 @@ def segment_blockwise(
     resume
         Whether to go on where the same call was stopped; all is done again
         otherwise.
-    cluster, host, on_event, logs
+    cluster, host, on_event
         See `run_blockwise`.
+    logs
+        Folder for what workers print; beside the journal if None.
+    **kwargs
+        Further keywords of the function, as in `parameters`.
 
     Returns
     -------
@@ -126,7 +133,8 @@ def segment_blockwise(
     OutputExistsError
         If there is an output that was not made so.
     UsageError
-        If regions cut voxels, or do not fit each other.
+        If regions cut voxels, or do not fit each other, or the function does
+        not take such parameters.
     """
     if args:
         raise UsageError(
@@ -137,9 +145,12 @@ def segment_blockwise(
         raise UsageError(f"there cannot be {num_workers} workers")
     folder = side_folder(output)
     target = Path(output).absolute()
-    _refuse_stranger(target, folder)
-    load_segment_function(str(segment_function_file))
+    refuse_stranger(target, folder)
+    given = {**(parameters or {}), **kwargs}
+    segment, defaults = load_segment_function(str(segment_function_file))
+    check_parameters(segment, {**defaults, **given}, arrays=2)
     with open_volume(input, fill_value=fill_value) as volume, contextlib.ExitStack() as stack:
+        stack.callback(forget_volumes)
         rois = _grown(total_roi, read_roi, write_roi, context)
         region = _region(volume, *rois)
         (folder / "blocks").mkdir(parents=True, exist_ok=True)
@@ -148,14 +159,13 @@ def segment_blockwise(
         stack.callback(place.close)
         run = _Run(volume, region, folder, journal, place, on_event)
         run.limits = (max(1, num_workers), max_retries, timeout)
-        run.logs = None if logs is None else Path(logs)
+        run.logs = folder / "logs" if logs is None else Path(logs)
         run.format = format
-        segment, _ = load_segment_function(str(segment_function_file))
         journal.begin(
             {
                 "input": volume.fingerprint() if not upstream_tasks else {"url": volume.url},
                 "function": describe_function(segment),
-                "parameters": dict(parameters or {}),
+                "parameters": given,
                 "geometry": dataclasses.asdict(region) | {"fill_value": fill_value},
                 "stitch": {"mode": stitch, "connectivity": connectivity},
             },
@@ -166,7 +176,7 @@ def segment_blockwise(
             rois,
             list(upstream_tasks or ()),
             function=str(segment_function_file),
-            parameters=dict(parameters or {}),
+            parameters=given,
             stitch=stitch,
             connectivity=connectivity,
             fill_value=fill_value,
@@ -185,7 +195,9 @@ def segment_blockwise(
         )
         lookup.save(folder)
         second = run.relabel(rois, target)
-        return _together(first, second, load_lookup(folder).count)
+        if second:
+            journal.note("finished", objects=lookup.count, output=str(target))
+        return _together(first, second, lookup.count)
 
 
 class _Run:
@@ -215,13 +227,15 @@ class _Run:
         self, rois: tuple[Roi, Roi, Roi], upstream: list[Any], **options: Any
     ) -> BlockwiseResult:
         """Let each block have labels of its own."""
-        if not self.local.exists():
-            self.journal.forget("segment")
+        lost = not self.local.exists()
+        if lost:
             self._create(self.local, "uint32", "zarr2")
+        forget_volumes()  # which may be of an earlier run
         return self._pass(
             segment_worker,
             rois,
             upstream,
+            lost,
             labels=str(self.local),
             folder=str(self.folder / "blocks"),
             **options,
@@ -231,9 +245,9 @@ class _Run:
         """Make the output, and put it in its place when it is whole."""
         lookup = load_lookup(self.folder)
         making = self.folder / "final"
-        stamp = f"{zlib.crc32(lookup.lut.tobytes()):08x}-{lookup.count}"
         if making.exists():
             shutil.rmtree(making)
+        forget_volumes()
         self._create(making, str(lookup.dtype), self.format)
         total, _, write = rois
         start = self.region.grid.context
@@ -243,19 +257,26 @@ class _Run:
             relabel_worker,
             (inner, write, write),
             [],
+            True,
             labels=str(self.local),
             output=str(making),
             folder=str(self.folder),
-            stamp=stamp,
+            stamp=lookup.stamp,
         )
         if result:
-            if target.exists():
-                shutil.rmtree(target)
-            os.replace(making, target)
+            forget_volumes()
+            if self.format != "zarr2":
+                write_pyramid(making)
+            publish(making, target, self.folder / "replaced")
         return result
 
     def _pass(
-        self, file: Any, rois: tuple[Roi, Roi, Roi], upstream: list[Any], **options: Any
+        self,
+        file: Any,
+        rois: tuple[Roi, Roi, Roi],
+        upstream: list[Any],
+        afresh: bool,
+        **options: Any,
     ) -> BlockwiseResult:
         workers, retries, timeout = self.limits
         total, read, write = rois
@@ -271,14 +292,21 @@ class _Run:
             **dataclasses.asdict(self.region),
             **options,
         )
-        relabels = file is relabel_worker
+        if afresh:
+            self.journal.forget(task.run.name)
+        if file is segment_worker:
+            # What the journal tells as done is so only with its evidence.
+            task.run.check_before = self._has_evidence
         return run_tasks(
             [task.run],
             place=self.place,
-            journal=None if relabels else self.journal,
+            journal=self.journal,
             on_event=self.on_event,
             logs=self.logs,
         )
+
+    def _has_evidence(self, block: Any) -> bool:
+        return has_evidence(self.folder / "blocks", self.region.block_of(block))
 
     def _create(self, path: Path, dtype: str, format: str) -> None:
         volume, region = self.volume, self.region
@@ -293,13 +321,6 @@ class _Run:
             block=tuple(min(n, b) for n, b in zip(region.shape, region.block, strict=True)),
             format=format,
         ).close()
-
-
-def _refuse_stranger(target: Path, folder: Path) -> None:
-    if target.exists() and not (folder / "journal.jsonl").is_file():
-        raise OutputExistsError(
-            "the output exists and was not made here", path=target, hint="choose another name"
-        )
 
 
 def _grown(total: Any, read: Any, write: Any, context: Any) -> tuple[Roi, Roi, Roi]:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from ..errors import UsageError
 from . import worker_file
-from .evidence import EvidenceFolder, StitchMode, save_evidence, segment_block
+from .evidence import StitchMode
 from .grid import Block, Grid
 from .loading import load_file
+from .volume_blocks import SegmentPass
 
 __all__ = [
     "RegionWork",
@@ -108,23 +108,21 @@ class SegmentWork(RegionWork):
     def __call__(self, block: Any) -> dict[str, Any]:
         """Do it; return the number of labels."""
         segment, defaults = load_segment_function(self.function)
-        ours = self.block_of(block)
-        source = worker_file.opened(self.input, self.fill_value)
-        read = tuple((a + at, b + at) for (a, b), at in zip(ours.read, self.begin, strict=True))
-        result = segment_block(
-            source.read(read),
-            ours,
-            functools.partial(_with_block, segment, block),
-            {**defaults, **self.parameters},
-            self.grid,
+        work = SegmentPass(
+            input=self.input,
+            scale=None,
+            fill_value=self.fill_value,
+            labels=self.labels,
+            folder=self.folder,
+            grid=self.grid,
+            function=functools.partial(_with_block, segment, block),
+            parameters={**defaults, **self.parameters},
             stitch=self.stitch,
             connectivity=self.connectivity,
+            measures=None,
+            begin=self.begin,
         )
-        worker_file.opened(self.labels, 0, True).write(ours.write, result.labels)
-        # The evidence comes last: where it is, the labels are as well.
-        path = EvidenceFolder(self.folder).path(ours.index)
-        save_evidence(path, result.evidence, result.sums)
-        return {"labels": result.evidence.count, "voxels": int(np.sum(result.evidence.sizes))}
+        return work(self.block_of(block))
 
 
 def _with_block(
@@ -157,21 +155,7 @@ def load_segment_function(function: str) -> tuple[Callable[..., Any], dict[str, 
     return segment, dict(getattr(module, "default_parameters", {}))
 
 
-def spawn_worker(**options: Any) -> Callable[[], None]:
-    """Return the loop of a worker; options are those of `SegmentWork`."""
-    return worker_file.spawn(SegmentWork, **options)
-
-
-def start_worker(arguments: Sequence[str] | None = None) -> None:
-    """Be a worker that was started by a command.
-
-    Parameters
-    ----------
-    arguments
-        What stands behind the command; that of this process if None.
-    """
-    worker_file.start(SegmentWork, arguments)
-
+spawn_worker, start_worker = worker_file.worker_functions(SegmentWork)
 
 if __name__ == "__main__":
     start_worker()

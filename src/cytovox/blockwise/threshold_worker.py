@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,21 +51,7 @@ class ThresholdWork(worker_file.ArrayWork):
         return {"dtype": np.uint8, "channels": channels}
 
 
-def spawn_worker(**options: Any) -> Callable[[], None]:
-    """Return the loop of a worker; options are those of `ThresholdWork`."""
-    return worker_file.spawn(ThresholdWork, **options)
-
-
-def start_worker(arguments: Sequence[str] | None = None) -> None:
-    """Be a worker that was started by a command.
-
-    Parameters
-    ----------
-    arguments
-        What stands behind the command; that of this process if None.
-    """
-    worker_file.start(ThresholdWork, arguments)
-
+spawn_worker, start_worker = worker_file.worker_functions(ThresholdWork)
 
 if __name__ == "__main__":
     start_worker()

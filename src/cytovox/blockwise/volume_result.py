@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..errors import StorageError
+from ..errors import OutputExistsError, StorageError
 from .lookup import SeamReport
 from .run_blocks import BlockFailure, RunResult, run_blocks
 
-__all__ = ["Placement", "VolumeResult", "publish"]
+__all__ = ["Placement", "VolumeResult", "publish", "refuse_stranger"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +69,27 @@ class VolumeResult:
 
     def __bool__(self) -> bool:
         return self.output is not None and not self.failed
+
+
+def refuse_stranger(output: Path, folder: Path) -> None:
+    """Refuse an output that no run of ours has made.
+
+    Parameters
+    ----------
+    output
+        The output, which may not be there.
+    folder
+        The folder beside it, where a run keeps its journal.
+
+    Raises
+    ------
+    OutputExistsError
+        If there is an output without a journal.
+    """
+    if output.exists() and not (folder / "journal.jsonl").is_file():
+        raise OutputExistsError(
+            "the output exists and was not made here", path=output, hint="choose another name"
+        )
 
 
 def publish(made: Path, output: Path, old: Path) -> None:
