@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,23 +17,18 @@ import numpy as np
 from ..errors import VerificationError
 from ..read.identifier import as_text
 from ..read.opening import open_recording
-from ..read.stored_chunks import StoredChunk, check_chunks, list_chunks
 from ..recipe.identity import compute_pipeline_hash
 from ..run.findings import Verification
 from ..run.resources import cpu_count
 from .redo import ID_ATTRIBUTES
 from .verify_basins import check_basins
 from .verify_logs import check_logs
+from .verify_storage import Progress, check_storage, walk
 
-__all__ = ["Progress", "require_whole", "verify_recording"]
-
-#: Called with the bytes checked so far and the bytes to check.
-Progress = Callable[[int, int], None]
+__all__ = ["require_whole", "verify_recording"]
 
 #: Features that a recipe promises: part of the identifier to one of its features.
 _PROMISED = {"b": "bright_avg", "h": "tex_asm_avg", "v": "volume"}
-#: More chunks of one dataset are not listed one by one.
-_LISTED = 5
 
 
 def verify_recording(
@@ -93,7 +87,7 @@ def verify_recording(
     path = Path(path)
     found = Verification(os.fspath(path), "recording")
     with open_recording(path) as h5:
-        datasets = _walk(h5, found)
+        datasets = walk(h5, found)
         if "pipeline:dcnum hash" in h5.attrs:
             found.kind = "result"
         count = _check_header(h5, found, events)
@@ -101,7 +95,7 @@ def verify_recording(
         _check_pipeline(h5, found, count, events)
         check_basins(h5, path, found, count)
         check_logs(h5, found)
-        _check_storage(h5, path, datasets, found, thorough, workers or cpu_count(), on_progress)
+        check_storage(h5, path, datasets, found, thorough, workers or cpu_count(), on_progress)
     found.seconds = time.perf_counter() - begin
     return found
 
@@ -128,51 +122,6 @@ def require_whole(found: Verification) -> None:
         path=found.path,
         hint="see what cytovox verify says",
     )
-
-
-def _walk(h5: h5py.File, found: Verification) -> dict[str, h5py.Dataset]:
-    """Return all datasets that the file itself holds; links out of it are named only."""
-    datasets: dict[str, h5py.Dataset] = {}
-    seen: set[Any] = set()
-    for name, kind in _links(h5, "", found, seen):
-        if isinstance(kind, h5py.ExternalLink):
-            found.warn(name, f"is a link to another file, not followed: {kind.filename}")
-        elif isinstance(kind, h5py.SoftLink):
-            found.note(name, f"is a link to {kind.path}, not followed")
-        else:
-            try:
-                item = h5[name]
-                _ = dict(item.attrs)
-            except (OSError, RuntimeError, KeyError, ValueError) as err:
-                found.error(name, f"is damaged: {_short(err)}")
-                continue
-            if isinstance(item, h5py.Dataset):
-                datasets[name] = item
-    return datasets
-
-
-def _links(
-    group: h5py.Group, prefix: str, found: Verification, seen: set[Any]
-) -> Iterator[tuple[str, Any]]:
-    """Yield each link below a group once; a group that contains itself does no harm."""
-    try:
-        names = list(group)
-    except (OSError, RuntimeError) as err:
-        found.error(prefix or "/", f"the list of its contents is damaged: {_short(err)}")
-        return
-    for name in names:
-        full = f"{prefix}/{name}".lstrip("/")
-        try:
-            link = group.get(name, getlink=True)
-            item = group[name] if isinstance(link, h5py.HardLink) else None
-            key = None if item is None else h5py.h5o.get_info(item.id).addr
-        except (OSError, RuntimeError, KeyError, ValueError) as err:
-            found.error(full, f"is damaged: {_short(err)}")
-            continue
-        yield full, link
-        if isinstance(item, h5py.Group) and key not in seen:
-            seen.add(key)
-            yield from _links(item, full, found, seen)
 
 
 def _check_header(h5: h5py.File, found: Verification, wanted: int | None) -> int | None:
@@ -300,80 +249,9 @@ def _check_promised(h5: h5py.File, part: str, found: Verification, count: int | 
         found.warn("events", f"the recipe makes {', '.join(absent)}, but there is none")
 
 
-def _check_storage(
-    h5: h5py.File,
-    path: Path,
-    datasets: dict[str, h5py.Dataset],
-    found: Verification,
-    thorough: bool,
-    workers: int,
-    on_progress: Progress | None,
-) -> None:
-    size = path.stat().st_size
-    chunks: list[StoredChunk] = []
-    for name, dataset in datasets.items():
-        chunks += _chunks_within(name, dataset, size, found)
-    found.counts |= {"datasets": len(datasets), "chunks": len(chunks), "bytes": size}
-    if not thorough:
-        return
-    if h5.userblock_size:
-        found.note("/", "begins with a block of its user; its checksums were not compared")
-        return
-    checked = [chunk for chunk in chunks if chunk.check != "plain"]
-    total = sum(chunk.size for chunk in checked)
-    done = 0
-
-    def count(number: int) -> None:
-        nonlocal done
-        done += number
-        if on_progress is not None:
-            on_progress(done, total)
-
-    bad: dict[str, int] = {}
-    for defect in check_chunks(path, checked, h5, workers=workers, on_bytes=count):
-        name = defect.chunk.name
-        bad[name] = bad.get(name, 0) + 1
-        if bad[name] <= _LISTED:
-            found.error(defect.chunk.where, defect.what)
-    for name, number in bad.items():
-        if number > _LISTED:
-            found.error(name, f"{number - _LISTED} more chunks are damaged")
-    found.counts["checked"] = len(checked)
-    found.counts["checksums"] = sum(chunk.check == "fletcher32" for chunk in checked)
-    found.counts["bytes_checked"] = total
-
-
-def _chunks_within(
-    name: str, dataset: h5py.Dataset, size: int, found: Verification
-) -> list[StoredChunk]:
-    """Return the chunks that lie within the file; name what does not."""
-    try:
-        if dataset.is_virtual:
-            found.note(name, "is put together of other datasets, which were not looked at")
-            return []
-        if dataset.external:
-            found.warn(name, "is kept in another file, which was not looked at")
-            return []
-        chunks, missing = list_chunks(dataset)
-    except (OSError, RuntimeError, ValueError) as err:
-        found.error(name, f"the index of its chunks is damaged: {_short(err)}")
-        return []
-    if missing:
-        found.error(name, f"{missing} of its chunks were never written and read as zeros")
-    within = [c for c in chunks if c.position >= 0 and c.position + c.size <= size]
-    if len(within) < len(chunks):
-        number = len(chunks) - len(within)
-        found.error(name, f"{number} of its chunks lie beyond the end of the file")
-    return within
-
-
 def _whole(value: Any) -> int | None:
     try:
         number = int(value)
     except (TypeError, ValueError, OverflowError):
         return None
     return number if number == value else None
-
-
-def _short(err: BaseException) -> str:
-    return " ".join(str(err).split())[:200]

@@ -1,0 +1,194 @@
+"""Whether all that an HDF5 file holds was written, lies within it, and is unchanged."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py
+
+from ..read.opening import open_recording
+from ..read.stored_chunks import StoredChunk, check_chunks, list_chunks
+from ..run.findings import Verification
+from ..run.resources import cpu_count
+
+__all__ = ["Progress", "check_storage", "verify_hdf5", "walk"]
+
+#: Called with the bytes checked so far and the bytes to check.
+Progress = Callable[[int, int], None]
+
+#: More chunks of one dataset are not listed one by one.
+_LISTED = 5
+
+
+def verify_hdf5(
+    path: str | os.PathLike[str],
+    *,
+    thorough: bool = True,
+    workers: int | None = None,
+    on_progress: Progress | None = None,
+) -> Verification:
+    """Check how an HDF5 file is stored, whatever it is about.
+
+    Parameters
+    ----------
+    path, thorough, workers, on_progress
+        See `cytovox.logic.verify.verify_recording`.
+
+    Returns
+    -------
+    Verification
+        A file that cannot even be opened raises instead.
+    """
+    begin = time.perf_counter()
+    path = Path(path)
+    found = Verification(os.fspath(path), "hdf5")
+    with open_recording(path) as h5:
+        datasets = walk(h5, found)
+        check_storage(h5, path, datasets, found, thorough, workers or cpu_count(), on_progress)
+    found.seconds = time.perf_counter() - begin
+    return found
+
+
+def walk(h5: h5py.File, found: Verification) -> dict[str, h5py.Dataset]:
+    """Return all datasets that a file itself holds; links out of it are only named.
+
+    Parameters
+    ----------
+    h5
+        Opened file.
+    found
+        Takes what is found.
+    """
+    datasets: dict[str, h5py.Dataset] = {}
+    seen: set[Any] = set()
+    for name, kind in _links(h5, "", found, seen):
+        if isinstance(kind, h5py.ExternalLink):
+            found.warn(name, f"is a link to another file, not followed: {kind.filename}")
+        elif isinstance(kind, h5py.SoftLink):
+            found.note(name, f"is a link to {kind.path}, not followed")
+        else:
+            try:
+                item = h5[name]
+                _ = dict(item.attrs)
+            except (OSError, RuntimeError, KeyError, ValueError) as err:
+                found.error(name, f"is damaged: {_short(err)}")
+                continue
+            if isinstance(item, h5py.Dataset):
+                datasets[name] = item
+    return datasets
+
+
+def _links(
+    group: h5py.Group, prefix: str, found: Verification, seen: set[Any]
+) -> Iterator[tuple[str, Any]]:
+    """Yield each link below a group once; a group that contains itself does no harm."""
+    try:
+        names = list(group)
+    except (OSError, RuntimeError) as err:
+        found.error(prefix or "/", f"the list of its contents is damaged: {_short(err)}")
+        return
+    for name in names:
+        full = f"{prefix}/{name}".lstrip("/")
+        try:
+            link = group.get(name, getlink=True)
+            item = group[name] if isinstance(link, h5py.HardLink) else None
+            key = None if item is None else h5py.h5o.get_info(item.id).addr
+        except (OSError, RuntimeError, KeyError, ValueError) as err:
+            found.error(full, f"is damaged: {_short(err)}")
+            continue
+        yield full, link
+        if isinstance(item, h5py.Group) and key not in seen:
+            seen.add(key)
+            yield from _links(item, full, found, seen)
+
+
+def check_storage(
+    h5: h5py.File,
+    path: Path,
+    datasets: dict[str, h5py.Dataset],
+    found: Verification,
+    thorough: bool,
+    workers: int,
+    on_progress: Progress | None,
+) -> None:
+    """Check where chunks lie and, if asked, their checksums.
+
+    Parameters
+    ----------
+    h5, path
+        Opened file, and where it is.
+    datasets
+        Its datasets by name.
+    found
+        Takes what is found.
+    thorough
+        Whether chunks are read.
+    workers
+        Number of threads.
+    on_progress
+        Called as work goes on.
+    """
+    size = path.stat().st_size
+    chunks: list[StoredChunk] = []
+    for name, dataset in datasets.items():
+        chunks += _chunks_within(name, dataset, size, found)
+    found.counts |= {"datasets": len(datasets), "chunks": len(chunks), "bytes": size}
+    if not thorough:
+        return
+    if h5.userblock_size:
+        found.note("/", "begins with a block of its user; its checksums were not compared")
+        return
+    checked = [chunk for chunk in chunks if chunk.check != "plain"]
+    total = sum(chunk.size for chunk in checked)
+    done = 0
+
+    def count(number: int) -> None:
+        nonlocal done
+        done += number
+        if on_progress is not None:
+            on_progress(done, total)
+
+    bad: dict[str, int] = {}
+    for defect in check_chunks(path, checked, h5, workers=workers, on_bytes=count):
+        name = defect.chunk.name
+        bad[name] = bad.get(name, 0) + 1
+        if bad[name] <= _LISTED:
+            found.error(defect.chunk.where, defect.what)
+    for name, number in bad.items():
+        if number > _LISTED:
+            found.error(name, f"{number - _LISTED} more chunks are damaged")
+    found.counts["checked"] = len(checked)
+    found.counts["checksums"] = sum(chunk.check == "fletcher32" for chunk in checked)
+    found.counts["bytes_checked"] = total
+
+
+def _chunks_within(
+    name: str, dataset: h5py.Dataset, size: int, found: Verification
+) -> list[StoredChunk]:
+    """Return the chunks that lie within the file; name what does not."""
+    try:
+        if dataset.is_virtual:
+            found.note(name, "is put together of other datasets, which were not looked at")
+            return []
+        if dataset.external:
+            found.warn(name, "is kept in another file, which was not looked at")
+            return []
+        chunks, missing = list_chunks(dataset)
+    except (OSError, RuntimeError, ValueError) as err:
+        found.error(name, f"the index of its chunks is damaged: {_short(err)}")
+        return []
+    if missing:
+        found.error(name, f"{missing} of its chunks were never written and read as zeros")
+    within = [c for c in chunks if c.position >= 0 and c.position + c.size <= size]
+    if len(within) < len(chunks):
+        number = len(chunks) - len(within)
+        found.error(name, f"{number} of its chunks lie beyond the end of the file")
+    return within
+
+
+def _short(err: BaseException) -> str:
+    return " ".join(str(err).split())[:200]
