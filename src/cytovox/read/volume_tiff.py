@@ -185,6 +185,8 @@ class TiffSource(ReadOnlySource):
                 path=path,
                 hint="the file may be cut short; copy it again",
             )
+        # Pages may be read by several threads, but the place in the file is one.
+        file.filehandle.set_lock(True)
         self._file = file
         self._level = level
         self._path = path
@@ -201,7 +203,8 @@ class TiffSource(ReadOnlySource):
         outer = len(self._pages_shape)
         for at in itertools.product(*(range(*b) for b in box[:outer])):
             number = int(np.ravel_multi_index(at, self._pages_shape)) if at else 0
-            page = self._level.pages[number]
+            with self._file.filehandle.lock:
+                page = self._level.pages[number]
             if page is None:
                 raise InputError(f"page {number} is kept in another file", path=self._path)
             target = out[tuple(i - b[0] for i, b in zip(at, box[:outer], strict=True))]

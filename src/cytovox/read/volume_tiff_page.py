@@ -128,8 +128,9 @@ def _decode(
     if start + count > file.filehandle.size:
         raise InputError("the file is cut short", path=path, hint="copy it again")
     try:
-        file.filehandle.seek(start)
-        data = file.filehandle.read(count)
+        with file.filehandle.lock:
+            file.filehandle.seek(start)
+            data = file.filehandle.read(count)
         decoded = frame.decode(data, number, jpegtables=frame.jpegtables)[0]
     except Exception as err:
         # decoders raise whatever they like
