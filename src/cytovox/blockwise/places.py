@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,8 +20,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ..errors import UsageError
-from ..run.children import single_threaded_start
+from ..run.children import note_child, single_threaded_start
 from ..run.resources import cpu_count
+from ..run.tether import tethered
 from .desk import LOOPBACK, is_loopback
 
 __all__ = [
@@ -99,6 +101,7 @@ class ProcessHandle:
     def __init__(self, process: subprocess.Popen[bytes], group: bool = False) -> None:
         self.process = process
         self._group = group
+        note_child(self)
 
     def wait(self, seconds: float | None = None) -> str | None:
         """Wait for its end and return how it ended."""
@@ -188,11 +191,16 @@ class CommandPlace:
         for word in self._words:
             # Alone it becomes several words; within one it is quoted, for a shell.
             words += command if word == "{command}" else [_filled(word, command)]
+        if shutil.which(words[0]) is None:
+            raise UsageError(
+                f"the command '{words[0]}' cannot be run",
+                hint="is it installed here, and spelled right?",
+            )
         with open(log, "ab") as output:
             try:
                 process = subprocess.Popen(
-                    words,
-                    stdin=subprocess.DEVNULL,
+                    tethered(words),
+                    stdin=subprocess.PIPE,
                     stdout=output,
                     stderr=subprocess.STDOUT,
                     start_new_session=True,  # Ctrl-C is for this process alone

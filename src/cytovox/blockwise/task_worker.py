@@ -19,7 +19,7 @@ from typing import Any
 
 import cloudpickle
 
-from ..run.children import SINGLE_THREAD_VARIABLES
+from ..run.children import SINGLE_THREAD_VARIABLES, settle_child
 from ..run.peak_memory import peak_bytes, restart_peak
 from .engine import guarded, loop_over_blocks, positional_arity, set_context
 from .places import Place
@@ -141,8 +141,10 @@ def make_slot(
     host, port = address
     # It goes through cloudpickle, and a client cannot.
     packed = None if place is None else cloudpickle.dumps(place)
+    starter = os.getpid()
 
     def slot(*, context: Any) -> None:
+        settle_child(starter)
         text = str(context.to_env())
         if packed is None:
             for name in SINGLE_THREAD_VARIABLES:

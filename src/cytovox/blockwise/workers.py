@@ -219,7 +219,8 @@ def main(arguments: list[str] | None = None) -> int:
     key = os.environ.pop(KEY_VARIABLE, "")
     if asked.key_file is not None:
         key = asked.key_file.read_text().strip()
-    settle_child()
+    # What a command starts may outlive the command; a line of its own ends it.
+    settle_child(os.getppid() if asked.lifeline else None)
     faulthandler.enable()
     if asked.lifeline:
         threading.Thread(target=_end_with_starter, daemon=True).start()

@@ -11,7 +11,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from ..errors import CytovoxError, OptionError, StageError
-from ..run.children import settle_child, single_threaded_start
+from ..run.children import settle_child, start_child
 from ..run.monitor import mp_spawn
 from .states import RegisterState
 
@@ -166,8 +166,7 @@ class UniversalWorkerProcess(UniversalWorker, mp_spawn.Process):  # type: ignore
 
     def start(self) -> None:
         """Start child process."""
-        with single_threaded_start():
-            super().start()
+        start_child(super().start)
 
     def run(self) -> None:
         """Work in the child process."""

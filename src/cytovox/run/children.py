@@ -1,16 +1,36 @@
-"""What every worker process does, whatever it works on."""
+"""What every worker process does, and how it is started, whatever it works on.
+
+A worker never outlives the process that started it. Three things see to that,
+for each alone has a gap: the kernel kills it when its parent has died (Linux
+only, and before it has asked for it nothing happens), a thread of it waits for
+the end of its parent (which cannot act while foreign code keeps the
+interpreter busy), and a parent that ends in order kills who is left.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import multiprocessing as mp
 import os
+import queue
 import signal
+import sys
 import threading
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator
 from multiprocessing import connection
+from typing import Any, Protocol
 
-__all__ = ["SINGLE_THREAD_VARIABLES", "settle_child", "single_threaded_start"]
+__all__ = [
+    "SINGLE_THREAD_VARIABLES",
+    "Killable",
+    "kill_children",
+    "note_child",
+    "settle_child",
+    "single_threaded_start",
+    "start_child",
+]
 
 #: Numerical libraries read these once, when they are loaded.
 SINGLE_THREAD_VARIABLES = (
@@ -22,7 +42,21 @@ SINGLE_THREAD_VARIABLES = (
     "OPENBLAS_NUM_THREADS",
     "VECLIB_MAXIMUM_THREADS",
 )
+#: What a terminal sends to a whole group of processes; the parent decides.
+_LEFT_TO_PARENT = ("SIGINT", "SIGHUP", "SIGBREAK")
+#: Number of the wish to be killed with the parent, from ``linux/prctl.h``.
+_PR_SET_PDEATHSIG = 1
 _starting = threading.RLock()
+
+
+class Killable(Protocol):
+    """A process, or what stands for one."""
+
+    def kill(self) -> None:
+        """Make it end at once."""
+
+
+_noted: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
 @contextlib.contextmanager
@@ -51,18 +85,142 @@ def single_threaded_start() -> Iterator[None]:
                     os.environ[name] = value
 
 
-def settle_child() -> None:
+def start_child(start: Callable[[], None]) -> None:
+    """Start a worker process that lives as long as this process.
+
+    To Linux the parent is the thread that has started a process, and a worker
+    that wants to be killed with its parent ends with that thread. So all are
+    started by the main thread or by one that never ends.
+
+    Parameters
+    ----------
+    start
+        Starts it, e.g. the method of a `multiprocessing.Process`. What it
+        raises is raised here.
+    """
+    if threading.current_thread() is threading.main_thread():
+        _start(start)
+    else:
+        _starter.do(start)
+
+
+def _start(start: Callable[[], None]) -> None:
+    with single_threaded_start(), _interrupts_held():
+        start()
+
+
+@contextlib.contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Let processes that start meanwhile not hear Ctrl-C before they can ignore it."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    from multiprocessing import resource_tracker
+
+    # It would unblock signals if it were started along with the first process.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _signals(_LEFT_TO_PARENT))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _signals(names: tuple[str, ...]) -> set[signal.Signals]:
+    return {getattr(signal, name) for name in names if hasattr(signal, name)}
+
+
+class _Starter:
+    """A thread that starts processes for others, one after the other."""
+
+    def __init__(self) -> None:
+        self._orders: queue.SimpleQueue[tuple[Callable[[], None], queue.SimpleQueue[Any]]]
+        self._orders = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def do(self, start: Callable[[], None]) -> None:
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(
+                    target=self._work, name="cytovox-starter", daemon=True
+                )
+                self._thread.start()
+        answer: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
+        self._orders.put((start, answer))
+        error = answer.get()
+        if error is not None:
+            raise error
+
+    def _work(self) -> None:
+        while True:
+            start, answer = self._orders.get()
+            try:
+                _start(start)
+            except BaseException as err:  # noqa: BLE001 - raised where it was asked for
+                answer.put(err)
+            else:
+                answer.put(None)
+            del start, answer
+
+
+_starter = _Starter()
+
+
+def note_child(child: Killable) -> None:
+    """Let `kill_children` know a process that `multiprocessing` does not know.
+
+    Parameters
+    ----------
+    child
+        The process; it is forgotten when nobody holds it any more.
+    """
+    _noted.add(child)
+
+
+def kill_children() -> None:
+    """Kill all worker processes of this process, because it is about to end."""
+    for child in (*mp.active_children(), *_noted):
+        with contextlib.suppress(Exception):  # it has ended, or was never started
+            child.kill()
+
+
+def settle_child(parent: int | None = None) -> None:
     """Make a worker process die with its parent and leave Ctrl-C to it.
 
     To be called first in the child. The parent may be killed without a chance
-    to say goodbye; its sentinel tells all the same.
+    to say goodbye.
+
+    Parameters
+    ----------
+    parent
+        Number of the process that has started this one and waits for its end,
+        where that is not `multiprocessing`.
     """
+    numbers = _signals(_LEFT_TO_PARENT)
     with contextlib.suppress(ValueError):  # not in the main thread
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = mp.parent_process()
+        for number in numbers:
+            signal.signal(number, signal.SIG_IGN)
+    if hasattr(signal, "pthread_sigmask"):  # whoever we start may hear them
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
+    starter = mp.parent_process()
+    if starter is not None:
+        parent = starter.pid
     if parent is not None:
-        watch = threading.Thread(target=_die_with, args=(parent.sentinel,), daemon=True)
+        _die_by_kernel(parent)
+    if starter is not None:
+        watch = threading.Thread(target=_die_with, args=(starter.sentinel,), daemon=True)
         watch.start()
+
+
+def _die_by_kernel(parent: int) -> None:
+    """Ask Linux to kill this process when its parent dies."""
+    if sys.platform != "linux":
+        return
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+    if os.getppid() != parent:  # it has died before we could ask
+        os._exit(1)
 
 
 def _die_with(sentinel: int) -> None:

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import pickle
-import signal
 import threading
 import traceback
-from collections.abc import Iterator
-from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from typing import TYPE_CHECKING, Any
@@ -17,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import UsageError
-from ..run.children import settle_child, single_threaded_start
+from ..run.children import settle_child, start_child
 from ..run.monitor import mp_spawn
 from .shared_frames import BatchView, OpenSlot
 
@@ -221,8 +218,7 @@ class MPOSegmenterWorkerProcess(MPOSegmenterWorker, SpawnProcess):
         self.pipe, self._link = mp_spawn.Pipe()
         load, self._load = self._load, b""
         try:
-            with single_threaded_start(), _interrupts_held():
-                super().start()
+            start_child(super().start)
         finally:
             self._link.close()
         with contextlib.suppress(OSError):  # it is dead, as will be noticed
@@ -298,18 +294,3 @@ class MPOSegmenterWorkerThread(MPOSegmenterWorker, threading.Thread):
     def fate(self) -> tuple[str, int | None]:
         """Return the name of the thread."""
         return f"{self.name} (thread)", None
-
-
-@contextlib.contextmanager
-def _interrupts_held() -> Iterator[None]:
-    """Start processes that do not hear Ctrl-C before they can ignore it."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    # It would unblock signals if it were started along with the first process.
-    resource_tracker.ensure_running()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)

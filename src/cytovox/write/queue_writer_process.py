@@ -15,7 +15,7 @@ from multiprocessing.context import SpawnProcess
 from typing import Any
 
 from ..errors import CytovoxError, StageError
-from ..run.children import settle_child, single_threaded_start
+from ..run.children import settle_child, start_child
 from ..run.monitor import mp_spawn
 from .chunk_writer import NotifyingDeque
 from .queue_writer_base import QueueWriterBase
@@ -146,8 +146,7 @@ class QueueWriterProcess(QueueWriterBase, SpawnProcess):
         self._pipe, self._link = mp_spawn.Pipe(duplex=False)
         self._alarm, self._bell = mp_spawn.Pipe(duplex=False)
         try:
-            with single_threaded_start():
-                super().start()
+            start_child(super().start)
         finally:
             # so that the end of the process is the end of the pipe
             self._link.close()
