@@ -13,13 +13,14 @@ import contextlib
 import functools
 import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 import daisy
 from daisy import logging as daisy_logging
 from daisy import v2
+from funlib.geometry import Coordinate, Roi
 
 from ..errors import StageError, UsageError
 
@@ -29,6 +30,7 @@ __all__ = [
     "Guard",
     "GuardedClient",
     "Task",
+    "block_at",
     "clone",
     "context_from",
     "guarded",
@@ -74,8 +76,21 @@ class Task(v2.Task):
         return task
 
 
-def clone(task: Any, process_function: Any, check_function: Callable[[Any], bool] | None) -> Any:
-    """Return a task like this one that does something else."""
+def clone(
+    task: Any,
+    process_function: Any,
+    check_function: Callable[[Any], bool] | None,
+    notes: Path | None = None,
+) -> Any:
+    """Return a task like this one that does something else.
+
+    Parameters
+    ----------
+    task, process_function, check_function
+        The task, what to do with a block, and whether it is done already.
+    notes
+        Empty folder in which daisy notes what becomes of each block.
+    """
     names = ("total_roi", "read_roi", "write_roi", "fit", "read_write_conflict")
     kept: dict[str, Any] = {name: getattr(task, name) for name in names}
     kept |= {
@@ -85,6 +100,8 @@ def clone(task: Any, process_function: Any, check_function: Callable[[Any], bool
         "process_function": process_function,
         "requires": task.requires or None,
     }
+    if notes is not None:
+        kept |= {"tracking_path": str(notes), "resource_tracking": True}
     return Task(task.task_id, check_function=check_function, **kept)
 
 
@@ -97,7 +114,9 @@ class Guard(Protocol):
     def check(self, block: Any) -> bool:
         """Return whether a block that was worked on is really done."""
 
-    def end(self, block: Any, error: BaseException | str | None) -> None:
+    def end(
+        self, block: Any, error: BaseException | str | None, result: Mapping[str, Any] | None
+    ) -> None:
         """Take note that it has ended, and how."""
 
 
@@ -109,6 +128,8 @@ class GuardedClient(v2.Client):
 
     guard: ClassVar[Guard | None] = None
     here: ClassVar[_Here | None] = None
+    #: What the function returned for the block that is worked on.
+    result: Mapping[str, Any] | None = None
 
     def __init__(self, context: Any = None) -> None:
         if self.here is None:
@@ -128,6 +149,7 @@ class GuardedClient(v2.Client):
                 yield block
                 return
             self.guard.begin(block)
+            self.result = None
             error: BaseException | str | None = None
             try:
                 yield block
@@ -139,7 +161,7 @@ class GuardedClient(v2.Client):
                 error = err
             if error is not None:
                 block.status = BlockStatus.FAILED
-            self.guard.end(block, error)
+            self.guard.end(block, error, self.result)
 
 
 @contextlib.contextmanager
@@ -161,12 +183,14 @@ def guarded(guard: Guard | None = None) -> Iterator[None]:
 
 def loop_over_blocks(process_function: Callable[[Any], Any]) -> None:
     """Call a function for each block that there is for this worker."""
-    client = daisy.Client()
+    client: Any = daisy.Client()
     while True:
         with client.acquire_block() as block:
             if block is None:
                 return
-            process_function(block)
+            result = process_function(block)
+            if isinstance(result, Mapping):
+                client.result = result
 
 
 def set_upstream(task: Any, tasks: Sequence[Any]) -> None:
@@ -190,6 +214,18 @@ def positional_arity(function: Any) -> int:
     from daisy._task import _block_fn_arity
 
     return int(_block_fn_arity(function))
+
+
+def block_at(task: Any, begin: Any) -> Any:
+    """Return the block of a task that writes from a place on."""
+    total, read, write = task.total_roi, task.read_roi, task.write_roi
+    before, behind = write.begin - read.begin, read.end - write.end
+    start = Coordinate(begin)
+    end = start + write.shape
+    if task.fit == "shrink":
+        end = Coordinate(map(min, end, total.end - behind))
+    reads = Roi(start - before, end + behind - start + before)
+    return v2.Block(total, reads, Roi(start, end - start), task.task_id)
 
 
 def set_context(text: str) -> None:
@@ -288,6 +324,20 @@ class _Here:
             self.scheduler.release_block(block)
 
 
+def _work_here(work: Callable[..., Any]) -> None:
+    try:
+        if positional_arity(work):
+            loop_over_blocks(work)
+        else:
+            work()
+    except Exception as err:  # what blocks raise, their guard has taken
+        raise StageError(
+            "working in this process",
+            f"{type(err).__name__}: {err}",
+            hint="workers that are programs of their own need num_workers=1 at least",
+        ) from err
+
+
 def run_here(
     tasks: Sequence[Any], edges: Sequence[tuple[int, int]], guards: Sequence[Guard]
 ) -> dict[str, Any]:
@@ -301,10 +351,7 @@ def run_here(
                 here.task_id = task.task_id
                 work = task.process_function
                 with guarded(guard):
-                    if positional_arity(work):
-                        loop_over_blocks(work)
-                    else:
-                        work()
+                    _work_here(work)
             states: dict[str, Any] = dict(here.scheduler.task_states)
             if not here.acquired or all(state.is_done() for state in states.values()):
                 return states

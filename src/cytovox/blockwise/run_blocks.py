@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..errors import UsageError
+from ..errors import StorageError, UsageError
 from ..run.journal import BlockKey, Journal
 from ..run.progress import (
     Listener,
@@ -28,7 +28,7 @@ from .events import BlockDone, BlockFailed, BlockStarted, WorkerLost
 from .places import Here, find_place
 from .workers import Outcome, attempt
 
-__all__ = ["BlockFailure", "RunResult", "run_blocks"]
+__all__ = ["BlockFailure", "RunResult", "log_folder", "run_blocks"]
 
 logger = logging.getLogger(__name__)
 
@@ -163,6 +163,8 @@ def run_blocks(
         If there is no such place.
     WorkerError
         If workers cannot start or cannot load the function.
+    StorageError
+        If there is no room for results; no more blocks are begun then.
 
     Examples
     --------
@@ -190,7 +192,9 @@ def run_blocks(
             _refuse_limits(timeout, memory)
             _do_here(left, function, ledger)
         elif count:
-            folder = _log_folder(stack, logs)
+            folder = log_folder(logs)
+            if logs is None:
+                stack.callback(shutil.rmtree, folder, ignore_errors=True)
             crew = Crew(place, function, folder, timeout=timeout, memory=memory)
             stack.enter_context(crew).run(left, count, ledger)
     seconds = time.monotonic() - start
@@ -213,14 +217,19 @@ def _refuse_limits(timeout: float | None, memory: int | None) -> None:
         )
 
 
-def _log_folder(stack: contextlib.ExitStack, logs: Path | None) -> Path:
-    if logs is not None:
-        logs.mkdir(parents=True, exist_ok=True)
-        # Workers are numbered anew in each run.
-        return Path(tempfile.mkdtemp(prefix=time.strftime("%Y%m%d-%H%M%S-"), dir=logs))
-    folder = Path(tempfile.mkdtemp(prefix="cytovox-"))
-    stack.callback(shutil.rmtree, folder, ignore_errors=True)
-    return folder
+def log_folder(logs: Path | None) -> Path:
+    """Return a folder for what the workers of one run print.
+
+    Parameters
+    ----------
+    logs
+        Where it shall be; a temporary one if None.
+    """
+    if logs is None:
+        return Path(tempfile.mkdtemp(prefix="cytovox-"))
+    logs.mkdir(parents=True, exist_ok=True)
+    # Workers are numbered anew in each run.
+    return Path(tempfile.mkdtemp(prefix=time.strftime("%Y%m%d-%H%M%S-"), dir=logs))
 
 
 def _do_here(blocks: Iterator[Any], function: Callable[[Any], Any], ledger: _Ledger) -> None:
@@ -351,7 +360,7 @@ class _Ledger:
         number = self._attempts[block.index]
         deaths = self._deaths.get(block.index, 0)
         final = deaths >= _DEATHS if reason == "killed" else number - deaths > self._retries
-        final = final or outcome.hopeless
+        final = final or outcome.hopeless or outcome.full
         if self._journal is not None:
             self._journal.failed(
                 self.stage,
@@ -370,6 +379,11 @@ class _Ledger:
             logging.WARNING if final else logging.INFO, "block %s failed: %s", block.index, error
         )
         self._tell(BlockFailed(self.stage, block.index, error, traceback, number, final))
+        if outcome.full:  # what others have computed meanwhile could not be kept either
+            raise StorageError(
+                f"there is no room for the result of block {block.index}: {error}",
+                hint="make room; the same command goes on from here",
+            )
         return not final
 
     def _tell(self, event: Any) -> None:

@@ -50,10 +50,11 @@ def run_blockwise(
         Number of workers; 0 to do all in this process, which is then the one
         to debug.
     max_retries
-        How often a block is tried again.
+        How often a block is tried again, be it that it failed, that
+        ``check_function`` says so afterwards, or that its worker was lost.
     timeout
         Seconds that a block may take; its worker is killed then. No limit if
-        None.
+        None. Nobody can kill this process with ``num_workers=0``.
     upstream_tasks
         Tasks whose blocks must be done before those here that read there.
         They are run as well.
@@ -65,14 +66,16 @@ def run_blockwise(
         take part in the run.
     journal
         File in which each block's fate is written. Blocks that it tells as
-        done are skipped.
+        done are skipped, if ``check_function`` agrees; others are not asked
+        about beforehand.
     on_change
         Whether to refuse a journal of another worker file, of other
         parameters or another geometry, or to do all blocks again.
     on_event
         Is told what happens.
     logs
-        Folder for what workers print; a temporary one if None.
+        Folder for what workers print; beside the journal if None, else a
+        temporary one. It is removed if all goes well.
 
     Returns
     -------
@@ -86,6 +89,15 @@ def run_blockwise(
         If the journal is of something else.
     UsageError
         If the regions, the file or the place make no sense.
+
+    Notes
+    -----
+    Workers may be programs of their own that ask daisy for blocks, as in a
+    ``start_worker`` that is run by a command. What becomes of their blocks is
+    known at the end, from daisy and from what they print.
+
+    Daisy itself writes a warning to the standard error of this process when a
+    worker is lost; it has no switch for it.
     """
     task = DaCapoBlockwiseTask(
         worker_file,

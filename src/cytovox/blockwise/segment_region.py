@@ -32,7 +32,7 @@ from .stitch import Rule
 from .stitch import stitch as stitch_labels
 from .task_result import BlockwiseResult, leftovers
 from .task_run import run_tasks
-from .volume_blocks import forget_volumes, has_evidence
+from .volume_blocks import DamagedLabelsError, forget_volumes, has_evidence
 from .volume_result import publish, refuse_stranger
 
 __all__ = ["segment_blockwise"]
@@ -197,6 +197,9 @@ def segment_blockwise(
         second = run.relabel(rois, target)
         if second:
             journal.note("finished", objects=lookup.count, output=str(target))
+        damaged = [f.block for f in second.failed if DamagedLabelsError.__name__ in f.error]
+        if damaged:  # the next call makes them anew
+            journal.forget(first.stages[-1], damaged)
         return _together(first, second, lookup.count)
 
 

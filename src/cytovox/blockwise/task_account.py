@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
@@ -15,6 +16,7 @@ from . import engine
 from .events import BlockDone, BlockFailed, BlockStarted
 from .run_blocks import BlockFailure
 from .task_worker import block_key, outcome_of
+from .tracking import logged_error, tracked_blocks
 from .workers import Outcome
 
 __all__ = ["Account", "RunTask"]
@@ -122,9 +124,15 @@ class Account:
         """Ask the task whether a block is done."""
         return self.run.check_after is None or bool(self.run.check_after(block))
 
-    def end(self, block: Any, error: BaseException | str | None) -> None:
+    def end(
+        self,
+        block: Any,
+        error: BaseException | str | None,
+        result: Mapping[str, Any] | None = None,
+    ) -> None:
         """Take note that it has ended."""
-        self.ends(block_key(block), outcome_of(error, time.perf_counter() - self._start))
+        seconds = time.perf_counter() - self._start
+        self.ends(block_key(block), outcome_of(error, seconds, result))
 
     def begins(self, key: BlockKey, worker: str) -> None:
         """Take note that an attempt begins."""
@@ -143,7 +151,11 @@ class Account:
         self._last.pop(key, None)
         if self._journal is not None:
             self._journal.done(
-                self.stage, key, seconds=outcome.seconds, peak_bytes=outcome.peak_bytes
+                self.stage,
+                key,
+                seconds=outcome.seconds,
+                peak_bytes=outcome.peak_bytes,
+                result=outcome.result,
             )
         self._tell(
             BlockDone(
@@ -190,10 +202,41 @@ class Account:
         """Return the blocks that were given up."""
         return sorted(self._last.values(), key=lambda failure: failure.block)
 
-    def conclude(self, state: Any) -> None:
-        """Say what daisy knows and no guard has told."""
-        if state.failed_count and not self._last:
-            logger.warning("%s: %s", self.stage, state.last_worker_error or "blocks failed")
+    def conclude(self, state: Any, task: Any, notes: Path, logs: Path) -> None:
+        """Take note of what daisy knows and no guard has told.
+
+        Parameters
+        ----------
+        state
+            Daisy's counters.
+        task
+            Daisy's task, which was run.
+        notes
+            Where daisy has noted what became of each block.
+        logs
+            Where workers have printed.
+        """
+        untold = state.completed_count - state.skipped_count - self._done
+        if untold <= 0 and state.failed_count <= len(self._last):
+            return
+        for block in tracked_blocks(task, notes, self._is_untold):
+            self._attempts[block.key] = block.failures + (block.number is None)
+            if block.number is None:
+                error, traceback = self._unfinished(task, block.key), ""
+            else:
+                error, traceback = logged_error(logs, self.stage, block.number)
+            outcome = Outcome(None, block.seconds or 0.0, block.peak_bytes, error, traceback)
+            self.ends(block.key, outcome)
+
+    def _is_untold(self, key: BlockKey) -> bool:
+        return key not in self._attempts and key not in self._known
+
+    def _unfinished(self, task: Any, key: BlockKey) -> str:
+        """Return why a block that daisy takes as done is not."""
+        if self.run.check_after is None:
+            return ""
+        block = engine.block_at(task, key)
+        return "" if self.run.check_after(block) else "check_function says that it is not done"
 
     def _tell(self, event: Any) -> None:
         if self._on_event is not None:

@@ -25,6 +25,7 @@ from ..run.progress import Listener, StageFinished, announce
 from . import engine
 from .desk import Desk, Link, Message
 from .places import DaskPlace, Here, LocalPlace, Place
+from .run_blocks import log_folder
 from .task_account import Account, RunTask
 from .task_result import BlockwiseResult, leftovers
 from .task_worker import TaskJob, make_slot
@@ -62,8 +63,8 @@ def run_tasks(
     on_event
         Is told what happens.
     logs
-        Folder for what workers print; a temporary one if None, which is
-        removed unless something fails.
+        Folder for what workers print; beside the journal if None, or a
+        temporary one. It is removed unless something fails.
     """
     ordered, edges = _in_order(tasks)
     start = time.monotonic()
@@ -77,11 +78,12 @@ def run_tasks(
     if isinstance(place, Here):
         states = _run_here(ordered, edges, accounts)
     else:
+        if logs is None and journal is not None:
+            logs = Path(f"{journal.path}.logs")
         states = _run_there(ordered, edges, accounts, place, logs)
     seconds = time.monotonic() - start
     for account in accounts:
         announce(on_event, StageFinished(account.stage, seconds), logger)
-        account.conclude(states[account.stage])
     totals = [states[run.name] for run in ordered]
     return BlockwiseResult(
         total=sum(s.total_block_count for s in totals),
@@ -143,8 +145,29 @@ def _run_there(
     place: Place | None,
     logs: Path | None,
 ) -> dict[str, Any]:
-    folder = logs or Path(tempfile.mkdtemp(prefix="cytovox-"))
-    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="cytovox-notes-") as scratch:
+        folder = log_folder(logs)
+        notes = [Path(scratch, str(i)) for i in range(len(ordered))]
+        tasks, states = _serve(ordered, edges, accounts, place, folder, notes)
+        for account, task, noted in zip(accounts, tasks, notes, strict=True):
+            account.conclude(states[account.stage], task, noted, folder)
+    if not any(account.failures() for account in accounts):
+        shutil.rmtree(folder, ignore_errors=True)
+        if logs is not None:
+            with contextlib.suppress(OSError):  # those of another run
+                logs.rmdir()
+    return states
+
+
+def _serve(
+    ordered: Sequence[RunTask],
+    edges: Sequence[tuple[int, int]],
+    accounts: Sequence[Account],
+    place: Place | None,
+    folder: Path,
+    notes: Sequence[Path],
+) -> tuple[list[Any], dict[str, Any]]:
+    """Let daisy do the tasks; return those that it was given, and their states."""
     remote = None if place is None or isinstance(place, LocalPlace) else place
     host = "127.0.0.1" if remote is None else remote.host
     patience = 0.0 if remote is None else 0.5
@@ -154,6 +177,7 @@ def _run_there(
                 run.task,
                 process_function=make_slot(desk.address, desk.key, i, _portable(remote), folder),
                 check_function=account.is_done if account.checks else None,
+                notes=notes[i],
             )
             for i, (run, account) in enumerate(zip(ordered, accounts, strict=True))
         ]
@@ -168,9 +192,7 @@ def _run_there(
         )
         server = _Server(run)
         states = server.states(clerk.abandon)
-    if logs is None and not any(s.failed_count for s in states.values()):
-        shutil.rmtree(folder, ignore_errors=True)
-    return states
+    return tasks, states
 
 
 class _Server(threading.Thread):

@@ -13,7 +13,7 @@ import pickle
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +35,12 @@ def block_key(block: Any) -> tuple[int, ...]:
     return tuple(int(v) for v in block.write_roi.begin)
 
 
-def outcome_of(error: BaseException | str | None, seconds: float) -> Outcome:
+def outcome_of(
+    error: BaseException | str | None, seconds: float, result: Mapping[str, Any] | None = None
+) -> Outcome:
     """Return how an attempt ended."""
     if error is None:
-        return Outcome(None, seconds, peak_bytes())
+        return Outcome(result, seconds, peak_bytes())
     if isinstance(error, str):
         return Outcome(None, seconds, peak_bytes(), error)
     if isinstance(error, SystemExit):
@@ -67,9 +69,14 @@ class LineGuard:
         """Ask the worker file."""
         return self.check_after is None or bool(self.check_after(block))
 
-    def end(self, block: Any, error: BaseException | str | None) -> None:
+    def end(
+        self,
+        block: Any,
+        error: BaseException | str | None,
+        result: Mapping[str, Any] | None = None,
+    ) -> None:
         """Tell how it ended."""
-        outcome = outcome_of(error, time.perf_counter() - self._start)
+        outcome = outcome_of(error, time.perf_counter() - self._start, result)
         self.line.send(("end", block_key(block), outcome))
 
 
@@ -198,7 +205,12 @@ class AloneLoop:
         """Ask the worker file."""
         return self.check_after is None or bool(self.check_after(block))
 
-    def end(self, block: Any, error: BaseException | str | None) -> None:
+    def end(
+        self,
+        block: Any,
+        error: BaseException | str | None,
+        result: Mapping[str, Any] | None = None,
+    ) -> None:
         """Log what went wrong."""
         if error is not None:
             raised = error if isinstance(error, BaseException) else None
