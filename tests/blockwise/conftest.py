@@ -1,9 +1,16 @@
-"""A volume that is in memory, done block by block."""
+"""A volume that is in memory, done block by block; and a Dask cluster."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+import queue
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -110,3 +117,92 @@ def _same_partition(a: np.ndarray, b: np.ndarray) -> bool:
 def same_partition() -> Callable[[np.ndarray, np.ndarray], bool]:
     """Whether labels differ in nothing but their names."""
     return _same_partition
+
+
+class Dask:
+    """A scheduler and two workers, processes of this test."""
+
+    def __init__(self, folder: Path, *, nanny: bool) -> None:
+        self.folder = folder
+        self.processes: dict[str, subprocess.Popen[str]] = {}
+        self._readers: list[threading.Thread] = []
+        self._nanny = "--nanny" if nanny else "--no-nanny"
+        self.address = ""
+
+    def start(self) -> None:
+        common = ("--host", "127.0.0.1", "--no-dashboard")
+        said = self._run("scheduler", *common, "--port", "0")
+        self.address = self._find(said, r"Scheduler at:\s+(tcp://\S+)")
+        for name in ("one", "two"):
+            self._run(
+                name, self.address, *common, "--nthreads", "1", "--name", name,
+                self._nanny, "--death-timeout", "60",
+                "--local-directory", str(self.folder / name),
+            )  # fmt: skip
+        import distributed
+
+        with distributed.Client(self.address, set_as_default=False) as client:
+            client.wait_for_workers(2, timeout=60)
+
+    def _run(self, name: str, *arguments: str) -> queue.Queue[str]:
+        kind = name if name == "scheduler" else "worker"
+        process = subprocess.Popen(
+            [sys.executable, "-m", f"distributed.cli.dask_{kind}", *arguments],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=self.folder,
+        )  # fmt: skip
+        self.processes[name] = process
+        said: queue.Queue[str] = queue.Queue()
+
+        def read() -> None:
+            assert process.stdout is not None
+            for line in process.stdout:
+                said.put(line)
+
+        self._readers.append(threading.Thread(target=read))
+        self._readers[-1].start()
+        return said
+
+    def _find(self, said: queue.Queue[str], what: str) -> str:
+        while True:
+            found = re.search(what, said.get(timeout=60))
+            if found:
+                return found[1]
+
+    def pids(self) -> dict[str, int]:
+        """Return which process has which worker."""
+        import distributed
+
+        with distributed.Client(self.address, set_as_default=False) as client:
+            client.wait_for_workers(2, timeout=60)
+            return dict(client.run(os.getpid))
+
+    def stop(self) -> None:
+        psutil = pytest.importorskip("psutil")
+        left = [psutil.Process(p.pid) for p in self.processes.values() if p.poll() is None]
+        left += [child for process in left for child in process.children(recursive=True)]
+        for process in left:
+            try:
+                process.kill()
+            except psutil.NoSuchProcess:
+                continue
+        for started in self.processes.values():
+            started.wait(30)
+        psutil.wait_procs(left, 30)
+        for reader in self._readers:
+            reader.join(30)
+            assert not reader.is_alive()
+        for started in self.processes.values():
+            assert started.stdout is not None
+            started.stdout.close()
+
+
+@pytest.fixture
+def dask(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Dask]:
+    pytest.importorskip("distributed")
+    (tmp_path / "dask").mkdir()
+    made = Dask(tmp_path / "dask", nanny=getattr(request, "param", False))
+    try:
+        made.start()
+        yield made
+    finally:
+        made.stop()

@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
 import stat
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -40,13 +34,6 @@ def units(functions: ModuleType, count: int) -> list[Any]:
 def marks(folder: Path) -> dict[int, int]:
     files = folder.glob("block-*")
     return {int(f.name.partition("-")[2]): len(f.read_text().splitlines()) for f in files}
-
-
-def wait_until(fact: Any, seconds: float = 30) -> None:
-    end = time.monotonic() + seconds
-    while not fact():
-        assert time.monotonic() < end
-        time.sleep(0.05)
 
 
 def test_places_are_found() -> None:
@@ -161,109 +148,11 @@ def test_a_task_by_a_command(tmp_path: Path, launcher: Path) -> None:
     assert marks(tmp_path) == {i: 1 for i in range(12) if i != 4}
 
 
-class Cluster:
-    """A Dask scheduler and two workers, all processes of this test."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.address = ""
-        self.processes: list[subprocess.Popen[bytes]] = []
-
-    def start(self) -> None:
-        with_file = self.folder / "scheduler.json"
-        common = ["--host", "127.0.0.1", "--no-dashboard"]
-        self._run("scheduler", *common, "--port", "0", "--scheduler-file", str(with_file))
-        wait_until(with_file.is_file)
-        for number in range(2):
-            self._run(
-                "worker",
-                *common,
-                "--scheduler-file",
-                str(with_file),
-                "--nthreads",
-                "1",
-                "--no-nanny",
-                "--death-timeout",
-                "20",
-                "--local-directory",
-                str(self.folder / f"worker-{number}"),
-            )
-        import distributed
-
-        with distributed.Client(scheduler_file=str(with_file), set_as_default=False) as client:
-            client.wait_for_workers(2, timeout=60)
-            self.address = client.scheduler.address
-
-    def _run(self, what: str, *arguments: str) -> None:
-        command = [sys.executable, "-m", "distributed.cli.dask_" + what, *arguments]
-        with open(self.folder / f"{what}.log", "ab") as log:
-            self.processes.append(
-                subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder)
-            )
-
-    def stop(self) -> None:
-        for process in reversed(self.processes):
-            process.kill()
-            process.wait()
-
-
-@pytest.fixture
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    pytest.importorskip("distributed")
-    made = Cluster(tmp_path_factory.mktemp("dask"))
-    try:
-        made.start()
-        yield made
-    finally:
-        made.stop()
-
-
-@contextlib.contextmanager
-def killed_in_mid_run(cluster: Cluster, folder: Path) -> Iterator[None]:
-    """Kill a Dask worker once some blocks are done."""
-    import threading
-
-    def kill() -> None:
-        wait_until(lambda: len(marks(folder)) >= 6)
-        cluster.processes[-1].send_signal(signal.SIGKILL)
-
-    killer = threading.Thread(target=kill)
-    killer.start()
-    yield
-    killer.join()
-
-
 @pytest.mark.timeout(180)
-def test_dask_loses_no_block_when_a_worker_dies(
-    functions: ModuleType, tmp_path: Path, cluster: Cluster
-) -> None:
-    with Journal(tmp_path / "j") as journal, killed_in_mid_run(cluster, tmp_path):
-        journal.begin({})
-        result = run_blocks(
-            units(functions, 40),
-            functions.slowly(tmp_path, 0.1),
-            cluster=f"dask:{cluster.address}",
-            workers=2,
-            journal=journal,
-        )
-    assert cluster.processes[-1].wait(10) == -signal.SIGKILL
-    assert cluster.processes[-2].poll() is None
-    assert result
-    assert result.rows == {i: {"index": i} for i in range(40)}
-    done = marks(tmp_path)
-    assert set(done) == set(range(40))
-    assert sum(done.values()) <= 41  # the one that was being done, maybe
-    records = read_journal(tmp_path / "j").stages["blocks"]
-    assert {r.state for r in records.values()} == {"done"}
-
-
-@pytest.mark.timeout(180)
-def test_dask_workers_outlive_bad_blocks(
-    functions: ModuleType, tmp_path: Path, cluster: Cluster
-) -> None:
+def test_dask_workers_outlive_bad_blocks(functions: ModuleType, tmp_path: Path, dask: Any) -> None:
     import distributed
 
-    with distributed.Client(cluster.address, set_as_default=False) as client:
+    with distributed.Client(dask.address, set_as_default=False) as client:
         place = find_place(None, client)
         assert isinstance(place, DaskPlace)
         assert place.workers == 2
@@ -280,12 +169,12 @@ def test_dask_workers_outlive_bad_blocks(
             (6, "error"),
         ]
         assert len(client.scheduler_info(n_workers=-1)["workers"]) == 2
-    assert all(process.poll() is None for process in cluster.processes)
+    assert all(process.poll() is None for process in dask.processes.values())
     # The same by daisy, whose time limit ends the process that it runs in.
-    task = blockwise(tmp_path, f"dask:{cluster.address}", bad=[4])
+    task = blockwise(tmp_path, f"dask:{dask.address}", bad=[4])
     assert [f.block for f in task.failed] == [(4,)]
     assert task.done == 11
-    assert all(process.poll() is None for process in cluster.processes)
+    assert all(process.poll() is None for process in dask.processes.values())
 
 
 def test_clusters_that_are_not_there_are_told(functions: ModuleType) -> None:
