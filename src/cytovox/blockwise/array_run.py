@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import OutputExistsError, UsageError
+from ..errors import UsageError
 from ..read.open_volume import open_volume
 from ..read.volume import Volume
 from ..run.fingerprint import plain
-from ..run.journal import Journal
+from ..run.journal import BlockKey, Journal
 from ..run.progress import Listener
 from ..write.volume import create_volume
-from .grid import Grid
+from .checks import is_as_written, refuse_changed_input
+from .grid import Block, Grid
 from .kept_open import close_kept
 from .recipe import fitting_sizes, side_folder
-from .volume_result import Placement, VolumeResult, publish
+from .run_blocks import RunResult
+from .volume_result import Placement, VolumeResult, publish, refuse_stranger
 from .worker_file import ArrayWork
 
 __all__ = ["run_array_work"]
@@ -86,10 +89,7 @@ def run_array_work(
     begin = time.perf_counter()
     folder = side_folder(output)
     target = Path(os.fspath(output).removeprefix("file://")).absolute()
-    if target.exists() and not (folder / "journal.jsonl").is_file():
-        raise OutputExistsError(
-            "the output exists and was not made here", path=target, hint="choose another name"
-        )
+    refuse_stranger(target, folder)
     making = folder / f"making{target.suffix or '.zarr'}"
     place = placement or Placement()
     with contextlib.ExitStack() as stack:
@@ -107,15 +107,15 @@ def run_array_work(
             on_change="refuse" if resume else "recompute",
             resume=resume,
         )
-        if target.exists() and len(journal.completed("blocks")) == len(grid):
+        before = len(journal.completed("blocks"))
+        if target.exists() and not making.exists() and before == len(grid):
             return VolumeResult(str(output), blocks=len(grid))
-        if not making.exists() or not journal.completed("blocks"):
+        if not making.exists() or not before:
             journal.forget("blocks")
+            shutil.rmtree(making, ignore_errors=True)  # perhaps it was made in part only
             _create(making, volume, size, format, work.output_like(volume))
         try:
-            done = place.run(
-                grid, work, "blocks", journal=journal, on_event=on_event, logs=folder / "logs"
-            )
+            done = _do(work, volume, grid, journal, place, on_event=on_event, logs=folder / "logs")
         finally:
             close_kept()
         if done:
@@ -127,6 +127,26 @@ def run_array_work(
         failed=done.failed,
         seconds=time.perf_counter() - begin,
     )
+
+
+def _do(
+    work: ArrayWork, volume: Volume, grid: Grid, journal: Journal, place: Placement, **more: Any
+) -> RunResult:
+    """Do the blocks that are not done, or not as they were written any more."""
+    kept: set[BlockKey] = set()
+    records = journal.records("blocks")
+    before = volume.fingerprint()
+    with open_volume(work.output) as made:
+
+        def is_done(block: Block) -> bool:
+            if found := is_as_written(made, block, records[block.index].result):
+                kept.add(block.index)
+            return found
+
+        done = place.run(grid, work, "blocks", journal=journal, check=is_done, **more)
+    if done.done:
+        refuse_changed_input(before, lambda: open_volume(work.input), journal, "blocks", kept)
+    return done
 
 
 def _fingerprint(work: ArrayWork, volume: Volume, grid: Grid, format: str) -> dict[str, Any]:
@@ -154,5 +174,4 @@ def _create(
         offset=volume.offset,
         block=block,
         format=format,
-        overwrite=True,
     ).close()

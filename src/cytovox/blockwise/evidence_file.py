@@ -27,8 +27,10 @@ __all__ = [
     "Evidence",
     "EvidenceFolder",
     "StitchMode",
+    "is_whole",
     "load_evidence",
     "load_sums",
+    "load_written",
     "save_evidence",
     "write_atomically",
 ]
@@ -112,7 +114,10 @@ class Evidence:
 
 
 def save_evidence(
-    path: str | os.PathLike[str], evidence: Evidence, sums: BlockSums | None = None
+    path: str | os.PathLike[str],
+    evidence: Evidence,
+    sums: BlockSums | None = None,
+    written: int | None = None,
 ) -> None:
     """Write the evidence of a block, all or nothing.
 
@@ -122,6 +127,8 @@ def save_evidence(
         File (``.npz``), which is replaced if it exists.
     evidence, sums
         From `cytovox.blockwise.evidence.segment_block`.
+    written
+        Checksum of the labels that were written.
 
     Raises
     ------
@@ -147,6 +154,8 @@ def save_evidence(
         parts["shell_value"] = evidence.shell.value
     if evidence.centres is not None:
         parts["centres"] = evidence.centres
+    if written is not None:
+        parts["written"] = np.uint32(written)
     if sums is not None:
         parts |= {f"sums_{name}": array for name, array in sums.arrays().items()}
     write_atomically(Path(path), parts)
@@ -221,6 +230,40 @@ def load_evidence(
             shell=packed,
             centres=parts.get("centres"),
         )
+
+
+def load_written(path: str | os.PathLike[str]) -> int | None:
+    """Read the checksum of the labels of a block; None if it was not kept.
+
+    Parameters
+    ----------
+    path
+        File of the block.
+
+    Raises
+    ------
+    StorageError
+        If the file is not there or not whole.
+    """
+    with _Opened(path) as parts:
+        return int(parts["written"]) if "written" in parts else None
+
+
+def is_whole(path: str | os.PathLike[str]) -> bool:
+    """Return whether the evidence of a block is there, to the last byte.
+
+    Parameters
+    ----------
+    path
+        File of the block.
+    """
+    try:
+        with zipfile.ZipFile(path) as parts:
+            if parts.testzip() is not None:
+                return False
+        return load_evidence(path, faces=False, shell=False).count >= 0
+    except (*_NOT_WHOLE, NotImplementedError, RuntimeError):
+        return False
 
 
 def load_sums(path: str | os.PathLike[str]) -> BlockSums | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,15 @@ import numpy.typing as npt
 from ..errors import InputError, StorageError
 from ..kernels.lattice import Int64s
 
-__all__ = ["Lookup", "SeamReport", "as_lookup", "drop_objects", "label_dtype", "load_lookup"]
+__all__ = [
+    "Lookup",
+    "SeamReport",
+    "as_lookup",
+    "drop_objects",
+    "label_dtype",
+    "load_lookup",
+    "scratch_array",
+]
 
 _CHUNK = 1 << 20
 #: So many ids are written into the report of a volume.
@@ -107,6 +116,12 @@ class Lookup:
     def dtype(self) -> np.dtype[Any]:
         """Type that holds all labels: uint32, or uint64 if there are too many."""
         return self.lut.dtype
+
+    @property
+    def stamp(self) -> str:
+        """Text that tells tables apart."""
+        check = zlib.crc32(np.ascontiguousarray(self.lut).view(np.uint8).data)
+        return f"{check:08x}-{self.count}"
 
     def slice(self, index: int) -> npt.NDArray[Any]:
         """Return the part of one block, with 0 for background in front.
@@ -240,7 +255,7 @@ def as_lookup(
     if folder is None or lut.size == 0:
         small = np.empty(lut.size, dtype)
     else:
-        small = np.lib.format.open_memmap(Path(folder) / "scratch_lut.npy", "w+", dtype, lut.shape)
+        small = scratch_array(folder, "lut", dtype, lut.size)
     for start in range(0, lut.size, _CHUNK):
         part = lut[start : start + _CHUNK]
         if part.min() < 0 or part.max() > count:
@@ -249,6 +264,41 @@ def as_lookup(
     if isinstance(small, np.memmap):
         small.flush()
     return Lookup(small, offsets, count)
+
+
+def scratch_array(
+    folder: str | os.PathLike[str], name: str, dtype: npt.DTypeLike, size: int
+) -> npt.NDArray[Any]:
+    """Return an array in a scratch file, for which there is room.
+
+    Parameters
+    ----------
+    folder
+        Where to make the file.
+    name
+        The file is ``scratch_<name>.npy``.
+    dtype, size
+        Type and number of elements, at least one.
+
+    Raises
+    ------
+    StorageError
+        If the storage refuses.
+    """
+    path = Path(folder) / f"scratch_{name}.npy"
+    try:
+        array = np.lib.format.open_memmap(path, "w+", dtype, (size,))
+        # Without room, writing to the map would end the process by a signal.
+        if hasattr(os, "posix_fallocate"):
+            with open(path, "r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    except OSError as err:
+        raise StorageError(
+            f"there is no room for the table of labels: {err.strerror or err}",
+            path=path,
+            hint="make room; the same command goes on from here",
+        ) from err
+    return array
 
 
 def drop_objects(lookup: Lookup, kept: npt.NDArray[np.bool_]) -> Lookup:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -24,7 +23,7 @@ from ..kernels.relabel import relabel
 from ..kernels.union_find import find_roots, join_pairs, renumber
 from .evidence_file import STITCH_MODES, StitchMode
 from .grid import Grid
-from .lookup import Lookup, SeamReport, as_lookup
+from .lookup import Lookup, SeamReport, as_lookup, scratch_array
 from .votes import Load, Votes, block_votes, is_best, shared_labels
 
 __all__ = ["Rule", "relabel_block", "stitch"]
@@ -232,8 +231,7 @@ def _check_options(mode: str, rule: str, threshold: float, min_voxels: int) -> N
 def _forest(size: int, folder: str | os.PathLike[str] | None) -> Int64s:
     if folder is None or size == 0:
         return np.arange(size, dtype=np.int64)
-    path = Path(folder) / "scratch_forest.npy"
-    parent = np.lib.format.open_memmap(path, "w+", np.int64, (size,))
+    parent = scratch_array(folder, "forest", np.int64, size)
     for start in range(0, size, 1 << 20):
         stop = min(start + (1 << 20), size)
         parent[start:stop] = np.arange(start, stop)

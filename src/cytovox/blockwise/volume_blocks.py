@@ -15,17 +15,27 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..errors import InputError, InputNotFoundError
+from .checks import checksum
 from .evidence import EvidenceFolder, Measures, StitchMode, save_evidence, segment_block
+from .evidence_file import is_whole, load_written
 from .grid import Block, Grid
 from .kept_open import close_kept, keep_open
 from .lookup import Lookup, load_lookup
 from .stitch import relabel_block
 
-__all__ = ["RelabelPass", "SegmentPass", "forget_volumes", "has_evidence"]
+__all__ = [
+    "DamagedLabelsError",
+    "RelabelPass",
+    "SegmentPass",
+    "TellingDamage",
+    "forget_volumes",
+    "has_evidence",
+]
 
 
 @functools.lru_cache(maxsize=1)
-def _lookup(folder: str, stamp: int) -> Lookup:
+def _lookup(folder: str, stamp: int | str) -> Lookup:
     return load_lookup(folder)
 
 
@@ -55,6 +65,8 @@ class SegmentPass:
         What evidence is needed.
     stamp
         Tells volumes of one name apart that were made one after the other.
+    begin
+        Voxel of the input where the grid begins; its first one if None.
     """
 
     input: str
@@ -68,7 +80,8 @@ class SegmentPass:
     stitch: StitchMode
     connectivity: int | None
     measures: Measures | None
-    stamp: int = 0
+    stamp: int | str = 0
+    begin: tuple[int, ...] | None = None
 
     def __call__(self, block: Block) -> dict[str, Any]:
         """Do it; return the number of labels."""
@@ -86,13 +99,15 @@ class SegmentPass:
         keep_open(self.labels, None, 0, True, self.stamp).write(block.write, result.labels)
         # The evidence comes last: where it is, the labels are as well.
         path = EvidenceFolder(self.folder).path(block.index)
-        save_evidence(path, result.evidence, result.sums)
+        save_evidence(path, result.evidence, result.sums, checksum(result.labels))
         return {"labels": result.evidence.count, "voxels": int(np.sum(result.evidence.sizes))}
 
     def read(self, block: Block) -> npt.NDArray[Any]:
         """Read a block with its context and all channels."""
         volume = keep_open(self.input, self.scale, self.fill_value, False, self.stamp)
-        return volume.read(block.read)
+        begin = self.begin or (0,) * len(block.read)
+        box = tuple((a + at, b + at) for (a, b), at in zip(block.read, begin, strict=True))
+        return volume.read(box)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,23 +129,74 @@ class RelabelPass:
     labels: str
     output: str
     folder: str
-    stamp: int
+    stamp: int | str
 
     def __call__(self, block: Block) -> dict[str, Any]:
-        """Do it; return the number of voxels that have a label."""
-        labels = keep_open(self.labels, None, 0, False, self.stamp).read(block.write)
+        """Do it; return the number of voxels that have a label, and the checksum.
+
+        Raises
+        ------
+        DamagedLabelsError
+            If the labels of the block are not those that were written.
+        """
+        labels = self.read(block)
         table = _lookup(self.folder, self.stamp).slice(block.index)
         final = relabel_block(labels, table)
         keep_open(self.output, None, 0, True, self.stamp).write(block.write, final)
-        return {"voxels": int(np.count_nonzero(final))}
+        return {"voxels": int(np.count_nonzero(final)), "written": checksum(final)}
+
+    def read(self, block: Block) -> npt.NDArray[Any]:
+        """Read the labels of a block, and see whether they are what was written."""
+        try:
+            labels = keep_open(self.labels, None, 0, False, self.stamp).read(block.write)
+        except InputNotFoundError:
+            raise
+        except InputError as err:
+            raise DamagedLabelsError(str(err), block=block.index) from err
+        written = load_written(EvidenceFolder(f"{self.folder}/blocks").path(block.index))
+        if written is not None and checksum(labels) != written:
+            raise DamagedLabelsError(
+                f"{self.labels}: they are not those that were written", block=block.index
+            )
+        return labels
+
+
+class DamagedLabelsError(InputError):
+    """The labels of a block are not those that were written.
+
+    Parameters
+    ----------
+    why
+        How that shows.
+    block
+        Index of the block.
+    """
+
+    def __init__(self, why: str, *, block: int) -> None:
+        hint = "segmenting again makes them anew"
+        super().__init__(f"its labels are damaged: {why}", block=block, hint=hint)
+
+
+@dataclass(frozen=True, slots=True)
+class TellingDamage:
+    """Do a block; that its labels are damaged is no error, but told.
+
+    Parameters
+    ----------
+    work
+        What to do.
+    """
+
+    work: RelabelPass
+
+    def __call__(self, block: Block) -> dict[str, Any]:
+        """Do it; return the same, or what is ``"damaged"``."""
+        try:
+            return self.work(block)
+        except DamagedLabelsError as err:
+            return {"damaged": err.what}
 
 
 def has_evidence(folder: str | Path, block: Block) -> bool:
     """Return whether the evidence of a block is there and whole."""
-    from .evidence import load_evidence
-
-    path = EvidenceFolder(folder).path(block.index)
-    try:
-        return path.is_file() and load_evidence(path, faces=False, shell=False).count >= 0
-    except Exception:  # noqa: BLE001 - whatever it is, the block is done again
-        return False
+    return is_whole(EvidenceFolder(folder).path(block.index))

@@ -10,25 +10,34 @@ import contextlib
 import dataclasses
 import json
 import logging
+import shutil
 import time
-import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import InputNotFoundError, OutputExistsError, StorageError, UsageError
+from ..errors import InputNotFoundError, StorageError, UsageError
 from ..read.open_volume import open_volume
 from ..read.volume import Volume
-from ..run.journal import Journal
-from ..run.progress import Listener, StageFinished, StageProgress, StageStarted, announce
+from ..run.journal import BlockKey, Journal
+from ..run.progress import (
+    Listener,
+    StageFinished,
+    StageProgress,
+    StageStarted,
+    Warned,
+    announce,
+)
 from ..write.pyramid import write_pyramid
+from ..write.storage import storage_errors
 from ..write.volume import create_labels
+from .checks import DAMAGED, is_as_written, refuse_changed_input, without_damaged
 from .evidence import EvidenceFolder
 from .gate import gate_rows
-from .grid import Grid
+from .grid import Block, Grid
 from .lookup import Lookup, SeamReport, drop_objects, load_lookup
 from .objects import iter_objects
 from .recipe import VolumeRecipe, side_folder
@@ -36,8 +45,14 @@ from .recipe_file import save_recipe
 from .run_blocks import RunResult
 from .stitch import stitch as stitch_labels
 from .table import ObjectTable, write_objects
-from .volume_blocks import RelabelPass, SegmentPass, forget_volumes, has_evidence
-from .volume_result import Placement, VolumeResult, publish
+from .volume_blocks import (
+    RelabelPass,
+    SegmentPass,
+    TellingDamage,
+    forget_volumes,
+    has_evidence,
+)
+from .volume_result import Placement, VolumeResult, publish, refuse_stranger
 
 __all__ = ["VolumeRun"]
 
@@ -72,13 +87,13 @@ class VolumeRun:
     def whole(self, resume: bool) -> VolumeResult:
         """Segment what is not segmented yet, and all that follows."""
         begin = time.perf_counter()
-        with self.recipe.open_input() as volume, self._releasing():
+        with self.recipe.open_input() as volume:
             grid = self.recipe.grid(volume)
             if not len(grid):
                 raise UsageError("the volume has no voxel", path=self.recipe.input)
-            self._refuse_strangers()
+            refuse_stranger(self.output, self.folder)
             _make_folder(self.evidence)
-            with Journal(self.folder / "journal.jsonl") as journal:
+            with Journal(self.folder / "journal.jsonl") as journal, self._releasing():
                 self._adopt(journal, resume)
                 journal.begin(
                     self.recipe.fingerprint(volume),
@@ -86,17 +101,25 @@ class VolumeRun:
                     resume=resume,
                 )
                 save_recipe(self.folder, self.recipe)
-                done = self._segment(volume, grid, journal)
-                if not done:
-                    return self._unfinished(done, begin)
-                return self._finish(volume, grid, journal, begin)
+                result = self._once(volume, grid, journal, begin)
+                if any(failure.reason == DAMAGED for failure in result.failed):
+                    warned = Warned("labels of blocks were damaged and are made again")
+                    announce(self.on_event, warned, logger)
+                    result = self._once(volume, grid, journal, begin)
+                return result
+
+    def _once(self, volume: Volume, grid: Grid, journal: Journal, begin: float) -> VolumeResult:
+        done = self._segment(volume, grid, journal)
+        if not done:
+            return self._unfinished(done, begin)
+        return self._finish(volume, grid, journal, begin)
 
     def again(self) -> VolumeResult:
         """Stitch blocks that were all segmented before."""
         begin = time.perf_counter()
-        with self.opened_blocks() as (volume, grid), self._releasing():
+        with self.opened_blocks() as (volume, grid):
             self.recipe.check(grid)
-            with Journal(self.folder / "journal.jsonl") as journal:
+            with Journal(self.folder / "journal.jsonl") as journal, self._releasing():
                 missing = len(grid) - len(journal.completed("segment"))
                 if missing:
                     raise UsageError(
@@ -105,7 +128,16 @@ class VolumeRun:
                         hint="finish it with: cytovox volume segment",
                     )
                 save_recipe(self.folder, self.recipe)
-                return self._finish(volume, grid, journal, begin)
+                result = self._finish(volume, grid, journal, begin)
+                for failure in result.failed:
+                    if failure.reason == DAMAGED:
+                        raise StorageError(
+                            failure.error,
+                            path=self.output,
+                            block=int(str(failure.block)),
+                            hint="make them anew with: cytovox volume segment",
+                        )
+                return result
 
     @contextlib.contextmanager
     def opened_blocks(self) -> Iterator[tuple[Volume, Grid]]:
@@ -162,7 +194,7 @@ class VolumeRun:
         return np.concatenate(kept)
 
     def _finish(self, volume: Volume, grid: Grid, journal: Journal, begin: float) -> VolumeResult:
-        with self._stage("stitch", len(grid)):
+        with self._stage("stitch", len(grid)), storage_errors(self.folder):
             lookup, report = self._stitch(volume, grid, journal)
         done = self._relabel(volume, grid, lookup, journal)
         if not done:
@@ -182,15 +214,6 @@ class VolumeRun:
         seconds = time.perf_counter() - begin
         return VolumeResult(None, 0, None, done.total, done.failed, None, seconds)
 
-    def _refuse_strangers(self) -> None:
-        """Refuse an output that no run of ours has made."""
-        if self.output.exists() and not (self.folder / "journal.jsonl").is_file():
-            raise OutputExistsError(
-                "the output exists and was not made here",
-                path=self.output,
-                hint="choose another name",
-            )
-
     def _adopt(self, journal: Journal, resume: bool) -> None:
         """Go on with evidence that is more than what is needed."""
         before = (journal.content.fingerprint or {}).get("evidence") or {}
@@ -200,16 +223,23 @@ class VolumeRun:
     def _segment(self, volume: Volume, grid: Grid, journal: Journal) -> RunResult:
         recipe = self.recipe
         assert recipe.function is not None
-        done_before = journal.completed("segment")
-        if not done_before or not self.local.exists():
+        if not journal.completed("segment") or not self.local.exists():
             journal.forget("segment")
+            # Whether there can be such an output, is known before anything is done.
+            self._labels(self._final, volume, np.uint32, recipe.format)
             self._labels(self.local, volume, np.uint32, "ome-zarr-0.5")
-        if len(done_before) < len(grid):
-            self._published().unlink(missing_ok=True)
+        before = volume.fingerprint()
+        kept: set[BlockKey] = set()
+
+        def is_done(block: Block) -> bool:
+            if found := has_evidence(self.evidence, block):
+                kept.add(block.index)
+            return found
+
         work = SegmentPass(
             recipe.input,
             recipe.scale,
-            recipe.fill_value,
+            recipe.fill_value or 0,
             str(self.local),
             str(self.evidence),
             grid,
@@ -220,11 +250,13 @@ class VolumeRun:
             recipe.measures,
             time.time_ns(),
         )
-        done = self._run(
-            grid, work, "segment", journal, check=lambda block: has_evidence(self.evidence, block)
-        )
+        if len(journal.completed("segment")) < len(grid):
+            self._published().unlink(missing_ok=True)
+        done = self._run(grid, work, "segment", journal, check=is_done)
         if done.done:
             journal.forget("relabel")
+            self._published().unlink(missing_ok=True)
+            refuse_changed_input(before, recipe.open_input, journal, "segment", kept)
         return done
 
     def _run(self, grid: Grid, work: Any, stage: str, journal: Journal, **more: Any) -> RunResult:
@@ -279,12 +311,14 @@ class VolumeRun:
         mark = self._published()
         if self.output.exists() and mark.is_file() and mark.read_text("utf-8") == stamp:
             return RunResult("relabel", len(grid), 0, len(grid), (), {}, 0.0)
-        final = self.folder / f"final{self.output.suffix or '.zarr'}"
+        final = self._final
         if not journal.completed("relabel") or not final.exists():
             journal.forget("relabel")
             self._labels(final, volume, lookup.dtype, self.recipe.format)
         work = RelabelPass(str(self.local), str(final), str(self.folder), time.time_ns())
-        done = self._run(grid, work, "relabel", journal)
+        with self._opened_final(final, journal) as is_done:
+            done = self._run(grid, TellingDamage(work), "relabel", journal, check=is_done)
+        done = without_damaged(done, "segment", journal)
         if done:
             if self.recipe.format != "zarr2":
                 with self._stage("pyramid", 1):
@@ -295,11 +329,23 @@ class VolumeRun:
             mark.write_text(stamp, encoding="utf-8")
         return done
 
+    @contextlib.contextmanager
+    def _opened_final(self, final: Path, journal: Journal) -> Iterator[Callable[[Block], bool]]:
+        """Tell whether the final labels of a block are still as they were written."""
+        records = journal.records("relabel")
+        with open_volume(final) as made:
+            yield lambda block: is_as_written(made, block, records[block.index].result)
+
+    @property
+    def _final(self) -> Path:
+        return self.folder / f"final{self.output.suffix or '.zarr'}"
+
     def _published(self) -> Path:
         """Return the file that tells what the output was made by."""
         return self.folder / "published.json"
 
     def _labels(self, path: Path, volume: Volume, dtype: Any, format: str) -> None:
+        shutil.rmtree(path, ignore_errors=True)  # perhaps it was made in part only
         create_labels(
             path,
             shape=volume.spatial_shape,
@@ -309,7 +355,6 @@ class VolumeRun:
             offset=volume.offset,
             block=self.recipe.block,
             format=format,
-            overwrite=True,
         ).close()
 
     @contextlib.contextmanager
@@ -330,9 +375,8 @@ class VolumeRun:
 
 
 def _stamp(lookup: Lookup, format: str) -> str:
-    """Return what tells tables of labels apart."""
-    check = zlib.crc32(np.ascontiguousarray(lookup.lut).view(np.uint8).data)
-    return json.dumps([f"{check:08x}", lookup.count, format])
+    """Return what tells outputs apart."""
+    return json.dumps([lookup.stamp, format])
 
 
 def _gated(

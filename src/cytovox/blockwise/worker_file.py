@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from ..errors import InputError, UsageError
 from ..read.volume import Volume
+from .checks import checksum
 from .engine import loop_over_blocks
 from .grid import Block, Box, box_shape, slices
 from .kept_open import keep_open
@@ -147,9 +148,9 @@ class ArrayWork:
         if result.shape[result.ndim - len(read) :] != box_shape(read):
             raise InputError(f"the result has the shape {result.shape} for a block of {read}")
         place: Any = (..., *slices(write, read))
-        inner = result[place]
-        target.write(_with_channels(target, write), np.ascontiguousarray(inner, target.dtype))
-        return {}
+        inner = np.ascontiguousarray(result[place], target.dtype)
+        target.write(_with_channels(target, write), inner)
+        return {"written": checksum(inner)}
 
 
 def _with_channels(volume: Volume, box: Box) -> Box:

@@ -8,6 +8,7 @@ has started it ends; whatever comes first, and in the middle of a block, too.
 from __future__ import annotations
 
 import argparse
+import errno
 import faulthandler
 import functools
 import logging
@@ -25,7 +26,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..errors import UsageError
+from ..errors import StorageError, UsageError
 from ..run.children import SINGLE_THREAD_VARIABLES, settle_child
 from ..run.peak_memory import limit_memory, peak_bytes, restart_peak
 from .desk import connect
@@ -45,6 +46,10 @@ __all__ = [
 ]
 
 
+#: What the system says if there is no room.
+_FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
+
+
 class Outcome(NamedTuple):
     """How an attempt at a block ended.
 
@@ -58,6 +63,8 @@ class Outcome(NamedTuple):
         What was raised, empty if nothing was.
     hopeless
         Whether another attempt would fail in the same way.
+    full
+        Whether it failed since the storage is full, so that all others would.
     """
 
     result: Any
@@ -66,6 +73,7 @@ class Outcome(NamedTuple):
     error: str = ""
     traceback: str = ""
     hopeless: bool = False
+    full: bool = False
 
 
 def attempt(function: Callable[[Any], Any], block: Any) -> Outcome:
@@ -87,12 +95,21 @@ def attempt(function: Callable[[Any], Any], block: Any) -> Outcome:
         # What was asked for wrongly does not get right by asking again.
         hopeless = isinstance(err, UsageError)
         error, text = describe_error(err), told_traceback(err)
-        return Outcome(None, seconds, peak_bytes(), error, text, hopeless)
+        return Outcome(None, seconds, peak_bytes(), error, text, hopeless, _is_full(err))
     except SystemExit as err:  # a block may not end its worker
         seconds = time.perf_counter() - start
         error = f"the function called sys.exit({err.code!r})"
         return Outcome(None, seconds, peak_bytes(), error, told_traceback(err))
     return Outcome(result, time.perf_counter() - start, peak_bytes())
+
+
+def _is_full(err: BaseException) -> bool:
+    """Return whether there was no room for what should be written."""
+    causes = [err]
+    while causes[-1].__cause__ is not None:
+        causes.append(causes[-1].__cause__)
+    numbers = {getattr(cause, "errno", None) for cause in causes}
+    return isinstance(err, StorageError) and not numbers.isdisjoint(_FULL)
 
 
 def describe_error(err: BaseException) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -12,7 +13,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from ..errors import CytovoxError, InputError, StorageError, UsageError
+from ..errors import CytovoxError, InputError, InputNotFoundError, StorageError, UsageError
 from .volume_address import Address
 from .volume_limits import MAX_DOCUMENT_BYTES, Box
 from .volume_source import Described, digest_files
@@ -186,7 +187,9 @@ def explain(
     if isinstance(err, TimeoutError):
         return kind(f"no answer in {_TIMEOUT:.0f} s", path=where, hint="check the network")
     if "No space left" in str(err) or "Disk quota" in str(err):
-        return StorageError("the storage is full", path=where, hint="make room, then resume")
+        full = StorageError("the storage is full", path=where, hint="make room, then resume")
+        full.errno = errno.ENOSPC
+        return full
     if "Could not" in text or "curl" in text.lower() or "retry attempts" in text:
         return kind(f"the store does not answer: {text}", path=where, hint="check URL and network")
     if "PERMISSION_DENIED" in text or "Permission denied" in text:
@@ -256,6 +259,14 @@ class TensorSource:
             target.write(part).result(timeout=_TIMEOUT if self._address.remote else None)
         except _FAILURES as err:
             raise explain(err, str(self._address), InputError) from err
+        # A chunk that is not there is read as empty, so that of a volume that is
+        # gone as a whole nothing would be noticed.
+        if not self._address.remote and not self._address.path.is_dir():
+            raise InputNotFoundError(
+                "it has vanished",
+                path=self._address.path,
+                hint="bring it back; blocks that were done before are kept",
+            )
 
     def write(self, box: Box, array: npt.NDArray[Any]) -> None:
         """Write a box and wait until it is stored.
