@@ -17,6 +17,7 @@ from .run import run
 from .signals import exit_code_of_interrupt, stop_on_signals
 from .simulate import simulate
 from .stages import stages
+from .verify import verify
 from .volume import volume
 
 __all__ = ["app", "main"]
@@ -40,6 +41,7 @@ app = typer.Typer(
 )
 app.command(no_args_is_help=True)(run)
 app.command(no_args_is_help=True)(info)
+app.command(no_args_is_help=True)(verify)
 app.command()(stages)
 app.add_typer(volume, name="volume")
 app.add_typer(simulate, name="simulate")

@@ -1,0 +1,238 @@
+"""Whether all voxels of a volume can be read, at all scales; of any format."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import CytovoxError, UsageError
+from ..read.open_volume import open_volume
+from ..read.volume import Volume
+from ..run.findings import Verification
+from .grid import Box
+
+__all__ = ["check_files", "check_voxels", "open_scales", "tiles_of"]
+
+#: Called with a box and its voxels, from several threads.
+Look = Callable[[Box, npt.NDArray[Any]], None]
+
+#: So much is read at a time by a thread [bytes].
+_TILE_BYTES = 64 << 20
+#: More boxes of one volume are not listed one by one.
+_LISTED = 10
+_MOST_SCALES = 64
+#: What writers leave behind when they are killed.
+_LEFT_BEHIND = (".__lock", ".tmp", ".partial")
+_DOCUMENTS = (
+    "zarr.json",
+    ".zarray",
+    ".zattrs",
+    ".zgroup",
+    ".zmetadata",
+    "attributes.json",
+    "info",
+)
+
+
+def open_scales(url: str | os.PathLike[str], found: Verification) -> list[Volume]:
+    """Open all scales of a volume and compare them with the finest.
+
+    Parameters
+    ----------
+    url
+        See `cytovox.read.open_volume`.
+    found
+        Takes what is found.
+
+    Returns
+    -------
+    list of Volume
+        To be closed by the caller, the finest first.
+
+    Raises
+    ------
+    CytovoxError
+        If the finest cannot be opened.
+    """
+    scales = [open_volume(url)]
+    for number in range(1, _MOST_SCALES):
+        try:
+            scales.append(open_volume(url, scale=number))
+        except UsageError:
+            break  # there is no such scale
+        except CytovoxError as err:
+            found.error(f"scale {number}", err.what)
+            continue
+        _compare_scales(scales[0], scales[-1], number, found)
+    found.counts["scales"] = len(scales)
+    return scales
+
+
+def _compare_scales(finest: Volume, scale: Volume, number: int, found: Verification) -> None:
+    where = f"scale {number}"
+    if scale.dtype != finest.dtype:
+        found.error(where, f"holds {scale.dtype} where the finest holds {finest.dtype}")
+    factors = [b / a for a, b in zip(finest.voxel_size, scale.voxel_size, strict=True)]
+    for axis, length, whole, factor in zip(
+        scale.axes[-len(factors) :],
+        scale.spatial_shape,
+        finest.spatial_shape,
+        factors,
+        strict=True,
+    ):
+        exact = whole / factor
+        if factor <= 0 or not exact - 1 < length < exact + 1:
+            found.error(
+                where,
+                f"has {length} voxels along {axis}, but {whole} voxels of 1/{factor:g} the size "
+                f"make {exact:g}",
+            )
+
+
+def check_files(scales: Sequence[Volume], path: Path, found: Verification) -> None:
+    """Look at the files of chunks: empty ones, and what was left behind.
+
+    A chunk that has only the fill value need not be stored.
+
+    Parameters
+    ----------
+    scales
+        The arrays.
+    path
+        The folder that holds them.
+    found
+        Takes what is found.
+    """
+    stored = left = 0
+    for file in _files(path):
+        if file.name.endswith(_LEFT_BEHIND):
+            left += 1
+        elif file.name not in _DOCUMENTS:
+            stored += 1
+            if file.stat().st_size == 0:
+                name = file.relative_to(path).as_posix()
+                found.error(name, "the file is empty: it was torn by a crash")
+    if left:
+        found.note(path.name, f"{left} files of writers that were killed are left; harmless")
+    found.counts["files"] = stored
+    found.counts["units"] = sum(
+        int(np.prod([-(-n // u) for n, u in zip(s.shape, s.write_unit, strict=True)]))
+        for s in scales
+    )
+
+
+def check_voxels(
+    volume: Volume,
+    where: str,
+    found: Verification,
+    *,
+    boxes: Sequence[Box] | None = None,
+    look: Look | None = None,
+    workers: int = 2,
+    on_box: Callable[[int], None] | None = None,
+) -> int:
+    """Read all voxels; name what cannot be read.
+
+    Parameters
+    ----------
+    volume
+        An array.
+    where
+        What it is called in findings.
+    found
+        Takes what is found.
+    boxes
+        Boxes in space that tile the volume; whole chunks if None.
+    look
+        Is shown what was read.
+    workers
+        Number of threads.
+    on_box
+        Called with the bytes of each box, in this thread.
+
+    Returns
+    -------
+    int
+        Number of boxes that could not be read.
+    """
+
+    def read(box: Box) -> CytovoxError | None:
+        try:
+            values = volume.read(box)
+        except CytovoxError as err:
+            return err
+        if look is not None:
+            look(box, values)
+        return None
+
+    bad = 0
+    itemsize = volume.dtype.itemsize
+    todo = list(tiles_of(volume)) if boxes is None else list(boxes)
+    with ThreadPoolExecutor(max(1, workers), thread_name_prefix="verify") as pool:
+        try:
+            for box, err in zip(todo, pool.map(read, todo), strict=True):
+                if err is not None:
+                    bad += 1
+                    if bad <= _LISTED:
+                        found.error(f"{where}, voxels {_told(box)}", _of(err, volume, box))
+                if on_box is not None:
+                    on_box(itemsize * int(np.prod([b - a for a, b in box])))
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+    if bad > _LISTED:
+        found.error(where, f"{bad - _LISTED} more parts cannot be read")
+    return bad
+
+
+def tiles_of(volume: Volume) -> Iterator[Box]:
+    """Yield boxes in space of whole chunks that tile a volume and fit into memory.
+
+    Parameters
+    ----------
+    volume
+        The volume.
+    """
+    ndim = len(volume.spatial_shape)
+    unit = list(volume.write_unit[-ndim:])
+    chunk = volume.chunk[-ndim:]
+    channels = int(np.prod(volume.shape[:-ndim], dtype=np.int64)) * volume.dtype.itemsize
+    for axis in range(ndim):
+        while unit[axis] > chunk[axis] and channels * int(np.prod(unit)) > _TILE_BYTES:
+            unit[axis] = max(chunk[axis], unit[axis] // 2 // chunk[axis] * chunk[axis])
+    ranges = [range(0, n, u) for n, u in zip(volume.spatial_shape, unit, strict=True)]
+    for start in product(*ranges):
+        yield tuple(
+            (a, min(a + u, n)) for a, u, n in zip(start, unit, volume.spatial_shape, strict=True)
+        )
+
+
+def _files(path: Path) -> Iterator[Path]:
+    try:
+        with os.scandir(path) as entries:
+            listed = sorted(entries, key=lambda entry: entry.name)
+    except OSError:
+        return
+    for entry in listed:
+        if entry.is_dir(follow_symlinks=False):
+            yield from _files(Path(entry.path))
+        elif entry.is_file(follow_symlinks=False):
+            yield Path(entry.path)
+
+
+def _of(err: CytovoxError, volume: Volume, box: Box) -> str:
+    unit = volume.write_unit[-len(box) :]
+    sharded = tuple(unit) != tuple(volume.chunk[-len(box) :])
+    place = "/".join(str(a // u) for (a, _), u in zip(box, unit, strict=True))
+    kind = "shard" if sharded else "chunk"
+    return f"{kind} {place} is torn or damaged: {err.what}"
+
+
+def _told(box: Box) -> str:
+    return " ".join(f"{a}:{b}" for a, b in box)
