@@ -4,6 +4,7 @@
 #   make demo     simulate a recording, measure it, compare with the truth
 #   make test     linters, types, arrows between the rooms, all tests
 #   make parity   the long comparison with dcnum, setting by setting
+#   make faults   inject faults as often as the full matrix wants (hours)
 #   make bench    measure speed and memory against the peers (hours; a quiet machine)
 #   make wheel    build the wheel into dist/
 #   make docs     write the generated pages again, and all as HTML into docs/_build/html
@@ -26,11 +27,12 @@ PYTEST_ARGS ?=
 # Installed for the tests besides, e.g. TEST_WITH=torch for those of the models.
 TEST_WITH ?=
 BENCH_ARGS ?=
+FAULTS_ARGS ?=
 
 export PYTHONUTF8 := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint parity bench wheel docs clean
+.PHONY: help demo test lint parity faults bench wheel docs clean
 
 help:
 	@$(PYTHON) -c "print(open('Makefile').read().split('\n\n')[0].replace('# ', '').replace('#', ''))"
@@ -52,6 +54,9 @@ parity: .venv/test.stamp
 
 bench: .venv/bench.stamp
 	@$(PY) -m benchmarks $(BENCH_ARGS)
+
+faults: .venv/test.stamp
+	@$(PY) tests/faults/run_faults.py $(FAULTS_ARGS)
 
 wheel: .venv/test.stamp
 	@$(PIP) wheel -qq --no-deps --wheel-dir dist .
