@@ -8,11 +8,12 @@ first error, which is raised as soon as the library has returned.
 
 from __future__ import annotations
 
-import io
 import os
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+
+from .disk import DISK, Disk
 
 __all__ = ["Sink"]
 
@@ -29,6 +30,8 @@ class Sink:
         File to open.
     mode
         ``"r+b"``, ``"w+b"`` or ``"x+b"``.
+    disk
+        Operations of the system.
 
     Attributes
     ----------
@@ -41,12 +44,13 @@ class Sink:
         If the file cannot be opened.
     """
 
-    def __init__(self, path: Path, mode: str) -> None:
+    def __init__(self, path: Path, mode: str, *, disk: Disk | None = None) -> None:
         self.path = path
         self.error: OSError | None = None
-        self._file = io.FileIO(path, mode.replace("b", ""))
+        self._disk = disk or DISK
+        self._file = self._disk.open(path, mode)
         self._position = 0
-        self._end = os.fstat(self._file.fileno()).st_size
+        self._end = self._file.size()
         self._refused: list[tuple[int, bytes]] = []
 
     def __repr__(self) -> str:
@@ -91,11 +95,14 @@ class Sink:
         size = self._position if size is None else size
         if self.error is None:
             try:
-                self._file.truncate(size)
+                self._set_length(size)
             except OSError as err:
                 self.error = err
         self._end = size
         return size
+
+    def _set_length(self, size: int) -> None:
+        self._file.truncate(size)
 
     def write(self, data: Any) -> int:
         """Write at the position; always succeeds."""
@@ -110,9 +117,8 @@ class Sink:
     def _write(self, view: memoryview) -> int:
         done = 0
         try:
-            self._file.seek(self._position)
             while done < len(view):
-                done += self._file.write(view[done:]) or 0
+                done += self._file.write_at(self._position + done, view[done:])
         except OSError as err:
             self.error = err
         return done
@@ -120,17 +126,18 @@ class Sink:
     def readinto(self, buffer: Any) -> int:
         """Read at the position what was written there, or zeros."""
         view = memoryview(buffer).cast("B")
-        start, done = self._position, 0
-        self._file.seek(start)
-        while done < len(view) and (number := self._file.readinto(view[done:])):
-            done += number
-        view[done:] = bytes(len(view) - done)
+        start = self._position
+        self._read(view)
         for offset, data in self._refused:
             low, high = max(start, offset), min(start + len(view), offset + len(data))
             if low < high:
                 view[low - start : high - start] = data[low - offset : high - offset]
         self._position = start + len(view)
         return len(view)
+
+    def _read(self, view: memoryview) -> None:
+        done = self._file.read_into(self._position, view)
+        view[done:] = bytes(len(view) - done)
 
     def read(self, size: int) -> bytes:
         """Return bytes from the position."""
