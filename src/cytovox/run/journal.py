@@ -22,15 +22,7 @@ from typing import Any, Literal, Self
 from ..errors import OutputBusyError, StorageError, UsageError
 from .fingerprint import differences, plain
 from .journal_content import BlockKey, BlockRecord, JournalContent, read_journal
-
-try:
-    import fcntl
-except ImportError:  # not on Windows
-    fcntl = None  # type: ignore[assignment]
-try:
-    import msvcrt
-except ImportError:  # only on Windows
-    msvcrt = None  # type: ignore[assignment]
+from .lock import lock_descriptor
 
 __all__ = [
     "BlockKey",
@@ -43,7 +35,6 @@ __all__ = [
 
 #: Seconds between two synchronisations at least.
 _SYNC = 0.2
-_FAR = 1 << 40
 
 
 class FingerprintChangedError(UsageError):
@@ -118,7 +109,7 @@ class Journal:
         except OSError as err:
             raise self._refused(err) from err
         try:
-            _lock_file(self._fd, self.path)
+            self._lock_file()
             self.content = read_journal(self.path)
             if _is_torn(self._fd):
                 self._write(b"\n")
@@ -146,6 +137,15 @@ class Journal:
         with contextlib.suppress(OSError):  # the disk is full, as was said before
             os.fsync(fd)
         os.close(fd)
+
+    def _lock_file(self) -> None:
+        """Take the file for this process; the system gives it back, whatever happens."""
+        try:
+            lock_descriptor(self._fd)
+        except BlockingIOError as err:
+            raise OutputBusyError(
+                "another run is writing here", path=self.path, hint="wait for it, or stop it"
+            ) from err
 
     def begin(
         self,
@@ -361,22 +361,6 @@ class Journal:
             path=self.path,
             hint="make room or choose another place; what is done is not lost",
         )
-
-
-def _lock_file(fd: int, path: Path) -> None:
-    """Take the file for this process; the system gives it back, whatever happens."""
-    try:
-        if fcntl is not None:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        elif msvcrt is not None:  # a byte far behind the end, so that others can read
-            os.lseek(fd, _FAR, os.SEEK_SET)
-            msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
-    except (BlockingIOError, PermissionError) as err:
-        raise OutputBusyError(
-            "another run is writing here", path=path, hint="wait for it, or stop it"
-        ) from err
-    except OSError:
-        pass  # some network file systems know no locks
 
 
 def _is_torn(fd: int) -> bool:

@@ -1,0 +1,200 @@
+"""Of all who want to make an output, one may."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from cytovox.errors import OutputBusyError, OutputError, StorageError
+from cytovox.run import lock as lock_module
+from cytovox.run.lock import LockOwner, OutputLock, boot_id
+
+LIMIT = 60
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Path:
+    return tmp_path / "out.rtdc"
+
+
+@pytest.fixture(params=["locks", "no locks", "no links"])
+def kind(request, monkeypatch):
+    """Let the file system be a poor one."""
+    if request.param == "no locks":
+        monkeypatch.setattr(lock_module, "lock_descriptor", lambda descriptor: False)
+    if request.param == "no links":
+
+        def refuse(*_):
+            raise PermissionError(1, "Operation not permitted")
+
+        monkeypatch.setattr(os, "link", refuse)
+    return request.param
+
+
+def test_a_lock_tells_who_has_it_and_goes_with_him(output, kind):
+    with OutputLock(output, None, "a") as lock:
+        told = json.loads(lock.path.read_text())
+        assert (told["pid"], told["boot"], told["suffixes"]) == (os.getpid(), boot_id(), ["a"])
+        assert [p.name for p in output.parent.iterdir()] == ["out.rtdc.lock"]
+    assert list(output.parent.iterdir()) == []
+
+
+def test_the_second_is_refused_and_told_by_whom(output, kind):
+    with (
+        OutputLock(output, None, "a"),
+        pytest.raises(OutputBusyError, match=f"process {os.getpid()} on") as info,
+    ):
+        OutputLock(output, None, "b").acquire()
+    assert info.value.exit_code == 75
+    assert info.value.path == str(output)
+
+
+def test_many_at_once_and_one_wins(output):
+    start, outcome = threading.Barrier(8), []
+
+    def take(name):
+        lock = OutputLock(output, None, name)
+        start.wait(LIMIT)
+        try:
+            lock.acquire()
+        except OutputBusyError as err:
+            outcome.append(str(err))
+        else:
+            outcome.append(lock)
+
+    for _ in range(20):
+        outcome.clear()
+        threads = [threading.Thread(target=take, args=(str(i),)) for i in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(LIMIT)
+        (winner,) = [o for o in outcome if isinstance(o, OutputLock)]
+        assert len(outcome) == 8
+        assert all(f"process {os.getpid()}" in o for o in outcome if o is not winner)
+        winner.release()
+        assert list(output.parent.iterdir()) == []
+
+
+HOLDER = """
+import sys
+from pathlib import Path
+from cytovox.run.lock import OutputLock
+OutputLock(Path(sys.argv[1]), None, "dead").acquire()
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def killed(output):
+    """Let a process take the output and be killed; return its number."""
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(output)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
+    with pytest.raises(OutputBusyError, match=f"process {holder.pid}"):
+        OutputLock(output).acquire()
+    holder.send_signal(signal.SIGKILL)
+    holder.communicate(timeout=LIMIT)
+    return holder.pid
+
+
+def test_the_lock_of_a_killed_process_is_taken_over_with_its_names(output, killed):
+    with OutputLock(output, None, "fresh") as lock:
+        assert lock.left is not None
+        assert lock.left.pid == killed
+        assert lock.suffix == "dead"
+        assert json.loads(lock.path.read_text())["suffixes"] == ["dead"]
+        with pytest.raises(OutputBusyError, match=f"process {os.getpid()}"):
+            OutputLock(output).acquire()
+    assert list(output.parent.iterdir()) == []
+
+
+def test_a_name_that_was_asked_for_is_kept_and_the_old_one_not_forgotten(output, killed):
+    with OutputLock(output, "mine") as lock:
+        assert lock.suffix == "mine"
+        assert json.loads(lock.path.read_text())["suffixes"] == ["mine", "dead"]
+
+
+def test_where_there_are_no_locks_a_dead_process_is_known_by_its_number(
+    output, killed, monkeypatch
+):
+    monkeypatch.setattr(lock_module, "lock_descriptor", lambda descriptor: False)
+    with OutputLock(output, None, "fresh") as lock:
+        assert lock.suffix == "dead"
+    assert list(output.parent.iterdir()) == []
+
+
+def test_where_there_are_no_locks_another_host_is_believed(output, monkeypatch):
+    monkeypatch.setattr(lock_module, "lock_descriptor", lambda descriptor: False)
+    owner = {"host": "elsewhere", "pid": 1, "boot": "x", "started": "2026", "suffixes": ["a"]}
+    lock = OutputLock(output)
+    lock.path.write_text(json.dumps(owner))
+    with pytest.raises(OutputBusyError, match=r"process 1 on elsewhere.*delete out\.rtdc\.lock"):
+        lock.acquire()
+
+
+def test_a_lock_that_is_kept_says_where_its_files_are(output, kind):
+    lock = OutputLock(output, None, "kept")
+    lock.acquire()
+    lock.release(keep=True)
+    assert lock.path.exists()
+    again = OutputLock(output, None, "new")
+    if kind == "no locks":  # then this process seems to have it still
+        with pytest.raises(OutputBusyError):
+            again.acquire()
+        return
+    with again:
+        assert again.suffix == "kept"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"my notes", b"[]", b'{"host": 1}', b'{"suffixes": "a"}', b"\xff\xfe", b'{"suffixes": [1]}'],
+)
+def test_a_file_that_is_no_lock_is_not_touched(output, content):
+    lock = OutputLock(output)
+    lock.path.write_bytes(content)
+    with pytest.raises(OutputError, match=r"out\.rtdc\.lock"):
+        lock.acquire()
+    assert lock.path.read_bytes() == content
+
+
+def test_a_lock_cannot_name_files_elsewhere(output):
+    lock = OutputLock(output)
+    owner = {"host": "h", "pid": 1, "boot": "x", "started": "2026", "suffixes": ["../../a"]}
+    lock.path.write_text(json.dumps(owner))
+    with pytest.raises(OutputError, match="names files elsewhere"):
+        lock.acquire()
+
+
+def test_an_empty_lock_is_one_that_was_never_written(output):
+    lock = OutputLock(output, None, "a")
+    lock.path.touch()
+    with lock:
+        assert lock.left is None
+    assert list(output.parent.iterdir()) == []
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(StorageError, match="cannot be made") as info:
+        OutputLock(tmp_path / "no" / "out.rtdc").acquire()
+    assert info.value.path == str(tmp_path / "no")
+
+
+def test_who_may_live():
+    assert LockOwner().may_live()
+    assert LockOwner(host="elsewhere", pid=1, boot="x").may_live()
+    assert not LockOwner(boot="another start").may_live()
