@@ -33,6 +33,8 @@ from cytovox.read.volume_store import remove_tree
 from cytovox.write.pyramid import write_pyramid
 from cytovox.write.volume import create_labels, create_volume
 
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "volumes-elsewhere.md"
+
 
 class Store(ThreadingHTTPServer):
     """A stand-in for S3: buckets in memory."""
@@ -203,6 +205,24 @@ def test_labels_with_their_pyramid(store: Store, image: np.ndarray, tmp_path: Pa
         assert copy.voxel_size == (3, 1, 1)
     with open_volume(remote, scale=1) as coarse, open_volume(local, scale=1) as expected:
         np.testing.assert_array_equal(coarse[:], expected[:])
+
+
+def test_labels_are_copied_as_is_told(
+    store: Store, image: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The example of the page about volumes elsewhere does what it says."""
+    (code,) = re.findall(r"^```py\n(.*?)^```", PAGE.read_text("utf-8"), re.S | re.M)
+    monkeypatch.chdir(tmp_path)
+    labels = np.pad(image, [(0, 130), (0, 100), (0, 100)]).astype(np.uint32)
+    like: dict[str, Any] = {"shape": labels.shape, "units": "um", "offset": (5, 0, 0)}
+    with create_labels("labels.zarr", block=(64,) * 3, **like) as volume:
+        volume.write(tuple((0, n) for n in labels.shape), labels)
+    exec(compile(code, str(PAGE), "exec"), {})
+    with open_volume("s3://bucket/labels.zarr") as copy:
+        np.testing.assert_array_equal(copy[:], labels)
+        assert (copy.offset, copy.units) == ((5, 0, 0), "micrometer")
+    with open_volume("s3://bucket/labels.zarr", scale=1) as copy:
+        assert copy.shape == (75, 70, 75)
 
 
 def test_commands_read_from_a_store(

@@ -33,7 +33,9 @@ def open_volume(
         0.4 or 0.5, N5, or neuroglancer precomputed; ``file.h5:/path`` in HDF5;
         a TIFF stack in one file, or a folder of TIFF pages; a ``.npy`` file.
         Folders of chunks are also read at ``s3://``, ``gs://``, ``http://`` and
-        ``https://``.
+        ``https://``. For S3, ``AWS_ENDPOINT_URL`` and ``AWS_REGION`` in the
+        environment name another server than Amazon's, and
+        ``AWS_NO_SIGN_REQUEST=YES`` is for public buckets.
     scale
         Which scale of a pyramid, by number or name; the finest by default.
     fill_value
