@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from ..errors import CytovoxError, UsageError
 from ..read.open_volume import open_volume
 from ..read.volume import Volume
 from ..run.findings import Verification
+from ..write.pyramid import tiles
 from .grid import Box
 
 __all__ = ["check_files", "check_voxels", "open_scales", "tiles_of"]
@@ -192,7 +192,7 @@ def check_voxels(
 
 
 def tiles_of(volume: Volume) -> Iterator[Box]:
-    """Yield boxes in space of whole chunks that tile a volume and fit into memory.
+    """Return boxes in space of whole chunks that tile a volume and fit into memory.
 
     Parameters
     ----------
@@ -206,11 +206,7 @@ def tiles_of(volume: Volume) -> Iterator[Box]:
     for axis in range(ndim):
         while unit[axis] > chunk[axis] and channels * int(np.prod(unit)) > _TILE_BYTES:
             unit[axis] = max(chunk[axis], unit[axis] // 2 // chunk[axis] * chunk[axis])
-    ranges = [range(0, n, u) for n, u in zip(volume.spatial_shape, unit, strict=True)]
-    for start in product(*ranges):
-        yield tuple(
-            (a, min(a + u, n)) for a, u, n in zip(start, unit, volume.spatial_shape, strict=True)
-        )
+    return tiles(tuple((0, n) for n in volume.spatial_shape), unit)
 
 
 def _files(path: Path) -> Iterator[Path]:

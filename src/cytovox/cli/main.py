@@ -12,6 +12,7 @@ from .. import __version__
 from .as_dcnum import as_dcnum
 from .console import report_error, showing_warnings
 from .demo import demo
+from .doctor import doctor
 from .info import info
 from .run import run
 from .signals import exit_code_of_interrupt, stop_on_signals
@@ -42,6 +43,7 @@ app = typer.Typer(
 app.command(no_args_is_help=True)(run)
 app.command(no_args_is_help=True)(info)
 app.command(no_args_is_help=True)(verify)
+app.command()(doctor)
 app.command()(stages)
 app.add_typer(volume, name="volume")
 app.add_typer(simulate, name="simulate")

@@ -1,0 +1,333 @@
+"""What ``cytovox doctor`` looks at, one line for each thing."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import io
+import multiprocessing as mp
+import os
+import platform
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .. import __version__
+from .batch import FINDINGS
+
+__all__ = [
+    "Examined",
+    "examine",
+    "exit_code_of_examination",
+    "plain_examination",
+    "table_of",
+]
+
+#: Below these a finding is told: bytes on a disk, bytes of memory, open files.
+LITTLE_DISK, LITTLE_MEMORY, FEW_FILES = 1 << 30, 1 << 30, 256
+#: Seconds that a worker process may take to answer.
+_PATIENCE = 60.0
+
+#: What must be there, and for what.
+_NEEDED = {
+    "numpy": "arrays",
+    "numba": "kernels",
+    "h5py": "recordings",
+    "hdf5plugin": "compressed recordings",
+    "zstandard": "compression",
+    "daisy": "blocks of volumes",
+    "funlib.geometry": "blocks of volumes",
+    "tensorstore": "volumes in chunks",
+    "zarr": "OME-Zarr",
+    "tifffile": "TIFF stacks",
+    "pyarrow": "tables of objects",
+    "scipy": "segmenting volumes",
+    "scikit-image": "segmenting volumes",
+    "matplotlib": "pictures",
+    "rich": "progress",
+    "typer": "this program",
+}
+#: What may be there: package, what it is for, how to get it.
+_EXTRAS = {
+    "torch": ("neural networks as segmenters", "pip install cytovox[torch]"),
+    "distributed": ("blocks of volumes on a Dask cluster", "pip install cytovox[dask]"),
+    "mwatershed": ("mutex watershed of affinities", "pip install cytovox[mutex]"),
+    "imagecodecs": ("TIFF with LZW, JPEG or other codecs", "pip install imagecodecs"),
+    "openvino": ("models on Intel processors", "pip install openvino"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """One thing that was looked at.
+
+    Parameters
+    ----------
+    group
+        What it belongs to.
+    name
+        What it is.
+    state
+        ``"good"``, ``"note"`` (nothing to do), ``"look"`` (a finding) or
+        ``"BAD"`` (work is not possible).
+    told
+        What was found.
+    """
+
+    group: str
+    name: str
+    state: str
+    told: str
+
+
+def examine(folder: Path) -> list[Examined]:
+    """Look at everything.
+
+    Parameters
+    ----------
+    folder
+        Where results shall go.
+    """
+    parts: list[Callable[[], Iterable[Examined]]] = [
+        _programs,
+        _filters,
+        _kernels,
+        _extras,
+        _machine,
+        _processes,
+        lambda: _disks(folder),
+        lambda: _folder(folder),
+    ]
+    return [one for part in parts for one in _safely(part)]
+
+
+def exit_code_of_examination(found: Sequence[Examined]) -> int:
+    """Return the exit code: 1 if work is not possible, 3 if something should be looked at.
+
+    Examples
+    --------
+    >>> exit_code_of_examination([Examined("disk", "temp", "look", "full")])
+    3
+    """
+    states = {one.state for one in found}
+    if "BAD" in states:
+        return 1
+    return FINDINGS if "look" in states else 0
+
+
+def plain_examination(found: Sequence[Examined], code: int) -> dict[str, Any]:
+    """Return all as values that JSON knows."""
+    examined = [
+        {"group": one.group, "name": one.name, "state": one.state.lower(), "told": one.told}
+        for one in found
+    ]
+    return {"cytovox": __version__, "exit_code": code, "examined": examined}
+
+
+def table_of(found: Sequence[Examined]) -> str:
+    """Return all as aligned text, with what is wrong once more at the end.
+
+    Examples
+    --------
+    >>> print(table_of([Examined("disk", "temp", "good", "9 GB free")]))
+    disk  temp  good  9 GB free
+    all is well
+    """
+    widths = [max(len(getattr(one, name)) for one in found) for name in ("group", "name", "state")]
+    lines = []
+    before = ""
+    for one in found:
+        group = one.group if one.group != before else ""
+        before = one.group
+        cells = [group.ljust(widths[0]), one.name.ljust(widths[1]), one.state.ljust(widths[2])]
+        lines.append("  ".join([*cells, one.told]))
+    wrong = [one for one in found if one.state in ("look", "BAD")]
+    lines += [f"{one.state}: {one.group}, {one.name}: {one.told}" for one in wrong]
+    return "\n".join(lines if wrong else [*lines, "all is well"])
+
+
+def _safely(part: Callable[[], Iterable[Examined]]) -> Iterator[Examined]:
+    """Go on with the next part if one fails in a way that nobody has thought of."""
+    try:
+        yield from part()
+    except Exception as err:
+        name = getattr(part, "__name__", "folder").strip("_")
+        yield Examined(name, "check", "BAD", f"{type(err).__name__}: {err}")
+
+
+def _programs() -> Iterator[Examined]:
+    yield Examined("programs", "cytovox", "good", __version__)
+    bits = "free-threaded, " if not getattr(sys, "_is_gil_enabled", lambda: True)() else ""
+    told = f"{platform.python_version()} ({bits}{sys.executable})"
+    yield Examined("programs", "python", "good", told)
+    yield Examined("programs", "system", "good", platform.platform())
+    for package, purpose in _NEEDED.items():
+        version = _version(package)
+        if version is None:
+            told = f"missing; needed for {purpose}: pip install --force-reinstall cytovox"
+            yield Examined("programs", package, "BAD", told)
+        else:
+            yield Examined("programs", package, "good", version)
+    import h5py
+
+    yield Examined("programs", "HDF5", "good", h5py.version.hdf5_version)
+
+
+def _filters() -> Iterator[Examined]:
+    """Store and read a chunk with each filter that recordings use."""
+    import h5py
+    import hdf5plugin
+    import numpy as np
+
+    values = np.arange(1000, dtype=np.uint16)
+    ways: dict[str, dict[str, Any]] = {
+        "zstd": dict(hdf5plugin.Zstd(clevel=5)),
+        "fletcher32": {"fletcher32": True},
+        "gzip": {"compression": "gzip"},
+    }
+    for name, how in ways.items():
+        try:
+            with h5py.File(io.BytesIO(), "w") as h5:
+                h5.create_dataset("a", data=values, chunks=(100,), **how)
+                h5.flush()
+                good = bool(np.array_equal(h5["a"][:], values))
+                packed = h5["a"].id.get_storage_size()
+        except (OSError, ValueError, RuntimeError) as err:
+            yield Examined("filters", name, "BAD", f"does not work: {err}")
+            continue
+        told = f"works, {values.nbytes} bytes in {packed}"
+        yield Examined("filters", name, "good" if good else "BAD", told)
+    for variable in ("HDF5_PLUGIN_PATH", "HDF5_USE_FILE_LOCKING"):
+        if value := os.environ.get(variable):
+            yield Examined("filters", variable, "note", value)
+
+
+def _kernels() -> Iterator[Examined]:
+    from ..kernels.checksum import fletcher32
+    from ..kernels.jit import cache_folder
+
+    folder = cache_folder()
+    number = sum(1 for _ in folder.rglob("*.nbi"))
+    if folder.is_relative_to(tempfile.gettempdir()) and "CYTOVOX_CACHE_DIR" not in os.environ:
+        told = "cannot be kept: compiled anew by each process; set CYTOVOX_CACHE_DIR"
+        yield Examined("kernels", "cache", "look", told)
+    else:
+        yield Examined("kernels", "cache", "good", str(folder))
+    kept = f"{number} kept" if number else "none yet: the first run takes half a minute longer"
+    yield Examined("kernels", "compiled", "good" if number else "note", kept)
+    right = fletcher32(b"abcde") == 0x4FF029C7
+    told = "right result" if right else "WRONG result of a kernel"
+    yield Examined("kernels", "run", "good" if right else "BAD", told)
+
+
+def _extras() -> Iterator[Examined]:
+    for package, (purpose, how) in _EXTRAS.items():
+        version = _version(package)
+        if version is None:
+            yield Examined("extras", package, "note", f"not installed; for {purpose}: {how}")
+        else:
+            yield Examined("extras", package, "good", f"{version}; for {purpose}")
+    if _version("torch") is not None:
+        yield _cuda()
+
+
+def _cuda() -> Examined:
+    try:
+        import torch
+
+        if torch.cuda.is_available():
+            names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+            return Examined("extras", "CUDA", "good", f"{torch.version.cuda}: {', '.join(names)}")
+    except Exception as err:
+        return Examined("extras", "CUDA", "look", f"torch does not start: {err}")
+    return Examined("extras", "CUDA", "note", "no device; models run on the processor")
+
+
+def _machine() -> Iterator[Examined]:
+    from ..run.memory import memory_allowed, memory_available, memory_limits
+    from ..run.resources import cpu_count
+
+    usable, there = cpu_count(), os.cpu_count() or 1
+    yield Examined("machine", "cores", "good", f"{usable} usable of {there}")
+    least = memory_allowed()
+    for limit in memory_limits():
+        little = limit == least and limit.size < LITTLE_MEMORY
+        told = f"{_size(limit.size)}, {limit.source}"
+        yield Examined("machine", "memory", "look" if little else "good", told)
+    if (free := memory_available()) is not None:
+        state = "look" if free < LITTLE_MEMORY else "good"
+        yield Examined("machine", "free memory", state, _size(free))
+    with contextlib.suppress(ImportError):  # Windows
+        import resource
+
+        files, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        state = "look" if files < FEW_FILES else "good"
+        told = f"{files} at once" + (f"; try: ulimit -n {min(hard, 4096)}" * (state == "look"))
+        yield Examined("machine", "open files", state, told)
+
+
+def _processes() -> Iterator[Examined]:
+    """Start one worker as runs do, and wait for its answer."""
+    context = mp.get_context("spawn")
+    ours, its = context.Pipe(duplex=False)
+    child = context.Process(target=_answer, args=(its,), daemon=True)
+    try:
+        child.start()
+        its.close()
+        came = ours.poll(_PATIENCE) and ours.recv() == child.pid
+    except (OSError, EOFError) as err:
+        yield Examined("machine", "worker process", "BAD", f"does not start: {err}")
+        return
+    finally:
+        ours.close()
+        if child.pid is not None:
+            child.join(5)
+            if child.is_alive():
+                child.kill()
+                child.join(5)
+            child.close()
+    told = "starts and answers" if came else f"no answer within {_PATIENCE:.0f} s"
+    yield Examined("machine", "worker process", "good" if came else "BAD", told)
+
+
+def _answer(pipe: Any) -> None:
+    pipe.send(os.getpid())
+    pipe.close()
+
+
+def _disks(folder: Path) -> Iterator[Examined]:
+    from ..run.folder_check import existing_folder
+
+    places = {"output": folder, "present": Path.cwd(), "temporary": Path(tempfile.gettempdir())}
+    for name, place in places.items():
+        try:
+            usage = shutil.disk_usage(existing_folder(place))
+        except OSError as err:
+            yield Examined("disk", name, "look", f"{place}: {err.strerror or err}")
+            continue
+        state = "look" if usage.free < LITTLE_DISK else "good"
+        told = f"{_size(usage.free)} free of {_size(usage.total)} at {place}"
+        yield Examined("disk", name, state, told)
+
+
+def _folder(folder: Path) -> Iterator[Examined]:
+    from ..run.folder_check import examine_folder
+
+    for trait in examine_folder(folder):
+        state = "good" if trait.good else "BAD" if trait.needed else "look"
+        yield Examined("folder", trait.name, state, trait.told)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _size(number: int) -> str:
+    return f"{number / 1e9:.1f} GB"

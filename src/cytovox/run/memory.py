@@ -1,0 +1,120 @@
+"""How much memory this process may use, and who says so."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["MemoryLimit", "memory_allowed", "memory_available", "memory_limits"]
+
+_CGROUPS = Path("/sys/fs/cgroup")
+_OWN_CGROUP = Path("/proc/self/cgroup")
+#: Limits from here on stand for none.
+_NO_LIMIT = 1 << 60
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryLimit:
+    """A limit of memory.
+
+    Parameters
+    ----------
+    size
+        Bytes.
+    source
+        Who sets it.
+    """
+
+    size: int
+    source: str
+
+
+def memory_limits() -> list[MemoryLimit]:
+    """Return all limits that hold for this process, the machine's memory first.
+
+    Examples
+    --------
+    >>> all(limit.size > 0 for limit in memory_limits())
+    True
+    """
+    found = []
+    if physical := _physical():
+        found.append(MemoryLimit(physical, "memory of this machine"))
+    if limit := _cgroup():
+        found.append(MemoryLimit(limit, "limit of the container or job (cgroup)"))
+    for name, told in (("RLIMIT_AS", "ulimit -v"), ("RLIMIT_DATA", "ulimit -d")):
+        if limit := _rlimit(name):
+            found.append(MemoryLimit(limit, f"limit of the process ({told})"))
+    return found
+
+
+def memory_allowed() -> MemoryLimit | None:
+    """Return the smallest limit; None if none is known."""
+    return min(memory_limits(), key=lambda limit: limit.size, default=None)
+
+
+def memory_available() -> int | None:
+    """Return the bytes that the machine could give now; None if that is not told."""
+    with contextlib.suppress(OSError, ValueError):
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    return None
+
+
+def _physical() -> int | None:
+    names = getattr(os, "sysconf_names", {})
+    if "SC_PHYS_PAGES" in names:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if os.name != "nt":
+        return None
+    import ctypes
+
+    class Status(ctypes.Structure):
+        _fields_ = [
+            ("length", ctypes.c_ulong),
+            ("load", ctypes.c_ulong),
+            ("total", ctypes.c_ulonglong),
+            *((name, ctypes.c_ulonglong) for name in ("a", "b", "c", "d", "e", "f")),
+        ]
+
+    status = Status(length=ctypes.sizeof(Status))
+    ctypes.windll.kernel32.GlobalMemoryStatusEx(ctypes.byref(status))  # type: ignore[attr-defined,unused-ignore]
+    return int(status.total)
+
+
+def _cgroup() -> int | None:
+    """Return the smallest limit of our control group and those above it."""
+    try:
+        lines = _OWN_CGROUP.read_text().splitlines()
+    except OSError:
+        return None
+    limits = []
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if not controllers:
+            root, name = _CGROUPS, "memory.max"
+        elif "memory" in controllers.split(","):
+            root, name = _CGROUPS / "memory", "memory.limit_in_bytes"
+        else:
+            continue
+        place = root / path.strip("/")
+        for folder in (place, *place.parents):
+            with contextlib.suppress(OSError, ValueError):  # "max", or not there
+                limits.append(int((folder / name).read_text()))
+            if folder == root:
+                break
+    return min((limit for limit in limits if limit < _NO_LIMIT), default=None)
+
+
+def _rlimit(name: str) -> int | None:
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    if not hasattr(resource, name):
+        return None
+    soft, _ = resource.getrlimit(getattr(resource, name))
+    return None if soft == resource.RLIM_INFINITY or soft >= _NO_LIMIT else int(soft)
