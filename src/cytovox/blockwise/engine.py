@@ -344,6 +344,8 @@ def run_here(
     """Run tasks in this process, block by block; return their states by name."""
     here = _Here(v2.Scheduler(pipeline_of(tasks, edges)))
     GuardedClient.here = here
+    # Programs of their own shall not look for the server of an earlier run.
+    context = os.environ.pop(v2.Context.ENV_VARIABLE, None)
     try:
         while True:
             here.acquired = 0
@@ -357,6 +359,8 @@ def run_here(
                 return states
     finally:
         GuardedClient.here = None
+        if context is not None:
+            set_context(context)
         # Tracebacks may hold on to this frame, and daisy wants its scheduler to
         # end in the thread where it began.
         here.scheduler = None

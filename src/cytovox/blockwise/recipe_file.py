@@ -129,6 +129,7 @@ def function_of(recipe: VolumeRecipe) -> Callable[..., Any]:
     if recipe.named is None:
         raise UsageError(
             "the function was given in Python and has no name to find it by",
-            hint="call cytovox.blockwise.replay.replay_block with function=...",
+            hint="from Python: cytovox.blockwise.replay.replay_block(output, block, function=...)"
+            "; or segment with a function that is named as FILE.py:NAME",
         )
     return find_function(recipe.named)

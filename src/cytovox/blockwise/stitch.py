@@ -8,10 +8,11 @@ depends neither on who worked nor on who finished first.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +27,7 @@ from .grid import Grid
 from .lookup import Lookup, SeamReport, as_lookup, scratch_array
 from .votes import Load, Votes, block_votes, is_best, shared_labels
 
-__all__ = ["Rule", "relabel_block", "stitch"]
+__all__ = ["Rule", "relabel_block", "report_again", "stitch"]
 
 #: When two labels that share voxels are the same object; see `stitch`.
 Rule = Literal["iou", "mutual"]
@@ -299,6 +300,23 @@ def _seams(mode: StitchMode, lookup: Lookup, load: Load, doubtful: int) -> SeamR
         seam_median=_median(sizes[touches]),
         interior_median=_median(sizes[inside]),
     )
+
+
+def report_again(report: SeamReport, lookup: Lookup, load: Load) -> SeamReport:
+    """Return the report for the objects that a gate has left.
+
+    Parameters
+    ----------
+    report
+        The report about all objects.
+    lookup
+        Labels of those that are left.
+    load
+        Function that returns the evidence of a block, by its index.
+    """
+    left = _seams(cast("StitchMode", report.mode), lookup, load, report.doubtful)
+    # Labels of objects that did not pass were dropped for another reason.
+    return dataclasses.replace(left, dropped=report.dropped)
 
 
 def _slices(lookup: Lookup) -> Iterator[tuple[int, npt.NDArray[Any]]]:

@@ -43,6 +43,7 @@ from .objects import iter_objects
 from .recipe import VolumeRecipe, side_folder
 from .recipe_file import save_recipe
 from .run_blocks import RunResult
+from .stitch import report_again
 from .stitch import stitch as stitch_labels
 from .table import ObjectTable, write_objects
 from .volume_blocks import (
@@ -290,7 +291,10 @@ class VolumeRun:
         if self.table is not None or self.recipe.gate is not None:
             gate = self.recipe.gate
             kept = self.write_table(lookup, volume, grid, self.table, gate)
-            lookup = lookup if gate is None else drop_objects(lookup, kept)
+            if gate is not None:
+                lookup = drop_objects(lookup, kept)
+                if report is not None:
+                    report = report_again(report, lookup, EvidenceFolder(self.evidence))
         if report is not None:
             lookup = lookup.with_report(report)
         forget_volumes()  # which may hold the table that is replaced

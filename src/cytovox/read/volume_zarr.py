@@ -49,11 +49,7 @@ def open_zarr(address: Address, scale: int | str | None, *, writable: bool) -> T
         return _open_array(address, version, document, attributes or {}, None, writable)
     image = parse_multiscales(attributes or {}, str(address))
     if image is None:
-        raise InputError(
-            "this is a zarr group, and not an image in it",
-            path=str(address),
-            hint=f"name an array or image inside, for example {address}/0",
-        )
+        raise _no_image(address, attributes or {})
     level = image.levels[choose_level([v.path for v in image.levels], scale, str(address))]
     inside = safe_join(address, level.path)
     version, document, _ = _documents(inside)
@@ -61,6 +57,26 @@ def open_zarr(address: Address, scale: int | str | None, *, writable: bool) -> T
         raise InputError("the metadata name this scale, but there is no array", path=str(inside))
     placed = (image.axes, image.units, level.scale, level.translation, f"ome-zarr-{image.version}")
     return _open_array(inside, version, document, {}, placed, writable)
+
+
+def _no_image(address: Address, attributes: dict[str, Any]) -> InputError:
+    """Return the error that names what is to be opened instead of a group."""
+    told = attributes.get("ome")
+    told = told if isinstance(told, dict) else attributes
+    for kind, names, inside in (("plate", "wells", "/0"), ("well", "images", "")):
+        parts = told.get(kind, {}).get(names) if isinstance(told.get(kind), dict) else None
+        if isinstance(parts, list) and parts and isinstance(parts[0], dict):
+            first = f"{address}/{parts[0].get('path', '')}{inside}"
+            return InputError(
+                f"this is a {kind} of OME-Zarr with {len(parts)} {names}, not one image",
+                path=str(address),
+                hint=f"name one image in it, for example {first}",
+            )
+    return InputError(
+        "this is a zarr group, and not an image in it",
+        path=str(address),
+        hint=f"name an array or image inside, for example {address}/0",
+    )
 
 
 Placed = tuple[tuple[str, ...], tuple[str, ...], tuple[float, ...], tuple[float, ...], str]
