@@ -17,6 +17,7 @@ import numpy.typing as npt
 from ..errors import CytovoxError
 from ..run.resources import cpu_count
 from .packing import PackedDataset, can_pack
+from .sink import Sink
 from .storage import storage_error
 from .writer import HDF5Writer
 
@@ -94,7 +95,8 @@ class ChunkWriter(threading.Thread):
     Parameters
     ----------
     path_out
-        Path of the output, or opened file, which is then not closed here.
+        Path of the output, or what was opened elsewhere, which is then not
+        closed here.
     dq
         Items ``(feature, array)``; a `NotifyingDeque` wakes this thread, a
         plain deque is looked at several times a second.
@@ -113,6 +115,9 @@ class ChunkWriter(threading.Thread):
     pack_threads
         Number of threads that compress images; that of the usable cores if
         None.
+    rests
+        Rows by feature that another writer had accepted, but not stored since
+        they made up no whole chunk.
 
     Attributes
     ----------
@@ -126,7 +131,7 @@ class ChunkWriter(threading.Thread):
 
     def __init__(
         self,
-        path_out: Path | str | h5py.File,
+        path_out: Path | str | h5py.File | Sink,
         dq: deque[Any],
         write_queue_size: Any,
         ds_kwds: Mapping[str, Any] | None = None,
@@ -136,6 +141,7 @@ class ChunkWriter(threading.Thread):
         on_error: Callable[[Exception], None] | None = None,
         on_stored: Callable[[str, int], None] | None = None,
         pack_threads: int | None = None,
+        rests: Mapping[str, npt.NDArray[Any]] | None = None,
         **kwargs: Any,
     ) -> None:
         kwargs.setdefault("name", "ChunkWriter")
@@ -152,6 +158,7 @@ class ChunkWriter(threading.Thread):
         self._on_error = on_error
         self._on_stored = on_stored
         self._packed: dict[str, PackedDataset] = {}
+        self._rests = dict(rests or {})
         self._pack_threads = cpu_count() if pack_threads is None else pack_threads
         notifying = isinstance(dq, NotifyingDeque)
         self._condition = dq.condition if isinstance(dq, NotifyingDeque) else threading.Condition()
@@ -169,6 +176,21 @@ class ChunkWriter(threading.Thread):
             self.may_stop_loop = True
             self._condition.notify_all()
 
+    def settle(self) -> dict[str, npt.NDArray[Any]]:
+        """Let the file hold all whole chunks, and return the rows of others.
+
+        To be called by this thread only, that is by `on_stored`.
+
+        Returns
+        -------
+        dict of ndarray
+            Rows of shape (n, ...) by feature, see `rests`.
+        """
+        with self.writer.guard():
+            rests = {feat: packed.settle() for feat, packed in self._packed.items()}
+            self.writer.h5.flush()
+        return rests
+
     def run(self) -> None:
         """Write until told to end; never raises, see `error`."""
         try:
@@ -184,6 +206,9 @@ class ChunkWriter(threading.Thread):
 
     def _write_all(self) -> None:
         with ThreadPoolExecutor(self._pack_threads, "cytovox-pack") as pool:
+            for feat, rest in self._rests.items():
+                self._pack(feat, self.writer.events[feat], pool).append(rest)
+            self._rests.clear()
             while (item := self._next()) is not None:
                 self._store(*item, pool)
             if not self.must_stop_loop:
@@ -209,9 +234,7 @@ class ChunkWriter(threading.Thread):
         else:
             dataset, items = self.writer.prepare_items(feat, data)
             if feat not in self._packed and not len(dataset):
-                self._packed[feat] = PackedDataset(
-                    dataset, self.writer.ds_kwds, pool, 2 * self._pack_threads
-                )
+                self._pack(feat, dataset, pool)
             if feat in self._packed:
                 with self.writer.guard():
                     self._packed[feat].append(items)
@@ -219,6 +242,11 @@ class ChunkWriter(threading.Thread):
                 self.writer.store_feature_chunk(feat, items)
         if self._on_stored is not None:
             self._on_stored(feat, len(data))
+
+    def _pack(self, feat: str, dataset: h5py.Dataset, pool: ThreadPoolExecutor) -> PackedDataset:
+        packed = PackedDataset(dataset, self.writer.ds_kwds, pool, 2 * self._pack_threads)
+        self._packed[feat] = packed
+        return packed
 
     def _announce(self, number: int) -> None:
         if self.write_queue_size is not None:

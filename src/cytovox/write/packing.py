@@ -67,12 +67,12 @@ def _compressor(level: int) -> zstandard.ZstdCompressor:
 
 
 class PackedDataset:
-    """Appends items to an empty dataset, in whole chunks packed by a pool.
+    """Appends items to a dataset, in whole chunks packed by a pool.
 
     Parameters
     ----------
     dataset
-        Chunked dataset of length 0.
+        Chunked dataset that holds nothing but whole chunks.
     ds_kwds
         Its filters, see `can_pack`.
     pool
@@ -90,7 +90,7 @@ class PackedDataset:
     ) -> None:
         self.dataset = dataset
         self.rows: int = dataset.chunks[0]
-        self.length = 0
+        self.length = len(dataset)
         level = ds_kwds.get("compression_opts")
         self._level = int(level[0]) if ds_kwds.get("compression") == _ZSTD and level else None
         self._checksum = bool(ds_kwds.get("fletcher32"))
@@ -111,6 +111,22 @@ class PackedDataset:
         if start < len(items):
             self._rest.append(items[start:])
             self._rest_rows += len(items) - start
+
+    def settle(self) -> npt.NDArray[Any]:
+        """Store all whole chunks; return the items that make up none yet.
+
+        Returns
+        -------
+        numpy.ndarray
+            Items of shape (n, ...), which will follow those in the file.
+        """
+        while self._waiting:
+            self._store_oldest()
+        if len(self._rest) > 1:
+            self._rest = [np.concatenate(self._rest)]
+        if self._rest:
+            return self._rest[0]
+        return np.empty((0, *self.dataset.shape[1:]), self.dataset.dtype)
 
     def finish(self) -> None:
         """Store everything that is still open, and set the final length."""

@@ -15,8 +15,10 @@ import numpy.typing as npt
 
 from ..errors import StageError
 from ..run.rows import FrameRows
+from .checkpoint import Checkpoint, Checkpoints
 from .chunk_writer import ChunkWriter, NotifyingDeque
 from .event_stash import EventStash
+from .sink import Sink
 
 __all__ = ["QueueWriterBase"]
 
@@ -51,7 +53,8 @@ class QueueWriterBase:
         Number of events of each frame, -1 where it is not known yet. Its
         length is the number of frames.
     path_out
-        Path of the output.
+        Path of the output, or what was opened elsewhere, which is then not
+        closed here.
     hdf5_dataset_kwargs
         Options for new datasets.
     write_threshold
@@ -65,6 +68,8 @@ class QueueWriterBase:
     idle_limit
         Seconds without any event, or without anything written, until that is
         an error; None waits without end.
+    checkpoints
+        Where to begin, and when and where to note what is written.
 
     Attributes
     ----------
@@ -74,8 +79,9 @@ class QueueWriterBase:
         Whether the end was asked for before all frames had come.
     complete : bool
         Whether all frames have been written and the file is closed.
-    written_events, written_frames : int
-        What has been handed to the file; it is all there when `complete`.
+    written_events, written_frames, written_dropped : int
+        What has been handed to the file, and the masks of these frames that
+        were dropped; it is all there when `complete`.
     """
 
     def __init__(
@@ -83,7 +89,7 @@ class QueueWriterBase:
         event_queue: Any,
         write_queue_size: Any,
         feat_nevents: Sequence[int],
-        path_out: Path | str,
+        path_out: Path | str | Sink,
         hdf5_dataset_kwargs: Mapping[str, Any] | None = None,
         write_threshold: int = 500,
         *,
@@ -91,11 +97,12 @@ class QueueWriterBase:
         on_done: Callable[[], None] | None = None,
         byte_budget: int = _BYTE_BUDGET,
         idle_limit: float | None = _IDLE_LIMIT,
+        checkpoints: Checkpoints | None = None,
     ) -> None:
         self.event_queue = event_queue
         self.write_queue_size = write_queue_size
         self.feat_nevents = feat_nevents
-        self.path_out = Path(path_out)
+        self.path_out = path_out.path if isinstance(path_out, Sink) else Path(path_out)
         self.hdf5_dataset_kwargs = hdf5_dataset_kwargs
         self.write_threshold = max(1, int(write_threshold))
         self.byte_budget = byte_budget
@@ -103,17 +110,23 @@ class QueueWriterBase:
         self.error: Exception | None = None
         self.aborted = False
         self.complete = False
-        self.written_events = 0
-        self.written_frames = 0
+        begin = Checkpoint(0, 0, 0) if checkpoints is None else checkpoints.begin
+        self.written_events = begin.events
+        self.written_frames = begin.frames
+        self.written_dropped = begin.dropped
+        self._target = path_out
+        self._checkpoints = checkpoints
         self._on_error = on_error
         self._on_done = on_done
         self._error_lock = threading.Lock()
         self._must_end = False
         self._total = len(feat_nevents)
         self._came = np.zeros(self._total, dtype=bool)
+        self._came[: begin.frames] = True
         self._pending: dict[int, list[Part]] = {}
-        self._next_group = 0
-        self._frames_queued: deque[int] = deque()
+        self._dropped: dict[int, int] = {}
+        self._next_group = begin.frames
+        self._queued: deque[tuple[int, int]] = deque()
         self._dq: deque[Any] = NotifyingDeque()
         self._chunk_writer: ChunkWriter | None = None
 
@@ -160,13 +173,14 @@ class QueueWriterBase:
 
     def _start_chunk_writer(self, logger: logging.Logger) -> ChunkWriter:
         chunk_writer = ChunkWriter(
-            self.path_out,
+            self._target,
             self._dq,
             self.write_queue_size,
             ds_kwds=self.hdf5_dataset_kwargs,
             parent_logger=logger,
             on_error=self._on_chunk_error,
             on_stored=self._on_stored,
+            rests=None if self._checkpoints is None else self._checkpoints.begin.rests,
         )
         chunk_writer.start()
         return chunk_writer
@@ -176,13 +190,13 @@ class QueueWriterBase:
             self._accept(item)
             while self._next_group < self._total and self._is_ready(self._next_group):
                 self._emit(self._next_group)
-                self._next_group += self.write_threshold
+                self._next_group = self._group_stop(self._next_group)
             if self._must_end or self._next_group >= self._total:
                 return
 
     def _items(self, already: Sequence[Any] | deque[Any]) -> Iterator[Any]:
         """Yield what comes, as long as something is missing and nobody says stop."""
-        if not self._total:
+        if self._next_group >= self._total:
             return
         yield from already
         while not self._must_end:
@@ -203,15 +217,17 @@ class QueueWriterBase:
         """Keep the events of some frames with the groups that they belong to."""
         start, counts, rows = _as_part(item)
         stop = start + len(counts)
+        if not len(counts):
+            return
         if start < 0 or stop > self._total:
             raise StageError("write", f"there are only {self._total} frames", frame=stop - 1)
         if self._came[start:stop].any():
             raise StageError("write", "the events of a frame came twice", frame=start)
         self._came[start:stop] = True
         ends = np.concatenate([[0], np.cumsum(counts)])
-        step = self.write_threshold
-        for group in range(start // step * step, stop, step):
-            low, high = max(start, group), min(stop, group + step)
+        self._dropped[start] = getattr(item, "dropped", 0)
+        for group in self._groups(start, stop):
+            low, high = max(start, group), min(stop, self._group_stop(group))
             begin, end = int(ends[low - start]), int(ends[high - start])
             whole = begin == 0 and end == ends[-1]
             part = rows if whole else {feat: data[begin:end] for feat, data in rows.items()}
@@ -219,8 +235,22 @@ class QueueWriterBase:
                 (low, counts[low - start : high - start], part)
             )
 
+    def _groups(self, start: int, stop: int) -> Iterator[int]:
+        """Yield the first frame of each group that has some of these frames.
+
+        Groups are the same wherever the writing has begun, but for the first.
+        """
+        step = self.write_threshold
+        begin = 0 if self._checkpoints is None else self._checkpoints.begin.frames
+        for group in range(start // step * step, stop, step):
+            yield max(group, begin)
+
+    def _group_stop(self, group: int) -> int:
+        step = self.write_threshold
+        return (group // step + 1) * step
+
     def _is_ready(self, group: int) -> bool:
-        return bool(self._came[group : group + self.write_threshold].all())
+        return bool(self._came[group : self._group_stop(group)].all())
 
     def _emit(self, group: int) -> None:
         """Hand a complete group of frames to the writer."""
@@ -231,7 +261,8 @@ class QueueWriterBase:
         for part in parts:
             stash.add_rows(*part)
         parts.clear()
-        self._frames_queued.append(len(counts))
+        inside = [start for start in self._dropped if start < group + len(counts)]
+        self._queued.append((len(counts), sum(self._dropped.pop(start) for start in inside)))
         for feat in [feat for feat in stash.events if feat not in _COUNTING]:
             self._push(feat, stash.events.pop(feat))
         self._push("index_unmapped", stash.indices_for_data)
@@ -281,7 +312,20 @@ class QueueWriterBase:
     def _on_stored(self, feat: str, number: int) -> None:
         if feat == "nevents":
             self.written_events += number
-            self.written_frames += self._frames_queued.popleft()
+            frames, dropped = self._queued.popleft()
+            self.written_frames += frames
+            self.written_dropped += dropped
+            self._note_checkpoint()
+
+    def _note_checkpoint(self) -> None:
+        """Let the file be gone on with from here; the thread that writes does it."""
+        is_last = self.written_frames >= self._total
+        if self._checkpoints is None or not self._checkpoints.is_due(is_last=is_last):
+            return
+        assert self._chunk_writer is not None
+        rests = self._chunk_writer.settle()
+        made = Checkpoint(self.written_frames, self.written_events, self.written_dropped, rests)
+        self._checkpoints.make(made, is_last=is_last)
 
     def _on_chunk_error(self, error: Exception) -> None:
         self._fail(error)

@@ -37,6 +37,8 @@ __all__ = [
 _CHUNK_BYTES = 2**20
 #: Bytes that are copied at a time.
 _COPY_BYTES = 2**24
+#: How files are opened.
+_OPTIONS = {"libver": "latest", "rdcc_nbytes": 10 * 2**20, "rdcc_w0": 1.0, "rdcc_nslots": 1000}
 
 
 class CreatingFileWithoutBasinWarning(UserWarning):
@@ -53,7 +55,8 @@ class HDF5Writer:
     Parameters
     ----------
     obj
-        Path, or opened file, which is then not closed here.
+        Path, or opened file, or file object that was made for HDF5; what was
+        opened elsewhere is not closed here.
     mode
         How to open a path: ``"a"`` keeps what is there, ``"w"`` does not.
     ds_kwds
@@ -76,14 +79,21 @@ class HDF5Writer:
 
     def __init__(
         self,
-        obj: h5py.File | Path | str,
+        obj: h5py.File | Path | str | Sink,
         mode: str = "a",
         ds_kwds: Mapping[str, Any] | None = None,
     ) -> None:
         self._sink: Sink | None = None
+        self._opened: list[h5py.File | Sink] = []
         if isinstance(obj, (str, os.PathLike)):
             with storage_errors(obj):
                 self.h5, self._sink = _open(Path(obj), mode)
+            self._opened = [self.h5] if self._sink is None else [self.h5, self._sink]
+        elif isinstance(obj, Sink):
+            self._sink = obj
+            with storage_errors(obj.path):
+                self.h5 = h5py.File(obj, "r+" if obj.seek(0, os.SEEK_END) else "w", **_OPTIONS)
+            self._opened = [self.h5]
         else:
             self.h5 = obj
         self.path = Path(self.h5.filename) if isinstance(self.h5.filename, str) else None
@@ -110,9 +120,8 @@ class HDF5Writer:
             try:
                 self.h5.flush()
             finally:
-                if self._sink is not None:
-                    self.h5.close()
-                    self._sink.close()
+                for opened in self._opened:
+                    opened.close()
 
     @contextmanager
     def guard(self) -> Iterator[None]:
@@ -393,9 +402,8 @@ class HDF5Writer:
 
 def _open(path: Path, mode: str) -> tuple[h5py.File, Sink | None]:
     exists = path.is_file() and path.stat().st_size > 0
-    options = {"libver": "latest", "rdcc_nbytes": 10 * 2**20, "rdcc_w0": 1.0, "rdcc_nslots": 1000}
     if exists and mode in ("a", "r+") and _refers_to_other_files(path):
-        return h5py.File(path, "r+", **options), None
+        return h5py.File(path, "r+", **_OPTIONS), None
     if mode in ("x", "w-"):
         sink = Sink(path, "x+b")
     elif mode == "w" or (mode == "a" and not exists):
@@ -403,7 +411,7 @@ def _open(path: Path, mode: str) -> tuple[h5py.File, Sink | None]:
     else:
         sink = Sink(path, "r+b")
     try:
-        h5 = h5py.File(sink, "r+" if mode in ("a", "r+") and exists else "w", **options)
+        h5 = h5py.File(sink, "r+" if mode in ("a", "r+") and exists else "w", **_OPTIONS)
     except BaseException:
         sink.close()
         raise

@@ -1,0 +1,163 @@
+"""Where the writing of events stands, so that it can be gone on with."""
+
+from __future__ import annotations
+
+import json
+import struct
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .resumable_file import ResumableFile
+
+__all__ = ["Checkpoint", "Checkpoints"]
+
+_HEAD = struct.Struct("<I")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Checkpoint:
+    """What is written, and what belongs to it but waits for a whole chunk.
+
+    Parameters
+    ----------
+    frames, events, dropped
+        Number of frames that are done, of their events, and of the masks of
+        these frames that were dropped.
+    rests
+        Rows by feature that follow those in the file, shape (n, ...).
+    is_complete
+        Whether the file is finished altogether.
+
+    Examples
+    --------
+    >>> made = Checkpoint(7, 3, 0, {"deform": np.array([0.1, 0.2, 0.3])})
+    >>> again = Checkpoint.decode(made.encode())
+    >>> again.frames, again.events, again.rests["deform"].tolist()
+    (7, 3, [0.1, 0.2, 0.3])
+    """
+
+    frames: int
+    events: int
+    dropped: int
+    rests: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
+    is_complete: bool = False
+
+    def encode(self) -> bytes:
+        """Return it as bytes."""
+        described = [[name, rest.dtype.str, rest.shape] for name, rest in self.rests.items()]
+        told = {
+            "frames": self.frames,
+            "events": self.events,
+            "dropped": self.dropped,
+            "complete": self.is_complete,
+            "rests": described,
+        }
+        head = json.dumps(told).encode()
+        rows = [np.ascontiguousarray(rest).tobytes() for rest in self.rests.values()]
+        return b"".join([_HEAD.pack(len(head)), head, *rows])
+
+    @classmethod
+    def decode(cls, content: bytes) -> Checkpoint:
+        """Return what `encode` has told.
+
+        Parameters
+        ----------
+        content
+            The bytes.
+
+        Raises
+        ------
+        ValueError
+            If it is something else.
+        """
+        try:
+            (length,) = _HEAD.unpack_from(content)
+            place = _HEAD.size + length
+            told = json.loads(content[_HEAD.size : place])
+            rests = {}
+            for name, kind, shape in told["rests"]:
+                dtype, count = np.dtype(kind), int(np.prod(shape, dtype=np.int64))
+                rows = np.frombuffer(content, dtype, count, place)
+                rests[str(name)] = rows.reshape(shape)
+                place += rows.nbytes
+            frames, events, dropped = (int(told[key]) for key in ("frames", "events", "dropped"))
+            return cls(frames, events, dropped, rests, bool(told["complete"]))
+        except (KeyError, TypeError, struct.error) as err:
+            raise ValueError("this is no checkpoint") from err
+
+
+class Checkpoints:
+    """When to make checkpoints, and where they go.
+
+    Parameters
+    ----------
+    file
+        The file with the events.
+    seconds
+        Between two checkpoints, at least.
+    durable_seconds
+        Between two that outlive a power cut, at least.
+    begin
+        Where to go on; None for an empty file.
+    on_durable
+        Told each durable checkpoint.
+
+    Attributes
+    ----------
+    begin
+        Where to go on.
+    """
+
+    def __init__(
+        self,
+        file: ResumableFile,
+        *,
+        seconds: float,
+        durable_seconds: float,
+        begin: Checkpoint | None = None,
+        on_durable: Callable[[Checkpoint], None] | None = None,
+    ) -> None:
+        self.file = file
+        self.begin = begin or Checkpoint(0, 0, 0)
+        self.seconds = seconds
+        self.durable_seconds = durable_seconds
+        self._on_durable = on_durable
+        self._last = self._last_durable = time.monotonic()
+
+    def is_due(self, *, is_last: bool = False) -> bool:
+        """Return whether it is time for one.
+
+        Parameters
+        ----------
+        is_last
+            Whether all frames are done. What follows can then only be saved
+            here, so this one is made unless the whole run is short.
+        """
+        if is_last:
+            return time.monotonic() - self._last_durable >= self.durable_seconds
+        return time.monotonic() - self._last >= self.seconds
+
+    def make(self, checkpoint: Checkpoint, *, is_last: bool = False) -> None:
+        """Make one, of a file that has been flushed.
+
+        Parameters
+        ----------
+        checkpoint
+            Where the writing stands.
+        is_last
+            See `is_due`.
+        """
+        begin = time.monotonic()
+        durable = is_last or begin - self._last_durable >= self.durable_seconds
+        self.file.checkpoint(checkpoint.encode(), durable=durable)
+        # What it took does not count, or a slow disk would do nothing else.
+        self._last = time.monotonic()
+        if durable:
+            self._last_durable = self._last
+            if self._on_durable is not None:
+                self._on_durable(checkpoint)
