@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import random
 import signal
-import time
+import threading
 
 import h5py
 import pytest
 
-from cytovox.errors import StageError
-from cytovox.logic import DCNumJobRunner, DCNumPipelineJob
+from cytovox.errors import StageError, UsageError
+from cytovox.logic import DCNumJobRunner, DCNumPipelineJob, stages
+from cytovox.logic.stints import unit_timeout
 from cytovox.run.progress import StageProgress
 from cytovox.segm.from_file import load_segmenter_file
 
@@ -120,20 +121,162 @@ def test_an_error_in_a_process_names_file_and_frame(raw, run_job, moody):
     assert sorted(p.name for p in raw.parent.glob("*.rtdc*")) == ["raw.rtdc"]
 
 
-def test_frames_that_kill_twice_end_the_run(raw, run_job, moody):
+def test_a_frame_that_kills_is_found_and_named(raw, run_job, moody, caplog):
     mark(raw, 123)
-    begin = time.monotonic()
-    with pytest.raises(StageError, match=r"died \(exit code 7\), working on frames") as info:
+    with pytest.raises(StageError, match=r"died \(exit code 7\), working on frame 123") as info:
         run_job(
             raw,
             raw.with_name("out.rtdc"),
             segmenter_code=moody,
             segmenter_kwargs={"how": "die"},
             data_kwargs={"image_chunk_size": 10},
+            processes=True,
         )
-    assert "120 to 129" in str(info.value)
-    assert time.monotonic() - begin < 60
+    assert info.value.frame == 123
+    told = [text for text in caplog.messages if "died" in text]
+    assert "frames 120 to 129; they are done again, at most 5 at a time" in told[0]
+    assert "frames 120 to 124; they are done again, at most 1 at a time" in told[1]
+    assert "working on frame 123; they are done again" in told[2]
+    assert len(told) == 3
     assert sorted(p.name for p in raw.parent.glob("*.rtdc*")) == ["raw.rtdc"]
+
+
+ONCE = '''
+import ctypes
+import os
+import resource
+import numpy as np
+from cytovox.segm import UNISegmenter
+
+class SegmentOnce(UNISegmenter):
+    """Everything dark is a cell; something happens once, or with many frames."""
+
+    requires_background_correction = True
+    mask_default_kwargs = {"closing_disk": 2}
+
+    @staticmethod
+    def segment_algorithm(image, *, how: str = "", level: int = -6, done: str = ""):
+        if how == "hang" and not os.path.exists(done):
+            open(done, "x").close()
+            ctypes.PyDLL(None).sleep(300)
+        if how == "greedy" and len(image) > 20:
+            raise MemoryError("Unable to allocate 1.2 TiB")
+        if how == "limit" and len(image) > 20:
+            resource.setrlimit(resource.RLIMIT_AS, (1, resource.RLIM_INFINITY))
+            try:
+                np.empty(1 << 30)
+            finally:
+                resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY,) * 2)
+        if how == "kernel" and len(image) > 20:
+            os.kill(os.getpid(), 9)  # as the kernel does when memory is short
+        if how == "never":
+            raise MemoryError
+        return image < level
+'''
+
+
+@pytest.fixture
+def once(raw):
+    """The code of a segmenter to which something happens."""
+    path = raw.with_name("once.py")
+    path.write_text(ONCE, encoding="utf-8")
+    return load_segmenter_file(f"{path}:SegmentOnce").get_ppid_code()
+
+
+def run_once(raw, run_job, once, how, name="out.rtdc", **more):
+    kwargs = {"how": how, "done": str(raw.with_name("done"))}
+    out = raw.with_name(name)
+    run_job(raw, out, segmenter_code=once, segmenter_kwargs=kwargs, **more)
+    return out
+
+
+@pytest.mark.skipif(os.name == "nt", reason="foreign code of another system")
+def test_a_worker_that_hangs_is_replaced(raw, run_job, once, events_of, caplog, monkeypatch):
+    monkeypatch.setenv("CYTOVOX_UNIT_TIMEOUT", "4")
+    out = run_once(raw, run_job, once, "hang", processes=True)
+    assert "was ended since nothing came of its frames for 4 s" in caplog.text
+    monkeypatch.delenv("CYTOVOX_UNIT_TIMEOUT")
+    raw.with_name("done").touch()
+    reference = run_once(raw, run_job, once, "", "two.rtdc", processes=False)
+    assert {k: v.tobytes() for k, v in events_of(out).items()} == {
+        k: v.tobytes() for k, v in events_of(reference).items()
+    }
+
+
+def test_a_thread_that_hangs_ends_the_run(raw, run_job, monkeypatch):
+    hanging = threading.Event()
+    monkeypatch.setenv("CYTOVOX_UNIT_TIMEOUT", "0.4")
+    monkeypatch.setattr(stages, "label_frames", lambda mask, labels: hanging.wait(60))
+    try:
+        with pytest.raises(StageError, match="nothing has come of frames 0 to 99 for 0.4 s"):
+            run_job(raw, raw.with_name("out.rtdc"))
+    finally:
+        hanging.set()
+
+
+def test_the_limit_is_a_number(monkeypatch):
+    for text, seconds in (("", 1800.0), ("0", None), ("2.5", 2.5)):
+        monkeypatch.setenv("CYTOVOX_UNIT_TIMEOUT", text)
+        assert unit_timeout() == seconds
+    for text in ("x", "-1", "nan", "inf"):
+        monkeypatch.setenv("CYTOVOX_UNIT_TIMEOUT", text)
+        with pytest.raises(UsageError, match="no number of seconds"):
+            unit_timeout()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="limits of another system")
+@pytest.mark.parametrize(
+    ("how", "processes"),
+    [("greedy", False), ("greedy", True), ("limit", True), ("kernel", True)],
+)
+def test_short_memory_means_fewer_frames_at_a_time(
+    raw, run_job, once, events_of, caplog, how, processes
+):
+    chunks = {"data_kwargs": {"image_chunk_size": 60}}
+    out = run_once(raw, run_job, once, how, processes=processes, **chunks)
+    reference = run_once(raw, run_job, once, "", "two.rtdc", processes=False, **chunks)
+    assert {k: v.tobytes() for k, v in events_of(out).items()} == {
+        k: v.tobytes() for k, v in events_of(reference).items()
+    }
+    if how == "kernel":
+        assert "(exit code -9, as when memory is short)" in caplog.text
+        assert "at most 30 at a time" in caplog.text
+    else:
+        assert "memory is short (Unable to allocate" in caplog.text
+        assert "from now on with at most 30 frames at a time" in caplog.text
+        assert "from now on with at most 15 frames at a time" in caplog.text
+
+
+@pytest.mark.parametrize("processes", [False, True])
+def test_no_memory_at_all_is_said_with_what_to_do(raw, run_job, once, processes):
+    with pytest.raises(StageError, match="not enough memory for one frame") as info:
+        run_once(raw, run_job, once, "never", processes=processes)
+    assert info.value.frame == 0
+    assert "fewer workers" in info.value.hint
+
+
+def test_cleaning_starts_over_from_the_masks(raw, run_job, events_of, monkeypatch):
+    """To clean twice is not the same as once: a closing makes holes that are filled then."""
+    run_job(raw, raw.with_name("one.rtdc"))
+    tried = []
+    monkeypatch.setattr(stages, "process_frames", _failing_after(stages.process_frames, tried))
+    run_job(raw, raw.with_name("two.rtdc"), num_procs=1)
+    assert len(tried) == 3
+    one, two = events_of(raw.with_name("one.rtdc")), events_of(raw.with_name("two.rtdc"))
+    assert {k: v.tobytes() for k, v in one.items()} == {k: v.tobytes() for k, v in two.items()}
+
+
+def _failing_after(clean, tried):
+    """Clean, but fail three times when the labels are spoilt already."""
+
+    def work(labels, *options):
+        if len(tried) < 3 and len(labels) > 5:
+            labels[:, ::3] = 0
+            tried.append(len(labels))
+            raise MemoryError
+        clean(labels, *options)
+
+    return work
 
 
 @pytest.mark.parametrize("seed", range(10))

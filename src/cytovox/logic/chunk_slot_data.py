@@ -67,6 +67,7 @@ class ChunkSlotData:
         self.monitor = monitor or threading.Condition()
         self._state = mp_spawn.RawValue("c", SlotState.LOAD.encode())
         self._chunk = mp_spawn.RawValue("q", -1)
+        self._most_frames = mp_spawn.RawValue("q", 0)
         frames = (self.length,)
         self._raw: dict[str, tuple[Any, Any, tuple[int, ...]]] = {}
         self._allocate("image", "B", np.uint8, self.shape)
@@ -134,8 +135,20 @@ class ChunkSlotData:
         with self.monitor:
             if value != self.state:
                 self._progress[:] = _FREE
+                self._most_frames.value = 0
                 self._state.value = str(value).encode("ascii")
                 self.monitor.notify_all()
+
+    def take_less(self, most_frames: int) -> None:
+        """Reserve only so many frames at a time until the state changes.
+
+        Parameters
+        ----------
+        most_frames
+            Largest number of frames. Loading is not affected: it is always
+            of all frames.
+        """
+        self._most_frames.value = most_frames
 
     def acquire_task_lock(self, req_state: str, batch_size: int | None = None) -> tuple[int, int]:
         """Reserve the first run of frames that nobody works on.
@@ -163,6 +176,8 @@ class ChunkSlotData:
             stop = start + int(taken[0]) if taken.size else self.length
             if batch_size is not None:
                 stop = min(stop, start + batch_size)
+            if self._most_frames.value and req_state != SlotState.LOAD:
+                stop = min(stop, start + self._most_frames.value)
             self._owner[start:stop] = os.getpid()
             self._progress[start:stop] = _RESERVED
             return start, stop

@@ -36,6 +36,8 @@ _WRITE_THRESHOLD = 200
 _LOOK = 0.1
 #: Seconds that workers and writer get to end after they have been told.
 _END = 30.0
+#: The same if the run has failed or was stopped; threads are left behind then.
+_END_EARLY = 2.0
 #: Looks over which the rate is averaged.
 _RATE_LOOKS = 20
 
@@ -157,15 +159,17 @@ class Conveyor:
         crew = self.crew = self._crew(register, events)
         self.logger.info("Number of slots: %d", len(register))
         self.logger.info("Chunk size: %d", register.chunk_size)
+        patience = _END_EARLY
         try:
             writer.start()
             crew.start()
             self._supervise(register, writer, on_progress)
+            patience = _END
         finally:
             register.close()
             writer.abort()
-            crew.end()
-            writer.join(_END)
+            crew.end(patience)
+            writer.join(patience)
             register.segmenter.close()
         self.masks_dropped = register.masks_dropped
         for name in register.timers:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import logging
 import queue
+import signal
 import threading
+import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from multiprocessing import connection
 from multiprocessing.connection import Connection
@@ -17,7 +20,10 @@ from ..run.monitor import mp_spawn
 from ..run.rows import FrameRows
 from ..segm import UNISegmenter
 from ..segm.segmenter_manager_thread import SegmenterManagerThread
+from .chunk_slot import ChunkSlot
 from .slot_register import SlotRegister
+from .states import SlotState
+from .stints import Stint, Timekeeper, unit_timeout
 from .universal_worker import (
     DEDICATIONS,
     UniversalWorkerProcess,
@@ -31,10 +37,14 @@ OnError = Callable[[BaseException], None]
 
 #: Seconds that workers get to end after they have been told.
 _END = 30.0
+#: Frames over which so many workers have died are named, and end the run.
+_DEATHS = 2
 #: Seconds that a worker process gets before it is killed.
 _PATIENCE = 2.0
 #: So often may a worker die without having had frames in hand.
 _IDLE_DEATHS = 3
+#: Number of the signal by which the system ends what takes too much memory.
+_KILL = int(getattr(signal, "SIGKILL", 9))
 #: Seconds between two attempts to put rows on a full queue.
 _PUT_LIMIT = 0.5
 
@@ -45,12 +55,21 @@ class Crew(Protocol):
     def start(self) -> None:
         """Let all work."""
 
-    def end(self) -> None:
-        """Wait until all have stopped; the register has told them to."""
+    def end(self, seconds: float = _END) -> None:
+        """Wait until all have stopped; the register has told them to.
+
+        Parameters
+        ----------
+        seconds
+            How long to wait at most.
+        """
 
 
 class ThreadCrew:
     """Workers in threads of this process.
+
+    A thread that hangs cannot be ended. It ends the run with an error, and
+    does not keep the process from ending.
 
     Parameters
     ----------
@@ -85,28 +104,54 @@ class ThreadCrew:
             )
             for _ in range(count)
         ]
+        self.on_error = on_error
+        self._timekeeper = Timekeeper(unit_timeout(), register.stints.under_way, self._give_up)
 
     def start(self) -> None:
         """Let all work."""
         for worker in self.workers:
             worker.start()
+        self._timekeeper.start()
 
-    def end(self) -> None:
-        """Wait until all have stopped; the register has told them to."""
+    def _give_up(self, worker: int, stint: Stint) -> None:
+        self.on_error(
+            StageError(
+                stint.stage,
+                f"nothing has come of frames {stint.first} to {stint.last} for "
+                f"{self._timekeeper.limit:g} s",
+                path=self.register.job["path_in"],
+                hint="does the storage or the segmenter hang? "
+                "CYTOVOX_UNIT_TIMEOUT sets another limit",
+            )
+        )
+
+    def end(self, seconds: float = _END) -> None:
+        """Wait until all have stopped; the register has told them to.
+
+        Parameters
+        ----------
+        seconds
+            How long to wait at most.
+        """
+        self._timekeeper.stop()
         self.register.segmenter.close()  # wakes the one who waits for its masks
+        limit = time.monotonic() + seconds
         for worker in self.workers:
             if worker.ident is not None:
-                worker.join(_END)
+                worker.join(max(0.0, limit - time.monotonic()))
                 if worker.is_alive():
-                    self.logger.error("%s did not end within %d s", worker.name, _END)
+                    self.logger.error("%s did not end within %.1f s", worker.name, seconds)
 
 
 class ProcessCrew:
     """Workers in processes, watched by a thread of this one.
 
     Each worker sends its rows through a pipe of its own. When a worker dies,
-    what it has sent is kept, its frames are given to others, and a new worker
-    takes its place. Frames on which a worker dies twice end the run.
+    or takes too long, what it has sent is kept, its frames are given to
+    others, and a new worker takes its place. They are then done in smaller
+    pieces, at first half as many frames at a time (memory may have been
+    short), then one by one. So a frame that kills its worker is found, and if
+    it does so twice it is named and ends the run.
 
     Parameters
     ----------
@@ -138,7 +183,9 @@ class ProcessCrew:
         self.workers: dict[Connection, UniversalWorkerProcess] = {}
         self.deaths = 0
         self._idle_deaths = 0
-        self._lost_before: set[tuple[int, str, int]] = set()
+        self._late: set[int] = set()
+        self._deaths_over: Counter[tuple[int, str, int | None]] = Counter()
+        self._timekeeper = Timekeeper(unit_timeout(), self._under_way, self._stop_late)
         self._received = np.zeros(register.num_frames, dtype=bool)
         self._stop_in, self._stop_out = mp_spawn.Pipe(duplex=False)
         self._collector = threading.Thread(target=self._watch, name="cytovox-crew", daemon=True)
@@ -148,6 +195,15 @@ class ProcessCrew:
         for _ in range(self.count):
             self._hire()
         self._collector.start()
+        self._timekeeper.start()
+
+    def _under_way(self) -> dict[UniversalWorkerProcess, Stint]:
+        workers = list(self.workers.values())
+        return {one: stint for one in workers for stint in one.stint.under_way().values()}
+
+    def _stop_late(self, worker: UniversalWorkerProcess, stint: Stint) -> None:
+        self._late.add(worker.pid or 0)
+        worker.kill()  # its pipe ends, which is noticed
 
     def _hire(self) -> None:
         receiver, sender = mp_spawn.Pipe(duplex=False)
@@ -156,16 +212,27 @@ class ProcessCrew:
         sender.close()  # so that the end of the worker is the end of the pipe
         self.workers[receiver] = worker
 
-    def end(self) -> None:
-        """Wait until all have stopped; the register has told them to."""
+    def end(self, seconds: float = _END) -> None:
+        """Wait until all have stopped; the register has told them to.
+
+        Parameters
+        ----------
+        seconds
+            How long to wait at most; who still works then is killed.
+        """
+        self._timekeeper.stop()
+        limit = time.monotonic() + seconds
         self._stop_out.send(None)
         if self._collector.ident is not None:
-            self._collector.join(_END)
-        for worker in self.workers.values():
-            worker.join(_PATIENCE)
+            self._collector.join(seconds)
+        limit = min(limit, time.monotonic() + _PATIENCE)
+        workers = list(self.workers.values())
+        for worker in workers:
+            worker.join(max(0.0, limit - time.monotonic()))
             if worker.is_alive():
                 worker.kill()
-                worker.join(_PATIENCE)
+        for worker in workers:
+            worker.join(_PATIENCE)
 
     def _watch(self) -> None:
         try:
@@ -186,6 +253,8 @@ class ProcessCrew:
             return
         if isinstance(message, FrameRows):
             self._keep(message)
+        elif isinstance(message, str):
+            self.logger.warning("%s", message)
         else:
             error, text = message
             error.__cause__ = WorkerFailure(text)
@@ -210,29 +279,62 @@ class ProcessCrew:
         worker = self.workers.pop(pipe)
         pipe.close()
         worker.join(_PATIENCE)
+        if worker.is_alive():  # it has closed its pipe, but not ended
+            worker.kill()
+            worker.join(_PATIENCE)
         if worker.completed:
             return
         self.deaths += 1
         lost = self.register.recover(worker.pid or 0)
-        self.logger.warning("%s", self._obituary(worker, lost))
-        units = {(slot.chunk, slot.state, start) for slot, start, _ in lost}
-        self._idle_deaths = 0 if units else self._idle_deaths + 1
-        if units & self._lost_before or self._idle_deaths > _IDLE_DEATHS:
-            raise StageError(
-                "worker",
-                self._obituary(worker, lost),
-                path=self.register.job["path_in"],
-                hint="it is not the first time; is there enough memory?",
-            )
-        self._lost_before |= units
+        self._idle_deaths = 0 if lost else self._idle_deaths + 1
+        obituary = self._obituary(worker, lost)
+        if self._idle_deaths > _IDLE_DEATHS:
+            raise self._hopeless(obituary)
+        less = [self._take_less(obituary, *part) for part in lost]
+        self.logger.warning("%s%s", obituary, "; ".join(["", *filter(None, less)]))
         if self.register.state != "q":
             self._hire()
 
+    def _take_less(self, obituary: str, slot: ChunkSlot, start: int, stop: int) -> str:
+        """Let frames over which a worker has died be done in smaller pieces; say so."""
+        first = max(0, slot.chunk) * self.register.chunk_size + start
+        alone = stop - start == 1 or slot.state == SlotState.LOAD
+        self._deaths_over[slot.chunk, slot.state, first if alone else None] += 1
+        deaths = self._deaths_over[slot.chunk, slot.state, first if alone else None]
+        if not alone:
+            most = (stop - start) // 2 if deaths < _DEATHS else 1
+            slot.take_less(most)
+            return f"they are done again, at most {most} at a time"
+        if deaths >= _DEATHS:
+            frame = None if slot.state == SlotState.LOAD else self.register.raw_frame(first)
+            raise self._hopeless(f"{obituary}; so did another one before", frame=frame)
+        slot.take_less(1)
+        return "they are done again"
+
+    def _hopeless(self, text: str, frame: int | None = None) -> StageError:
+        return StageError(
+            "worker",
+            text,
+            path=self.register.job["path_in"],
+            frame=frame,
+            hint="is there enough memory, and does the segmenter crash on these frames?",
+        )
+
     def _obituary(self, worker: UniversalWorkerProcess, lost: list[Any]) -> str:
-        text = f"worker process {worker.pid} died (exit code {worker.exitcode})"
+        text = f"worker process {worker.pid} died (exit code {worker.exitcode}"
+        if worker.pid in self._late:
+            text = (
+                f"worker process {worker.pid} was ended since nothing came of its frames for "
+                f"{self._timekeeper.limit:g} s (CYTOVOX_UNIT_TIMEOUT sets another limit"
+            )
+        elif worker.exitcode == -_KILL:
+            text += ", as when memory is short"
+        text += ")"
         for slot, start, stop in lost:
             first = max(0, slot.chunk) * self.register.chunk_size
-            text += f", working on frames {first + start} to {first + stop - 1}"
+            frames = f"frames {first + start} to {first + stop - 1}"
+            one = f"frame {first + start}"
+            text += f", working on {one if stop - start == 1 else frames}"
         return text
 
 

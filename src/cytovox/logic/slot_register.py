@@ -26,6 +26,7 @@ from .chunk_slot_data import ChunkSlotData, mp_spawn
 from .count_time import count_time
 from .state_warden import StateWarden
 from .states import RegisterState, SlotState
+from .stints import SharedStint, Stints
 
 __all__ = ["SlotRegister", "StateWarden", "count_time", "is_locked", "mp_spawn"]
 
@@ -108,6 +109,8 @@ class SlotRegister:
         self.makes_offsets = offsets is not None
         self.batch_rows = False
         self.frame_images: tuple[str, ...] = ()
+        self.stints: Stints | SharedStint = Stints()
+        self._most_frames = mp_spawn.RawArray("q", len(stages.STAGES))
         self._state = mp_spawn.RawValue("c", b"w")
         self._changes = mp_spawn.RawValue("q", 0)
         self._loading = mp_spawn.RawValue("q", 0)
@@ -353,12 +356,34 @@ class SlotRegister:
                     return StateWarden(slot, current_state, next_state, batch_size)
         return None
 
-    def _run(self, stage: stages.Stage, batch_size: int | None) -> tuple[bool, Any]:
+    def take_less(self, stage: stages.Stage, most_frames: int) -> None:
+        """Let workers take fewer frames at a time from now on.
+
+        Parameters
+        ----------
+        stage
+            For what.
+        most_frames
+            Largest number of frames.
+        """
+        self._most_frames[stages.STAGES.index(stage)] = most_frames
+
+    def _run(
+        self, stage: stages.Stage, batch_size: int | None, logger: logging.Logger | None
+    ) -> tuple[bool, Any]:
+        most = self._most_frames[stages.STAGES.index(stage)]
+        if most:
+            batch_size = min(most, batch_size or most)
         warden = self.reserve_slot_for_task(stage.takes, stage.leaves, batch_size=batch_size)
         if warden is None or not warden.batch_size:
             return False, None
         with warden as (slot, (start, stop)):
-            result = stages.run_stage(stage, self, slot, start, stop)
+            first = slot.chunk * self.chunk_size
+            self.stints.begin(stage.name, first + start, first + stop - 1)
+            try:
+                result = stages.run_stage(stage, self, slot, start, stop, logger)
+            finally:
+                self.stints.end()
             if stage is stages.MEASURE:
                 self._hand_over(result)
         self.notify()
@@ -387,11 +412,15 @@ class SlotRegister:
             while (slot := self._slot_to_load()) is not None and self.state == RegisterState.WORK:
                 state = slot.state
                 with StateWarden(slot, state, SlotState.SEGMENT):
+                    first = self.chunks_loaded * self.chunk_size
+                    self.stints.begin("load", first, first + slot.length - 1)
                     slot.load(self.chunks_loaded)
+                self.stints.end()
                 self.increment_counter_value("chunks_loaded")
                 did_something = True
                 self.notify()
         finally:
+            self.stints.end()
             self._loading.value = 0
         return did_something
 
@@ -417,7 +446,10 @@ class SlotRegister:
             if self._loading.value == pid:
                 self._loading.value = 0
             for slot in self:
-                lost += [(slot, start, stop) for start, stop in slot.free_frames_of(pid)]
+                runs = slot.free_frames_of(pid)
+                lost += [(slot, start, stop) for start, stop in runs]
+                for start, stop in runs:
+                    stages.start_over(slot, start, stop)
                 if slot.get_progress() == 1:  # it died before it could say so
                     slot.state = stages.state_after(slot.state)
                 if slot.state in stages.LOADED_STATES:
@@ -450,7 +482,7 @@ class SlotRegister:
             Whether masks were made.
         """
         size = getattr(self.segmenter, "required_batch_size", None)
-        return self._run(stages.SEGMENT, size or _BATCH)[0]
+        return self._run(stages.SEGMENT, size or _BATCH, logger)[0]
 
     @count_time()
     def task_segment_images_full_chunk(self, logger: logging.Logger | None = None) -> bool:
@@ -466,7 +498,7 @@ class SlotRegister:
         bool
             Whether masks were made.
         """
-        return self._run(stages.SEGMENT, None)[0]
+        return self._run(stages.SEGMENT, None, logger)[0]
 
     @count_time()
     def task_label_masks(self, logger: logging.Logger | None = None) -> bool:
@@ -482,7 +514,7 @@ class SlotRegister:
         bool
             Whether masks were labelled.
         """
-        return self._run(stages.LABEL, _BATCH)[0]
+        return self._run(stages.LABEL, _BATCH, logger)[0]
 
     @count_time()
     def task_process_labels(self, logger: logging.Logger | None = None) -> bool:
@@ -498,7 +530,7 @@ class SlotRegister:
         bool
             Whether labels were cleaned.
         """
-        return self._run(stages.CLEAN, _BATCH)[0]
+        return self._run(stages.CLEAN, _BATCH, logger)[0]
 
     @count_time()
     def task_extract_features(self, logger: logging.Logger | None = None) -> bool:
@@ -514,7 +546,7 @@ class SlotRegister:
         bool
             Whether frames were measured.
         """
-        did_something, rows = self._run(stages.MEASURE, self._measure_batch)
+        did_something, rows = self._run(stages.MEASURE, self._measure_batch, logger)
         if did_something and rows.dropped:
             self.increment_counter_value("masks_dropped", rows.dropped)
         return did_something

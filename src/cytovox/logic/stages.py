@@ -6,6 +6,7 @@ hands them out; the science is in the kernels.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ import numpy as np
 
 from ..errors import CytovoxError, StageError
 from ..kernels.labels import label_frames, process_frames
-from ..run.rows import FrameRows
+from ..run.rows import FrameRows, joined_rows
 from .states import SlotState
 
 if TYPE_CHECKING:
@@ -29,7 +30,9 @@ __all__ = [
     "SEGMENT",
     "STAGES",
     "Stage",
+    "is_memory_error",
     "run_stage",
+    "start_over",
     "state_after",
 ]
 
@@ -122,8 +125,43 @@ def state_after(state: str) -> SlotState:
     return next((s.leaves for s in STAGES if s.takes == state), SlotState.SEGMENT)
 
 
-def run_stage(stage: Stage, register: SlotRegister, slot: ChunkSlot, start: int, stop: int) -> Any:
+def start_over(slot: ChunkSlot, start: int, stop: int) -> None:
+    """Prepare frames on which work had begun for being worked on again.
+
+    All stages write what they did not read, but for cleaning, which changes
+    labels in place. To clean twice is not the same as to clean once.
+
+    Parameters
+    ----------
+    slot
+        The slot, in the state of that work.
+    start, stop
+        Index of the first frame in the slot, and of the one after the last.
+    """
+    if slot.state == CLEAN.takes:
+        label_frames(slot.mask[start:stop], slot.labels[start:stop])
+
+
+def run_stage(
+    stage: Stage,
+    register: SlotRegister,
+    slot: ChunkSlot,
+    start: int,
+    stop: int,
+    logger: logging.Logger | None = None,
+) -> Any:
     """Run a stage on frames of a slot; an error says which frame it was.
+
+    If memory is short it goes on with half the frames at a time.
+
+    Parameters
+    ----------
+    stage, register, slot
+        What is done, and with what.
+    start, stop
+        Index of the first frame in the slot, and of the one after the last.
+    logger
+        Who is told that memory is short.
 
     Raises
     ------
@@ -133,13 +171,63 @@ def run_stage(stage: Stage, register: SlotRegister, slot: ChunkSlot, start: int,
     try:
         return stage.work(register, slot, start, stop)
     except Exception as err:
-        first = slot.chunk * register.chunk_size
-        culprit = _first_failing(stage, register, slot, start, stop)
-        place = {} if culprit is None else {"frame": register.raw_frame(first + culprit)}
-        what = err.what if isinstance(err, CytovoxError) else f"{type(err).__name__}: {err}"
-        hint = err.hint if isinstance(err, CytovoxError) else None
-        path = register.job["path_in"]
-        raise StageError(stage.name, what, path=path, hint=hint, **place) from err
+        if is_memory_error(err) and stop - start > 1:
+            short = str(err)
+        elif is_memory_error(err):
+            raise StageError(
+                stage.name,
+                f"there is not enough memory for one frame: {err}",
+                path=register.job["path_in"],
+                frame=register.raw_frame(slot.chunk * register.chunk_size + start),
+                hint="give fewer workers, or close other programs",
+            ) from err
+        else:
+            raise _placed(err, stage, register, slot, start, stop) from err
+    # Outside of the exception, which holds on to what it had allocated.
+    half = (stop - start + 1) // 2
+    register.take_less(stage, half)
+    if logger is not None:
+        logger.warning(
+            "memory is short (%s): %s, from now on with at most %d frames at a time",
+            short or "no more is known",
+            stage.name,
+            half,
+        )
+    start_over(slot, start, stop)
+    parts = [
+        run_stage(stage, register, slot, first, min(stop, first + half), logger)
+        for first in range(start, stop, half)
+    ]
+    return joined_rows(parts) if stage is MEASURE else None
+
+
+def is_memory_error(error: BaseException | None) -> bool:
+    """Return whether an error, or what it came from, tells that memory is short.
+
+    Examples
+    --------
+    >>> is_memory_error(MemoryError()), is_memory_error(ValueError())
+    (True, False)
+    """
+    while error is not None:
+        # The one of torch is no MemoryError, but has a name of its own.
+        if any(cls.__name__ in ("MemoryError", "OutOfMemoryError") for cls in type(error).mro()):
+            return True
+        error = error.__cause__
+    return False
+
+
+def _placed(
+    err: Exception, stage: Stage, register: SlotRegister, slot: ChunkSlot, start: int, stop: int
+) -> StageError:
+    """Return the error with its place in the input."""
+    first = slot.chunk * register.chunk_size
+    culprit = _first_failing(stage, register, slot, start, stop)
+    place = {} if culprit is None else {"frame": register.raw_frame(first + culprit)}
+    what = err.what if isinstance(err, CytovoxError) else f"{type(err).__name__}: {err}"
+    hint = err.hint if isinstance(err, CytovoxError) else None
+    path = register.job["path_in"]
+    return StageError(stage.name, what, path=path, hint=hint, **place)
 
 
 def _first_failing(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import logging.handlers
 import threading
@@ -14,6 +15,7 @@ from ..errors import CytovoxError, OptionError, StageError
 from ..run.children import settle_child, start_child
 from ..run.monitor import mp_spawn
 from .states import RegisterState
+from .stints import SharedStint
 
 __all__ = [
     "DEDICATIONS",
@@ -143,10 +145,24 @@ class PipeQueue:
 
     def __init__(self, pipe: Connection) -> None:
         self.pipe = pipe
+        self._lock = threading.Lock()
 
     def put(self, item: Any, timeout: float | None = None) -> None:
         """Send an item; returns when it can no longer be lost."""
-        self.pipe.send(item)
+        with self._lock:
+            self.pipe.send(item)
+
+
+class _PipeHandler(logging.Handler):
+    """Sends the text of log records through a pipe."""
+
+    def __init__(self, pipe: PipeQueue) -> None:
+        super().__init__(logging.WARNING)
+        self.pipe = pipe
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with contextlib.suppress(OSError):  # then nobody is there to read it
+            self.pipe.put(record.getMessage())
 
 
 class UniversalWorkerProcess(UniversalWorker, mp_spawn.Process):  # type: ignore[name-defined,misc]
@@ -163,6 +179,7 @@ class UniversalWorkerProcess(UniversalWorker, mp_spawn.Process):  # type: ignore
     def __init__(self, *args: Any, pipe: Connection | None = None, **kwargs: Any) -> None:
         super().__init__(*args, name=kwargs.pop("name", "cytovox-worker"), daemon=True, **kwargs)
         self.pipe = pipe
+        self.stint = SharedStint()
 
     def start(self) -> None:
         """Start child process."""
@@ -175,8 +192,11 @@ class UniversalWorkerProcess(UniversalWorker, mp_spawn.Process):  # type: ignore
             handler = logging.handlers.QueueHandler(self.log_queue)
             logging.getLogger("cytovox").addHandler(handler)
             logging.getLogger("cytovox").setLevel(self.log_level)
+        self.slot_register.stints = self.stint
         if self.pipe is not None:
-            self.slot_register.event_queue = PipeQueue(self.pipe)
+            self._out = PipeQueue(self.pipe)
+            self.slot_register.event_queue = self._out
+            self.logger.addHandler(_PipeHandler(self._out))
         super().run()
 
     def _fail(self, error: Exception) -> None:
@@ -186,4 +206,4 @@ class UniversalWorkerProcess(UniversalWorker, mp_spawn.Process):  # type: ignore
         if not isinstance(error, CytovoxError):
             error = StageError("worker", f"{type(error).__name__}: {error}")
         error.__cause__ = None
-        self.pipe.send((error, traceback.format_exc()))
+        self._out.put((error, traceback.format_exc()))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["FrameRows"]
+__all__ = ["FrameRows", "joined_rows"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,3 +58,37 @@ class FrameRows:
     def frames(self) -> npt.NDArray[np.int64]:
         """Index of the frame of each event, int64 of shape (n_events,)."""
         return np.repeat(np.arange(self.start, self.stop, dtype=np.int64), self.counts)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all columns."""
+        return sum(column.nbytes for column in self.rows.values())
+
+
+def joined_rows(parts: Sequence[FrameRows]) -> FrameRows:
+    """Return the rows of consecutive parts as one.
+
+    Parameters
+    ----------
+    parts
+        Rows, each beginning with the frame after the last of the one before.
+
+    Examples
+    --------
+    >>> one = FrameRows(4, np.array([2]), {"deform": np.array([0.1, 0.2])}, dropped=1)
+    >>> two = FrameRows(5, np.array([0, 0]))
+    >>> both = joined_rows([one, two])
+    >>> both.start, both.counts.tolist(), both.rows["deform"].tolist(), both.dropped
+    (4, [2, 0, 0], [0.1, 0.2], 1)
+    """
+    filled = [part.rows for part in parts if part.n_events]
+    names = filled[0] if filled else parts[0].rows
+    return FrameRows(
+        parts[0].start,
+        np.concatenate([part.counts for part in parts]),
+        {
+            name: np.concatenate([rows[name] for rows in filled or [parts[0].rows]])
+            for name in names
+        },
+        sum(part.dropped for part in parts),
+    )
