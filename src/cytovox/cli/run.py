@@ -89,6 +89,13 @@ def run(
     force: Annotated[
         bool, typer.Option("--force", help="Replace results that exist already.")
     ] = False,
+    no_preflight: Annotated[
+        bool,
+        typer.Option(
+            "--no-preflight",
+            help="Do not look whether disk and memory suffice before work begins.",
+        ),
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object in place of the table.")
     ] = False,
@@ -117,6 +124,7 @@ def run(
         compression=compression,
         workers=workers,
         debug=debug,
+        preflight=not no_preflight,
     )
     raise typer.Exit(
         _run(inputs, out, common, force=force, as_json=as_json, quiet=quiet or as_json)

@@ -44,6 +44,8 @@ class Settings:
         Number of workers; None for one per core.
     debug
         Whether to log in detail and run in one thread.
+    preflight
+        Whether to look for room before work begins.
     """
 
     codes: Mapping[str, str]
@@ -52,6 +54,7 @@ class Settings:
     compression: str = "zstd-5"
     workers: int | None = None
     debug: bool = False
+    preflight: bool = True
 
     def job_arguments(self) -> dict[str, Any]:
         """Return the keyword arguments of a job; new dictionaries every time."""

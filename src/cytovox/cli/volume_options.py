@@ -16,6 +16,7 @@ __all__ = [
     "Rule",
     "Stitch",
     "as_size",
+    "look_for_room",
     "parse_parameters",
     "parse_size",
     "placement_of",
@@ -117,6 +118,12 @@ Memory = Annotated[
 NoResume = Annotated[
     bool,
     typer.Option("--no-resume", help="Do all again, and replace what was made here before."),
+]
+NoPreflight = Annotated[
+    bool,
+    typer.Option(
+        "--no-preflight", help="Do not look whether disk and memory suffice before work begins."
+    ),
 ]
 FormatOption = Annotated[Format, typer.Option("--format", help="Format of the output.")]
 AsJson = Annotated[
@@ -236,3 +243,36 @@ def sizes_for(
             size = 128 if len(volume.spatial_shape) == 3 else 1024
     around = parse_size(context, "--context")
     return size, usual_context if around is None else around
+
+
+def look_for_room(
+    input: str, scale: str | None, output: str, block: Any, context: Any, *, here: int | None
+) -> None:
+    """Raise an error if a run cannot fit on disk or in memory; warn if it may not.
+
+    Parameters
+    ----------
+    input, scale, output, block, context
+        As the command has them.
+    here
+        Number of workers on this machine; None for one a core, 0 for none.
+    """
+    from dataclasses import replace
+    from pathlib import Path
+
+    from ..blockwise.preflight import volume_need
+    from ..blockwise.recipe import fitting_sizes, side_folder
+    from ..read.open_volume import open_volume
+    from ..run.room import check_need
+    from .console import say
+
+    side = side_folder(output)
+    with open_volume(input, scale=scale) as volume:
+        ndim = len(volume.spatial_shape)
+        sizes = fitting_sizes("block", block, ndim), fitting_sizes("context", context, ndim)
+        need = volume_need(volume, *sizes, here)
+    if here == 0:
+        need = replace(need, memory_bytes=0)
+    already = (path for path in Path(side).rglob("*") if path.is_file())
+    if (warning := check_need(need, side.parent, already=already)) is not None:
+        say(f"warning: {side.parent}: {warning}")

@@ -119,6 +119,7 @@ def segment(
     retries: o.Retries = 2,
     memory: o.Memory = None,
     no_resume: o.NoResume = False,
+    no_preflight: o.NoPreflight = False,
     as_json: o.AsJson = False,
     quiet: o.QuietOption = False,
     debug: o.Debug = False,
@@ -136,6 +137,9 @@ def segment(
 
     usual = 16 if stitch in ("overlap", "owner") else 0
     size, around = o.sizes_for(input, scale, block, context, usual)
+    if not no_preflight:
+        here = 0 if cluster else 1 if workers == 0 else workers
+        o.look_for_room(input, scale, output, size, around, here=here)
     with showing(Path(output).name, quiet=quiet or as_json) as listen:
         result = segment_volume(
             input,

@@ -1,0 +1,157 @@
+"""What a job will need of disk and memory, estimated from a few frames of its input.
+
+The formula, with P pixels in an image, N frames, E events:
+
+- E comes from up to 48 frames spread over the input: their median stands for
+  the background, and what the threshold (-6 if the segmenter has none) finds
+  there is counted after closing, without what touches the border or is too
+  small. Likely are N times the mean m; at least 0.5 N (m - 2 s), s being the
+  standard error of the mean.
+- r and b are the shares to which zstd-1 compresses those images and that
+  background, times 0.85 for what higher levels gain; 1 without compression.
+- An event takes 424 bytes of features (at least 250) and a mask of P/250 bytes
+  (at least 0), P without compression; in a drained result its image, P r, and if
+  there is one background image per frame also that, P b.
+- Background images are stored in a temporary file: P b for each, one per
+  ``split_time``, or per frame for other methods; the few of sparsemed also in
+  the result.
+- Memory: 200 MB for the program, 7 P for each slot (64 MiB in all, or one frame
+  a slot), and the frames of which one background image is the median.
+
+What cannot be told counts nothing towards what is needed at least, so that no
+run is refused that would fit.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import zstandard
+
+from ..kernels.labels import label_frames, process_frames
+from ..read import HDF5Data
+from ..run.room import Need
+from .conveyor import number_of_slots
+from .job import DCNumPipelineJob
+
+__all__ = ["estimate_events", "job_need"]
+
+_FRAMES = 48
+_SAMPLE_BYTES = 32 << 20
+_FEATURES, _FEWEST_FEATURES = 424, 250
+_GAINED = 0.85
+_PROGRAM = 200 << 20
+_SLOTS = 64 << 20
+_BYTES_PER_PIXEL = 7
+_ADVICE = "choose a folder on another disk, or take --basins tap, which copies no images"
+
+Images = npt.NDArray[np.uint8]
+
+
+def job_need(job: DCNumPipelineJob, data: HDF5Data) -> Need:
+    """Return what a job will need; a few frames are read.
+
+    Parameters
+    ----------
+    job
+        The job.
+    data
+        Its input, with its index mapping, checked.
+    """
+    sample = _sample(data)
+    pixels = int(np.prod(sample.shape[1:]))
+    frames, stored = len(data), data.stored_length
+    kwargs = job.kwargs
+    packed = not str(kwargs["compression"]).lower().startswith("none")
+    background = np.median(sample, axis=0).astype(np.uint8)
+    r = _ratio(sample, packed)
+    b = _ratio(background[None], packed)
+    least, likely = estimate_events(sample, background, job, frames)
+    kept = pixels * b * _backgrounds(data, stored, kwargs)
+    mapped = kwargs["background_code"] == "sparsemed"
+    per_event = least_per_event = 0.0
+    if kwargs["basin_strategy"] == "drain":
+        per_event = least_per_event = pixels * r
+    if not mapped:
+        per_event += pixels * b
+        least_per_event += pixels * b
+    per_event += _FEATURES + (pixels / 250 if packed else pixels)
+    least_per_event += _FEWEST_FEATURES + (0 if packed else pixels)
+    stays = kept if mapped else 0.0
+    slots = number_of_slots(job) + 1
+    burst = pixels * min(stored, int(kwargs["background_kwargs"].get("kernel_size") or 200))
+    return Need(
+        least_bytes=int(kept + stays + least * least_per_event),
+        likely_bytes=int(kept + stays + likely * per_event),
+        memory_bytes=int(
+            _PROGRAM + max(_SLOTS, slots * pixels * _BYTES_PER_PIXEL) + (burst if mapped else 0)
+        ),
+        advice=_ADVICE if kwargs["basin_strategy"] == "drain" else Need(0, 0, 0).advice,
+    )
+
+
+def estimate_events(
+    sample: Images, background: Images, job: DCNumPipelineJob, frames: int
+) -> tuple[float, float]:
+    """Return how many events there are at least, and how many there probably are.
+
+    Parameters
+    ----------
+    sample
+        Some frames, uint8 of shape (n, H, W).
+    background
+        Their background, uint8 of shape (H, W).
+    job
+        The job.
+    frames
+        Number of all frames.
+    """
+    options = job.kwargs["segmenter_kwargs"] or {}
+    threshold = options.get("thresh") or -6
+    smallest = (job.kwargs["gate_kwargs"] or {}).get("size_thresh_mask") or 10
+    mask = sample.astype(np.int16) - background < threshold
+    labels = np.empty(mask.shape, np.uint16)
+    # A frame of noise may have more specks than labels; no events are told of it.
+    mask[mask.mean(axis=(1, 2)) > 0.2] = False
+    label_frames(mask, labels)
+    process_frames(labels, True, False, 2)
+    counts = np.array([np.count_nonzero(np.bincount(f.ravel())[1:] > smallest) for f in labels])
+    mean = float(counts.mean())
+    if len(counts) < 8:
+        return 0.0, frames * mean
+    error = float(counts.std()) / math.sqrt(len(counts))
+    return 0.5 * frames * max(0.0, mean - 2 * error), frames * mean
+
+
+def _sample(data: HDF5Data) -> Images:
+    """Read some frames that are spread over the input."""
+    height, width = data.require_images("image").image_shape
+    most = max(1, min(_FRAMES, _SAMPLE_BYTES // max(1, height * width)))
+    number = len(data)
+    if number == 0:
+        return np.zeros((1, height, width), np.uint8)
+    stored: Any = data.locate("image")
+    rows = np.unique(np.linspace(0, number - 1, min(most, number)).astype(np.int64))
+    return np.stack([np.asarray(stored[int(row)]).astype(np.uint8) for row in rows])
+
+
+def _ratio(images: Images, packed: bool) -> float:
+    if not packed:
+        return 1.0
+    size = len(zstandard.ZstdCompressor(level=1).compress(np.ascontiguousarray(images).data))
+    return min(1.0, _GAINED * size / max(1, images.nbytes))
+
+
+def _backgrounds(data: HDF5Data, frames: int, kwargs: dict[str, Any]) -> float:
+    """Return how many background images are stored; 0 if they are only copied."""
+    code = kwargs["background_code"]
+    if code != "sparsemed":
+        return 0.0 if code == "copy" else float(frames)
+    rate = float(data.meta.get("imaging:frame rate") or 0)
+    split = float(kwargs["background_kwargs"].get("split_time") or 1.0)
+    # As the background method has it where there is no time, which is rare.
+    seconds = frames / rate if rate > 0 else 1.5 * frames / 3600
+    return min(float(frames), max(1.0, seconds / split))

@@ -1,0 +1,150 @@
+"""Whether there is room for what a run will need, looked at before it begins."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import StorageError, UsageError
+from .folder_check import existing_folder
+from .memory import memory_allowed
+
+__all__ = ["MARGIN", "Need", "NotEnoughMemoryError", "check_need", "in_words"]
+
+#: So many times the estimate should be free.
+MARGIN = 1.2
+
+
+class NotEnoughMemoryError(UsageError):
+    """A run would need more memory than it may use."""
+
+    exit_code = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What a run will need.
+
+    Parameters
+    ----------
+    least_bytes
+        Disk that it needs in any case; a run for which this is not free cannot
+        end well.
+    likely_bytes
+        Disk that it will probably need.
+    memory_bytes
+        Memory that it needs in any case.
+    advice
+        What needs less, for the error message.
+    """
+
+    least_bytes: int
+    likely_bytes: int
+    memory_bytes: int
+    advice: str = "choose a folder on another disk"
+
+
+def check_need(
+    need: Need,
+    folder: str | os.PathLike[str],
+    *,
+    already: Iterable[Path] = (),
+    memory: int | None = None,
+) -> str | None:
+    """Compare what a run needs with what there is; nothing is written.
+
+    It is refused only if it cannot fit. If it just may not fit, that is said.
+
+    Parameters
+    ----------
+    need
+        From an estimate.
+    folder
+        Where the output goes; it need not be there yet.
+    already
+        Files of an earlier part of the same run, which need no room again.
+    memory
+        What may be used, if less than the machine and its limits allow.
+
+    Returns
+    -------
+    str or None
+        A warning, if less than the likely need times `MARGIN` is free.
+
+    Raises
+    ------
+    StorageError
+        If less than the least need times `MARGIN` is free.
+    NotEnoughMemoryError
+        If the least need is more than may be used.
+
+    Examples
+    --------
+    >>> check_need(Need(10, 20, 30), ".")
+    >>> try:
+    ...     check_need(Need(1 << 60, 1 << 61, 30), ".")
+    ... except StorageError as err:
+    ...     print(err.exit_code)
+    74
+    """
+    _check_memory(need, memory)
+    place = existing_folder(folder)
+    try:
+        free = shutil.disk_usage(place).free
+    except OSError:
+        return None  # a file system that does not tell
+    there = sum(_size(path) for path in already)
+    least = MARGIN * need.least_bytes - there
+    if least > free:
+        error = StorageError(
+            f"at least {in_words(least)} are needed and {in_words(free)} are free",
+            path=place,
+            hint=f"make room, {need.advice}, or say --no-preflight to try all the same",
+        )
+        error.errno = errno.ENOSPC
+        raise error
+    likely = MARGIN * need.likely_bytes - there
+    if likely > free:
+        return (
+            f"{in_words(likely)} may be needed and {in_words(free)} are free at {place}; if the "
+            "disk fills up, no result is made"
+        )
+    return None
+
+
+def _check_memory(need: Need, memory: int | None) -> None:
+    allowed = memory_allowed()
+    size, source = (1 << 62, "") if allowed is None else (allowed.size, allowed.source)
+    if memory is not None and memory < size:
+        size, source = memory, "what was asked for"
+    if need.memory_bytes > size:
+        raise NotEnoughMemoryError(
+            f"at least {in_words(need.memory_bytes)} of memory are needed and {in_words(size)} "
+            f"are allowed: {source}",
+            hint="give fewer --workers, or say --no-preflight to try all the same",
+        )
+
+
+def in_words(size: float) -> str:
+    """Return a number of bytes in words.
+
+    Examples
+    --------
+    >>> in_words(2_340_000), in_words(7.8e9)
+    ('2.3 MB', '7.8 GB')
+    """
+    for unit, factor in (("TB", 1e12), ("GB", 1e9)):
+        if size >= factor:
+            return f"{size / factor:.1f} {unit}"
+    return f"{max(size, 0) / 1e6:.1f} MB"
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
