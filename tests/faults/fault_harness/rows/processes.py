@@ -1,9 +1,98 @@
-"""Rows 1 and 2: processes that are killed."""
+"""Row 1: workers that are killed. Row 15: the same result in every way."""
 
 from __future__ import annotations
 
-from ..matrix import Fault
+import contextlib
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
 
-__all__ = ["FAULTS"]
+from ..matrix import Case, Fault
+from ..programs import Program, run
+from ..recordings import assert_right, recording
 
-FAULTS: list[Fault] = []
+__all__ = ["DRIVER", "FAULTS"]
+
+#: Program that measures a recording by means of the library.
+DRIVER = Path(__file__).resolve().parents[1] / "driver.py"
+_FRAMES = 600
+
+
+def _workers_of(program: Program) -> list[int]:
+    """Return the worker processes of a program, which Python's helper is not."""
+    found = []
+    for pid in program.children():
+        with contextlib.suppress(OSError):
+            words = Path(f"/proc/{pid}/cmdline").read_bytes()
+            if b"spawn_main" in words:
+                found.append(pid)
+    return found
+
+
+def _killed_worker(case: Case) -> str:
+    """Kill one to three workers of a run at random times."""
+    out = case.folder / "out.rtdc"
+    command = [sys.executable, DRIVER, recording(_FRAMES), out, "--processes"]
+    program = Program([str(word) for word in command], limit=90)
+    over = threading.Event()
+    killed: list[int] = []
+
+    def kill_some() -> None:
+        for _ in range(case.random.randint(1, 3)):
+            if over.wait(case.random.uniform(0.3, 2.5)):
+                return
+            if workers := _workers_of(program):
+                victim = case.random.choice(workers)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(victim, signal.SIGKILL)
+                    killed.append(victim)
+
+    killer = threading.Thread(target=kill_some)
+    killer.start()
+    try:
+        program.process.wait(program.limit)
+    finally:
+        over.set()
+        killer.join()
+    ended = program.end()
+    assert ended.code == 0, ended.out
+    assert_right(out, _FRAMES)
+    return "right" if killed else "right before anything was killed"
+
+
+def _other_ways(case: Case) -> str:
+    """Measure with other workers, chunks and kinds of workers."""
+    out = case.folder / "out.rtdc"
+    words = ["--workers", case.random.randint(1, 8), "--chunk", case.random.choice([7, 50, 333])]
+    if case.random.random() < 0.3:
+        words.append("--processes")
+    ended = run([str(w) for w in [sys.executable, DRIVER, recording(_FRAMES), out, *words]])
+    assert ended.code == 0, ended.out
+    assert_right(out, _FRAMES)
+    return "right"
+
+
+FAULTS = [
+    Fault(
+        row=1,
+        name="SIGKILL of random workers at random times",
+        quick=8,
+        full=1000,
+        bound="noticed at once, exit 0",
+        peer="hangs",
+        run=_killed_worker,
+        limit=90,
+        note="One to three workers a run",
+    ),
+    Fault(
+        row=15,
+        name="1 to 8 workers, threads or processes, three sizes of chunks",
+        quick=6,
+        full=200,
+        bound="the same events, and as stored",
+        peer="not tried",
+        run=_other_ways,
+    ),
+]
