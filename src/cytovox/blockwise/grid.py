@@ -29,7 +29,8 @@ class Block:
     position
         Place in the grid of blocks.
     read
-        Box that is read, with the context; may reach outside the volume.
+        Box that is read, with the context; may reach outside the volume if
+        that is filled.
     write
         Box that is written; those of all blocks tile the volume.
     """
@@ -52,6 +53,9 @@ class Grid:
         Shape of a block in voxels; may be larger than the volume.
     context
         Voxels that are read beyond the block on either side, along each axis.
+    clipped
+        Whether what is read ends where the volume ends, so that a function sees
+        the end as it would in the whole; otherwise there is something to fill.
 
     Raises
     ------
@@ -65,11 +69,14 @@ class Grid:
     (4, ((4, 5), (4, 8)), ((3, 6), (2, 10)))
     >>> grid.owner((4, 0))
     2
+    >>> Grid((5, 8), (4, 4), (1, 2), clipped=True)[3].read
+    ((3, 5), (2, 8))
     """
 
     shape: tuple[int, ...]
     block: tuple[int, ...]
     context: tuple[int, ...]
+    clipped: bool = False
     counts: tuple[int, ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -127,7 +134,8 @@ class Grid:
             start, stop = at * step, min((at + 1) * step, size)
             write.append((start, stop))
             read.append((start - context, stop + context))
-        return Block(index, tuple(position), tuple(read), tuple(write))
+        seen = self.inside(tuple(read)) if self.clipped else tuple(read)
+        return Block(index, tuple(position), seen, tuple(write))
 
     def owner(self, voxel: tuple[int, ...]) -> int:
         """Return the index of the block that writes a voxel.

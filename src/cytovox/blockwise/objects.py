@@ -26,7 +26,8 @@ from .table import ObjectTable, axis_names, join_tables
 __all__ = ["iter_objects", "objects_table"]
 
 #: Objects that are put together at once; 1 to 2 kB of memory each.
-_AT_ONCE = 500_000
+#: Objects in one part: their histograms may take 20 kB each.
+_AT_ONCE = 20_000
 
 Floats = npt.NDArray[np.float64]
 
@@ -166,7 +167,11 @@ def iter_objects(
     reach = [_reach(lookup, index) for index in range(len(grid))]
     for start in range(1, max(lookup.count, 1) + 1, at_once):
         stop = min(start + at_once, lookup.count + 1)
-        chosen = [i for i, (low, high) in enumerate(reach) if low < stop and high >= start]
+        chosen = [
+            i
+            for i, (low, high) in enumerate(reach)
+            if low < stop and high >= start and (_local(lookup, i, start, stop) >= 0).any()
+        ]
         merged = _Merged.zero(grid.ndim, stop - start, measured)
         for index in chosen:
             merged.add_counts(_load(sums, index), _local(lookup, index, start, stop))

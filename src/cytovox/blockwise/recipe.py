@@ -98,7 +98,8 @@ class VolumeRecipe:
     scale
         Scale of a pyramid to read; the finest if None.
     fill_value
-        What is read outside of the volume.
+        What is read outside of the volume; nothing is if None, and blocks at
+        its ends are given less context.
     format
         Format of the output, see `cytovox.write.volume.FORMATS`.
     gate
@@ -119,7 +120,7 @@ class VolumeRecipe:
     keeps: StitchMode = "owner"
     measures: Measures | None = field(default_factory=Measures)
     scale: int | str | None = None
-    fill_value: float = 0
+    fill_value: float | None = None
     format: str = "ome-zarr-0.5"
     gate: str | None = None
     table: str | None = None
@@ -166,7 +167,7 @@ class VolumeRecipe:
             keeps=how.keeps,
             **more,
         )
-        recipe.check(Grid(shape, recipe.block, recipe.context))
+        recipe.check(recipe.grid_of(shape))
         return recipe
 
     def check(self, grid: Grid) -> None:
@@ -188,11 +189,15 @@ class VolumeRecipe:
 
     def open_input(self) -> Volume:
         """Open the input."""
-        return open_volume(self.input, scale=self.scale, fill_value=self.fill_value)
+        return open_volume(self.input, scale=self.scale, fill_value=self.fill_value or 0)
 
     def grid(self, volume: Volume) -> Grid:
         """Return the blocks of a volume of the shape of the input."""
-        return Grid(volume.spatial_shape, self.block, self.context)
+        return self.grid_of(volume.spatial_shape)
+
+    def grid_of(self, shape: tuple[int, ...]) -> Grid:
+        """Return the blocks of a volume of this shape."""
+        return Grid(shape, self.block, self.context, clipped=self.fill_value is None)
 
     def fingerprint(self, volume: Volume) -> dict[str, Any]:
         """Return what the labels of the blocks depend on."""

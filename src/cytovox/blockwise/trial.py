@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 import tempfile
@@ -204,7 +205,7 @@ class _TryOne:
         from ..run.peak_memory import peak_bytes
 
         recipe = self.recipe
-        grid = Grid(self.place.shape, recipe.block, piece.context)
+        grid = dataclasses.replace(recipe, context=piece.context).grid_of(self.place.shape)
         block = grid.at(piece.position)
         assert recipe.function is not None
         begin = time.perf_counter()

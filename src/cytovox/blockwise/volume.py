@@ -61,7 +61,7 @@ def segment_volume(
     gate: str | None = None,
     measures: Measures | None = None,
     scale: int | str | None = None,
-    fill_value: float = 0,
+    fill_value: float | None = None,
     format: str = "ome-zarr-0.5",
     timeout: float | None = None,
     retries: int = 2,
@@ -112,7 +112,9 @@ def segment_volume(
     scale
         Scale of a pyramid to read.
     fill_value
-        What is read outside of the volume.
+        What is read outside of the volume. If None, blocks at its ends are
+        given less context, so that the function sees the end of the volume as
+        it would if it were given the whole.
     format
         Format of the output, see `cytovox.write.volume.FORMATS`.
     timeout, retries, memory

@@ -72,10 +72,11 @@ def block_votes(index: int, grid: Grid, load: Load, reach: tuple[int, ...] | Non
         Returns the evidence of a block.
     reach
         How far from the seam votes count, in voxels along each axis; None for
-        a quarter of the context, rounded up. Far from its seam, each block
-        sees but the end of its context, where it is least reliable.
+        an eighth of the context, rounded up. Far from its seam, each block
+        sees but the end of its context, where it is least reliable. Along the
+        seam, votes count where the two blocks meet.
     """
-    reach = tuple(-(-c // 4) for c in grid.context) if reach is None else reach
+    reach = tuple(-(-c // 8) for c in grid.context) if reach is None else reach
     evidence = load(index)
     parts: list[tuple[Any, ...]] = []
     for _, neighbour in grid.neighbours(grid[index].position, later=True):
@@ -91,10 +92,9 @@ def block_votes(index: int, grid: Grid, load: Load, reach: tuple[int, ...] | Non
 
 
 def _near_seam(one: Box, two: Box, reach: tuple[int, ...]) -> Box:
-    """Return the box around the seam of two blocks; along it, there is no end."""
-    endless = 2**62
+    """Return the box around the seam of two blocks, where what they write meets."""
     return tuple(
-        (-endless, endless) if a == b else (max(a[0], b[0]) - r, max(a[0], b[0]) + r)
+        a if a == b else (max(a[0], b[0]) - r, max(a[0], b[0]) + r)
         for a, b, r in zip(one, two, reach, strict=True)
     )
 

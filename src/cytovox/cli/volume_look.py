@@ -36,8 +36,13 @@ def plan(
         str | None, typer.Option("--scale", metavar="NAME", help="Scale of a pyramid to read.")
     ] = None,
     fill_value: Annotated[
-        float, typer.Option("--fill-value", metavar="V", help="What lies outside of the volume.")
-    ] = 0.0,
+        float | None,
+        typer.Option(
+            "--fill-value",
+            metavar="V",
+            help="What lies outside of the volume; nothing is read there if not given.",
+        ),
+    ] = None,
     workers: o.Workers = None,
     as_json: o.AsJson = False,
     debug: o.Debug = False,

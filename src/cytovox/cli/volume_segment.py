@@ -32,7 +32,7 @@ _Reach = Annotated[
         "--reach",
         min=1,
         metavar="N",
-        help="How far from a seam labels are compared, in voxels; a quarter of the context if "
+        help="How far from a seam labels are compared, in voxels; an eighth of the context if "
         "not given.",
     ),
 ]
@@ -109,8 +109,13 @@ def segment(
         typer.Option("--channel", metavar="N", help="Channel whose intensity is measured."),
     ] = None,
     fill_value: Annotated[
-        float, typer.Option("--fill-value", metavar="V", help="What lies outside of the volume.")
-    ] = 0.0,
+        float | None,
+        typer.Option(
+            "--fill-value",
+            metavar="V",
+            help="What lies outside of the volume; nothing is read there if not given.",
+        ),
+    ] = None,
     format: o.FormatOption = o.Format.ome_zarr_05,
     workers: o.Workers = None,
     cluster: o.Cluster = None,
@@ -271,12 +276,13 @@ def objects(
     """
     from ..blockwise.volume import measure_volume
     from .console import print_json, print_text
+    from .volume_results import near
 
     path, count = measure_volume(output, objects=table, gate=gate)
     if as_json:
         print_json({"exit_code": 0, "table": path, "objects": count})
     else:
-        print_text(f"{path}: {count} objects")
+        print_text(f"{near(path)}: {count} objects")
 
 
 def _measures(channel: int | None) -> Any:
