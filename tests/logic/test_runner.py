@@ -235,7 +235,9 @@ def test_a_thread_can_be_joined_with_success(raw):
 
 
 @pytest.mark.parametrize("after", [0, 1, 20, 45])
-def test_a_full_disk_ends_the_run(raw, run_job, monkeypatch, after):
+def test_a_full_disk_ends_the_run_and_nothing_is_lost(
+    raw, run_job, events_of, monkeypatch, after
+):
     calls = []
 
     def failing(original):
@@ -251,7 +253,13 @@ def test_a_full_disk_ends_the_run(raw, run_job, monkeypatch, after):
         monkeypatch.setattr(cls, name, failing(getattr(cls, name)))
     with pytest.raises((StorageError, OSError), match="No space left"):
         run_job(raw, raw.with_name("out.rtdc"))
-    assert listing(raw.parent) == ["raw.rtdc"]
+    assert "out.rtdc" not in listing(raw.parent)
+    # Then there is space again.
+    monkeypatch.undo()
+    run_job(raw, raw.with_name("out.rtdc"))
+    run_job(raw, raw.with_name("reference.rtdc"))
+    same(events_of(raw.with_name("reference.rtdc")), events_of(raw.with_name("out.rtdc")))
+    assert listing(raw.parent) == ["out.rtdc", "raw.rtdc", "reference.rtdc"]
 
 
 def test_a_short_feature_is_noticed_before_publishing(raw, run_job, monkeypatch):

@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ..errors import StageError
 from ..read import HDF5Data
 from ..write import QueueWriterThread
+from ..write.checkpoint import Checkpoints
+from ..write.sink import Sink
 from .chunk_slot import Offsets
 from .crew import Crew, ProcessCrew, ThreadCrew
 from .job import DCNumPipelineJob
@@ -30,8 +33,6 @@ _BYTES_PER_PIXEL = 7
 _MOST_FRAMES = 1000
 #: Batches of measured frames that may wait to be written.
 _WAITING_BATCHES = 4
-#: Frames that are written at a time.
-_WRITE_THRESHOLD = 200
 #: Seconds between two looks at the progress.
 _LOOK = 0.1
 #: Seconds that workers and writer get to end after they have been told.
@@ -79,7 +80,7 @@ class Conveyor:
     data
         The recording with background.
     path_out
-        File that takes the events.
+        File that takes the events, or what was opened of it already.
     frame_images
         Images of the frame that each event takes along.
     logger
@@ -89,6 +90,10 @@ class Conveyor:
         threads waiting for each other.
     offsets
         Computes the background offset of frames while they are loaded.
+    checkpoints
+        Where to begin, and when and where to note what is written.
+    counts
+        Number of events of each frame that is done already, shape (n_frames,).
 
     Attributes
     ----------
@@ -102,13 +107,17 @@ class Conveyor:
         self,
         job: DCNumPipelineJob,
         data: HDF5Data,
-        path_out: Path,
+        path_out: Path | Sink,
         *,
         frame_images: tuple[str, ...],
         logger: logging.Logger,
         processes: bool = False,
         offsets: Offsets | None = None,
+        checkpoints: Checkpoints | None = None,
+        counts: npt.NDArray[np.int64] | None = None,
     ) -> None:
+        self.checkpoints = checkpoints
+        self.counts = np.empty(0, np.int64) if counts is None else counts
         self.job = job
         self.data = data
         self.path_out = path_out
@@ -152,7 +161,11 @@ class Conveyor:
             number_of_slots(self.job),
             shared=self.processes,
             offsets=self.offsets,
+            first_frame=len(self.counts),
         )
+        register.nevents[: len(self.counts)] = self.counts
+        if self.checkpoints is not None:
+            register.masks_dropped = self.checkpoints.begin.dropped
         register.batch_rows = True
         register.frame_images = self.frame_images
         writer = self._writer(register, events)
@@ -162,7 +175,8 @@ class Conveyor:
         patience = _END_EARLY
         try:
             writer.start()
-            crew.start()
+            if len(self.counts) < register.num_frames:
+                crew.start()
             self._supervise(register, writer, on_progress)
             patience = _END
         finally:
@@ -182,8 +196,10 @@ class Conveyor:
             feat_nevents=register.feat_nevents,
             path_out=self.path_out,
             hdf5_dataset_kwargs=self.job.get_hdf5_dataset_kwargs(),
-            write_threshold=_WRITE_THRESHOLD,
+            # whole chunks, so that little is to be done again after a stop
+            write_threshold=register.chunk_size,
             on_error=self._on_error,
+            checkpoints=self.checkpoints,
         )
 
     def _crew(self, register: SlotRegister, events: queue.Queue[Any]) -> Crew:
@@ -197,7 +213,9 @@ class Conveyor:
     def _supervise(
         self, register: SlotRegister, writer: QueueWriterThread, on_progress: OnProgress
     ) -> None:
-        looks: deque[tuple[float, int]] = deque([(time.perf_counter(), 0)], maxlen=_RATE_LOOKS)
+        looks: deque[tuple[float, int]] = deque(
+            [(time.perf_counter(), len(self.counts))], maxlen=_RATE_LOOKS
+        )
         flushing = False
         while True:
             self._wake.wait(_LOOK)

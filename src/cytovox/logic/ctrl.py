@@ -2,51 +2,44 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import functools
-import platform
 import threading
 import time
 import traceback
-import uuid
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from ..background.base import BackgroundKind
-from ..errors import InputError, InterruptedRunError, StorageError, UsageError
+from ..errors import CytovoxError, InterruptedRunError, StorageError, UsageError
 from ..feat import Gate, QueueEventExtractor
 from ..read import HDF5Data, get_measurement_identifier
 from ..run.logs import RunLog
-from ..run.progress import (
-    Listener,
-    RunFinished,
-    StageFinished,
-    StageProgress,
-    StageStarted,
-    Warned,
-    announce,
-)
+from ..run.progress import Listener, RunFinished
 from ..segm import UNISegmenter
-from ..write import HDF5Writer, copy_metadata, create_with_basins
+from ..write import HDF5Writer, copy_metadata
+from ..write.checkpoint import Checkpoint
 from . import plumbing
 from .background_step import store_background
-from .chunk_slot import Offsets
-from .conveyor import Conveyor, chunk_size_for
+from .conveyor import Conveyor
 from .job import DCNumPipelineJob
 from .publish import publish, refuse_existing, verify_output
 from .record import free_stamp, job_record, time_stamp, wrap_lines, write_identity
 from .redo import Redo, what_to_redo
+from .resume import events_per_frame, fingerprint_of, is_resumable, offsets_of_kept
 from .runner_log import RunnerLog
 from .states import PROGRESS_WEIGHTS, RunState
+from .workspace import Workspace
 
 __all__ = ["DCNumJobRunner"]
 
-#: Attributes of readers, all of which are closed at the end.
-_READERS = ("_data_temp_in", "_data_raw", "_whole", "_frame_data")
 #: Share of frames with a dropped mask above which the log warns.
 _DROPPED_WARNING = 0.005
+#: Seconds that a thread gets to end when its block is left.
+_STOP = 3.0
+_GOES_ON = "the same command goes on where this run has stopped"
 
 
 class DCNumJobRunner(RunnerLog, threading.Thread):
@@ -56,13 +49,17 @@ class DCNumJobRunner(RunnerLog, threading.Thread):
     case an error is raised. The output gets its name only when it is complete
     and verified.
 
+    A run that was killed or stopped leaves temporary files beside the output,
+    with which the next run of the same job goes on.
+
     Parameters
     ----------
     job
         Pipeline job to run.
     tmp_suffix
         Text that makes the names of temporary files unique; made of the name
-        of the host and random digits if None.
+        of the host and random digits if None, or that of a run with which this
+        one goes on.
     force
         Whether an existing output may be replaced.
     on_event
@@ -106,9 +103,6 @@ class DCNumJobRunner(RunnerLog, threading.Thread):
         kwargs.setdefault("name", "cytovox-runner")
         super().__init__(*args, daemon=True, **kwargs)
         self.job = job
-        if tmp_suffix is None:
-            tmp_suffix = f"{platform.node()}_{uuid.uuid4().hex[:5]}"
-        self.tmp_suffix = tmp_suffix
         self.force = force
         self.on_event = on_event
         self.processes = processes
@@ -119,129 +113,31 @@ class DCNumJobRunner(RunnerLog, threading.Thread):
         self.error_tb: str | None = None
         self.path_in = Path(job["path_in"]).absolute()
         self.path_out = Path(job["path_out"]).absolute()
-        self.path_log = self._beside("", ".log")
+        self._files = Workspace(self.path_out, tmp_suffix)
+        self.path_log = self._files.path("log")
         self._log = RunLog("Runner", self.path_log, job["log_level"])
         self.logger = self._log.logger
         self._state = RunState.INIT
         self._fractions = dict.fromkeys(PROGRESS_WEIGHTS["drain"], 0.0)
         self._segm_rate = 0.0
-        self._data_raw: HDF5Data | None = None
-        self._data_temp_in: HDF5Data | None = None
-        self._ours: set[Path] = set()
         self._stop_requested = threading.Event()
         self._conveyor: Conveyor | None = None
-        self._offsets: Offsets | None = None
+        self._counts: npt.NDArray[np.int64] | None = None
         self._stage_seconds: dict[str, float] = {}
 
     def __enter__(self) -> DCNumJobRunner:
         return self
 
     def __exit__(self, exc_type: object, exc_val: object, exc_tb: object) -> None:
-        self.close()
-
-    def _beside(self, what: str, ending: str) -> Path:
-        return self.path_out.with_name(f"{self.path_out.stem}{what}_{self.tmp_suffix}{ending}")
-
-    @property
-    def path_temp_in(self) -> Path:
-        """Temporary input: refers to the input and holds the background."""
-        return self._beside("_input_bb", ".rtdc~")
+        if self.is_alive():  # a thread that nobody waits for any more, as after Ctrl-C
+            self.request_stop()
+            threading.Thread.join(self, _STOP)
+        self.close(delete_temporary_files=exc_type is None or not self._files.is_kept)
 
     @property
-    def path_temp_out(self) -> Path:
-        """Temporary output."""
-        return self._beside("_output", ".rtdc~")
-
-    @property
-    def draw(self) -> HDF5Data:
-        """Raw input data."""
-        if self._data_raw is None:
-            self._data_raw = HDF5Data(self.path_in, **self.job["data_kwargs"])
-        return self._data_raw
-
-    @functools.cached_property
-    def _whole(self) -> HDF5Data:
-        """The input without index mapping."""
-        return HDF5Data(self.path_in, pixel_size=self.draw.pixel_size)
-
-    @functools.cached_property
-    def _frame_data(self) -> HDF5Data:
-        """The input with background, without index mapping."""
-        self._make_temp_in()
-        return HDF5Data(self.path_temp_in, pixel_size=self.draw.pixel_size)
-
-    @functools.cached_property
-    def _plan(self) -> plumbing.FramePlan:
-        return plumbing.plan_frame_data(
-            self._whole,
-            self._frame_data,
-            self.job["basin_strategy"],
-            makes_offsets=self._offsets is not None,
-        )
-
-    @property
-    def dtin(self) -> HDF5Data:
-        """Input data with (corrected) background image.
-
-        Raises
-        ------
-        InputError
-            If there is no background image.
-        """
-        if self._data_temp_in is None:
-            self._make_temp_in()
-            kwargs = self.job["data_kwargs"]
-            kwargs.setdefault("image_chunk_size", chunk_size_for(self.draw, self.job))
-            self._data_temp_in = HDF5Data(self.path_temp_in, **kwargs)
-            if "image_bg" not in self._data_temp_in:
-                raise InputError("there is no background image", path=self.path_in)
-        return self._data_temp_in
-
-    def _make_temp_in(self) -> None:
-        if self.path_temp_in not in self._ours:
-            self._claim(self.path_temp_in)
-            create_with_basins(self.path_temp_in, [self.path_in])
-
-    def _claim(self, path: Path) -> None:
-        """Create an empty file that nobody else has, so that it is ours to delete."""
-        try:
-            with path.open("xb"):
-                self._ours.add(path)
-        except OSError as err:
-            raise StorageError(
-                f"the output cannot be made: {err.strerror or err}",
-                path=path.parent,
-                hint="is the folder there, writable and not full?",
-            ) from err
-
-    @property
-    def state(self) -> str:
-        """Where the run is, one of the words of `RunState`."""
-        return self._state.value
-
-    @state.setter
-    def state(self, value: str) -> None:
-        try:
-            self._state = RunState(value)
-        except ValueError:
-            raise UsageError(f"a run has no state '{value}'") from None
-
-    def get_status(self) -> dict[str, Any]:
-        """Return how far the run is.
-
-        Returns
-        -------
-        dict
-            ``progress`` from 0 to 1, ``segm rate`` in frames per second, and
-            ``state``.
-        """
-        if self._state is RunState.DONE:
-            progress = 1.0
-        else:
-            weights = PROGRESS_WEIGHTS[self.job.kwargs["basin_strategy"]]
-            done = sum(weight * self._fractions[part] for part, weight in weights.items())
-            progress = done / sum(weights.values())
-        return {"progress": progress, "segm rate": self._segm_rate, "state": self.state}
+    def tmp_suffix(self) -> str:
+        """Text that makes the names of temporary files unique."""
+        return self._files.suffix
 
     def request_stop(self) -> None:
         """Ask the run to stop soon; it then ends with `InterruptedRunError`."""
@@ -256,17 +152,14 @@ class DCNumJobRunner(RunnerLog, threading.Thread):
         Parameters
         ----------
         delete_temporary_files
-            Whether the log and all temporary files of this run are removed.
+            Whether the log and all temporary files of this run are removed, also
+            those with which another run could go on.
         """
-        for name in _READERS:
-            self._close_reader(name)
+        self._close_readers()
         self._close_log_queue()
+        self._files.close(delete=delete_temporary_files)
         if delete_temporary_files:
             self._log.delete()
-            for path in sorted(self._ours):
-                with contextlib.suppress(OSError):
-                    path.unlink(missing_ok=True)
-            self._ours.clear()
         else:
             self._log.close()
 
@@ -276,7 +169,8 @@ class DCNumJobRunner(RunnerLog, threading.Thread):
         Parameters
         ----------
         delete_temporary_files
-            Whether the log and all temporary files of this run are removed.
+            Whether the log and all temporary files of this run are removed, also
+            those with which another run could go on.
         *args, **kwargs
             As for `threading.Thread.join`. If the time is over before the thread
             has ended, nothing is let go of.
@@ -284,15 +178,6 @@ class DCNumJobRunner(RunnerLog, threading.Thread):
         super().join(*args, **kwargs)
         if not self.is_alive():
             self.close(delete_temporary_files)
-
-    def _close_reader(self, name: str) -> None:
-        data = self.__dict__.get(name)
-        if data is not None:
-            data.close()
-        if name.startswith("_data"):
-            setattr(self, name, None)
-        else:
-            self.__dict__.pop(name, None)
 
     def run(self) -> None:
         """Execute the job; an error is raised unless this is a thread's run."""
@@ -304,19 +189,18 @@ class DCNumJobRunner(RunnerLog, threading.Thread):
             self.state = RunState.ERROR
             if not isinstance(err, (KeyboardInterrupt, InterruptedRunError)):
                 self.logger.debug("the run has failed", exc_info=True)
-            for path in (self.path_temp_in, self.path_temp_out):
-                self._discard(path)
+            self._give_up(err)
             if threading.current_thread() is not self:
                 raise
 
-    def _discard(self, path: Path) -> None:
-        if path == self.path_temp_in:
-            self._close_reader("_data_temp_in")
-            self._close_reader("_frame_data")
-        if path in self._ours:
-            with contextlib.suppress(OSError):
-                path.unlink(missing_ok=True)
-                self._ours.discard(path)
+    def _give_up(self, error: BaseException) -> None:
+        """Leave what another run can go on with, or nothing."""
+        self._close_readers(("_data_temp_in", "_frame_data"))
+        if not self._files.is_entered:
+            return
+        self._files.leave(keep=is_resumable(error), error=error)
+        if self._files.is_kept and isinstance(error, CytovoxError):
+            error.hint = f"{error.hint}; {_GOES_ON}" if error.hint else _GOES_ON
 
     def run_pipeline(self) -> None:
         """Execute the pipeline job.
@@ -331,25 +215,15 @@ class DCNumJobRunner(RunnerLog, threading.Thread):
         self._check_before()
         self.state = RunState.SETUP
         self.logger.info("Run start: %s", started)
-        redo = what_to_redo(self.draw, self.ppdict)
-        if redo.background:
-            defer = self.draw.mapping_indices is None
-            self._timed(RunState.BACKGROUND, lambda: self._compute_background(defer))
-        self._fractions[RunState.BACKGROUND] = 1.0
-        if redo.segmentation:
-            self._timed(RunState.SEGMENTATION, self.task_segment_extract)
-        else:
-            self.logger.info("Nothing to do again; the output refers to the input")
-            self._claim(self.path_temp_out)
-            self.event_count = len(self.draw)
-        self._fractions[RunState.SEGMENTATION] = 1.0
-        self._timed(RunState.PLUMBING, lambda: self._plumb(redo))
+        self._go_on()
+        if not self._is_complete():
+            self._make_output(started, begin)
         self.state = RunState.CLEANUP
-        self._write_records(redo, started, begin)
         verify_output(self.path_temp_out, self.event_count)
         publish(self.path_temp_out, self.path_out, replace=self.force)
-        self._ours.discard(self.path_temp_out)
-        self._discard(self.path_temp_in)
+        self._files.let_go(self.path_temp_out)
+        self._discard_temp_in()
+        self._files.leave(keep=False)
         self._fractions[RunState.CLEANUP] = 1.0
         self.state = RunState.DONE
         seconds = time.perf_counter() - begin
@@ -378,39 +252,72 @@ class DCNumJobRunner(RunnerLog, threading.Thread):
         gate.check(QueueEventExtractor.feature_names(self.job["feature_kwargs"]))
         if not self.force:
             refuse_existing(self.path_out)
+        self._lock()
+
+    def _lock(self) -> None:
+        """Let nobody else make this output."""
         try:
             self.path_out.parent.mkdir(parents=True, exist_ok=True)
         except OSError as err:
             raise StorageError(
                 f"the folder cannot be made: {err.strerror or err}", path=self.path_out.parent
             ) from err
+        self._files.lock()
+        if not self.force:  # it may have come while another run held the lock
+            refuse_existing(self.path_out)
+        self.path_log = self._files.path("log")
+        self._log.move_to(self.path_log)
 
-    def _timed(self, state: RunState, task: Callable[[], None]) -> None:
-        self.state = state
+    def _go_on(self) -> None:
+        """Find out what another run of this job has done."""
+        changes = self._files.enter(fingerprint_of(self.job, self.draw, self.ppdict))
+        if changes:
+            self._warn(f"a run that was stopped is not gone on with: {'; '.join(changes)}")
+        self._files.recover()
+        store, checkpoint = self._files.store, self._files.checkpoint
+        if store is None or checkpoint is None:
+            return
+        self._counts = events_per_frame(store, checkpoint)
+        if self._counts is None:
+            self._warn("what another run has left does not fit together; beginning anew")
+            self._files.begin_output()
+            return
+        self.event_count, self.masks_dropped = checkpoint.events, checkpoint.dropped
         total = len(self.draw)
-        begin = time.perf_counter()
-        self._tell(StageStarted(state.value, total))
-        task()
-        self._report(state, 1.0)
-        seconds = time.perf_counter() - begin
-        self._stage_seconds[state.value] = seconds
-        self._tell(StageFinished(state.value, seconds))
+        self._warn(
+            f"going on where another run was stopped: {checkpoint.frames} of {total} frames"
+        )
 
-    def _tell(self, event: Any) -> None:
-        announce(self.on_event, event, self.logger)
+    def _is_complete(self) -> bool:
+        """Return whether another run has made it all, but could not publish it."""
+        checkpoint = self._files.checkpoint
+        if checkpoint is None or not checkpoint.is_complete:
+            return False
+        self._files.complete_output(checkpoint)
+        for part in self._fractions:
+            self._fractions[part] = 1.0
+        return True
 
-    def _warn(self, text: str) -> None:
-        self.logger.warning(text)
-        self._tell(Warned(text))
-
-    def _report(self, state: RunState, fraction: float) -> None:
-        """Note progress; this is also where a stop is heeded."""
-        if self._stop_requested.is_set():
-            raise InterruptedRunError("the run was stopped", path=self.path_in)
-        self._fractions[state] = max(self._fractions[state], min(1.0, fraction))
+    def _make_output(self, started: str, begin: float) -> None:
+        """Do all the work."""
+        redo = what_to_redo(self.draw, self.ppdict)
+        if redo.background:
+            defer = self.draw.mapping_indices is None
+            self._timed(RunState.BACKGROUND, lambda: self._compute_background(defer))
+        self._fractions[RunState.BACKGROUND] = 1.0
+        if redo.segmentation:
+            self._timed(RunState.SEGMENTATION, self.task_segment_extract)
+        else:
+            self.logger.info("Nothing to do again; the output refers to the input")
+            self._files.claim(self.path_temp_out)
+            self.event_count = len(self.draw)
+        self._fractions[RunState.SEGMENTATION] = 1.0
+        self._timed(RunState.PLUMBING, lambda: self._plumb(redo))
+        self.state = RunState.CLEANUP
+        self._write_records(redo, started, begin)
         total = len(self.draw)
-        done = int(self._fractions[state] * total)
-        self._tell(StageProgress(state.value, done, total))
+        made = Checkpoint(total, self.event_count, self.masks_dropped, is_complete=True)
+        self._files.complete_output(made)
 
     def task_background(self) -> None:
         """Compute the background and store it in `path_temp_in`."""
@@ -418,6 +325,10 @@ class DCNumJobRunner(RunnerLog, threading.Thread):
 
     def _compute_background(self, defer_offset: bool) -> None:
         """Compute the background; its offset can wait until frames are loaded."""
+        if (kept := self._files.kept_background()) is not None:
+            self.logger.info("The background of another run is used")
+            self._offsets = offsets_of_kept(self._frame_data) if kept["deferred"] else None
+            return
         self.logger.info("Starting background computation")
         self._make_temp_in()
         cls = self.job._stage_class("background")  # noqa: SLF001
@@ -438,20 +349,23 @@ class DCNumJobRunner(RunnerLog, threading.Thread):
             and "bg_off" in self._whole
         ):
             self._warn("the input has a 'bg_off' of an earlier background, which still applies")
+        self._files.keep_background(deferred=self._offsets is not None)
         self.logger.info("Finished background computation")
 
     def task_segment_extract(self) -> None:
         """Segment, measure and write all events into `path_temp_out`."""
         self.logger.info("Starting segmentation and feature extraction")
-        self._claim(self.path_temp_out)
+        checkpoints = self._files.open_output()
         conveyor = Conveyor(
             self.job,
             self.dtin,
-            self.path_temp_out,
+            self._files.store or self.path_temp_out,
             frame_images=self._plan.images,
             logger=self.logger,
             processes=self._use_processes(),
             offsets=self._offsets,
+            checkpoints=checkpoints,
+            counts=self._counts,
         )
         self._conveyor = conveyor
         try:
@@ -497,7 +411,8 @@ class DCNumJobRunner(RunnerLog, threading.Thread):
             plumbing.pass_on(writer, self._whole, copy=self.job["basin_strategy"] == "drain")
 
     def _writer(self) -> HDF5Writer:
-        return HDF5Writer(self.path_temp_out, ds_kwds=self.job.get_hdf5_dataset_kwargs())
+        target = self._files.store or self.path_temp_out
+        return HDF5Writer(target, ds_kwds=self.job.get_hdf5_dataset_kwargs())
 
     def _write_records(self, redo: Redo, started: str, begin: float) -> None:
         """Write attributes and logs into the temporary output."""

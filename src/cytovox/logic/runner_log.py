@@ -6,11 +6,24 @@ import contextlib
 import functools
 import logging
 import logging.handlers
+import threading
+import time
+from collections.abc import Callable
 from typing import Any
 
+from ..errors import InterruptedRunError, UsageError
 from ..run.logs import RunLog
 from ..run.monitor import mp_spawn
-from .states import RunState
+from ..run.progress import (
+    Listener,
+    StageFinished,
+    StageProgress,
+    StageStarted,
+    Warned,
+    announce,
+)
+from .runner_data import RunnerData
+from .states import PROGRESS_WEIGHTS, RunState
 
 __all__ = ["LogListener", "RunnerLog"]
 
@@ -34,11 +47,15 @@ class LogListener(logging.handlers.QueueListener):
             self._thread = None
 
 
-class RunnerLog:
+class RunnerLog(RunnerData):
     """What a runner has to do with its log, and what it tells of its progress.
 
     Attributes
     ----------
+    on_event
+        Function that is told what happens.
+    logger
+        Where it is logged.
     main_logger
         Logger above that of each run.
     log_queue
@@ -46,9 +63,71 @@ class RunnerLog:
         this run. It is made when it is first asked for.
     """
 
+    on_event: Listener | None
+    logger: logging.Logger
     _log: RunLog
+    _state: RunState
     _fractions: dict[RunState, float]
+    _segm_rate: float
+    _stage_seconds: dict[str, float]
+    _stop_requested: threading.Event
     _qlisten: LogListener | None = None
+
+    @property
+    def state(self) -> str:
+        """Where the run is, one of the words of `RunState`."""
+        return self._state.value
+
+    @state.setter
+    def state(self, value: str) -> None:
+        try:
+            self._state = RunState(value)
+        except ValueError:
+            raise UsageError(f"a run has no state '{value}'") from None
+
+    def get_status(self) -> dict[str, Any]:
+        """Return how far the run is.
+
+        Returns
+        -------
+        dict
+            ``progress`` from 0 to 1, ``segm rate`` in frames per second, and
+            ``state``.
+        """
+        if self._state is RunState.DONE:
+            progress = 1.0
+        else:
+            weights = PROGRESS_WEIGHTS[self.job.kwargs["basin_strategy"]]
+            done = sum(weight * self._fractions[part] for part, weight in weights.items())
+            progress = done / sum(weights.values())
+        return {"progress": progress, "segm rate": self._segm_rate, "state": self.state}
+
+    def _timed(self, state: RunState, task: Callable[[], None]) -> None:
+        self.state = state
+        total = len(self.draw)
+        begin = time.perf_counter()
+        self._tell(StageStarted(state.value, total))
+        task()
+        self._report(state, 1.0)
+        seconds = time.perf_counter() - begin
+        self._stage_seconds[state.value] = seconds
+        self._tell(StageFinished(state.value, seconds))
+
+    def _tell(self, event: Any) -> None:
+        announce(self.on_event, event, self.logger)
+
+    def _warn(self, text: str) -> None:
+        self.logger.warning(text)
+        self._tell(Warned(text))
+
+    def _report(self, state: RunState, fraction: float) -> None:
+        """Note progress; this is also where a stop is heeded."""
+        if self._stop_requested.is_set():
+            raise InterruptedRunError("the run was stopped", path=self.path_in)
+        self._fractions[state] = max(self._fractions[state], min(1.0, fraction))
+        total = len(self.draw)
+        done = int(self._fractions[state] * total)
+        self._tell(StageProgress(state.value, done, total))
 
     @property
     def main_logger(self) -> logging.Logger:

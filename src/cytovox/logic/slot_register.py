@@ -66,6 +66,8 @@ class SlotRegister:
     offsets
         Computes the background offset of frames while they are loaded; each
         event then takes its ``bg_off`` along.
+    first_frame
+        Frames before this one are done already.
 
     Attributes
     ----------
@@ -92,7 +94,9 @@ class SlotRegister:
         *,
         shared: bool = True,
         offsets: Offsets | None = None,
+        first_frame: int = 0,
     ) -> None:
+        self.first_frame = first_frame
         self.job = job
         self.data = data
         self.event_queue = event_queue
@@ -106,6 +110,10 @@ class SlotRegister:
         self.nevents[:] = -1
         self.timers = {name: mp_spawn.RawValue("d", 0) for name in _TASKS}
         self.counters = {name: mp_spawn.RawValue("q", 0) for name in _COUNTERS}
+        done = first_frame // max(1, self.chunk_size)
+        self.counters["chunks_loaded"].value = (
+            done if first_frame < self.num_frames else self.num_chunks
+        )
         self.makes_offsets = offsets is not None
         self.batch_rows = False
         self.frame_images: tuple[str, ...] = ()

@@ -85,8 +85,12 @@ def clean(register: SlotRegister, slot: ChunkSlot, start: int, stop: int) -> Non
 
 def measure(register: SlotRegister, slot: ChunkSlot, start: int, stop: int) -> FrameRows:
     """Measure and gate the events; return them as rows."""
+    begin = slot.chunk * register.chunk_size
+    start = max(start, register.first_frame - begin)
+    if start >= stop:  # another run has done these
+        return FrameRows(register.first_frame, np.empty(0, np.int64))
     part = slice(start, stop)
-    first = slot.chunk * register.chunk_size + start
+    first = begin + start
     rows = register.extractor.measure(
         start=first,
         labels=slot.labels[part],

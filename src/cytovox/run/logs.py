@@ -48,6 +48,26 @@ class RunLog:
             return []
         return self.path.read_text(encoding="utf-8").splitlines()
 
+    def move_to(self, path: Path) -> None:
+        """Go on in another file, after what is in it already.
+
+        Parameters
+        ----------
+        path
+            The file; what was logged so far is added to it.
+        """
+        if path == self.path:
+            return
+        lines = self.lines()
+        self._handler.close()
+        self.path.unlink(missing_ok=True)
+        self.path = path
+        self._handler.baseFilename = str(path.absolute())
+        self._handler.mode = "a"
+        if lines:
+            with path.open("a", encoding="utf-8") as file:
+                file.writelines(f"{line}\n" for line in lines)
+
     def close(self) -> None:
         """Stop writing to the file; may be called again."""
         self.logger.removeHandler(self._handler)

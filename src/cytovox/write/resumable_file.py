@@ -13,6 +13,7 @@ checkpoint or a later one whose data are all there, as their checksum tells.
 
 from __future__ import annotations
 
+import errno
 import threading
 import zlib
 from collections.abc import Sequence
@@ -140,6 +141,8 @@ class ResumableFile(Sink):
     def close(self) -> None:
         """Close file and log; what was not committed is lost."""
         with self._lock:
+            # Should somebody still write, that goes nowhere.
+            self.error = self.error or OSError(errno.EBADF, "the file is closed")
             self._over.clear()
             if self._log_file is not None:
                 try:

@@ -69,7 +69,7 @@ class Sink:
         self.close()
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file; may be called again."""
         self._refused.clear()
         try:
             self._file.close()

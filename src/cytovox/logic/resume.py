@@ -1,0 +1,152 @@
+"""Going on where another run of the same job was stopped."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from .. import __version__
+from ..background.base import OFFSET_ROWS, BackgroundResult
+from ..errors import CytovoxError, InterruptedRunError, StageError, StorageError
+from ..read import HDF5Data, get_measurement_identifier
+from ..write.checkpoint import Checkpoint
+from ..write.resumable_file import ResumableFile
+from .chunk_slot import Offsets
+from .job import DCNumPipelineJob
+from .plumbing import internal_images
+
+__all__ = ["events_per_frame", "fingerprint_of", "is_resumable", "offsets_of_kept"]
+
+#: Bytes at either end of a file that tell whether it is still the same.
+_ENDS = 1 << 16
+
+
+def is_resumable(error: BaseException) -> bool:
+    """Return whether the same command may succeed after this error.
+
+    That is so if the run was stopped from outside, if the storage was full, or
+    if a worker was lost; not if the input or the options are wrong.
+
+    Examples
+    --------
+    >>> is_resumable(InterruptedRunError("stopped")), is_resumable(ValueError("wrong"))
+    (True, False)
+    """
+    if isinstance(error, StageError):
+        return error.stage == "worker"
+    if isinstance(error, CytovoxError):
+        return isinstance(error, (InterruptedRunError, StorageError))
+    return isinstance(error, (KeyboardInterrupt, SystemExit, MemoryError, OSError))
+
+
+def fingerprint_of(
+    job: DCNumPipelineJob, data: HDF5Data, ids: Mapping[str, str]
+) -> dict[str, Any]:
+    """Return all that decides about the bytes of the output.
+
+    Parameters
+    ----------
+    job
+        The job.
+    data
+        Its input.
+    ids
+        Parts of the pipeline identifier.
+
+    Returns
+    -------
+    dict
+        Values that JSON can tell, by name; see `cytovox.run.fingerprint`.
+    """
+    path = Path(job["path_in"]).absolute()
+    stored = data.locate("image")
+    images = path if stored is None else Path(stored.file.filename).absolute()
+    return {
+        "input": {
+            "path": str(path),
+            **_marks(path),
+            "identifier": get_measurement_identifier(data.h5),
+            "frames": len(data),
+            **({} if images == path else {"images": {"path": str(images), **_marks(images)}}),
+        },
+        "recipe": {
+            **{name.removesuffix("_id"): text for name, text in ids.items()},
+            "segmenter file": job.segmenter_source(),
+            "basins": job["basin_strategy"],
+            "compression": job["compression"],
+        },
+        "version": {
+            name: importlib.metadata.version(name) for name in ("h5py", "numpy", "zstandard")
+        }
+        | {"cytovox": __version__},
+    }
+
+
+def _marks(path: Path) -> dict[str, Any]:
+    """Return what changes if a file changes, without reading all of it."""
+    told = path.stat()
+    with path.open("rb") as file:
+        check = zlib.crc32(file.read(_ENDS))
+        file.seek(max(0, told.st_size - _ENDS))
+        check = zlib.crc32(file.read(_ENDS), check)
+    return {"size": told.st_size, "mtime_ns": told.st_mtime_ns, "ends": f"{check:08x}"}
+
+
+def events_per_frame(store: ResumableFile, checkpoint: Checkpoint) -> npt.NDArray[np.int64] | None:
+    """Return the number of events of each frame that is done.
+
+    Parameters
+    ----------
+    store
+        The temporary output at a checkpoint.
+    checkpoint
+        The checkpoint.
+
+    Returns
+    -------
+    numpy.ndarray or None
+        int64 of shape (n_frames,); None if file and checkpoint do not fit.
+    """
+    try:
+        with h5py.File(store, "r") as h5:
+            events = h5.get("events", {})
+            if checkpoint.is_complete:
+                lengths = {len(ds) for ds in events.values() if isinstance(ds, h5py.Dataset)}
+            else:
+                lengths = {
+                    len(ds) + len(checkpoint.rests.get(name, ())) for name, ds in events.items()
+                }
+            if not lengths <= {checkpoint.events}:
+                return None
+            frames = events["index_unmapped"][:] if "index_unmapped" in events else []
+    except (OSError, KeyError, RuntimeError):
+        return None
+    rest = checkpoint.rests.get("index_unmapped", ())
+    rows = np.concatenate([np.asarray(frames, np.int64), np.asarray(rest, np.int64)])
+    counts = np.bincount(rows, minlength=checkpoint.frames).astype(np.int64)
+    return counts if len(counts) == checkpoint.frames else None
+
+
+def offsets_of_kept(data: HDF5Data) -> Offsets | None:
+    """Return what computes the background offsets of frames, from a kept background.
+
+    Parameters
+    ----------
+    data
+        The temporary input, without index mapping.
+    """
+    found = internal_images(data)
+    if found is None:
+        return None
+    images, rows, *_ = found
+    top = np.asarray(images[:, :OFFSET_ROWS])
+    result = BackgroundResult.mapped(top, rows, offset=True)
+    return dataclasses.replace(result, images=None).offsets_of

@@ -1,0 +1,114 @@
+"""What a runner reads: its input, whole and as the job wants it, and the background."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+from ..errors import InputError
+from ..read import HDF5Data
+from ..write import create_with_basins
+from . import plumbing
+from .chunk_slot import Offsets
+from .conveyor import chunk_size_for
+from .job import DCNumPipelineJob
+from .workspace import Workspace
+
+__all__ = ["RunnerData"]
+
+#: Attributes of readers, all of which are closed at the end.
+_READERS = ("_data_temp_in", "_data_raw", "_whole", "_frame_data")
+
+
+class RunnerData:
+    """The readers of a runner, each of which is opened when it is first needed.
+
+    Attributes
+    ----------
+    job
+        The job.
+    path_in, path_out : pathlib.Path
+        Input and output, absolute.
+    """
+
+    job: DCNumPipelineJob
+    path_in: Path
+    path_out: Path
+    _files: Workspace
+    _offsets: Offsets | None = None
+    _data_raw: HDF5Data | None = None
+    _data_temp_in: HDF5Data | None = None
+
+    @property
+    def path_temp_in(self) -> Path:
+        """Temporary input: refers to the input and holds the background."""
+        return self._files.path("input")
+
+    @property
+    def path_temp_out(self) -> Path:
+        """Temporary output."""
+        return self._files.path("output")
+
+    @property
+    def draw(self) -> HDF5Data:
+        """Raw input data."""
+        if self._data_raw is None:
+            self._data_raw = HDF5Data(self.path_in, **self.job["data_kwargs"])
+        return self._data_raw
+
+    @functools.cached_property
+    def _whole(self) -> HDF5Data:
+        """The input without index mapping."""
+        return HDF5Data(self.path_in, pixel_size=self.draw.pixel_size)
+
+    @functools.cached_property
+    def _frame_data(self) -> HDF5Data:
+        """The input with background, without index mapping."""
+        self._make_temp_in()
+        return HDF5Data(self.path_temp_in, pixel_size=self.draw.pixel_size)
+
+    @functools.cached_property
+    def _plan(self) -> plumbing.FramePlan:
+        return plumbing.plan_frame_data(
+            self._whole,
+            self._frame_data,
+            self.job["basin_strategy"],
+            makes_offsets=self._offsets is not None,
+        )
+
+    @property
+    def dtin(self) -> HDF5Data:
+        """Input data with (corrected) background image.
+
+        Raises
+        ------
+        InputError
+            If there is no background image.
+        """
+        if self._data_temp_in is None:
+            self._make_temp_in()
+            kwargs = self.job["data_kwargs"]
+            kwargs.setdefault("image_chunk_size", chunk_size_for(self.draw, self.job))
+            self._data_temp_in = HDF5Data(self.path_temp_in, **kwargs)
+            if "image_bg" not in self._data_temp_in:
+                raise InputError("there is no background image", path=self.path_in)
+        return self._data_temp_in
+
+    def _make_temp_in(self) -> None:
+        if not self._files.has(self.path_temp_in):
+            self._files.claim(self.path_temp_in)
+            create_with_basins(self.path_temp_in, [self.path_in])
+
+    def _close_readers(self, names: tuple[str, ...] = _READERS) -> None:
+        for name in names:
+            data = self.__dict__.get(name)
+            if data is not None:
+                data.close()
+            if name.startswith("_data"):
+                setattr(self, name, None)
+            else:
+                self.__dict__.pop(name, None)
+
+    def _discard_temp_in(self) -> None:
+        self._close_readers(("_data_temp_in", "_frame_data"))
+        self._files.discard(self.path_temp_in)

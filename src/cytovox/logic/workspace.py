@@ -1,0 +1,398 @@
+"""The files of a run beside its output: taken, inherited from a dead run, given up."""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+import uuid
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import OutputBusyError, OutputError, StorageError
+from ..run.fingerprint import differences
+from ..run.journal import Journal, read_journal
+from ..run.journal_content import JournalContent
+from ..run.lock import OutputLock
+from ..write.checkpoint import Checkpoint, Checkpoints
+from ..write.disk import DISK
+from ..write.resumable_file import ResumableFile
+from ..write.storage import storage_error
+
+__all__ = ["TEMPORARY_FILES", "Workspace", "checksum_of", "remove_leftovers"]
+
+#: What the name of an output without its ending is followed by, for each kind
+#: of temporary file; the text of the run comes in between.
+TEMPORARY_FILES = {
+    "input": ("_input_bb_", ".rtdc~"),
+    "output": ("_output_", ".rtdc~"),
+    "redo": ("_output_", ".redo"),
+    "new redo": ("_output_", ".redo~"),
+    "journal": ("_journal_", ".jsonl"),
+    "log": ("_", ".log"),
+}
+#: Seconds between two checkpoints, and between two that outlive a power cut.
+_SECONDS = 0.5
+_DURABLE_SECONDS = 2.0
+_BLOCK = 1 << 20
+
+
+class Workspace:
+    """Temporary files of a run, of which it has made each itself or inherited it.
+
+    Parameters
+    ----------
+    path_out
+        The output.
+    suffix
+        Text in the names of the files. If None it is that of a dead run, or
+        made up.
+
+    Attributes
+    ----------
+    suffix : str
+        Text in the names of the files.
+    is_entered : bool
+        Whether the output is locked for this run.
+    is_kept : bool
+        Whether files were left for a run that goes on.
+    checkpoint : Checkpoint or None
+        Where to go on; None to begin with the first frame.
+    store : ResumableFile or None
+        The temporary output, once it is open.
+    """
+
+    def __init__(self, path_out: Path, suffix: str | None = None) -> None:
+        made_up = f"{platform.node()}_{uuid.uuid4().hex[:5]}"
+        self.path_out = path_out
+        self.suffix = made_up if suffix is None else suffix
+        self.is_kept = False
+        self.checkpoint: Checkpoint | None = None
+        self.store: ResumableFile | None = None
+        self._lock = OutputLock(path_out, suffix, made_up)
+        self._journal: Journal | None = None
+        self._background: Mapping[str, Any] | None = None
+        self._ours: set[Path] = set()
+
+    def path(self, kind: str) -> Path:
+        """Return the path of a file.
+
+        Parameters
+        ----------
+        kind
+            One of `TEMPORARY_FILES`.
+        """
+        return _path(self.path_out, self.suffix, kind)
+
+    @property
+    def is_entered(self) -> bool:
+        """Whether the output is locked for this run."""
+        return self._lock.is_held
+
+    def has(self, path: Path) -> bool:
+        """Return whether a file is one of this run.
+
+        Parameters
+        ----------
+        path
+            The file.
+        """
+        return path in self._ours
+
+    def claim(self, path: Path) -> None:
+        """Create an empty file that nobody else has, so that it is ours to delete.
+
+        Parameters
+        ----------
+        path
+            The file.
+
+        Raises
+        ------
+        StorageError
+            If that is not possible.
+        """
+        try:
+            with path.open("xb"):
+                self._ours.add(path)
+        except OSError as err:
+            raise StorageError(
+                f"the output cannot be made: {err.strerror or err}",
+                path=path.parent,
+                hint="is the folder there, writable and not full?",
+            ) from err
+
+    def discard(self, path: Path) -> None:
+        """Delete a file if it is one of this run.
+
+        Parameters
+        ----------
+        path
+            The file.
+        """
+        if path in self._ours:
+            with contextlib.suppress(OSError):
+                DISK.remove(path)
+                self._ours.discard(path)
+
+    def let_go(self, path: Path) -> None:
+        """Take a file as no longer temporary.
+
+        Parameters
+        ----------
+        path
+            The file.
+        """
+        self._ours.discard(path)
+
+    def lock(self) -> None:
+        """Lock the output; the names of the files are final afterwards.
+
+        Raises
+        ------
+        OutputBusyError
+            If another run makes this output.
+        """
+        self._lock.acquire()
+        self.suffix = self._lock.suffix
+
+    def enter(self, fingerprint: Mapping[str, Any]) -> list[str]:
+        """Find out what a dead run has left, and begin or go on.
+
+        Parameters
+        ----------
+        fingerprint
+            What the output is made from.
+
+        Returns
+        -------
+        list of str
+            What has changed since; then all begins anew.
+        """
+        left = () if self._lock.left is None else self._lock.left.suffixes
+        for suffix in left:
+            if suffix != self.suffix:
+                _remove_all(self.path_out, suffix)
+        changes: list[str] = []
+        if self.suffix in left:
+            changes = self._inherit(fingerprint)
+        path = self.path("journal")
+        if path not in self._ours:
+            self.claim(path)
+        self._journal = Journal(path)
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(self._journal)
+            self._journal.begin(fingerprint)
+            self._exit_journal = stack.pop_all()
+        return changes
+
+    def _inherit(self, fingerprint: Mapping[str, Any]) -> list[str]:
+        """Take over the files of a dead run, or delete them."""
+        try:
+            content = read_journal(self.path("journal"))
+        except (OSError, ValueError):
+            content = JournalContent()
+        old = content.fingerprint
+        changes = [] if old is None else differences(old, fingerprint)
+        if old is None or changes:
+            _remove_all(self.path_out, self.suffix, but="log")
+        else:
+            self._background = next(
+                (n for n in reversed(content.notes) if n.get("event") == "background"), None
+            )
+        for kind in TEMPORARY_FILES:
+            path = self.path(kind)
+            if path.is_file() and kind != "log":
+                self._ours.add(path)
+        return changes
+
+    def kept_background(self) -> Mapping[str, Any] | None:
+        """Return what the journal tells of a background that is still there and whole."""
+        told, path = self._background, self.path("input")
+        if told is None or path not in self._ours:
+            self.discard(path)
+            return None
+        if (told.get("size"), told.get("crc32")) == checksum_of(path):
+            return told
+        self.discard(path)
+        return None
+
+    def keep_background(self, **more: Any) -> None:
+        """Note that the background is done, so that it need not be done again.
+
+        Parameters
+        ----------
+        **more
+            What else to know about it.
+        """
+        if self._journal is None:
+            return
+        path = self.path("input")
+        file = DISK.open(path, "r+b")
+        try:
+            file.sync()
+        finally:
+            file.close()
+        size, crc32 = checksum_of(path)
+        self._background = {"size": size, "crc32": crc32, **more}
+        self._journal.note("background", **self._background)
+
+    def recover(self) -> None:
+        """Open the temporary output as it was at the last checkpoint, if there is one."""
+        path, log = self.path("output"), self.path("redo")
+        if {path, log} <= self._ours:
+            try:
+                self.store = ResumableFile.recover(path, log)
+                if self.store is not None:
+                    self.checkpoint = Checkpoint.decode(self.store.extra)
+            except ValueError:
+                self._close_store()
+            except OSError as err:
+                raise storage_error(err, path) from err
+        if self.checkpoint is None:
+            self.begin_output()
+
+    def begin_output(self) -> None:
+        """Let the temporary output be empty, whatever was there."""
+        self._close_store()
+        self.checkpoint = None
+        for kind in ("output", "redo", "new redo"):
+            self.discard(self.path(kind))
+
+    def open_output(self) -> Checkpoints | None:
+        """Open the temporary output for the events; None if it cannot be gone on with."""
+        if self._journal is None:
+            self.claim(self.path("output"))
+            return None
+        if self.store is None:
+            self.claim(self.path("output"))
+            self._ours |= {self.path("redo"), self.path("new redo")}
+            self.store = ResumableFile(self.path("output"), self.path("redo"), "r+b")
+        return Checkpoints(
+            self.store,
+            seconds=_SECONDS,
+            durable_seconds=_DURABLE_SECONDS,
+            begin=self.checkpoint,
+            on_durable=self._note_checkpoint,
+        )
+
+    def _note_checkpoint(self, checkpoint: Checkpoint) -> None:
+        assert self._journal is not None
+        self._journal.note("checkpoint", frames=checkpoint.frames, events=checkpoint.events)
+
+    def complete_output(self, checkpoint: Checkpoint) -> None:
+        """Let the temporary output be a complete file.
+
+        Parameters
+        ----------
+        checkpoint
+            What it holds.
+        """
+        if self.store is not None:
+            try:
+                self.store.commit(checkpoint.encode())
+            except OSError as err:
+                raise storage_error(err, self.store.path) from err
+            self._close_store()
+
+    def _close_store(self) -> None:
+        store, self.store = self.store, None
+        if store is not None:
+            store.close()
+
+    def _has_something(self) -> bool:
+        is_begun = self.store is not None and bool(self.store.extra)
+        return self._background is not None or is_begun or self.checkpoint is not None
+
+    def leave(self, *, keep: bool, error: BaseException | None = None) -> None:
+        """Give the output free.
+
+        Parameters
+        ----------
+        keep
+            Whether what was done is kept, so that another run can go on.
+        error
+            What has ended the run.
+        """
+        if not self.is_entered:
+            return
+        keep = keep and self._journal is not None and self._has_something()
+        self._close_store()
+        if self._journal is not None:
+            if error is not None and keep:
+                with contextlib.suppress(StorageError):
+                    self._journal.note("stopped", error=f"{type(error).__name__}: {error}")
+            self._exit_journal.close()
+            self._journal = None
+        if not keep:
+            for path in sorted(self._ours):
+                self.discard(path)
+        self.is_kept = keep
+        self._lock.release(keep=keep)
+
+    def close(self, *, delete: bool) -> None:
+        """Let go of all files; may be called again.
+
+        Parameters
+        ----------
+        delete
+            Whether files are deleted even if another run could go on.
+        """
+        self.leave(keep=not delete)
+        if not delete:
+            return
+        if self.is_kept:
+            self.is_kept = False
+            remove_leftovers(self.path_out)
+            self._ours.clear()
+        for path in sorted(self._ours):
+            self.discard(path)
+
+
+def remove_leftovers(path_out: Path) -> None:
+    """Delete what dead runs have left beside an output.
+
+    Parameters
+    ----------
+    path_out
+        The output. Nothing is done while another run makes it.
+    """
+    lock = OutputLock(path_out)
+    if not lock.path.is_file():
+        return
+    try:
+        lock.acquire()
+    except (OutputBusyError, OutputError, StorageError):
+        return
+    if lock.left is not None:
+        for suffix in lock.left.suffixes:
+            _remove_all(path_out, suffix)
+    lock.release()
+
+
+def checksum_of(path: Path) -> tuple[int, str]:
+    """Return size and CRC-32 of a file.
+
+    Parameters
+    ----------
+    path
+        The file.
+    """
+    check = size = 0
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            check, size = zlib.crc32(block, check), size + len(block)
+    return size, f"{check:08x}"
+
+
+def _path(path_out: Path, suffix: str, kind: str) -> Path:
+    what, ending = TEMPORARY_FILES[kind]
+    return path_out.with_name(f"{path_out.stem}{what}{suffix}{ending}")
+
+
+def _remove_all(path_out: Path, suffix: str, but: str = "") -> None:
+    for kind in TEMPORARY_FILES:
+        if kind != but:
+            with contextlib.suppress(OSError):
+                DISK.remove(_path(path_out, suffix, kind))
