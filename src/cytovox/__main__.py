@@ -2,11 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 
-from .cli.main import main
+from .cli.signals import Stopped, end_now, exit_code_of_interrupt, stop_on_signals
 
-__all__: list[str] = []
+__all__ = ["run"]
+
+
+def run() -> None:
+    """Be the program: from the first import on, signals end it in order."""
+    with stop_on_signals() as received:
+        try:
+            from .cli.main import main
+
+            code = main()
+        except KeyboardInterrupt as interrupt:
+            code = exit_code_of_interrupt(interrupt)
+        if received:
+            # A thread that does not end must not keep the process from ending.
+            with contextlib.suppress(Exception):
+                sys.stdout.flush()
+                sys.stderr.flush()
+            end_now(exit_code_of_interrupt(Stopped(received[0])))
+    sys.exit(code)
+
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import select
 import signal
@@ -19,6 +18,7 @@ from cytovox.run.children import kill_children, note_child, start_child
 from cytovox.run.monitor import mp_spawn
 from cytovox.run.tether import tethered, tied
 from cytovox.testing import simulate_recording
+from cytovox.testing.processes import Watched, descendants
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes by pidfd")
 
@@ -194,32 +194,6 @@ def hear(ear: int, count: int, parent: subprocess.Popen[bytes]) -> None:
         os.close(end)
 
 
-def descendants(pid: int) -> list[int]:
-    """Return all processes below one, those that nobody waits for left out."""
-    children: dict[int, list[int]] = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            state, parent = stat.read_text().rpartition(")")[2].split()[:2]
-            if state != "Z":
-                children.setdefault(int(parent), []).append(int(stat.parent.name))
-    found: list[int] = []
-    todo = [pid]
-    while todo:
-        todo += (below := children.get(todo.pop(), []))
-        found += below
-    return found
-
-
-def still_there(handles: dict[int, int], seconds: float) -> list[int]:
-    """Wait until processes have ended; return those that have not."""
-    left = {handle: pid for pid, handle in handles.items()}
-    end = time.monotonic() + seconds
-    while left and (rest := end - time.monotonic()) > 0:
-        for handle in select.select(list(left), [], [], rest)[0]:
-            del left[handle]
-    return sorted(left.values())
-
-
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "busy.py").write_text(SEGMENTERS, encoding="utf-8")
@@ -249,18 +223,13 @@ def test_none_is_left_when_the_main_process_is_killed(
     ) as main:
         try:
             hear(fifo, count, main)
-            pids = descendants(main.pid)
-            assert len(pids) >= count if kind != "a program for dcnum" else pids
-            handles = {pid: os.pidfd_open(pid) for pid in pids}
-            main.kill()
-            left = still_there(handles, BOUND)
-            for handle in handles.values():
-                os.close(handle)
-            assert not left, [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in left]
+            with Watched(pids := descendants(main.pid)) as watched:
+                assert pids
+                main.kill()
+                left = watched.left(BOUND)
+                assert not left, [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in left]
         finally:
-            for pid in [main.pid, *descendants(main.pid)]:
-                with contextlib.suppress(OSError):
-                    os.kill(pid, signal.SIGKILL)
+            main.kill()
 
 
 def test_an_error_while_starting_is_raised_where_it_was_asked_for() -> None:

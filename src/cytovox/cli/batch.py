@@ -10,11 +10,11 @@ from typing import Any
 
 from ..errors import CytovoxError, OutputExistsError, StorageError
 from ..run.progress import ProgressEvent, RunFinished, Warned
-from .console import describe, exit_code_of, report_error
+from .console import describe, exit_code_of, report_error, say
 from .finished import Finished, look_at_output
 from .progress import Quiet
 from .settings import Settings
-from .signals import exit_code_of_interrupt, stop_gently
+from .signals import GOES_ON, exit_code_of_interrupt, stop_gently
 
 __all__ = ["FINDINGS", "SOME_FAILED", "Outcome", "exit_code_of_batch", "run_batch"]
 
@@ -94,6 +94,7 @@ def run_batch(
         except KeyboardInterrupt as interrupt:
             # The result may have been finished before the stop was heeded.
             outcome.state = "stopped" if outcome.seconds is None else "done"
+            say(f"{path}: {GOES_ON}")
             outcome.exit_code = exit_code_of_interrupt(interrupt)
             break
         except Exception as error:

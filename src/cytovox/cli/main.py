@@ -15,7 +15,7 @@ from .demo import demo
 from .doctor import doctor
 from .info import info
 from .run import run
-from .signals import exit_code_of_interrupt, stop_on_signals
+from .signals import Stopped, exit_code_of_interrupt, stop_on_signals
 from .simulate import simulate
 from .stages import stages
 from .verify import verify
@@ -95,5 +95,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except Exception as error:
             code = report_error(error, debug=debug)
     if code == 130 and received:
-        return 128 + received[-1]
+        return exit_code_of_interrupt(Stopped(received[0]))
     return code if isinstance(code, int) else 0

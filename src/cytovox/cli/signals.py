@@ -1,22 +1,45 @@
-"""Stopping from outside: Ctrl-C, and what a shell or a scheduler sends."""
+"""Stopping from outside: Ctrl-C, and what a shell or a scheduler sends.
+
+The first signal asks for an end in order, which gets a few seconds. When they
+are over, or with the second signal, all worker processes are killed and this
+one ends at once. That costs no more than a kill from outside would: whatever
+was finished before is found again by the next run.
+"""
 
 from __future__ import annotations
 
-import queue
+import contextlib
+import os
+import select
 import signal
+import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import NoReturn
 
 from ..errors import InterruptedRunError
 
-__all__ = ["Stopped", "exit_code_of_interrupt", "stop_gently", "stop_on_signals"]
+__all__ = [
+    "GOES_ON",
+    "Stopped",
+    "end_now",
+    "exit_code_of_interrupt",
+    "resumable",
+    "stop_gently",
+    "stop_on_signals",
+]
 
-#: Signals beside SIGINT that mean "stop"; not every system has each.
-_NAMES = ("SIGTERM", "SIGHUP", "SIGBREAK")
-
-_Handler = Callable[[int, FrameType | None], None]
+#: What is said when work was stopped that can be gone on with.
+GOES_ON = "stopped; the same command goes on from here"
+#: Signals that mean "stop"; not every system has each.
+_NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
+#: Seconds that work gets to end in order; with the rest it makes three.
+_LIMIT = 2.3
+#: Undoes what progress bars do to a terminal.
+_SHOW_CURSOR = "\x1b[?25h"
 
 
 class Stopped(KeyboardInterrupt):
@@ -41,25 +64,161 @@ def exit_code_of_interrupt(error: BaseException) -> int:
     >>> exit_code_of_interrupt(KeyboardInterrupt()), exit_code_of_interrupt(Stopped(15))
     (130, 143)
     """
-    return 128 + int(getattr(error, "number", signal.SIGINT))
+    return _exit_code(int(getattr(error, "number", signal.SIGINT)))
+
+
+def _exit_code(number: int) -> int:
+    if number == getattr(signal, "SIGBREAK", None):  # Ctrl-Break is an interrupt, too
+        number = signal.SIGINT
+    return 128 + number
+
+
+def end_now(code: int) -> NoReturn:
+    """End this process and all its workers at once.
+
+    Parameters
+    ----------
+    code
+        Exit code.
+    """
+    from ..run.children import kill_children
+
+    kill_children()
+    os._exit(code)
+
+
+class _Watch:
+    """Hears signals in a thread of its own, whatever the main thread is doing.
+
+    The main thread can only answer between two of its instructions, and one
+    of these may take long. So the system also writes the number of each signal
+    into a socket, at whose other end a thread listens.
+    """
+
+    def __init__(self, limit: float) -> None:
+        self.received: list[int] = []
+        self.resumable = 0
+        self._limit = limit
+        self._requests: list[Callable[[], None]] = []
+        self._heard: list[int] = []
+        self._before: dict[int, object] = {}
+        self._closing = False
+        self._ending = threading.Lock()
+
+    def __enter__(self) -> _Watch:
+        self._ear, self._mouth = socket.socketpair()
+        self._mouth.setblocking(False)
+        self._thread = threading.Thread(target=self._listen, name="cytovox-signals", daemon=True)
+        self._thread.start()
+        self._wakeup = signal.set_wakeup_fd(self._mouth.fileno(), warn_on_full_buffer=False)
+        for name in _NAMES:
+            number = getattr(signal, name, None)
+            # What was ignored from the start, as under nohup, stays so.
+            if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+                self._before[number] = signal.signal(number, self._answer)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for number, previous in self._before.items():
+            signal.signal(number, previous)  # type: ignore[arg-type]
+        signal.set_wakeup_fd(self._wakeup, warn_on_full_buffer=False)
+        self._closing = True
+        self._mouth.send(b"\0")
+        self._thread.join()
+        self._ear.close()
+        self._mouth.close()
+
+    def _answer(self, number: int, frame: FrameType | None) -> None:
+        """Run in the main thread when a signal has come."""
+        self.received.append(number)
+        if len(self.received) > 1:
+            self._end(number)
+        if not self._requests:
+            raise Stopped(number)
+
+    def _listen(self) -> None:
+        limit: float | None = None
+        while select.select([self._ear], [], [], limit)[0]:
+            for number in self._ear.recv(16):
+                if self._closing and not number:
+                    return
+                if number in self._before:
+                    self._heard.append(number)
+                    if len(self._heard) > 1:
+                        self._end(number)
+                    limit = self._limit
+                    self._ask()
+        self._end(self._heard[0])
+
+    def _ask(self) -> None:
+        for request in self._requests[-1:]:
+            request()
+
+    def _end(self, number: int) -> None:
+        if not self._ending.acquire(blocking=False):
+            threading.Event().wait()  # the other thread is at it
+        # Nobody may be there to read it.
+        if not hasattr(select, "poll") or select.select([], [2], [], 0.1)[1]:
+            text = GOES_ON if self.resumable else "stopped"
+            cursor = _SHOW_CURSOR if sys.stderr.isatty() else ""
+            with contextlib.suppress(OSError):
+                os.write(2, f"{cursor}{text}\n".encode())
+        end_now(_exit_code(number))
+
+    @contextmanager
+    def passing_on(self, request: Callable[[], None]) -> Iterator[None]:
+        self._requests.append(request)
+        if self._heard:  # it may have been heard before it could be passed on
+            request()
+        try:
+            yield
+        finally:
+            self._requests.pop()
+
+
+_watch: _Watch | None = None
 
 
 @contextmanager
-def stop_on_signals() -> Iterator[list[int]]:
+def stop_on_signals(limit: float = _LIMIT) -> Iterator[list[int]]:
     """Turn signals that mean "stop" into `Stopped`, raised in the main thread.
 
     Yields the list of signals received so far, since a parser in between may
-    replace the exception. Does nothing outside the main thread, where Python
-    allows no handlers.
+    replace the exception. Within another such block, that one does it. Does
+    nothing outside the main thread, where Python allows no handlers.
+
+    Parameters
+    ----------
+    limit
+        Seconds after the first signal until the process is ended, if it is
+        still in the block then.
     """
-    received: list[int] = []
+    global _watch
+    if _watch is not None or threading.current_thread() is not threading.main_thread():
+        yield [] if _watch is None else _watch.received
+        return
+    watch = _Watch(limit)
+    with watch:
+        _watch = watch
+        try:
+            yield watch.received
+        finally:
+            _watch = None
 
-    def stop(number: int, frame: FrameType | None) -> None:
-        received.append(number)
-        raise Stopped(number)
 
-    with _handling(_NAMES, stop):
-        yield received
+@contextmanager
+def resumable() -> Iterator[None]:
+    """Tell that the work of this block goes on with the same command if it is stopped."""
+    with stop_on_signals():
+        if _watch is None:
+            yield
+            return
+        _watch.resumable += 1
+        try:
+            yield
+        finally:
+            if _watch is not None:
+                _watch.resumable -= 1
 
 
 @contextmanager
@@ -70,7 +229,8 @@ def stop_gently(request: Callable[[], None]) -> Iterator[None]:
     in a callback, or come between making a file and noting it. So the first
     signal only calls `request`, from a thread of its own, for a handler may
     have interrupted whoever holds the locks that it needs. The second signal
-    raises `Stopped` at once.
+    ends the process at once, and so does the end of the time that the work is
+    given to end.
 
     Parameters
     ----------
@@ -83,47 +243,14 @@ def stop_gently(request: Callable[[], None]) -> Iterator[None]:
     Stopped
         If there was a signal, at the end of the block at the latest.
     """
-    received: list[int] = []
-    inbox: queue.SimpleQueue[bool] = queue.SimpleQueue()
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        received.append(number)
-        if len(received) > 1:
-            raise Stopped(number)
-        inbox.put(True)
-
-    def pass_on() -> None:
-        while inbox.get():
-            request()
-
-    messenger = threading.Thread(target=pass_on, name="cytovox-signals", daemon=True)
-    messenger.start()
-    try:
-        with _handling(("SIGINT", *_NAMES), stop):
-            yield
-    except InterruptedRunError as error:
-        if not received:
-            raise
-        raise Stopped(received[0]) from error
-    finally:
-        inbox.put(False)
-        messenger.join()
-    if received:
-        raise Stopped(received[0])
-
-
-@contextmanager
-def _handling(names: tuple[str, ...], handler: _Handler) -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {}
-    for name in names:
-        number = getattr(signal, name, None)
-        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
-            before[number] = signal.signal(number, handler)
-    try:
-        yield
-    finally:
-        for number, previous in before.items():
-            signal.signal(number, previous)
+    with stop_on_signals() as received, resumable():
+        passing = contextlib.nullcontext() if _watch is None else _watch.passing_on(request)
+        try:
+            with passing:
+                yield
+        except InterruptedRunError as error:
+            if not received:
+                raise
+            raise Stopped(received[0]) from error
+        if received:
+            raise Stopped(received[0])

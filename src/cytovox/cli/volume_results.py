@@ -10,6 +10,7 @@ from typing import Any
 
 from .batch import SOME_FAILED
 from .console import print_json, print_text, say
+from .signals import GOES_ON, resumable
 
 __all__ = ["exit_code_of", "failures_in_words", "showing", "show_volume"]
 
@@ -46,11 +47,11 @@ def showing(name: str, *, quiet: bool) -> Iterator[Callable[[Any], None]]:
     silent = logging.NullHandler()
     logging.getLogger("cytovox").addHandler(silent)
     try:
-        with display, telling_of_compilation(display.compiling):
+        with display, telling_of_compilation(display.compiling), resumable():
             display.begin(name)
             yield listen
     except KeyboardInterrupt:
-        say(f"{name}: stopped; the same command goes on from here")
+        say(f"{name}: {GOES_ON}")
         raise
     finally:
         logging.getLogger("cytovox").removeHandler(silent)
