@@ -154,6 +154,16 @@ def test_programs_of_their_own_cannot_work_in_this_process(tmp_path: Path) -> No
         run_program(tmp_path, 0)
 
 
+def test_nobody_can_stop_a_block_in_this_process(
+    tmp_path: Path, image: tuple[np.ndarray, str]
+) -> None:
+    with pytest.raises(UsageError, match="cannot be stopped"):
+        run_program(tmp_path, 0, timeout=3)
+    with pytest.raises(UsageError, match="cannot be stopped"):
+        segment(image[1], tmp_path / "labels.zarr", timeout=3)
+    assert not list(tmp_path.glob("labels.zarr.cytovox/*.jsonl"))
+
+
 def test_logs_stay_only_if_something_fails(tmp_path: Path) -> None:
     assert not run_program(tmp_path)
     assert list(tmp_path.glob("j.logs/*/*/*.err"))

@@ -28,7 +28,7 @@ from .events import BlockDone, BlockFailed, BlockStarted, WorkerLost
 from .places import Here, find_place
 from .workers import Outcome, attempt
 
-__all__ = ["BlockFailure", "RunResult", "log_folder", "run_blocks"]
+__all__ = ["BlockFailure", "RunResult", "log_folder", "refuse_limits", "run_blocks"]
 
 logger = logging.getLogger(__name__)
 
@@ -189,7 +189,7 @@ def run_blocks(
         place = find_place(workers, cluster, host)
         stack.callback(place.close)
         if count and isinstance(place, Here):
-            _refuse_limits(timeout, memory)
+            refuse_limits(timeout, memory)
             _do_here(left, function, ledger)
         elif count:
             folder = log_folder(logs)
@@ -203,8 +203,19 @@ def run_blocks(
     return RunResult(stage, total, ledger.done, len(skip), failed, ledger.rows, seconds)
 
 
-def _refuse_limits(timeout: float | None, memory: int | None) -> None:
-    """Refuse limits that nobody could see to in this process."""
+def refuse_limits(timeout: float | None, memory: int | None = None) -> None:
+    """Refuse limits that nobody could see to in this process.
+
+    Parameters
+    ----------
+    timeout, memory
+        Limits of a block; None for none.
+
+    Raises
+    ------
+    UsageError
+        If there is one.
+    """
     if timeout is not None:
         raise UsageError(
             "a block in this process cannot be stopped",

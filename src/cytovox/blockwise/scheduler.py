@@ -10,7 +10,8 @@ from typing import Any, Literal
 from ..run.journal import Journal
 from ..run.progress import Listener
 from .blockwise_task import DaCapoBlockwiseTask
-from .places import find_place
+from .places import Here, find_place
+from .run_blocks import refuse_limits
 from .task_account import RunTask
 from .task_result import BlockwiseResult
 from .task_run import run_tasks
@@ -54,7 +55,8 @@ def run_blockwise(
         ``check_function`` says so afterwards, or that its worker was lost.
     timeout
         Seconds that a block may take; its worker is killed then. No limit if
-        None. Nobody can kill this process with ``num_workers=0``.
+        None, as it must be with ``num_workers=0``, where nobody could be
+        killed.
     upstream_tasks
         Tasks whose blocks must be done before those here that read there.
         They are run as well.
@@ -114,6 +116,8 @@ def run_blockwise(
     with contextlib.ExitStack() as stack:
         place = find_place(num_workers, cluster, host)
         stack.callback(place.close)
+        if isinstance(place, Here):
+            refuse_limits(timeout)
         book = None
         if journal is not None:
             book = stack.enter_context(Journal(journal))

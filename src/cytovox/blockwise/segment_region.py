@@ -27,6 +27,7 @@ from .grid import box_shape
 from .lookup import load_lookup
 from .places import Here, Place, find_place
 from .recipe import check_parameters, side_folder
+from .run_blocks import refuse_limits
 from .segment_worker import RegionWork, load_segment_function
 from .stitch import Rule
 from .stitch import stitch as stitch_labels
@@ -153,10 +154,12 @@ def segment_blockwise(
         stack.callback(forget_volumes)
         rois = _grown(total_roi, read_roi, write_roi, context)
         region = _region(volume, *rois)
-        (folder / "blocks").mkdir(parents=True, exist_ok=True)
-        journal = stack.enter_context(Journal(folder / "journal.jsonl"))
         place = find_place(num_workers, cluster, host)
         stack.callback(place.close)
+        if isinstance(place, Here):
+            refuse_limits(timeout)
+        (folder / "blocks").mkdir(parents=True, exist_ok=True)
+        journal = stack.enter_context(Journal(folder / "journal.jsonl"))
         run = _Run(volume, region, folder, journal, place, on_event)
         run.limits = (max(1, num_workers), max_retries, timeout)
         run.logs = folder / "logs" if logs is None else Path(logs)
@@ -290,7 +293,7 @@ class _Run:
             write,
             workers,
             retries,
-            None if isinstance(self.place, Here) else timeout,
+            timeout,
             upstream,
             **dataclasses.asdict(self.region),
             **options,
