@@ -20,9 +20,12 @@ from cytovox.blockwise import DaCapoBlockwiseTask, run_blockwise, segment_blockw
 from cytovox.blockwise.array_run import run_array_work
 from cytovox.blockwise.events import BlockDone
 from cytovox.blockwise.replay import replay_block
+from cytovox.blockwise.run_blocks import BlockFailure
 from cytovox.blockwise.threshold_worker import ThresholdWork
 from cytovox.blockwise.volume import restitch_volume
 from cytovox.blockwise.volume_result import Placement
+from cytovox.cli.main import main
+from cytovox.cli.volume_results import failures_in_words
 from cytovox.errors import InputError, OptionError, StageError, UsageError
 from cytovox.read.open_volume import open_volume
 from cytovox.run.journal import read_journal
@@ -471,3 +474,26 @@ def test_plates_name_an_image_in_them(tmp_path: Path, version: int) -> None:
     with pytest.raises(InputError, match="plate of OME-Zarr with 2 wells") as caught:
         open_volume(folder)
     assert str(caught.value.hint).endswith("plate.zarr/A/1/0")
+
+
+def test_commands_name_files_as_one_would_type_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.save("a.npy", noise((40, 40)))
+    common = ["--block", "16", "--workers", "0"]
+    words = ["a.npy", "labels.zarr", "-f", "label", "--set", "threshold=505", "--stitch", "touch"]
+    assert main(["volume", "segment", *words, "--picture", "a.png", *common]) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert "table: labels.objects.parquet" in out
+    assert "picture: a.png" in out
+    assert main(["volume", "objects", "labels.zarr", "-o", "t.csv"]) == 0
+    assert capsys.readouterr().out.startswith("t.csv: ")
+
+
+def test_what_cannot_be_replayed_is_not_to_be_replayed() -> None:
+    failure = BlockFailure(3, "error", "ValueError: no", "", 1)
+    assert "cytovox volume replay a.zarr 3" in failures_in_words([failure], 9, "a.zarr")
+    told = failures_in_words([failure], 9, "a.zarr", replays=False)
+    assert "replay" not in told
+    assert "cytovox volume info a.zarr" in told

@@ -279,7 +279,8 @@ def _run(
             on_event=listen,
             **options,
         )
-    raise typer.Exit(show_volume(result, output=output, as_json=as_json, quiet=quiet))
+    code = show_volume(result, output=output, as_json=as_json, quiet=quiet, replays=False)
+    raise typer.Exit(code)
 
 
 def _trusted(model: Path, sha256: str | None, *, trust_model: bool) -> str | None:

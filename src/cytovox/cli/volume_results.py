@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from .batch import SOME_FAILED
 from .console import print_json, print_text, say
 from .signals import GOES_ON, resumable
 
-__all__ = ["exit_code_of", "failures_in_words", "showing", "show_volume"]
+__all__ = ["exit_code_of", "failures_in_words", "near", "show_volume", "showing"]
 
 #: So many blocks that failed are listed.
 _LISTED = 20
@@ -62,7 +64,9 @@ def exit_code_of(result: Any) -> int:
     return 0 if result else SOME_FAILED
 
 
-def show_volume(result: Any, *, output: str, as_json: bool, quiet: bool, **more: Any) -> int:
+def show_volume(
+    result: Any, *, output: str, as_json: bool, quiet: bool, replays: bool = True, **more: Any
+) -> int:
     """Say what came of a run; return the exit code.
 
     Parameters
@@ -73,8 +77,10 @@ def show_volume(result: Any, *, output: str, as_json: bool, quiet: bool, **more:
         Name of the output.
     as_json, quiet
         How much is said.
+    replays
+        Whether ``cytovox volume replay`` knows what was done.
     **more
-        Told as well in JSON.
+        Told as well: in JSON all, else the file of a ``picture``.
     """
     code = exit_code_of(result)
     if as_json:
@@ -93,20 +99,37 @@ def show_volume(result: Any, *, output: str, as_json: bool, quiet: bool, **more:
         )
         return code
     if not result:
-        say(failures_in_words(result.failed, result.blocks, output))
+        say(failures_in_words(result.failed, result.blocks, output, replays=replays))
         return code
     if not quiet:
         print_text(f"{output}: {_in_words(result)}")
         if result.table is not None:
-            print_text(f"table: {result.table}")
+            print_text(f"table: {near(result.table)}")
         if result.report is not None:
             from ..report.seams import seams_in_words
 
             print_text(seams_in_words(result.report))
+        if more.get("picture"):
+            print_text(f"picture: {near(more['picture'])}")
     return code
 
 
-def failures_in_words(failed: Any, blocks: int, output: str) -> str:
+def near(path: str | os.PathLike[str]) -> str:
+    """Return a path as one would type it here.
+
+    Examples
+    --------
+    >>> import os
+    >>> near(os.path.join(os.getcwd(), "labels.csv"))
+    'labels.csv'
+    """
+    try:
+        return str(Path(path).absolute().relative_to(Path.cwd()))
+    except ValueError:  # it lies elsewhere
+        return str(path)
+
+
+def failures_in_words(failed: Any, blocks: int, output: str, *, replays: bool = True) -> str:
     """Return a line for each block that failed, and what to do."""
     lines = [
         f"error: {output}: block {one.block}: {_without_place(one.error)} "
@@ -116,9 +139,14 @@ def failures_in_words(failed: Any, blocks: int, output: str) -> str:
     if len(failed) > _LISTED:
         lines.append(f"and {len(failed) - _LISTED} more, see: cytovox volume info {output}")
     first = failed[0].block if failed else 0
+    look = (
+        f"cytovox volume replay {output} {first} shows where the first one fails"
+        if replays
+        else f"cytovox volume info {output} tells what is done"
+    )
     lines.append(
         f"{len(failed)} of {blocks} blocks failed; the same command does only those again, and "
-        f"cytovox volume replay {output} {first} shows where the first one fails"
+        f"{look}"
     )
     return "\n".join(lines)
 
