@@ -271,7 +271,7 @@ def test_a_short_feature_is_noticed_before_publishing(raw, run_job, monkeypatch)
         original(path, events)
 
     monkeypatch.setattr(ctrl, "verify_output", tampered)
-    with pytest.raises(VerificationError, match="'deform'"):
+    with pytest.raises(VerificationError, match="events/deform"):
         run_job(raw, raw.with_name("out.rtdc"))
     assert listing(raw.parent) == ["raw.rtdc"]
 

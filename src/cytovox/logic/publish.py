@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 from pathlib import Path
 
-import h5py
-
-from ..errors import OutputExistsError, StorageError, VerificationError
+from ..errors import InputError, OutputExistsError, StorageError, VerificationError
+from ..write.disk import DISK
+from .verify import require_whole, verify_recording
 
 __all__ = ["publish", "refuse_existing", "verify_output"]
 
@@ -30,7 +28,9 @@ def refuse_existing(path: Path) -> None:
 
 
 def verify_output(path: Path, events: int) -> None:
-    """Read a finished file back and check that nothing is missing.
+    """Read a finished file back and check that nothing is missing or changed.
+
+    Lengths, header, checksums of all that is stored, and what it refers to.
 
     Parameters
     ----------
@@ -42,32 +42,15 @@ def verify_output(path: Path, events: int) -> None:
     Raises
     ------
     VerificationError
-        If a feature is shorter or longer than the header says, or the header
-        says something else than was counted.
+        If the file is not what it must be.
     """
     try:
-        with h5py.File(path, "r") as h5:
-            _verify_header(h5, path, events)
-            for name, item in h5["events"].items():
-                if isinstance(item, h5py.Dataset) and item.shape[0] != events:
-                    raise VerificationError(
-                        f"feature '{name}' has {item.shape[0]} entries where {events} events "
-                        "were counted",
-                        path=path,
-                        hint="the output was not published; run again",
-                    )
-    except OSError as err:
+        require_whole(verify_recording(path, events=events))
+    except (InputError, OSError) as err:
         raise StorageError(f"the output cannot be read back: {err}", path=path) from err
-
-
-def _verify_header(h5: h5py.File, path: Path, events: int) -> None:
-    for key in ("experiment:event count", "pipeline:dcnum yield"):
-        if int(h5.attrs.get(key, -1)) != events:
-            raise VerificationError(
-                f"'{key}' is {h5.attrs.get(key)} where {events} events were counted",
-                path=path,
-                hint="the output was not published; run again",
-            )
+    except VerificationError as err:
+        err.hint = "the output was not published; run again"
+        raise
 
 
 def publish(temporary: Path, final: Path, *, replace: bool) -> None:
@@ -90,12 +73,16 @@ def publish(temporary: Path, final: Path, *, replace: bool) -> None:
         If the storage refuses.
     """
     try:
-        _sync(temporary)
+        file = DISK.open(temporary, "r+b")
+        try:
+            file.sync()
+        finally:
+            file.close()
         if replace:
-            os.replace(temporary, final)
+            DISK.replace(temporary, final)
         else:
-            _rename_new(temporary, final)
-        _sync_folder(final.parent)
+            DISK.rename_new(temporary, final)
+        DISK.sync_folder(final.parent)
     except FileExistsError as err:
         raise OutputExistsError(
             "the output appeared while it was being made",
@@ -104,37 +91,3 @@ def publish(temporary: Path, final: Path, *, replace: bool) -> None:
         ) from err
     except OSError as err:
         raise StorageError(f"the output cannot get its name: {err}", path=final) from err
-
-
-def _rename_new(temporary: Path, final: Path) -> None:
-    """Rename, but never over an existing file."""
-    if os.name == "nt":
-        os.rename(temporary, final)  # refuses by itself
-        return
-    try:
-        os.link(temporary, final)
-    except FileExistsError:
-        raise
-    except OSError:
-        # Some network and FAT file systems know no links.
-        if final.exists():
-            raise FileExistsError(str(final)) from None
-        os.rename(temporary, final)
-    else:
-        os.unlink(temporary)
-
-
-def _sync(path: Path) -> None:
-    # Windows only flushes handles that were opened for writing.
-    with path.open("rb+") as handle:
-        os.fsync(handle.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    # Windows cannot open a folder, and some file systems cannot sync one.
-    with contextlib.suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from ..errors import CytovoxError
 from ..run.resources import cpu_count
+from .items import as_items, fit_items
 from .packing import PackedDataset, can_pack
 from .sink import Sink
 from .storage import storage_error
@@ -229,17 +230,17 @@ class ChunkWriter(threading.Thread):
         return None
 
     def _store(self, feat: str, data: npt.NDArray[Any], pool: ThreadPoolExecutor) -> None:
-        if not can_pack(self.writer.ds_kwds):
+        if feat not in self._packed and can_pack(self.writer.ds_kwds):
+            dataset, _ = self.writer.prepare_items(feat, data)
+            if not len(dataset):
+                self._pack(feat, dataset, pool)
+        packed = self._packed.get(feat)
+        if packed is None:  # also if another writer has begun, and ended within a chunk
             self.writer.store_feature_chunk(feat, data)
         else:
-            dataset, items = self.writer.prepare_items(feat, data)
-            if feat not in self._packed and not len(dataset):
-                self._pack(feat, dataset, pool)
-            if feat in self._packed:
-                with self.writer.guard():
-                    self._packed[feat].append(items)
-            else:  # goes on where another writer has stopped
-                self.writer.store_feature_chunk(feat, items)
+            items = fit_items(feat, as_items(feat, data), packed.dtype, packed.item_shape)
+            with self.writer.guard():
+                packed.append(items)
         if self._on_stored is not None:
             self._on_stored(feat, len(data))
 

@@ -8,7 +8,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["IMAGE_ATTRIBUTES", "fit_items", "set_default_filter_kwargs", "text_lines"]
+__all__ = [
+    "IMAGE_ATTRIBUTES",
+    "as_items",
+    "fit_items",
+    "set_default_filter_kwargs",
+    "text_lines",
+]
 
 #: Number of the Zstandard filter.
 _ZSTD = 32015
@@ -45,7 +51,25 @@ def set_default_filter_kwargs(
     return kwds
 
 
-def fit_items(feat: str, items: npt.NDArray[Any], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+def as_items(feat: str, data: npt.ArrayLike) -> npt.NDArray[Any]:
+    """Return rows as an array; a ``mask`` of truth values becomes 0 and 255.
+
+    Raises
+    ------
+    TypeError
+        If there are no rows.
+    """
+    items = np.asarray(data)
+    if items.ndim == 0:
+        raise TypeError(f"'{feat}' needs an array with a row for each item")
+    if feat == "mask" and items.dtype == bool:
+        items = np.multiply(items, 255, dtype=np.uint8)
+    return items
+
+
+def fit_items(
+    feat: str, items: npt.NDArray[Any], dtype: np.dtype[Any], item_shape: tuple[int, ...]
+) -> npt.NDArray[Any]:
     """Return items as the stored type.
 
     Numbers with a fraction may lose precision, but nothing else.
@@ -53,8 +77,13 @@ def fit_items(feat: str, items: npt.NDArray[Any], dtype: np.dtype[Any]) -> npt.N
     Raises
     ------
     TypeError
-        If values would change.
+        If values would change, or the items have another shape.
     """
+    if items.shape[1:] != item_shape:
+        raise TypeError(
+            f"items of shape {items.shape[1:]} do not fit '{feat}', "
+            f"which has items of shape {item_shape}"
+        )
     if np.can_cast(items.dtype, dtype, "safe"):
         return items
     if items.dtype.kind == dtype.kind == "f":

@@ -91,6 +91,8 @@ class PackedDataset:
         self.dataset = dataset
         self.rows: int = dataset.chunks[0]
         self.length = len(dataset)
+        self.dtype: np.dtype[Any] = dataset.dtype
+        self.item_shape: tuple[int, ...] = dataset.shape[1:]
         level = ds_kwds.get("compression_opts")
         self._level = int(level[0]) if ds_kwds.get("compression") == _ZSTD and level else None
         self._checksum = bool(ds_kwds.get("fletcher32"))
@@ -126,13 +128,13 @@ class PackedDataset:
             self._rest = [np.concatenate(self._rest)]
         if self._rest:
             return self._rest[0]
-        return np.empty((0, *self.dataset.shape[1:]), self.dataset.dtype)
+        return np.empty((0, *self.item_shape), self.dtype)
 
     def finish(self) -> None:
         """Store everything that is still open, and set the final length."""
         rest = self._rest_rows
         if rest:
-            filler = np.zeros((self.rows - rest, *self.dataset.shape[1:]), self.dataset.dtype)
+            filler = np.zeros((self.rows - rest, *self.item_shape), self.dtype)
             self._submit([*self._rest, filler])
             self._rest, self._rest_rows = [], 0
         while self._waiting:
@@ -154,5 +156,5 @@ class PackedDataset:
         offset, packed = self._waiting.popleft()
         content = packed.result()
         self.dataset.resize(offset + self.rows, axis=0)
-        place = (offset, *(0 for _ in self.dataset.shape[1:]))
+        place = (offset, *(0 for _ in self.item_shape))
         self.dataset.id.write_direct_chunk(place, content)

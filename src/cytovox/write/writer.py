@@ -22,7 +22,7 @@ import numpy.typing as npt
 from ..errors import UsageError
 from ..read.basins import extract_basin_dicts
 from ..read.mapped import get_mapping_indices
-from .items import IMAGE_ATTRIBUTES, fit_items, set_default_filter_kwargs, text_lines
+from .items import IMAGE_ATTRIBUTES, as_items, fit_items, set_default_filter_kwargs, text_lines
 from .sink import Sink
 from .storage import storage_errors
 
@@ -243,20 +243,11 @@ class HDF5Writer:
         TypeError
             If shape or type do not fit what is stored already.
         """
-        items = np.asarray(data)
-        if items.ndim == 0:
-            raise TypeError(f"'{feat}' needs an array with a row for each item")
-        if feat == "mask" and items.dtype == bool:
-            items = np.multiply(items, 255, dtype=np.uint8)
+        items = as_items(feat, data)
         dataset, _ = self.require_feature(
             feat, items.shape[1:], items.dtype, group_name=group_name
         )
-        if dataset.shape[1:] != items.shape[1:]:
-            raise TypeError(
-                f"items of shape {items.shape[1:]} do not fit '{feat}', "
-                f"which has items of shape {dataset.shape[1:]}"
-            )
-        return dataset, fit_items(feat, items, dataset.dtype)
+        return dataset, fit_items(feat, items, dataset.dtype, dataset.shape[1:])
 
     def store_rows(self, feat: str, data: Any, group_name: str = "events") -> None:
         """Append all items of a dataset or array, some MiB at a time.
