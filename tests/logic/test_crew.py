@@ -12,8 +12,8 @@ import pytest
 
 from cytovox.errors import StageError, UsageError
 from cytovox.logic import DCNumJobRunner, DCNumPipelineJob, stages
-from cytovox.logic.stints import unit_timeout
 from cytovox.run.progress import StageProgress
+from cytovox.run.unit_timeout import unit_timeout
 from cytovox.segm.from_file import load_segmenter_file
 
 SEGMENTER = '''

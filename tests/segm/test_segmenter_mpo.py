@@ -395,12 +395,47 @@ def test_frame_that_kills_twice_fails_the_run() -> None:
     slot = make_slot(2)
     slot.image[7, 0, 0] = 7
     with load("SegmentDeadly")(num_workers=2) as segmenter:
-        with pytest.raises(StageError, match="frames 5 to 9 of chunk 2, at frame 7") as caught:
+        with pytest.raises(StageError, match="frames 7 to 9 of chunk 2, at frame 7") as caught:
             segmenter.segment_chunk(2, [slot])
         assert caught.value.frame_in_chunk == 7
         assert "SIGKILL" in str(caught.value)
         slot.image[7, 0, 0] = 8
         np.testing.assert_array_equal(segmenter.segment_chunk(2, [slot]), slot.image < 90)
+
+
+@posix_kill
+def test_frames_that_kill_once_each_are_done_again(tmp_path: Path) -> None:
+    """A second death over the same frames is none over the same frame."""
+    slot = make_slot(2)
+    for value, frame in enumerate((5, 7, 9), start=1):
+        slot.image[frame, 0, :2] = 7, value
+    with load("SegmentFrail")(num_workers=2, folder=str(tmp_path)) as segmenter:
+        np.testing.assert_array_equal(segmenter.segment_chunk(2, [slot]), slot.image < 90)
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+@posix_kill
+def test_a_frame_that_hangs_is_done_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CYTOVOX_UNIT_TIMEOUT", "8")  # to start takes its time, too
+    slot = make_slot(2)
+    slot.image[7, 0, :2] = 7, 1
+    with load("SegmentFrail")(num_workers=2, folder=str(tmp_path), hang=True) as segmenter:
+        np.testing.assert_array_equal(segmenter.segment_chunk(2, [slot]), slot.image < 90)
+    assert "was ended since this took longer than 8 s while it worked on frames" in caplog.text
+
+
+def test_a_thread_that_hangs_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CYTOVOX_UNIT_TIMEOUT", "0.4")
+    slot = make_slot(2)
+    with load("SegmentSlow")(seconds=30, debug=True) as segmenter:
+        with pytest.raises(
+            StageError, match="took longer than 0.4 s while it worked on"
+        ) as caught:
+            segmenter.segment_chunk(2, [slot])
+        assert caught.value.frame_in_chunk == 0
+        assert "CYTOVOX_UNIT_TIMEOUT" in str(caught.value)
 
 
 @posix_kill

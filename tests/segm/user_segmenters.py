@@ -1,5 +1,6 @@
 """Segmenters as users write them; the tests load this file by its path."""
 
+import ctypes
 import os
 import signal
 import time
@@ -84,6 +85,20 @@ class SegmentDeadly(MPOSegmenter):
         if image[0, 0] == 7 and not (once and Path(once).exists()):
             if once:
                 Path(once).touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return image < 90
+
+
+class SegmentFrail(MPOSegmenter):
+    """Ends its process once at each frame whose first pixel is 7, or hangs in foreign code."""
+
+    @staticmethod
+    def segment_algorithm(image, *, folder: str = "", hang: bool = False):
+        mark = Path(folder, str(image[0, 1]))
+        if image[0, 0] == 7 and not mark.exists():
+            mark.touch()
+            if hang:
+                ctypes.PyDLL(None).sleep(300)
             os.kill(os.getpid(), signal.SIGKILL)
         return image < 90
 

@@ -18,12 +18,13 @@ import numpy as np
 from ..errors import StageError
 from ..run.monitor import mp_spawn
 from ..run.rows import FrameRows
+from ..run.unit_timeout import unit_timeout
 from ..segm import UNISegmenter
 from ..segm.segmenter_manager_thread import SegmenterManagerThread
 from .chunk_slot import ChunkSlot
 from .slot_register import SlotRegister
 from .states import SlotState
-from .stints import Stint, Timekeeper, unit_timeout
+from .stints import Stint, Timekeeper
 from .universal_worker import (
     DEDICATIONS,
     UniversalWorkerProcess,

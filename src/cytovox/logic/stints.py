@@ -3,51 +3,17 @@
 from __future__ import annotations
 
 import itertools
-import os
 import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from ..errors import UsageError
 from ..run.monitor import mp_spawn
 
-__all__ = ["SharedStint", "Stint", "Stints", "Timekeeper", "unit_timeout"]
+__all__ = ["SharedStint", "Stint", "Stints", "Timekeeper"]
 
-#: Seconds that a worker may take for one piece of work, unless told otherwise.
-_TIMEOUT = 1800.0
-#: Environment variable that tells otherwise.
-_VARIABLE = "CYTOVOX_UNIT_TIMEOUT"
 #: What a piece of work can be, by number.
 _STAGES = ("load", "segment", "label", "clean", "measure")
-
-
-def unit_timeout() -> float | None:
-    """Return how many seconds a worker may take for one piece of work.
-
-    It is a matter of the machine, not of the result, so no recipe knows it:
-    the environment variable ``CYTOVOX_UNIT_TIMEOUT`` sets it, 0 for no limit.
-
-    Raises
-    ------
-    UsageError
-        If the variable is no number of seconds.
-
-    Examples
-    --------
-    >>> unit_timeout()
-    1800.0
-    """
-    text = os.environ.get(_VARIABLE, "").strip() or str(_TIMEOUT)
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds < float("inf"):
-        raise UsageError(
-            f"{_VARIABLE}={text} is no number of seconds", hint="give seconds, or 0 for no limit"
-        )
-    return seconds or None
 
 
 class Stint(NamedTuple):

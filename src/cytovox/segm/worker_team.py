@@ -13,6 +13,7 @@ import logging
 import pickle
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from multiprocessing import connection
@@ -21,6 +22,7 @@ from typing import Any, Protocol
 
 from ..errors import CytovoxError, InterruptedRunError, StageError
 from ..run.monitor import mp_spawn
+from ..run.unit_timeout import unit_timeout
 from .shared_frames import BatchView
 
 __all__ = [
@@ -34,7 +36,7 @@ __all__ = [
 
 #: Seconds that workers get to end by themselves, then after being asked firmly.
 _END = 2.0
-#: How often the frames of one worker are tried.
+#: How often a frame is tried.
 _TRIES = 2
 
 
@@ -127,7 +129,18 @@ class _Share:
 
     start: int
     stop: int
-    deaths: int = field(default=0)
+    deaths: Counter[int] = field(default_factory=Counter)
+    at: int = -1
+    since: float = field(default_factory=time.monotonic)
+    late: bool = False
+
+    def looked_at(self, frame: int, limit: float) -> bool:
+        """Take note of the frame that is worked on; return whether it takes too long."""
+        now = time.monotonic()
+        if frame != self.at:
+            self.at, self.since = frame, now
+        self.late = now - self.since >= limit
+        return self.late
 
     def __str__(self) -> str:
         first, last = self.start, self.stop - 1
@@ -201,6 +214,7 @@ class WorkerTeam:
         self._done = done
         self._last_ticket = 0
         self._ready: set[int] = set()
+        self._limit = unit_timeout()
         self._alarm, self._bell = mp_spawn.Pipe(duplex=False)
 
     def staff(self, count: int) -> None:
@@ -221,7 +235,7 @@ class WorkerTeam:
         Raises
         ------
         SegmenterWorkerError
-            If the algorithm fails, or two workers were lost over the same frames.
+            If the algorithm fails, or two workers were lost over the same frame.
         InterruptedRunError
             If the team was told to stop meanwhile.
         """
@@ -275,6 +289,7 @@ class WorkerTeam:
         self.workers[place] = self._new_worker(place)
 
     def _assign(self, place: int, share: _Share, work: Work) -> None:
+        share.at, share.since, share.late = -1, time.monotonic(), False
         message = (self._last_ticket, work.slot, share.start, share.stop, work.view)
         self.workers[place].mp_frame.value = -1
         with contextlib.suppress(OSError):  # it is dead, as will be noticed
@@ -283,16 +298,34 @@ class WorkerTeam:
     def _wait(self, places: dict[int, _Share]) -> set[int]:
         """Return the places where something happens, once it does."""
         watched = {thing: i for i in places for thing in self.workers[i].waitables()}
-        ready = connection.wait([*watched, self._alarm])
-        if self._alarm in ready:
-            raise InterruptedRunError("the segmenter was closed while it was working")
-        return {watched[thing] for thing in ready}
+        pause = None if self._limit is None else self._limit / 4
+        while True:
+            ready = connection.wait([*watched, self._alarm], pause)
+            if self._alarm in ready:
+                raise InterruptedRunError("the segmenter was closed while it was working")
+            if ready:
+                return {watched[thing] for thing in ready}
+            if late := self._late(places):
+                return late
+
+    def _late(self, places: dict[int, _Share]) -> set[int]:
+        """Return the places where a frame takes too long, after ending who works on it."""
+        if self._limit is None:
+            return set()
+        late = set()
+        for place, share in places.items():
+            worker = self.workers[place]
+            if share.looked_at(int(worker.mp_frame.value), self._limit):
+                late.add(place)
+                worker.end(0)
+        return late
 
     def _attend(self, place: int, share: _Share, work: Work) -> bool:
         """See what a worker has to say; return whether it is done."""
         try:
             # A worker that is dead may have answered before.
-            reply = self.workers[place].pipe.recv() if self._has_news(place) else None
+            news = self._has_news(place) and not share.late
+            reply = self.workers[place].pipe.recv() if news else None
         except (EOFError, OSError):
             reply = None
         if reply is None:
@@ -324,21 +357,25 @@ class WorkerTeam:
                 f"{name} could not start (exit code {code})",
                 hint="a script that uses worker processes needs: if __name__ == '__main__':",
             )
-        share.deaths += 1
         frame = int(lost.mp_frame.value)
         known = frame >= 0
         where = f"{share} {work.of}" + (f", at frame {frame}" if known else "")
-        if share.deaths >= _TRIES:
+        how = _cause(code)
+        if share.late:
+            how = f"was ended since this took longer than {self._limit:g} s"
+        share.start = max(share.start, frame)  # those before are done
+        share.deaths[share.start] += 1
+        if share.deaths[share.start] >= _TRIES or (share.late and lost.is_alive()):
+            again = "; so did its predecessor" if share.deaths[share.start] >= _TRIES else ""
             raise SegmenterWorkerError(
-                f"{name} {_cause(code)} while it worked on {where}; so did its predecessor",
+                f"{name} {how} while it worked on {where}{again}",
                 frame_in_chunk=frame if known else None,
-                hint="is there enough memory, and does the algorithm crash on these frames?",
+                hint="is there enough memory, and does the algorithm crash on these frames?"
+                if not share.late
+                else "does the algorithm hang? CYTOVOX_UNIT_TIMEOUT sets another limit",
             )
         self.logger.warning(
-            "%s %s while it worked on %s; another one does these frames again",
-            name,
-            _cause(code),
-            where,
+            "%s %s while it worked on %s; another one does these frames again", name, how, where
         )
         self._replace(place)
         self._assign(place, share, work)
@@ -371,6 +408,8 @@ def _failed(frame: int, kind: str, text: str, pickled: bytes, *, of: str) -> Seg
     with contextlib.suppress(Exception):  # not every error can be rebuilt
         original = pickle.loads(pickled)
     hint = None
+    if isinstance(original, MemoryError):
+        hint = "memory is short; give fewer workers, or close other programs"
     if isinstance(original, CytovoxError):
         kind, hint = original.what, original.hint
     error = SegmenterWorkerError(
