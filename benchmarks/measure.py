@@ -54,12 +54,18 @@ class Run:
     said
         What the program said in JSON in its last line. Its ``peak`` takes the
         place of the one above: what its work needed beyond its input.
+    first, others
+        Largest resident memory, bytes, of the process that was started, and
+        of the largest of those that it started; shared pages count in each.
+        0 if unknown, or if there are none.
     """
 
     wall: float
     cpu: float | None
     peak: int | None
     said: Mapping[str, Any] = field(default_factory=dict)
+    first: int = 0
+    others: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +184,10 @@ def measure(command: Sequence[str], *, limit: float, env: Mapping[str, str] | No
         last = "\n".join(text.splitlines()[-20:])
         raise JobFailedError(f"exit code {process.returncode}: {last}", process.returncode)
     sampled = sum(watch.cpu.values())
-    return Run(wall, max(cpu, sampled) if cpu is not None else None, watch.peak, _said(text))
+    spent = max(cpu, sampled) if cpu is not None else None
+    first = watch.peaks.pop(process.pid, 0)
+    others = max(watch.peaks.values(), default=0)
+    return Run(wall, spent, watch.peak, _said(text), first, others)
 
 
 def _said(text: str) -> Mapping[str, Any]:
@@ -210,6 +219,8 @@ class _Watch(threading.Thread):
         self.peak: int | None = None
         #: Processor seconds of each process when it was last seen.
         self.cpu: dict[int, float] = {}
+        #: Largest resident memory of each process, bytes.
+        self.peaks: dict[int, int] = {}
         self._over = threading.Event()
         self._strangers: set[int] = set()
         self._ours: set[int] = set()
@@ -266,6 +277,7 @@ class _Watch(threading.Thread):
                 pages = (_PROC / str(pid) / "statm").read_text().split()
                 alone += int(pages[1]) - int(pages[2])
                 shared = max(shared, int(pages[2]))
+                self.peaks[pid] = max(self.peaks.get(pid, 0), _high_water(pid))
                 fields = _stat(pid)
                 if fields is not None:
                     ticks = int(fields[11]) + int(fields[12])
@@ -273,6 +285,14 @@ class _Watch(threading.Thread):
         if alone:
             total = (alone + shared) * os.sysconf("SC_PAGE_SIZE")
             self.peak = max(self.peak or 0, total)
+
+
+def _high_water(pid: int) -> int:
+    """Return the largest resident memory of a process since it was last reset, bytes."""
+    for line in (_PROC / str(pid) / "status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    return 0
 
 
 def _stat(pid: int) -> list[str] | None:
