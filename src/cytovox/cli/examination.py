@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.metadata
 import io
 import multiprocessing as mp
@@ -261,9 +260,11 @@ def _machine() -> Iterator[Examined]:
     if (free := memory_available()) is not None:
         state = "look" if free < LITTLE_MEMORY else "good"
         yield Examined("machine", "free memory", state, _size(free))
-    with contextlib.suppress(ImportError):  # Windows
+    try:
         import resource
-
+    except ImportError:  # Windows
+        pass
+    else:
         files, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         state = "look" if files < FEW_FILES else "good"
         told = f"{files} at once" + (f"; try: ulimit -n {min(hard, 4096)}" * (state == "look"))

@@ -5,7 +5,7 @@ The formula, with P pixels in an image, N frames, E events:
 - E comes from up to 48 frames spread over the input: their median stands for
   the background, and what the threshold (-6 if the segmenter has none) finds
   there is counted after closing, without what touches the border or is too
-  small. Likely are N times the mean m; at least 0.5 N (m - 2 s), s being the
+  small. Likely are N times the mean m; at least 0.4 N (m - 2 s), s being the
   standard error of the mean.
 - r and b are the shares to which zstd-1 compresses those images and that
   background, times 0.85 for what higher levels gain; 1 without compression.
@@ -14,7 +14,8 @@ The formula, with P pixels in an image, N frames, E events:
   there is one background image per frame also that, P b.
 - Background images are stored in a temporary file: P b for each, one per
   ``split_time``, or per frame for other methods; the few of sparsemed also in
-  the result.
+  the result. One per frame hardly differ, so that they compress to 0.3 of that,
+  and at least to one image in each stored chunk of 1 MiB.
 - Memory: 200 MB for the program, 7 P for each slot (64 MiB in all, or one frame
   a slot), and the frames of which one background image is the median.
 
@@ -43,6 +44,7 @@ _FRAMES = 48
 _SAMPLE_BYTES = 32 << 20
 _FEATURES, _FEWEST_FEATURES = 424, 250
 _GAINED = 0.85
+_ALIKE, _CHUNK_BYTES = 0.3, 1 << 20
 _PROGRAM = 200 << 20
 _SLOTS = 64 << 20
 _BYTES_PER_PIXEL = 7
@@ -62,7 +64,7 @@ def job_need(job: DCNumPipelineJob, data: HDF5Data) -> Need:
         Its input, with its index mapping, checked.
     """
     sample = _sample(data)
-    pixels = int(np.prod(sample.shape[1:]))
+    pixels = max(1, int(np.prod(sample.shape[1:])))
     frames, stored = len(data), data.stored_length
     kwargs = job.kwargs
     packed = not str(kwargs["compression"]).lower().startswith("none")
@@ -70,22 +72,25 @@ def job_need(job: DCNumPipelineJob, data: HDF5Data) -> Need:
     r = _ratio(sample, packed)
     b = _ratio(background[None], packed)
     least, likely = estimate_events(sample, background, job, frames)
-    kept = pixels * b * _backgrounds(data, stored, kwargs)
     mapped = kwargs["background_code"] == "sparsemed"
-    per_event = least_per_event = 0.0
-    if kwargs["basin_strategy"] == "drain":
-        per_event = least_per_event = pixels * r
+    kept = pixels * b * _backgrounds(data, stored, kwargs)
+    # Images that hardly differ are stored together and compress far better.
+    alike = _ALIKE if packed and not mapped else 1.0
+    fewest = 1 / min(1000, max(10, _CHUNK_BYTES // pixels)) if alike < 1 else 1.0
+    per_event = least_per_event = pixels * r if kwargs["basin_strategy"] == "drain" else 0.0
     if not mapped:
-        per_event += pixels * b
-        least_per_event += pixels * b
+        per_event += pixels * b * alike
+        # What is only copied may be few images with a map.
+        copied = kwargs["background_code"] == "copy"
+        least_per_event += 0 if copied else pixels * b * fewest
     per_event += _FEATURES + (pixels / 250 if packed else pixels)
     least_per_event += _FEWEST_FEATURES + (0 if packed else pixels)
     stays = kept if mapped else 0.0
     slots = number_of_slots(job) + 1
     burst = pixels * min(stored, int(kwargs["background_kwargs"].get("kernel_size") or 200))
     return Need(
-        least_bytes=int(kept + stays + least * least_per_event),
-        likely_bytes=int(kept + stays + likely * per_event),
+        least_bytes=int(kept * fewest + stays + least * least_per_event),
+        likely_bytes=int(kept * alike + stays + likely * per_event),
         memory_bytes=int(
             _PROGRAM + max(_SLOTS, slots * pixels * _BYTES_PER_PIXEL) + (burst if mapped else 0)
         ),
@@ -123,7 +128,7 @@ def estimate_events(
     if len(counts) < 8:
         return 0.0, frames * mean
     error = float(counts.std()) / math.sqrt(len(counts))
-    return 0.5 * frames * max(0.0, mean - 2 * error), frames * mean
+    return 0.4 * frames * max(0.0, mean - 2 * error), frames * mean
 
 
 def _sample(data: HDF5Data) -> Images:

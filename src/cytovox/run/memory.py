@@ -65,9 +65,9 @@ def memory_available() -> int | None:
 
 
 def _physical() -> int | None:
-    names = getattr(os, "sysconf_names", {})
-    if "SC_PHYS_PAGES" in names:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    ask = getattr(os, "sysconf", None)
+    if ask is not None and "SC_PHYS_PAGES" in os.sysconf_names:
+        return int(ask("SC_PHYS_PAGES") * ask("SC_PAGE_SIZE"))
     if os.name != "nt":
         return None
     import ctypes

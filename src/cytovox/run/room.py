@@ -132,6 +132,11 @@ def _check_memory(need: Need, memory: int | None) -> None:
 def in_words(size: float) -> str:
     """Return a number of bytes in words.
 
+    Parameters
+    ----------
+    size
+        Bytes; what is below zero counts as zero.
+
     Examples
     --------
     >>> in_words(2_340_000), in_words(7.8e9)
