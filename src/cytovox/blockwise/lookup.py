@@ -280,6 +280,11 @@ def scratch_array(
     dtype, size
         Type and number of elements, at least one.
 
+    Returns
+    -------
+    numpy.ndarray
+        Of shape (size,), mapped to the file; its values are not set.
+
     Raises
     ------
     StorageError

@@ -7,7 +7,7 @@ from typing import Any
 
 from . import worker_file
 from .segment_worker import RegionWork
-from .volume_blocks import RelabelPass
+from .volume_blocks import DamagedLabelsError, RelabelPass
 
 __all__ = ["RelabelWork", "fit", "read_write_conflict", "spawn_worker", "start_worker"]
 
@@ -41,7 +41,13 @@ class RelabelWork(RegionWork):
     def __call__(self, block: Any) -> dict[str, Any]:
         """Do it; return the number of voxels that have a label."""
         work = RelabelPass(self.labels, self.output, self.folder, self.stamp)
-        return work(self.block_of(block))
+        ours = self.block_of(block)
+        try:
+            return work(ours)
+        except DamagedLabelsError:
+            # A block without evidence is segmented again by the next run.
+            work.evidence(ours).unlink(missing_ok=True)
+            raise
 
 
 spawn_worker, start_worker = worker_file.worker_functions(RelabelWork)

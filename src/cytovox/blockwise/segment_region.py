@@ -12,7 +12,7 @@ from typing import Any
 
 from funlib.geometry import Roi
 
-from ..errors import UsageError
+from ..errors import InputError, UsageError
 from ..read.open_volume import open_volume
 from ..read.volume import Volume
 from ..run.fingerprint import describe_function
@@ -233,8 +233,9 @@ class _Run:
         self, rois: tuple[Roi, Roi, Roi], upstream: list[Any], **options: Any
     ) -> BlockwiseResult:
         """Let each block have labels of its own."""
-        lost = not self.local.exists()
+        lost = not _is_volume(self.local)
         if lost:
+            shutil.rmtree(self.local, ignore_errors=True)
             self._create(self.local, "uint32", "zarr2")
         forget_volumes()  # which may be of an earlier run
         return self._pass(
@@ -327,6 +328,15 @@ class _Run:
             block=tuple(min(n, b) for n, b in zip(region.shape, region.block, strict=True)),
             format=format,
         ).close()
+
+
+def _is_volume(path: Path) -> bool:
+    """Return whether there is a volume, and not one that was made in part only."""
+    try:
+        open_volume(path).close()
+    except InputError:
+        return False
+    return True
 
 
 def _grown(total: Any, read: Any, write: Any, context: Any) -> tuple[Roi, Roi, Roi]:

@@ -141,6 +141,8 @@ def write_objects(
     try:
         try:
             count = write(temporary, final, parts, dict(recipe or {}))
+            with open(temporary, "r+b") as file:  # or a power cut may leave an empty table
+                os.fsync(file.fileno())
             os.replace(temporary, final)
         except BaseException:
             temporary.unlink(missing_ok=True)
@@ -189,8 +191,6 @@ def _write_csv(
                 writer.writerow(table.columns)
             writer.writerows(zip(*(c.tolist() for c in table.columns.values()), strict=True))
             count += len(table)
-        file.flush()
-        os.fsync(file.fileno())
     first = first or ObjectTable()
     kinds = {"f": "double", "b": "boolean"}
     about = {

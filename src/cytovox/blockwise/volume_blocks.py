@@ -153,12 +153,16 @@ class RelabelPass:
             raise
         except InputError as err:
             raise DamagedLabelsError(str(err), block=block.index) from err
-        written = load_written(EvidenceFolder(f"{self.folder}/blocks").path(block.index))
+        written = load_written(self.evidence(block))
         if written is not None and checksum(labels) != written:
             raise DamagedLabelsError(
                 f"{self.labels}: they are not those that were written", block=block.index
             )
         return labels
+
+    def evidence(self, block: Block) -> Path:
+        """Return the file with the evidence of a block."""
+        return EvidenceFolder(f"{self.folder}/blocks").path(block.index)
 
 
 class DamagedLabelsError(InputError):
