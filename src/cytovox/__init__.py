@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -11,6 +12,9 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = ["__version__", "open_volume", "restitch_volume", "segment_volume"]
+
+# Who uses the library decides where its log goes; nothing is printed unasked.
+logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 _HOMES = {
     "open_volume": "read.open_volume",

@@ -198,3 +198,24 @@ def test_who_may_live():
     assert LockOwner().may_live()
     assert LockOwner(host="elsewhere", pid=1, boot="x").may_live()
     assert not LockOwner(boot="another start").may_live()
+
+
+def test_what_others_left_who_died_while_they_took_it_is_removed(tmp_path):
+    output = tmp_path / "out.rtdc"
+    dead = tmp_path / "out.rtdc.lock.0123abcd"
+    dead.write_text("{}")
+    foreign = tmp_path / "out.rtdc.lock.mine"
+    foreign.touch()
+    with OutputLock(output, None, "a") as lock:
+        assert lock.is_held
+        assert not dead.exists()
+    assert [path.name for path in tmp_path.iterdir()] == [foreign.name]
+
+
+def test_a_lock_that_is_just_being_made_is_left_alone(tmp_path):
+    other = OutputLock(tmp_path / "out.rtdc", None, "b")
+    made = other._made()
+    with OutputLock(tmp_path / "out.rtdc", None, "a"):
+        assert made.exists()
+    other._drop()
+    made.unlink()

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import json
 import os
 import platform
+import re
 import uuid
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -38,6 +40,8 @@ _FAR = 1 << 40
 _ATTEMPTS = 100
 #: Lock files are not longer than this [bytes].
 _MOST = 1 << 16
+#: What follows the name of a lock that is being made.
+_MADE = re.compile(r"\.[0-9a-f]{8}")
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -194,6 +198,7 @@ class OutputLock:
         try:
             for _ in range(_ATTEMPTS):
                 if self._try_new() or self._try_old():
+                    self._sweep()
                     return
         except (OutputError, StorageError):
             raise
@@ -264,6 +269,19 @@ class OutputLock:
             raise
         self._fd = fd
         return mine
+
+    def _sweep(self) -> None:
+        """Remove what those have left who died while they took the output."""
+        for path in self.path.parent.glob(f"{glob.escape(self.path.name)}.*"):
+            if not _MADE.fullmatch(path.name.removeprefix(self.path.name)):
+                continue
+            with contextlib.suppress(OSError):  # its owner lives, or is gone by now
+                fd = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0))
+                try:
+                    if lock_descriptor(fd):
+                        path.unlink()
+                finally:
+                    os.close(fd)
 
     def _drop(self) -> None:
         os.close(self._fd)
