@@ -16,9 +16,11 @@ import json
 import multiprocessing as mp
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 
 from fault_harness.matrix import Report, inject
 from fault_harness.page import DATA, write_page
+from fault_harness.recordings import keep_folder
 from fault_harness.rows import FAULTS
 
 __all__ = ["main"]
@@ -41,6 +43,8 @@ def main() -> int:
         wall = time.perf_counter() - begin
         wrong += len(report.failures)
         print(f"{fault.key}: {report.survived} of {report.injected} survived in {wall:.0f} s")
+        for what, times in sorted(report.ended.items()):
+            print(f"  {times} {what}")
         for failure in report.failures[:5]:
             print(f"  --repeat {fault.row}:{failure.number}\n{failure.text}")
         print(end="", flush=True)
@@ -72,9 +76,11 @@ def _arguments() -> argparse.Namespace:
 def _inject(row: int, key: str, count: int, args: argparse.Namespace) -> Report:
     total = Report()
     shares = [list(range(start, count, args.jobs)) for start in range(args.jobs)]
-    with mp.get_context("spawn").Pool(args.jobs) as pool:
+    keep_folder()
+    # Unlike the other kind of pool it notices when a process of it dies.
+    with ProcessPoolExecutor(args.jobs, mp.get_context("spawn")) as pool:
         work = [(key, share, args.seed) for share in shares if share]
-        for report in pool.imap_unordered(_share, work):
+        for report in pool.map(_share, work):
             total.add(report)
     return total
 

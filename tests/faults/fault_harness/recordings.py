@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -12,15 +13,26 @@ import numpy as np
 
 from .programs import cytovox, run
 
-__all__ = ["assert_right", "digest", "recording", "right_digest"]
+__all__ = ["assert_right", "digest", "keep_folder", "recording", "right_digest"]
 
 
 @cache
 def _folder() -> Path:
-    """Return the folder of inputs, which lasts as long as this process."""
-    keeper = tempfile.TemporaryDirectory(prefix="faults-")
-    _KEEPERS.append(keeper)
-    return Path(keeper.name)
+    """Return the folder of inputs of this process."""
+    keep_folder()
+    return Path(tempfile.mkdtemp(dir=os.environ[_FOLDER]))
+
+
+def keep_folder() -> None:
+    """Make a folder for the inputs of this process and its helpers, which lasts as long."""
+    if _FOLDER not in os.environ:
+        keeper = tempfile.TemporaryDirectory(prefix="faults-")
+        _KEEPERS.append(keeper)
+        os.environ[_FOLDER] = keeper.name
+
+
+#: Variable that tells helpers where to make their folders.
+_FOLDER = "CYTOVOX_FAULT_FOLDER"
 
 
 _KEEPERS: list[tempfile.TemporaryDirectory[str]] = []

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from ..matrix import Fault
-from . import processes, signals
+from . import disk, processes, signals
 
 __all__ = ["FAULTS"]
 
 #: Faults, as they stand in the table.
 FAULTS: list[Fault] = sorted(
-    [*processes.FAULTS, *signals.FAULTS], key=lambda fault: (fault.row, fault.name)
+    [*processes.FAULTS, *signals.FAULTS, *disk.FAULTS], key=lambda fault: (fault.row, fault.name)
 )
