@@ -204,17 +204,21 @@ def test_what_others_left_who_died_while_they_took_it_is_removed(tmp_path):
     output = tmp_path / "out.rtdc"
     dead = tmp_path / "out.rtdc.lock.0123abcd"
     dead.write_text("{}")
+    fresh = tmp_path / "out.rtdc.lock.0123abce"
+    fresh.touch()
+    os.utime(dead, (0, 0))
     foreign = tmp_path / "out.rtdc.lock.mine"
     foreign.touch()
     with OutputLock(output, None, "a") as lock:
         assert lock.is_held
         assert not dead.exists()
-    assert [path.name for path in tmp_path.iterdir()] == [foreign.name]
+    assert {path.name for path in tmp_path.iterdir()} == {foreign.name, fresh.name}
 
 
-def test_a_lock_that_is_just_being_made_is_left_alone(tmp_path):
+def test_a_lock_of_somebody_who_lives_is_left_alone(tmp_path):
     other = OutputLock(tmp_path / "out.rtdc", None, "b")
     made = other._made()
+    os.utime(made, (0, 0))
     with OutputLock(tmp_path / "out.rtdc", None, "a"):
         assert made.exists()
     other._drop()

@@ -15,6 +15,7 @@ import json
 import os
 import platform
 import re
+import time
 import uuid
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -42,6 +43,8 @@ _ATTEMPTS = 100
 _MOST = 1 << 16
 #: What follows the name of a lock that is being made.
 _MADE = re.compile(r"\.[0-9a-f]{8}")
+#: Nobody takes so many seconds to make one.
+_MAKING = 60.0
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -276,6 +279,8 @@ class OutputLock:
             if not _MADE.fullmatch(path.name.removeprefix(self.path.name)):
                 continue
             with contextlib.suppress(OSError):  # its owner lives, or is gone by now
+                if time.time() - path.stat().st_mtime < _MAKING:
+                    continue
                 fd = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0))
                 try:
                     if lock_descriptor(fd):
