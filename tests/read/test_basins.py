@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from cytovox.errors import BasinIdentifierMismatchError, BasinNotFoundError, InputError
-from cytovox.read import HDF5Data
+from cytovox.read import HDF5Data, Permissions
 from cytovox.read.mapped import IndexMappingError
 
 
@@ -36,7 +36,13 @@ def referring(tmp_path: Path, name: str = "small.rtdc", events: int = 4, **event
 
 
 def file_basin(path: Path, target: Path | str, key: str = "b", **kwargs) -> None:
+    """Refer to a file, with the identifier that it has."""
     paths = [os.fspath(target)]
+    if Path(target).is_file():
+        with h5py.File(target) as h5:
+            identifier = h5.attrs.get("experiment:run identifier")
+        if identifier:
+            kwargs = {"identifier": identifier, **kwargs}
     add_basin(path, key, **{"type": "file", "format": "hdf5", "paths": paths, **kwargs})
 
 
@@ -136,9 +142,11 @@ def test_relative_paths_start_at_the_referring_file(make_recording, tmp_path, mo
     source = make_recording()
     (tmp_path / "sub").mkdir()
     path = referring(tmp_path / "sub", events=23)
-    file_basin(path, "nowhere", paths=["C:\\nowhere\\x.rtdc", "\0", "../recording.rtdc"])
+    paths = ["C:\\nowhere\\x.rtdc", "\0", "../recording.rtdc"]
+    file_basin(path, source, paths=paths)
     monkeypatch.chdir("/")
-    with HDF5Data(path) as data, HDF5Data(source) as whole:
+    permissions = Permissions(basin_roots=(tmp_path,))
+    with HDF5Data(path, permissions=permissions) as data, HDF5Data(source) as whole:
         np.testing.assert_array_equal(data["time"], whole["time"])
 
 
@@ -261,7 +269,11 @@ def test_basins_equal_the_peers(shared_data, tmp_path, mapping):
     file_basin(path, source, mapping=[0, 3, 3, 12], key="f")
     internal_basin(path, [0, 1, 1, 2], key="i", temp=np.array([3.0, 4.0, 5.0]))
     kwargs = {"index_mapping": mapping}
-    with HDF5Data(path, **kwargs) as ours, peer.HDF5Data(path, **kwargs) as theirs:
+    permissions = Permissions(basin_roots=(shared_data,))
+    with (
+        HDF5Data(path, **kwargs, permissions=permissions) as ours,
+        peer.HDF5Data(path, **kwargs) as theirs,
+    ):
         assert ours.basins == theirs.basins
         assert sorted(ours.keys()) == sorted(theirs.keys())
         for feat in sorted(theirs.keys()):

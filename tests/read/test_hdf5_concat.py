@@ -7,7 +7,12 @@ import numpy as np
 import pytest
 
 from cytovox.errors import BasinNotFoundError, InputError, UsageError
-from cytovox.read import HDF5Data, concatenated_hdf5_data
+from cytovox.read import (
+    HDF5Data,
+    Permissions,
+    RefusedInputError,
+    concatenated_hdf5_data,
+)
 
 
 def test_files_follow_each_other(make_recording, tmp_path):
@@ -27,7 +32,13 @@ def test_files_follow_each_other(make_recording, tmp_path):
         assert both.meta["experiment:run identifier"] == "run of one.rtdc"
         both.check()
     two.unlink()
-    with HDF5Data(tmp_path / "both.rtdc") as both, pytest.raises(BasinNotFoundError, match="two"):
+    with pytest.raises(RefusedInputError, match=r"one\.rtdc.*--allow-external"):
+        HDF5Data(tmp_path / "both.rtdc")
+    permissions = Permissions(external=True)
+    with (
+        HDF5Data(tmp_path / "both.rtdc", permissions=permissions) as both,
+        pytest.raises(BasinNotFoundError, match="two"),
+    ):
         both.check()
 
 
@@ -84,5 +95,11 @@ def test_references_in_a_stream_are_refused(make_recording, tmp_path):
     path = make_recording()
     with concatenated_hdf5_data([path, path], tmp_path / "both.rtdc", False):
         stream = io.BytesIO((tmp_path / "both.rtdc").read_bytes())
-    with HDF5Data(stream) as data, pytest.raises(InputError, match="refers to other files"):
+    with pytest.raises(RefusedInputError, match="is a view of the file"):
+        HDF5Data(stream)
+    permissions = Permissions(external=True)
+    with (
+        HDF5Data(stream, permissions=permissions) as data,
+        pytest.raises(InputError, match="refers to other files"),
+    ):
         _ = data.image

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from cytovox import __version__
-from cytovox.read import HDF5Data
+from cytovox.read import HDF5Data, Permissions
 from cytovox.write import (
     CreatingFileWithoutBasinWarning,
     HDF5Writer,
@@ -20,7 +20,9 @@ from cytovox.write import (
 
 
 @pytest.fixture
-def recording(shared_data) -> Path:
+def recording(shared_data, monkeypatch) -> Path:
+    # basins outside of the folder of a file are only followed where that is allowed
+    monkeypatch.setenv("CYTOVOX_BASIN_ROOTS", str(shared_data))
     return shared_data / "recordings" / "cytoshot_2024.rtdc"
 
 
@@ -121,7 +123,8 @@ def test_basins_are_copied_with_maps_and_data(recording, tmp_path):
             target.h5.attrs["experiment:event count"] = 2
             assert "basin_events" not in without.h5
     assert len(definitions(tmp_path / "c.rtdc")) == 2
-    with HDF5Data(tmp_path / "b.rtdc") as data, HDF5Data(recording) as whole:
+    may = Permissions(unidentified=True, basin_roots=(recording.parent,))
+    with HDF5Data(tmp_path / "b.rtdc", permissions=may) as data, HDF5Data(recording) as whole:
         np.testing.assert_array_equal(data.image_bg[:], images[[1, 0]])
         np.testing.assert_array_equal(data["time"], whole["time"][[7, 3]])
 

@@ -308,7 +308,8 @@ def test_the_peer_stores_alike(tmp_path):
             ) == peer.HDF5Writer.get_best_nd_chunks(item, dtype)
 
 
-def test_dclab_shows_images_through_an_identity_map(shared_data, tmp_path):
+def test_dclab_shows_images_through_an_identity_map(shared_data, tmp_path, monkeypatch):
+    monkeypatch.setenv("CYTOVOX_BASIN_ROOTS", str(shared_data))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         dclab = pytest.importorskip("dclab")

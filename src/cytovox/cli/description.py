@@ -32,14 +32,17 @@ def describe_file(path: Path) -> dict[str, Any]:
     InputError
         If the file is missing or no recording.
     """
-    from ..read import HDF5Data, get_measurement_identifier
+    from ..read import HDF5Data, RefusedInputError, get_measurement_identifier
 
     with HDF5Data(path) as data:
         meta = dict(data.meta)
         h5 = data.h5
         stored = sorted(name for name in h5["events"] if not name.startswith("basinmap"))
         images = [name for name in stored if getattr(h5["events"][name], "ndim", 1) == 3]
-        image = data.locate("image")
+        try:
+            image = data.locate("image")
+        except RefusedInputError:
+            image = None  # what the basins say tells why
         shape = None if image is None else image.shape[1:]
         return {
             "file": str(path),
@@ -51,7 +54,8 @@ def describe_file(path: Path) -> dict[str, Any]:
             "measurement": get_measurement_identifier(h5),
             "features": stored,
             "images": images,
-            "basins": _basins(h5, path),
+            "basins": _basins(data),
+            "followed": data.followed,
             "logs": sorted(h5.get("logs", ())),
             "tables": sorted(h5.get("tables", ())),
             "pipeline": _pipeline(meta),
@@ -94,6 +98,7 @@ def in_words(found: Mapping[str, Any]) -> str:
     rows.append(("measurement", found["measurement"] or "has no identifier"))
     rows.append(("features", f"{len(found['features'])}: {' '.join(found['features'])}"))
     rows += [("basin", _basin_in_words(basin)) for basin in found["basins"]]
+    rows += [("followed", text) for text in found["followed"]]
     rows.append(("logs", ", ".join(found["logs"]) or "none"))
     rows.append(("tables", ", ".join(found["tables"]) or "none"))
     if pipeline := found["pipeline"]:
@@ -113,23 +118,25 @@ def _row(name: str, text: str) -> list[str]:
     return [f"  {name if i == 0 else '':<12} {line}" for i, line in enumerate(folded)]
 
 
-def _basins(h5: Any, path: Path) -> list[dict[str, Any]]:
-    from ..read.basins import extract_basin_dicts, find_basin_file
+def _basins(data: Any) -> list[dict[str, Any]]:
+    from ..read.basins import extract_basin_dicts
 
     basins = []
-    for basin in extract_basin_dicts(h5, check=False):
+    for basin in extract_basin_dicts(data.h5, check=False):
         kind = str(basin.get("type"))
         paths = [str(p) for p in basin.get("paths") or []]
         where: Path | None = None
+        allowed = kind != "remote"
         if kind == "file":
-            where = find_basin_file(paths, path.absolute().parent)
-        there = where is not None if kind == "file" else bool(paths) and paths[0] in h5
+            where, allowed = data.find_basin(paths)
+        there = where is not None if kind == "file" else bool(paths) and paths[0] in data.h5
         basins.append(
             {
                 "name": basin.get("name"),
                 "type": kind,
                 "paths": paths,
                 "found": there,
+                "allowed": allowed,
                 "path": None if where is None else str(where),
                 "features": basin.get("features"),
                 "mapping": basin.get("mapping"),
@@ -142,6 +149,11 @@ def _basin_in_words(basin: Mapping[str, Any]) -> str:
     features = " ".join(basin["features"] or ["all features"])
     if basin["type"] == "internal":
         state = "in this file" if basin["found"] else "MISSING in this file"
+    elif not basin["allowed"]:
+        place = basin["path"] or " or ".join(basin["paths"])
+        state = f"in {place}, NOT FOLLOWED (outside of the folder; see --basin-root)"
+        if basin["type"] == "remote":
+            state = f"on the network at {place}, NOT FOLLOWED"
     elif basin["found"]:
         state = f"in {basin['path']}"
     else:

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from . import permission_options as o
+
 __all__ = ["info"]
 
 
@@ -14,6 +16,10 @@ def info(
     files: Annotated[
         list[Path], typer.Argument(metavar="FILE...", help="Recordings or results (.rtdc).")
     ],
+    basin_roots: o.BasinRoots = None,
+    allow_external: o.AllowExternal = False,
+    allow_unidentified: o.AllowUnidentified = False,
+    allow_oversized: o.AllowOversized = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object in place of the text.")
     ] = False,
@@ -24,6 +30,8 @@ def info(
     For a result, the pipeline identifier is checked against its hash, and it
     is looked whether the files are there that it refers to.
     """
+    # their callbacks have done what these ask for
+    del basin_roots, allow_external, allow_unidentified, allow_oversized
     from .batch import SOME_FAILED
     from .console import describe, print_json, print_text, report_error
     from .description import describe_file, in_words

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from . import permission_options as o
+
 if TYPE_CHECKING:
     from .settings import Settings
 
@@ -72,6 +74,10 @@ def run(
             "small, but needs the input."
         ),
     ] = Basins.drain,
+    basin_roots: o.BasinRoots = None,
+    allow_external: o.AllowExternal = False,
+    allow_unidentified: o.AllowUnidentified = False,
+    allow_oversized: o.AllowOversized = False,
     compression: Annotated[
         str, typer.Option(metavar="NAME", help="none, or zstd-1 to zstd-9.")
     ] = "zstd-5",
@@ -115,6 +121,8 @@ def run(
     """
     from .settings import Settings
 
+    # their callbacks have done what these ask for
+    del basin_roots, allow_external, allow_unidentified, allow_oversized
     codes = {"background": background, "feature": "legacy", "gate": "norm"}
     codes["segmenter"] = _segmenter_code(segmenter, trust_model=trust_model)
     common = Settings(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from . import permission_options as o
 from .volume_arrays import argmax, predict, relabel, threshold
 from .volume_look import info, plan, replay
 from .volume_segment import objects, restitch, segment
@@ -16,6 +17,19 @@ volume = typer.Typer(
     "--set threshold=100 --stitch touch",
     no_args_is_help=True,
 )
+
+
+@volume.callback()
+def _allow(
+    allow_external: o.AllowExternal = False, allow_oversized: o.AllowOversized = False
+) -> None:
+    """Segment and measure volumes block by block, whatever their size.
+
+    Start with:  cytovox volume segment stack.tif labels.zarr --function label
+    --set threshold=100 --stitch touch
+    """
+
+
 for _command in (
     segment,
     restitch,

@@ -142,7 +142,7 @@ class DCNumPipelineJob:
             segmenter["kwargs_mask"] = {}
         data = self.kwargs["data_kwargs"]
         if data.get("pixel_size") is None:
-            with HDF5Data(path_in) as reader:
+            with HDF5Data(path_in, permissions=data.get("permissions")) as reader:
                 data["pixel_size"] = reader.pixel_size
         # The identifier shows eight decimals, so the numbers must use no more.
         data["pixel_size"] = float(f"{data['pixel_size']:.8f}")
@@ -295,7 +295,8 @@ class DCNumPipelineJob:
         SegmenterNotApplicableError
             If it does not fit.
         """
-        with HDF5Data(self.kwargs["path_in"]) as data:
+        permissions = self.kwargs["data_kwargs"].get("permissions")
+        with HDF5Data(self.kwargs["path_in"], permissions=permissions) as data:
             self.get_segmenter_class().validate_applicability(
                 segmenter_kwargs=self.kwargs["segmenter_kwargs"],
                 meta=dict(data.meta),

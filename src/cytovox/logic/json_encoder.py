@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import numbers
 import pathlib
@@ -17,7 +18,8 @@ class ExtendedJSONEncoder(json.JSONEncoder):
 
     Paths become text, whole and real numbers of any kind become numbers,
     numpy truth values become true or false, numpy arrays become lists, and a
-    slice becomes ``["PYTHON-SLICE", [start, stop, step]]``.
+    slice becomes ``["PYTHON-SLICE", [start, stop, step]]``; a dataclass becomes an
+    object.
 
     Examples
     --------
@@ -41,4 +43,6 @@ class ExtendedJSONEncoder(json.JSONEncoder):
             return o.tolist()
         if isinstance(o, bytes):
             return o.decode("utf-8", errors="replace")
+        if dataclasses.is_dataclass(o) and not isinstance(o, type):
+            return {item.name: getattr(o, item.name) for item in dataclasses.fields(o)}
         return super().default(o)

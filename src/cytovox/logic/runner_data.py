@@ -59,13 +59,17 @@ class RunnerData:
     @functools.cached_property
     def _whole(self) -> HDF5Data:
         """The input without index mapping."""
-        return HDF5Data(self.path_in, pixel_size=self.draw.pixel_size)
+        return HDF5Data(
+            self.path_in, pixel_size=self.draw.pixel_size, permissions=self.draw.permissions
+        )
 
     @functools.cached_property
     def _frame_data(self) -> HDF5Data:
         """The input with background, without index mapping."""
         self._make_temp_in()
-        return HDF5Data(self.path_temp_in, pixel_size=self.draw.pixel_size)
+        return HDF5Data(
+            self.path_temp_in, pixel_size=self.draw.pixel_size, permissions=self.draw.permissions
+        )
 
     @functools.cached_property
     def _plan(self) -> plumbing.FramePlan:
@@ -89,6 +93,7 @@ class RunnerData:
             self._make_temp_in()
             kwargs = self.job["data_kwargs"]
             kwargs.setdefault("image_chunk_size", chunk_size_for(self.draw, self.job))
+            kwargs["permissions"] = self.draw.permissions
             self._data_temp_in = HDF5Data(self.path_temp_in, **kwargs)
             if "image_bg" not in self._data_temp_in:
                 raise InputError("there is no background image", path=self.path_in)
@@ -97,7 +102,9 @@ class RunnerData:
     def _make_temp_in(self) -> None:
         if not self._files.has(self.path_temp_in):
             self._files.claim(self.path_temp_in)
-            create_with_basins(self.path_temp_in, [self.path_in])
+            create_with_basins(
+                self.path_temp_in, [self.path_in], permissions=self.draw.permissions
+            )
 
     def _close_readers(self, names: tuple[str, ...] = _READERS) -> None:
         for name in names:

@@ -9,6 +9,7 @@ from .hdf5_data import HDF5Data
 from .identifier import get_measurement_identifier, md5sum
 from .mapped import MappedHDF5Dataset, get_mapped_object, get_mapping_indices
 from .open_volume import open_volume
+from .permissions import Permissions, RefusedInputError, allow, allow_basin_roots
 from .volume import Volume
 
 __all__ = [
@@ -19,7 +20,11 @@ __all__ = [
     "HDF5ImageCache",
     "ImageCorrCache",
     "MappedHDF5Dataset",
+    "Permissions",
+    "RefusedInputError",
     "Volume",
+    "allow",
+    "allow_basin_roots",
     "concatenated_hdf5_data",
     "detect_flickering",
     "get_mapped_object",

@@ -7,8 +7,6 @@ a dataset of the referring file.
 
 from __future__ import annotations
 
-import json
-import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,8 +16,19 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import BasinIdentifierMismatchError, InputError
-from .identifier import as_text, get_measurement_identifier, identifier_fits
+from .basin_definitions import (
+    extract_basin_dicts,
+    files_there,
+    find_basin_file,
+    is_basin_map,
+    is_on_server,
+    sort_basin_dicts,
+)
+from .chunk_guard import read_checked
+from .identifier import get_measurement_identifier, identifier_fits
 from .mapped import check_mapping, get_mapped_object
+from .permissions import Permissions, RefusedInputError
+from .structure import check_group
 
 __all__ = [
     "MAX_BASIN_DEPTH",
@@ -27,6 +36,7 @@ __all__ = [
     "FileBasin",
     "InternalBasin",
     "extract_basin_dicts",
+    "find_allowed_file",
     "find_basin_file",
     "is_basin_map",
     "make_basin",
@@ -36,8 +46,6 @@ __all__ = [
 #: So many files may refer to each other in a row.
 MAX_BASIN_DEPTH = 8
 
-logger = logging.getLogger(__name__)
-
 Indices = npt.NDArray[Any] | None
 
 
@@ -46,6 +54,8 @@ class _Reader(Protocol):
 
     @property
     def h5(self) -> h5py.File: ...
+    @property
+    def followed(self) -> list[str]: ...
     def offered(self) -> list[str]: ...
     def locate(self, feat: str) -> Any: ...
     def close(self) -> None: ...
@@ -54,65 +64,10 @@ class _Reader(Protocol):
 OpenNested = Callable[[Path, Indices], _Reader | None]
 
 
-def is_basin_map(feat: str) -> bool:
-    """Return whether a feature is the map of a basin.
-
-    Parameters
-    ----------
-    feat
-        Name of the feature.
-
-    Examples
-    --------
-    >>> is_basin_map("basinmap0"), is_basin_map("deform")
-    (True, False)
-    """
-    return feat.startswith("basinmap")
-
-
-def extract_basin_dicts(h5: h5py.Group, check: bool = True) -> list[dict[str, Any]]:
-    """Return the definitions of all basins of a file, in stored order.
-
-    Parameters
-    ----------
-    h5
-        Opened file.
-    check
-        Whether to leave out what cannot be used here: other types than
-        ``internal`` and ``file``, and basins whose map is missing.
-
-    Raises
-    ------
-    InputError
-        If a definition is not valid JSON.
-    """
-    basins = []
-    for key, dataset in h5.get("basins", {}).items():
-        text = "\n".join(str(as_text(line)) for line in dataset[:])
-        try:
-            definition = json.loads(text)
-        except json.JSONDecodeError as err:
-            raise InputError(
-                f"the definition of basin '{key}' is not valid JSON", path=h5.file.filename
-            ) from err
-        if not check or _is_usable(h5, definition):
-            basins.append(definition)
-    return basins
-
-
-def sort_basin_dicts(basins: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return basin definitions in the order of look-up: internal first, then by name.
-
-    Parameters
-    ----------
-    basins
-        Definitions of basins.
-    """
-    return sorted(basins, key=lambda b: (b.get("type") != "internal", str(b.get("name"))))
-
-
-def find_basin_file(paths: list[str], folder: Path | None) -> Path | None:
-    """Return the first path that exists, as it is or relative to a folder.
+def find_allowed_file(
+    paths: list[str], folder: Path | None, permissions: Permissions
+) -> tuple[Path | None, str | None]:
+    """Return the first file that exists where it may lie, or a place where it may not.
 
     Parameters
     ----------
@@ -120,20 +75,22 @@ def find_basin_file(paths: list[str], folder: Path | None) -> Path | None:
         Where the file may be.
     folder
         Folder of the referring file; None if that is not on a disk.
+    permissions
+        Where it may lie.
+
+    Returns
+    -------
+    path : pathlib.Path or None
+        The file.
+    refused : str or None
+        A place that is not allowed, if no other is there.
     """
-    for text in paths:
-        path = Path(text)
-        if not path.is_absolute():
-            if folder is None:
-                continue
-            path = folder / path
-        try:
-            if path.is_file():
-                return path
-        except (OSError, ValueError):
-            # a path of another operating system may be no path here
-            continue
-    return None
+    refused = None
+    for path in files_there(paths, folder):
+        if permissions.external or permissions.is_allowed_place(path):
+            return path, None
+        refused = refused or str(path)
+    return None, refused or next(filter(is_on_server, paths), None)
 
 
 class Basin(Protocol):
@@ -222,6 +179,10 @@ class FileBasin:
     open_nested
         Function that opens a reader for a path and rows; it returns None if
         the file must not be followed.
+    permissions
+        Where the other file may lie, and what it may do.
+    place
+        The referring file, for messages.
     """
 
     def __init__(
@@ -230,15 +191,29 @@ class FileBasin:
         indices: Indices,
         folder: Path | None,
         open_nested: OpenNested,
+        permissions: Permissions,
+        place: str | None = None,
     ) -> None:
         self.definition = definition
         self.indices = indices
-        self.path = find_basin_file(definition.get("paths") or [], folder)
+        self.permissions = permissions
+        #: The file, if there is one where it may lie; else a place where it may not.
+        self.path, self.refused = find_allowed_file(
+            definition.get("paths") or [], folder, permissions
+        )
         self._open_nested = open_nested
         self._reader: _Reader | None = None
         self._opened = False
+        self._place = place
 
     def _open(self) -> _Reader | None:
+        if self.path is None and self.refused is not None:
+            raise RefusedInputError(
+                f"the basin '{str(self.definition.get('name'))[:80]}' is in {self.refused}, "
+                "outside of the folder of the recording",
+                path=self._place,
+                hint=f"if you trust the recording, say --basin-root {_folder_of(self.refused)}",
+            )
         if not self._opened and self.path is not None:
             reader = self._open_nested(self.path, self.indices)
             if reader is not None:
@@ -249,8 +224,16 @@ class FileBasin:
 
     def _check_identifier(self, reader: _Reader) -> None:
         expected = self.definition.get("identifier")
+        found = get_measurement_identifier(reader.h5)
+        if not expected and found and not self.permissions.unidentified:
+            reader.close()
+            raise RefusedInputError(
+                f"the basin '{str(self.definition.get('name'))[:80]}' is the file {self.path}, "
+                f"but has no identifier that says it is of the measurement '{found[:60]}'",
+                path=self._place,
+                hint=self.permissions.hint_for("unidentified"),
+            )
         if expected and not identifier_fits(reader.h5, expected):
-            found = get_measurement_identifier(reader.h5)
             reader.close()
             raise BasinIdentifierMismatchError(
                 f"the basin with identifier '{found}' does not match the expected "
@@ -263,6 +246,14 @@ class FileBasin:
         """Return the events of the other file; None if it is missing."""
         reader = self._open()
         return None if reader is None else reader.h5.get("events")
+
+    @property
+    def followed(self) -> list[str]:
+        """What has been read of other files because of this basin, in words."""
+        reader = self._reader
+        if reader is None:
+            return []
+        return [f"a basin is in the file {self.path}", *reader.followed]
 
     def features(self) -> list[str]:
         """Return the names of the features that can be had here."""
@@ -303,6 +294,7 @@ def make_basin(
     indices: Indices,
     folder: Path | None,
     open_nested: OpenNested,
+    permissions: Permissions,
 ) -> Basin:
     """Return the basin for a definition, with the rows that a reader shows.
 
@@ -322,23 +314,28 @@ def make_basin(
     open_nested
         Function that opens a reader for a path and rows; it returns None if
         the file must not be followed.
+    permissions
+        What the file may do.
     """
     name = definition.get("mapping")
     if name is not None:
         # some writers stored the map as a row of a two-dimensional dataset
-        mapping = np.ravel(h5["events"][name][:])
+        mapping = np.ravel(read_checked(h5["events"][name]))
+        if mapping.dtype.kind not in "ui":
+            raise InputError(
+                f"the map '{name}' does not hold row numbers",
+                path=h5.filename,
+                hint="the file is damaged, or was made to harm",
+            )
         if indices is not None:
             check_mapping(indices, len(mapping), f"the map '{name}'")
             mapping = mapping[indices]
         indices = mapping
     if definition.get("type") == "internal":
+        check_group(h5, (definition.get("paths") or ["basin_events"])[0], permissions)
         return InternalBasin(h5, definition, indices)
-    return FileBasin(definition, indices, folder, open_nested)
+    return FileBasin(definition, indices, folder, open_nested, permissions, str(h5.filename))
 
 
-def _is_usable(h5: h5py.Group, definition: Any) -> bool:
-    if not isinstance(definition, dict) or definition.get("type") not in ("internal", "file"):
-        logger.info("ignored a basin of a type that cannot be read here")
-        return False
-    mapping = definition.get("mapping")
-    return mapping is None or mapping in h5.get("events", {})
+def _folder_of(path: str) -> str:
+    return path if is_on_server(path) else str(Path(path).resolve().parent)

@@ -9,7 +9,7 @@ import h5py
 
 from ..errors import BasinNotFoundError, InputError
 from .basins import find_basin_file
-from .mapped import check_mapping
+from .mapped import IndexMappingError, check_mapping
 
 if TYPE_CHECKING:
     from .hdf5_data import HDF5Data
@@ -47,7 +47,11 @@ def check_recording(data: HDF5Data, need_images: bool = True) -> None:
         group, features, indices = data.get_basin_data(number)
         for feat in features:
             if group is not None and indices is not None and feat in group:
-                check_mapping(indices, len(group[feat]), f"basin feature '{feat}'")
+                try:
+                    check_mapping(indices, len(group[feat]), f"basin feature '{feat}'")
+                except IndexMappingError as err:
+                    err.path = err.path or (None if path is None else str(path))
+                    raise
     if need_images:
         _check_images(data, length, path)
 
@@ -84,8 +88,12 @@ def _check_virtual(h5: h5py.File, path: Path | None) -> None:
 def _check_images(data: HDF5Data, length: int, path: Path | None) -> None:
     image = data.locate("image")
     if image is None:
-        # raises the error that tells which file is missing, if one is
-        _ = data["image"] if data.missing_basin_of("image") else None
+        try:
+            _ = data["image"]
+        except InputError as err:
+            # tells which file is missing, if one is
+            if isinstance(err, BasinNotFoundError) or err.hint:
+                raise
         raise InputError("there are no images", path=path, hint="record with images")
     for feat, dataset in (("image", image), ("image_bg", data.locate("image_bg"))):
         if dataset is None:

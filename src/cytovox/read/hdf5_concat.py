@@ -6,6 +6,7 @@ import atexit
 import os
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ import numpy as np
 
 from ..errors import InputError, UsageError
 from .basins import is_basin_map
+from .chunk_guard import read_checked
 from .hdf5_data import HDF5Data
 from .opening import open_recording
+from .permissions import default_permissions
 
 __all__ = ["concatenated_hdf5_data"]
 
@@ -29,8 +32,9 @@ def concatenated_hdf5_data(
     """Return recordings one after the other as a single recording.
 
     Only references to the data are stored (virtual datasets), so the files
-    must stay where they are. Attributes come from the first file, ``time`` is
-    dropped, and basins are not followed.
+    must stay where they are, and whoever opens the file that is written must
+    allow it to lead to them (``external`` of `Permissions`). Attributes come
+    from the first file, ``time`` is dropped, and basins are not followed.
 
     Parameters
     ----------
@@ -57,7 +61,8 @@ def concatenated_hdf5_data(
     target = _target(path_out)
     with h5py.File(target, "w", libver="latest") as h5:
         _describe(h5, inputs, features, compute_frame)
-    return HDF5Data(target)
+    # the views of other files in it are those that were just made
+    return HDF5Data(target, permissions=replace(default_permissions(), external=True))
 
 
 def _target(path_out: bool | Path | str | None) -> Path:
@@ -123,7 +128,7 @@ def _frames(events: h5py.Group, path: Path) -> Any:
         raise InputError(
             "there is no 'frame' to count on", path=path, hint="use compute_frame=False"
         )
-    return events["frame"][:]
+    return read_checked(events["frame"], slice(None))
 
 
 def _count_on(frames: list[Any]) -> Any:

@@ -11,19 +11,23 @@ import numpy.typing as npt
 
 from ..errors import BasinNotFoundError, InputError
 from . import data_identity
+from .basin_definitions import is_on_server
 from .basins import (
     MAX_BASIN_DEPTH,
     Basin,
     FileBasin,
     extract_basin_dicts,
+    find_allowed_file,
     is_basin_map,
     make_basin,
     sort_basin_dicts,
 )
 from .cache import HDF5ImageCache, ImageCorrCache
 from .check import check_recording
+from .chunk_guard import read_checked
 from .const import PROTECTED_FEATURES
 from .mapped import IndexMapping, check_mapping, get_mapped_object, get_mapping_indices
+from .permissions import Permissions
 from .recording_file import RecordingFile
 
 __all__ = ["FeatureInMissingBasinError", "FeatureNotFoundError", "HDF5Data"]
@@ -63,11 +67,16 @@ class HDF5Data(RecordingFile):
     index_mapping
         Rows to show: a number of rows from the start, a slice with start and
         stop, or row numbers in any order, integers of shape (n,).
+    permissions
+        What the file may lead to, and how much it may claim; what is allowed in
+        this process if None, which is nothing unless somebody said otherwise.
 
     Raises
     ------
     InputNotFoundError
         If there is no such file.
+    RefusedInputError
+        If the file leads elsewhere, or claims impossible sizes.
     InputError
         If it is no HDF5 file or was cut short.
 
@@ -96,6 +105,8 @@ class HDF5Data(RecordingFile):
         image_cache_size: int = 2,
         image_chunk_size: int = 1000,
         index_mapping: IndexMapping = None,
+        *,
+        permissions: Permissions | None = None,
     ) -> None:
         state: dict[str, Any] = {
             "pixel_size": None
@@ -110,7 +121,7 @@ class HDF5Data(RecordingFile):
             "image_chunk_size": image_chunk_size,
             "index_mapping": index_mapping,
         }
-        super().__init__(path, state)
+        super().__init__(path, state, permissions)
         _ = self.h5
 
     def _reset(self) -> None:
@@ -136,7 +147,9 @@ class HDF5Data(RecordingFile):
                 return self.get_image_cache(feat)
             if obj.ndim != 1:
                 return obj
-            values: npt.NDArray[Any] = obj[:]
+            values: npt.NDArray[Any] = (
+                read_checked(obj, slice(None)) if isinstance(obj, h5py.Dataset) else obj[:]
+            )
             self._scalars[feat] = values
             return values
 
@@ -400,7 +413,12 @@ class HDF5Data(RecordingFile):
                 )
                 self._cached["sources"] = [
                     make_basin(
-                        self.h5, definition, self.mapping_indices, folder, self._open_nested
+                        self.h5,
+                        definition,
+                        self.mapping_indices,
+                        folder,
+                        self._open_nested,
+                        self.permissions,
                     )
                     for definition in self.basins
                 ]
@@ -414,9 +432,37 @@ class HDF5Data(RecordingFile):
         if path.resolve() in chain or len(chain) > MAX_BASIN_DEPTH:
             logger.warning("not followed, files refer to each other in a circle: %s", path)
             return None
-        nested = HDF5Data(path, image_cache_size=0, index_mapping=indices)
+        nested = HDF5Data(
+            path, image_cache_size=0, index_mapping=indices, permissions=self.permissions
+        )
         nested._chain = chain
+        # the folder of a file that is referred to is no folder of the input
+        nested.permissions = self.permissions
         return nested
+
+    @property
+    def followed(self) -> list[str]:
+        """What has been read from elsewhere so far because that is allowed, in words."""
+        found = super().followed
+        for source in self._cached.get("sources", []):
+            if isinstance(source, FileBasin):
+                found += source.followed
+        return list(dict.fromkeys(found))
+
+    def find_basin(self, paths: list[str]) -> tuple[Path | None, bool]:
+        """Return the file that a basin would be read from, and whether it may be.
+
+        Parameters
+        ----------
+        paths
+            Where the basin says that it is.
+        """
+        place = self._path_or_none
+        folder = None if place is None else place.absolute().parent
+        path, refused = find_allowed_file(paths, folder, self.permissions)
+        if refused is not None and not is_on_server(refused):
+            path = Path(refused)
+        return path, refused is None
 
     def missing_basin_of(self, feat: str) -> FileBasin | None:
         """Return the basin that names a feature but whose file cannot be found.
@@ -433,10 +479,29 @@ class HDF5Data(RecordingFile):
                     return source
         return None
 
+    def _remote_places(self, feat: str) -> str:
+        """Return where else the file says that a feature is."""
+        places = [
+            str(path)[:200]
+            for definition in extract_basin_dicts(self.h5, check=False)
+            if definition.get("type") == "remote"
+            and feat in (definition.get("features") or [feat])
+            for path in definition.get("paths") or []
+        ]
+        return ", ".join(places[:3])
+
     def _missing(self, feat: str) -> InputError:
         basin = self.missing_basin_of(feat)
         if basin is None:
-            return FeatureNotFoundError(f"there is no feature '{feat}'", path=self._path_or_none)
+            elsewhere = self._remote_places(feat)
+            return FeatureNotFoundError(
+                f"there is no feature '{feat}'"
+                + (
+                    f"; nothing is read over the network, such as {elsewhere}" if elsewhere else ""
+                ),
+                path=self._path_or_none,
+                hint="download that file, and put it beside this one" if elsewhere else None,
+            )
         return FeatureInMissingBasinError(
             f"the feature '{feat}' is kept in another file that cannot be found: "
             + ", ".join(map(str, basin.definition.get("paths") or [])),

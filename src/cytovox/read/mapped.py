@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import UsageError
+from .chunk_guard import check_stored, read_checked
 
 __all__ = [
     "IndexMapping",
@@ -170,6 +171,7 @@ def read_span(dataset: h5py.Dataset, start: int, stop: int, out: npt.NDArray[Any
     """Read the rows from `start` to `stop` into `out`; other integers wrap around."""
     if stop <= start:
         return
+    check_stored(dataset, start, stop)
     if out.dtype == dataset.dtype and out.flags.c_contiguous and dataset.ndim > 0:
         dataset.read_direct(out, np.s_[start:stop])
     else:
@@ -243,7 +245,8 @@ class MappedHDF5Dataset:
 
     def __getitem__(self, idx: Any) -> Any:
         if isinstance(idx, numbers.Integral):
-            return self.h5ds[int(self.mapping_indices[int(idx)])]
+            row = int(self.mapping_indices[int(idx)])
+            return read_checked(self.h5ds, slice(row, row + 1))[0]
         if isinstance(idx, tuple):
             head, rest = idx[0], idx[1:]
             if isinstance(head, numbers.Integral):

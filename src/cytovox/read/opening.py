@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -11,12 +12,94 @@ import h5py
 import hdf5plugin  # noqa: F401
 
 from ..errors import InputError, InputNotFoundError
+from .chunk_guard import trust_chunks_of
+from .permissions import Permissions, default_permissions
+from .structure import check_structure
 
-__all__ = ["open_recording"]
+__all__ = ["examine", "keep_to_known_filters", "open_hdf5_file", "open_recording"]
+
+_plugins = threading.Lock()
 
 
-def open_recording(source: Path | BinaryIO) -> h5py.File:
-    """Open a file for reading.
+def open_recording(source: Path | BinaryIO, permissions: Permissions | None = None) -> h5py.File:
+    """Open a recording for reading, unless it leads elsewhere or claims too much.
+
+    Parameters
+    ----------
+    source
+        Path or binary stream.
+    permissions
+        What it may do; what is allowed in this process if None.
+
+    Raises
+    ------
+    InputNotFoundError
+        If there is no such file.
+    RefusedInputError
+        If it leads to other files, or claims impossible sizes.
+    InputError
+        If it is no HDF5 file, or was cut short, or may not be read.
+    """
+    h5 = open_hdf5_file(source)
+    try:
+        examine(h5, permissions)
+    except BaseException:
+        h5.close()
+        raise
+    return h5
+
+
+def examine(h5: h5py.File, permissions: Permissions | None = None) -> list[str]:
+    """Look at all that a reader of a recording may touch.
+
+    Parameters
+    ----------
+    h5
+        Opened file.
+    permissions
+        What it may do; what is allowed in this process if None.
+
+    Returns
+    -------
+    list of str
+        What leads outside of the file and is allowed, in words.
+
+    Raises
+    ------
+    RefusedInputError
+        If something is not allowed.
+    InputError
+        If the file is damaged.
+    """
+    may = default_permissions() if permissions is None else permissions
+    if may.oversized:
+        trust_chunks_of(h5.filename)
+    try:
+        return check_structure(h5, may)
+    except (OSError, RuntimeError, KeyError, ValueError) as err:
+        if isinstance(err, InputError):
+            raise
+        raise InputError(
+            f"what is in the file cannot be listed: {str(err)[:200]}",
+            path=h5.filename if isinstance(h5.filename, str) else None,
+            hint="the file is damaged; copy it again",
+        ) from err
+
+
+def keep_to_known_filters() -> None:
+    """Let HDF5 load no filter libraries from folders.
+
+    HDF5 runs whatever library lies in the folders of ``HDF5_PLUGIN_PATH``, or in
+    its own default ones, once a file asks for a filter. The filters of
+    hdf5plugin are registered already and need no such folder.
+    """
+    with _plugins:
+        while h5py.h5pl.size():
+            h5py.h5pl.remove(0)
+
+
+def open_hdf5_file(source: Path | BinaryIO) -> h5py.File:
+    """Open any HDF5 file for reading, and look no further.
 
     Parameters
     ----------
@@ -30,6 +113,8 @@ def open_recording(source: Path | BinaryIO) -> h5py.File:
     InputError
         If it is no HDF5 file, or was cut short, or may not be read.
     """
+    if not default_permissions().oversized:
+        keep_to_known_filters()
     if not isinstance(source, Path):
         return _open(source, None)
     if not source.exists():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import threading
 from pathlib import Path
 from types import TracebackType
@@ -12,11 +13,18 @@ import h5py
 import numpy as np
 
 from ..errors import InputError
+from .chunk_guard import read_checked
 from .data_identity import round_pixel_size
 from .identifier import as_text, md5sum
-from .opening import open_recording
+from .opening import examine, open_hdf5_file
+from .permissions import Permissions, default_permissions
+from .text import read_lines
 
 __all__ = ["RecordingFile"]
+
+
+#: More events than any file has; exact as a floating-point number.
+_MOST_EVENTS = 1 << 53
 
 
 class RecordingFile:
@@ -29,9 +37,16 @@ class RecordingFile:
     state
         What the caller said in place of the stored contents: ``pixel_size``,
         ``md5_5m``, ``meta``, ``logs``, ``tables``, and what subclasses keep.
+    permissions
+        What the file may do; what is allowed in this process if None.
     """
 
-    def __init__(self, path: Path | str | h5py.File | BinaryIO, state: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        path: Path | str | h5py.File | BinaryIO,
+        state: dict[str, Any],
+        permissions: Permissions | None = None,
+    ) -> None:
         self._state = state
         #: Files on the way here; one that refers back to them is not followed.
         self._chain: tuple[Path, ...] = ()
@@ -40,6 +55,11 @@ class RecordingFile:
             self._given = path
             path = Path(path.filename)
         self.path: Path | BinaryIO = Path(path) if isinstance(path, str) else path
+        #: What this file may do; basins may lie in its own folder.
+        self.permissions = default_permissions() if permissions is None else permissions
+        if isinstance(self.path, Path):
+            folders = self.path.absolute().parent, self.path.resolve().parent
+            self.permissions = self.permissions.within(*folders)
         self._reset()
 
     def _reset(self) -> None:
@@ -64,7 +84,8 @@ class RecordingFile:
         path: Any = self.path
         if isinstance(path, io.BytesIO):
             path = io.BytesIO(path.getvalue())
-        return {"path": path, "_state": self._state, "_chain": self._chain}
+        kept = {"_state": self._state, "_chain": self._chain, "permissions": self.permissions}
+        return {"path": path, **kept}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -86,8 +107,23 @@ class RecordingFile:
             if self._h5 is None:
                 if self._closed:
                     raise InputError("the reader is closed", path=self._path_or_none)
-                self._h5 = open_recording(self.path)
+                self._h5 = open_hdf5_file(self.path)
+            if "followed" not in self._cached:
+                self._cached["followed"] = self._examine(self._h5)
             return self._h5
+
+    def _examine(self, h5: h5py.File) -> list[str]:
+        try:
+            return examine(h5, self.permissions)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def followed(self) -> list[str]:
+        """What is read from elsewhere because that is allowed, in words."""
+        _ = self.h5
+        return list(self._cached["followed"])
 
     @property
     def meta(self) -> dict[str, Any]:
@@ -116,7 +152,7 @@ class RecordingFile:
     @property
     def logs(self) -> dict[str, list[str]]:
         """Logs, a list of lines each."""
-        return self._contents("logs", lambda ds: [str(as_text(line)) for line in np.ravel(ds[()])])
+        return self._contents("logs", read_lines)
 
     @property
     def tables(self) -> dict[str, Any]:
@@ -126,7 +162,15 @@ class RecordingFile:
     @property
     def pixel_size(self) -> float:
         """Width of a pixel [µm]; 0 if unknown."""
-        return float(self.meta.get("imaging:pixel size", 0))
+        found = self.meta.get("imaging:pixel size", 0)
+        size = _number(found)
+        if size is None or math.isinf(size):
+            raise InputError(
+                f"the pixel size is {str(found)[:80]}",
+                path=self._path_or_none,
+                hint="give a pixel size in µm",
+            )
+        return size
 
     @pixel_size.setter
     def pixel_size(self, pixel_size: float) -> None:
@@ -147,9 +191,14 @@ class RecordingFile:
         """Number of rows in the file, whatever the index mapping."""
         count = self.h5.attrs.get("experiment:event count")
         if count is not None:
-            if int(count) < 0:
-                raise InputError(f"the event count is {count}", path=self._path_or_none)
-            return int(count)
+            number = _number(count)
+            if number is None or not 0 <= number <= _MOST_EVENTS or number % 1:
+                raise InputError(
+                    f"the event count is {str(count)[:80]}",
+                    path=self._path_or_none,
+                    hint="the recording was not completed or was damaged",
+                )
+            return int(number)
         lengths = [
             len(ds) for ds in self.h5.get("events", {}).values() if isinstance(ds, h5py.Dataset)
         ]
@@ -177,8 +226,17 @@ class RecordingFile:
             return found
 
 
+def _number(value: Any) -> float | None:
+    """Return a number that may be stored as text or in an array of its own."""
+    try:
+        return float(np.asarray(as_text(value)).reshape(())[()])
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
 def _read_table(dataset: h5py.Dataset) -> Any:
-    values = np.ravel(dataset[()])
+    stored = read_checked(dataset)
+    values = np.ravel(stored)
     if values.dtype.names is None:
-        return dataset[()]
+        return stored
     return {name: values[name] for name in values.dtype.names}

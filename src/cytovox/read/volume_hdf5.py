@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import InputError, InputNotFoundError, OptionError
+from .chunk_guard import check_stored
+from .permissions import Permissions, default_permissions
 from .volume_address import Address
 from .volume_axes import name_axes, place_axes
 from .volume_limits import Box, box_shape, check_chunk, check_dtype, check_shape
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["HDF5Source", "open_hdf5"]
 
+logger = logging.getLogger(__name__)
+
 #: bytes that are read at once where the target is no plain memory
 _SLAB_BYTES = 16 * 2**20
 _MAX_LISTED = 1000
@@ -29,7 +34,8 @@ def open_hdf5(address: Address, scale: int | str | None) -> HDF5Source:
     """Open an array of a file; without a path inside, the only one that there is.
 
     Only what is in this very file is read: links to other files, raw data kept
-    in other files, and virtual arrays are refused, since a file could name any.
+    in other files, and virtual arrays are refused, since a file could name any,
+    unless that is allowed.
 
     Raises
     ------
@@ -38,12 +44,12 @@ def open_hdf5(address: Address, scale: int | str | None) -> HDF5Source:
     InputError
         If there is no such array, or if it is elsewhere.
     """
-    from .opening import open_recording
+    from .opening import open_hdf5_file
 
     if scale is not None:
         raise OptionError("an array in HDF5 has no scales", path=str(address), hint="omit scale")
     try:
-        file = open_recording(address.path)
+        file = open_hdf5_file(address.path)
     except InputNotFoundError:
         raise
     except InputError as err:
@@ -76,11 +82,14 @@ def _find(file: h5py.File, address: Address) -> h5py.Dataset:
         if link is None:
             some = ", ".join(f"/{n}" for n in _arrays(file)[:6])
             raise InputError(f"there is no /{inner}", path=address.path, hint=f"there are {some}")
-        if not isinstance(link, h5py.HardLink):
+        if not isinstance(link, h5py.HardLink) and default_permissions().external:
+            logger.warning("%s: %s is followed to %s", address, inner, link.path)
+        elif not isinstance(link, h5py.HardLink):
             raise InputError(
                 f"/{inner} is a link to {getattr(link, 'path', 'elsewhere')}",
                 path=address.path,
-                hint="links are not followed, they may lead to other files; name the array itself",
+                hint="links are not followed, they may lead to other files; name the array "
+                f"itself; {Permissions.hint_for('external')}",
             )
         here = here[part]
     if not isinstance(here, h5py.Dataset):
@@ -119,11 +128,13 @@ class HDF5Source(ReadOnlySource):
     def __init__(self, file: h5py.File, array: h5py.Dataset, address: Address) -> None:
         where = str(address)
         if array.is_virtual or array.external:
-            raise InputError(
-                "its voxels are kept in other files",
-                path=where,
-                hint="copy it into one file (h5repack)",
-            )
+            if not default_permissions().external:
+                raise InputError(
+                    "its voxels are kept in other files",
+                    path=where,
+                    hint=f"copy it into one file (h5repack); {Permissions.hint_for('external')}",
+                )
+            logger.warning("%s: its voxels are read from %s", where, _files(array))
         if array.shape is None:
             raise InputError("the array is empty", path=where)
         shape = check_shape(array.shape, where)
@@ -146,7 +157,7 @@ class HDF5Source(ReadOnlySource):
         Raises
         ------
         InputError
-            If a chunk is damaged or its compression unknown.
+            If a chunk is damaged, its compression unknown, or not what a chunk unpacks to.
         """
         deep = self.described.chunk[0]
         row = math.prod(box_shape(box)[1:]) * self.described.dtype.itemsize
@@ -156,6 +167,7 @@ class HDF5Source(ReadOnlySource):
         while start < end:
             stop = min(end, (start // deep) * deep + step)
             part = out[start - box[0][0] : stop - box[0][0]]
+            check_stored(self._array, start, stop, box[1:])
             try:
                 if part.flags.c_contiguous and part.dtype == self._array.dtype:
                     self._array.read_direct(part, (slice(start, stop), *rest))
@@ -178,6 +190,14 @@ class HDF5Source(ReadOnlySource):
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+def _files(array: h5py.Dataset) -> str:
+    if array.is_virtual:
+        names = sorted({str(source.file_name) for source in array.virtual_sources()})
+    else:
+        names = sorted({str(entry[0]) for entry in array.external})
+    return ", ".join(names[:10])
 
 
 def _attributes(array: h5py.Dataset) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 from ..errors import InputError, OptionError
 from .volume_address import Address, safe_join
 from .volume_axes import name_axes, place_axes
+from .volume_chunk_files import files_of_n5
 from .volume_limits import check_chunk, check_dtype, check_numbers, check_shape
 from .volume_source import Described
 from .volume_store import TensorSource, kvstore, open_tensor, read_json
@@ -49,7 +50,8 @@ def open_n5(address: Address, scale: int | str | None, *, writable: bool) -> Ten
     size, offset, units = place_axes(axes, _placement(document, group, axes, where), where)
     tensor = open_tensor({"driver": "n5", "kvstore": kvstore(address)}, address, writable=writable)
     described = Described("n5", shape, dtype, axes, chunk, chunk, size, offset, units)
-    return TensorSource(tensor, described, address, [document, group])
+    files = None if address.remote else files_of_n5(address.path, document, dtype.itemsize)
+    return TensorSource(tensor, described, address, [document, group], files)
 
 
 def _placement(

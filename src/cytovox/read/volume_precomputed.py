@@ -6,6 +6,7 @@ from typing import Any
 
 from ..errors import InputError
 from .volume_address import Address, safe_join
+from .volume_chunk_files import files_of_precomputed
 from .volume_limits import check_chunk, check_dtype, check_numbers, check_shape
 from .volume_ome import choose_level
 from .volume_source import Described
@@ -73,7 +74,10 @@ def open_precomputed(
         check_chunk(described.write_unit, shape, dtype, where)
     if tuple(tensor.shape) != shape:
         raise InputError(f"shape {tensor.shape} is not {shape}", path=where)
-    return TensorSource(tensor, described, folder, [info.get("data_type"), chosen])
+    files = None
+    if not address.remote:
+        files = files_of_precomputed(folder.path, chosen, shape, dtype.itemsize)
+    return TensorSource(tensor, described, folder, [info.get("data_type"), chosen], files)
 
 
 def _from_zero(tensor: Any) -> Any:

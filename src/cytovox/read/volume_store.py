@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from ..errors import CytovoxError, InputError, InputNotFoundError, StorageError, UsageError
 from .volume_address import Address
+from .volume_chunk_files import ChunkFiles
 from .volume_limits import MAX_DOCUMENT_BYTES, Box
 from .volume_source import Described, digest_files
 
@@ -194,7 +195,13 @@ def explain(
         return kind(f"the store does not answer: {text}", path=where, hint="check URL and network")
     if "PERMISSION_DENIED" in text or "Permission denied" in text:
         return kind("the store denies access", path=where, hint="check rights and credentials")
-    return kind(f"it cannot be {'read' if kind is InputError else 'written'}: {text}", path=where)
+    if kind is InputError:
+        return InputError(
+            f"it cannot be read: {text}",
+            path=where,
+            hint="it may be damaged, or not what its metadata say; copy it again",
+        )
+    return kind(f"it cannot be written: {text}", path=where)
 
 
 def _first_line(err: Exception) -> str:
@@ -232,12 +239,20 @@ class TensorSource:
         Where it is.
     documents
         Descriptions whose content identifies the array.
+    files
+        Files of the chunks, which are looked at before they are read.
     """
 
     def __init__(
-        self, tensor: Any, described: Described, address: Address, documents: list[Any]
+        self,
+        tensor: Any,
+        described: Described,
+        address: Address,
+        documents: list[Any],
+        files: ChunkFiles | None = None,
     ) -> None:
         self._tensor = tensor
+        self._files = files
         self._address = address
         self._documents = documents
         self.described = described
@@ -248,10 +263,12 @@ class TensorSource:
         Raises
         ------
         InputError
-            If a chunk is damaged or cannot be had.
+            If a chunk is damaged, cannot be had, or is not what it should be.
         """
         import tensorstore as ts
 
+        if self._files is not None:
+            self._files.check(box)
         part = self._tensor[tuple(slice(*b) for b in box)]
         part = part[ts.d[:].translate_to[0]]
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import InputError
+from .deflate import check_deflated
+from .permissions import RefusedInputError
 from .volume_limits import Box
 
 if TYPE_CHECKING:
@@ -17,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["check_page_list", "read_page"]
 
+#: Compressions that tifffile unpacks without a limit.
+_DEFLATE = (8, 32946)
 _MOST_PAGES = 10_000_000
 
 
@@ -131,7 +136,11 @@ def _decode(
         with file.filehandle.lock:
             file.filehandle.seek(start)
             data = file.filehandle.read(count)
+        if frame.compression in _DEFLATE:
+            check_deflated(data, math.prod(frame.chunks) * frame.dtype.itemsize, path)
         decoded = frame.decode(data, number, jpegtables=frame.jpegtables)[0]
+    except RefusedInputError:
+        raise
     except Exception as err:
         # decoders raise whatever they like
         needs = "imagecodecs" in str(err)

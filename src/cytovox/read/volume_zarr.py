@@ -8,6 +8,7 @@ from typing import Any
 from ..errors import InputError, OptionError
 from .volume_address import Address, safe_join
 from .volume_axes import name_axes, place_axes
+from .volume_chunk_files import files_of_zarr
 from .volume_limits import check_chunk, check_dtype, check_shape
 from .volume_ome import choose_level, parse_multiscales
 from .volume_source import Described
@@ -137,7 +138,10 @@ def _open_array(
     else:
         described = _place_plain(described, document, attributes, str(address))
     place = [described.axes, described.voxel_size, described.offset, described.units]
-    return TensorSource(tensor, described, address, [dtype_name, document, place])
+    files = None
+    if not address.remote:
+        files = files_of_zarr(address.path, version, document, dtype.itemsize)
+    return TensorSource(tensor, described, address, [dtype_name, document, place], files)
 
 
 def _check_array_3(document: dict[str, Any], where: str) -> tuple[tuple[int, ...], Any]:

@@ -15,6 +15,7 @@ from .. import __version__
 from ..read import get_measurement_identifier
 from ..read.basins import extract_basin_dicts, find_basin_file, is_basin_map
 from ..read.opening import open_recording
+from ..read.permissions import Permissions
 from .copy import copy_metadata
 from .writer import CreatingFileWithoutBasinWarning, HDF5Writer, IgnoringBasinTypeWarning
 
@@ -84,7 +85,10 @@ def _folder(h5: h5py.File) -> Path:
 
 
 def create_with_basins(
-    path_out: PathLike, basin_paths: Sequence[PathLike] | Sequence[Sequence[PathLike]]
+    path_out: PathLike,
+    basin_paths: Sequence[PathLike] | Sequence[Sequence[PathLike]],
+    *,
+    permissions: Permissions | None = None,
 ) -> None:
     """Make a file that has no data of its own but refers to others.
 
@@ -99,6 +103,8 @@ def create_with_basins(
         Path of each file, or a list of paths that lead to the same file.
         Relative paths start at the folder of `path_out`, else at the current
         folder (then they are stored as absolute paths).
+    permissions
+        What these files may do; what is allowed in this process if None.
     """
     target = Path(path_out)
     if not basin_paths:
@@ -112,7 +118,7 @@ def create_with_basins(
         for entry in basin_paths:
             given = [entry] if isinstance(entry, (str, os.PathLike)) else list(entry)
             paths = [_storable(Path(path), target.absolute().parent) for path in given]
-            _refer(writer, paths, target.absolute().parent)
+            _refer(writer, paths, target.absolute().parent, permissions)
 
 
 def _storable(path: Path, folder: Path) -> str:
@@ -121,12 +127,14 @@ def _storable(path: Path, folder: Path) -> str:
     return str(path)
 
 
-def _refer(writer: HDF5Writer, paths: list[str], folder: Path) -> None:
+def _refer(
+    writer: HDF5Writer, paths: list[str], folder: Path, permissions: Permissions | None
+) -> None:
     found = find_basin_file(paths, folder)
     identifier = None
     features: list[str] | None = None
     if found is not None:
-        with open_recording(found) as source:
+        with open_recording(found, permissions) as source:
             copy_metadata(source, writer.h5)
             copy_basins(source, writer.h5, internal_basins=False)
             identifier = get_measurement_identifier(source)

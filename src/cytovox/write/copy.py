@@ -12,8 +12,10 @@ import numpy.typing as npt
 
 from .. import __version__
 from ..errors import UsageError
+from ..read.chunk_guard import read_checked
 from ..read.identifier import as_text
 from ..read.mapped import MappedHDF5Dataset, check_mapping, get_mapping_indices
+from ..read.text import read_lines
 from .items import set_default_filter_kwargs, text_lines
 from .storage import storage_errors
 from .writer import HDF5Writer
@@ -46,9 +48,11 @@ def copy_metadata(h5_src: h5py.File, h5_dst: h5py.File) -> None:
 
 
 def _copy_text_or_table(dataset: h5py.Dataset, group: h5py.Group, key: str) -> None:
-    values = dataset[()]
+    values: Any
     if dataset.dtype.kind == "O":
-        values = text_lines([as_text(line) for line in np.ravel(values)])
+        values = text_lines(read_lines(dataset))
+    else:
+        values = read_checked(dataset)
     kwds = set_default_filter_kwargs()
     if dataset.shape == ():
         kwds = {}
@@ -121,7 +125,8 @@ def _must_copy(
     if present is None:
         return True
     if dataset.ndim == 1 and present.ndim == 1:
-        values = dataset[:] if rows is None else dataset[:][rows]
+        stored = read_checked(dataset, slice(None))
+        values = stored if rows is None else stored[rows]
         if _same(values, present[:]):
             return False
     raise UsageError(

@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from ..errors import UsageError
 from ..read.basins import extract_basin_dicts
+from ..read.chunk_guard import read_checked
 from ..read.mapped import get_mapping_indices
 from .items import IMAGE_ATTRIBUTES, as_items, fit_items, set_default_filter_kwargs, text_lines
 from .sink import Sink
@@ -264,7 +265,10 @@ class HDF5Writer:
         item_bytes = int(np.prod(data.shape[1:], dtype=np.int64)) * data.dtype.itemsize
         step = max(1, _COPY_BYTES // max(1, item_bytes))
         for start in range(0, max(1, len(data)), step):
-            self.store_feature_chunk(feat, data[start : start + step], group_name)
+            rows = slice(start, start + step)
+            stored = isinstance(data, h5py.Dataset)
+            values = read_checked(data, rows) if stored else data[rows]
+            self.store_feature_chunk(feat, values, group_name)
 
     def store_log(self, log: str, data: Sequence[str], override: bool = False) -> h5py.Dataset:
         """Store lines of text as a log.

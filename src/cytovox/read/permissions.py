@@ -1,0 +1,185 @@
+"""What an input may lead to, and how much it may claim.
+
+By default a recording is only what is in its own file and in files of its own
+folder that belong to the same measurement. Everything else has to be allowed:
+by an argument, or for this process and those it starts by an environment
+variable, which is what the options of the command line set.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ..errors import InputError, OptionError
+
+__all__ = [
+    "ALLOW_VARIABLE",
+    "KINDS",
+    "ROOTS_VARIABLE",
+    "Permissions",
+    "RefusedInputError",
+    "allow",
+    "allow_basin_roots",
+    "default_permissions",
+]
+
+#: Environment variable: kinds of `KINDS`, separated by commas.
+ALLOW_VARIABLE = "CYTOVOX_ALLOW"
+#: Environment variable: folders, separated as in PATH.
+ROOTS_VARIABLE = "CYTOVOX_BASIN_ROOTS"
+#: What may be allowed, and what each means.
+KINDS = {
+    "external": "data outside of the input: external and virtual storage, links",
+    "unidentified": "basins that do not name the measurement they are of",
+    "oversized": "sizes beyond the limits, and any compression filter",
+}
+
+
+class RefusedInputError(InputError):
+    """An input leads elsewhere, or claims more than is allowed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Permissions:
+    """What an input may do.
+
+    Parameters
+    ----------
+    external
+        Whether data outside of the file are followed: raw data in other files,
+        virtual datasets of other files, and links to other files.
+    unidentified
+        Whether a basin may lack the identifier that its file has.
+    oversized
+        Whether no limits of size hold and chunks are not looked at before they
+        are unpacked.
+    basin_roots
+        Folders, besides that of the input, in which basins may lie.
+
+    Examples
+    --------
+    >>> Permissions(basin_roots=("/data",)).hint_for("external")
+    'if you trust the input, allow it with --allow-external'
+    """
+
+    external: bool = False
+    unidentified: bool = False
+    oversized: bool = False
+    basin_roots: tuple[str | os.PathLike[str], ...] = ()
+
+    def within(self, *folders: str | os.PathLike[str]) -> Permissions:
+        """Return permissions that allow basins in further folders.
+
+        Parameters
+        ----------
+        *folders
+            Folders.
+        """
+        new = [folder for folder in folders if folder not in self.basin_roots]
+        return replace(self, basin_roots=(*self.basin_roots, *new)) if new else self
+
+    def is_allowed_place(self, path: Path) -> bool:
+        """Return whether a file lies in one of the roots, also after all symbolic links.
+
+        Parameters
+        ----------
+        path
+            Absolute path.
+        """
+        try:
+            there = path.resolve()
+            return any(there.is_relative_to(Path(root).resolve()) for root in self.basin_roots)
+        except (OSError, ValueError, RuntimeError):
+            return False  # a path of another system, or links in a loop
+
+    @staticmethod
+    def hint_for(kind: str) -> str:
+        """Return what to do in order to allow something.
+
+        Parameters
+        ----------
+        kind
+            One of `KINDS`.
+        """
+        return f"if you trust the input, allow it with --allow-{kind}"
+
+
+def default_permissions() -> Permissions:
+    """Return what is allowed in this process where nothing else is said.
+
+    Raises
+    ------
+    OptionError
+        If the environment names something that cannot be allowed.
+    """
+    words = os.environ.get(ALLOW_VARIABLE, "")
+    roots = os.environ.get(ROOTS_VARIABLE, "")
+    if not words and not roots:
+        return _NOTHING
+    kinds = {word.strip() for word in words.split(",")} - {""}
+    _check_kinds(kinds)
+    return Permissions(
+        **dict.fromkeys(kinds, True),
+        basin_roots=tuple(folder for folder in roots.split(os.pathsep) if folder),
+    )
+
+
+_NOTHING = Permissions()
+
+
+def allow(*kinds: str) -> None:
+    """Allow something for all inputs of this process and of those it starts.
+
+    Parameters
+    ----------
+    *kinds
+        Of `KINDS`.
+
+    Raises
+    ------
+    OptionError
+        If there is no such kind.
+
+    Examples
+    --------
+    >>> getfixture("monkeypatch").setenv(ALLOW_VARIABLE, "")
+    >>> allow("external")
+    >>> default_permissions().external
+    True
+    """
+    _check_kinds(kinds)
+    known = {word for word in os.environ.get(ALLOW_VARIABLE, "").split(",") if word}
+    os.environ[ALLOW_VARIABLE] = ",".join(sorted(known | set(kinds)))
+
+
+def allow_basin_roots(*folders: str | os.PathLike[str]) -> None:
+    """Allow basins in folders, for all inputs of this process and of those it starts.
+
+    Parameters
+    ----------
+    *folders
+        Folders that exist.
+
+    Raises
+    ------
+    OptionError
+        If there is no such folder.
+    """
+    known = [root for root in os.environ.get(ROOTS_VARIABLE, "").split(os.pathsep) if root]
+    for folder in folders:
+        path = Path(folder).absolute()
+        if not path.is_dir():
+            raise OptionError(f"there is no folder '{folder}'", hint="basins may lie in folders")
+        known.append(str(path))
+    os.environ[ROOTS_VARIABLE] = os.pathsep.join(dict.fromkeys(known))
+
+
+def _check_kinds(kinds: Iterable[str]) -> None:
+    for kind in kinds:
+        if kind not in KINDS:
+            raise OptionError(
+                f"'{kind}' cannot be allowed", hint=f"choose from {', '.join(KINDS)}"
+            )

@@ -1,0 +1,294 @@
+"""Whether a recording is what it seems: nothing elsewhere, no impossible sizes.
+
+Everything that a reader may touch is looked at once, when the file is opened:
+the root, the groups ``events``, ``basin_events``, ``basins``, ``logs`` and
+``tables``, and what lies directly in them. No data are read for that.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import h5py
+import numpy as np
+
+from .chunk_guard import check_filters
+from .permissions import Permissions, RefusedInputError
+
+__all__ = [
+    "MAX_CHUNK_BYTES",
+    "MAX_FRAMES",
+    "MAX_FRAME_BYTES",
+    "MAX_TEXT_BYTES",
+    "check_group",
+    "check_structure",
+]
+
+#: Largest chunk of a dataset, unpacked [bytes].
+MAX_CHUNK_BYTES = 1 << 28
+#: Largest image [bytes].
+MAX_FRAME_BYTES = 1 << 26
+#: Most rows of any feature.
+MAX_FRAMES = 1 << 28
+#: Largest log, table or definition of a basin [bytes].
+MAX_TEXT_BYTES = {"logs": 1 << 26, "tables": 1 << 28, "basins": 1 << 22}
+#: Features up to this size need not be stored at all [bytes].
+_SMALL = 1 << 28
+_MAX_MEMBERS = {"basins": 256, "logs": 10_000, "tables": 10_000}
+_MAX_ATTRIBUTES = 4096
+_MAX_ATTRIBUTE_BYTES = 1 << 20
+_MAX_CHUNKS_PER_FRAME = 4096
+_MAX_SOFT_LINKS = 8
+_GROUPS = ("events", "basin_events", "basins", "logs", "tables")
+_NOT_DONE = "the recording was not completed, is damaged, or was made to harm"
+
+
+def check_structure(h5: h5py.File, permissions: Permissions) -> list[str]:
+    """Look at all that a reader may touch.
+
+    Parameters
+    ----------
+    h5
+        Opened file.
+    permissions
+        What it may do.
+
+    Returns
+    -------
+    list of str
+        What leads outside of the file and is allowed, in words.
+
+    Raises
+    ------
+    RefusedInputError
+        If something is not allowed.
+    """
+    look = _Look(h5, permissions)
+    look.attributes(h5, "")
+    for name in _GROUPS:
+        look.group(name)
+    return look.followed
+
+
+def check_group(h5: h5py.File, name: str, permissions: Permissions) -> list[str]:
+    """Look at another group that holds features, such as one of an internal basin.
+
+    Parameters
+    ----------
+    h5
+        Opened file.
+    name
+        Name of a group of the root.
+    permissions
+        What it may do.
+
+    Returns
+    -------
+    list of str
+        What leads outside of the file and is allowed, in words.
+
+    Raises
+    ------
+    RefusedInputError
+        If something is not allowed.
+    """
+    look = _Look(h5, permissions)
+    look.group(name)
+    return look.followed
+
+
+class _Look:
+    def __init__(self, h5: h5py.File, permissions: Permissions) -> None:
+        self.followed: list[str] = []
+        self._h5 = h5
+        self._may = permissions
+
+    def _refuse(self, what: str, kind: str = "", hint: str = _NOT_DONE) -> None:
+        """Refuse, unless this kind is allowed; what is external is noted."""
+        if kind and getattr(self._may, kind):
+            if kind == "external" and what not in self.followed:
+                self.followed.append(what)
+            return
+        if kind == "external":
+            hint = self._may.hint_for(kind)
+        elif kind:
+            hint = f"{hint}; {self._may.hint_for(kind)}"
+        raise RefusedInputError(what, path=_file_name(self._h5), hint=hint)
+
+    def group(self, name: str) -> None:
+        """Look at a group of the root, if there is one, and at its members."""
+        link = self._h5.get(name, getlink=True)
+        if link is None:
+            return
+        self._link(self._h5, name, name)
+        group = self._h5.get(name)
+        if not isinstance(group, h5py.Group):
+            if name not in ("events", "basin_events"):
+                self._refuse(f"'{name}' is no group")
+            return
+        if len(group) > _MAX_MEMBERS.get(name, math.inf):
+            self._refuse(f"'{name}' has {len(group):,} members", "oversized")
+        for member in group:
+            self._member(group, name, member)
+
+    def _member(self, group: h5py.Group, name: str, member: str) -> None:
+        where = f"{name}/{member}"
+        self._link(group, member, where)
+        try:
+            found = group.get(member)
+        except (OSError, RuntimeError, KeyError) as err:
+            self._refuse(f"'{where}' cannot be opened: {str(err)[:200]}")
+        if isinstance(found, h5py.Dataset):
+            self._dataset(found, name, where)
+        elif found is None:
+            self._refuse(f"'{where}' cannot be found")
+        elif isinstance(found, h5py.Datatype) and name not in ("logs", "tables"):
+            self._refuse(f"'{where}' is the name of a type, not data")
+
+    def _link(self, group: h5py.Group, name: str, where: str) -> None:
+        """Refuse what leads to another file, at whatever step of the way."""
+        steps = list(reversed(name.split("/")))
+        followed = 0
+        while steps:
+            step = steps.pop()
+            link = group.get(step, getlink=True) if step not in ("", ".") else None
+            if isinstance(link, h5py.ExternalLink):
+                self._refuse(
+                    f"'{where}' is a link to {link.path} in the file {link.filename}", "external"
+                )
+                return
+            if isinstance(link, h5py.SoftLink):
+                followed += 1
+                if followed > _MAX_SOFT_LINKS:
+                    self._refuse(f"'{where}' is a chain of more than {_MAX_SOFT_LINKS} links")
+                steps.extend(reversed(link.path.split("/")))
+                if link.path.startswith("/"):
+                    group = group.file
+            elif link is None and step not in ("", "."):
+                self._refuse(f"'{where}' is a link to nothing")
+            elif link is not None and steps:
+                below = group.get(step)
+                if not isinstance(below, h5py.Group):
+                    self._refuse(f"'{where}' is a link to nothing")
+                group = below
+
+    def _dataset(self, dataset: h5py.Dataset, name: str, where: str) -> None:
+        outside = self._elsewhere(dataset, where)
+        if outside and name == "basins":
+            self._refuse(f"'{where}' is kept elsewhere", hint="definitions of basins never are")
+        dtype = self._dtype(dataset, where)
+        self.attributes(dataset, where)
+        if dataset.shape is None:
+            self._refuse(f"'{where}' has no values")
+        if name in MAX_TEXT_BYTES:
+            self._text(dataset, dtype, name, where)
+        else:
+            self._feature(dataset, dtype, where)
+        if not outside:
+            self._stored(dataset, dtype, where)
+
+    def _elsewhere(self, dataset: h5py.Dataset, where: str) -> bool:
+        plist = dataset.id.get_create_plist()
+        files: list[str] = []
+        if plist.get_layout() == h5py.h5d.VIRTUAL:
+            files = sorted({s.file_name for s in dataset.virtual_sources()} - {"."})
+            kind = "is a view of the file"
+        elif plist.get_external_count():
+            count = min(plist.get_external_count(), 3)
+            files = [_decoded(plist.get_external(i)[0]) for i in range(count)]
+            kind = "is kept in the file"
+        if files:
+            self._refuse(f"'{where}' {kind} {', '.join(files[:3])}", "external")
+        return bool(files)
+
+    def _dtype(self, dataset: h5py.Dataset, where: str) -> np.dtype[Any]:
+        try:
+            dtype: np.dtype[Any] = dataset.dtype
+        except (TypeError, ValueError) as err:
+            self._refuse(f"'{where}' holds values of an unknown type: {err}")
+            raise
+        return dtype
+
+    def _feature(self, dataset: h5py.Dataset, dtype: np.dtype[Any], where: str) -> None:
+        if dtype.kind not in "biuf":
+            self._refuse(f"'{where}' holds no numbers, but {str(dtype)[:80]}")
+        if not dataset.shape:
+            self._refuse(f"'{where}' has no rows")
+        if dataset.shape[0] > MAX_FRAMES:
+            self._refuse(f"'{where}' has {dataset.shape[0]:,} rows", "oversized")
+        row = math.prod(dataset.shape[1:]) * dtype.itemsize
+        if row > MAX_FRAME_BYTES:
+            self._refuse(
+                f"a row of '{where}', of shape {dataset.shape[1:]}, takes {row / 1e9:.3g} GB",
+                "oversized",
+            )
+        if dataset.ndim > 1 and dataset.shape[0] and not row:
+            self._refuse(f"'{where}' has no pixels")
+
+    def _text(self, dataset: h5py.Dataset, dtype: np.dtype[Any], name: str, where: str) -> None:
+        kinds = [dtype[field] for field in dtype.names] if dtype.names else [dtype]
+        for kind in kinds:
+            text = h5py.check_string_dtype(kind) is not None
+            if kind.hasobject and not text:
+                self._refuse(f"'{where}' holds objects, which are not read")
+            if name != "tables" and not text and (dtype.names or kind.kind not in "SU"):
+                self._refuse(f"'{where}' holds no text, but {str(dtype)[:80]}")
+        size = math.prod(dataset.shape) * dtype.itemsize
+        if size > MAX_TEXT_BYTES[name]:
+            self._refuse(f"'{where}' takes {size / 1e9:.3g} GB", "oversized")
+
+    def _stored(self, dataset: h5py.Dataset, dtype: np.dtype[Any], where: str) -> None:
+        if self._may.oversized:
+            return
+        if not dataset.chunks:
+            self._all_there(dataset, dataset.id.get_storage_size, where)
+            return
+        chunk = math.prod(dataset.chunks) * dtype.itemsize
+        if chunk > MAX_CHUNK_BYTES:
+            self._refuse(
+                f"a chunk of '{where}' takes {chunk / 1e9:.3g} GB",
+                "oversized",
+                "store it again in smaller chunks (h5repack)",
+            )
+        pairs = list(zip(dataset.shape, dataset.chunks, strict=True))
+        if math.prod(-(-n // c) for n, c in pairs[1:]) > _MAX_CHUNKS_PER_FRAME:
+            self._refuse(
+                f"'{where}' is cut into chunks of {dataset.chunks}",
+                "oversized",
+                "store it again in larger chunks (h5repack)",
+            )
+        check_filters(dataset)
+        self._all_there(dataset, lambda: dataset.id.get_num_chunks() * chunk, where)
+
+    def _all_there(self, dataset: h5py.Dataset, stored: Any, where: str) -> None:
+        """Refuse a large dataset most of which was never written."""
+        if dataset.nbytes <= _SMALL or dataset.is_virtual:
+            return
+        if 2 * (there := int(stored())) < dataset.nbytes:
+            self._refuse(
+                f"'{where}' claims {dataset.nbytes / 1e9:.3g} GB, of which {there / 1e9:.3g} GB "
+                "were written",
+                "oversized",
+            )
+
+    def attributes(self, owner: h5py.HLObject, where: str) -> None:
+        """Look at the attributes of a file or dataset."""
+        place = f"attribute of '{where}'" if where else "attribute"
+        count = h5py.h5a.get_num_attrs(owner.id)
+        if count > _MAX_ATTRIBUTES:
+            self._refuse(f"there are {count:,} {place.replace('ute', 'utes', 1)}", "oversized")
+        for index in range(min(count, _MAX_ATTRIBUTES)):
+            opened = h5py.h5a.open(owner.id, index=index)
+            size = opened.get_storage_size()
+            if size > _MAX_ATTRIBUTE_BYTES:
+                name = _decoded(opened.name)
+                self._refuse(f"the {place} '{name}' takes {size / 1e6:.3g} MB", "oversized")
+
+
+def _decoded(name: bytes | str) -> str:
+    return name.decode("utf-8", "replace") if isinstance(name, bytes) else name
+
+
+def _file_name(h5: h5py.File) -> str:
+    return _decoded(h5.filename)
