@@ -138,7 +138,7 @@ def test_a_frame_that_kills_is_found_and_named(raw, run_job, moody, caplog):
     assert "frames 120 to 124; they are done again, at most 1 at a time" in told[1]
     assert "working on frame 123; they are done again" in told[2]
     assert len(told) == 3
-    assert sorted(p.name for p in raw.parent.glob("*.rtdc*")) == ["raw.rtdc"]
+    assert not raw.with_name("out.rtdc").exists()
 
 
 ONCE = '''
@@ -250,7 +250,7 @@ def test_short_memory_means_fewer_frames_at_a_time(
 @pytest.mark.parametrize("processes", [False, True])
 def test_no_memory_at_all_is_said_with_what_to_do(raw, run_job, once, processes):
     with pytest.raises(StageError, match="not enough memory for one frame") as info:
-        run_once(raw, run_job, once, "never", processes=processes)
+        run_once(raw, run_job, once, "never", processes=processes, num_procs=1)
     assert info.value.frame == 0
     assert "fewer workers" in info.value.hint
 

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from ..errors import StageError
 from ..read import HDF5Data
+from ..run.byte_queue import ByteQueue
 from ..write import QueueWriterThread
 from ..write.checkpoint import Checkpoints
 from ..write.sink import Sink
@@ -31,13 +32,13 @@ _SLOT_BYTES = 64 << 20
 #: Bytes of a pixel in a slot: image, background, corrected image, mask, labels.
 _BYTES_PER_PIXEL = 7
 _MOST_FRAMES = 1000
-#: Batches of measured frames that may wait to be written.
-_WAITING_BATCHES = 4
+#: Bytes of measured frames that may wait to be put in order.
+_WAITING_BYTES = 16 << 20
 #: Seconds between two looks at the progress.
 _LOOK = 0.1
 #: Seconds that workers and writer get to end after they have been told.
 _END = 30.0
-#: The same if the run has failed or was stopped; threads are left behind then.
+#: The same for workers if the run has failed or was stopped; threads are left behind then.
 _END_EARLY = 2.0
 #: Looks over which the rate is averaged.
 _RATE_LOOKS = 20
@@ -128,6 +129,7 @@ class Conveyor:
         self.events = 0
         self.masks_dropped = 0
         self.crew: Crew | None = None
+        self._register: SlotRegister | None = None
         self._errors: list[BaseException] = []
         self._wake = threading.Event()
 
@@ -137,6 +139,9 @@ class Conveyor:
 
     def _on_error(self, error: BaseException) -> None:
         self._errors.append(error)
+        if self._register is not None and not self.processes:
+            # At once; among processes one that has died may hold the lock.
+            self._register.close()
         self._wake.set()
 
     def run(self, on_progress: OnProgress) -> None:
@@ -153,7 +158,7 @@ class Conveyor:
         CytovoxError
             The first thing that went wrong in a worker or the writer.
         """
-        events: queue.Queue[Any] = queue.Queue(_WAITING_BATCHES)
+        events = ByteQueue(_WAITING_BYTES)
         register = SlotRegister(
             self.job,
             self.data,
@@ -166,6 +171,7 @@ class Conveyor:
         register.nevents[: len(self.counts)] = self.counts
         if self.checkpoints is not None:
             register.masks_dropped = self.checkpoints.begin.dropped
+        self._register = register
         register.batch_rows = True
         register.frame_images = self.frame_images
         writer = self._writer(register, events)
@@ -183,7 +189,7 @@ class Conveyor:
             register.close()
             writer.abort()
             crew.end(patience)
-            writer.join(patience)
+            writer.join(_END)  # it may be closing the file
             register.segmenter.close()
         self.masks_dropped = register.masks_dropped
         for name in register.timers:

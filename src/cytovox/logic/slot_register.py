@@ -42,7 +42,9 @@ _COUNTERS = ("chunks_loaded", "masks_dropped", "write_queue_size")
 #: Frames that a worker takes at a time, unless the segmenter wants otherwise.
 _BATCH = 100
 #: Bytes of event images that a batch may bring forth, on the mean.
-_BATCH_BYTES = 4 << 20
+_BATCH_BYTES = 2 << 20
+#: Chunks that are begun before an earlier one has ended, as a multiple of the slots.
+_WINDOW = 2
 #: Seconds to wait for room on the event queue before looking whether all is over.
 _PUT_LIMIT = 1.0
 
@@ -122,6 +124,7 @@ class SlotRegister:
         self._state = mp_spawn.RawValue("c", b"w")
         self._changes = mp_spawn.RawValue("q", 0)
         self._loading = mp_spawn.RawValue("q", 0)
+        self._density = mp_spawn.RawValue("q", 1)
         memory: dict[int, npt.NDArray[np.uint8]] = {}
         # Segmenters of other kinds may share the slots with processes of their own.
         private = not shared and issubclass(self.segmenter_class, UNISegmenter)
@@ -469,6 +472,10 @@ class SlotRegister:
         next_chunk = self.chunks_loaded
         if next_chunk >= self.num_chunks:
             return None
+        # What comes after a chunk that takes long has to wait for it in memory.
+        open_chunks = [slot.chunk for slot in self if slot.state in stages.LOADED_STATES]
+        if open_chunks and next_chunk - min(open_chunks) >= _WINDOW * len(self._slots):
+            return None
         is_last = next_chunk == self.num_chunks - 1
         for slot in self:
             if slot.state == SlotState.LOAD and slot.is_remainder == is_last:
@@ -554,9 +561,14 @@ class SlotRegister:
         bool
             Whether frames were measured.
         """
-        did_something, rows = self._run(stages.MEASURE, self._measure_batch, logger)
-        if did_something and rows.dropped:
-            self.increment_counter_value("masks_dropped", rows.dropped)
+        frames = max(1, self._measure_batch // max(1, self._density.value))
+        did_something, rows = self._run(stages.MEASURE, frames, logger)
+        if did_something:
+            # The more events in a frame, the fewer frames at a time.
+            density = -(-rows.n_events // max(1, len(rows.counts)))
+            self._density.value = max(self._density.value, density)
+            if rows.dropped:
+                self.increment_counter_value("masks_dropped", rows.dropped)
         return did_something
 
     def _hand_over(self, rows: FrameRows) -> None:

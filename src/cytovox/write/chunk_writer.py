@@ -207,15 +207,22 @@ class ChunkWriter(threading.Thread):
 
     def _write_all(self) -> None:
         with ThreadPoolExecutor(self._pack_threads, "cytovox-pack") as pool:
-            for feat, rest in self._rests.items():
-                self._pack(feat, self.writer.events[feat], pool).append(rest)
-            self._rests.clear()
-            while (item := self._next()) is not None:
-                self._store(*item, pool)
-            if not self.must_stop_loop:
-                with self.writer.guard():
-                    for packed in self._packed.values():
-                        packed.finish()
+            try:
+                self._write_with(pool)
+            except Exception as err:  # noqa: BLE001 - it reaches whoever waits
+                self._fail(err)  # before the file is closed, which may take long
+                pool.shutdown(wait=False, cancel_futures=True)
+
+    def _write_with(self, pool: ThreadPoolExecutor) -> None:
+        for feat, rest in self._rests.items():
+            self._pack(feat, self.writer.events[feat], pool).append(rest)
+        self._rests.clear()
+        while (item := self._next()) is not None:
+            self._store(*item, pool)
+        if not self.must_stop_loop:
+            with self.writer.guard():
+                for packed in self._packed.values():
+                    packed.finish()
 
     def _next(self) -> tuple[str, npt.NDArray[Any]] | None:
         with self._condition:
@@ -254,6 +261,8 @@ class ChunkWriter(threading.Thread):
             self.write_queue_size.value = number
 
     def _fail(self, err: Exception) -> None:
+        if self.error is not None:  # that the file cannot be closed either is no news
+            return
         if isinstance(err, OSError) and not isinstance(err, CytovoxError):
             err = storage_error(err, self.writer.path)
         self.must_stop_loop = True

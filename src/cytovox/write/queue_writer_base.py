@@ -23,7 +23,7 @@ from .sink import Sink
 __all__ = ["QueueWriterBase"]
 
 #: Bytes that may wait to be written.
-_BYTE_BUDGET = 64 * 2**20
+_BYTE_BUDGET = 32 * 2**20
 #: Seconds without any event, or without anything written, until it is an error.
 _IDLE_LIMIT = 3600.0
 #: Stored with the events; computed here.
