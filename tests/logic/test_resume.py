@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import signal
@@ -11,7 +12,6 @@ import sys
 import threading
 
 import h5py
-import numpy as np
 import pytest
 
 from cytovox.errors import (
@@ -24,11 +24,9 @@ from cytovox.errors import (
 )
 from cytovox.logic import DCNumJobRunner, DCNumPipelineJob, ctrl, resume, workspace
 from cytovox.logic.workspace import remove_leftovers
-from cytovox.read import HDF5Data
 from cytovox.run.progress import StageProgress, Warned
 from cytovox.segm.segm_thresh import SegmentThresh
 from cytovox.write.disk import DiskFile
-from cytovox.write.resumable_file import ResumableFile
 
 LIMIT = 120
 CHUNK = 20
@@ -98,8 +96,8 @@ def killed_script(tmp_path_factory):
 
 
 @pytest.fixture
-def kill(raw, killed_script):
-    """Return a function that runs a job and kills it somewhere."""
+def kill_really(raw, killed_script):
+    """Return a function that runs a job in a process and kills that somewhere."""
 
     def run(where, number=1, *, after=True, seconds=0, durable=0, runner=None, **job):
         job.setdefault("data_kwargs", {"image_chunk_size": CHUNK})
@@ -117,6 +115,55 @@ def kill(raw, killed_script):
         command = [sys.executable, str(killed_script), json.dumps(options)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT, check=False)
         assert done.returncode == -signal.SIGKILL, done.stderr
+
+    return run
+
+
+def found_at(where):
+    """Return the owner of a name in a module, and the name."""
+    module, _, name = where.partition(":")
+    owner = importlib.import_module(module)
+    *path, name = name.split(".")
+    for part in path:
+        owner = getattr(owner, part)
+    return owner, name
+
+
+@pytest.fixture
+def kill(raw, monkeypatch):
+    """Return a function that leaves what a run would leave that is killed somewhere.
+
+    It copies the folder at that place, and puts the copy back when the run is over.
+    """
+
+    def run(where, number=1, *, after=True, durable=0, runner=None, **job):
+        owner, name = found_at(where)
+        original, calls, left = getattr(owner, name), [], {}
+
+        def work(*args, **kwargs):
+            calls.append(name)
+            if len(calls) != number:
+                return original(*args, **kwargs)
+            if name == "write_at":  # torn
+                original(args[0], args[1], args[2][: len(args[2]) // 2])
+            result = original(*args, **kwargs) if after and name != "write_at" else None
+            left.update((p, p.read_bytes()) for p in raw.parent.iterdir() if p != raw)
+            return result if after and name != "write_at" else original(*args, **kwargs)
+
+        job.setdefault("data_kwargs", {"image_chunk_size": CHUNK})
+        job = DCNumPipelineJob(raw, raw.with_name("out.rtdc"), **{"num_procs": 2, **job})
+        with monkeypatch.context() as place:
+            place.setattr(workspace, "_SECONDS", 0)
+            place.setattr(workspace, "_DURABLE_SECONDS", durable)
+            place.setattr(owner, name, work)
+            with DCNumJobRunner(job, **(runner or {})) as killed:
+                killed.run()
+        assert left, f"{name} was called {len(calls)} times"
+        for path in raw.parent.iterdir():
+            if path != raw:
+                path.unlink()
+        for path, content in left.items():
+            path.write_bytes(content)
 
     return run
 
@@ -176,7 +223,7 @@ def stored(path):
                     dict(dataset.attrs),
                 )
         attributes = dict(h5.attrs)
-        basins = [json.loads(b"\n".join(lines[:])) for lines in h5["basins"].values()]
+        basins = [json.loads(b"\n".join(b[:])) for b in h5.get("basins", {}).values()]
     for basin in basins:
         basin.pop("paths", None)
     found["basins"] = sorted(basins, key=str)
@@ -195,33 +242,333 @@ def frames_gone_on_at(warnings):
     return int(text.split(": ")[1].split(" of ")[0])
 
 
-@pytest.mark.parametrize("strategy", ["drain", "tap"])
-@pytest.mark.parametrize(
-    ("where", "number", "after", "frames"),
-    [
-        (CHECKPOINT, 1, True, CHUNK),
-        (CHECKPOINT, 1, False, 0),
-        (CHECKPOINT, 5, True, 5 * CHUNK),
-        (CHECKPOINT, 6, False, 5 * CHUNK),
-        (CHECKPOINT, 12, True, 230),
-        (PLUMBING, 1, False, 230),
-        (PLUMBING, 1, True, 230),
-        (COMMIT, 1, False, 230),
-        (COMMIT, 1, True, 230),
-        (VERIFY, 1, False, 230),
-    ],
-)
-def test_what_is_done_is_kept(raw, kill, go_on, expected, strategy, where, number, after, frames):
-    kill(where, number, after=after, basin_strategy=strategy)
+PLACES = [
+    (CHECKPOINT, 1, True, CHUNK),
+    (CHECKPOINT, 1, False, 0),
+    (CHECKPOINT, 6, False, 5 * CHUNK),
+    (CHECKPOINT, 12, True, 230),
+    (PLUMBING, 1, True, 230),
+    (COMMIT, 1, False, 230),
+    (COMMIT, 1, True, 230),
+    (VERIFY, 1, False, 230),
+]
+
+
+@pytest.mark.parametrize(("where", "number", "after", "frames"), PLACES)
+def test_what_is_done_is_kept(raw, kill, go_on, expected, where, number, after, frames):
+    kill(where, number, after=after)
     assert "out.rtdc" not in listing(raw)
-    warnings = go_on(basin_strategy=strategy)
+    warnings = go_on()
     assert frames == (frames_gone_on_at(warnings) if frames else 0)
-    same(expected(basin_strategy=strategy), stored(raw.with_name("out.rtdc")))
+    same(expected(), stored(raw.with_name("out.rtdc")))
 
 
-@pytest.mark.parametrize("number", [1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 233, 300, 377])
+@pytest.mark.parametrize(
+    ("job", "again"),
+    [
+        ({"basin_strategy": "tap"}, {"num_procs": 3, "data_kwargs": {"image_chunk_size": 33}}),
+        ({"background_code": "rollmed", "background_kwargs": {"kernel_size": 10}}, {}),
+        ({"background_kwargs": {"offset_correction": False}}, {"debug": True}),
+        ({"compression": "none"}, {"num_procs": 1}),
+        ({"data_kwargs": {"index_mapping": [*range(3, 40), 60, *range(80, 200)]}}, {}),
+        ({"gate_kwargs": {"size_thresh_mask": 1}}, {"data_kwargs": {"image_chunk_size": 230}}),
+    ],
+    ids=["tap", "rollmed", "no offset", "uncompressed", "mapping", "small masks"],
+)
+def test_any_recipe_is_gone_on_with_by_any_number_of_workers(
+    raw, kill, go_on, expected, job, again
+):
+    chunks = {"image_chunk_size": CHUNK}
+    kill(CHECKPOINT, 4, **{**job, "data_kwargs": {**job.get("data_kwargs", {}), **chunks}})
+    merged = {**job, **again}
+    merged["data_kwargs"] = {
+        **job.get("data_kwargs", {}),
+        **again.get("data_kwargs", chunks),
+    }
+    assert frames_gone_on_at(go_on(**merged)) == 4 * CHUNK
+    same(expected(**job), stored(raw.with_name("out.rtdc")))
+
+
+MINE = '''
+from cytovox.segm import MPOSegmenter, STOSegmenter
+
+class SegmentEach(MPOSegmenter):
+    """Everything dark is a cell."""
+
+    requires_background_correction = True
+    mask_default_kwargs = {"closing_disk": 2}
+
+    @staticmethod
+    def segment_algorithm(image, *, level: int = -6):
+        return image < level
+
+class SegmentStack(STOSegmenter):
+    """Everything dark is a cell."""
+
+    requires_background_correction = True
+    mask_default_kwargs = {"closing_disk": 2}
+
+    @staticmethod
+    def segment_algorithm(image, *, level: int = -6):
+        return image < level
+'''
+
+
+@pytest.mark.parametrize(
+    ("where", "number", "frames"),
+    [(CHECKPOINT, 5, 5 * CHUNK), (APPLY, 1, 230), (WRITE, 100, None), (RENAME, 1, None)],
+)
+def test_killed_by_the_system(raw, kill_really, go_on, expected, where, number, frames):
+    kill_really(where, number, after=where == CHECKPOINT, durable=1e9)
+    warnings = go_on()
+    if frames is not None:
+        assert frames_gone_on_at(warnings) == frames
+    same(expected(), stored(raw.with_name("out.rtdc")))
+
+
+@pytest.mark.parametrize("kind", ["SegmentEach", "SegmentStack", "processes"])
+def test_all_kinds_of_workers_go_on(raw, kill, go_on, expected, kind):
+    job, runner = {}, {"processes": True}
+    if kind != "processes":
+        path = raw.with_name("mine.py")
+        path.write_text(MINE, encoding="utf-8")
+        job, runner = {"segmenter_code": f"{path}:{kind}"}, {}
+    kill(CHECKPOINT, 3, runner=runner, **job)
+    reference = raw.with_name("reference.rtdc")
+    if job:
+        with DCNumJobRunner(DCNumPipelineJob(raw, reference, **job)) as one:
+            one.run()
+        wanted = stored(reference)
+        reference.unlink()
+    else:
+        wanted = expected()
+    seen = []
+    job = {"data_kwargs": {"image_chunk_size": CHUNK}, "num_procs": 2, **job}
+    with DCNumJobRunner(
+        DCNumPipelineJob(raw, raw.with_name("out.rtdc"), **job), on_event=seen.append, **runner
+    ) as one:
+        one.run()
+    assert frames_gone_on_at([e.text for e in seen if isinstance(e, Warned)]) == 3 * CHUNK
+    same(wanted, stored(raw.with_name("out.rtdc")))
+
+
+@pytest.mark.parametrize("number", [2, 13, 55, 144, 233, 377])
 @pytest.mark.parametrize("durable", [0, 1e9])
 def test_killed_in_the_middle_of_any_write(raw, kill, go_on, expected, number, durable):
     kill(WRITE, number, durable=durable)
     go_on()
     same(expected(), stored(raw.with_name("out.rtdc")))
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_killed_again_and_again(raw, kill, go_on, expected, number):
+    for _ in range(3):
+        kill(CHECKPOINT, number)
+    kill(COMMIT, 1, after=False)
+    assert frames_gone_on_at(go_on()) == 230
+    same(expected(), stored(raw.with_name("out.rtdc")))
+
+
+def test_a_background_that_is_there_is_not_computed_again(raw, kill, go_on, expected, monkeypatch):
+    kill(CHECKPOINT, 1, after=False)
+    monkeypatch.setattr(ctrl, "store_background", lambda *_: 1 / 0)
+    go_on()
+    same(expected(), stored(raw.with_name("out.rtdc")))
+
+
+def test_a_background_that_was_not_finished_is_computed_again(raw, kill, go_on, expected):
+    kill(BACKGROUND)
+    (temporary,) = raw.parent.glob("out_input_bb_*")
+    temporary.write_bytes(temporary.read_bytes()[:-10])
+    go_on()
+    same(expected(), stored(raw.with_name("out.rtdc")))
+
+
+def test_a_background_that_was_changed_is_computed_again(raw, kill, go_on, expected):
+    kill(CHECKPOINT, 3)
+    (temporary,) = raw.parent.glob("out_input_bb_*")
+    temporary.write_bytes(temporary.read_bytes()[:-1] + b"?")
+    assert frames_gone_on_at(go_on()) == 3 * CHUNK
+    same(expected(), stored(raw.with_name("out.rtdc")))
+
+
+@pytest.mark.parametrize(
+    ("name", "end"),
+    [("redo", 0.5), ("redo", 0), ("rtdc~", 0.5), ("rtdc~", 0), ("jsonl", 0.3), ("jsonl", 0)],
+)
+def test_damaged_leftovers_never_make_a_wrong_result(raw, kill, go_on, expected, name, end):
+    kill(CHECKPOINT, 5, durable=1e9)
+    (path,) = raw.parent.glob(f"out_[oj]*.{name}")
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * end)])
+    go_on()
+    same(expected(), stored(raw.with_name("out.rtdc")))
+
+
+def test_a_changed_recipe_begins_anew_and_says_so(raw, kill, go_on, expected):
+    kill(CHECKPOINT, 3)
+    (warning,) = go_on(segmenter_kwargs={"thresh": -8})
+    assert "not gone on with: recipe: seg was" in warning
+    assert "thresh:t=-8" in warning
+    same(expected(segmenter_kwargs={"thresh": -8}), stored(raw.with_name("out.rtdc")))
+
+
+def test_a_changed_input_begins_anew_and_says_so(raw, kill, go_on):
+    kill(CHECKPOINT, 3)
+    with h5py.File(raw, "a") as h5:
+        h5["events/image"][0] = h5["events/image"][5]
+    warnings = go_on()
+    assert any("not gone on with: input: " in text for text in warnings)
+    assert not any("going on" in text for text in warnings)
+
+
+def test_another_version_begins_anew_and_says_so(raw, kill, go_on, monkeypatch):
+    kill(CHECKPOINT, 3)
+    monkeypatch.setattr(resume, "__version__", "99.0")
+    (warning,) = go_on()
+    assert "version: cytovox was" in warning
+    assert "99.0" in warning
+
+
+def test_killed_just_after_it_was_renamed(raw, kill, run_job):
+    kill(RENAME)
+    assert len(listing(raw)) > 2
+    with pytest.raises(OutputExistsError):
+        run_job(raw, raw.with_name("out.rtdc"))
+    assert listing(raw) == ["out.rtdc", "raw.rtdc"]
+
+
+def test_an_unfinished_replacement_goes_on_and_the_old_output_stays(
+    raw, kill, go_on, run_job, expected
+):
+    out = raw.with_name("out.rtdc")
+    out.write_text("old")
+    kill(CHECKPOINT, 4, runner={"force": True})
+    assert out.read_text() == "old"
+    with pytest.raises(OutputExistsError):
+        run_job(raw, out)
+    remove_leftovers(out, only_published=True)
+    assert frames_gone_on_at(go_on(force=True)) == 4 * CHUNK
+    same(expected(), stored(out))
+
+
+def test_leftovers_can_be_removed_and_nothing_else(raw, kill):
+    for name in ("out.log", "out_output_x.rtdc~", "out_journal_x.jsonl", "out_x.log"):
+        raw.with_name(name).write_text("mine")
+    mine = listing(raw)
+    kill(CHECKPOINT, 2)
+    assert listing(raw) != mine
+    remove_leftovers(raw.with_name("out.rtdc"))
+    assert listing(raw) == mine
+
+
+def test_a_name_that_is_asked_for_is_kept(raw, kill, go_on, expected):
+    kill(CHECKPOINT, 2)
+    job = DCNumPipelineJob(raw, raw.with_name("out.rtdc"))
+    with DCNumJobRunner(job, "mine") as runner:
+        assert runner.path_temp_out.name == "out_output_mine.rtdc~"
+        runner.run()
+        assert runner.tmp_suffix == "mine"
+    assert listing(raw) == ["out.rtdc", "raw.rtdc"]
+    same(expected(), stored(raw.with_name("out.rtdc")))
+
+
+def test_a_stopped_run_is_gone_on_with(raw, go_on, expected, monkeypatch):
+    monkeypatch.setattr(workspace, "_SECONDS", 0)
+    job = DCNumPipelineJob(
+        raw, raw.with_name("out.rtdc"), num_procs=1, data_kwargs={"image_chunk_size": CHUNK}
+    )
+
+    def stop(event):
+        if isinstance(event, StageProgress) and event.stage == "segmentation":
+            runner.request_stop()
+
+    runner = DCNumJobRunner(job, on_event=stop)
+    with pytest.raises(InterruptedRunError, match="the same command goes on"), runner:
+        runner.run()
+    assert "out.rtdc.lock" in listing(raw)
+    go_on()
+    same(expected(), stored(raw.with_name("out.rtdc")))
+
+
+@pytest.mark.parametrize(
+    ("what", "number"),
+    [*[("write_at", n) for n in (0, 3, 60, 200, 320)], *[("sync", n) for n in (0, 1, 6, 20)]],
+)
+def test_a_full_disk_loses_nothing(raw, run_job, go_on, expected, monkeypatch, what, number):
+    monkeypatch.setattr(workspace, "_SECONDS", 0)
+    monkeypatch.setattr(workspace, "_DURABLE_SECONDS", 0)
+    original, calls = getattr(DiskFile, what), []
+
+    def refuse(*args):
+        calls.append(what)
+        if len(calls) > number:
+            raise OSError(28, "No space left on device")
+        return original(*args)
+
+    with monkeypatch.context() as full:
+        full.setattr(DiskFile, what, refuse)
+        with pytest.raises(StorageError, match="No space left"):
+            run_job(raw, raw.with_name("out.rtdc"), data_kwargs={"image_chunk_size": CHUNK})
+    assert "out.rtdc" not in listing(raw)
+    go_on()
+    same(expected(), stored(raw.with_name("out.rtdc")))
+
+
+def test_an_error_of_the_work_leaves_nothing(raw, kill, run_job, monkeypatch):
+    kill(CHECKPOINT, 2)
+    monkeypatch.setattr(SegmentThresh, "segment_into", lambda *_: 1 / 0)
+    with pytest.raises(StageError):
+        run_job(raw, raw.with_name("out.rtdc"))
+    assert listing(raw) == ["raw.rtdc"]
+
+
+def test_the_disk_is_full_when_a_run_goes_on(raw, kill, run_job, go_on, monkeypatch):
+    kill(CHECKPOINT, 5)
+    before = listing(raw)
+
+    def refuse(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as full:
+        full.setattr(DiskFile, "write_at", refuse)
+        with pytest.raises(StorageError, match="No space left"):
+            run_job(raw, raw.with_name("out.rtdc"))
+    assert set(before) <= set(listing(raw))
+    assert frames_gone_on_at(go_on()) == 5 * CHUNK
+
+
+def test_of_two_runs_on_one_output_one_wins(raw, expected):
+    out = raw.with_name("out.rtdc")
+    start, ends = threading.Barrier(4), []
+
+    def work():
+        job = DCNumPipelineJob(raw, out, num_procs=1)
+        with contextlib.suppress(OutputError), DCNumJobRunner(job) as runner:
+            start.wait(LIMIT)
+            try:
+                runner.run()
+            finally:
+                ends.append(runner.error)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(LIMIT)
+    losers = [error for error in ends if error is not None]
+    assert len(ends) == 4
+    assert len(losers) == 3
+    assert all(isinstance(error, OutputBusyError) for error in losers)
+    assert all(f"process {os.getpid()} on" in str(error) for error in losers)
+    assert listing(raw) == ["out.rtdc", "raw.rtdc"]
+    same(expected(), stored(out))
+
+
+def test_the_journal_tells_people_what_was_done(raw, kill):
+    kill(CHECKPOINT, 3)
+    (path,) = raw.parent.glob("out_journal_*.jsonl")
+    lines = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    assert [line["event"] for line in lines] == ["begin", "background", *["checkpoint"] * 2]
+    assert lines[0]["fingerprint"]["input"]["frames"] == 230
+    assert [line["frames"] for line in lines[2:]] == [20, 40]

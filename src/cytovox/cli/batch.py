@@ -128,6 +128,7 @@ def _run_one(
     path: Path, out: Path, settings: Settings, display: Quiet, outcome: Outcome, *, force: bool
 ) -> None:
     from ..logic import DCNumJobRunner, DCNumPipelineJob
+    from ..logic.workspace import remove_leftovers
 
     job = DCNumPipelineJob(path_in=path, path_out=out, **settings.job_arguments())
     outcome.pipeline_hash = job.get_ppid(ret_hash=True)[1]
@@ -138,6 +139,7 @@ def _run_one(
                 standing.refusal, path=out, hint="give --force to replace it, or another -o"
             )
         _skip(outcome, standing)
+        remove_leftovers(out, only_published=True)
         display.note(f"{path}: skipped, {out} was made by this very recipe")
         return
 

@@ -16,6 +16,7 @@ from ..background.base import BackgroundKind
 from ..errors import CytovoxError, InterruptedRunError, StorageError, UsageError
 from ..feat import Gate, QueueEventExtractor
 from ..read import HDF5Data, get_measurement_identifier
+from ..read.permissions import Permissions, default_permissions
 from ..run.logs import RunLog
 from ..run.progress import Listener, RunFinished
 from ..segm import UNISegmenter
@@ -31,7 +32,7 @@ from .redo import Redo, what_to_redo
 from .resume import events_per_frame, fingerprint_of, is_resumable, offsets_of_kept
 from .runner_log import RunnerLog
 from .states import PROGRESS_WEIGHTS, RunState
-from .workspace import Workspace
+from .workspace import Workspace, remove_leftovers
 
 __all__ = ["DCNumJobRunner"]
 
@@ -220,6 +221,7 @@ class DCNumJobRunner(RunnerLog, threading.Thread):
             self._make_output(started, begin)
         self.state = RunState.CLEANUP
         verify_output(self.path_temp_out, self.event_count)
+        self._files.begin_publishing()
         publish(self.path_temp_out, self.path_out, replace=self.force)
         self._files.let_go(self.path_temp_out)
         self._discard_temp_in()
@@ -248,9 +250,16 @@ class DCNumJobRunner(RunnerLog, threading.Thread):
                 hint="choose another name for the output",
             )
         self.draw.check()
+        # what is followed because somebody allowed it is also shown
+        given = self.job["data_kwargs"].get("permissions") or default_permissions()
+        tell = self.logger.info if given == Permissions() else self._warn
+        for text in self.draw.followed:
+            tell(f"read from elsewhere: {text}")
         gate = Gate(self.draw, **self.job["gate_kwargs"])
         gate.check(QueueEventExtractor.feature_names(self.job["feature_kwargs"]))
         if not self.force:
+            if self.path_out.exists():  # a run may have been killed just after it was done
+                remove_leftovers(self.path_out, only_published=True)
             refuse_existing(self.path_out)
         self._lock()
 

@@ -36,6 +36,8 @@ TEMPORARY_FILES = {
 _SECONDS = 0.5
 _DURABLE_SECONDS = 2.0
 _BLOCK = 1 << 20
+#: Last line of the journal of a run that gets as far as that.
+_PUBLISHING = "publishing"
 
 
 class Workspace:
@@ -180,11 +182,10 @@ class Workspace:
         path = self.path("journal")
         if path not in self._ours:
             self.claim(path)
-        self._journal = Journal(path)
         with contextlib.ExitStack() as stack:
-            stack.enter_context(self._journal)
-            self._journal.begin(fingerprint)
-            self._exit_journal = stack.pop_all()
+            journal = stack.enter_context(Journal(path))
+            journal.begin(fingerprint)
+            self._journal, self._exit_journal = journal, stack.pop_all()
         return changes
 
     def _inherit(self, fingerprint: Mapping[str, Any]) -> list[str]:
@@ -229,11 +230,14 @@ class Workspace:
         if self._journal is None:
             return
         path = self.path("input")
-        file = DISK.open(path, "r+b")
         try:
-            file.sync()
-        finally:
-            file.close()
+            file = DISK.open(path, "r+b")
+            try:
+                file.sync()
+            finally:
+                file.close()
+        except OSError as err:
+            raise storage_error(err, path) from err
         size, crc32 = checksum_of(path)
         self._background = {"size": size, "crc32": crc32, **more}
         self._journal.note("background", **self._background)
@@ -296,14 +300,19 @@ class Workspace:
                 raise storage_error(err, self.store.path) from err
             self._close_store()
 
+    def begin_publishing(self) -> None:
+        """Note that the temporary output now gets the final name."""
+        if self._journal is not None:
+            self._journal.note(_PUBLISHING)
+
     def _close_store(self) -> None:
         store, self.store = self.store, None
         if store is not None:
             store.close()
 
-    def _has_something(self) -> bool:
-        is_begun = self.store is not None and bool(self.store.extra)
-        return self._background is not None or is_begun or self.checkpoint is not None
+    def _has_checkpoints(self) -> bool:
+        path = self.path("redo")
+        return path in self._ours and path.is_file()
 
     def leave(self, *, keep: bool, error: BaseException | None = None) -> None:
         """Give the output free.
@@ -317,7 +326,8 @@ class Workspace:
         """
         if not self.is_entered:
             return
-        keep = keep and self._journal is not None and self._has_something()
+        has_begun = self._journal is not None
+        keep = keep and (self._background is not None or self._has_checkpoints())
         self._close_store()
         if self._journal is not None:
             if error is not None and keep:
@@ -328,8 +338,11 @@ class Workspace:
         if not keep:
             for path in sorted(self._ours):
                 self.discard(path)
+        elif not self._has_checkpoints():
+            self.discard(self.path("output"))
         self.is_kept = keep
-        self._lock.release(keep=keep)
+        # What a dead run has left must not lose its lock to one that never began.
+        self._lock.release(keep=keep or not (has_begun or self._lock.left is None))
 
     def close(self, *, delete: bool) -> None:
         """Let go of all files; may be called again.
@@ -350,13 +363,15 @@ class Workspace:
             self.discard(path)
 
 
-def remove_leftovers(path_out: Path) -> None:
+def remove_leftovers(path_out: Path, *, only_published: bool = False) -> None:
     """Delete what dead runs have left beside an output.
 
     Parameters
     ----------
     path_out
         The output. Nothing is done while another run makes it.
+    only_published
+        Whether to keep what belongs to a result that was not published yet.
     """
     lock = OutputLock(path_out)
     if not lock.path.is_file():
@@ -365,10 +380,23 @@ def remove_leftovers(path_out: Path) -> None:
         lock.acquire()
     except (OutputBusyError, OutputError, StorageError):
         return
-    if lock.left is not None:
-        for suffix in lock.left.suffixes:
+    left = () if lock.left is None else lock.left.suffixes
+    kept = [s for s in left if only_published and not _is_published(path_out, s)]
+    for suffix in left:
+        if suffix not in kept:
             _remove_all(path_out, suffix)
-    lock.release()
+    lock.release(keep=bool(kept))
+
+
+def _is_published(path_out: Path, suffix: str) -> bool:
+    """Return whether a dead run has given its output the final name."""
+    path = _path(path_out, suffix, "output")
+    try:
+        notes = read_journal(_path(path_out, suffix, "journal")).notes
+        is_named = not path.exists() or path.samefile(path_out)
+    except OSError:
+        return False
+    return is_named and any(note.get("event") == _PUBLISHING for note in notes)
 
 
 def checksum_of(path: Path) -> tuple[int, str]:

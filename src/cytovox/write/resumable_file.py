@@ -75,6 +75,7 @@ class ResumableFile(Sink):
         self._log_size = 0
         self._log_file: DiskFile | None = None
         self._is_named = False
+        self._is_closed = False
         self._lock = threading.RLock()
 
     @classmethod
@@ -141,7 +142,8 @@ class ResumableFile(Sink):
     def close(self) -> None:
         """Close file and log; what was not committed is lost."""
         with self._lock:
-            # Should somebody still write, that goes nowhere.
+            # Should somebody still write or read, that goes nowhere.
+            self._is_closed = True
             self.error = self.error or OSError(errno.EBADF, "the file is closed")
             self._over.clear()
             if self._log_file is not None:
@@ -173,6 +175,9 @@ class ResumableFile(Sink):
 
     def _read(self, view: memoryview) -> None:
         with self._lock:
+            if self._is_closed:
+                view[:] = bytes(len(view))
+                return
             super()._read(view)
             self._over.lay_over(self._position, view)
 
