@@ -405,6 +405,22 @@ def test_damaged_leftovers_never_make_a_wrong_result(raw, kill, go_on, expected,
     same(expected(), stored(raw.with_name("out.rtdc")))
 
 
+def test_an_input_with_its_own_background_is_gone_on_with(raw, run_job, kill, go_on):
+    plain, out = raw.with_name("plain.rtdc"), raw.with_name("out.rtdc")
+    raw.rename(plain)
+    run_job(plain, raw)
+    plain.unlink()
+    job = {"segmenter_kwargs": {"thresh": -8}}
+    run_job(raw, out, **job)
+    wanted = stored(out)
+    out.unlink()
+    kill(CHECKPOINT, 3, **job)
+    (temporary,) = raw.parent.glob("out_input_bb_*")
+    temporary.write_bytes(temporary.read_bytes()[:100])
+    assert frames_gone_on_at(go_on(**job)) == 3 * CHUNK
+    same(wanted, stored(out))
+
+
 def test_a_changed_recipe_begins_anew_and_says_so(raw, kill, go_on, expected):
     kill(CHECKPOINT, 3)
     (warning,) = go_on(segmenter_kwargs={"thresh": -8})

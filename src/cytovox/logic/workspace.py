@@ -206,6 +206,8 @@ class Workspace:
             path = self.path(kind)
             if path.is_file() and kind != "log":
                 self._ours.add(path)
+        if self._background is None:  # then nobody knows whether it was finished
+            self.discard(self.path("input"))
         return changes
 
     def kept_background(self) -> Mapping[str, Any] | None:
