@@ -122,6 +122,7 @@ class DCNumJobRunner(RunnerLog, threading.Thread):
         self._fractions = dict.fromkeys(PROGRESS_WEIGHTS["drain"], 0.0)
         self._segm_rate = 0.0
         self._stop_requested = threading.Event()
+        self._ended = threading.Event()
         self._conveyor: Conveyor | None = None
         self._counts: npt.NDArray[np.int64] | None = None
         self._stage_seconds: dict[str, float] = {}
@@ -130,9 +131,11 @@ class DCNumJobRunner(RunnerLog, threading.Thread):
         return self
 
     def __exit__(self, exc_type: object, exc_val: object, exc_tb: object) -> None:
-        if self.is_alive():  # a thread that nobody waits for any more, as after Ctrl-C
+        # A thread that nobody waits for any more, as after Ctrl-C; which may have made
+        # Python believe that it has ended.
+        if self.ident is not None and not self._ended.is_set():
             self.request_stop()
-            threading.Thread.join(self, _STOP)
+            self._ended.wait(_STOP)
         self.close(delete_temporary_files=exc_type is None or not self._files.is_kept)
 
     @property
@@ -193,6 +196,8 @@ class DCNumJobRunner(RunnerLog, threading.Thread):
             self._give_up(err)
             if threading.current_thread() is not self:
                 raise
+        finally:
+            self._ended.set()
 
     def _give_up(self, error: BaseException) -> None:
         """Leave what another run can go on with, or nothing."""
