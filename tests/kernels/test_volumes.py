@@ -63,10 +63,18 @@ def test_components_of_what_has_none() -> None:
 
 
 @QUICK
-@given(hnp.arrays(np.uint64, SHAPES, elements=st.sampled_from([0, 1, 7, 2**63 + 9, 2**32])))
-def test_first_appearance(labels: np.ndarray) -> None:
-    inner = tuple((size // 3, size - size // 4) for size in labels.shape)
+@given(
+    st.one_of(
+        hnp.arrays(np.uint64, SHAPES, elements=st.sampled_from([0, 1, 7, 2**63 + 9, 2**32])),
+        hnp.arrays(np.int16, SHAPES, elements=st.integers(0, 5)),
+        LABELS.map(lambda labels: label_components(labels)[0]),
+    ),
+    st.booleans(),
+)
+def test_first_appearance(labels: np.ndarray, whole: bool) -> None:
+    inner = tuple((0, size) if whole else (size // 3, size - size // 4) for size in labels.shape)
     out, count, seen = first_appearance(labels, inner)
+    assert out.dtype == np.uint32
     within = labels[tuple(slice(*pair) for pair in inner)].ravel()
     order = dict.fromkeys(within[within > 0].tolist())
     assert count == len(order)

@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -180,7 +180,7 @@ def write_atomically(path: Path, parts: Mapping[str, Any]) -> None:
         handle, temporary = tempfile.mkstemp(suffix=".tmp", prefix=path.stem, dir=path.parent)
         try:
             with os.fdopen(handle, "wb") as file:
-                np.savez_compressed(file, **parts)
+                _write_parts(file, parts)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)
@@ -189,6 +189,14 @@ def write_atomically(path: Path, parts: Mapping[str, Any]) -> None:
             raise
     except OSError as err:
         raise StorageError(f"the evidence cannot be written: {err}", path=path) from err
+
+
+def _write_parts(file: BinaryIO, parts: Mapping[str, Any]) -> None:
+    """Write arrays as `numpy.savez_compressed` does, but compress only what is easy."""
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for name, part in parts.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
+                np.lib.format.write_array(entry, np.asanyarray(part), allow_pickle=False)
 
 
 def load_evidence(

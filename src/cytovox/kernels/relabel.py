@@ -32,7 +32,8 @@ def first_appearance(
     Returns
     -------
     labels : numpy.ndarray
-        uint32, of the shape of `labels`.
+        uint32, of the shape of `labels`; these themselves if they are
+        numbered so already.
     count : int
         Number of labels within `inner`.
     seen : int
@@ -54,13 +55,26 @@ def first_appearance(
         raise InputError(f"labels must be integers, not {labels.dtype}")
     if labels.dtype.kind == "i" and labels.size and labels.min() < 0:
         raise InputError(f"a label is negative ({labels.min()})", hint="0 is background")
-    keys = np.ascontiguousarray(labels, np.uint64 if labels.dtype.itemsize > 4 else np.uint32)
+    largest = int(labels.max()) if labels.size else 0
+    # A list is faster than a hash table, but only as long as it is no longer than the labels.
+    dense = largest <= min(4 * labels.size, np.iinfo(np.uint32).max)
+    keys: Any = np.ascontiguousarray(labels, np.uint32 if dense else np.uint64)
+    box = tuple((0, size) for size in labels.shape)
+    if dense and (inner is None or tuple(inner) == box):
+        count = int(_count_in_order(keys.reshape(-1)))
+        if count == largest:
+            return keys, count, count
+        inner = None
     out = np.empty(labels.shape, np.uint32)
-    window = slice(None) if inner is None else tuple(slice(*pair) for pair in inner)
     # The part within is copied so that one kernel serves any dimension.
-    part = np.ascontiguousarray(keys[window]).ravel()
-    count, seen = _number(part, keys.ravel(), out.reshape(-1))
-    return out, int(count), int(seen)
+    part: Any = keys[:0] if inner is None else keys[tuple(slice(*pair) for pair in inner)]
+    part = np.ascontiguousarray(part).reshape(-1)
+    if dense:
+        lut = np.zeros(largest + 1, np.uint32)
+        within, seen = _number_by_list(part, keys.reshape(-1), lut, out.reshape(-1))
+    else:
+        within, seen = _number(part, keys.reshape(-1), out.reshape(-1))
+    return out, int(seen if inner is None else within), int(seen)
 
 
 def relabel(
@@ -103,6 +117,35 @@ def relabel(
     # Clipping only spares NumPy the copy that it makes to be able to refuse.
     result: npt.NDArray[Any] = np.take(lut, labels, out=out, mode="clip")
     return result
+
+
+@kernel()
+def _count_in_order(labels: Ids) -> np.int64:
+    """Count labels that are 1, 2, ... in the order of their appearance; -1 if they are not."""
+    n = np.uint32(0)
+    for i in range(labels.size):
+        if labels[i] > n:
+            n += np.uint32(1)
+            if labels[i] != n:
+                return np.int64(-1)
+    return np.int64(n)
+
+
+@kernel()
+def _number_by_list(part: Ids, whole: Ids, lut: Ids, out: Ids) -> tuple[int, int]:
+    n = np.uint32(0)
+    for i in range(part.size):
+        if part[i] != 0 and lut[part[i]] == 0:
+            n += np.uint32(1)
+            lut[part[i]] = n
+    count = n
+    for i in range(whole.size):
+        label = whole[i]
+        if label != 0 and lut[label] == 0:
+            n += np.uint32(1)
+            lut[label] = n
+        out[i] = lut[label]
+    return int(count), int(n)
 
 
 @kernel()
