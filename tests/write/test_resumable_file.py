@@ -283,3 +283,16 @@ def test_a_full_disk_loses_no_checkpoint(tmp_path, good):
         number = int(file.extra)
         assert number >= max(done, default=0)
         assert content_of(file) == b"%d" % number * 300 * (number + 1)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_what_was_held_back_is_on_the_disk_before_the_log_forgets_it(tmp_path, seed):
+    plan = [("write", 0, 80, 1), ("write", 80, 80, 2), ("durable",)]
+    plan += [("write", 0, 40, 9), ("write", 100, 70, 7), ("soft",), ("write", 20, 90, 3)]
+    plan += [("durable",), ("write", 5, 100, 8), ("soft",), ("commit",)]
+    model, operations = record(tmp_path, plan)
+    rng = random.Random(seed)
+    for stop in range(len(operations) + 1):
+        put(tmp_path, after_power_cut(operations, stop, rng))
+        durable = [i for i, (*_, after, kept) in enumerate(model.states) if kept and after <= stop]
+        check_recovery(tmp_path, model, durable[-1] if durable else None, stop)
