@@ -367,17 +367,17 @@ class SlotRegister:
                     return StateWarden(slot, current_state, next_state, batch_size)
         return None
 
-    def take_less(self, stage: stages.Stage, most_frames: int) -> None:
+    def take_less(self, stage: str, most_frames: int) -> None:
         """Let workers take fewer frames at a time from now on.
 
         Parameters
         ----------
         stage
-            For what.
+            Name of the stage.
         most_frames
             Largest number of frames.
         """
-        self._most_frames[stages.STAGES.index(stage)] = most_frames
+        self._most_frames[[one.name for one in stages.STAGES].index(stage)] = most_frames
 
     def _run(
         self, stage: stages.Stage, batch_size: int | None, logger: logging.Logger | None

@@ -189,7 +189,7 @@ def run_stage(
             raise _placed(err, stage, register, slot, start, stop) from err
     # Outside of the exception, which holds on to what it had allocated.
     half = (stop - start + 1) // 2
-    register.take_less(stage, half)
+    register.take_less(stage.name, half)
     if logger is not None:
         logger.warning(
             "memory is short (%s): %s, from now on with at most %d frames at a time",
