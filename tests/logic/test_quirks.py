@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from cytovox.logic import DCNumJobRunner, DCNumPipelineJob
-from cytovox.read import HDF5Data
+from cytovox.read import HDF5Data, Permissions
 from cytovox.write import HDF5Writer
 
 pytestmark = pytest.mark.timeout(120)
@@ -159,7 +159,8 @@ def test_16_relative_input_is_found_from_any_folder(raw, run_job, monkeypatch):
     monkeypatch.chdir(raw.parent)
     run_job("raw.rtdc", "other/out.rtdc", basin_strategy="tap")
     monkeypatch.chdir(other)
-    with HDF5Data(other / "out.rtdc") as data:
+    may = Permissions(basin_roots=(raw.parent,))
+    with HDF5Data(other / "out.rtdc", permissions=may) as data:
         assert data.image[0].shape == (60, 120)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import struct
@@ -75,12 +76,14 @@ def _codec(name: str, **configuration: Any) -> list[dict[str, Any]]:
     return [{"name": "bytes"}, {"name": name, "configuration": configuration}]
 
 
+@functools.cache
 def _zstd(size: int) -> bytes:
     packer = zstandard.ZstdCompressor().compressobj(size=size)
     part = bytes(1 << 20)
     return b"".join([*(packer.compress(part) for _ in range(size >> 20)), packer.flush()])
 
 
+@functools.cache
 def _gzip(size: int, bits: int = 31) -> bytes:
     packer = zlib.compressobj(9, zlib.DEFLATED, bits)
     part = bytes(1 << 20)
