@@ -336,9 +336,26 @@ def test_links_out_of_the_file_are_not_followed(drain: Path, tmp_path: Path) -> 
     with h5py.File(drain, "r+") as h5:
         h5["events/linked"] = h5py.ExternalLink(str(tmp_path / "secret.h5"), "/data")
         h5["loop"] = h5["/"]
-    found = told(drain)
-    assert len(found) == 1
-    assert found[0].startswith("warning: events/linked: is a link to another file")
+    found = verify_recording(drain)
+    assert not found.ok
+    assert [str(one)[:60] for one in found.warnings] == [
+        "warning: events/linked: is a link to another file, not follo"
+    ]
+    assert "readers refuse it: 'events/linked' is a link to /data" in found.errors[0].what
+    assert "checked" not in found.counts
+
+
+def test_basins_elsewhere_are_opened_only_if_allowed(
+    made: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tap = Path(shutil.move(folder / "tap.rtdc", tmp_path / "tap.rtdc"))
+    found = verify_recording(tap)  # made elsewhere, where the raw recording still is
+    assert found.ok
+    assert not found.warnings
+    assert found.findings
+    assert all("is outside of the folder" in one.what for one in found.findings)
+    monkeypatch.setenv("CYTOVOX_BASIN_ROOTS", str(made))
+    assert verify_recording(tap).findings == []
 
 
 @pytest.mark.parametrize(
@@ -388,3 +405,57 @@ def test_progress_ends_at_the_whole(drain: Path) -> None:
     verify_recording(drain, on_progress=lambda *now: seen.append(now), workers=2)
     assert seen[-1][0] == seen[-1][1] > 0
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+
+
+@pytest.mark.parametrize("name", ["drain", "tap"])
+def test_no_flipped_byte_goes_unseen(folder: Path, name: str) -> None:
+    """Wherever one bit is flipped, it is seen, or all features are as they were."""
+    path = folder / f"{name}.rtdc"
+    whole = path.read_bytes()
+    before = features_of(path)
+    rng = np.random.default_rng(5)
+    seen = 0
+    for position in rng.integers(0, len(whole), 60).tolist():
+        flip(path, position)
+        try:
+            good = verify_recording(path).ok
+        except InputError:
+            good = False
+        seen += not good
+        assert not good or features_of(path) == before, position
+        path.write_bytes(whole)
+    assert seen > 20
+
+
+def features_of(path: Path) -> dict[str, bytes]:
+    with h5py.File(path) as h5:
+        return {name: values[()].tobytes() for name, values in h5["events"].items()}
+
+
+def test_groups_that_are_very_deep(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "deep.h5", "w") as h5:
+        group = h5
+        for _ in range(300):
+            group = group.create_group("g")
+    found = verify_hdf5(tmp_path / "deep.h5")
+    assert ["so deep" in one.what for one in found.findings] == [True]
+
+
+def hostile(quick: bool) -> list[Any]:
+    from cytovox.testing.hostile import hostile_cases
+
+    return [case for case in hostile_cases(quick=quick) if case.kind == "recording"]
+
+
+@pytest.mark.parametrize("case", hostile(quick=True), ids=lambda case: case.name)
+def test_hostile_files_do_no_harm(case: Any, tmp_path: Path) -> None:
+    from cytovox.testing.hostile import write_secret
+
+    target = case.build(write_secret(tmp_path))
+    try:
+        found = verify_recording(target)
+    except InputError:
+        return
+    text = " ".join(map(str, found.findings))
+    assert "please report" not in text
+    assert found.counts.get("bytes_checked", 0) < 1 << 26

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from . import permission_options as o
+
 __all__ = ["verify"]
 
 
@@ -30,6 +32,7 @@ def verify(
     ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say only what is wrong.")] = False,
+    basin_roots: o.BasinRoots = None,
 ) -> None:
     """Check that files are whole: nothing missing, nothing changed, nothing torn.
 
@@ -41,6 +44,7 @@ def verify(
 
     Example: cytovox verify results labels.zarr
     """
+    del basin_roots  # its callback has done what it asks for
     from .verifying import exit_code_of_checks, find_files, show_checks, verify_files
 
     found = find_files(files)

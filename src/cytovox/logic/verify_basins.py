@@ -12,15 +12,20 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import CytovoxError
-from ..read.basins import find_basin_file
-from ..read.identifier import as_text, get_measurement_identifier, identifier_fits
+from ..read.basins import find_allowed_file
+from ..read.chunk_guard import read_checked
+from ..read.identifier import get_measurement_identifier, identifier_fits
 from ..read.opening import open_recording
+from ..read.permissions import default_permissions
+from ..read.text import read_lines
 from ..run.findings import Verification
 
 __all__ = ["check_basins"]
 
 #: Larger maps are not read [rows].
-_MAX_ROWS = 1 << 28
+_MAX_ROWS = 1 << 26
+#: Longer definitions are not read [characters].
+_MAX_TEXT = 1 << 24
 
 
 def check_basins(h5: h5py.File, path: Path, found: Verification, count: int | None) -> None:
@@ -60,8 +65,10 @@ def _definitions(h5: h5py.File, found: Verification) -> Iterator[tuple[str, dict
         if not isinstance(group.get(key, getlink=True), h5py.HardLink):
             continue
         try:
-            lines = np.ravel(group[key][()])
-            definition = json.loads("\n".join(str(as_text(line)) for line in lines))
+            definition = json.loads("\n".join(read_lines(group[key], _MAX_TEXT)))
+        except CytovoxError as err:
+            found.error(f"basins/{key}", f"its definition cannot be read: {err.what}")
+            continue
         except (OSError, RuntimeError, ValueError, KeyError, TypeError) as err:
             found.error(f"basins/{key}", f"its definition cannot be read: {_short(err)}")
             continue
@@ -90,7 +97,10 @@ def _rows_wanted(
         found.warn(where, f"its map '{name}' is too large to be read")
         return None
     try:
-        rows: npt.NDArray[Any] = np.ravel(stored[()])
+        rows: npt.NDArray[Any] = np.ravel(read_checked(stored))
+    except CytovoxError as err:
+        found.error(where, f"its map '{name}' cannot be read: {err.what}")
+        return None
     except (OSError, RuntimeError, ValueError) as err:
         found.error(where, f"its map '{name}' cannot be read: {_short(err)}")
         return None
@@ -129,7 +139,12 @@ def _check_file(
     rows: npt.NDArray[Any] | int | None,
 ) -> None:
     paths = [str(text) for text in definition.get("paths") or []]
-    file = find_basin_file(paths, path.absolute().parent)
+    folder = path.absolute().parent
+    permissions = default_permissions().within(folder)
+    file, refused = find_allowed_file(paths, folder, permissions)
+    if refused is not None:
+        found.note(where, f"{refused} is outside of the folder and was not looked at")
+        return
     if file is None:
         found.warn(where, f"its file cannot be found: {' or '.join(paths) or 'none is named'}")
         return

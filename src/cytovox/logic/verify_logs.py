@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import h5py
-import numpy as np
 
+from ..errors import CytovoxError
 from ..read.identifier import as_text
+from ..read.text import read_lines
 from ..run.findings import Verification
 
 __all__ = ["check_logs"]
@@ -54,7 +55,10 @@ def _readable(logs: h5py.Group, found: Verification) -> Iterator[tuple[str, list
             if dataset.size * dataset.dtype.itemsize > _MAX_BYTES:
                 found.warn(f"logs/{name}", "is too large to be read")
                 continue
-            lines = [str(as_text(line)) for line in np.ravel(dataset[()])]
+            lines = read_lines(dataset)
+        except CytovoxError as err:
+            found.error(f"logs/{name}", f"cannot be read: {err.what}")
+            continue
         except (OSError, RuntimeError, ValueError, KeyError, UnicodeDecodeError) as err:
             found.error(f"logs/{name}", f"cannot be read: {' '.join(str(err).split())[:200]}")
             continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -10,18 +11,21 @@ from typing import Any
 
 import h5py
 
-from ..read.opening import open_recording
+from ..read.opening import open_hdf5_file
 from ..read.stored_chunks import StoredChunk, check_chunks, list_chunks
 from ..run.findings import Verification
 from ..run.resources import cpu_count
 
-__all__ = ["Progress", "check_storage", "verify_hdf5", "walk"]
+__all__ = ["DAMAGE", "Progress", "check_storage", "surviving", "verify_hdf5", "walk"]
 
 #: Called with the bytes checked so far and the bytes to check.
 Progress = Callable[[int, int], None]
 
+#: What HDF5 and its reader raise where a file is damaged.
+DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError, AttributeError)
 #: More chunks of one dataset are not listed one by one.
 _LISTED = 5
+_DEEPEST = 32
 
 
 def verify_hdf5(
@@ -46,11 +50,28 @@ def verify_hdf5(
     begin = time.perf_counter()
     path = Path(path)
     found = Verification(os.fspath(path), "hdf5")
-    with open_recording(path) as h5:
+    with open_hdf5_file(path) as h5:
         datasets = walk(h5, found)
         check_storage(h5, path, datasets, found, thorough, workers or cpu_count(), on_progress)
     found.seconds = time.perf_counter() - begin
     return found
+
+
+@contextlib.contextmanager
+def surviving(where: str, found: Verification) -> Iterator[None]:
+    """Make a finding of what damage makes a check fail with.
+
+    Parameters
+    ----------
+    where
+        What is being checked.
+    found
+        Takes the finding.
+    """
+    try:
+        yield
+    except DAMAGE as err:
+        found.error(where, f"is damaged: {_short(err)}")
 
 
 def walk(h5: h5py.File, found: Verification) -> dict[str, h5py.Dataset]:
@@ -65,6 +86,10 @@ def walk(h5: h5py.File, found: Verification) -> dict[str, h5py.Dataset]:
     """
     datasets: dict[str, h5py.Dataset] = {}
     seen: set[Any] = set()
+    with surviving("attributes", found):
+        _ = dict(h5.attrs)
+    with surviving("/", found):
+        h5.visit(lambda name: None)  # also by indices that reading by name does not use
     for name, kind in _links(h5, "", found, seen):
         if isinstance(kind, h5py.ExternalLink):
             found.warn(name, f"is a link to another file, not followed: {kind.filename}")
@@ -74,7 +99,7 @@ def walk(h5: h5py.File, found: Verification) -> dict[str, h5py.Dataset]:
             try:
                 item = h5[name]
                 _ = dict(item.attrs)
-            except (OSError, RuntimeError, KeyError, ValueError) as err:
+            except DAMAGE as err:
                 found.error(name, f"is damaged: {_short(err)}")
                 continue
             if isinstance(item, h5py.Dataset):
@@ -86,9 +111,12 @@ def _links(
     group: h5py.Group, prefix: str, found: Verification, seen: set[Any]
 ) -> Iterator[tuple[str, Any]]:
     """Yield each link below a group once; a group that contains itself does no harm."""
+    if prefix.count("/") >= _DEEPEST:
+        found.warn(prefix[:80], "is so deep that what is below was not looked at")
+        return
     try:
         names = list(group)
-    except (OSError, RuntimeError) as err:
+    except DAMAGE as err:
         found.error(prefix or "/", f"the list of its contents is damaged: {_short(err)}")
         return
     for name in names:
@@ -97,7 +125,7 @@ def _links(
             link = group.get(name, getlink=True)
             item = group[name] if isinstance(link, h5py.HardLink) else None
             key = None if item is None else h5py.h5o.get_info(item.id).addr
-        except (OSError, RuntimeError, KeyError, ValueError) as err:
+        except DAMAGE as err:
             found.error(full, f"is damaged: {_short(err)}")
             continue
         yield full, link
@@ -178,7 +206,7 @@ def _chunks_within(
             found.warn(name, "is kept in another file, which was not looked at")
             return []
         chunks, missing = list_chunks(dataset)
-    except (OSError, RuntimeError, ValueError) as err:
+    except DAMAGE as err:
         found.error(name, f"the index of its chunks is damaged: {_short(err)}")
         return []
     if missing:
