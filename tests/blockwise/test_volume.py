@@ -22,6 +22,7 @@ from cytovox.blockwise.replay import replay_block
 from cytovox.blockwise.table import read_objects
 from cytovox.blockwise.volume import measure_volume, restitch_volume, segment_volume
 from cytovox.errors import (
+    InputError,
     InputNotFoundError,
     OptionError,
     OutputExistsError,
@@ -166,8 +167,9 @@ def test_channels_are_given_to_the_function(tmp_path: Path) -> None:
 def test_workers_do_not_matter(tmp_path: Path) -> None:
     image = noise((40, 40, 20), 0.25)
     stored = []
-    for workers in (0, 1, 2, 3):
-        result = segment_noise(tmp_path, image, f"w{workers}", workers=workers)
+    # None, threads, and processes, which alone can be given a limit.
+    for workers, timeout in ((0, None), (1, None), (3, None), (2, 60)):
+        result = segment_noise(tmp_path, image, f"w{workers}", workers=workers, timeout=timeout)
         assert result
         table, _ = read_objects(result.table)
         stored.append((labels_of(result.output), table))
@@ -335,7 +337,7 @@ def test_gate_leaves_out_of_labels_and_table(tmp_path: Path) -> None:
 
 def test_table_alone(tmp_path: Path) -> None:
     image = noise((40, 40))
-    result = segment_noise(tmp_path, image, objects=False)
+    result = segment_noise(tmp_path, image, objects=False, measures=Measures())
     assert result.table is None
     path, count = measure_volume(
         tmp_path / "out.zarr", objects=tmp_path / "a.parquet", gate="voxels > 3"
@@ -345,6 +347,16 @@ def test_table_alone(tmp_path: Path) -> None:
     sizes = np.bincount(found.ravel())
     assert count == len(table) == (sizes[1:] > 3).sum()
     assert np.array_equal(sizes[table["label"]], table["voxels"])
+
+
+def test_nothing_is_measured_if_nobody_wants_it(tmp_path: Path) -> None:
+    result = segment_noise(tmp_path, noise((40, 40)), objects=False)
+    assert result
+    assert result.objects > 1
+    with pytest.raises(InputError, match="not measured"):
+        measure_volume(tmp_path / "out.zarr", objects=tmp_path / "a.csv")
+    with pytest.raises(FingerprintChangedError, match="measures"):
+        segment_noise(tmp_path, noise((40, 40)))
 
 
 def test_stitched_in_other_ways_without_segmenting(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Collection
 from typing import Any
 
 from ..read.open_volume import open_volume
@@ -11,6 +13,7 @@ __all__ = ["close_kept", "keep_open"]
 
 _OPENED: dict[tuple[Any, ...], Volume] = {}
 _MOST = 8
+_opening = threading.Lock()
 
 
 def keep_open(
@@ -39,14 +42,23 @@ def keep_open(
     >>> close_kept()
     """
     key = (url, scale, fill_value, writable, stamp)
-    if key not in _OPENED:
-        while len(_OPENED) >= _MOST:
-            _OPENED.pop(next(iter(_OPENED))).close()
-        _OPENED[key] = open_volume(url, scale=scale, fill_value=fill_value, writable=writable)
-    return _OPENED[key]
+    with _opening:
+        if key not in _OPENED:
+            while len(_OPENED) >= _MOST:
+                _OPENED.pop(next(iter(_OPENED))).close()
+            _OPENED[key] = open_volume(url, scale=scale, fill_value=fill_value, writable=writable)
+        return _OPENED[key]
 
 
-def close_kept() -> None:
-    """Close all of them."""
-    while _OPENED:
-        _OPENED.popitem()[1].close()
+def close_kept(stamps: Collection[int | str] | None = None) -> None:
+    """Close them.
+
+    Parameters
+    ----------
+    stamps
+        Those with which they were opened; all if None.
+    """
+    with _opening:
+        for key in list(_OPENED):
+            if stamps is None or key[-1] in stamps:
+                _OPENED.pop(key).close()

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from ..kernels.components import label_components
 from .functions import as_segment_function
+from .threads import uses_threads
 
 __all__ = ["default_parameters", "label", "segment_function"]
 
@@ -16,6 +17,7 @@ __all__ = ["default_parameters", "label", "segment_function"]
 default_parameters: dict[str, Any] = {"threshold": 0.0, "connectivity": None, "below": False}
 
 
+@uses_threads
 def label(
     array: npt.NDArray[Any],
     *,

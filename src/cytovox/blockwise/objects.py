@@ -213,7 +213,7 @@ def _load(sums: Callable[[int], BlockSums | None], index: int) -> BlockSums:
     found = sums(index)
     if found is None:
         raise InputError(
-            "the block was not measured", block=index, hint="segment it again with measures"
+            "the block was not measured", block=index, hint="segment again, with objects"
         )
     return found
 

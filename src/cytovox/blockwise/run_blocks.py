@@ -25,7 +25,8 @@ from ..run.progress import (
 )
 from .crew import Crew, HasIndex
 from .events import BlockDone, BlockFailed, BlockStarted, WorkerLost
-from .places import Here, find_place
+from .places import Here, LocalPlace, find_place
+from .threads import do_in_threads, may_use_threads
 from .workers import Outcome, attempt
 
 __all__ = ["BlockFailure", "RunResult", "log_folder", "refuse_limits", "run_blocks"]
@@ -123,7 +124,9 @@ def run_blocks(
         Called with a block; returns a dict, or None. It is sent to the workers
         by cloudpickle, once each.
     workers, cluster, host
-        Where blocks are done; see `places.find_place`.
+        Where blocks are done; see `places.find_place`. Workers of this machine
+        are threads of this process if the function allows it, see
+        `threads.uses_threads`, and there is neither `timeout` nor `memory`.
     timeout
         Seconds that a block may take; its worker is killed then. Not with
         ``workers=0``, where nobody could be killed.
@@ -191,6 +194,8 @@ def run_blocks(
         if count and isinstance(place, Here):
             refuse_limits(timeout, memory)
             _do_here(left, function, ledger)
+        elif count and _in_threads(place, function, timeout, memory):
+            do_in_threads(left, function, min(place.workers, count), ledger)
         elif count:
             folder = log_folder(logs)
             if logs is None:
@@ -226,6 +231,14 @@ def refuse_limits(timeout: float | None, memory: int | None = None) -> None:
             "a block in this process cannot be kept from using more memory",
             hint="leave the limit out, or let a worker do it: workers=1",
         )
+
+
+def _in_threads(
+    place: Any, function: Callable[[Any], Any], timeout: float | None, memory: int | None
+) -> bool:
+    """Return whether threads will do, which nobody can kill."""
+    limited = timeout is not None or memory is not None
+    return isinstance(place, LocalPlace) and may_use_threads(function) and not limited
 
 
 def log_folder(logs: Path | None) -> Path:

@@ -90,12 +90,15 @@ def segment_volume(
         connected components; ``"overlap"``, if they agree in the context;
         ``"owner"``, for compact objects; ``"none"``.
     workers
-        Number of processes; 0 for none beside this one; one a core if None.
+        How many do blocks at once; one a core if None. They are processes, or
+        threads of this one if the function allows it, as ``"label"`` does; see
+        `cytovox.blockwise.threads.uses_threads`. With 0 there is nobody else.
     parameters
         Keywords of the function.
     objects
         File for the table of objects, ``.parquet`` or ``.csv``; beside the
-        output if None; no table if False.
+        output if None. If False there is no table, and nothing is measured
+        that one could be made from later, unless `gate` or `measures` is given.
     cluster
         Where workers are if not on this machine: ``"dask:tcp://host:8786"``, a
         `distributed.Client`, or a command such as ``"srun -n1 {command}"``.
@@ -118,7 +121,8 @@ def segment_volume(
     format
         Format of the output, see `cytovox.write.volume.FORMATS`.
     timeout, retries, memory
-        Limits of a block: seconds, further attempts, bytes.
+        Limits of a block: seconds, further attempts, bytes. A limit of time or
+        memory needs workers that are processes.
     host
         Address under which workers elsewhere reach this process.
     on_event
@@ -148,6 +152,8 @@ def segment_volume(
     >>> bool(result), result.objects
     (True, 1)
     """
+    if measures is None and (objects is not False or gate is not None):
+        measures = Measures()
     recipe = VolumeRecipe.make(
         input,
         output,
@@ -156,7 +162,7 @@ def segment_volume(
         context=context,
         parameters=parameters,
         stitching=Stitching(stitch, connectivity, rule, threshold, min_voxels, reach),
-        measures=measures or Measures(),
+        measures=measures,
         scale=scale,
         fill_value=fill_value,
         format=format,

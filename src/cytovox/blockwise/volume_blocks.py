@@ -7,10 +7,10 @@ not open files. What they open stays open for the next block.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,7 @@ from .grid import Block, Grid
 from .kept_open import close_kept, keep_open
 from .lookup import Lookup, load_lookup
 from .stitch import relabel_block
+from .threads import may_use_threads
 
 __all__ = [
     "DamagedLabelsError",
@@ -39,9 +40,15 @@ def _lookup(folder: str, stamp: int | str) -> Lookup:
     return load_lookup(folder)
 
 
-def forget_volumes() -> None:
-    """Let go of what blocks that were done in this process have opened."""
-    close_kept()
+def forget_volumes(stamps: Collection[int | str] | None = None) -> None:
+    """Let go of what blocks that were done in this process have opened.
+
+    Parameters
+    ----------
+    stamps
+        Those of their passes; all if None.
+    """
+    close_kept(stamps)
     _lookup.cache_clear()
 
 
@@ -82,6 +89,11 @@ class SegmentPass:
     measures: Measures | None
     stamp: int | str = 0
     begin: tuple[int, ...] | None = None
+
+    @property
+    def uses_threads(self) -> bool:
+        """Whether threads of one process may do it."""
+        return may_use_threads(self.function)
 
     def __call__(self, block: Block) -> dict[str, Any]:
         """Do it; return the number of labels."""
@@ -130,6 +142,9 @@ class RelabelPass:
     output: str
     folder: str
     stamp: int | str
+
+    #: It reads, looks up and writes, all of which lets others work.
+    uses_threads: ClassVar[bool] = True
 
     def __call__(self, block: Block) -> dict[str, Any]:
         """Do it; return the number of voxels that have a label, and the checksum.
@@ -192,6 +207,8 @@ class TellingDamage:
     """
 
     work: RelabelPass
+
+    uses_threads: ClassVar[bool] = True
 
     def __call__(self, block: Block) -> dict[str, Any]:
         """Do it; return the same, or what is ``"damaged"``."""

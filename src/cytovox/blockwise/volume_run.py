@@ -84,6 +84,7 @@ class VolumeRun:
         self.table = None if recipe.table is None else Path(recipe.table)
         self.local = self.folder / "local.zarr"
         self.evidence = self.folder / "blocks"
+        self._stamps: list[int] = []
 
     def whole(self, resume: bool) -> VolumeResult:
         """Segment what is not segmented yet, and all that follows."""
@@ -249,7 +250,7 @@ class VolumeRun:
             recipe.keeps,
             recipe.connectivity,
             recipe.measures,
-            time.time_ns(),
+            self._new_stamp(),
         )
         if len(journal.completed("segment")) < len(grid):
             self._published().unlink(missing_ok=True)
@@ -297,7 +298,7 @@ class VolumeRun:
                     report = report_again(report, lookup, EvidenceFolder(self.evidence))
         if report is not None:
             lookup = lookup.with_report(report)
-        forget_volumes()  # which may hold the table that is replaced
+        forget_volumes(self._stamps)  # which may hold the table that is replaced
         lookup.save(self.folder)
         stamp = _stamp(lookup, self.recipe.format)
         path = self.folder / "stamp.json"
@@ -319,7 +320,7 @@ class VolumeRun:
         if not journal.completed("relabel") or not final.exists():
             journal.forget("relabel")
             self._labels(final, volume, lookup.dtype, self.recipe.format)
-        work = RelabelPass(str(self.local), str(final), str(self.folder), time.time_ns())
+        work = RelabelPass(str(self.local), str(final), str(self.folder), self._new_stamp())
         with self._opened_final(final, journal) as is_done:
             done = self._run(grid, TellingDamage(work), "relabel", journal, check=is_done)
         done = without_damaged(done, "segment", journal)
@@ -327,7 +328,7 @@ class VolumeRun:
             if self.recipe.format != "zarr2":
                 with self._stage("pyramid", 1):
                     write_pyramid(final)
-            forget_volumes()
+            forget_volumes(self._stamps)
             mark.unlink(missing_ok=True)
             publish(final, self.output, self.folder / "replaced")
             mark.write_text(stamp, encoding="utf-8")
@@ -367,7 +368,11 @@ class VolumeRun:
         try:
             yield
         finally:
-            forget_volumes()
+            forget_volumes(self._stamps)
+
+    def _new_stamp(self) -> int:
+        self._stamps.append(time.time_ns())
+        return self._stamps[-1]
 
     @contextlib.contextmanager
     def _stage(self, name: str, total: int) -> Iterator[None]:
