@@ -1,17 +1,22 @@
 """Measure a recording as a program that uses the library.
 
 python driver.py INPUT OUTPUT [--processes] [--workers N] [--chunk FRAMES]
-                 [--segmenter CODE] [--wait-for FILE]
+                 [--segmenter CODE] [--count FILE] [--frequent] [--tell FIFO:FRAMES]
 """
 
 from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from cytovox.logic import DCNumJobRunner, DCNumPipelineJob
+from cytovox.logic import DCNumJobRunner, DCNumPipelineJob, conveyor, workspace
+from cytovox.run.progress import StageProgress, Warned
+from cytovox.write.queue_writer_base import QueueWriterBase
 
 
 def main() -> int:
@@ -23,7 +28,15 @@ def main() -> int:
     parser.add_argument("--chunk", type=int)
     parser.add_argument("--segmenter", default="thresh")
     parser.add_argument("--basins", default="drain")
+    parser.add_argument("--count", type=Path, help="file that takes the frames measured so far")
+    parser.add_argument("--tell", help="pipe that is told when so many frames are measured")
+    parser.add_argument("--frequent", action="store_true", help="note what is done all the time")
     args = parser.parse_args()
+    if args.frequent:
+        workspace._SECONDS = 0.0  # noqa: SLF001
+        # What waits to be written is what is lost.
+        conveyor._WAITING_BYTES = 1 << 20  # noqa: SLF001
+        QueueWriterBase.__init__.__kwdefaults__["byte_budget"] = 1 << 20
     job = DCNumPipelineJob(
         args.path_in,
         args.path_out,
@@ -33,10 +46,29 @@ def main() -> int:
         num_procs=args.workers,
         log_level=logging.WARNING,
     )
-    with DCNumJobRunner(job, processes=args.processes) as runner:
+    listener = counting(args.count, args.tell) if args.count else None
+    with DCNumJobRunner(job, processes=args.processes, on_event=listener) as runner:
         runner.run()
-        print("worker deaths are in the log" if args.processes else "done")
     return 0
+
+
+def counting(path: Path, tell: str | None) -> Callable[[Any], None]:
+    """Return a function that tells a file how many frames are measured, as it is told."""
+    conveyor._LOOK = 0.01  # noqa: SLF001
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT)
+    pipe, _, frames = (tell or "").partition(":")
+    told: list[int] = []
+
+    def listen(event: Any) -> None:
+        if isinstance(event, StageProgress) and event.stage == "segmentation":
+            os.pwrite(fd, event.done.to_bytes(8, "little"), 0)
+            if pipe and event.done >= int(frames) and not told:
+                told.append(os.open(pipe, os.O_WRONLY))
+                os.write(told[0], b"!")
+        elif isinstance(event, Warned):
+            print(event.text, flush=True)
+
+    return listen
 
 
 if __name__ == "__main__":

@@ -93,7 +93,8 @@ def _serve(pipe: Any, barrier: Any) -> None:
             answer = True, work(*arguments)
         except BaseException:  # noqa: BLE001 - it is told
             answer = False, traceback.format_exc()
-        pipe.send(answer)
+        with contextlib.suppress(OSError):  # nobody wants to know any more
+            pipe.send(answer)
 
 
 @cache

@@ -26,7 +26,7 @@ from ..programs import run
 from ..recordings import assert_right, digest, recording, right_digest
 from ..system import RecordingSystem, watch
 
-__all__ = ["FAULTS", "command_for", "many_checkpoints"]
+__all__ = ["FAULTS", "command_for", "many_checkpoints", "number_of_operations"]
 
 _FRAMES = 120
 #: Seconds from a refusal to the end of the program.
@@ -58,7 +58,7 @@ def many_checkpoints() -> Iterator[None]:
 
 
 @cache
-def _number_of_operations() -> int:
+def number_of_operations() -> int:
     """Return how many operations a run asks for."""
     import tempfile
 
@@ -73,7 +73,7 @@ def _number_of_operations() -> int:
 
 def _refused(case: Case) -> str:
     """Let the k-th operation fail, or all from the k-th on; then run again."""
-    total = _number_of_operations()
+    total = number_of_operations()
     stride = next(n for n in range(int(total * 0.618), 0, -1) if math.gcd(n, total) == 1)
     k = case.number * stride % total
     cause = _CAUSES[case.number % len(_CAUSES)]
