@@ -1,11 +1,14 @@
 """Descriptions of arrays and images as zarr-python and OME-Zarr want them.
 
-zarr-python makes the documents in memory; they are stored by the same client
-that stores the chunks, so that any store will do.
+Those of zarr 3 are written down here, word for word as zarr-python would, since
+importing it takes longer than labelling a small volume. Those of zarr 2 it makes
+itself, in memory. All are stored by the same client that stores the chunks, so
+that any store will do.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -41,45 +44,81 @@ def array_documents(
     attributes
         What else is said of it.
     """
-    import zarr
-    from zarr.codecs import BloscCodec, ZstdCodec
-
-    # what zarr 2 readers know without more is zarr-python's own choice for it
-    compressor: Any = "auto"
     if version == 3:
-        floating = np.dtype(dtype).kind == "f"
-        compressor = (
-            BloscCodec(cname="zstd", clevel=1, shuffle="shuffle")
-            if floating
-            else (ZstdCodec(level=1))
-        )
+        return _encoded(_array_3(shape, np.dtype(dtype), layout, axes, attributes or {}))
+    import zarr
+
     kept: dict[str, Any] = {}
     zarr.create_array(
         zarr.storage.MemoryStore(kept),
         shape=tuple(shape),
         dtype=np.dtype(dtype),
         chunks=layout.chunk,
-        shards=layout.unit if layout.sharded else None,
-        compressors=compressor,
+        # what zarr 2 readers know without more is zarr-python's own choice for it
+        compressors="auto",
         fill_value=0,
-        zarr_format=3 if version == 3 else 2,
-        dimension_names=list(axes) if version == 3 else None,
-        chunk_key_encoding={"name": "default" if version == 3 else "v2", "separator": "/"},
+        zarr_format=2,
+        chunk_key_encoding={"name": "v2", "separator": "/"},
         attributes=attributes or {},
     )
     return {name: value.to_bytes() for name, value in kept.items()}
 
 
+def _array_3(
+    shape: Sequence[int],
+    dtype: np.dtype[Any],
+    layout: Layout,
+    axes: Sequence[str],
+    attributes: dict[str, Any],
+) -> dict[str, Any]:
+    little = _codec("bytes", endian="little")
+    floating = dtype.kind == "f"
+    if floating:
+        blosc = {"cname": "zstd", "clevel": 1, "shuffle": "shuffle", "blocksize": 0}
+        compressor = _codec("blosc", typesize=dtype.itemsize, **blosc)
+    else:
+        compressor = _codec("zstd", level=1, checksum=False)
+    codecs = [little if dtype.itemsize > 1 else {"name": "bytes"}, compressor]
+    if layout.sharded:
+        shard = _codec(
+            "sharding_indexed",
+            chunk_shape=list(layout.chunk),
+            codecs=codecs,
+            index_codecs=[little, {"name": "crc32c"}],
+            index_location="end",
+        )
+        codecs = [shard]
+    return {
+        "shape": list(shape),
+        "data_type": dtype.name,
+        "chunk_grid": _codec("regular", chunk_shape=list(layout.unit)),
+        "chunk_key_encoding": _codec("default", separator="/"),
+        "fill_value": 0.0 if floating else False if dtype.kind == "b" else 0,
+        "codecs": codecs,
+        "attributes": attributes,
+        "dimension_names": list(axes),
+        "zarr_format": 3,
+        "node_type": "array",
+        "storage_transformers": [],
+    }
+
+
+def _codec(name: str, **configuration: Any) -> dict[str, Any]:
+    return {"name": name, "configuration": configuration}
+
+
+def _encoded(document: dict[str, Any]) -> dict[str, bytes]:
+    return {"zarr.json": json.dumps(document, indent=2).encode()}
+
+
 def group_documents(attributes: dict[str, Any], version: int) -> dict[str, bytes]:
     """Return the documents that describe a group, by name."""
+    if version == 3:
+        return _encoded({"attributes": attributes, "zarr_format": 3, "node_type": "group"})
     import zarr
 
     kept: dict[str, Any] = {}
-    zarr.create_group(
-        zarr.storage.MemoryStore(kept),
-        attributes=attributes,
-        zarr_format=3 if version == 3 else 2,
-    )
+    zarr.create_group(zarr.storage.MemoryStore(kept), attributes=attributes, zarr_format=2)
     return {name: value.to_bytes() for name, value in kept.items()}
 
 
