@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 import zarr
 
 from cytovox.cli.main import main
+from cytovox.run.lock import LockOwner
 from cytovox.testing import simulate_recording
 
 
@@ -149,3 +151,25 @@ def test_nothing_is_written(made: Path) -> None:
     before = listed()
     main(["verify", "-q", str(made)])
     assert listed() == before
+
+
+@pytest.mark.parametrize(
+    ("pid", "words", "code"),
+    [
+        (os.getpid(), f"is being written by process {os.getpid()}", 0),
+        (2**22 + 1, "which was stopped; the same command goes on", 3),  # beyond the largest
+        (None, "of which nothing else is left", 3),
+    ],
+)
+def test_whose_a_temporary_file_is(
+    tmp_path: Path, pid: int | None, words: str, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "a_dcn_output_here_12345.rtdc~"
+    path.write_bytes(b"half")
+    if pid is not None:
+        owner = LockOwner(pid=pid, suffixes=("here_12345",))
+        (tmp_path / "a_dcn.rtdc.lock").write_text(json.dumps(asdict(owner)))
+    said = verify(capsys, tmp_path)
+    assert said["exit_code"] == code
+    assert said["files"][0]["state"] == "unfinished"
+    assert words in said["files"][0]["findings"][0]["what"]

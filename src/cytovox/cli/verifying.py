@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from typing import Any
 
 from ..errors import CytovoxError, UsageError
 from ..run.findings import Verification
+from ..run.lock import LockOwner
 from ..run.progress import StageFinished, StageProgress, StageStarted
 from .batch import FINDINGS, SOME_FAILED
 from .console import describe, exit_code_of, print_json, print_text, report_error
@@ -224,16 +226,33 @@ def _verify(check: Check, display: Quiet, *, thorough: bool, workers: int | None
 
 
 def _unfinished(path: str) -> Verification:
-    """Tell of a temporary file; a run that is still going may be writing it."""
+    """Tell of a temporary file whether its run goes on or was killed."""
     found = Verification(path, "unfinished")
-    size = Path(path).stat().st_size
-    found.counts["bytes"] = size
-    found.warn(
-        Path(path).name,
-        "is the temporary file of a run that goes on or was killed; it is no result. When no run "
-        "is going on here, it may be deleted",
-    )
+    place = Path(path)
+    found.counts["bytes"] = place.stat().st_size
+    owner = _owner(place)
+    if owner is None:
+        found.warn(place.name, "is the temporary file of a run of which nothing else is left")
+    elif owner.may_live():
+        found.note(place.name, f"is being written by {owner}")
+    else:
+        found.warn(place.name, f"is left of {owner}, which was stopped; the same command goes on")
     return found
+
+
+def _owner(path: Path) -> LockOwner | None:
+    """Return who made a temporary file, as the lock beside it tells; nothing is taken."""
+    for lock in path.parent.glob("*.rtdc.lock"):
+        if not path.name.startswith(f"{lock.name.removesuffix('.rtdc.lock')}_"):
+            continue
+        try:
+            told = json.loads(lock.read_bytes())
+            owner = LockOwner(**told | {"suffixes": tuple(told["suffixes"])})
+        except (OSError, ValueError, TypeError, KeyError):
+            continue
+        if any(path.name.endswith(f"_{suffix}.rtdc~") for suffix in owner.suffixes):
+            return owner
+    return None
 
 
 def _listener(display: Quiet, path: str) -> Callable[[int, int], None]:
