@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 import traceback
@@ -52,7 +53,10 @@ def describe(error: BaseException) -> str:
         text = str(error)
     elif isinstance(error, OSError):
         text = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-        text += " (check that the place is there, writable and not full)"
+        if error.errno == errno.ENAMETOOLONG:
+            text += " (choose a shorter name)"
+        else:
+            text += " (check that the place is there, writable and not full)"
     elif _is_usage(error):
         text = error.format_message()  # type: ignore[attr-defined]
         text = f"{text.rstrip('.')} (say --help to see what is possible)"

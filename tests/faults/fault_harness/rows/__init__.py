@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 from ..matrix import Fault
-from . import disk, places, processes, restarts, shortage, signals
+from . import (
+    blocks,
+    disk,
+    edges,
+    fuzz,
+    hostile,
+    places,
+    processes,
+    restarts,
+    shortage,
+    signals,
+)
 
 __all__ = ["FAULTS"]
 
-_FAMILIES = (processes, signals, disk, places, restarts, shortage)
+_FAMILIES = (
+    *(processes, signals, disk, edges, places, restarts, shortage),
+    *(fuzz, hostile, blocks),
+)
 #: Faults, as they stand in the table.
 FAULTS: list[Fault] = sorted(
     (fault for family in _FAMILIES for fault in family.FAULTS),

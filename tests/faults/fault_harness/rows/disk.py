@@ -213,7 +213,7 @@ FAULTS = [
     Fault(
         row=4,
         name="An operation on files fails with ENOSPC, EIO or EDQUOT, once or from then on",
-        quick=30,
+        quick=20,
         full=1200,
         bound="exit 74 within 5 s, the cause in one line, then right",
         peer="full for a while: exit 0 with half of the masks lost; fsync: none",
@@ -223,7 +223,7 @@ FAULTS = [
     Fault(
         row=5,
         name="Real disks that are too small, or are so for a while",
-        quick=6,
+        quick=4,
         full=100,
         bound="exit 74 with the cause and no final file, or the right result",
         peer="exit 0, header says 6739 events, 3358 of a feature are there; tiny disk: SIGSEGV",

@@ -162,7 +162,7 @@ FAULTS = [
     Fault(
         row=11,
         name="Two runs of one output",
-        quick=6,
+        quick=4,
         full=300,
         bound="exactly one wins, the other exits 75 and names it",
         peer="both exit 0, the second overwrites the first",
@@ -171,7 +171,7 @@ FAULTS = [
     Fault(
         row=11,
         name="Eight runs of eight outputs in one folder",
-        quick=2,
+        quick=1,
         full=100,
         bound="all right",
         peer="not tried",
@@ -181,7 +181,7 @@ FAULTS = [
     Fault(
         row=2,
         name="SIGKILL of the program or its whole group",
-        quick=6,
+        quick=5,
         full=300,
         bound="nobody left after 5 s; the same command goes on; of what is measured, a chunk for "
         "each worker, half a second and what waits to be written (48 MiB) is done again",
@@ -192,7 +192,7 @@ FAULTS = [
     Fault(
         row=2,
         name="SIGKILL of a writer that is a process, or of the one who feeds it",
-        quick=3,
+        quick=2,
         full=100,
         bound="noticed within 5 s, nobody left after 5 s",
         peer="hangs; 3 workers still there after 45 s",

@@ -234,7 +234,7 @@ FAULTS = [
     Fault(
         row=16,
         name="One recording after the other in one process",
-        quick=45,
+        quick=42,
         full=1000,
         bound="not one more file open; at most 50 kB of memory for each recording",
         peer="not tried",
