@@ -25,7 +25,7 @@ import zarr
 from funlib.geometry import Coordinate, Roi
 from scipy import ndimage
 
-from cytovox.blockwise import volume_blocks
+from cytovox.blockwise import evidence_file, volume_blocks
 from cytovox.blockwise.array_run import run_array_work
 from cytovox.blockwise.recipe import side_folder
 from cytovox.blockwise.segment_region import segment_blockwise
@@ -597,8 +597,8 @@ def test_full_disk_in_the_driver(
 
     with monkeypatch.context() as patch:
         if what == "evidence":
-            real: Any = np.savez_compressed
-            patch.setattr(np, "savez_compressed", third)
+            real: Any = evidence_file._write_parts  # noqa: SLF001
+            patch.setattr(evidence_file, "_write_parts", third)
         elif what == "journal":
             real = Journal.done
             write = Journal._write  # noqa: SLF001

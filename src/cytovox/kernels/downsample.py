@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["downsample_mean", "downsample_mode", "downsample_nearest"]
+from ..errors import UsageError
+from .jit import kernel
 
-#: voxels of the result that are made at once, to keep what is compared in cache
-_SLAB = 2**16
+__all__ = ["downsample_mean", "downsample_mode", "downsample_nearest"]
 
 
 def downsample_mode(labels: npt.NDArray[Any], factors: Sequence[int]) -> npt.NDArray[Any]:
@@ -38,38 +38,71 @@ def downsample_mode(labels: npt.NDArray[Any], factors: Sequence[int]) -> npt.NDA
     """
     shape = tuple(-(-n // f) for n, f in zip(labels.shape, factors, strict=True))
     out = np.empty(shape, labels.dtype)
-    rows = max(1, _SLAB // max(1, int(np.prod(shape[1:]))))
-    for start in range(0, shape[0], rows):
-        stop = min(start + rows, shape[0])
-        part = labels[start * factors[0] : stop * factors[0]]
-        out[start:stop] = _mode(part, factors, (stop - start, *shape[1:]))
+    if not out.size:
+        return out
+    # Leading axes are as one if they stay as they are, and most of them do.
+    lead = max(labels.ndim - 3, 0)
+    if any(f != 1 for f in factors[:lead]):
+        raise UsageError(f"windows of {tuple(factors)} voxels are not made coarser")
+    full = (1,) * (3 - labels.ndim) + tuple(factors[lead:])
+    unsigned = f"u{labels.dtype.itemsize}"
+    source = np.ascontiguousarray(labels).view(unsigned)
+    target = out.view(unsigned)
+    for at in np.ndindex(shape[:lead]):
+        part, made = source[at], target[at]
+        for _ in range(3 - labels.ndim):
+            part, made = part[None], made[None]
+        _mode(part, np.array(full, np.int64), made)
     return out
 
 
-def _mode(
-    labels: npt.NDArray[Any], factors: Sequence[int], shape: tuple[int, ...]
-) -> npt.NDArray[Any]:
-    corners = list(_corners(labels, factors, shape))
-    best: npt.NDArray[Any] = corners[0].copy()
-    uniform = np.ones(shape, bool)
-    for corner in corners[1:]:
-        uniform &= corner == best
-    if uniform.all():
-        return best
-    # only windows with several labels need counting
-    mixed = np.nonzero(~uniform)
-    values = np.stack([corner[mixed] for corner in corners])
-    most = np.zeros(values.shape[1], np.int16)
-    winner = values[0].copy()
-    for value in values:
-        count = np.zeros(values.shape[1], np.int16)
-        for other in values:
-            count += other == value
-        better = count > most
-        most[better] = count[better]
-        winner[better] = value[better]
-    best[mixed] = winner
-    return best
+@kernel()
+def _mode(labels: npt.NDArray[Any], factors: npt.NDArray[np.int64], out: npt.NDArray[Any]) -> None:
+    depth, height, width = labels.shape
+    fz, fy, fx = factors
+    values = np.empty(fz * fy * fx, labels.dtype)
+    differ = np.empty(width, labels.dtype)
+    for z in range(out.shape[0]):
+        for y in range(out.shape[1]):
+            above = labels[z * fz, y * fy]
+            differ[:] = 0
+            for dz in range(fz):
+                for dy in range(fy):
+                    row = labels[min(z * fz + dz, depth - 1), min(y * fy + dy, height - 1)]
+                    # The compiler makes vector instructions of this.
+                    for x in range(width):
+                        differ[x] |= row[x] ^ above[x]
+            for x in range(out.shape[2]):
+                start, stop = x * fx, min(x * fx + fx, width)
+                first = above[start]
+                other = differ[start]
+                for at in range(start + 1, stop):
+                    other |= differ[at] | (above[at] ^ first)
+                out[z, y, x] = first
+                if other == 0:
+                    continue
+                n = 0
+                for dz in range(fz):
+                    for dy in range(fy):
+                        row = labels[min(z * fz + dz, depth - 1), min(y * fy + dy, height - 1)]
+                        for dx in range(fx):
+                            values[n] = row[min(start + dx, width - 1)]
+                            n += 1
+                out[z, y, x] = _most_frequent(values)
+
+
+@kernel()
+def _most_frequent(values: npt.NDArray[Any]) -> Any:
+    found = values[0]
+    most = 0
+    for i in range(values.size):
+        count = 0
+        for j in range(values.size):
+            count += values[j] == values[i]
+        if count > most:
+            most = count
+            found = values[i]
+    return found
 
 
 def _corners(
