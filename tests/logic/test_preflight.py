@@ -218,3 +218,15 @@ def test_the_need_of_a_volume_grows_with_it(tmp_path: Path) -> None:
     small, large = needs
     assert large.likely_bytes == 2 * small.likely_bytes
     assert large.memory_bytes >= small.memory_bytes > 2 * 66**3 * 5
+
+
+def test_where_there_is_plenty_of_room_no_frame_is_read(raw: Path, tmp_path: Path) -> None:
+    job = DCNumPipelineJob(raw, tmp_path / "out.rtdc", num_procs=2)
+    with HDF5Data(raw) as data:
+        thorough = job_need(job, data)
+        quick = job_need(job, data, free=1 << 50)
+        close = job_need(job, data, free=thorough.likely_bytes)
+    assert thorough.likely_bytes > 0
+    assert (quick.least_bytes, quick.likely_bytes) == (0, 0)
+    assert quick.memory_bytes == thorough.memory_bytes
+    assert close == thorough

@@ -164,11 +164,11 @@ def _look_for_room(job: Any, out: Path) -> str | None:
     """Raise an error if a job cannot fit; return a warning if it may not."""
     from ..logic.preflight import job_need
     from ..read import HDF5Data
-    from ..run.room import check_need
+    from ..run.room import check_need, free_bytes
 
     with HDF5Data(job["path_in"], **job["data_kwargs"]) as data:
         data.check()
-        need = job_need(job, data)
+        need = job_need(job, data, free_bytes(out.parent))
     # What an earlier run has left of the same output is gone on with, or removed.
     return check_need(
         need, out.parent, already=out.parent.glob(f"{glob.escape(out.stem)}_*.rtdc~")

@@ -34,6 +34,7 @@ import zstandard
 
 from ..kernels.labels import label_frames, process_frames
 from ..read import HDF5Data
+from ..read.recording_file import frame_rate_of
 from ..run.room import Need
 from .conveyor import number_of_slots
 from .job import DCNumPipelineJob
@@ -48,12 +49,14 @@ _ALIKE, _CHUNK_BYTES = 0.3, 1 << 20
 _PROGRAM = 200 << 20
 _SLOTS = 64 << 20
 _BYTES_PER_PIXEL = 7
+#: Bytes a pixel of the input with which any result fits: 16 events a frame, unpacked.
+_PLENTY = 40
 _ADVICE = "choose a folder on another disk, or take --basins tap, which copies no images"
 
 Images = npt.NDArray[np.uint8]
 
 
-def job_need(job: DCNumPipelineJob, data: HDF5Data) -> Need:
+def job_need(job: DCNumPipelineJob, data: HDF5Data, free: int | None = None) -> Need:
     """Return what a job will need; a few frames are read.
 
     Parameters
@@ -62,9 +65,15 @@ def job_need(job: DCNumPipelineJob, data: HDF5Data) -> Need:
         The job.
     data
         Its input, with its index mapping, checked.
+    free
+        Bytes that are free. Where they are plenty for any recording of this
+        size, nothing is read, and the need of disk is given as nothing.
     """
+    pixels = max(1, math.prod(data.require_images("image").image_shape))
+    memory = _memory(job, data, pixels)
+    if free is not None and free > _PLENTY * pixels * max(len(data), data.stored_length):
+        return Need(0, 0, memory)
     sample = _sample(data)
-    pixels = max(1, int(np.prod(sample.shape[1:])))
     frames, stored = len(data), data.stored_length
     kwargs = job.kwargs
     packed = not str(kwargs["compression"]).lower().startswith("none")
@@ -86,16 +95,21 @@ def job_need(job: DCNumPipelineJob, data: HDF5Data) -> Need:
     per_event += _FEATURES + (pixels / 250 if packed else pixels)
     least_per_event += _FEWEST_FEATURES + (0 if packed else pixels)
     stays = kept if mapped else 0.0
-    slots = number_of_slots(job) + 1
-    burst = pixels * min(stored, int(kwargs["background_kwargs"].get("kernel_size") or 200))
     return Need(
         least_bytes=int(kept * fewest + stays + least * least_per_event),
         likely_bytes=int(kept * alike + stays + likely * per_event),
-        memory_bytes=int(
-            _PROGRAM + max(_SLOTS, slots * pixels * _BYTES_PER_PIXEL) + (burst if mapped else 0)
-        ),
+        memory_bytes=memory,
         advice=_ADVICE if kwargs["basin_strategy"] == "drain" else Need(0, 0, 0).advice,
     )
+
+
+def _memory(job: DCNumPipelineJob, data: HDF5Data, pixels: int) -> int:
+    slots = number_of_slots(job) + 1
+    need = _PROGRAM + max(_SLOTS, slots * pixels * _BYTES_PER_PIXEL)
+    if job.kwargs["background_code"] == "sparsemed":
+        window = int(job.kwargs["background_kwargs"].get("kernel_size") or 200)
+        need += pixels * min(data.stored_length, window)
+    return need
 
 
 def estimate_events(
@@ -133,14 +147,17 @@ def estimate_events(
 
 def _sample(data: HDF5Data) -> Images:
     """Read some frames that are spread over the input."""
-    height, width = data.require_images("image").image_shape
+    images = data.require_images("image")
+    height, width = images.image_shape
     most = max(1, min(_FRAMES, _SAMPLE_BYTES // max(1, height * width)))
     number = len(data)
     if number == 0:
         return np.zeros((1, height, width), np.uint8)
-    stored: Any = data.locate("image")
     rows = np.unique(np.linspace(0, number - 1, min(most, number)).astype(np.int64))
-    return np.stack([np.asarray(stored[int(row)]).astype(np.uint8) for row in rows])
+    sample = np.empty((len(rows), height, width), np.uint8)
+    for one, row in zip(sample, rows, strict=True):
+        images.read_into(int(row), one[None])
+    return sample
 
 
 def _ratio(images: Images, packed: bool) -> float:
@@ -155,7 +172,7 @@ def _backgrounds(data: HDF5Data, frames: int, kwargs: dict[str, Any]) -> float:
     code = kwargs["background_code"]
     if code != "sparsemed":
         return 0.0 if code == "copy" else float(frames)
-    rate = float(data.meta.get("imaging:frame rate") or 0)
+    rate = frame_rate_of(data.meta, data.place)
     split = float(kwargs["background_kwargs"].get("split_time") or 1.0)
     # As the background method has it where there is no time, which is rare.
     seconds = frames / rate if rate > 0 else 1.5 * frames / 3600

@@ -13,7 +13,7 @@ from ..errors import StorageError, UsageError
 from .folder_check import existing_folder
 from .memory import memory_allowed
 
-__all__ = ["MARGIN", "Need", "NotEnoughMemoryError", "check_need", "in_words"]
+__all__ = ["MARGIN", "Need", "NotEnoughMemoryError", "check_need", "free_bytes", "in_words"]
 
 #: So many times the estimate should be free.
 MARGIN = 1.2
@@ -93,10 +93,9 @@ def check_need(
     """
     _check_memory(need, memory)
     place = existing_folder(folder)
-    try:
-        free = shutil.disk_usage(place).free
-    except OSError:
-        return None  # a file system that does not tell
+    free = free_bytes(place)
+    if free is None:
+        return None
     there = sum(_size(path) for path in already)
     least = MARGIN * need.least_bytes - there
     if least > free:
@@ -114,6 +113,20 @@ def check_need(
             "disk fills up, no result is made"
         )
     return None
+
+
+def free_bytes(folder: str | os.PathLike[str]) -> int | None:
+    """Return how many bytes are free, or None where a file system does not tell.
+
+    Parameters
+    ----------
+    folder
+        A folder; it need not be there yet.
+    """
+    try:
+        return shutil.disk_usage(existing_folder(folder)).free
+    except OSError:
+        return None
 
 
 def _check_memory(need: Need, memory: int | None) -> None:
