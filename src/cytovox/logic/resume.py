@@ -35,6 +35,11 @@ def is_resumable(error: BaseException) -> bool:
     That is so if the run was stopped from outside, if the storage was full, or
     if a worker was lost; not if the input or the options are wrong.
 
+    Parameters
+    ----------
+    error
+        What has ended a run.
+
     Examples
     --------
     >>> is_resumable(InterruptedRunError("stopped")), is_resumable(ValueError("wrong"))
@@ -127,11 +132,13 @@ def events_per_frame(store: ResumableFile, checkpoint: Checkpoint) -> npt.NDArra
             if not lengths <= {checkpoint.events}:
                 return None
             frames = events["index_unmapped"][:] if "index_unmapped" in events else []
-    except (OSError, KeyError, RuntimeError):
+        rest = checkpoint.rests.get("index_unmapped", ())
+        rows = np.concatenate([np.asarray(frames, np.int64), np.asarray(rest, np.int64)])
+        if rows.size and not 0 <= rows.min() <= rows.max() < checkpoint.frames:
+            return None
+        counts = np.bincount(rows, minlength=checkpoint.frames).astype(np.int64)
+    except (OSError, RuntimeError, LookupError, ValueError, TypeError, AttributeError):
         return None
-    rest = checkpoint.rests.get("index_unmapped", ())
-    rows = np.concatenate([np.asarray(frames, np.int64), np.asarray(rest, np.int64)])
-    counts = np.bincount(rows, minlength=checkpoint.frames).astype(np.int64)
     return counts if len(counts) == checkpoint.frames else None
 
 

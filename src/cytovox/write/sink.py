@@ -78,7 +78,13 @@ class Sink:
             self.error = self.error or err
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Move to a position."""
+        """Move to a position.
+
+        Parameters
+        ----------
+        offset, whence
+            As for any file.
+        """
         base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._end}[whence]
         self._position = base + offset
         return self._position
@@ -91,7 +97,13 @@ class Sink:
         """Do nothing: every write goes to the system at once."""
 
     def truncate(self, size: int | None = None) -> int:
-        """Set the length of the file."""
+        """Set the length of the file.
+
+        Parameters
+        ----------
+        size
+            Length in bytes; up to the position if None.
+        """
         size = self._position if size is None else size
         if self.error is None:
             try:
@@ -105,7 +117,13 @@ class Sink:
         self._file.truncate(size)
 
     def write(self, data: Any) -> int:
-        """Write at the position; always succeeds."""
+        """Write at the position; always succeeds.
+
+        Parameters
+        ----------
+        data
+            The bytes.
+        """
         view = memoryview(data).cast("B")
         done = self._write(view) if self.error is None else 0
         if done < len(view):
@@ -124,7 +142,13 @@ class Sink:
         return done
 
     def readinto(self, buffer: Any) -> int:
-        """Read at the position what was written there, or zeros."""
+        """Read at the position what was written there, or zeros.
+
+        Parameters
+        ----------
+        buffer
+            Takes the bytes.
+        """
         view = memoryview(buffer).cast("B")
         start = self._position
         self._read(view)
@@ -140,7 +164,13 @@ class Sink:
         view[done:] = bytes(len(view) - done)
 
     def read(self, size: int) -> bytes:
-        """Return bytes from the position."""
+        """Return bytes from the position.
+
+        Parameters
+        ----------
+        size
+            Number of bytes; fewer at the end of the file.
+        """
         buffer = bytearray(max(0, min(size, self._end - self._position)))
         self.readinto(buffer)
         return bytes(buffer)
