@@ -25,11 +25,11 @@ TASKS = (
 
 
 @pytest.fixture(scope="module")
-def measured(tmp_path_factory, raw_template):
+def measured(raw_template):
     """A recording with background, and the number of events of each of its frames."""
     from cytovox.logic import DCNumJobRunner
 
-    out = tmp_path_factory.mktemp("measured") / "tap.rtdc"
+    out = raw_template.with_name("tap.rtdc")
     job = DCNumPipelineJob(
         raw_template,
         out,
