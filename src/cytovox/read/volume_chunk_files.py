@@ -99,7 +99,8 @@ class ChunkFiles:
         root = os.path.realpath(self.root)
         size = math.prod(self.unit) * self.itemsize
         inner = 1 if self.shards is None else math.prod(self.unit) // math.prod(self.shards.chunk)
-        most = size + size // 8 + _EXTRA + 64 * inner
+        # Noise grows when it is packed, in neuroglancer's format up to twofold.
+        most = 2 * size + _EXTRA + 64 * inner
         ranges = [range(a // u, -(-b // u)) for (a, b), u in zip(box, self.unit, strict=True)]
         for index in itertools.product(*ranges):
             path = self.root / self.name(index)
