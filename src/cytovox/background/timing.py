@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import InputError
+from ..read.recording_file import frame_rate_of
 from .base import Recording, place_of
 
 __all__ = ["assign_frames", "burst_starts", "recording_times", "step_times"]
@@ -38,9 +39,10 @@ def recording_times(data: Recording, number: int) -> Floats:
     Raises
     ------
     InputError
-        If the feature has another length than the recording.
+        If the feature has another length than the recording, or the frame
+        rate is no number.
     """
-    rate = float(data.meta.get("imaging:frame rate") or 0)
+    rate = frame_rate_of(data.meta, place_of(data))
     if "time" in data:
         times = np.array(data["time"][:], dtype=np.float64)
     elif "frame" in data and rate > 0:

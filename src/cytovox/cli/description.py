@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..errors import InputError
+
 __all__ = ["describe_file", "in_words", "recipe_in_words"]
 
 _PARTS = ("generation", "data", "background", "segmenter", "feature", "gate")
@@ -37,6 +39,8 @@ def describe_file(path: Path) -> dict[str, Any]:
     with HDF5Data(path) as data:
         meta = dict(data.meta)
         h5 = data.h5
+        if not hasattr(h5.get("events"), "keys"):
+            raise InputError("there are no events", path=path, hint="give a recording (.rtdc)")
         stored = sorted(name for name in h5["events"] if not name.startswith("basinmap"))
         images = [name for name in stored if getattr(h5["events"][name], "ndim", 1) == 3]
         try:

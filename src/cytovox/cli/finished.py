@@ -53,22 +53,22 @@ def look_at_output(job: DCNumPipelineJob) -> Finished:
                 len(events[name]) for name in events if isinstance(events[name], h5py.Dataset)
             }
             strategy = _strategy(h5)
-    except (OSError, KeyError):
-        return Finished("the output exists and is no result of a run")
+    except (OSError, LookupError, RuntimeError, ValueError, TypeError, AttributeError):
+        return Finished("the output exists and is no result of a run, or a damaged one")
     if "pipeline:dcnum hash" not in attributes:
         return Finished("the output exists and is no result of a run")
     if attributes["pipeline:dcnum hash"] != pphash:
         return Finished("the output exists and was made by another recipe")
     if attributes.get("experiment:run identifier") not in _identifiers(job, pphash):
         return Finished("the output exists and was made from another measurement")
-    count = int(attributes.get("experiment:event count", "-1"))
-    if lengths - {count}:
+    count = attributes.get("experiment:event count", "")
+    if not count.isdecimal() or lengths - {int(count)}:
         return Finished("the output exists and is incomplete")
     if strategy != job["basin_strategy"]:
         return Finished(
             f"the output exists and was made by the same recipe with --basins {strategy}"
         )
-    return Finished(events=count)
+    return Finished(events=int(count))
 
 
 def _identifiers(job: DCNumPipelineJob, pphash: str) -> set[str]:

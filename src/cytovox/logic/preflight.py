@@ -69,7 +69,7 @@ def job_need(job: DCNumPipelineJob, data: HDF5Data, free: int | None = None) -> 
         Bytes that are free. Where they are plenty for any recording of this
         size, nothing is read, and the need of disk is given as nothing.
     """
-    pixels = max(1, math.prod(data.require_images("image").image_shape))
+    pixels = max(1, math.prod(data.locate("image").shape[1:]))
     memory = _memory(job, data, pixels)
     if free is not None and free > _PLENTY * pixels * max(len(data), data.stored_length):
         return Need(0, 0, memory)
@@ -147,12 +147,12 @@ def estimate_events(
 
 def _sample(data: HDF5Data) -> Images:
     """Read some frames that are spread over the input."""
-    images = data.require_images("image")
-    height, width = images.image_shape
+    height, width = data.locate("image").shape[1:]
     most = max(1, min(_FRAMES, _SAMPLE_BYTES // max(1, height * width)))
     number = len(data)
     if number == 0:
         return np.zeros((1, height, width), np.uint8)
+    images = data.require_images("image")
     rows = np.unique(np.linspace(0, number - 1, min(most, number)).astype(np.int64))
     sample = np.empty((len(rows), height, width), np.uint8)
     for one, row in zip(sample, rows, strict=True):

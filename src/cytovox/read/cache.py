@@ -14,8 +14,9 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import CytovoxError, InputError
+from ..errors import InputError
 from .mapped import MappedHDF5Dataset, read_span
+from .read_errors import read_errors
 
 __all__ = [
     "BaseImageChunkCache",
@@ -295,7 +296,7 @@ class HDF5ImageCache(BaseImageChunkCache):
         return np.dtype(bool) if self.boolean else np.dtype(self.h5ds.dtype)
 
     def _fill(self, start: int, stop: int, out: npt.NDArray[Any]) -> None:
-        try:
+        with read_errors(self.h5ds, (start, stop)):
             if not self.boolean:
                 self._read(start, stop, out)
             elif self.h5ds.dtype == np.uint8 and out.dtype == bool:
@@ -303,16 +304,9 @@ class HDF5ImageCache(BaseImageChunkCache):
                 self._read(start, stop, pixels)
                 np.not_equal(pixels, 0, out=out)
             else:
-                out[...] = np.asarray(self.h5ds[start:stop]) != 0
-        except CytovoxError:
-            raise
-        except (OSError, RuntimeError) as err:
-            raise InputError(
-                f"frames {start} to {stop - 1} of '{self.h5ds.name}' cannot be read: {err}",
-                path=self.h5ds.file.filename,
-                frame=start,
-                hint="the file is damaged or was cut short; copy it again from the instrument",
-            ) from err
+                stored = np.empty(out.shape, self.h5ds.dtype)
+                self._read(start, stop, stored)
+                np.not_equal(stored, 0, out=out)
 
     def _read(self, start: int, stop: int, out: npt.NDArray[Any]) -> None:
         if isinstance(self.h5ds, MappedHDF5Dataset):

@@ -22,6 +22,7 @@ import zstandard
 
 from .deflate import HARMLESS, MOST_PER_BYTE, inflates_beyond
 from .permissions import RefusedInputError, default_permissions
+from .read_errors import read_errors
 
 __all__ = [
     "KNOWN_FILTERS",
@@ -98,12 +99,15 @@ def read_checked(dataset: h5py.Dataset, rows: Any = ()) -> npt.NDArray[Any]:
     ------
     RefusedInputError
         If a chunk does not unpack to what a chunk holds.
+    InputError
+        If it cannot be read.
     """
     start, stop = 0, None
     if isinstance(rows, slice) and dataset.ndim:
         start, stop, _ = slice(rows.start, rows.stop).indices(len(dataset))
-    check_stored(dataset, start, stop)
-    values: npt.NDArray[Any] = dataset[rows]
+    with read_errors(dataset):
+        check_stored(dataset, start, stop)
+        values: npt.NDArray[Any] = dataset[rows]
     return values
 
 

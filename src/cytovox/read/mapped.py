@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from ..errors import UsageError
 from .chunk_guard import check_stored, read_checked
+from .read_errors import read_errors
 
 __all__ = [
     "IndexMapping",
@@ -252,7 +253,8 @@ class MappedHDF5Dataset:
             if isinstance(head, numbers.Integral):
                 return self[head][rest]
             return self[head][(slice(None), *rest)]
-        return read_rows(self.h5ds, np.atleast_1d(self.mapping_indices[idx]))
+        with read_errors(self.h5ds):
+            return read_rows(self.h5ds, np.atleast_1d(self.mapping_indices[idx]))
 
     def read_span(self, start: int, stop: int, out: npt.NDArray[Any]) -> None:
         """Read the rows from `start` to `stop` of the mapping into `out`.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
@@ -20,7 +21,7 @@ from .opening import examine, open_hdf5_file
 from .permissions import Permissions, default_permissions
 from .text import read_lines
 
-__all__ = ["RecordingFile"]
+__all__ = ["RecordingFile", "frame_rate_of"]
 
 
 #: More events than any file has; exact as a floating-point number.
@@ -232,6 +233,37 @@ def _number(value: Any) -> float | None:
         return float(np.asarray(as_text(value)).reshape(())[()])
     except (TypeError, ValueError, OverflowError):
         return None
+
+
+def frame_rate_of(meta: Mapping[str, Any], path: str | Path | None = None) -> float:
+    """Return the number of frames in a second; 0 if unknown.
+
+    Parameters
+    ----------
+    meta
+        Attributes as ``"section:key"``.
+    path
+        The recording, for the message.
+
+    Raises
+    ------
+    InputError
+        If it is no number.
+
+    Examples
+    --------
+    >>> frame_rate_of({"imaging:frame rate": "3000"}), frame_rate_of({})
+    (3000.0, 0.0)
+    """
+    found = meta.get("imaging:frame rate", 0)
+    rate = _number(found)
+    if rate is None or not math.isfinite(rate):
+        raise InputError(
+            f"the frame rate is {str(found)[:80]!a}",
+            path=path,
+            hint="the recording was not completed or was damaged",
+        )
+    return rate
 
 
 def _read_table(dataset: h5py.Dataset) -> Any:

@@ -8,6 +8,7 @@ import numpy as np
 from .chunk_guard import check_stored
 from .identifier import as_text
 from .permissions import RefusedInputError, default_permissions
+from .read_errors import read_errors
 from .structure import MAX_TEXT_BYTES
 
 __all__ = ["read_lines"]
@@ -37,6 +38,11 @@ def read_lines(dataset: h5py.Dataset, limit: int | None = None) -> list[str]:
     RefusedInputError
         If there are more, or a chunk does not unpack to what a chunk holds.
     """
+    with read_errors(dataset):
+        return _read_lines(dataset, limit)
+
+
+def _read_lines(dataset: h5py.Dataset, limit: int | None) -> list[str]:
     check_stored(dataset)
     if not dataset.dtype.hasobject or dataset.ndim != 1:
         return [str(as_text(line)) for line in np.ravel(dataset[()])]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import InputError, InputNotFoundError, OptionError
+from ..errors import CytovoxError, InputError, InputNotFoundError, OptionError
 from .chunk_guard import check_stored
 from .permissions import Permissions, default_permissions
 from .volume_address import Address
@@ -57,6 +57,15 @@ def open_hdf5(address: Address, scale: int | str | None) -> HDF5Source:
         raise InputError(err.what, path=address.path, hint=hint) from err
     try:
         return HDF5Source(file, _find(file, address), address)
+    except (OSError, RuntimeError, KeyError) as err:
+        file.close()
+        if isinstance(err, CytovoxError):
+            raise
+        raise InputError(
+            f"what is in the file cannot be listed: {str(err)[:200]}",
+            path=address.path,
+            hint="the file is damaged; copy it again",
+        ) from err
     except BaseException:
         file.close()
         raise

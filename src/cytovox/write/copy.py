@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import h5py
@@ -11,16 +12,22 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import __version__
-from ..errors import UsageError
+from ..errors import InputError, UsageError
 from ..read.chunk_guard import read_checked
 from ..read.identifier import as_text
 from ..read.mapped import MappedHDF5Dataset, check_mapping, get_mapping_indices
+from ..read.read_errors import read_errors
+from ..read.stored_chunks import check_chunks, list_chunks
 from ..read.text import read_lines
 from .items import set_default_filter_kwargs, text_lines
 from .storage import storage_errors
 from .writer import HDF5Writer
 
-__all__ = ["copy_features", "copy_metadata"]
+__all__ = ["FeatureIsGroupError", "copy_features", "copy_metadata"]
+
+
+class FeatureIsGroupError(InputError, NotImplementedError):
+    """A feature is a group of others, such as traces."""
 
 
 def copy_metadata(h5_src: h5py.File, h5_dst: h5py.File) -> None:
@@ -92,8 +99,10 @@ def copy_features(
     ------
     KeyError
         If the input lacks a feature.
-    NotImplementedError
-        If a feature is a group.
+    FeatureIsGroupError
+        If a feature is a group; it is a NotImplementedError.
+    InputError
+        If what is stored is damaged.
     IndexMappingError
         If the mapping names rows that do not exist; nothing is written then.
     UsageError
@@ -118,7 +127,11 @@ def _must_copy(
 ) -> bool:
     dataset = h5_src["events"][feat]
     if not isinstance(dataset, h5py.Dataset):
-        raise NotImplementedError(f"the feature '{feat}' is a group, which cannot be copied")
+        raise FeatureIsGroupError(
+            f"the feature '{feat}' is a group, which cannot be copied",
+            path=h5_src.filename,
+            hint="measure the recording that this was made from",
+        )
     if rows is not None:
         check_mapping(rows, len(dataset), f"'{feat}'")
     present = h5_dst.get(f"events/{feat}")
@@ -141,6 +154,20 @@ def _same(first: npt.NDArray[Any], second: npt.NDArray[Any]) -> bool:
     return np.array_equal(first, second)
 
 
+def _refuse_damaged(dataset: h5py.Dataset) -> None:
+    """Raise an error if chunks are not as they were written, or lie beyond the file."""
+    path = Path(dataset.file.filename)
+    if dataset.file.driver == "fileobj" or dataset.file.mode != "r" or not path.is_file():
+        return  # whoever reads the copy will find out
+    with read_errors(dataset):
+        for defect in check_chunks(path, list_chunks(dataset)[0], dataset.file):
+            raise InputError(
+                f"{defect.chunk.where}, {defect.what}",
+                path=path,
+                hint="the file is damaged; copy it again",
+            )
+
+
 def _copy_stored(dataset: h5py.Dataset, group: h5py.Group, feat: str) -> bool:
     """Copy stored chunks without unpacking them; return whether that is possible.
 
@@ -149,6 +176,7 @@ def _copy_stored(dataset: h5py.Dataset, group: h5py.Group, feat: str) -> bool:
     """
     if not dataset.chunks or dataset.is_virtual or dataset.dtype.hasobject:
         return False
+    _refuse_damaged(dataset)
     target = h5py.h5d.create(
         group.id,
         feat.encode("utf-8"),
@@ -162,10 +190,12 @@ def _copy_stored(dataset: h5py.Dataset, group: h5py.Group, feat: str) -> bool:
         range(0, size, chunk) for size, chunk in zip(dataset.shape, dataset.chunks, strict=True)
     ]
     for offset in itertools.product(*steps):
-        info = dataset.id.get_chunk_info_by_coord(offset)
-        if info.byte_offset is not None:
+        with read_errors(dataset):
+            info = dataset.id.get_chunk_info_by_coord(offset)
+            if info.byte_offset is None:
+                continue
             filter_mask, data = dataset.id.read_direct_chunk(offset)
-            target.write_direct_chunk(offset, data, filter_mask)
+        target.write_direct_chunk(offset, data, filter_mask)
     copied = h5py.Dataset(target)
     copied.attrs.update(dataset.attrs)
     return True
