@@ -222,3 +222,22 @@ def test_values_are_told_as_json_would() -> None:
         "b was 2 and is 3",
         "c is new",
     ]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"event": "done", "stage": "segment", "block": Infinity}',
+        '{"event": "done", "stage": "segment", "block": null}',
+        '{"event": "failed", "stage": "segment", "block": [[1]]}',
+        '{"event": "forget", "stage": "segment", "blocks": ["x"]}',
+    ],
+)
+def test_a_line_that_names_no_block_counts_as_torn(tmp_path, line):
+    path = tmp_path / "j.jsonl"
+    good = '{"event": "done", "stage": "segment", "block": 3, "seconds": "long", "result": 7}'
+    path.write_text(f"{line}\n{good}\n")
+    content = read_journal(path)
+    assert content.torn == 1
+    record = content.stages["segment"][3]
+    assert (record.state, record.seconds, record.result) == ("done", None, None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +89,7 @@ def load_recipe(
     path = find_run(output) / _NAME
     try:
         told = json.loads(path.read_bytes())
+        _check_kinds(told)
         measures = told["measures"]
         return VolumeRecipe(
             input=told["input"],
@@ -110,10 +111,64 @@ def load_recipe(
             gate=told["gate"],
             table=told["table"],
         )
-    except (OSError, ValueError, KeyError, TypeError) as err:
+    except (OSError, ValueError, LookupError, TypeError) as err:
         raise StorageError(
             f"the recipe cannot be read: {err}", path=path, hint="segment again"
         ) from err
+
+
+#: What each part of a recipe is, as JSON tells it; None where it may be missing.
+_KINDS: dict[str, tuple[Any, ...]] = {
+    "input": (str,),
+    "function": (str, None),
+    "named": (bool,),
+    "parameters": (dict,),
+    "scale": (int, str, None),
+    "fill_value": (int, float, None),
+    "connectivity": (int, None),
+    "keeps": (str,),
+    "format": (str,),
+    "gate": (str, None),
+    "table": (str, None),
+    "stitch": (dict,),
+    "measures": (dict, None),
+    "block": (list,),
+    "context": (list,),
+}
+_INNER_KINDS: dict[str, dict[str, tuple[Any, ...]]] = {
+    "stitch": {
+        "mode": (str,),
+        "connectivity": (int, None),
+        "rule": (str,),
+        "threshold": (int, float),
+        "min_voxels": (int,),
+        "reach": (int, None),
+    },
+    "measures": {
+        "intensity": (bool,),
+        "channel": (int, None),
+        "percentiles": (list,),
+        "surface": (bool,),
+    },
+}
+
+
+def _check_kinds(told: Any, kinds: Mapping[str, tuple[Any, ...]] = _KINDS) -> None:
+    """Raise a TypeError if a part of a recipe is not what it has to be."""
+    for name, kind in kinds.items():
+        value = told[name]
+        if None in kind and value is None:
+            continue
+        allowed = tuple(one for one in kind if one is not None)
+        if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
+            raise TypeError(f"'{name}' is {str(value)[:80]}")
+        if name in _INNER_KINDS:
+            _check_kinds(value, _INNER_KINDS[name])
+        number = (int, float) if name == "percentiles" else int
+        if isinstance(value, list) and not all(
+            isinstance(one, number) and not isinstance(one, bool) for one in value
+        ):
+            raise TypeError(f"'{name}' is {str(value)[:80]}")
 
 
 def function_of(recipe: VolumeRecipe) -> Callable[..., Any]:

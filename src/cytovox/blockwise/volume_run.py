@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import InputNotFoundError, StorageError, UsageError
+from ..errors import InputNotFoundError, OptionError, StorageError, UsageError
 from ..read.open_volume import open_volume
 from ..read.volume import Volume
 from ..run.journal import BlockKey, Journal
@@ -149,7 +149,15 @@ class VolumeRun:
                 "the labels of the blocks are gone", path=self.local, hint="segment again"
             )
         with open_volume(self.local) as volume:
-            yield volume, self.recipe.grid(volume)
+            try:
+                grid = self.recipe.grid(volume)
+            except OptionError as err:
+                raise StorageError(
+                    f"the recipe does not fit its blocks: {err}",
+                    path=self.output,
+                    hint="segment again",
+                ) from err
+            yield volume, grid
 
     def write_table(
         self,
@@ -302,7 +310,7 @@ class VolumeRun:
         lookup.save(self.folder)
         stamp = _stamp(lookup, self.recipe.format)
         path = self.folder / "stamp.json"
-        if not path.is_file() or path.read_text(encoding="utf-8") != stamp:
+        if not _says(path, stamp):
             journal.forget("relabel")
             path.write_text(stamp, encoding="utf-8")
         del lookup
@@ -314,7 +322,7 @@ class VolumeRun:
     def _relabel(self, volume: Volume, grid: Grid, lookup: Lookup, journal: Journal) -> RunResult:
         stamp = _stamp(lookup, self.recipe.format)
         mark = self._published()
-        if self.output.exists() and mark.is_file() and mark.read_text("utf-8") == stamp:
+        if self.output.exists() and _says(mark, stamp):
             return RunResult("relabel", len(grid), 0, len(grid), (), {}, 0.0)
         final = self._final
         if not journal.completed("relabel") or not final.exists():
@@ -386,6 +394,11 @@ class VolumeRun:
 def _stamp(lookup: Lookup, format: str) -> str:
     """Return what tells outputs apart."""
     return json.dumps([lookup.stamp, format])
+
+
+def _says(path: Path, stamp: str) -> bool:
+    """Return whether a file is there and holds just this."""
+    return path.is_file() and path.read_bytes() == stamp.encode()
 
 
 def _gated(

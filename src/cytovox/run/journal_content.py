@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -103,15 +104,17 @@ class JournalContent:
             record.state = "started"
             record.attempts += 1
             return
-        record.seconds = line.get("seconds")
-        record.peak_bytes = line.get("peak_bytes")
+        record.seconds = _number(line.get("seconds"))
+        peak = _number(line.get("peak_bytes"))
+        record.peak_bytes = None if peak is None else int(peak)
         if event == "done":
+            result = line.get("result")
             record.state = "done"
-            record.result = line.get("result")
+            record.result = result if isinstance(result, dict) else None
         else:
             record.state = "failed"
-            record.error = line.get("error", "")
-            record.traceback = line.get("traceback", "")
+            record.error = str(line.get("error", ""))
+            record.traceback = str(line.get("traceback", ""))
 
 
 def read_journal(path: str | os.PathLike[str]) -> JournalContent:
@@ -139,12 +142,21 @@ def read_journal(path: str | os.PathLike[str]) -> JournalContent:
                     content.torn += bool(line.strip())
                     continue
                 if isinstance(told, dict):
-                    content.learn(told)
+                    try:
+                        content.learn(told)
+                    except (ValueError, TypeError, OverflowError):
+                        content.torn += 1  # it names no block
     except FileNotFoundError as err:
         raise InputNotFoundError("there is no journal", path=path) from err
     except OSError as err:
         raise StorageError(f"the journal cannot be read: {err.strerror}", path=path) from err
     return content
+
+
+def _number(value: Any) -> float | None:
+    """Return a number that can be one of bytes or seconds."""
+    is_one = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return value if is_one and 0 <= value < math.inf else None
 
 
 def _key(block: Any) -> BlockKey:

@@ -41,6 +41,8 @@ _FAR = 1 << 40
 _ATTEMPTS = 100
 #: Lock files are not longer than this [bytes].
 _MOST = 1 << 16
+#: Longest suffix; the name of a host has 64 letters at most.
+_LONGEST = 120
 #: What follows the name of a lock that is being made.
 _MADE = re.compile(r"\.[0-9a-f]{8}")
 #: Nobody takes so many seconds to make one.
@@ -377,7 +379,7 @@ def _read(path: Path) -> LockOwner | None:
             pid=int(told["pid"]),
             boot=str(told["boot"]),
             started=str(told["started"]),
-            suffixes=tuple(str(suffix) for suffix in told["suffixes"]),
+            suffixes=tuple(told["suffixes"]),
         )
     except (ValueError, TypeError, KeyError) as err:
         raise OutputError(
@@ -390,8 +392,10 @@ def _read(path: Path) -> LockOwner | None:
     return owner
 
 
-def _is_plain(suffix: str) -> bool:
+def _is_plain(suffix: object) -> bool:
     """Return whether a suffix stays within the folder, whoever wrote it."""
+    if not isinstance(suffix, str) or len(suffix) > _LONGEST:
+        return False
     return not set(suffix) & set('/\\:*?"<>|\0') and suffix not in (".", "..")
 
 

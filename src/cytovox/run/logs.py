@@ -46,7 +46,8 @@ class RunLog:
         self._handler.flush()
         if not self.path.is_file():
             return []
-        return self.path.read_text(encoding="utf-8").splitlines()
+        # What a dead run has left may be torn.
+        return self.path.read_text(encoding="utf-8", errors="replace").splitlines()
 
     def move_to(self, path: Path) -> None:
         """Go on in another file, after what is in it already.
