@@ -160,6 +160,7 @@ def test_nothing_is_written(made: Path) -> None:
         (2**22 + 1, "which was stopped; the same command goes on", 3),  # beyond the largest
         (None, "of which nothing else is left", 3),
     ],
+    ids=["alive", "dead", "unknown"],
 )
 def test_whose_a_temporary_file_is(
     tmp_path: Path, pid: int | None, words: str, code: int, capsys: pytest.CaptureFixture[str]
