@@ -153,3 +153,12 @@ def test_the_peer_copies_alike(shared_data, tmp_path):
                 assert (copied.dtype, copied._filters) == (dataset.dtype, dataset._filters)
                 assert copied.chunks == dataset.chunks
                 assert list(copied.attrs) == list(dataset.attrs)
+
+
+def test_a_log_that_is_shorter_than_its_chunk_is_copied(tmp_path):
+    with h5py.File(tmp_path / "a", "w") as source, h5py.File(tmp_path / "b", "w") as target:
+        lines = np.array([b"one", b"two", b"three"])
+        log = source.create_dataset("logs/log", data=lines, chunks=(3,), maxshape=(None,))
+        log.resize(2, axis=0)
+        copy_metadata(source, target)
+        assert target["logs/log"][:].tolist() == [b"one", b"two"]

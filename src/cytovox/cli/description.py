@@ -47,7 +47,7 @@ def describe_file(path: Path) -> dict[str, Any]:
             image = data.locate("image")
         except RefusedInputError:
             image = None  # what the basins say tells why
-        shape = None if image is None else image.shape[1:]
+        shape = None if image is None or len(image.shape) != 3 else image.shape[1:]
         return {
             "file": str(path),
             "bytes": path.stat().st_size,

@@ -320,7 +320,14 @@ def make_basin(
     name = definition.get("mapping")
     if name is not None:
         # some writers stored the map as a row of a two-dimensional dataset
-        mapping = np.ravel(read_checked(h5["events"][name]))
+        stored = h5.get(f"events/{name}")
+        if not isinstance(stored, h5py.Dataset):
+            raise InputError(
+                f"there is no map '{str(name)[:80]}', by which a basin is read",
+                path=h5.filename,
+                hint="the file is damaged, or was made to harm",
+            )
+        mapping = np.ravel(read_checked(stored))
         if mapping.dtype.kind not in "ui":
             raise InputError(
                 f"the map '{name}' does not hold row numbers",

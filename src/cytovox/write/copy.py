@@ -64,7 +64,8 @@ def _copy_text_or_table(dataset: h5py.Dataset, group: h5py.Group, key: str) -> N
     if dataset.shape == ():
         kwds = {}
     elif dataset.chunks:
-        kwds["chunks"] = dataset.chunks
+        # Those of a log that has become shorter may be longer than it is.
+        kwds["chunks"] = tuple(map(min, dataset.chunks, dataset.shape))
     copied = group.create_dataset(key, data=values, **kwds)
     copied.attrs.update(dataset.attrs)
     before = as_text(dataset.attrs.get("software"))

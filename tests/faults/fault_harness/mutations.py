@@ -319,7 +319,7 @@ def mutate_hdf5(path: Path, rng: random.Random) -> str:
         h5.visit(names.append)
         done = []
         for _ in range(rng.choice((1, 1, 2, 4))):
-            name = rng.choice([name for name in names if name in h5] or ["/"])
+            name = rng.choice([*names, "/"])
             change = rng.choice(_LIES)
             try:
                 change(h5, name, rng)

@@ -25,7 +25,7 @@ from ..recordings import keep_folder
 
 __all__ = ["FAULTS"]
 
-_SIDE, _BLOCK = 40, 20
+_SIDE, _BLOCK = 48, 16
 _LIMIT = 90.0
 _FUNCTION = '''
 """Finds what is bright; a file tells which block kills who works on it."""
@@ -153,10 +153,8 @@ def _die_at(case: Case, line: int, torn: bool) -> None:
         ).start()
 
     Journal._write = die  # type: ignore[method-assign]  # noqa: SLF001
-    try:
-        _segment(case.folder, case)
-    finally:
-        Journal._write = write  # type: ignore[method-assign]  # noqa: SLF001
+    _segment(case.folder, case)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _kill_main(case: Case) -> str:
@@ -260,7 +258,7 @@ def _worker_killed(case: Case) -> str:
 
     def kill_some() -> None:
         for _ in range(case.random.randint(1, 2)):
-            if over.wait(case.random.uniform(0.2, 2.5)):
+            if over.wait(case.random.uniform(0.2, 1.8)):
                 return
             if workers := _workers():
                 with contextlib.suppress(ProcessLookupError):
@@ -283,7 +281,7 @@ def _workers() -> list[int]:
     found = []
     for pid in descendants(os.getpid()):
         with contextlib.suppress(OSError):
-            if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes():
+            if b"cytovox.blockwise" in Path(f"/proc/{pid}/cmdline").read_bytes():
                 found.append(pid)
     return found
 
