@@ -23,7 +23,8 @@ endif
 PY := $(BIN)/python$(EXE)
 PIP := $(PY) -m pip --disable-pip-version-check
 OUT ?= demo
-PYTEST_ARGS ?=
+# Files of tests run side by side; -n 0 runs them one after another.
+PYTEST_ARGS ?= -n auto --maxprocesses 4 --dist loadfile
 # Installed for the tests besides, e.g. TEST_WITH=torch for those of the models.
 TEST_WITH ?=
 BENCH_ARGS ?=
