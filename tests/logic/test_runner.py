@@ -235,9 +235,7 @@ def test_a_thread_can_be_joined_with_success(raw):
 
 
 @pytest.mark.parametrize("after", [0, 1, 20, 45])
-def test_a_full_disk_ends_the_run_and_nothing_is_lost(
-    raw, run_job, events_of, monkeypatch, after
-):
+def test_a_full_disk_ends_the_run_and_nothing_is_lost(raw, run_job, events_of, monkeypatch, after):
     calls = []
 
     def failing(original):
