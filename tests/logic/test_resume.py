@@ -27,6 +27,7 @@ from cytovox.logic.workspace import remove_leftovers
 from cytovox.run.progress import StageProgress, Warned
 from cytovox.segm.segm_thresh import SegmentThresh
 from cytovox.write.disk import DiskFile
+from cytovox.write.storage import storage_errors
 
 LIMIT = 120
 CHUNK = 20
@@ -588,3 +589,20 @@ def test_the_journal_tells_people_what_was_done(raw, kill):
     assert [line["event"] for line in lines] == ["begin", "background", *["checkpoint"] * 2]
     assert lines[0]["fingerprint"]["input"]["frames"] == 230
     assert [line["frames"] for line in lines[2:]] == [20, 40]
+
+
+def test_what_was_damaged_meanwhile_is_made_again(raw, kill, go_on, expected, monkeypatch):
+    """A file that HDF5 complains of must not be gone on with again and again."""
+    kill(CHECKPOINT, 4)
+
+    def complain(*_):
+        with storage_errors(raw.with_name("out_output.rtdc~")):
+            raise OSError("incorrect metadata checksum after all read attempts")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ctrl.plumbing, "bring_frame_data", complain)
+        with pytest.raises(StorageError, match="metadata checksum"):
+            go_on()
+    assert listing(raw) == ["raw.rtdc"]
+    assert not any("going on" in text for text in go_on())
+    same(expected(), stored(raw.with_name("out.rtdc")))

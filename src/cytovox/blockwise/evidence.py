@@ -69,6 +69,12 @@ class Measures:
     percentiles: tuple[float, ...] = (5.0, 25.0, 50.0, 75.0, 95.0)
     surface: bool = True
 
+    def __post_init__(self) -> None:
+        if not all(0 <= percent <= 100 for percent in self.percentiles):
+            raise OptionError(
+                f"the percentiles are {self.percentiles}", hint="they are from 0 to 100"
+            )
+
     def image_of(self, array: npt.NDArray[Any], ndim: int) -> npt.NDArray[Any] | None:
         """Return the image to be measured, or None if there is none.
 

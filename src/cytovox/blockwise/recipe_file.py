@@ -13,7 +13,7 @@ from .evidence import Measures
 from .functions import find_function
 from .recipe import Stitching, VolumeRecipe, side_folder
 
-__all__ = ["find_run", "load_recipe", "save_recipe"]
+__all__ = ["find_run", "load_recipe", "read_recipe", "save_recipe"]
 
 _NAME = "recipe.json"
 
@@ -61,6 +61,26 @@ def find_run(output: str | os.PathLike[str]) -> Path:
     return folder
 
 
+def read_recipe(folder: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read the recipe beside an output as plain values.
+
+    Parameters
+    ----------
+    folder
+        The folder beside the output.
+
+    Raises
+    ------
+    OSError
+        If there is none.
+    ValueError, KeyError, TypeError
+        If it is none.
+    """
+    told = json.loads((Path(folder) / _NAME).read_bytes())
+    _check_kinds(told)
+    return dict(told)
+
+
 def load_recipe(
     output: str | os.PathLike[str], function: Callable[..., Any] | None = None
 ) -> VolumeRecipe:
@@ -88,8 +108,7 @@ def load_recipe(
     """
     path = find_run(output) / _NAME
     try:
-        told = json.loads(path.read_bytes())
-        _check_kinds(told)
+        told = read_recipe(path.parent)
         measures = told["measures"]
         return VolumeRecipe(
             input=told["input"],

@@ -22,7 +22,7 @@ import numpy.typing as npt
 from ..errors import InputNotFoundError, OptionError, StorageError, UsageError
 from ..read.open_volume import open_volume
 from ..read.volume import Volume
-from ..run.journal import BlockKey, Journal
+from ..run.journal import BlockKey, Journal, read_journal
 from ..run.progress import (
     Listener,
     StageFinished,
@@ -151,13 +151,28 @@ class VolumeRun:
         with open_volume(self.local) as volume:
             try:
                 grid = self.recipe.grid(volume)
+                self._check_geometry()
             except OptionError as err:
                 raise StorageError(
-                    f"the recipe does not fit its blocks: {err}",
+                    f"the recipe does not fit its blocks: {err.what}",
                     path=self.output,
                     hint="segment again",
                 ) from err
             yield volume, grid
+
+    def _check_geometry(self) -> None:
+        """Raise an OptionError if the blocks that are there have another geometry."""
+        try:
+            made = read_journal(self.folder / "journal.jsonl").fingerprint
+        except InputNotFoundError:
+            return
+        geometry = made.get("geometry") if isinstance(made, dict) else None
+        if not isinstance(geometry, dict):
+            return
+        for name in ("block", "context"):
+            told, wanted = geometry.get(name), list(getattr(self.recipe, name))
+            if told != wanted:
+                raise OptionError(f"{name} is {wanted}, but was {told}")
 
     def write_table(
         self,

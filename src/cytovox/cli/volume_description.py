@@ -79,9 +79,18 @@ def _run(path: str) -> dict[str, Any] | None:
         "finished": bool(finished),
         "objects": finished[-1].get("objects") if finished else None,
         "stages": stages,
-        "recipe": _json(folder / "recipe.json"),
+        "recipe": _recipe(folder),
         "seams": (_json(folder / "lookup.json") or {}).get("seams"),
     }
+
+
+def _recipe(folder: Any) -> dict[str, Any] | None:
+    from ..blockwise.recipe_file import read_recipe
+
+    try:
+        return read_recipe(folder)
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
 
 
 def _json(path: Any) -> dict[str, Any] | None:
@@ -149,7 +158,11 @@ def _run_in_words(run: Mapping[str, Any]) -> list[tuple[str, str]]:
     if run["seams"]:
         from ..report.seams import seam_lines
 
-        rows += [("seams" if i == 0 else "", x) for i, x in enumerate(seam_lines(run["seams"]))]
+        try:
+            lines = seam_lines(run["seams"])
+        except (ValueError, LookupError, TypeError):
+            lines = ["what is told of them cannot be read"]
+        rows += [("seams" if i == 0 else "", line) for i, line in enumerate(lines)]
     return rows
 
 

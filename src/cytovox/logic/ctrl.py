@@ -29,7 +29,13 @@ from .job import DCNumPipelineJob
 from .publish import publish, refuse_existing, verify_output
 from .record import free_stamp, job_record, time_stamp, wrap_lines, write_identity
 from .redo import Redo, what_to_redo
-from .resume import events_per_frame, fingerprint_of, is_resumable, offsets_of_kept
+from .resume import (
+    events_per_frame,
+    fingerprint_of,
+    is_damage,
+    is_resumable,
+    offsets_of_kept,
+)
 from .runner_log import RunnerLog
 from .states import PROGRESS_WEIGHTS, RunState
 from .workspace import Workspace, remove_leftovers
@@ -204,7 +210,10 @@ class DCNumJobRunner(RunnerLog, threading.Thread):
         self._close_readers(("_data_temp_in", "_frame_data"))
         if not self._files.is_entered:
             return
-        self._files.leave(keep=is_resumable(error), error=error)
+        keep = is_resumable(error)
+        if self._counts is not None and is_damage(error):
+            keep = False  # or each run that goes on would end like this
+        self._files.leave(keep=keep, error=error)
         if self._files.is_kept and isinstance(error, CytovoxError):
             error.hint = f"{error.hint}; {_GOES_ON}" if error.hint else _GOES_ON
 

@@ -23,7 +23,7 @@ from .chunk_slot import Offsets
 from .job import DCNumPipelineJob
 from .plumbing import internal_images
 
-__all__ = ["events_per_frame", "fingerprint_of", "is_resumable", "offsets_of_kept"]
+__all__ = ["events_per_frame", "fingerprint_of", "is_damage", "is_resumable", "offsets_of_kept"]
 
 #: Bytes at either end of a file that tell whether it is still the same.
 _ENDS = 1 << 16
@@ -50,6 +50,33 @@ def is_resumable(error: BaseException) -> bool:
     if isinstance(error, CytovoxError):
         return isinstance(error, (InterruptedRunError, StorageError))
     return isinstance(error, (KeyboardInterrupt, SystemExit, MemoryError, OSError))
+
+
+def is_damage(error: BaseException) -> bool:
+    """Return whether a file is damaged, as far as an error tells.
+
+    HDF5 complains of a file that does not fit together in the same way as of a
+    disk, but then the system gives no reason.
+
+    Parameters
+    ----------
+    error
+        What has ended a run.
+
+    Examples
+    --------
+    >>> error = StorageError("cannot write: incorrect metadata checksum")
+    >>> error.__cause__ = OSError("incorrect metadata checksum")
+    >>> is_damage(error), is_damage(StorageError("the folder is gone"))
+    (True, False)
+    """
+    cause = error.__cause__
+    if not isinstance(error, StorageError) or error.errno is not None:
+        return False
+    return (
+        isinstance(cause, (OSError, RuntimeError, KeyError))
+        and getattr(cause, "errno", None) is None
+    )
 
 
 def fingerprint_of(

@@ -139,7 +139,8 @@ class InternalBasin:
     def group(self) -> h5py.Group | None:
         """Return the group that holds the features; None if it is missing."""
         paths = self.definition.get("paths") or ["basin_events"]
-        return self.h5.get(paths[0])
+        found = self.h5.get(paths[0])
+        return found if isinstance(found, h5py.Group) else None
 
     def features(self) -> list[str]:
         """Return the names of the features that can be had here."""

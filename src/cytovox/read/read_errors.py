@@ -8,15 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import h5py
-
 from ..errors import CytovoxError, InputError, StorageError
 
 __all__ = ["read_error", "read_errors"]
 
 
 @contextmanager
-def read_errors(dataset: h5py.Dataset, frames: tuple[int, int] | None = None) -> Iterator[None]:
+def read_errors(dataset: Any, frames: tuple[int, int] | None = None) -> Iterator[None]:
     """Raise what fails while a dataset is read as an error that names file and place.
 
     Parameters
@@ -53,12 +51,12 @@ def read_error(
     err
         What was raised.
     dataset
-        What was read, also seen through a mapping.
+        What was read, also seen through a mapping; a file if it was an attribute.
     frames
         First frame, and the one after the last, if some were read.
     """
     name, path = str(dataset.name or "").lstrip("/"), dataset.file.filename
-    what = f"'{name}'"
+    what = f"'{name}'" if name else "an attribute"
     if frames is not None:
         what = f"frames {frames[0]} to {frames[1] - 1} of {what}"
     frame = None if frames is None else frames[0]

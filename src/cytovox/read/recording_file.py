@@ -19,6 +19,7 @@ from .data_identity import round_pixel_size
 from .identifier import as_text, md5sum
 from .opening import examine, open_hdf5_file
 from .permissions import Permissions, default_permissions
+from .read_errors import read_error
 from .text import read_lines
 
 __all__ = ["RecordingFile", "frame_rate_of"]
@@ -133,7 +134,10 @@ class RecordingFile:
             if "meta" not in self._cached:
                 given = self._state["meta"]
                 source = self.h5.attrs if given is None else given
-                meta = {key: as_text(value) for key, value in source.items()}
+                try:
+                    meta = {key: as_text(value) for key, value in source.items()}
+                except (OSError, RuntimeError, ValueError, TypeError) as err:
+                    raise read_error(err, self.h5) from err
                 if self._state["pixel_size"] is not None:
                     meta["imaging:pixel size"] = self._state["pixel_size"]
                 self._cached["meta"] = meta
@@ -190,7 +194,10 @@ class RecordingFile:
     @property
     def stored_length(self) -> int:
         """Number of rows in the file, whatever the index mapping."""
-        count = self.h5.attrs.get("experiment:event count")
+        try:
+            count = self.h5.attrs.get("experiment:event count")
+        except (OSError, RuntimeError, ValueError, TypeError) as err:
+            raise read_error(err, self.h5) from err
         if count is not None:
             number = _number(count)
             if number is None or not 0 <= number <= _MOST_EVENTS or number % 1:
@@ -221,7 +228,8 @@ class RecordingFile:
             if name not in self._cached:
                 given = self._state[name]
                 if given is None:
-                    given = {key: read(ds) for key, ds in self.h5.get(name, {}).items()}
+                    stored = self.h5.get(name, {}).items()
+                    given = {key: read(ds) for key, ds in stored if isinstance(ds, h5py.Dataset)}
                 self._cached[name] = given
             found: dict[str, Any] = self._cached[name]
             return found

@@ -143,6 +143,8 @@ class _Look:
             self._dataset(found, name, where)
         elif found is None:
             self._refuse(f"'{where}' cannot be found")
+        elif name == "basins" and isinstance(found, h5py.Group):
+            self._refuse(f"'{where}' is a group, not the definition of a basin")
         elif isinstance(found, h5py.Datatype) and name not in ("logs", "tables"):
             self._refuse(f"'{where}' is the name of a type, not data")
 

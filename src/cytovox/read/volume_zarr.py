@@ -161,14 +161,14 @@ def _check_codecs(codecs: Any, shape: Any, dtype: Any, where: str, depth: int) -
         raise InputError("'codecs' is no list of codecs", path=where)
     for codec in codecs:
         name = codec.get("name") if isinstance(codec, dict) else codec
-        if name not in _CODECS:
+        if not isinstance(name, str) or name not in _CODECS:
             raise InputError(
                 f"codec {str(name)[:40]!r} is not read",
                 path=where,
                 hint=f"store it again with one of {', '.join(sorted(_CODECS))}",
             )
         if name == "sharding_indexed":
-            inner = codec.get("configuration")
+            inner = codec.get("configuration") if isinstance(codec, dict) else None
             if not isinstance(inner, dict):
                 raise InputError("sharding has no configuration", path=where)
             check_chunk(inner.get("chunk_shape"), shape, dtype, where)
@@ -178,7 +178,9 @@ def _check_codecs(codecs: Any, shape: Any, dtype: Any, where: str, depth: int) -
 def _check_array_2(document: dict[str, Any], where: str) -> tuple[tuple[int, ...], Any]:
     shape = check_shape(document.get("shape"), where)
     filters = document.get("filters") or []
-    names = [f.get("id") if isinstance(f, dict) else f for f in filters]
+    if not isinstance(filters, list):
+        raise InputError("'filters' is no list of filters", path=where)
+    names = [str(f.get("id") if isinstance(f, dict) else f) for f in filters]
     if not isinstance(document.get("dtype"), str) or any(n in _OBJECT_FILTERS for n in names):
         raise InputError(
             "its voxels are objects, which are never read: reading them can run programs",

@@ -138,7 +138,8 @@ def _refer(
             copy_metadata(source, writer.h5)
             copy_basins(source, writer.h5, internal_basins=False)
             identifier = get_measurement_identifier(source)
-            names = {*source.get("events", ()), *source.get("basin_events", ())}
+            groups = (source.get("events"), source.get("basin_events"))
+            names = {name for group in groups if isinstance(group, h5py.Group) for name in group}
             features = sorted(name for name in names if not is_basin_map(name)) or None
     writer.store_basin(
         name=Path(paths[0]).name,

@@ -57,3 +57,8 @@ def storage_errors(path: str | os.PathLike[str] | Path | None) -> Iterator[None]
     except RuntimeError as err:
         # h5py reports so what fails while a file or dataset is being closed
         raise storage_error(err, path) from err
+    except KeyError as err:
+        # and so what is there, but cannot be opened
+        if "Unable to" not in str(err):
+            raise
+        raise storage_error(RuntimeError(err.args[0]), path) from err
