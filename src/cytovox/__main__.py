@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import sys
 
 from .cli.signals import Stopped, end_now, exit_code_of_interrupt, stop_on_signals
 
 __all__ = ["run"]
 
+#: Objects that are made before Python looks for cycles. With 700, its default,
+#: it does so a hundred times while libraries are imported, and finds nothing.
+_OBJECTS_BETWEEN_COLLECTIONS = 20_000
+
 
 def run() -> None:
     """Be the program: from the first import on, signals end it in order."""
+    gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
     with stop_on_signals() as received:
         try:
             from .cli.main import main

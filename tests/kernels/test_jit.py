@@ -56,6 +56,66 @@ def test_a_changed_import_makes_a_kernel_new(tmp_path):
     assert run(tmp_path, cache) == ["16", "0"]
 
 
+KINDS = """
+import sys
+import numpy as np
+import numba
+from cytovox.kernels.jit import kernel
+
+@kernel()
+def logs(x):
+    made = np.empty(len(x))  # asks for memory
+    for i in range(len(x)):
+        made[i] = np.log(x[i]) + np.sqrt(x[i]) ** 3
+    return made, made[-1]
+
+@kernel()
+def check(x, k):
+    if k >= len(x):
+        raise IndexError("too far")  # can raise
+    return x[k]
+
+@kernel()
+def late(x):
+    return np.sort(x)[0]
+
+if __name__ == "__main__":
+    x = np.arange(1.0, 9.0)
+    made, total = logs(x)
+    assert np.array_equal(made, np.log(x) + np.sqrt(x) ** 3) and total == made[-1]
+    assert check(x, 2) == 3.0
+    try:
+        check(x, 99)
+    except IndexError as err:
+        assert str(err) == "too far"
+    loaded = "numba.np.linalg" not in sys.modules
+    if len(sys.argv) > 1:
+        assert late(x) == 1.0
+    print(loaded, "numba.np.linalg" in sys.modules)
+"""
+
+
+def test_a_kept_kernel_is_loaded_without_the_compiler(tmp_path):
+    (tmp_path / "kinds.py").write_text(KINDS, encoding="utf-8")
+
+    def words(*arguments):
+        done = subprocess.run(
+            [sys.executable, "kinds.py", *arguments],
+            cwd=tmp_path,
+            env={**os.environ, "CYTOVOX_CACHE_DIR": str(tmp_path / "cache")},
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=True,
+        )
+        return done.stdout.split()
+
+    assert words() == ["False", "True"]
+    assert words() == ["True", "False"]
+    # one that is not kept is compiled in a process that has loaded others
+    assert words("late") == ["True", "True"]
+
+
 def test_a_folder_that_cannot_be_written_is_done_without(tmp_path, monkeypatch):
     blocked = tmp_path / "file"
     blocked.write_text("x")

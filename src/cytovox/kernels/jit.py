@@ -8,13 +8,15 @@ by a digest of its own file and of all kernel files that it imports.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import importlib
 import importlib.util
 import os
 import re
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -27,27 +29,34 @@ Function = TypeVar("Function", bound=Callable[..., object])
 
 _IMPORT = re.compile(rb"^from (?:\.|\.\.kernels\.)(\w+) import", re.MULTILINE)
 _HERE = Path(__file__).parent
+#: Versions of numba of which it was tried that kept kernels load by themselves.
+_LOADS_ALONE = ("0.68.",)
 
 
-def _wake_numba() -> None:
-    """Load what numba needs for its first kernel, but not SciPy's linear algebra.
+@contextlib.contextmanager
+def _without_linear_algebra() -> Iterator[None]:
+    """Keep numba from loading SciPy's linear algebra.
 
     numba would load that, 140 modules in a sixth of a second, only to know
     whether it is there. No kernel uses it; whoever does finds it all the same.
     """
-    name = "scipy.linalg.cython_blas"
-    if name in sys.modules or "numba.np.arraymath" in sys.modules:
+    name, asks = "scipy.linalg.cython_blas", "numba.np.arraymath"
+    if name in sys.modules or asks in sys.modules:
+        yield
         return
     sys.modules[name] = None  # type: ignore[assignment]  # "there is no such module"
     try:
-        from numba.np import arraymath
+        yield
     finally:
-        del sys.modules[name]
-    if hasattr(arraymath, "_HAVE_BLAS"):
-        arraymath._HAVE_BLAS = importlib.util.find_spec("scipy") is not None  # noqa: SLF001
+        sys.modules.pop(name, None)
+        arraymath: Any = sys.modules.get(asks)
+        if hasattr(arraymath, "_HAVE_BLAS"):
+            arraymath._HAVE_BLAS = importlib.util.find_spec("scipy") is not None  # noqa: SLF001
 
 
-_wake_numba()
+def _wake_compiler() -> None:
+    with _without_linear_algebra():
+        importlib.import_module("numba.np.arraymath")
 
 
 def kernel(*, division: Literal["python", "numpy"] = "python") -> Callable[[Function], Function]:
@@ -87,7 +96,34 @@ def kernel(*, division: Literal["python", "numpy"] = "python") -> Callable[[Func
 
 
 def _compile(function: Any, keep: bool, division: Any) -> Any:
-    return numba.njit(nogil=True, cache=keep, error_model=division)(function)
+    compiled = numba.njit(nogil=True, cache=keep, error_model=division)(function)
+    if keep and numba.__version__.startswith(_LOADS_ALONE):
+        _load_without_compiler(compiled)
+    else:
+        _wake_compiler()
+    return compiled
+
+
+def _load_without_compiler(dispatcher: Any) -> None:
+    """Let a kernel that is kept be loaded without what only compiling needs.
+
+    numba imports all that its compiler knows, sixty modules in a tenth of a
+    second, before it looks whether there is anything to compile. Machine code
+    that was kept needs no more than the functions of numba's run-time system.
+    """
+    from numba.core.runtime.nrt import rtsys
+
+    kept = dispatcher._cache  # noqa: SLF001  # numba has no public way to it
+
+    def load_overload(signature: Any, context: Any) -> Any:
+        rtsys.initialize(context)
+        with _without_linear_algebra(), kept._guard_against_spurious_io_errors():  # noqa: SLF001
+            found = kept._load_overload(signature, context)  # noqa: SLF001
+        if found is None:
+            _wake_compiler()
+        return found
+
+    kept.load_overload = load_overload
 
 
 @cache

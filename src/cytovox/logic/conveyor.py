@@ -132,6 +132,7 @@ class Conveyor:
         self._register: SlotRegister | None = None
         self._errors: list[BaseException] = []
         self._wake = threading.Event()
+        self._has_ended = threading.Event()
 
     def wake(self) -> None:
         """Let the run look at its progress now."""
@@ -142,6 +143,10 @@ class Conveyor:
         if self._register is not None and not self.processes:
             # At once; among processes one that has died may hold the lock.
             self._register.close()
+        self._wake.set()
+
+    def _on_writer_end(self) -> None:
+        self._has_ended.set()
         self._wake.set()
 
     def run(self, on_progress: OnProgress) -> None:
@@ -205,6 +210,7 @@ class Conveyor:
             # whole chunks, so that little is to be done again after a stop
             write_threshold=register.chunk_size,
             on_error=self._on_error,
+            on_done=self._on_writer_end,
             checkpoints=self.checkpoints,
         )
 
@@ -237,7 +243,7 @@ class Conveyor:
             if not flushing and frames >= register.num_frames:
                 flushing = True
                 self.logger.debug("Flushing data to disk")
-            if not writer.is_alive():
+            if self._has_ended.is_set():
                 self._check_end(register, writer)
                 return
 

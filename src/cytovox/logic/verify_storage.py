@@ -90,14 +90,13 @@ def walk(h5: h5py.File, found: Verification) -> dict[str, h5py.Dataset]:
         _ = dict(h5.attrs)
     with surviving("/", found):
         h5.visit(lambda name: None)  # also by indices that reading by name does not use
-    for name, kind in _links(h5, "", found, seen):
-        if isinstance(kind, h5py.ExternalLink):
-            found.warn(name, f"is a link to another file, not followed: {kind.filename}")
-        elif isinstance(kind, h5py.SoftLink):
-            found.note(name, f"is a link to {kind.path}, not followed")
+    for name, item in _links(h5, "", found, seen):
+        if isinstance(item, h5py.ExternalLink):
+            found.warn(name, f"is a link to another file, not followed: {item.filename}")
+        elif isinstance(item, h5py.SoftLink):
+            found.note(name, f"is a link to {item.path}, not followed")
         else:
             try:
-                item = h5[name]
                 _ = dict(item.attrs)
             except DAMAGE as err:
                 found.error(name, f"is damaged: {_short(err)}")
@@ -110,7 +109,10 @@ def walk(h5: h5py.File, found: Verification) -> dict[str, h5py.Dataset]:
 def _links(
     group: h5py.Group, prefix: str, found: Verification, seen: set[Any]
 ) -> Iterator[tuple[str, Any]]:
-    """Yield each link below a group once; a group that contains itself does no harm."""
+    """Yield what lies below a group, once each, or the link that leads elsewhere.
+
+    A group that contains itself does no harm.
+    """
     if prefix.count("/") >= _DEEPEST:
         found.warn(prefix[:80], "is so deep that what is below was not looked at")
         return
@@ -128,7 +130,7 @@ def _links(
         except DAMAGE as err:
             found.error(full, f"is damaged: {_short(err)}")
             continue
-        yield full, link
+        yield full, link if item is None else item
         if isinstance(item, h5py.Group) and key not in seen:
             seen.add(key)
             yield from _links(item, full, found, seen)

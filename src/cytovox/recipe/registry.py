@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from typing import Any
 
 from ..errors import UnknownCodeError
@@ -27,8 +27,14 @@ GROUPS = {
 
 
 @cache
+def _all_points() -> EntryPoints:
+    """Look into all that is installed, which takes its time, but once."""
+    return entry_points()
+
+
+@cache
 def _declared(kind: str) -> dict[str, EntryPoint]:
-    return {point.name: point for point in entry_points(group=GROUPS[kind])}
+    return {point.name: point for point in _all_points().select(group=GROUPS[kind])}
 
 
 def _subclasses(base: Any) -> Iterator[Any]:

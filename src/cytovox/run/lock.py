@@ -15,7 +15,6 @@ import json
 import os
 import platform
 import re
-import time
 import uuid
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -45,8 +44,6 @@ _MOST = 1 << 16
 _LONGEST = 120
 #: What follows the name of a lock that is being made.
 _MADE = re.compile(r"\.[0-9a-f]{8}")
-#: Nobody takes so many seconds to make one.
-_MAKING = 60.0
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -238,10 +235,13 @@ class OutputLock:
         """Take an output that nobody has; what is in the lock is there from the start."""
         if self.path.exists():
             return False
-        mine = self._made()
+        try:
+            mine = self._made()
+        except BlockingIOError:  # swept before it was locked
+            return False
         try:
             os.link(mine, self.path)
-        except FileExistsError:
+        except (FileExistsError, FileNotFoundError):  # another was faster, or has swept it
             self._drop()
         except OSError:  # a file system without links
             self._drop()
@@ -281,8 +281,6 @@ class OutputLock:
             if not _MADE.fullmatch(path.name.removeprefix(self.path.name)):
                 continue
             with contextlib.suppress(OSError):  # its owner lives, or is gone by now
-                if time.time() - path.stat().st_mtime < _MAKING:
-                    continue
                 fd = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0))
                 try:
                     if lock_descriptor(fd):
@@ -291,8 +289,9 @@ class OutputLock:
                     os.close(fd)
 
     def _drop(self) -> None:
-        os.close(self._fd)
-        self._fd = -1
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
 
     def _try_old(self) -> bool:
         """Take an output over from a dead run; False if the lock has changed meanwhile."""
@@ -318,12 +317,18 @@ class OutputLock:
                 os.lseek(fd, 0, os.SEEK_SET)
                 os.write(fd, self._content())
                 self._fd, fd = fd, -1
-            else:
-                os.replace(self._made(), self.path)
-            return True
+                return True
+            return self._replace_old()
         finally:
             if fd >= 0:
                 os.close(fd)
+
+    def _replace_old(self) -> bool:
+        try:
+            os.replace(self._made(), self.path)
+        except (BlockingIOError, FileNotFoundError):  # swept while it was made
+            self._drop()
+        return self.is_held
 
     def _bury(self, descriptor: int) -> bool:
         """Remove the lock of a dead run, where only one of those who try must win."""

@@ -167,9 +167,11 @@ class QueueWriterBase:
             self._fail(err)
             logger.debug("the queue writer failed", exc_info=True)
         finally:
-            self._end_chunk_writer()
-            if self._on_done is not None:
-                self._on_done()
+            try:
+                self._end_chunk_writer()
+            finally:
+                if self._on_done is not None:
+                    self._on_done()
 
     def _start_chunk_writer(self, logger: logging.Logger) -> ChunkWriter:
         chunk_writer = ChunkWriter(
