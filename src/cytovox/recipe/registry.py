@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator
 from functools import cache
-from importlib.metadata import EntryPoint, EntryPoints, entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from ..errors import UnknownCodeError
@@ -27,7 +27,7 @@ GROUPS = {
 
 
 @cache
-def _all_points() -> EntryPoints:
+def _all_points() -> Any:
     """Look into all that is installed, which takes its time, but once."""
     return entry_points()
 
