@@ -32,8 +32,9 @@ _SLOT_BYTES = 64 << 20
 #: Bytes of a pixel in a slot: image, background, corrected image, mask, labels.
 _BYTES_PER_PIXEL = 7
 _MOST_FRAMES = 1000
-#: Bytes of measured frames that may wait to be put in order.
-_WAITING_BYTES = 16 << 20
+#: Bytes of measured frames that may wait to be put in order, and to be written.
+#: All that waits is done again after a kill.
+_WAITING_BYTES = 4 << 20
 #: Seconds between two looks at the progress.
 _LOOK = 0.1
 #: Seconds that workers and writer get to end after they have been told.
@@ -209,6 +210,7 @@ class Conveyor:
             hdf5_dataset_kwargs=self.job.get_hdf5_dataset_kwargs(),
             # whole chunks, so that little is to be done again after a stop
             write_threshold=register.chunk_size,
+            byte_budget=_WAITING_BYTES,
             on_error=self._on_error,
             on_done=self._on_writer_end,
             checkpoints=self.checkpoints,

@@ -16,7 +16,6 @@ from typing import Any
 
 from cytovox.logic import DCNumJobRunner, DCNumPipelineJob, conveyor, workspace
 from cytovox.run.progress import StageProgress, Warned
-from cytovox.write.queue_writer_base import QueueWriterBase
 
 
 def main() -> int:
@@ -36,7 +35,7 @@ def main() -> int:
         workspace._SECONDS = 0.0  # noqa: SLF001
         # What waits to be written is what is lost.
         conveyor._WAITING_BYTES = 1 << 20  # noqa: SLF001
-        QueueWriterBase.__init__.__kwdefaults__["byte_budget"] = 1 << 20
+    logging.basicConfig(format="%(created).3f %(message)s")
     job = DCNumPipelineJob(
         args.path_in,
         args.path_out,

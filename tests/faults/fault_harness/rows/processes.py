@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
 
 from ..matrix import Case, Fault
@@ -18,6 +20,8 @@ __all__ = ["DRIVER", "FAULTS"]
 #: Program that measures a recording by means of the library.
 DRIVER = Path(__file__).resolve().parents[1] / "driver.py"
 _FRAMES = 600
+#: Seconds until the death of a worker is known.
+_NOTICED_WITHIN = 2.0
 
 
 def _workers_of(program: Program) -> list[int]:
@@ -37,7 +41,7 @@ def _killed_worker(case: Case) -> str:
     command = [sys.executable, DRIVER, recording(_FRAMES), out, "--processes"]
     program = Program([str(word) for word in command], limit=90)
     over = threading.Event()
-    killed: list[int] = []
+    killed: dict[int, float] = {}
 
     def kill_some() -> None:
         for _ in range(case.random.randint(1, 3)):
@@ -46,8 +50,8 @@ def _killed_worker(case: Case) -> str:
             if workers := _workers_of(program):
                 victim = case.random.choice(workers)
                 with contextlib.suppress(ProcessLookupError):
+                    killed[victim] = time.time()
                     os.kill(victim, signal.SIGKILL)
-                    killed.append(victim)
 
     killer = threading.Thread(target=kill_some)
     killer.start()
@@ -59,6 +63,9 @@ def _killed_worker(case: Case) -> str:
     ended = program.end()
     assert ended.code == 0, ended.out
     assert_right(out, _FRAMES)
+    for when, pid in re.findall(r"^([\d.]+) worker process (\d+) died", ended.out, re.MULTILINE):
+        late = float(when) - killed[int(pid)]
+        assert late <= _NOTICED_WITHIN, f"the death of {pid} was noticed after {late:.1f} s"
     return "right" if killed else "right before anything was killed"
 
 
@@ -80,7 +87,7 @@ FAULTS = [
         name="SIGKILL of random workers at random times",
         quick=8,
         full=1000,
-        bound="noticed at once, exit 0",
+        bound="noticed within 2 s, exit 0",
         peer="hangs",
         run=_killed_worker,
         limit=90,

@@ -10,13 +10,13 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from ..helpers import meet, say, together
 from ..matrix import Case, Fault
-from ..programs import Program, run
+from ..programs import Program, cytovox, run
 from ..recordings import assert_right, recording
 from .processes import DRIVER
 
@@ -28,23 +28,43 @@ _WORKERS = 2
 #: Frames that may be measured again: a chunk for each worker and each slot, and
 #: what waits for the writer, which is little here.
 _AGAIN = (_WORKERS + (_WORKERS + 2) + 4) * _CHUNK
+_LONG = 4000
+#: Frames of a chunk as the documented slots have it.
+_FULL_CHUNK = 1000
 #: Seconds until the death of a writer is known, the end of a program included.
 _NOTICED_WITHIN = 5.0
 _WRITER = DRIVER.with_name("feed_writer.py")
 
 
 def _killed(case: Case) -> str:
-    """Kill main process or group at a random time; then run the same again."""
-    out, count = case.folder / "out.rtdc", case.folder / "count"
-    words = [sys.executable, DRIVER, recording(_FRAMES), out, "--chunk", _CHUNK, "--workers"]
-    words += [_WORKERS, "--count", count]
-    words += ["--processes"] if case.number % 4 == 1 else []
+    """Kill a run whose chunks are small and that notes nearly each of them."""
+    words = ["--chunk", _CHUNK, *(["--processes"] if case.number % 4 == 1 else [])]
     frequent = case.number % 3 > 0
     words += ["--frequent"] if frequent else []
-    command = [str(word) for word in words]
-    pipe = case.folder / "pipe"
+    ended, again = _kill_and_go_on(case, _FRAMES, words)
+    if frequent:
+        assert again <= _AGAIN, f"{again} frames are measured again"
+    return ended
+
+
+def _killed_as_it_is(case: Case) -> str:
+    """Kill a longer run with all settings as they are."""
+    ended, again = _kill_and_go_on(case, _LONG, [])
+    assert again <= _WORKERS * _FULL_CHUNK, f"{again} frames are measured again"
+    step = next(step for step in (250, 500, 1000, _WORKERS * _FULL_CHUNK) if again <= step)
+    return f"{ended}, at most {step} frames again" if again else ended
+
+
+def _kill_and_go_on(case: Case, frames: int, words: Sequence[object]) -> tuple[str, int]:
+    """Kill main process or group at a random time; then run the same again.
+
+    Returns what happened, and how many measured frames were measured again.
+    """
+    out, count, pipe = (case.folder / name for name in ("out.rtdc", "count", "pipe"))
+    line = [sys.executable, DRIVER, recording(frames), out, "--workers", _WORKERS]
+    command = [str(word) for word in [*line, "--count", count, *words]]
     os.mkfifo(pipe)
-    program = Program([*command, "--tell", f"{pipe}:{case.random.randint(0, _FRAMES)}"])
+    program = Program([*command, "--tell", f"{pipe}:{case.random.randint(0, frames)}"])
     with wait_for_word(pipe, program.limit):
         threading.Event().wait(case.random.choice([0.0, case.random.uniform(0, 0.5)]))
     with contextlib.suppress(ProcessLookupError):
@@ -54,25 +74,25 @@ def _killed(case: Case) -> str:
             program.kill()
     ended = program.end()
     if ended.code == 0:
-        assert_right(out, _FRAMES)
-        return "right before it was killed"
+        assert_right(out, frames)
+        return "right before it was killed", 0
     assert ended.code == -signal.SIGKILL, ended.out
     done = int.from_bytes(count.read_bytes(), "little") if count.exists() else 0
-    if out.exists():
-        assert_right(out, _FRAMES)
+    was_there = out.exists()
     pipe.unlink()
-    ended = run(command)
+    # What is there already is left as it is, but for the traces of its making.
+    ended = run(cytovox("run", recording(frames), "-o", out) if was_there else command)
     assert ended.code == 0, ended.out
-    assert_right(out, _FRAMES)
+    assert_right(out, frames)
     count.unlink(missing_ok=True)
     left = sorted(path.name for path in case.folder.iterdir())
     assert left == ["out.rtdc"], f"{left} are left"
+    if was_there:
+        return "right before it was killed", 0
     found = re.search(r"another run was stopped: (\d+) of", ended.out)
     begun = int(found.group(1)) if found else 0
-    if frequent:
-        again = done - begun
-        assert again <= _AGAIN, f"{again} of {done} frames are measured again"
-    return "killed, went on, right" if begun else "killed, began anew, right"
+    how = "killed, went on, right" if begun else "killed, began anew, right"
+    return how, max(0, done - begun)
 
 
 @contextmanager
@@ -183,10 +203,20 @@ FAULTS = [
         name="SIGKILL of the program or its whole group",
         quick=5,
         full=300,
-        bound="nobody left after 5 s; the same command goes on; of what is measured, a chunk for "
-        "each worker, half a second and what waits to be written (48 MiB) is done again",
+        bound="nobody left after 5 s; the same command goes on and does again what was in work, "
+        "waited, or was done since the last note",
         peer="3 workers still there after 45 s; restart from zero, temporary files stay",
         run=_killed,
+        limit=90,
+    ),
+    Fault(
+        row=2,
+        name="SIGKILL of a run with all settings as they are",
+        quick=2,
+        full=60,
+        bound="at most a chunk of 1000 frames for each worker is measured again",
+        peer="restart from zero, temporary files stay",
+        run=_killed_as_it_is,
         limit=90,
     ),
     Fault(
