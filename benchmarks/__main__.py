@@ -16,8 +16,8 @@ from .plan import Plan
 from .results import merge, render, show
 
 _HERE = Path(__file__).parent
-#: Load above which another process seems to be at work.
-_BUSY = 0.7
+#: Used cores from which on another process seems to be at work.
+_BUSY = 0.3
 
 Rows = Iterator[tuple[str, dict[str, Any]]]
 #: Rows and their names of each group, and the packages whose versions matter.
@@ -46,7 +46,8 @@ def main() -> None:
         patterns=tuple(asked.rows or ()),
         peers=not asked.no_peers,
     )
-    busy = f" (busy: load {load():.1f} at the start)" if load() > _BUSY else ""
+    others = load()
+    busy = f" (busy: others used {others:.1f} cores at the start)" if others > _BUSY else ""
     if busy and not asked.quick:
         print(f"The numbers will not be good{busy}.")
     command = " ".join(["python -m benchmarks", *sys.argv[1:]])

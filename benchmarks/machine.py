@@ -9,6 +9,8 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import psutil
+
 __all__ = ["conditions", "load"]
 
 _HERE = Path(__file__).resolve().parent
@@ -22,8 +24,8 @@ def conditions(packages: tuple[str, ...], command: str) -> str:
 
 
 def load() -> float:
-    """Return how many processes wanted a core during the last minute; 0 if unknown."""
-    return os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    """Return how many cores others use, watched for two seconds."""
+    return psutil.cpu_percent(interval=2.0) / 100 * (psutil.cpu_count() or 1)
 
 
 def _version(name: str) -> str:
