@@ -7,6 +7,7 @@ import ctypes
 import os
 import resource
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from cytovox.segm import UNISegmenter
 
 #: Bytes that each frame of a batch takes when memory is wanted.
 GREED = 8 << 20
+#: How names of control groups begin.
+GROUP = "cytovox-fault-"
 #: Frames at a time for which there is enough of it.
 _MOST = 20
 #: Address space that is left [bytes].
@@ -65,6 +68,59 @@ def _hungry(image: npt.NDArray[Any], place: Path) -> None:
     del held
 
 
+def _refused_by_system(image: npt.NDArray[Any], _place: Path) -> None:
+    """Hold memory for each frame where the system kills who holds too much."""
+    with small_group(_MOST * GREED + (64 << 20)):
+        np.ones(len(image) * GREED, np.uint8)
+
+
+@contextlib.contextmanager
+def small_group(size: int) -> Iterator[None]:
+    """Be in a control group of Linux whose memory is bounded.
+
+    What this process has already is not counted.
+    """
+    found = memory_groups()
+    assert found is not None
+    root, limit = found
+    group = root / f"{GROUP}{os.getpid()}"
+    group.mkdir(exist_ok=True)
+    (group / limit).write_text(str(size))
+    home = _own_group(root)
+    (group / "cgroup.procs").write_text(str(os.getpid()))
+    try:
+        yield
+    finally:
+        (home / "cgroup.procs").write_text(str(os.getpid()))
+        group.rmdir()
+
+
+def memory_groups() -> tuple[Path, str] | None:
+    """Return where control groups are made and what bounds their memory, if this may be done."""
+    for root, limit in (
+        (Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes"),
+        (Path("/sys/fs/cgroup"), "memory.max"),
+    ):
+        probe = root / f"{GROUP}probe-{os.getpid()}"
+        try:
+            probe.mkdir()
+        except OSError:
+            continue
+        can = os.access(probe / limit, os.W_OK)
+        probe.rmdir()
+        if can:
+            return root, limit
+    return None
+
+
+def _own_group(root: Path) -> Path:
+    for line in Path("/proc/self/cgroup").read_text().splitlines():
+        _, kinds, path = line.split(":", 2)
+        if kinds == ("memory" if root.name == "memory" else ""):
+            return root / path.lstrip("/")
+    return root
+
+
 def _slow(image: npt.NDArray[Any], place: Path) -> None:
     """Let one worker be much slower than the others."""
     owner = place / "slow"
@@ -97,6 +153,7 @@ _HAPPENS = {
     "limited": _limited,
     "killed": _killed,
     "hungry": _hungry,
+    "refused": _refused_by_system,
     "slow": _slow,
     "stuck once": _stuck_once,
     "stuck": _stuck,

@@ -12,7 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ from cytovox.run.peak_memory import peak_bytes, restart_peak
 
 from ..helpers import in_helper, say
 from ..matrix import Case, Fault
+from ..moody import GROUP, memory_groups
 from ..programs import Program, cytovox
 from ..recordings import assert_right, digest, recording, right_digest
 from ..system import watch
@@ -47,7 +48,9 @@ def _moody(how: str, place: Path, chunk: int = 60) -> list[str]:
 
 def _short_memory(case: Case) -> str:
     """Let memory be short for many frames at a time, but not for few."""
-    how = ("limited", "killed", "hungry")[case.number % 3]
+    how = ("limited", "killed", "hungry", "refused")[case.number % 4]
+    if how == "refused" and memory_groups() is None:
+        return "not tried: this system lets nobody make control groups"
     out = case.folder / "out.rtdc"
     chunk = case.random.choice([40, 60])
     words = ["run", recording(_FRAMES), "-o", out, *_moody(how, case.folder, chunk)]
@@ -57,6 +60,7 @@ def _short_memory(case: Case) -> str:
         assert killed, "nobody was hungry"
     else:
         said = say(*words)
+        _remove_groups()
     assert said.code == 0, said.out
     assert_right(out, _FRAMES)
     log = _log_of(out)
@@ -67,6 +71,14 @@ def _short_memory(case: Case) -> str:
         assert "(exit code -9, as when memory is short)" in log, log
         assert f"at most {chunk // 2} at a time" in log, log
     return "half as many frames at a time, said so, right"
+
+
+def _remove_groups() -> None:
+    """Remove the control groups of workers that the system has killed."""
+    root, _ = memory_groups() or (Path(), "")
+    for group in root.glob(f"{GROUP}*"):
+        with suppress(OSError):  # somebody is in it
+            group.rmdir()
 
 
 @contextmanager
@@ -223,8 +235,9 @@ def _one_more(case: Case) -> str:
 FAULTS = [
     Fault(
         row=3,
-        name="Memory is short: a limit of the address space, or SIGKILL of who holds too much",
-        quick=3,
+        name="Memory is short: a limit of the address space, SIGKILL of who holds too much, or "
+        "the system's own OOM killer in a control group",
+        quick=4,
         full=60,
         bound="half as many frames at a time, said in the log; right",
         peer="not tried",
