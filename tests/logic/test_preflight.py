@@ -179,6 +179,17 @@ def test_a_run_is_refused_before_anything_is_written(
     assert (out / "raw_dcn.rtdc").exists()
 
 
+def test_the_library_looks_for_room_as_well(raw: Path, free: Callable[[int], None]) -> None:
+    free(1000)
+    job = DCNumPipelineJob(raw, raw.parent / "out.rtdc")
+    with DCNumJobRunner(job) as runner, pytest.raises(StorageError, match="are needed"):
+        runner.run()
+    assert [path.name for path in raw.parent.iterdir()] == [raw.name]
+    with DCNumJobRunner(job, preflight=False) as runner:
+        runner.run()
+    assert runner.state == "done"
+
+
 def test_a_run_that_may_not_fit_begins_with_a_warning(
     raw: Path, free: Callable[[int], None], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import glob
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..errors import CytovoxError, OutputExistsError, StorageError
-from ..run.progress import ProgressEvent, RunFinished, Warned
+from ..run.progress import ProgressEvent, RunFinished
 from .console import describe, exit_code_of, report_error, say
 from .finished import Finished, look_at_output
 from .progress import Quiet
@@ -147,32 +146,15 @@ def _run_one(
         _keep(outcome, event)
         display.show(event)
 
-    if settings.preflight and (warning := _look_for_room(job, out)) is not None:
-        listen(Warned(warning))
     made = _make_folder(out.parent)
     try:
-        runner = DCNumJobRunner(job, force=force, on_event=listen)
+        runner = DCNumJobRunner(job, force=force, on_event=listen, preflight=settings.preflight)
         with runner, stop_gently(runner.request_stop):
             runner.run()
     finally:
         _remove_empty(made)
     outcome.state = "done"
     _find(outcome)
-
-
-def _look_for_room(job: Any, out: Path) -> str | None:
-    """Raise an error if a job cannot fit; return a warning if it may not."""
-    from ..logic.preflight import job_need
-    from ..read import HDF5Data
-    from ..run.room import check_need, free_bytes
-
-    with HDF5Data(job["path_in"], **job["data_kwargs"]) as data:
-        data.check()
-        need = job_need(job, data, free_bytes(out.parent))
-    # What an earlier run has left of the same output is gone on with, or removed.
-    return check_need(
-        need, out.parent, already=out.parent.glob(f"{glob.escape(out.stem)}_*.rtdc~")
-    )
 
 
 def _skip(outcome: Outcome, standing: Finished) -> None:

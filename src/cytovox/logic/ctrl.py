@@ -26,6 +26,7 @@ from . import plumbing
 from .background_step import store_background
 from .conveyor import Conveyor
 from .job import DCNumPipelineJob
+from .preflight import check_room
 from .publish import publish, refuse_existing, verify_output
 from .record import free_stamp, job_record, time_stamp, wrap_lines, write_identity
 from .redo import Redo, what_to_redo
@@ -74,6 +75,8 @@ class DCNumJobRunner(RunnerLog, threading.Thread):
     processes
         Whether the workers are processes instead of threads. If None, they
         are where the segmenter would keep threads waiting for each other.
+    preflight
+        Whether to look, before work begins, if disk and memory suffice.
 
     Attributes
     ----------
@@ -105,6 +108,7 @@ class DCNumJobRunner(RunnerLog, threading.Thread):
         force: bool = False,
         on_event: Listener | None = None,
         processes: bool | None = None,
+        preflight: bool = True,
         **kwargs: Any,
     ) -> None:
         kwargs.setdefault("name", "cytovox-runner")
@@ -113,6 +117,7 @@ class DCNumJobRunner(RunnerLog, threading.Thread):
         self.force = force
         self.on_event = on_event
         self.processes = processes
+        self.preflight = preflight
         self.ppid, self.pphash, self.ppdict = job.get_ppid(ret_hash=True, ret_dict=True)
         self.event_count = 0
         self.masks_dropped = 0
@@ -275,6 +280,8 @@ class DCNumJobRunner(RunnerLog, threading.Thread):
             if self.path_out.exists():  # a run may have been killed just after it was done
                 remove_leftovers(self.path_out, only_published=True)
             refuse_existing(self.path_out)
+        if self.preflight and (warning := check_room(self.job, self.draw, self.path_out)):
+            self._warn(warning)
         self._lock()
 
     def _lock(self) -> None:

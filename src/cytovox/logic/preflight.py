@@ -25,7 +25,9 @@ run is refused that would fit.
 
 from __future__ import annotations
 
+import glob
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,11 +37,11 @@ import zstandard
 from ..kernels.labels import label_frames, process_frames
 from ..read import HDF5Data
 from ..read.recording_file import frame_rate_of
-from ..run.room import Need
+from ..run.room import Need, check_need, free_bytes
 from .conveyor import number_of_slots
 from .job import DCNumPipelineJob
 
-__all__ = ["estimate_events", "job_need"]
+__all__ = ["check_room", "estimate_events", "job_need"]
 
 _FRAMES = 48
 _SAMPLE_BYTES = 32 << 20
@@ -54,6 +56,37 @@ _PLENTY = 40
 _ADVICE = "choose a folder on another disk, or take --basins tap, which copies no images"
 
 Images = npt.NDArray[np.uint8]
+
+
+def check_room(job: DCNumPipelineJob, data: HDF5Data, path_out: Path) -> str | None:
+    """Look whether there is room for what a job will need; nothing is written.
+
+    Parameters
+    ----------
+    job
+        The job.
+    data
+        Its input, with its index mapping, checked.
+    path_out
+        Its output.
+
+    Returns
+    -------
+    str or None
+        A warning, if there may not be enough.
+
+    Raises
+    ------
+    StorageError
+        If what it needs at least is not free.
+    NotEnoughMemoryError
+        If it needs more memory than it may use.
+    """
+    folder = path_out.parent
+    need = job_need(job, data, free_bytes(folder))
+    # What an earlier run has left of the same output is gone on with, or removed.
+    left = folder.glob(f"{glob.escape(path_out.stem)}_*.rtdc~")
+    return check_need(need, folder, already=left)
 
 
 def job_need(job: DCNumPipelineJob, data: HDF5Data, free: int | None = None) -> Need:

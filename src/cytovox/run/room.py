@@ -17,6 +17,7 @@ __all__ = ["MARGIN", "Need", "NotEnoughMemoryError", "check_need", "free_bytes",
 
 #: So many times the estimate should be free.
 MARGIN = 1.2
+_ALL_THE_SAME = "--no-preflight, or preflight=False in Python"
 
 
 class NotEnoughMemoryError(UsageError):
@@ -102,7 +103,7 @@ def check_need(
         error = StorageError(
             f"at least {in_words(least)} are needed and {in_words(free)} are free",
             path=place,
-            hint=f"make room, {need.advice}, or say --no-preflight to try all the same",
+            hint=f"make room, {need.advice}, or try all the same: {_ALL_THE_SAME}",
         )
         error.errno = errno.ENOSPC
         raise error
@@ -138,7 +139,7 @@ def _check_memory(need: Need, memory: int | None) -> None:
         raise NotEnoughMemoryError(
             f"at least {in_words(need.memory_bytes)} of memory are needed and {in_words(size)} "
             f"are allowed: {source}",
-            hint="give fewer --workers, or say --no-preflight to try all the same",
+            hint=f"take fewer workers, or try all the same: {_ALL_THE_SAME}",
         )
 
 
