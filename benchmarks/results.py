@@ -166,7 +166,7 @@ def _details(
     notes = [row["note"]] if row.get("note") else []
     hung = ours.get("hung", 0) + other.get("hung", 0)
     if hung:
-        notes.append(f"hung {hung} times")
+        notes.append("hung once" if hung == 1 else f"hung {hung} times")
     details["note"] = "; ".join(notes)
     return details
 
