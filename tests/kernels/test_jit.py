@@ -132,6 +132,27 @@ def test_a_folder_that_cannot_be_written_is_done_without(tmp_path, monkeypatch):
         jit.cache_folder.cache_clear()
 
 
+def test_what_is_done_without_it_is_removed_with_its_process(tmp_path):
+    (tmp_path / "kinds.py").write_text(KINDS, encoding="utf-8")
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "temporary").mkdir()
+    done = subprocess.run(
+        [sys.executable, "kinds.py"],
+        cwd=tmp_path,
+        env={
+            **os.environ,
+            "CYTOVOX_CACHE_DIR": str(tmp_path / "file" / "below"),
+            "TMPDIR": str(tmp_path / "temporary"),
+        },
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=True,
+    )
+    assert done.stdout.split() == ["False", "True"]
+    assert not list((tmp_path / "temporary").iterdir())
+
+
 def test_other_code_keeps_its_own_cache():
     import numba
 

@@ -14,6 +14,7 @@ import importlib
 import importlib.util
 import os
 import re
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -141,14 +142,23 @@ def cache_folder() -> Path:
             return folder
     except OSError:
         # A folder that others may write must not hold code that we run.
-        return Path(tempfile.mkdtemp(prefix="cytovox-kernels-"))
+        return _fleeting_folder()
+
+
+def _fleeting_folder() -> Path:
+    """Return a folder that is removed when this process ends."""
+    from multiprocessing import util  # which knows the ends of its processes, too
+
+    folder = tempfile.mkdtemp(prefix="cytovox-kernels-")
+    util.Finalize(None, shutil.rmtree, (folder, True), exitpriority=0)
+    return Path(folder)
 
 
 def _user_cache() -> Path:
     try:
         home = Path.home()
     except RuntimeError:
-        return Path(tempfile.mkdtemp(prefix="cytovox-home-"))
+        return _fleeting_folder()
     if sys.platform == "win32":
         return Path(os.environ.get("LOCALAPPDATA", home / "AppData" / "Local"))
     if sys.platform == "darwin":
