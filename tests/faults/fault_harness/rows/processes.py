@@ -36,7 +36,7 @@ def _workers_of(program: Program) -> list[int]:
 
 
 def _killed_worker(case: Case) -> str:
-    """Kill one to four workers of a run at random times."""
+    """Kill one to three workers of a run at random times."""
     out = case.folder / "out.rtdc"
     command = [sys.executable, DRIVER, recording(_FRAMES), out, "--processes"]
     program = Program([str(word) for word in command], limit=90)
@@ -44,7 +44,7 @@ def _killed_worker(case: Case) -> str:
     killed: dict[int, float] = {}
 
     def kill_some() -> None:
-        for _ in range(case.random.randint(1, 4)):
+        for _ in range(case.random.randint(1, 3)):
             if over.wait(case.random.uniform(0.1, 1.5)):
                 return
             if workers := _workers_of(program):
@@ -86,12 +86,12 @@ FAULTS = [
         row=1,
         name="SIGKILL of random workers at random times",
         quick=8,
-        full=500,
+        full=550,
         bound="noticed within 2 s, exit 0",
         peer="hangs",
         run=_killed_worker,
         limit=90,
-        note="One to four workers a run, more than 1000 in all",
+        note="One to three workers a run, about 1000 in all",
     ),
     Fault(
         row=15,
