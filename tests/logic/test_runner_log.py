@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import logging.handlers
 import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from cytovox.logic import DCNumJobRunner, DCNumPipelineJob
+from cytovox.logic.verify import verify_recording
 from cytovox.run.monitor import mp_spawn
 from cytovox.testing import simulate_recording
 
@@ -44,6 +48,28 @@ def test_a_queue_that_was_left_locked_does_not_hold_up_the_end(tmp_path: Path) -
     runner.close()
     assert time.monotonic() - begin < 10
     assert not runner.path_log.exists()
+
+
+def test_a_result_counts_though_the_log_cannot_be_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner = runner_of(tmp_path)
+    refused = []
+    really = Path.unlink
+
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        if path.suffix != ".log" or not runner.path_out.exists():
+            return really(path, missing_ok)
+        refused.append(path)
+        raise OSError(errno.EIO, "no", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", refuse)
+        with runner:
+            runner.run()
+    assert runner.path_log in refused
+    assert runner.state == "done"
+    assert verify_recording(runner.path_out).errors == []
 
 
 def test_two_runs_do_not_log_into_each_other(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import uuid
 from pathlib import Path
@@ -75,6 +76,10 @@ class RunLog:
         self._handler.close()
 
     def delete(self) -> None:
-        """Close and remove the file, which this object has made."""
+        """Close and remove the file, which this object has made.
+
+        Where it cannot be removed it stays; a run does not fail for that.
+        """
         self.close()
-        self.path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self.path.unlink(missing_ok=True)
