@@ -201,14 +201,19 @@ class OutputLock:
             for _ in range(_ATTEMPTS):
                 if self._try_new() or self._try_old():
                     self._sweep()
+                    # It names all files that follow, so it must be there if they are.
+                    _sync_folder(self.path.parent)
                     return
         except (OutputError, StorageError):
             raise
         except OSError as err:
+            is_long = err.errno == errno.ENAMETOOLONG
             raise StorageError(
                 f"the output cannot be made: {err.strerror or err}",
                 path=self.path.parent,
-                hint="is the folder there, writable and not full?",
+                hint="choose a shorter name"
+                if is_long
+                else "is the folder there, writable and not full?",
             ) from err
         raise OutputBusyError("other runs take it again and again", path=self.output)
 
@@ -258,6 +263,7 @@ class OutputLock:
         with contextlib.suppress(BlockingIOError):  # somebody looks whether we live
             lock_descriptor(fd)
         os.write(fd, self._content())
+        os.fsync(fd)
         self._fd = fd
         return True
 
@@ -268,6 +274,7 @@ class OutputLock:
         try:
             os.write(fd, self._content())
             lock_descriptor(fd)
+            os.fsync(fd)
         except BaseException:
             os.close(fd)
             mine.unlink(missing_ok=True)
@@ -395,6 +402,16 @@ def _read(path: Path) -> LockOwner | None:
     if any(not _is_plain(suffix) for suffix in owner.suffixes):
         raise OutputError("this lock names files elsewhere", path=path, hint="delete it")
     return owner
+
+
+def _sync_folder(folder: Path) -> None:
+    # Windows cannot open a folder, and some file systems cannot synchronise one.
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _is_plain(suffix: object) -> bool:

@@ -223,6 +223,7 @@ class RecordingSystem(RecordingDisk):
         super().__init__()
         self._folder = folder
         self._open: dict[int, Path] = {}
+        self._folders: dict[int, Path] = {}
         self._is_disk = threading.local()
 
     @contextmanager
@@ -266,7 +267,11 @@ class RecordingSystem(RecordingDisk):
 
     def _note_open(self, fd: int, _size: int, path: Any, flags: int, *_: Any) -> None:
         path = Path(os.fsdecode(path)).absolute()
-        if not (flags & _FOR_WRITING and path.is_relative_to(self._folder)):
+        if not path.is_relative_to(self._folder):
+            return
+        if not flags & _FOR_WRITING:
+            if path.is_dir():
+                self._folders[fd] = path
             return
         self._open[fd] = path
         self._created(path)
@@ -278,11 +283,14 @@ class RecordingSystem(RecordingDisk):
 
     def _note_fsync(self, _done: None, _size: int, fd: int) -> None:
         path = self._open.get(fd)
-        if path is not None and path in self._numbers:
+        if fd in self._folders:
+            self.sync_folder(self._folders[fd])
+        elif path is not None and path in self._numbers:
             self.operations.append(Operation("sync", self._numbers[path]))
 
     def _note_close(self, _done: None, _size: int, fd: int) -> None:
         self._open.pop(fd, None)
+        self._folders.pop(fd, None)
 
     def _note_link(self, _done: None, _size: int, source: Any, target: Any, **_: Any) -> None:
         # The first name is always removed at once.
