@@ -12,7 +12,7 @@ import itertools
 import math
 import os
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -82,6 +82,18 @@ class ChunkFiles:
     header: int = 0
     shards: Shards | None = None
 
+    def paths(self, box: Box) -> Iterator[Path]:
+        """Yield the files that hold a box, or would.
+
+        Parameters
+        ----------
+        box
+            Start and stop along each axis, within the array.
+        """
+        ranges = [range(a // u, -(-b // u)) for (a, b), u in zip(box, self.unit, strict=True)]
+        for index in itertools.product(*ranges):
+            yield self.root / self.name(index)
+
     def check(self, box: Box) -> None:
         """Look at the files that hold a box.
 
@@ -101,9 +113,7 @@ class ChunkFiles:
         inner = 1 if self.shards is None else math.prod(self.unit) // math.prod(self.shards.chunk)
         # Noise grows when it is packed, in neuroglancer's format up to twofold.
         most = 2 * size + _EXTRA + 64 * inner
-        ranges = [range(a // u, -(-b // u)) for (a, b), u in zip(box, self.unit, strict=True)]
-        for index in itertools.product(*ranges):
-            path = self.root / self.name(index)
+        for path in self.paths(box):
             try:
                 found = path.stat().st_size
             except OSError:

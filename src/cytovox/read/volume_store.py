@@ -16,6 +16,7 @@ import numpy.typing as npt
 from ..errors import CytovoxError, InputError, InputNotFoundError, StorageError, UsageError
 from .volume_address import Address
 from .volume_chunk_files import ChunkFiles
+from .volume_leftovers import forget_torn_write
 from .volume_limits import MAX_DOCUMENT_BYTES, Box
 from .volume_source import Described, digest_files
 
@@ -155,6 +156,8 @@ def write_bytes(address: Address, name: str, data: bytes) -> None:
     import tensorstore as ts
 
     spec = kvstore(address)
+    if not address.remote:
+        forget_torn_write(address.path / name)
     try:
         store = ts.KvStore.open(spec, context=context()).result(timeout=_TIMEOUT)
         store.write(name, data).result(timeout=_TIMEOUT)
@@ -293,6 +296,8 @@ class TensorSource:
         StorageError
             If the store refuses.
         """
+        for path in () if self._files is None else self._files.paths(box):
+            forget_torn_write(path)
         part = self._tensor[tuple(slice(*b) for b in box)]
         try:
             part.write(array).result(timeout=_TIMEOUT if self._address.remote else None)
