@@ -63,6 +63,48 @@ def test_a_segmenter_from_a_file_runs_in_processes(raw, run_job, moody, events_o
     }
 
 
+DIES_LOADING = """
+from pathlib import Path
+from cytovox.logic.chunk_slot import ChunkSlot
+
+load = ChunkSlot.load
+
+def die_first(slot, *args):
+    for number in range({times}):
+        try:
+            Path({folder!r}, f"died{{number}}").touch(exist_ok=False)
+        except FileExistsError:
+            continue
+        os._exit(9)
+    return load(slot, *args)
+
+if os.getpid() != {pid}:
+    ChunkSlot.load = die_first
+"""
+
+
+@pytest.mark.parametrize("times", [4, 9])
+def test_workers_that_die_while_they_read(raw, run_job, events_of, times):
+    # Workers that have just begun are often hit by what comes from outside.
+    path = raw.with_name("dies.py")
+    more = DIES_LOADING.format(times=times, folder=str(raw.parent), pid=os.getpid())
+    path.write_text(SEGMENTER + more, encoding="utf-8")
+    code = load_segmenter_file(f"{path}:SegmentMoody").get_ppid_code()
+    one, two = raw.with_name("one.rtdc"), raw.with_name("two.rtdc")
+    given = {"segmenter_code": code, "data_kwargs": {"image_chunk_size": 10}, "num_procs": 1}
+    if times > 4:
+        with pytest.raises(StageError, match=r"working on frames \d+ to \d+; so did 4 before"):
+            run_job(raw, one, processes=True, **given)
+        assert not one.exists()
+        return
+    run_job(raw, one, processes=True, **given)
+    assert raw.with_name("died3").exists()
+    run_job(raw, two, processes=False, **given)
+    assert {k: v.tobytes() for k, v in events_of(one).items()} == {
+        k: v.tobytes() for k, v in events_of(two).items()
+    }
+
+
 MPO_SEGMENTER = '''
 from cytovox.segm import MPOSegmenter, STOSegmenter
 

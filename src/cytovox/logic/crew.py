@@ -40,6 +40,9 @@ OnError = Callable[[BaseException], None]
 _END = 30.0
 #: Frames over which so many workers have died are named, and end the run.
 _DEATHS = 2
+#: The same while they were being read. That takes no memory of the segmenter's and
+#: is the first that a new worker does, so that it is often hit by what comes from outside.
+_DEATHS_LOADING = 5
 #: Seconds that a worker process gets before it is killed.
 _PATIENCE = 2.0
 #: So often may a worker die without having had frames in hand.
@@ -306,9 +309,9 @@ class ProcessCrew:
             most = (stop - start) // 2 if deaths < _DEATHS else 1
             slot.take_less(most)
             return f"they are done again, at most {most} at a time"
-        if deaths >= _DEATHS:
+        if deaths >= (_DEATHS_LOADING if slot.state == SlotState.LOAD else _DEATHS):
             frame = None if slot.state == SlotState.LOAD else self.register.raw_frame(first)
-            raise self._hopeless(f"{obituary}; so did another one before", frame=frame)
+            raise self._hopeless(f"{obituary}; so did {deaths - 1} before", frame=frame)
         slot.take_less(1)
         return "they are done again"
 

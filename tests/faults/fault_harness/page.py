@@ -41,7 +41,10 @@ def table(known: Mapping[str, Mapping[str, Any]]) -> str:
         else:
             survived = entry["injected"] - len(entry["failures"])
             how = ", ".join(f"{what} ({count})" for what, count in sorted(entry["ended"].items()))
-            cells = [str(entry["injected"]), str(survived), how, f"{entry['longest']:.1f} s"]
+            injected = str(entry["injected"])
+            if entry["injected"] < fault.full:
+                injected += f" of {fault.full}"
+            cells = [injected, str(survived), how, f"{entry['longest']:.1f} s"]
             number = str(1 + commands.index(entry["command"]))
         name = f"{fault.name}. {fault.note}" if fault.note else fault.name
         lines.append(
