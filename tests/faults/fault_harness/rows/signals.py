@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import signal
 import threading
+from functools import cache
+from pathlib import Path
 
 from ..matrix import Case, Fault
-from ..programs import Program, cytovox
+from ..programs import Program, cytovox, run
 from ..recordings import assert_right, recording
 
 __all__ = ["FAULTS"]
@@ -22,12 +24,25 @@ _SIGNALS = (
 _STOP_WITHIN = 3.0
 
 
+@cache
+def _duration() -> float:
+    """Return how long a run takes that nobody stops [s]."""
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as name:
+        out = Path(name) / "out.rtdc"
+        ended = run(cytovox("run", recording(_FRAMES), "-o", out, "-q", "--workers", 2))
+    assert ended.code == 0, ended.out
+    return ended.seconds
+
+
 def _stopped(case: Case) -> str:
     """Tell a run to stop at a random time; then run it again."""
     out = case.folder / "out.rtdc"
     command = cytovox("run", recording(_FRAMES), "-o", out, "-q", "--workers", 2)
     number, code = _SIGNALS[case.number % len(_SIGNALS)]
     twice = case.number % 4 == 3
+    moment = case.random.uniform(0.05, _duration())
     program = Program(command)
     told = threading.Event()
 
@@ -37,7 +52,7 @@ def _stopped(case: Case) -> str:
             program.kill(number)
         told.set()
 
-    timer = threading.Timer(case.random.uniform(0.05, 2.5), tell)
+    timer = threading.Timer(moment, tell)
     timer.start()
     begin_of_end = _wait_for_end(program, timer, told)
     ended = program.end()
