@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -70,5 +71,17 @@ def test_what_somebody_is_writing_is_left_alone(tmp_path: Path) -> None:
     forget_torn_write(tmp_path / "0")
     assert torn.exists()
     writer.communicate(timeout=30)
+    forget_torn_write(tmp_path / "0")
+    assert not torn.exists()
+
+
+@pytest.mark.skipif(not hasattr(fcntl, "F_OFD_SETLK"), reason="a kind of lock that Linux has")
+def test_what_this_very_process_is_writing_is_left_alone(tmp_path: Path) -> None:
+    torn = tmp_path / "0.__lock"
+    with torn.open("w+b") as file:  # locked as tensorstore does it
+        whole = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+        fcntl.fcntl(file, fcntl.F_OFD_SETLK, whole)
+        forget_torn_write(tmp_path / "0")
+        assert torn.exists()
     forget_torn_write(tmp_path / "0")
     assert not torn.exists()

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import OutputBusyError, OutputError, StorageError
+from .folder_sync import sync_folder
 
 try:
     import fcntl
@@ -202,18 +203,18 @@ class OutputLock:
                 if self._try_new() or self._try_old():
                     self._sweep()
                     # It names all files that follow, so it must be there if they are.
-                    _sync_folder(self.path.parent)
+                    sync_folder(self.path.parent)
                     return
         except (OutputError, StorageError):
             raise
         except OSError as err:
-            is_long = err.errno == errno.ENAMETOOLONG
+            hint = "is the folder there, writable and not full?"
+            if err.errno == errno.ENAMETOOLONG:
+                hint = "choose a shorter name"
             raise StorageError(
                 f"the output cannot be made: {err.strerror or err}",
                 path=self.path.parent,
-                hint="choose a shorter name"
-                if is_long
-                else "is the folder there, writable and not full?",
+                hint=hint,
             ) from err
         raise OutputBusyError("other runs take it again and again", path=self.output)
 
@@ -402,16 +403,6 @@ def _read(path: Path) -> LockOwner | None:
     if any(not _is_plain(suffix) for suffix in owner.suffixes):
         raise OutputError("this lock names files elsewhere", path=path, hint="delete it")
     return owner
-
-
-def _sync_folder(folder: Path) -> None:
-    # Windows cannot open a folder, and some file systems cannot synchronise one.
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def _is_plain(suffix: object) -> bool:

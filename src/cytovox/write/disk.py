@@ -6,10 +6,11 @@ one of them, or play back what a power cut would have left.
 
 from __future__ import annotations
 
-import contextlib
 import io
 import os
 from pathlib import Path
+
+from ..run.folder_sync import sync_folder
 
 __all__ = ["DISK", "Disk", "DiskFile"]
 
@@ -152,13 +153,7 @@ class Disk:
         folder
             The folder.
         """
-        # Windows cannot open a folder, and some file systems cannot sync one.
-        with contextlib.suppress(OSError):
-            handle = os.open(folder, os.O_RDONLY)
-            try:
-                os.fsync(handle)
-            finally:
-                os.close(handle)
+        sync_folder(folder)
 
 
 #: The disk that is used where nothing else is said.

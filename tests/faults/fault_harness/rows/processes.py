@@ -50,8 +50,9 @@ def _killed_worker(case: Case) -> str:
             if workers := _workers_of(program):
                 victim = case.random.choice(workers)
                 with contextlib.suppress(ProcessLookupError):
-                    killed[victim] = time.time()
+                    moment = time.time()
                     os.kill(victim, signal.SIGKILL)
+                    killed[victim] = moment
 
     killer = threading.Thread(target=kill_some)
     killer.start()
@@ -86,12 +87,12 @@ FAULTS = [
         row=1,
         name="SIGKILL of random workers at random times",
         quick=8,
-        full=550,
+        full=1000,
         bound="noticed within 2 s, exit 0",
         peer="hangs",
         run=_killed_worker,
         limit=90,
-        note="One to three workers a run, about 1000 in all",
+        note="One to three workers a run",
     ),
     Fault(
         row=15,
