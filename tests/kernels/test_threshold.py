@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cytovox.kernels.threshold import below, equal_to_previous
+from cytovox.kernels.threshold import below, equal_to_previous, subtract
 
 
 @pytest.mark.parametrize("thresh", [-6, -6.5, -0.1, 0, 3, -40000, 40000, float("nan")])
@@ -42,3 +42,17 @@ def test_equal_to_previous():
     assert equal_to_previous(images, images[1]).tolist() == expected
     assert equal_to_previous(images, images[0].copy()).tolist() == [True, *expected[1:]]
     assert equal_to_previous(images[:0]).shape == (0,)
+
+
+def test_subtract():
+    rng = np.random.default_rng(2)
+    image, background = rng.integers(0, 256, (2, 5, 31, 17)).astype(np.uint8)
+    image[0, 0, :2], background[0, 0, :2] = (0, 255), (255, 0)
+    expected = image.astype(int) - background
+    out = np.zeros(image.shape, np.int16)
+    assert subtract(image, background, out) is out
+    np.testing.assert_array_equal(out, expected)
+    wide = np.zeros((5, 31, 34), np.int16)
+    subtract(image, background, wide[:, :, ::2])
+    np.testing.assert_array_equal(wide[:, :, ::2], expected)
+    assert not wide[:, :, 1::2].any()

@@ -7,9 +7,11 @@ from collections import deque
 import h5py
 import numpy as np
 import pytest
+import zstandard
 
 from cytovox.kernels.checksum import fletcher32
 from cytovox.write import ChunkWriter, HDF5Writer
+from cytovox.write.packing import pack_chunk, suits_short_way
 
 
 def fletcher32_slowly(data: bytes) -> int:
@@ -99,3 +101,70 @@ def test_a_flipped_byte_is_noticed(tmp_path):
     path.write_bytes(content)
     with h5py.File(path) as h5, pytest.raises(OSError, match="read"):
         h5["events/image"][:]
+
+
+def stored_bytes(path, images, level):
+    kwds = {"fletcher32": True, "compression": 32015, "compression_opts": (level,)}
+    dq = deque([("image", images)])
+    writer = ChunkWriter(path, dq, None, ds_kwds=kwds, mode="w")
+    writer.start()
+    writer.finished_when_queue_empty()
+    writer.join(60)
+    assert writer.error is None
+    with h5py.File(path) as h5:
+        dataset = h5["events/image"]
+        np.testing.assert_array_equal(dataset[:], images)
+        starts = range(0, len(images), dataset.chunks[0])
+        return [dataset.id.read_direct_chunk((start, 0, 0))[1][:-4] for start in starts]
+
+
+def level_5(images, rows=32):
+    library = zstandard.ZstdCompressor(level=5)
+    parts = [images[start : start + rows] for start in range(0, len(images), rows)]
+    return [library.compress(part.tobytes()) for part in parts]
+
+
+def noisy(texture):
+    """Return images of the same scene with camera noise."""
+    rng = np.random.default_rng(0)
+    scene = rng.normal(150, texture, (80, 400))
+    return (scene + rng.normal(0, 1, (96, 80, 400))).astype(np.uint8)
+
+
+def test_images_for_which_it_is_as_small_go_the_short_way(tmp_path):
+    ours, theirs = stored_bytes(tmp_path / "a.h5", noisy(30), 5), level_5(noisy(30))
+    assert ours != theirs
+    assert sum(map(len, ours)) <= 1.02 * sum(map(len, theirs))
+
+
+def test_images_for_which_it_is_larger_are_packed_by_the_library(tmp_path):
+    assert stored_bytes(tmp_path / "a.h5", noisy(3), 5) == level_5(noisy(3))
+
+
+def test_the_first_chunk_decides_for_the_whole_dataset(tmp_path):
+    images = np.concatenate([noisy(3)[:32], noisy(30)[:64]])
+    assert stored_bytes(tmp_path / "a.h5", images, 5) == level_5(images)
+
+
+def test_real_images_go_the_short_way(shared_data):
+    seen = 0
+    for path in sorted((shared_data / "recordings").glob("*.rtdc")):
+        with h5py.File(path) as h5:
+            for name in ("image", "image_bg"):
+                if name in h5["events"] and len(h5["events"][name]):
+                    assert suits_short_way(h5["events"][name][:32], 5), path.name
+                    seen += 1
+    assert seen > 4
+
+
+@pytest.mark.parametrize("level", [1, 4, 6, 9])
+def test_other_levels_are_those_of_the_library(level):
+    images = np.random.default_rng(0).integers(90, 110, (32, 80, 400)).astype(np.uint8)
+    plain = zstandard.ZstdCompressor(level=level).compress(images.tobytes())
+    assert pack_chunk(images, level, checksum=False) == plain
+
+
+def test_numbers_are_packed_by_the_library():
+    numbers = np.random.default_rng(0).normal(size=1000)
+    plain = zstandard.ZstdCompressor(level=5).compress(numbers.tobytes())
+    assert pack_chunk(numbers, 5, checksum=False) == plain

@@ -1,4 +1,4 @@
-"""Threshold of background-corrected frames, and which frames repeat."""
+"""Frames minus their background, its threshold, and which frames repeat."""
 
 from __future__ import annotations
 
@@ -8,7 +8,44 @@ import numpy.typing as npt
 from .arrays import Corrected, Floats, Grey, plain
 from .jit import kernel
 
-__all__ = ["below", "equal_to_previous"]
+__all__ = ["below", "equal_to_previous", "subtract"]
+
+
+def subtract(
+    image: npt.NDArray[np.uint8],
+    image_bg: npt.NDArray[np.uint8],
+    out: npt.NDArray[np.int16],
+) -> npt.NDArray[np.int16]:
+    """Subtract the background from frames.
+
+    Parameters
+    ----------
+    image, image_bg
+        Frames and their backgrounds, uint8 of shape (n, H, W), grey values.
+    out
+        Difference to be written, int16 of shape (n, H, W), grey values.
+
+    Returns
+    -------
+    numpy.ndarray
+        `out`, of shape (n, H, W).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> frame, background = np.array([[[3, 200]]], np.uint8), np.array([[[5, 190]]], np.uint8)
+    >>> subtract(frame, background, np.zeros((1, 1, 2), np.int16)).tolist()
+    [[[-2, 10]]]
+    """
+    target = out if out.flags.c_contiguous else np.empty(out.shape, np.int16)
+    _subtract(
+        plain(image, np.uint8).reshape(-1),
+        plain(image_bg, np.uint8).reshape(-1),
+        target.reshape(-1),
+    )
+    if target is not out:
+        out[...] = target
+    return out
 
 
 def below(
@@ -91,6 +128,12 @@ def equal_to_previous(
         if previous is not None:
             equal[0] = np.array_equal(images[0], previous)
     return equal.view(np.bool_)
+
+
+@kernel()
+def _subtract(image: Grey, background: Grey, out: Corrected) -> None:
+    for k in range(out.size):
+        out[k] = np.int16(image[k]) - np.int16(background[k])
 
 
 @kernel()

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from ..errors import StageError
 from ..feat.event_extractor import equal_to_previous
+from ..kernels.threshold import subtract
 from ..read import HDF5Data
 from .chunk_slot_data import ChunkSlotData, Monitor
 
@@ -126,7 +127,7 @@ class ChunkSlot(ChunkSlotData):
         self.data.require_images("image").read_into(start, self.image)
         if self.image_bg is not None and self.image_corr is not None:
             self.data.require_images("image_bg").read_into(start, self.image_bg)
-            np.subtract(self.image, self.image_bg, out=self.image_corr, dtype=np.int16)
+            subtract(self.image, self.image_bg, self.image_corr)
         if self.bg_off is not None and self._offsets is not None:
             self.bg_off[:] = self._offsets(self.image, start)
         elif self.bg_off is not None:

@@ -231,6 +231,7 @@ class Conveyor:
             [(time.perf_counter(), len(self.counts))], maxlen=_RATE_LOOKS
         )
         flushing = False
+        total = len(self.data)
         while True:
             self._wake.wait(_LOOK)
             self._wake.clear()
@@ -241,7 +242,7 @@ class Conveyor:
             now = time.perf_counter()
             rate = (frames - looks[0][1]) / max(1e-9, now - looks[0][0])
             looks.append((now, frames))
-            on_progress(min(frames, len(self.data)), self.events, rate)
+            on_progress(min(frames, total), self.events, rate)
             if not flushing and frames >= register.num_frames:
                 flushing = True
                 self.logger.debug("Flushing data to disk")

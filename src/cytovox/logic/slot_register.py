@@ -42,7 +42,7 @@ _COUNTERS = ("chunks_loaded", "masks_dropped", "write_queue_size")
 #: Frames that a worker takes at a time, unless the segmenter wants otherwise.
 _BATCH = 100
 #: Bytes of event images that a batch may bring forth, on the mean.
-_BATCH_BYTES = 2 << 20
+_BATCH_BYTES = 8 << 20
 #: Chunks that are begun before an earlier one has ended, as a multiple of the slots.
 _WINDOW = 2
 #: Seconds to wait for room on the event queue before looking whether all is over.

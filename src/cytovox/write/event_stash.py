@@ -107,7 +107,7 @@ class EventStash:
             If the frame does not belong here or has come already, or if the
             number of its events is not what was announced.
         """
-        rows = {feat: np.asarray(data) for feat, data in (events or {}).items()}
+        rows = {feat: np.array(data) for feat, data in (events or {}).items()}
         number = max((len(data) for data in rows.values() if data.ndim), default=0)
         self.add_rows(index, np.array([number], dtype=np.int64), rows)
 
@@ -123,7 +123,9 @@ class EventStash:
         counts
             Number of events of each frame, shape (n_frames,).
         rows
-            Arrays of shape (n_events, ...) by feature, in order of frame.
+            Arrays of shape (n_events, ...) by feature, in order of frame. They
+            must not be changed afterwards: those that are all events there are
+            become `events`, without a copy.
 
         Raises
         ------
@@ -139,7 +141,10 @@ class EventStash:
         if end > begin:
             self._check_rows(int(start), end - begin, rows)
             for feat, data in rows.items():
-                self.require_feature(feat, data)[begin:end] = data
+                if end - begin == self.size:
+                    self.events[feat] = data
+                else:
+                    self.require_feature(feat, data)[begin:end] = data
             self._arrived += end - begin
         self._tracker[first:last] = True
 
