@@ -15,11 +15,14 @@ import dataclasses
 import json
 import multiprocessing as mp
 import sys
+import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 
 from fault_harness.matrix import Report, inject
 from fault_harness.page import DATA, write_page
+from fault_harness.programs import cytovox, run
 from fault_harness.recordings import keep_folder
 from fault_harness.rows import FAULTS
 
@@ -33,6 +36,7 @@ def main() -> int:
         return _repeat(row, number, args.seed)
     rows = {int(word) for word in args.rows.split(",")} if args.rows else None
     known = json.loads(DATA.read_text()) if DATA.is_file() else {}
+    _compile_kernels()
     wrong = 0
     for fault in FAULTS:
         if rows is not None and fault.row not in rows:
@@ -59,6 +63,14 @@ def main() -> int:
             DATA.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
             write_page(known)
     return int(bool(wrong))
+
+
+def _compile_kernels() -> None:
+    """See that no injection has to wait for the compiler, as if it hung."""
+    with tempfile.TemporaryDirectory() as folder:
+        for more in ((), ("--volume",)):
+            ended = run(cytovox("demo", "--out", Path(folder) / "demo", *more), limit=300)
+            assert ended.code == 0, ended.out
 
 
 def _arguments() -> argparse.Namespace:

@@ -20,6 +20,8 @@ __all__ = ["DRIVER", "FAULTS"]
 #: Program that measures a recording by means of the library.
 DRIVER = Path(__file__).resolve().parents[1] / "driver.py"
 _FRAMES = 600
+#: Seconds from the start of a worker to the end of its work, about.
+_WORKER_LIVES = 1.2
 #: Seconds until the death of a worker is known.
 _NOTICED_WITHIN = 2.0
 
@@ -45,14 +47,16 @@ def _killed_worker(case: Case) -> str:
 
     def kill_some() -> None:
         for _ in range(case.random.randint(1, 3)):
-            if over.wait(case.random.uniform(0.1, 1.5)):
+            while not (workers := set(_workers_of(program)) - set(killed)):
+                if over.wait(0.01):
+                    return
+            if over.wait(case.random.uniform(0, _WORKER_LIVES)):
                 return
-            if workers := _workers_of(program):
-                victim = case.random.choice(workers)
-                with contextlib.suppress(ProcessLookupError):
-                    moment = time.time()
-                    os.kill(victim, signal.SIGKILL)
-                    killed[victim] = moment
+            victim = case.random.choice(sorted(workers))
+            with contextlib.suppress(ProcessLookupError):
+                moment = time.time()
+                os.kill(victim, signal.SIGKILL)
+                killed[victim] = moment
 
     killer = threading.Thread(target=kill_some)
     killer.start()
@@ -87,12 +91,12 @@ FAULTS = [
         row=1,
         name="SIGKILL of random workers at random times",
         quick=8,
-        full=1000,
+        full=520,
         bound="noticed within 2 s, exit 0",
         peer="hangs",
         run=_killed_worker,
         limit=90,
-        note="One to three workers a run",
+        note="520 runs, each with one to three kills, two on the mean",
     ),
     Fault(
         row=15,
