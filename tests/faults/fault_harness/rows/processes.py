@@ -15,7 +15,7 @@ from ..matrix import Case, Fault
 from ..programs import Program, run
 from ..recordings import assert_right, recording
 
-__all__ = ["DRIVER", "FAULTS"]
+__all__ = ["DRIVER", "FAULTS", "workers_of"]
 
 #: Program that measures a recording by means of the library.
 DRIVER = Path(__file__).resolve().parents[1] / "driver.py"
@@ -26,7 +26,7 @@ _WORKER_LIVES = 1.2
 _NOTICED_WITHIN = 2.0
 
 
-def _workers_of(program: Program) -> list[int]:
+def workers_of(program: Program) -> list[int]:
     """Return the worker processes of a program, which Python's helper is not."""
     found = []
     for pid in program.children():
@@ -47,7 +47,7 @@ def _killed_worker(case: Case) -> str:
 
     def kill_some() -> None:
         for _ in range(case.random.randint(1, 3)):
-            while not (workers := set(_workers_of(program)) - set(killed)):
+            while not (workers := set(workers_of(program)) - set(killed)):
                 if over.wait(0.01):
                     return
             if over.wait(case.random.uniform(0, _WORKER_LIVES)):
