@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import tempfile
 import threading
 from functools import cache
 from pathlib import Path
@@ -13,7 +14,7 @@ from ..recordings import assert_right, recording
 
 __all__ = ["FAULTS"]
 
-_FRAMES = 400
+_FRAMES = 1200
 #: Signals and the exit codes that they lead to; the last is sent twice.
 _SIGNALS = (
     (signal.SIGINT, 130),
@@ -27,13 +28,14 @@ _STOP_WITHIN = 3.0
 @cache
 def _duration() -> float:
     """Return how long a run takes that nobody stops [s]."""
-    import tempfile
-
-    with tempfile.TemporaryDirectory() as name:
-        out = Path(name) / "out.rtdc"
-        ended = run(cytovox("run", recording(_FRAMES), "-o", out, "-q", "--workers", 2))
-    assert ended.code == 0, ended.out
-    return ended.seconds
+    seconds = []
+    for _ in range(3):  # the first may load what the others find in memory
+        with tempfile.TemporaryDirectory() as name:
+            out = Path(name) / "out.rtdc"
+            ended = run(cytovox("run", recording(_FRAMES), "-o", out, "-q", "--workers", 2))
+        assert ended.code == 0, ended.out
+        seconds.append(ended.seconds)
+    return min(seconds)
 
 
 def _stopped(case: Case) -> str:
@@ -42,7 +44,7 @@ def _stopped(case: Case) -> str:
     command = cytovox("run", recording(_FRAMES), "-o", out, "-q", "--workers", 2)
     number, code = _SIGNALS[case.number % len(_SIGNALS)]
     twice = case.number % 4 == 3
-    moment = case.random.uniform(0.05, _duration())
+    moment = case.random.uniform(0.05, 0.9 * _duration())
     program = Program(command)
     told = threading.Event()
 
