@@ -113,9 +113,22 @@ def colour(path: Path) -> None:
         h5["events/image"] = np.zeros((*shape, 3), dtype=np.uint8)
 
 
+def times_of_pictures(path: Path) -> None:
+    with h5py.File(path, "a") as h5:
+        del h5["events/time"]
+        h5["events/time"] = np.zeros((40, 3, 3))
+
+
+def names_that_are_no_text(path: Path) -> None:
+    with h5py.File(path, "a") as h5:
+        h5["events"].create_dataset(b"\xff\xfe", data=np.zeros(40))
+
+
 @pytest.mark.parametrize(
     ("spoil", "code", "told"),
     [
+        pytest.param(times_of_pictures, 1, ["times"], id="times of another shape"),
+        pytest.param(names_that_are_no_text, 1, ["is no text"], id="names that are no text"),
         pytest.param(cut, 1, ["cut short"], id="truncated"),
         pytest.param(scribble, 1, ["HDF5"], id="not HDF5"),
         pytest.param(empty, 1, ["empty"], id="empty file"),
@@ -146,6 +159,20 @@ def test_missing_count_is_taken_from_the_images(
     without_count(raw)
     assert main(["run", str(raw)]) == 0
     assert capsys.readouterr().out.splitlines()[1].split()[1] == "40"
+
+
+def test_attributes_that_nobody_understands_do_no_harm(
+    raw: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with h5py.File(raw, "a") as h5:
+        h5.attrs[b"\xff\xfe"] = 1
+        h5.attrs["pipeline:dcnum hash"] = np.arange(3)
+        h5.attrs["pipeline:dcnum yield"] = np.zeros(2, [("a", "i4"), ("b", "f8")])
+    assert main(["run", str(raw)]) == 0
+    result = raw.with_name(f"{raw.stem}_dcn.rtdc")
+    with h5py.File(result) as h5:
+        assert all(isinstance(key, str) for key in h5.attrs)
+    assert main(["verify", str(result)]) == 0
 
 
 def test_one_frame_is_an_input_like_any_other(

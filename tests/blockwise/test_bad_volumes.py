@@ -517,7 +517,14 @@ def flip(file: Path) -> None:
     file.write_bytes(content)
 
 
-@pytest.mark.parametrize("damage", [Path.unlink, lambda f: cut(f, f), lambda f: empty(f, f), flip])
+def exchange(file: Path) -> None:
+    """Put the evidence of the first block in place of this one's."""
+    shutil.copy(file.with_name("000000.npz"), file)
+
+
+@pytest.mark.parametrize(
+    "damage", [Path.unlink, lambda f: cut(f, f), lambda f: empty(f, f), flip, exchange]
+)
 def test_damaged_evidence_is_made_again(job: Job, damage: Callable[[Path], None]) -> None:
     job.make_sick(4, "raise")
     assert not job.run()

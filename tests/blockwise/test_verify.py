@@ -257,6 +257,13 @@ def test_a_recipe_that_cannot_be_read(labels: Path) -> None:
     assert any("recipe cannot be read" in one for one in told(labels))
 
 
+@pytest.mark.parametrize("table", ["", "objects", "objects.xlsx"])
+def test_a_recipe_with_a_table_that_is_none(labels: Path, table: str) -> None:
+    recipe = side(labels) / "recipe.json"
+    recipe.write_text(json.dumps(json.loads(recipe.read_text()) | {"table": table}))
+    assert any("recipe cannot be read: 'table' is" in one for one in told(labels))
+
+
 def make(folder: Path, kind: str) -> str:
     """Make a volume with the tools of others."""
     voxels = blobs()

@@ -107,6 +107,16 @@ def test_negative_radius_is_refused():
         process_frames(np.zeros((1, 4, 4), np.uint16), True, True, -1)
 
 
+@pytest.mark.parametrize("radius", [100, 10**6, 2**40, 10**300])
+def test_a_disk_larger_than_the_frame_covers_it(radius):
+    labels = np.ones((3, 6, 9), np.uint16)
+    labels[1, 2, 4] = 0
+    labels[2, :3] = 0
+    expected = [slow_process(frame, False, False, 15) for frame in labels]
+    process_frames(labels, False, False, radius)
+    np.testing.assert_array_equal(labels, expected)
+
+
 def test_no_opening_without_radius():
     labels = np.ones((1, 4, 4), np.uint16)
     process_frames(labels, False, False, None)

@@ -146,6 +146,18 @@ def test_where_there_are_no_locks_another_host_is_believed(output, monkeypatch):
         lock.acquire()
 
 
+@pytest.mark.parametrize(
+    "content",
+    ['{"pid": Infinity, "host": "a"}', '{"pid": NaN, "host": "a"}', "[" * 4000, "{", "[]"],
+)
+def test_what_is_no_lock_is_left_alone(output, content):
+    lock = OutputLock(output)
+    lock.path.write_text(content)
+    with pytest.raises(OutputError, match=r"out\.rtdc\.lock: a file that is no lock"):
+        lock.acquire()
+    assert lock.path.read_text() == content
+
+
 def test_a_lock_that_is_kept_says_where_its_files_are(output, kind):
     lock = OutputLock(output, None, "kept")
     lock.acquire()

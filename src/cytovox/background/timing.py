@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
@@ -86,7 +88,8 @@ def step_times(times: Floats, split_time: float, path: str | None = None) -> Flo
     >>> step_times(np.array([0.0, 1.0, 2.5]), 1.0).tolist()
     [0.0, 1.0, 2.0]
     """
-    duration = float(times[-1] - times[0])
+    numbers = times.ndim == 1 and times.dtype.kind in "iuf"
+    duration = float(times[-1]) - float(times[0]) if numbers else math.nan
     if not np.isfinite(duration):
         raise InputError(
             "the times of the frames are not all numbers", path=path, hint="repair feature 'time'"

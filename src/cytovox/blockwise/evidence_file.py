@@ -200,7 +200,11 @@ def _write_parts(file: BinaryIO, parts: Mapping[str, Any]) -> None:
 
 
 def load_evidence(
-    path: str | os.PathLike[str], *, faces: bool = True, shell: bool = True
+    path: str | os.PathLike[str],
+    *,
+    index: int | None = None,
+    faces: bool = True,
+    shell: bool = True,
 ) -> Evidence:
     """Read the evidence of a block.
 
@@ -208,15 +212,19 @@ def load_evidence(
     ----------
     path
         File from `save_evidence`.
+    index
+        Index of the block that it has to be of; any if None.
     faces, shell
         Whether these parts are needed.
 
     Raises
     ------
     StorageError
-        If the file is not there or not whole.
+        If the file is not there, not whole, or of another block.
     """
     with _Opened(path) as parts:
+        if index is not None and int(parts["index"]) != index:
+            raise ValueError(f"it is that of block {int(parts['index'])}")
         box: Box = tuple((int(start), int(stop)) for start, stop in parts["box"])
         packed = None
         if shell and "shell_first" in parts:
@@ -257,19 +265,21 @@ def load_written(path: str | os.PathLike[str]) -> int | None:
         return int(parts["written"]) if "written" in parts else None
 
 
-def is_whole(path: str | os.PathLike[str]) -> bool:
+def is_whole(path: str | os.PathLike[str], index: int | None = None) -> bool:
     """Return whether the evidence of a block is there, to the last byte.
 
     Parameters
     ----------
     path
         File of the block.
+    index
+        Index of the block that it has to be of; any if None.
     """
     try:
         with zipfile.ZipFile(path) as parts:
             if parts.testzip() is not None:
                 return False
-        return load_evidence(path, faces=False, shell=False).count >= 0
+        return load_evidence(path, index=index, faces=False, shell=False).count >= 0
     except (*_NOT_WHOLE, NotImplementedError, RuntimeError):
         return False
 
@@ -373,12 +383,22 @@ class EvidenceFolder:
         """Return the evidence of a block."""
         found = self._kept.pop(index, None)
         if found is None:
-            found = load_evidence(self.path(index), **self._parts)
+            found = load_evidence(self.path(index), index=index, **self._parts)
             self._bytes += found.nbytes
         self._kept[index] = found
         while self._bytes > self.keep_bytes and len(self._kept) > 1:
             self._bytes -= self._kept.popitem(last=False)[1].nbytes
         return found
+
+    def is_whole(self, index: int) -> bool:
+        """Return whether the evidence of a block is there, to the last byte.
+
+        Parameters
+        ----------
+        index
+            Index of the block.
+        """
+        return is_whole(self.path(index), index)
 
     def sums(self, index: int) -> BlockSums | None:
         """Return the sums of a block.

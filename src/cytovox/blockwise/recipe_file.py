@@ -12,6 +12,7 @@ from ..errors import InputNotFoundError, StorageError, UsageError
 from .evidence import Measures
 from .functions import find_function
 from .recipe import Stitching, VolumeRecipe, side_folder
+from .table import is_table
 
 __all__ = ["find_run", "load_recipe", "read_recipe", "save_recipe"]
 
@@ -78,6 +79,8 @@ def read_recipe(folder: str | os.PathLike[str]) -> dict[str, Any]:
     """
     told = json.loads((Path(folder) / _NAME).read_bytes())
     _check_kinds(told)
+    if told["table"] is not None and not is_table(told["table"]):
+        raise ValueError(f"'table' is {told['table'][:80]!r}")
     return dict(told)
 
 

@@ -70,7 +70,14 @@ def _shares(units: Floats) -> Floats:
     from scipy.spatial import SphericalVoronoi
 
     both = np.concatenate([units, -units])
-    areas = SphericalVoronoi(both, radius=1.0).calculate_areas()
+    try:
+        areas = SphericalVoronoi(both, radius=1.0).calculate_areas()
+    except ValueError as err:  # directions that differ by less than can be told
+        raise OptionError(
+            "voxels are so much longer along one axis than along another that no surface "
+            "can be measured",
+            hint="give another voxel size, or measure no surface",
+        ) from err
     shares = areas[: len(units)] + areas[len(units) :]
     total: Floats = shares / shares.sum()
     return total

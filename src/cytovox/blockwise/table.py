@@ -15,7 +15,14 @@ import numpy.typing as npt
 
 from ..errors import OptionError, StorageError
 
-__all__ = ["ObjectTable", "axis_names", "join_tables", "read_objects", "write_objects"]
+__all__ = [
+    "ObjectTable",
+    "axis_names",
+    "is_table",
+    "join_tables",
+    "read_objects",
+    "write_objects",
+]
 
 #: Key of the metadata of a Parquet file.
 METADATA = b"cytovox"
@@ -82,6 +89,17 @@ def axis_names(ndim: int) -> tuple[str, ...]:
     return tuple("tzyx"[-ndim:]) if ndim <= 4 else tuple(f"d{i}" for i in range(ndim))
 
 
+def is_table(path: str | os.PathLike[str]) -> bool:
+    """Return whether a path names a kind of table that can be written.
+
+    Examples
+    --------
+    >>> is_table("objects.parquet"), is_table("objects.CSV"), is_table("objects.xlsx")
+    (True, True, False)
+    """
+    return Path(path).suffix.lower() in (".parquet", ".csv")
+
+
 def join_tables(parts: Sequence[ObjectTable]) -> ObjectTable:
     """Return tables of the same columns one below the other."""
     names = list(parts[0])
@@ -134,9 +152,9 @@ def write_objects(
     """
     final = Path(path)
     parts = iter([tables] if isinstance(tables, ObjectTable) else tables)
-    write = {".parquet": _write_parquet, ".csv": _write_csv}.get(final.suffix.lower())
-    if write is None:
+    if not is_table(final):
         raise OptionError(f"no table is written as '{final.suffix}'", hint="take .parquet or .csv")
+    write = _write_csv if final.suffix.lower() == ".csv" else _write_parquet
     temporary = final.with_name(f".{final.name}.tmp")
     try:
         try:

@@ -16,7 +16,7 @@ from ..read.open_volume import open_volume
 from ..run.findings import Verification
 from ..run.fingerprint import differences
 from ..run.journal_content import BlockKey, BlockRecord, JournalContent, read_journal
-from .evidence_file import EvidenceFolder, is_whole
+from .evidence_file import EvidenceFolder
 from .grid import Block, Grid
 from .lookup import load_lookup
 from .recipe import VolumeRecipe
@@ -150,7 +150,7 @@ def _check_input(journal: JournalContent, recipe: VolumeRecipe, found: Verificat
 
 def _check_evidence(folder: Path, facts: RunFacts, found: Verification) -> None:
     evidence = EvidenceFolder(folder / "blocks")
-    torn = [block.index for block in facts.blocks if not is_whole(evidence.path(block.index))]
+    torn = [block.index for block in facts.blocks if not evidence.is_whole(block.index)]
     if torn:
         named = ", ".join(map(str, torn[:_LISTED]))
         found.warn(

@@ -28,6 +28,7 @@ from .evidence import Measures
 from .lookup import load_lookup
 from .recipe import Stitching, VolumeRecipe
 from .recipe_file import load_recipe
+from .table import is_table
 from .volume_result import Placement, VolumeResult
 from .volume_run import VolumeRun
 
@@ -288,7 +289,7 @@ def _table_path(
         name = path.name.removesuffix(".zarr").removesuffix(".ome")
         return str(path.with_name(f"{name}.objects.parquet"))
     table = Path(objects).absolute()
-    if table.suffix.lower() not in (".parquet", ".csv"):
+    if not is_table(table):
         raise UsageError(
             f"no table is written as '{table.suffix}'",
             path=table,

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from ..errors import InputError, InputNotFoundError
 from .checks import checksum
 from .evidence import EvidenceFolder, Measures, StitchMode, save_evidence, segment_block
-from .evidence_file import is_whole, load_written
+from .evidence_file import load_written
 from .grid import Block, Grid
 from .kept_open import close_kept, keep_open
 from .lookup import Lookup, load_lookup
@@ -220,4 +220,4 @@ class TellingDamage:
 
 def has_evidence(folder: str | Path, block: Block) -> bool:
     """Return whether the evidence of a block is there and whole."""
-    return is_whole(EvidenceFolder(folder).path(block.index))
+    return EvidenceFolder(folder).is_whole(block.index)

@@ -105,6 +105,7 @@ def process_frames(
     if not (clear_border or fill_holes or radius):
         return
     counts = np.zeros(labels.shape[0], np.int64)
+    radius = min(radius, labels.shape[1] + labels.shape[2])  # covers all from everywhere
     half = np.array(
         [math.isqrt(radius * radius - d * d) for d in range(radius + 1)], dtype=np.int32
     )

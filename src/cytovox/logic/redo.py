@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 
 from ..read import HDF5Data
 from ..recipe.identity import compute_pipeline_hash
@@ -53,8 +56,13 @@ def what_to_redo(data: HDF5Data, wanted: Mapping[str, str]) -> Redo:
     segmentation = (
         background
         or bool(differs)
-        or data.meta.get("pipeline:dcnum hash") != compute_pipeline_hash(**stored)
-        or data.meta.get("pipeline:dcnum yield", -1) != len(data)
+        or str(data.meta.get("pipeline:dcnum hash")) != compute_pipeline_hash(**stored)
+        or not _is_number(data.meta.get("pipeline:dcnum yield"), len(data))
         or data.index_mapping is not None
     )
     return Redo(background, segmentation)
+
+
+def _is_number(stored: Any, number: int) -> bool:
+    """Return whether an attribute, which can be anything, is a number."""
+    return isinstance(stored, (int, float, np.integer, np.floating)) and bool(stored == number)

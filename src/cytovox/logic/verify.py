@@ -208,7 +208,9 @@ def _rows(dataset: h5py.Dataset) -> int:
 def _check_pipeline(
     h5: h5py.File, found: Verification, count: int | None, events: int | None
 ) -> None:
-    named = {key: as_text(h5.attrs[key]) for key in h5.attrs if key.startswith("pipeline:dcnum ")}
+    # names that are no text are bytes
+    names = [key for key in h5.attrs if isinstance(key, str) and key.startswith("pipeline:dcnum ")]
+    named = {key: as_text(h5.attrs[key]) for key in names}
     if not named:
         return
     parts = {name: str(named.get(f"pipeline:dcnum {name}", "")) for name in ID_ATTRIBUTES}

@@ -176,4 +176,4 @@ def _is_usable(h5: h5py.Group, definition: Any) -> bool:
         logger.info("ignored a basin of a type that cannot be read here")
         return False
     mapping = definition.get("mapping")
-    return mapping is None or mapping in h5.get("events", {})
+    return mapping is None or (isinstance(mapping, str) and mapping in h5.get("events", {}))

@@ -240,7 +240,8 @@ class FileBasin:
                 f"the basin with identifier '{found}' does not match the expected "
                 f"identifier '{expected}'",
                 path=self.path,
-                hint="this file belongs to another measurement; restore the right one",
+                hint=f"this file belongs to another measurement than {self._place}, "
+                "which refers to it; restore the right one",
             )
 
     def group(self) -> h5py.Group | None:

@@ -135,7 +135,9 @@ class RecordingFile:
                 given = self._state["meta"]
                 source = self.h5.attrs if given is None else given
                 try:
-                    meta = {key: as_text(value) for key, value in source.items()}
+                    # a name that is no text is none that anybody asks for
+                    names = [key for key in source if isinstance(key, str)]
+                    meta = {key: as_text(source[key]) for key in names}
                 except (OSError, RuntimeError, ValueError, TypeError) as err:
                     raise read_error(err, self.h5) from err
                 if self._state["pixel_size"] is not None:

@@ -132,8 +132,11 @@ class _Look:
         for member in group:
             self._member(group, name, member)
 
-    def _member(self, group: h5py.Group, name: str, member: str) -> None:
-        where = f"{name}/{member}"
+    def _member(self, group: h5py.Group, name: str, member: str | bytes) -> None:
+        where = f"{name}/{_decoded(member)}"
+        if isinstance(member, bytes):
+            self._refuse(f"the name '{where}' is no text")
+            return
         self._link(group, member, where)
         try:
             found = group.get(member)

@@ -77,6 +77,13 @@ def read_page(
         If it is damaged, or compressed in a way that needs another package.
     """
     frame = page.keyframe
+    if len(page.dataoffsets) != len(page.databytecounts):
+        raise InputError(
+            f"a page has {len(page.dataoffsets)} strips or tiles, "
+            f"but the sizes of {len(page.databytecounts)}",
+            path=path,
+            hint="it is damaged; copy it again",
+        )
     # the normal form: separate samples, depth, length, width, samples together
     normal = _normal_box(frame, box)
     target = out.reshape([b - a for a, b in normal]) if out.size else out

@@ -394,7 +394,7 @@ def _read(path: Path) -> LockOwner | None:
             started=str(told["started"]),
             suffixes=tuple(told["suffixes"]),
         )
-    except (ValueError, TypeError, KeyError) as err:
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as err:
         raise OutputError(
             "a file that is no lock is in the way",
             path=path,

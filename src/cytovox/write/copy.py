@@ -44,9 +44,9 @@ def copy_metadata(h5_src: h5py.File, h5_dst: h5py.File) -> None:
         Output, opened for writing.
     """
     with storage_errors(h5_dst.filename):
-        for key, value in h5_src.attrs.items():
-            if key not in h5_dst.attrs:
-                h5_dst.attrs[key] = value
+        for key in h5_src.attrs:
+            if isinstance(key, str) and key not in h5_dst.attrs:  # others are no text
+                h5_dst.attrs[key] = h5_src.attrs[key]
         for name in ("logs", "tables"):
             for key, dataset in h5_src.get(name, {}).items():
                 group = h5_dst.require_group(name)
