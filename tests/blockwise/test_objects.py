@@ -348,3 +348,8 @@ def test_gate_helps_with_names() -> None:
     with pytest.raises(OptionError, match="did you mean voxels"):
         gate_rows(TABLE, "voxel > 3")
     assert columns_of("voxels > 1 and not touches_border") == {"voxels", "touches_border"}
+
+
+def test_voxels_of_which_no_surface_can_be_measured():
+    with pytest.raises(OptionError, match="no surface can be measured"):
+        surface_weights(surface_directions(3), np.array([1e-30, 1.0, 1e30]))

@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import InputNotFoundError, OptionError, StorageError, UsageError
+from ..errors import InputError, InputNotFoundError, OptionError, StorageError, UsageError
+from ..kernels.objects import surface_directions
 from ..read.open_volume import open_volume
 from ..read.volume import Volume
 from ..run.journal import BlockKey, Journal, read_journal
@@ -45,6 +46,7 @@ from .recipe_file import save_recipe
 from .run_blocks import RunResult
 from .stitch import report_again
 from .stitch import stitch as stitch_labels
+from .surface import surface_weights
 from .table import ObjectTable, write_objects
 from .volume_blocks import (
     RelabelPass,
@@ -93,6 +95,7 @@ class VolumeRun:
             grid = self.recipe.grid(volume)
             if not len(grid):
                 raise UsageError("the volume has no voxel", path=self.recipe.input)
+            self._check_scale(volume, grid)
             refuse_stranger(self.output, self.folder)
             _make_folder(self.evidence)
             with Journal(self.folder / "journal.jsonl") as journal, self._releasing():
@@ -109,6 +112,15 @@ class VolumeRun:
                     announce(self.on_event, warned, logger)
                     result = self._once(volume, grid, journal, begin)
                 return result
+
+    def _check_scale(self, volume: Volume, grid: Grid) -> None:
+        """See now, not after all blocks, that surfaces can be measured in such voxels."""
+        measures = self.recipe.measures
+        if measures is not None and measures.surface and grid.ndim in (2, 3):
+            try:
+                surface_weights(surface_directions(grid.ndim), np.asarray(volume.voxel_size))
+            except OptionError as err:
+                raise InputError(err.what, path=self.recipe.input, hint=err.hint) from err
 
     def _once(self, volume: Volume, grid: Grid, journal: Journal, begin: float) -> VolumeResult:
         done = self._segment(volume, grid, journal)
