@@ -1,7 +1,8 @@
 """Inject faults, as often as the full matrix wants it, and write what came of it.
 
-    python tests/faults/run_faults.py [--quick] [--rows 1,2,8] [--share 0.1]
-                                      [--seed N] [--jobs N] [--repeat ROW:NUMBER]
+    python tests/faults/run_faults.py [--quick] [--rows 1,2,8] [--only WORD]
+                                      [--share 0.1] [--seed N] [--jobs N]
+                                      [--repeat ROW:NUMBER]
 
 Writes ``tests/faults/results.json`` and the table in
 ``docs/explanation/reliability.md``; rows that were not run keep what they had.
@@ -39,7 +40,7 @@ def main() -> int:
     _compile_kernels()
     wrong = 0
     for fault in FAULTS:
-        if rows is not None and fault.row not in rows:
+        if (rows is not None and fault.row not in rows) or args.only not in fault.key:
             continue
         count = fault.quick if args.quick else max(1, round(fault.full * args.share))
         begin = time.perf_counter()
@@ -77,6 +78,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="as often as in every test run")
     parser.add_argument("--rows", default="", help="numbers of rows, with commas")
+    parser.add_argument("--only", default="", help="only faults whose name contains this")
     parser.add_argument("--share", type=float, default=1.0, help="share of the full counts")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=2, help="injections at a time")
