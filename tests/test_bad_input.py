@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,9 @@ import numpy as np
 import pytest
 
 from cytovox.cli.main import main
+from cytovox.errors import InputError
+from cytovox.logic import DCNumJobRunner, DCNumPipelineJob
+from cytovox.read import HDF5Data
 from cytovox.testing import simulate_recording
 
 
@@ -151,6 +155,26 @@ def test_spoilt_file(
 ) -> None:
     spoil(raw)
     fails(capsys, tmp_path, [str(raw)], code, str(raw), *told)
+
+
+def test_an_error_that_somebody_keeps_holds_up_nobody(raw: Path) -> None:
+    good = Path(shutil.copy(raw, raw.with_name("good.rtdc")))
+    with h5py.File(raw, "a") as h5:
+        log = h5.create_dataset("logs/bad", (100,), "S80", chunks=(100,), compression=32015)
+        log.id.write_direct_chunk((0,), b"no zstd")
+
+    def measure() -> None:
+        job = DCNumPipelineJob(good, good.with_name("out.rtdc"), num_procs=2)
+        with DCNumJobRunner(job) as runner:
+            runner.run()
+
+    with HDF5Data(raw) as data, pytest.raises(InputError) as kept:
+        _ = data.logs
+    other = threading.Thread(target=measure, daemon=True)
+    other.start()
+    other.join(60)
+    assert not other.is_alive(), f"who keeps '{kept.value}' has the lock of HDF5"
+    assert good.with_name("out.rtdc").is_file()
 
 
 def test_missing_count_is_taken_from_the_images(

@@ -43,11 +43,13 @@ def look_at_output(job: DCNumPipelineJob) -> Finished:
     """
     import h5py
 
+    from ..read.members import members
+
     ppid, pphash = job.get_ppid(ret_hash=True)
     path = Path(job["path_out"])
     try:
         with h5py.File(path, "r") as h5:
-            attributes = {key: _text(value) for key, value in h5.attrs.items()}
+            attributes = {key: _text(value) for key, value in members(h5.attrs)}
             events = h5["events"]
             lengths = {
                 len(events[name]) for name in events if isinstance(events[name], h5py.Dataset)

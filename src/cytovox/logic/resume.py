@@ -17,6 +17,7 @@ from .. import __version__
 from ..background.base import OFFSET_ROWS, BackgroundResult
 from ..errors import CytovoxError, InterruptedRunError, StageError, StorageError
 from ..read import HDF5Data, get_measurement_identifier
+from ..read.members import members
 from ..write.checkpoint import Checkpoint
 from ..write.resumable_file import ResumableFile
 from .chunk_slot import Offsets
@@ -151,10 +152,10 @@ def events_per_frame(store: ResumableFile, checkpoint: Checkpoint) -> npt.NDArra
         with h5py.File(store, "r") as h5:
             events = h5.get("events", {})
             if checkpoint.is_complete:
-                lengths = {len(ds) for ds in events.values() if isinstance(ds, h5py.Dataset)}
+                lengths = {len(ds) for _, ds in members(events) if isinstance(ds, h5py.Dataset)}
             else:
                 lengths = {
-                    len(ds) + len(checkpoint.rests.get(name, ())) for name, ds in events.items()
+                    len(ds) + len(checkpoint.rests.get(name, ())) for name, ds in members(events)
                 }
             if not lengths <= {checkpoint.events}:
                 return None

@@ -11,6 +11,7 @@ from typing import Any
 import h5py
 
 from ..errors import InputError
+from .members import members
 from .structure import MAX_TEXT_BYTES
 from .text import read_lines
 
@@ -59,7 +60,7 @@ def extract_basin_dicts(h5: h5py.Group, check: bool = True) -> list[dict[str, An
         If a definition is not valid JSON, or says what no basin can be.
     """
     basins = []
-    for key, dataset in h5.get("basins", {}).items():
+    for key, dataset in members(h5.get("basins", {})):
         text = "\n".join(read_lines(dataset, MAX_TEXT_BYTES["basins"]))
         try:
             definition = json.loads(text)

@@ -10,6 +10,7 @@ import h5py
 from ..errors import BasinNotFoundError, InputError
 from .basins import find_basin_file
 from .mapped import IndexMappingError, check_mapping
+from .members import members
 
 if TYPE_CHECKING:
     from .hdf5_data import HDF5Data
@@ -57,7 +58,7 @@ def check_recording(data: HDF5Data, need_images: bool = True) -> None:
 
 
 def _check_lengths(h5: h5py.File, length: int, path: Path | None) -> None:
-    for feat, dataset in h5["events"].items():
+    for feat, dataset in members(h5["events"]):
         if not isinstance(dataset, h5py.Dataset) or feat.startswith("basinmap"):
             continue
         if dataset.ndim == 0 or len(dataset) != length:
@@ -72,7 +73,7 @@ def _check_lengths(h5: h5py.File, length: int, path: Path | None) -> None:
 def _check_virtual(h5: h5py.File, path: Path | None) -> None:
     # HDF5 reads zeros from a virtual dataset whose source is gone
     folder = None if path is None else path.absolute().parent
-    for feat, dataset in h5["events"].items():
+    for feat, dataset in members(h5["events"]):
         if not isinstance(dataset, h5py.Dataset) or not dataset.is_virtual:
             continue
         for source in dataset.virtual_sources():

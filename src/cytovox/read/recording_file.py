@@ -17,6 +17,7 @@ from ..errors import InputError
 from .chunk_guard import read_checked
 from .data_identity import round_pixel_size
 from .identifier import as_text, md5sum
+from .members import members
 from .opening import examine, open_hdf5_file
 from .permissions import Permissions, default_permissions
 from .read_errors import read_error
@@ -209,9 +210,8 @@ class RecordingFile:
                     hint="the recording was not completed or was damaged",
                 )
             return int(number)
-        lengths = [
-            len(ds) for ds in self.h5.get("events", {}).values() if isinstance(ds, h5py.Dataset)
-        ]
+        events = members(self.h5.get("events", {}))
+        lengths = [len(ds) for _, ds in events if isinstance(ds, h5py.Dataset)]
         length = lengths[0] if lengths else self._referred_length()
         if length is None:
             raise InputError("the number of frames is unknown", path=self._path_or_none)
@@ -230,7 +230,7 @@ class RecordingFile:
             if name not in self._cached:
                 given = self._state[name]
                 if given is None:
-                    stored = self.h5.get(name, {}).items()
+                    stored = members(self.h5.get(name, {}))
                     given = {key: read(ds) for key, ds in stored if isinstance(ds, h5py.Dataset)}
                 self._cached[name] = given
             found: dict[str, Any] = self._cached[name]

@@ -16,6 +16,7 @@ from ..errors import InputError, UsageError
 from ..read.chunk_guard import read_checked
 from ..read.identifier import as_text
 from ..read.mapped import MappedHDF5Dataset, check_mapping, get_mapping_indices
+from ..read.members import members
 from ..read.read_errors import read_errors
 from ..read.stored_chunks import check_chunks, list_chunks
 from ..read.text import read_lines
@@ -48,7 +49,7 @@ def copy_metadata(h5_src: h5py.File, h5_dst: h5py.File) -> None:
             if isinstance(key, str) and key not in h5_dst.attrs:  # others are no text
                 h5_dst.attrs[key] = h5_src.attrs[key]
         for name in ("logs", "tables"):
-            for key, dataset in h5_src.get(name, {}).items():
+            for key, dataset in members(h5_src.get(name, {})):
                 group = h5_dst.require_group(name)
                 if key not in group and isinstance(dataset, h5py.Dataset) and dataset.size:
                     _copy_text_or_table(dataset, group, key)

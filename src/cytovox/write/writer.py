@@ -23,6 +23,7 @@ from ..errors import UsageError
 from ..read.basins import extract_basin_dicts
 from ..read.chunk_guard import read_checked
 from ..read.mapped import get_mapping_indices
+from ..read.members import members
 from .items import IMAGE_ATTRIBUTES, as_items, fit_items, set_default_filter_kwargs, text_lines
 from .sink import Sink
 from .storage import storage_errors
@@ -420,7 +421,7 @@ def _refers_to_other_files(path: Path) -> bool:
     """
     with h5py.File(path, "r") as h5:
         events = h5.get("events", {})
-        return any(isinstance(ds, h5py.Dataset) and ds.is_virtual for ds in events.values())
+        return any(isinstance(ds, h5py.Dataset) and ds.is_virtual for _, ds in members(events))
 
 
 def _check_basin(

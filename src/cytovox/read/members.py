@@ -1,0 +1,33 @@
+"""What is in a group of HDF5, without keeping the library to oneself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["members"]
+
+
+def members(group: Mapping[Any, Any]) -> list[tuple[Any, Any]]:
+    """Return names and members of a group, or of its attributes.
+
+    The views that h5py's ``items()`` and ``values()`` return hold the lock of
+    the library from one step to the next. If an error leaves a comprehension
+    over such a view, its frame keeps the view, and so the lock, for as long as
+    somebody keeps the error; all other threads wait for ever. A list does not.
+
+    Parameters
+    ----------
+    group
+        Group, file, attributes, or a plain mapping.
+
+    Examples
+    --------
+    >>> import io
+    >>> import h5py
+    >>> h5 = h5py.File(io.BytesIO(), "w")
+    >>> h5["deform"] = [0.1]
+    >>> [(name, member.shape) for name, member in members(h5)]
+    [('deform', (1,))]
+    """
+    return list(group.items())
