@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import numpy.typing as npt
 
@@ -41,14 +39,14 @@ def recording_times(data: Recording, number: int) -> Floats:
     Raises
     ------
     InputError
-        If the feature has another length than the recording, or the frame
-        rate is no number.
+        If the feature is not one number for each frame of the recording, or
+        the frame rate is no number.
     """
     rate = frame_rate_of(data.meta, place_of(data))
     if "time" in data:
-        times = np.array(data["time"][:], dtype=np.float64)
+        times = _numbers(data, "time")
     elif "frame" in data and rate > 0:
-        times = np.array(data["frame"][:], dtype=np.float64) / rate
+        times = _numbers(data, "frame") / rate
     else:
         duration = number / (rate if rate > 0 else 3600) * 1.5
         return np.linspace(0, duration, number, dtype=np.float64)
@@ -59,6 +57,17 @@ def recording_times(data: Recording, number: int) -> Floats:
             hint="the file was cut short; copy it again or repair its event count",
         )
     return np.asarray(times - times[0])
+
+
+def _numbers(data: Recording, feat: str) -> Floats:
+    stored = np.asarray(data[feat][:])
+    if stored.ndim != 1 or stored.dtype.kind not in "biuf":
+        raise InputError(
+            f"the times of the frames are not one number each in '{feat}'",
+            path=place_of(data),
+            hint=f"repair feature '{feat}'",
+        )
+    return stored.astype(np.float64)
 
 
 def step_times(times: Floats, split_time: float, path: str | None = None) -> Floats:
@@ -88,8 +97,7 @@ def step_times(times: Floats, split_time: float, path: str | None = None) -> Flo
     >>> step_times(np.array([0.0, 1.0, 2.5]), 1.0).tolist()
     [0.0, 1.0, 2.0]
     """
-    numbers = times.ndim == 1 and times.dtype.kind in "iuf"
-    duration = float(times[-1]) - float(times[0]) if numbers else math.nan
+    duration = float(times[-1] - times[0])
     if not np.isfinite(duration):
         raise InputError(
             "the times of the frames are not all numbers", path=path, hint="repair feature 'time'"

@@ -27,7 +27,6 @@ __all__ = [
     "Evidence",
     "EvidenceFolder",
     "StitchMode",
-    "is_whole",
     "load_evidence",
     "load_sums",
     "load_written",
@@ -265,25 +264,6 @@ def load_written(path: str | os.PathLike[str]) -> int | None:
         return int(parts["written"]) if "written" in parts else None
 
 
-def is_whole(path: str | os.PathLike[str], index: int | None = None) -> bool:
-    """Return whether the evidence of a block is there, to the last byte.
-
-    Parameters
-    ----------
-    path
-        File of the block.
-    index
-        Index of the block that it has to be of; any if None.
-    """
-    try:
-        with zipfile.ZipFile(path) as parts:
-            if parts.testzip() is not None:
-                return False
-        return load_evidence(path, index=index, faces=False, shell=False).count >= 0
-    except (*_NOT_WHOLE, NotImplementedError, RuntimeError):
-        return False
-
-
 def load_sums(path: str | os.PathLike[str]) -> BlockSums | None:
     """Read the sums of a block; None if nothing was measured.
 
@@ -398,7 +378,14 @@ class EvidenceFolder:
         index
             Index of the block.
         """
-        return is_whole(self.path(index), index)
+        path = self.path(index)
+        try:
+            with zipfile.ZipFile(path) as parts:
+                if parts.testzip() is not None:
+                    return False
+            return load_evidence(path, index=index, faces=False, shell=False).count >= 0
+        except (*_NOT_WHOLE, NotImplementedError, RuntimeError):
+            return False
 
     def sums(self, index: int) -> BlockSums | None:
         """Return the sums of a block.

@@ -97,7 +97,7 @@ def is_table(path: str | os.PathLike[str]) -> bool:
     >>> is_table("objects.parquet"), is_table("objects.CSV"), is_table("objects.xlsx")
     (True, True, False)
     """
-    return Path(path).suffix.lower() in (".parquet", ".csv")
+    return Path(path).suffix.lower() in _WRITERS
 
 
 def join_tables(parts: Sequence[ObjectTable]) -> ObjectTable:
@@ -154,7 +154,7 @@ def write_objects(
     parts = iter([tables] if isinstance(tables, ObjectTable) else tables)
     if not is_table(final):
         raise OptionError(f"no table is written as '{final.suffix}'", hint="take .parquet or .csv")
-    write = _write_csv if final.suffix.lower() == ".csv" else _write_parquet
+    write = _WRITERS[final.suffix.lower()]
     temporary = final.with_name(f".{final.name}.tmp")
     try:
         try:
@@ -229,6 +229,10 @@ def _write_csv(
     beside = final.with_name(f"{final.name}-metadata.json")
     beside.write_text(json.dumps(about, indent=1, default=str) + "\n", encoding="utf-8")
     return count
+
+
+#: What writes a table, by its suffix.
+_WRITERS = {".parquet": _write_parquet, ".csv": _write_csv}
 
 
 def read_objects(path: str | os.PathLike[str]) -> tuple[ObjectTable, dict[str, Any]]:

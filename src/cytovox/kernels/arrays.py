@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Corrected", "Floats", "Grey", "Integer", "Ints", "Labels", "plain"]
+__all__ = ["Corrected", "Floats", "Grey", "Integer", "Ints", "Labels", "contiguous", "plain"]
 
 #: Images, uint8.
 Grey = npt.NDArray[np.uint8]
@@ -48,3 +50,27 @@ def plain(array: Any, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
     True
     """
     return np.require(array, dtype, ["C_CONTIGUOUS", "WRITEABLE", "ALIGNED"])
+
+
+@contextmanager
+def contiguous(out: npt.NDArray[Any]) -> Iterator[npt.NDArray[Any]]:
+    """Give a contiguous array to be filled in place of one that may not be.
+
+    Parameters
+    ----------
+    out
+        Array of any shape that holds in the end what was filled in.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> every_other = np.zeros(6)[::2]
+    >>> with contiguous(every_other) as target:
+    ...     target[:] = 1
+    >>> every_other.tolist()
+    [1.0, 1.0, 1.0]
+    """
+    target = out if out.flags.c_contiguous else np.empty(out.shape, out.dtype)
+    yield target
+    if target is not out:
+        out[...] = target

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from .arrays import Corrected, Floats, Grey, plain
+from .arrays import Corrected, Floats, Grey, contiguous, plain
 from .jit import kernel
 
 __all__ = ["below", "equal_to_previous", "subtract"]
@@ -37,14 +37,12 @@ def subtract(
     >>> subtract(frame, background, np.zeros((1, 1, 2), np.int16)).tolist()
     [[[-2, 10]]]
     """
-    target = out if out.flags.c_contiguous else np.empty(out.shape, np.int16)
-    _subtract(
-        plain(image, np.uint8).reshape(-1),
-        plain(image_bg, np.uint8).reshape(-1),
-        target.reshape(-1),
-    )
-    if target is not out:
-        out[...] = target
+    with contiguous(out) as target:
+        _subtract(
+            plain(image, np.uint8).reshape(-1),
+            plain(image_bg, np.uint8).reshape(-1),
+            target.reshape(-1),
+        )
     return out
 
 
@@ -85,15 +83,13 @@ def below(
     """
     count = image_corr.shape[0]
     offsets = np.zeros(count) if bg_off is None else plain(bg_off, np.float64)
-    target = out if out.flags.c_contiguous else np.empty(out.shape, bool)
-    _below(
-        plain(image_corr, np.int16).reshape(count, -1),
-        float(thresh),
-        offsets,
-        target.view(np.uint8).reshape(count, -1),
-    )
-    if target is not out:
-        out[...] = target
+    with contiguous(out) as target:
+        _below(
+            plain(image_corr, np.int16).reshape(count, -1),
+            float(thresh),
+            offsets,
+            target.view(np.uint8).reshape(count, -1),
+        )
     return out
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from ..errors import InputError, VerificationError
 from ..read.identifier import as_text
+from ..read.members import text_names
 from ..read.opening import examine, open_hdf5_file
 from ..recipe.identity import compute_pipeline_hash
 from ..run.findings import Verification
@@ -208,8 +209,7 @@ def _rows(dataset: h5py.Dataset) -> int:
 def _check_pipeline(
     h5: h5py.File, found: Verification, count: int | None, events: int | None
 ) -> None:
-    # names that are no text are bytes
-    names = [key for key in h5.attrs if isinstance(key, str) and key.startswith("pipeline:dcnum ")]
+    names = [key for key in text_names(h5.attrs) if key.startswith("pipeline:dcnum ")]
     named = {key: as_text(h5.attrs[key]) for key in names}
     if not named:
         return

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["members"]
+__all__ = ["members", "text_names"]
 
 
 def members(group: Mapping[Any, Any]) -> list[tuple[Any, Any]]:
@@ -31,3 +31,21 @@ def members(group: Mapping[Any, Any]) -> list[tuple[Any, Any]]:
     [('deform', (1,))]
     """
     return list(group.items())
+
+
+def text_names(attributes: Mapping[Any, Any]) -> list[str]:
+    """Return the names of attributes, without those that are no text.
+
+    h5py gives those as bytes; nobody asks for them.
+
+    Parameters
+    ----------
+    attributes
+        Those of a file, or a plain mapping.
+
+    Examples
+    --------
+    >>> text_names({"setup:chip": 1, b"setup": 2})
+    ['setup:chip']
+    """
+    return [name for name in attributes if isinstance(name, str)]

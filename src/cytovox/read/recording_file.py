@@ -17,7 +17,7 @@ from ..errors import InputError
 from .chunk_guard import read_checked
 from .data_identity import round_pixel_size
 from .identifier import as_text, md5sum
-from .members import members
+from .members import members, text_names
 from .opening import examine, open_hdf5_file
 from .permissions import Permissions, default_permissions
 from .read_errors import read_error
@@ -136,9 +136,7 @@ class RecordingFile:
                 given = self._state["meta"]
                 source = self.h5.attrs if given is None else given
                 try:
-                    # a name that is no text is none that anybody asks for
-                    names = [key for key in source if isinstance(key, str)]
-                    meta = {key: as_text(source[key]) for key in names}
+                    meta = {key: as_text(source[key]) for key in text_names(source)}
                 except (OSError, RuntimeError, ValueError, TypeError) as err:
                     raise read_error(err, self.h5) from err
                 if self._state["pixel_size"] is not None:

@@ -16,7 +16,7 @@ from ..errors import InputError, UsageError
 from ..read.chunk_guard import read_checked
 from ..read.identifier import as_text
 from ..read.mapped import MappedHDF5Dataset, check_mapping, get_mapping_indices
-from ..read.members import members
+from ..read.members import members, text_names
 from ..read.read_errors import read_errors
 from ..read.stored_chunks import check_chunks, list_chunks
 from ..read.text import read_lines
@@ -45,8 +45,8 @@ def copy_metadata(h5_src: h5py.File, h5_dst: h5py.File) -> None:
         Output, opened for writing.
     """
     with storage_errors(h5_dst.filename):
-        for key in h5_src.attrs:
-            if isinstance(key, str) and key not in h5_dst.attrs:  # others are no text
+        for key in text_names(h5_src.attrs):
+            if key not in h5_dst.attrs:
                 h5_dst.attrs[key] = h5_src.attrs[key]
         for name in ("logs", "tables"):
             for key, dataset in members(h5_src.get(name, {})):

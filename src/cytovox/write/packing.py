@@ -23,7 +23,16 @@ from ..kernels.checksum import fletcher32
 __all__ = ["PackedDataset", "can_pack", "pack_chunk", "suits_short_way"]
 
 _ZSTD = 32015
-_compressors = threading.local()
+
+
+class _Compressors(threading.local):
+    """Those of a thread, by level, size of what they compress, and way."""
+
+    def __init__(self) -> None:
+        self.known: dict[tuple[int, int, bool], zstandard.ZstdCompressor] = {}
+
+
+_compressors = _Compressors()
 
 # Level 5 looks for repetitions of five bytes and more, along chains of places
 # where they may be. Among pixels with camera noise there are few of these, and
@@ -73,8 +82,8 @@ def pack_chunk(
         `suits_short_way`.
     """
     raw: Any = np.ascontiguousarray(items).reshape(-1).view(np.uint8).data
-    packed: bytes = (
-        bytes(raw) if level is None else _compressor(level, len(raw), short_way).compress(raw)
+    packed = (
+        raw.tobytes() if level is None else _compressor(level, len(raw), short_way).compress(raw)
     )
     return packed + fletcher32(packed).to_bytes(4, "little") if checksum else packed
 
@@ -96,8 +105,8 @@ def suits_short_way(items: npt.NDArray[Any], level: int | None) -> bool:
 
 def _compressor(level: int, size: int, short_way: bool) -> zstandard.ZstdCompressor:
     """Return the compressor of this thread for so many bytes."""
-    known: dict[str, zstandard.ZstdCompressor] = _compressors.__dict__
-    key = f"{level} {size} {short_way}"
+    known = _compressors.known
+    key = (level, size, short_way)
     if key not in known:
         params = zstandard.ZstdCompressionParameters.from_level(
             level,

@@ -25,6 +25,7 @@ from ... import background
 from ...background.base import BackgroundKind, BackgroundResult, Recording
 from ...logic.background_step import store_background
 from ...read import HDF5Data
+from ...read.members import members
 from ...recipe.identity import DCNUM_PPID_GENERATION
 from ...run.resources import cpu_count
 from ...write import create_with_basins, set_default_filter_kwargs
@@ -354,7 +355,7 @@ def _forget(h5: h5py.File) -> None:
     """Remove an earlier background, and what says in which basin it is."""
     for dataset in _datasets(h5):
         del h5[dataset.name]
-    for key, lines in list(h5.get("basins", {}).items()):
+    for key, lines in members(h5.get("basins", {})):
         with contextlib.suppress(ValueError):
             text = "\n".join(line.decode("utf-8") for line in lines[:])
             definition = json.loads(text)

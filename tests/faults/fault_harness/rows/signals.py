@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import tempfile
 import threading
+import time
 from functools import cache
 from pathlib import Path
 
@@ -75,8 +76,6 @@ def _stopped(case: Case) -> str:
 
 def _wait_for_end(program: Program, timer: threading.Timer, told: threading.Event) -> float:
     """Return the seconds from the signal to the end of the program."""
-    import time
-
     program.process.wait(program.limit)
     end = time.perf_counter()
     if not told.is_set():
