@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,11 @@ import zarr
 
 from cytovox.blockwise.table import read_objects, write_objects
 from cytovox.blockwise.verify import verify_volume
+from cytovox.blockwise.verify_array import check_voxels
 from cytovox.blockwise.volume import measure_volume, restitch_volume, segment_volume
 from cytovox.errors import CytovoxError, InputError, InputNotFoundError
+from cytovox.read import open_volume
+from cytovox.run.findings import Verification
 
 
 def blobs() -> np.ndarray:
@@ -338,3 +341,20 @@ def test_what_is_no_volume(tmp_path: Path) -> None:
     (tmp_path / "lies.zarr" / "zarr.json").write_text('{"node_type": "array", "shape": [9]}')
     with pytest.raises(CytovoxError):
         verify_volume(tmp_path / "lies.zarr")
+
+
+def test_few_parts_are_read_ahead(run: Path) -> None:
+    taken: list[Any] = []
+    told: list[int] = []
+
+    def boxes() -> Iterator[Any]:
+        for z in range(48):
+            taken.append(z)
+            assert len(taken) - len(told) < 20
+            yield ((z, z + 1), (0, 96), (0, 96))
+
+    found = Verification("labels.zarr", "volume")
+    with open_volume(run / "labels.zarr") as volume:
+        bad = check_voxels(volume, "0", found, boxes=boxes(), on_box=told.append)
+    assert not bad
+    assert len(told) == 48

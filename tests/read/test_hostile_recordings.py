@@ -305,3 +305,20 @@ def test_refusals_name_the_file(case: HostileCase, tmp_path: Path) -> None:
     with pytest.raises(CytovoxError, match=case.says) as caught:
         list(read_everything(case, target))
     assert isinstance(caught.value, (InputError, ValueError))
+
+
+@pytest.mark.parametrize("command", [["info"], ["verify"], ["volume", "info"]])
+def test_a_heap_in_which_hdf5_would_go_round_for_ever(tmp_path: Path, command: list[str]) -> None:
+    path = tmp_path / "a.rtdc"
+    plain_recording(path)
+    data = bytearray(path.read_bytes())
+    heap = data.index(b"GCOL")
+    # after the first text follows a free place of no size
+    data[heap + 48 : heap + 4096] = bytes(4096 - 48)
+    path.write_bytes(data)
+    words = [sys.executable, "-m", "cytovox", *command, str(path)]
+    ran = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    assert ran.returncode == 1
+    told = ran.stdout + ran.stderr
+    assert str(path) in told
+    assert f"texts in the file cannot be told apart (heap at byte {heap})" in told

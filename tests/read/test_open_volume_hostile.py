@@ -361,6 +361,14 @@ def test_tiff_damaged_page(tmp_path: Path) -> None:
     refused(path, "cannot be decoded")
 
 
+def test_tiff_with_too_few_strips(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.ones((8, 8), np.uint8), compression="zlib", metadata=None)
+    with tifffile.TiffFile(path, mode="r+") as file:
+        file.pages[0].tags["RowsPerStrip"].overwrite(2)
+    refused(path, "4 strips or tiles, and has the places of 1 ")
+
+
 def test_tiff_that_promises_too_much(tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, np.ones((8, 8), np.uint8), compression="zlib", metadata=None)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,11 +21,14 @@ from .grid import Box
 
 __all__ = ["check_files", "check_voxels", "open_scales", "tiles_of"]
 
+_T = TypeVar("_T")
 #: Called with a box and its voxels, from several threads.
 Look = Callable[[Box, npt.NDArray[Any]], None]
 
 #: So much is read at a time by a thread [bytes].
 _TILE_BYTES = 64 << 20
+#: So many boxes for each thread are read or wait to be read at a time.
+_AHEAD = 4
 #: More boxes of one volume are not listed one by one.
 _LISTED = 10
 _MOST_SCALES = 64
@@ -133,7 +137,7 @@ def check_voxels(
     where: str,
     found: Verification,
     *,
-    boxes: Sequence[Box] | None = None,
+    boxes: Iterable[Box] | None = None,
     look: Look | None = None,
     workers: int = 2,
     on_box: Callable[[int], None] | None = None,
@@ -174,21 +178,36 @@ def check_voxels(
 
     bad = 0
     itemsize = volume.dtype.itemsize
-    todo = list(tiles_of(volume)) if boxes is None else list(boxes)
-    with ThreadPoolExecutor(max(1, workers), thread_name_prefix="verify") as pool:
-        try:
-            for box, err in zip(todo, pool.map(read, todo), strict=True):
-                if err is not None:
-                    bad += 1
-                    if bad <= _LISTED:
-                        found.error(f"{where}, voxels {_told(box)}", _of(err, volume, box))
-                if on_box is not None:
-                    on_box(itemsize * int(np.prod([b - a for a, b in box])))
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+    todo = tiles_of(volume) if boxes is None else iter(boxes)
+    for box, err in _in_order(read, todo, max(1, workers)):
+        if err is not None:
+            bad += 1
+            if bad <= _LISTED:
+                found.error(f"{where}, voxels {_told(box)}", _of(err, volume, box))
+        if on_box is not None:
+            on_box(itemsize * int(np.prod([b - a for a, b in box])))
     if bad > _LISTED:
         found.error(where, f"{bad - _LISTED} more parts cannot be read")
     return bad
+
+
+def _in_order(
+    read: Callable[[Box], _T], boxes: Iterator[Box], workers: int
+) -> Iterator[tuple[Box, _T]]:
+    """Read boxes by threads and yield them in order, few of them ahead."""
+    ahead: deque[tuple[Box, Future[_T]]] = deque()
+    with ThreadPoolExecutor(workers, thread_name_prefix="verify") as pool:
+        try:
+            for box in boxes:
+                ahead.append((box, pool.submit(read, box)))
+                if len(ahead) > _AHEAD * workers:
+                    box, done = ahead.popleft()
+                    yield box, done.result()
+            while ahead:
+                box, done = ahead.popleft()
+                yield box, done.result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
 
 
 def tiles_of(volume: Volume) -> Iterator[Box]:

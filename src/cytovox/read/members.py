@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["members", "text_names"]
+import h5py
+
+__all__ = ["chunk_infos", "members", "text_names"]
 
 
 def members(group: Mapping[Any, Any]) -> list[tuple[Any, Any]]:
@@ -49,3 +51,23 @@ def text_names(attributes: Mapping[Any, Any]) -> list[str]:
     ['setup:chip']
     """
     return [name for name in attributes if isinstance(name, str)]
+
+
+def chunk_infos(dataset: h5py.Dataset) -> list[h5py.h5d.StoreInfo]:
+    """Return where the chunks of a dataset are that were written.
+
+    Parameters
+    ----------
+    dataset
+        One that is stored in chunks.
+
+    Raises
+    ------
+    OSError, RuntimeError
+        If the index of the chunks is damaged.
+    """
+    if hasattr(dataset.id, "chunk_iter"):
+        found: list[h5py.h5d.StoreInfo] = []
+        dataset.id.chunk_iter(found.append)
+        return found
+    return [dataset.id.get_chunk_info(i) for i in range(dataset.id.get_num_chunks())]

@@ -13,6 +13,7 @@ import hdf5plugin  # noqa: F401
 
 from ..errors import InputError, InputNotFoundError
 from .chunk_guard import trust_chunks_of
+from .heap_guard import check_heaps
 from .permissions import Permissions, default_permissions
 from .structure import check_structure
 
@@ -116,12 +117,24 @@ def open_hdf5_file(source: Path | BinaryIO) -> h5py.File:
     if not default_permissions().oversized:
         keep_to_known_filters()
     if not isinstance(source, Path):
-        return _open(source, None)
+        return _checked(_open(source, None), source, None)
     if not source.exists():
         raise InputNotFoundError("there is no such file", path=source, hint="check the path")
     if not source.is_file():
         raise InputError("this is not a file", path=source, hint="give a recording (.rtdc)")
-    return _open(source, source)
+    h5 = _open(source, source)
+    with source.open("rb") as stream:
+        return _checked(h5, stream, source)
+
+
+def _checked(h5: h5py.File, stream: BinaryIO, path: Path | None) -> h5py.File:
+    """Return a file in which HDF5 does not get lost."""
+    try:
+        check_heaps(h5, stream, path)
+    except BaseException:
+        h5.close()
+        raise
+    return h5
 
 
 def _open(source: Any, path: Path | None) -> h5py.File:

@@ -21,6 +21,7 @@ import zstandard
 from ..errors import CytovoxError
 from ..kernels.checksum import fletcher32
 from .chunk_guard import check_stored
+from .members import chunk_infos
 
 __all__ = ["MAX_CHUNK_BYTES", "ChunkDefect", "StoredChunk", "check_chunks", "list_chunks"]
 
@@ -115,7 +116,7 @@ def list_chunks(dataset: h5py.Dataset) -> tuple[list[StoredChunk], int]:
             _check_of(filters, int(info.filter_mask)),
             content,
         )
-        for info in _infos(dataset)
+        for info in chunk_infos(dataset)
     ]
     rows = zip(dataset.shape, dataset.chunks, strict=True)
     expected = int(np.prod([-(-length // chunk) for length, chunk in rows], dtype=object))
@@ -177,14 +178,6 @@ def _one_piece(dataset: h5py.Dataset) -> tuple[list[StoredChunk], int]:
         return [], int(bool(dataset.size))
     name = dataset.name.lstrip("/")
     return [StoredChunk(name, (0,), int(position), size, "plain", size)], 0
-
-
-def _infos(dataset: h5py.Dataset) -> list[h5py.h5d.StoreInfo]:
-    if hasattr(dataset.id, "chunk_iter"):
-        found: list[h5py.h5d.StoreInfo] = []
-        dataset.id.chunk_iter(found.append)
-        return found
-    return [dataset.id.get_chunk_info(i) for i in range(dataset.id.get_num_chunks())]
 
 
 def _check_of(filters: Sequence[int], skipped: int) -> str:

@@ -18,7 +18,7 @@ from .volume_limits import Box, check_chunk, check_dtype, check_shape
 from .volume_npy import MappedSource, map_file
 from .volume_ome import choose_level
 from .volume_source import Described, ReadOnlySource, digest_files
-from .volume_tiff_page import check_page_list, read_page
+from .volume_tiff_page import check_page_list, check_strips, read_page
 
 if TYPE_CHECKING:
     import tifffile
@@ -185,6 +185,7 @@ class TiffSource(ReadOnlySource):
                 path=path,
                 hint="the file may be cut short; copy it again",
             )
+        check_strips(level.keyframe, path)
         # Pages may be read by several threads, but the place in the file is one.
         file.filehandle.set_lock(True)
         self._file = file

@@ -18,7 +18,7 @@ from .volume_limits import Box
 if TYPE_CHECKING:
     import tifffile
 
-__all__ = ["check_page_list", "read_page"]
+__all__ = ["check_page_list", "check_strips", "read_page"]
 
 #: Compressions that tifffile unpacks without a limit.
 _DEFLATE = (8, 32946)
@@ -66,6 +66,28 @@ def check_page_list(path: Path) -> None:
     )
 
 
+def check_strips(page: Any, path: Path) -> None:
+    """Check that a page says of each of its strips or tiles where it is.
+
+    Raises
+    ------
+    InputError
+        If it does not.
+    """
+    wanted, offsets, sizes = (
+        math.prod(page.keyframe.chunked),
+        len(page.dataoffsets),
+        len(page.databytecounts),
+    )
+    if min(offsets, sizes) < wanted or offsets != sizes:
+        raise InputError(
+            f"a page is cut into {wanted:,} strips or tiles, and has the places of {offsets:,} "
+            f"and the sizes of {sizes:,}",
+            path=path,
+            hint="it is damaged; copy it again",
+        )
+
+
 def read_page(
     file: tifffile.TiffFile, page: Any, box: Box, out: npt.NDArray[Any], path: Path
 ) -> None:
@@ -77,13 +99,7 @@ def read_page(
         If it is damaged, or compressed in a way that needs another package.
     """
     frame = page.keyframe
-    if len(page.dataoffsets) != len(page.databytecounts):
-        raise InputError(
-            f"a page has {len(page.dataoffsets)} strips or tiles, "
-            f"but the sizes of {len(page.databytecounts)}",
-            path=path,
-            hint="it is damaged; copy it again",
-        )
+    check_strips(page, path)
     # the normal form: separate samples, depth, length, width, samples together
     normal = _normal_box(frame, box)
     target = out.reshape([b - a for a, b in normal]) if out.size else out

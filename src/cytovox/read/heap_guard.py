@@ -1,0 +1,130 @@
+"""Heaps of an HDF5 file, in which texts of variable length lie one after another.
+
+HDF5 goes from one object of a heap to the next by the sizes that the objects
+say. Where one says 0, the library (2.0 and before) goes round for ever, and
+neither an error nor a signal but SIGKILL leads out of that. So the sizes are
+looked at before HDF5 does, in all that is not the chunk of a dataset.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+import h5py
+
+from ..errors import InputError
+from .members import chunk_infos
+
+__all__ = ["check_heaps"]
+
+_SIGNATURE = b"GCOL"
+#: Where the first object of a heap begins, and least bytes that an object takes.
+_HEADER = _OBJECT = 16
+#: HDF5 makes no smaller heaps, so none lies in a smaller gap [bytes].
+_SMALLEST = 4096
+#: So much is read at a time [bytes].
+_PIECE = 1 << 22
+
+
+def check_heaps(h5: h5py.File, stream: BinaryIO, path: Any = None) -> None:
+    """Refuse a file with a heap that HDF5 would read for ever.
+
+    Parameters
+    ----------
+    h5
+        Opened file.
+    stream
+        Its bytes.
+    path
+        For messages.
+
+    Raises
+    ------
+    InputError
+        If there is one.
+    """
+    length = h5.id.get_create_plist().get_sizes()[1]
+    for begin, end in _gaps(_chunks(h5), stream.seek(0, 2)):
+        for position in _find(stream, begin, end):
+            if not _leads_on(_read_heap(stream, position, length), length):
+                raise InputError(
+                    f"texts in the file cannot be told apart (heap at byte {position})",
+                    path=path,
+                    hint="the file is damaged; copy it again",
+                )
+
+
+def _chunks(h5: h5py.File) -> list[tuple[int, int]]:
+    """Return begin and end of what datasets store; nothing if that cannot be told."""
+    taken: list[tuple[int, int]] = []
+
+    def look(_: str, found: Any) -> None:
+        if isinstance(found, h5py.Dataset) and found.chunks is not None:
+            infos = chunk_infos(found)
+            taken.extend((info.byte_offset, info.byte_offset + info.size) for info in infos)
+        elif isinstance(found, h5py.Dataset) and (begin := found.id.get_offset()) is not None:
+            taken.append((begin, begin + found.id.get_storage_size()))
+
+    try:
+        h5.visititems(look)
+    except (OSError, RuntimeError, KeyError, TypeError, ValueError):
+        return []  # damaged; whoever reads it tells so
+    return taken
+
+
+def _gaps(taken: list[tuple[int, int]], size: int) -> Iterator[tuple[int, int]]:
+    """Yield the parts of a file between others in which a heap has room.
+
+    Examples
+    --------
+    >>> list(_gaps([(5000, 6000), (0, 500), (5500, 9000)], 10_000))
+    [(500, 5000)]
+    """
+    after = 0
+    for begin, end in sorted([*taken, (size, size)]):
+        if begin - after >= _SMALLEST:
+            yield after, begin
+        after = max(after, end)
+
+
+def _find(stream: BinaryIO, begin: int, end: int) -> Iterator[int]:
+    for start in range(begin, end, _PIECE):
+        stream.seek(start)
+        piece = stream.read(min(_PIECE + len(_SIGNATURE) - 1, end - start))
+        at = piece.find(_SIGNATURE)
+        while at >= 0:
+            yield start + at
+            at = piece.find(_SIGNATURE, at + 1)
+
+
+def _read_heap(stream: BinaryIO, position: int, length: int) -> bytes:
+    """Return a heap; nothing if it claims more than the file has, which HDF5 finds."""
+    stream.seek(position)
+    size = int.from_bytes(stream.read(_HEADER)[8 : 8 + length], "little")
+    here = stream.tell()
+    if not _SMALLEST <= size <= stream.seek(0, 2) - position:
+        return b""
+    stream.seek(here - _HEADER)
+    return stream.read(size)
+
+
+def _leads_on(heap: bytes, length: int) -> bool:
+    """Return whether each object of a heap leads to the next, and the last to the end.
+
+    Examples
+    --------
+    >>> text = bytes([1, 0, 1, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0]) + b"abc" + bytes(5)
+    >>> rest = bytes(8) + (40).to_bytes(8, "little") + bytes(24)
+    >>> _leads_on(bytes(16) + text + rest, 8), _leads_on(bytes(16) + text + bytes(40), 8)
+    (True, False)
+    """
+    at = _HEADER
+    while at + _OBJECT <= len(heap):
+        said = int.from_bytes(heap[at + 8 : at + 8 + length], "little")
+        free = not (heap[at] or heap[at + 1])
+        step = said if free else _OBJECT + said + -said % 8
+        if not _OBJECT <= step <= len(heap) - at:
+            return False
+        at += step
+    return True
