@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from . import recordings, stages, startup, volumes
+from . import packing, recordings, stages, startup, volumes
 from .data import bench_folder
 from .machine import conditions, load
 from .plan import Plan
@@ -28,6 +28,7 @@ GROUPS: dict[str, tuple[Callable[[Plan], Rows], Callable[[bool], list[str]], tup
         stages.keys,
         ("dcnum", "mahotas", "scipy", "opencv-python-headless", "numpy", "numba", "zstandard"),
     ),
+    "packing": (packing.rows, packing.keys, ("zstandard",)),
     "startup": (startup.rows, startup.keys, ("dcnum", "numpy", "numba", "h5py", "typer")),
     "volumes": (
         volumes.rows,

@@ -9,11 +9,12 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["SHARED", "Recording", "bench_folder", "mask_volume"]
+__all__ = ["REAL", "SHARED", "Recording", "bench_folder", "mask_volume"]
 
 #: Where real recordings are, if they are.
 SHARED = Path(__file__).resolve().parents[2] / "shared"
-_SOURCE = SHARED / "data" / "recordings" / "cytoshot_2023.rtdc"
+REAL = SHARED / "data" / "recordings"
+_SOURCE = REAL / "cytoshot_2023.rtdc"
 _TOOL = SHARED / "tools" / "make_recording.py"
 
 
