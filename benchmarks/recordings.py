@@ -54,12 +54,12 @@ class Case:
 
 CASES = (
     *(
-        Case(Recording(frames), basins)
+        Case(Recording(frames), basins, background)
+        for background in ("sparsemed", "rollmed")
         for frames in (300, 5000, 20000)
         for basins in ("drain", "tap")
     ),
     Case(Recording(100_000), is_alone=True),
-    *(Case(Recording(5000), basins, "rollmed") for basins in ("drain", "tap")),
     *(Case(Recording(5000, cells), basins) for cells in (0.2, 5.0) for basins in ("drain", "tap")),
     *(
         Case(Recording(5000, 1.0, shape), basins)
