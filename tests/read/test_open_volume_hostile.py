@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import pickle
 import struct
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -367,6 +369,10 @@ def test_tiff_with_too_few_strips(tmp_path: Path) -> None:
     with tifffile.TiffFile(path, mode="r+") as file:
         file.pages[0].tags["RowsPerStrip"].overwrite(2)
     refused(path, "4 strips or tiles, and has the places of 1 ")
+    words = [sys.executable, "-m", "cytovox", "volume", "info", str(path)]
+    ran = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    assert ran.returncode == 1
+    assert len(ran.stderr.splitlines()) == 1, "one line tells it all"
 
 
 def test_tiff_that_promises_too_much(tmp_path: Path) -> None:

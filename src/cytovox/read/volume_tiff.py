@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import math
 import re
 from pathlib import Path
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
     import tifffile
 
 __all__ = ["TIFF_SUFFIXES", "TiffFolderSource", "TiffSource", "open_tiff", "open_tiff_folder"]
+
+# It logs whatever is odd about a file, which is shown where nobody says how to
+# log. Those who say so see it; to the others an error tells what matters.
+logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 TIFF_SUFFIXES = (".tif", ".tiff", ".btf", ".tf8")
 
