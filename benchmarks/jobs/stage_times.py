@@ -25,7 +25,7 @@ from cytovox.background import BackgroundRollMed, BackgroundSparseMed
 from cytovox.kernels.events import find_events, mask_images
 from cytovox.kernels.labels import label_frames, process_frames
 from cytovox.kernels.measure import measure_events
-from cytovox.kernels.threshold import below, equal_to_previous
+from cytovox.kernels.threshold import below, equal_to_previous, subtract
 from cytovox.read import HDF5Data
 from cytovox.write.chunk_writer import ChunkWriter, NotifyingDeque
 
@@ -156,7 +156,7 @@ def _load(batch: Batch, data: Any, found: Any, start: int, times: Times) -> None
         data.require_images("image").read_into(start, batch.image)
     with times.of("prepare"):
         np.take(found.images, found.mapping[start:stop], axis=0, out=batch.background)
-        np.subtract(batch.image, batch.background, out=batch.corr, dtype=np.int16)
+        subtract(batch.image, batch.background, batch.corr)
         batch.offset[:] = found.offsets_of(batch.image, start)
         batch.duplicate[:] = equal_to_previous(batch.image, previous if start else None)
 
