@@ -130,4 +130,5 @@ def simulate_volume_command(
         overwrite=force,
     )
     voxels = " x ".join(map(str, truth.shape))
-    say(f"{out}: {voxels} voxels with {len(truth)} {kind.value}; {truth.labels_path}: true labels")
+    labels = out.with_name(Path(truth.labels_path).name)
+    say(f"{out}: {voxels} voxels with {len(truth)} {kind.value}; {labels}: true labels")
