@@ -322,3 +322,17 @@ def test_a_heap_in_which_hdf5_would_go_round_for_ever(tmp_path: Path, command: l
     told = ran.stdout + ran.stderr
     assert str(path) in told
     assert f"texts in the file cannot be told apart (heap at byte {heap})" in told
+
+
+def test_heaps_with_whatever_texts_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.rtdc"
+    plain_recording(path)
+    lines = [f"{'GCOL' * (number % 40)} line {number}" for number in range(5000)]
+    with h5py.File(path, "a") as h5:
+        h5.create_dataset("logs/many", data=lines, dtype=h5py.string_dtype())
+        for turn in range(20):  # leaves free places behind
+            h5.attrs["setup:module composition"] = "x" * (50 * turn)
+            del h5["logs/many"]
+            h5.create_dataset("logs/many", data=lines[turn:], dtype=h5py.string_dtype())
+    with HDF5Data(path) as data:
+        assert data.logs["many"] == lines[19:]

@@ -8,6 +8,7 @@ looked at before HDF5 does, in all that is not the chunk of a dataset.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
@@ -21,6 +22,10 @@ __all__ = ["check_heaps"]
 _SIGNATURE = b"GCOL"
 #: Where the first object of a heap begins, and least bytes that an object takes.
 _HEADER = _OBJECT = 16
+#: Where a heap, and an object, says its size.
+_SIZE_AT = 8
+#: Objects are numbered by two bytes; what is free is one more.
+_MOST_OBJECTS = (1 << 16) + 1
 #: HDF5 makes no smaller heaps, so none lies in a smaller gap [bytes].
 _SMALLEST = 4096
 #: So much is read at a time [bytes].
@@ -45,14 +50,19 @@ def check_heaps(h5: h5py.File, stream: BinaryIO, path: Any = None) -> None:
         If there is one.
     """
     length = h5.id.get_create_plist().get_sizes()[1]
-    for begin, end in _gaps(_chunks(h5), stream.seek(0, 2)):
+    for begin, end in _gaps(_chunks(h5), stream.seek(0, os.SEEK_END)):
+        after = begin
         for position in _find(stream, begin, end):
-            if not _leads_on(_read_heap(stream, position, length), length):
+            if position < after:
+                continue  # part of a text
+            size = _heap_size(stream, position, length)
+            if not _leads_on(stream, position, size, length):
                 raise InputError(
                     f"texts in the file cannot be told apart (heap at byte {position})",
                     path=path,
                     hint="the file is damaged; copy it again",
                 )
+            after = position + size
 
 
 def _chunks(h5: h5py.File) -> list[tuple[int, int]]:
@@ -98,33 +108,36 @@ def _find(stream: BinaryIO, begin: int, end: int) -> Iterator[int]:
             at = piece.find(_SIGNATURE, at + 1)
 
 
-def _read_heap(stream: BinaryIO, position: int, length: int) -> bytes:
-    """Return a heap; nothing if it claims more than the file has, which HDF5 finds."""
-    stream.seek(position)
-    size = int.from_bytes(stream.read(_HEADER)[8 : 8 + length], "little")
-    here = stream.tell()
-    if not _SMALLEST <= size <= stream.seek(0, 2) - position:
-        return b""
-    stream.seek(here - _HEADER)
-    return stream.read(size)
+def _heap_size(stream: BinaryIO, position: int, length: int) -> int:
+    """Return the size of a heap; 0 if it claims more than there is, which HDF5 finds."""
+    stream.seek(position + _SIZE_AT)
+    size = int.from_bytes(stream.read(length), "little")
+    return size if _SMALLEST <= size <= stream.seek(0, os.SEEK_END) - position else 0
 
 
-def _leads_on(heap: bytes, length: int) -> bool:
+def _leads_on(stream: BinaryIO, position: int, size: int, length: int) -> bool:
     """Return whether each object of a heap leads to the next, and the last to the end.
 
     Examples
     --------
+    >>> import io
     >>> text = bytes([1, 0, 1, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0]) + b"abc" + bytes(5)
     >>> rest = bytes(8) + (40).to_bytes(8, "little") + bytes(24)
-    >>> _leads_on(bytes(16) + text + rest, 8), _leads_on(bytes(16) + text + bytes(40), 8)
-    (True, False)
+    >>> _leads_on(io.BytesIO(bytes(16) + text + rest), 0, 80, 8)
+    True
+    >>> _leads_on(io.BytesIO(bytes(16) + text + bytes(40)), 0, 80, 8)
+    False
     """
     at = _HEADER
-    while at + _OBJECT <= len(heap):
-        said = int.from_bytes(heap[at + 8 : at + 8 + length], "little")
-        free = not (heap[at] or heap[at + 1])
+    for _ in range(_MOST_OBJECTS):
+        if at + _OBJECT > size:
+            return True
+        stream.seek(position + at)
+        head = stream.read(_OBJECT)
+        said = int.from_bytes(head[_SIZE_AT : _SIZE_AT + length], "little")
+        free = not any(head[:2])
         step = said if free else _OBJECT + said + -said % 8
-        if not _OBJECT <= step <= len(heap) - at:
+        if not _OBJECT <= step <= size - at:
             return False
         at += step
-    return True
+    return False
