@@ -336,3 +336,17 @@ def test_heaps_with_whatever_texts_are_read(tmp_path: Path) -> None:
             h5.create_dataset("logs/many", data=lines[turn:], dtype=h5py.string_dtype())
     with HDF5Data(path) as data:
         assert data.logs["many"] == lines[19:]
+
+
+def test_a_chunk_beyond_the_end_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.rtdc"
+    with h5py.File(path, "w") as h5:
+        h5.create_dataset("events/deform", data=np.ones(1000), chunks=(1000,))
+        place = h5["events/deform"].id.get_chunk_info(0).byte_offset
+    data = path.read_bytes()
+    assert data.count(place.to_bytes(8, "little")) == 1
+    path.write_bytes(data.replace(place.to_bytes(8, "little"), (1 << 60).to_bytes(8, "little")))
+    words = [sys.executable, "-m", "cytovox", "verify", str(path)]
+    ran = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    assert ran.returncode == 1
+    assert "events/deform" in ran.stdout

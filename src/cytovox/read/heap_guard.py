@@ -90,11 +90,13 @@ def _gaps(taken: list[tuple[int, int]], size: int) -> Iterator[tuple[int, int]]:
     --------
     >>> list(_gaps([(5000, 6000), (0, 500), (5500, 9000)], 10_000))
     [(500, 5000)]
+    >>> list(_gaps([(10**18, 10**18 + 9)], 10_000))  # of a damaged file
+    [(0, 10000)]
     """
     after = 0
     for begin, end in sorted([*taken, (size, size)]):
-        if begin - after >= _SMALLEST:
-            yield after, begin
+        if min(begin, size) - after >= _SMALLEST:
+            yield after, min(begin, size)
         after = max(after, end)
 
 
