@@ -117,20 +117,22 @@ def open_hdf5_file(source: Path | BinaryIO) -> h5py.File:
     if not default_permissions().oversized:
         keep_to_known_filters()
     if not isinstance(source, Path):
-        return _checked(_open(source, None), source, None)
+        return _checked(_open(source, None), source)
     if not source.exists():
         raise InputNotFoundError("there is no such file", path=source, hint="check the path")
     if not source.is_file():
         raise InputError("this is not a file", path=source, hint="give a recording (.rtdc)")
-    h5 = _open(source, source)
-    with source.open("rb") as stream:
-        return _checked(h5, stream, source)
+    return _checked(_open(source, source), source)
 
 
-def _checked(h5: h5py.File, stream: BinaryIO, path: Path | None) -> h5py.File:
-    """Return a file in which HDF5 does not get lost."""
+def _checked(h5: h5py.File, source: Path | BinaryIO) -> h5py.File:
+    """Return a file in which HDF5 does not get lost; close it otherwise."""
     try:
-        check_heaps(h5, stream, path)
+        if isinstance(source, Path):
+            with source.open("rb") as stream:
+                check_heaps(h5, stream, source)
+        else:
+            check_heaps(h5, source)
     except BaseException:
         h5.close()
         raise
