@@ -43,6 +43,8 @@ def main() -> int:
         if (rows is not None and fault.row not in rows) or args.only not in fault.key:
             continue
         count = fault.quick if args.quick else max(1, round(fault.full * args.share))
+        if not count:
+            continue
         begin = time.perf_counter()
         report = _inject(fault.row, fault.key, count, args)
         wall = time.perf_counter() - begin

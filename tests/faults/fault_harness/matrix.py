@@ -45,7 +45,8 @@ class Fault:
     name
         What goes wrong.
     quick, full
-        How often it is injected in every test run, and in the full run.
+        How often it is injected in every test run, which may be never, and in the
+        full run.
     bound
         What is promised besides the right result or one clear line.
     peer

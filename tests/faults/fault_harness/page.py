@@ -54,6 +54,8 @@ def table(known: Mapping[str, Mapping[str, Any]]) -> str:
         )
     lines.append("")
     for number, command in enumerate(commands, 1):
-        seeds = {str(e["seed"]) for e in known.values() if e["command"] == command}
-        lines.append(f"{number}. `{command}` (seed {', '.join(sorted(seeds))})")
+        entries = [entry for entry in known.values() if entry["command"] == command]
+        seeds = ", ".join(sorted({str(entry["seed"]) for entry in entries}))
+        minutes = sum(entry["wall"] for entry in entries) / 60
+        lines.append(f"{number}. `{command}` (seed {seeds}, {minutes:.0f} minutes)")
     return "\n".join(lines)

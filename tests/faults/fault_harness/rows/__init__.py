@@ -14,13 +14,14 @@ from . import (
     restarts,
     shortage,
     signals,
+    soak,
 )
 
 __all__ = ["FAULTS"]
 
 _FAMILIES = (
     *(processes, signals, disk, edges, places, restarts, shortage),
-    *(fuzz, hostile, blocks),
+    *(fuzz, hostile, blocks, soak),
 )
 #: Faults, as they stand in the table.
 FAULTS: list[Fault] = sorted(

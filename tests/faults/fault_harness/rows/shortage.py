@@ -1,21 +1,14 @@
-"""Row 3: memory is short. Row 12: disk or worker are slow or stuck. Row 16: it goes on and on."""
+"""Row 3: memory is short. Row 12: disk or worker are slow or stuck."""
 
 from __future__ import annotations
 
-import ctypes
-import gc
 import os
-import resource
-import shutil
 import signal
 import threading
 import time
-from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-
-import numpy as np
 
 from cytovox.run.peak_memory import peak_bytes, restart_peak
 
@@ -23,7 +16,7 @@ from ..helpers import in_helper, say
 from ..matrix import Case, Fault
 from ..moody import GROUP, memory_groups
 from ..programs import Program, cytovox
-from ..recordings import assert_right, digest, recording, right_digest
+from ..recordings import assert_right, recording
 from ..system import watch
 from .restarts import wait_for_word
 
@@ -198,40 +191,6 @@ def _stuck_and_stopped(case: Case) -> str:
     return "stuck worker: stopped by a signal"
 
 
-#: Open files and memory after each recording of this process.
-_history: deque[tuple[int, int]] = deque(maxlen=1000)
-#: Recordings that may fill caches before slopes are looked at.
-_SETTLED = 20
-#: Bytes by which memory may grow with each recording, in the long run.
-_SLOPE = 20_000
-#: Bytes that the allocator may keep at a time.
-_STEP = 10_000_000
-
-
-def _one_more(case: Case) -> str:
-    """Measure another recording in the same process; see that nothing piles up."""
-    out = case.folder / "out.rtdc"
-    source = case.folder / "raw.rtdc"
-    shutil.copy(recording(60), source)
-    said = say("run", source, "-o", out, "-q", "--workers", 2)
-    assert said.code == 0, said.out
-    assert digest(out) == right_digest(60)
-    files = len(os.listdir("/proc/self/fd"))
-    # What is free already, but not given back to the system, is no loss.
-    gc.collect()
-    ctypes.CDLL(None).malloc_trim(0)
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    _history.append((files, pages * resource.getpagesize()))
-    if len(_history) <= 2 * _SETTLED:
-        return "right"
-    counts, sizes = np.array(_history, float)[_SETTLED:].T
-    assert counts.max() <= counts[0], f"open files: {counts.astype(int).tolist()}"
-    grown = np.median(sizes[-10:]) - np.median(sizes[:10])
-    what = f"{grown / 1e6:.1f} MB more after {len(sizes)} recordings"
-    assert grown <= _STEP + _SLOPE * len(sizes), what
-    return "right, no slope"
-
-
 FAULTS = [
     Fault(
         row=3,
@@ -251,15 +210,5 @@ FAULTS = [
         bound="memory grows by 256 MB at most; who hangs is replaced, or stopped within 3 s",
         peer="not tried",
         run=in_helper(_slow_or_stuck),
-    ),
-    Fault(
-        row=16,
-        name="One recording after the other in one process",
-        quick=42,
-        full=1000,
-        bound="not one more file open; at most 20 kB of memory for each recording",
-        peer="not tried",
-        run=in_helper(_one_more, name="soak"),
-        note="Each injection is a recording of 60 frames; slopes from the 41st on",
     ),
 ]
