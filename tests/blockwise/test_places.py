@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
+from collections.abc import Callable
+from concurrent.futures import CancelledError
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -175,6 +178,45 @@ def test_dask_workers_outlive_bad_blocks(functions: ModuleType, tmp_path: Path, 
     assert [f.block for f in task.failed] == [(4,)]
     assert task.done == 11
     assert all(process.poll() is None for process in dask.processes.values())
+
+
+class Ending:
+    """What Dask gives for a task that has ended, but whose result is asked for in vain."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def add_done_callback(self, done: Callable[[Any], None]) -> None:
+        done(self)
+
+    def cancelled(self) -> bool:
+        return isinstance(self.error, CancelledError)
+
+    def result(self, timeout: float | None = None) -> Any:
+        assert timeout is not None, "it waits for ever"
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "how"),
+    [
+        (CancelledError(), "was cancelled"),
+        (TimeoutError(), "Dask does not tell how"),
+        (OSError("lost"), r"could not be run by Dask: OSError\('lost'\)"),
+    ],
+)
+def test_an_end_that_dask_does_not_tell_is_no_crash(
+    tmp_path: Path, error: Exception, how: str
+) -> None:
+    scheduler = SimpleNamespace(address="tcp://127.0.0.1:8786")
+    client = SimpleNamespace(
+        scheduler=scheduler,
+        scheduler_info=lambda n_workers: {},
+        submit=lambda *_, **__: Ending(error),
+    )
+    place = DaskPlace(client)
+    told = place.start([], "key", tmp_path / "worker-1.log").wait(5)
+    assert re.search(how, str(told))
 
 
 def test_clusters_that_are_not_there_are_told(functions: ModuleType) -> None:

@@ -312,6 +312,8 @@ def test_dask_gets_another_worker_by_its_nanny(volume: Volume, dask: Any) -> Non
         if time == 1:
             assert told["parent"] in before
             os.kill(told["parent"], signal.SIGKILL)
+            # Before the line is closed, or it might still do the block in its last moment.
+            assert has_ended(told["pid"])
         else:
             after.update(dask.pids().values())  # waits for both
         return time > 1

@@ -41,6 +41,8 @@ __all__ = [
 KEY_VARIABLE = "CYTOVOX_WORKER_KEY"
 
 _MODULE = "cytovox.blockwise.workers"
+#: Seconds in which Dask must tell how a worker has ended.
+_ANSWER = 2.0
 
 
 class Handle(Protocol):
@@ -301,11 +303,16 @@ class _DaskHandle:
     def wait(self, seconds: float | None = None) -> str | None:
         if not self._ended.wait(seconds):
             return None
-        if self._future.status == "finished":
-            return str(self._future.result())
-        if self._future.status == "cancelled":
-            return "was cancelled"
-        return f"could not be run by Dask: {self._future.exception()!r}"
+        try:
+            # It is kept by a Dask worker, which may be gone; only words hang on it.
+            return str(self._future.result(_ANSWER))
+        except TimeoutError:
+            return "has ended, but Dask does not tell how"
+        except Exception as err:
+            # It may be cancelled at any moment, even while it is asked how it ended.
+            if self._future.cancelled():
+                return "was cancelled"
+            return f"could not be run by Dask: {err!r}"
 
     def kill(self) -> None:
         # The line to its desk is cut beforehand, which ends the process.
