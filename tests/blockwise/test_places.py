@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import stat
 from collections.abc import Callable
 from concurrent.futures import CancelledError
@@ -16,6 +17,7 @@ from funlib.geometry import Roi
 
 from cytovox.blockwise import run_blockwise
 from cytovox.blockwise.crew import WorkerError
+from cytovox.blockwise.desk import Desk, connect
 from cytovox.blockwise.places import CommandPlace, DaskPlace, Here, LocalPlace, find_place
 from cytovox.blockwise.run_blocks import run_blocks
 from cytovox.errors import UsageError
@@ -152,6 +154,20 @@ def test_a_task_by_a_command(tmp_path: Path, launcher: Path) -> None:
 
 
 @pytest.mark.timeout(180)
+def test_a_task_of_which_no_worker_comes_ends(tmp_path: Path, launcher: Path) -> None:
+    result = blockwise(tmp_path, f"{launcher} -n2 {{command}}")
+    assert result.done == 0
+    assert [failure.block for failure in result.failed] == [(i,) for i in range(12)]
+    said = {failure.error for failure in result.failed}
+    assert len(said) == 1
+    assert re.search(r"8 workers in a row ended before .* ended with exit code 9", said.pop())
+    # Nothing of it remains but the journal, by which the same work goes on.
+    result = blockwise(tmp_path, f"{launcher} -n1 {{command}}")
+    assert result
+    assert result.done == 12
+
+
+@pytest.mark.timeout(180)
 def test_dask_workers_outlive_bad_blocks(functions: ModuleType, tmp_path: Path, dask: Any) -> None:
     import distributed
 
@@ -239,3 +255,20 @@ def test_a_cluster_elsewhere_needs_a_host() -> None:
         find_place(None, Client())
     place = find_place(None, Client(), "10.1.2.9")
     assert (place.workers, place.host) == (3, "10.1.2.9")
+
+
+def test_a_machine_that_vanishes_is_noticed() -> None:
+    with Desk() as desk:
+        line = connect(*desk.address, desk.key, {"number": 1})
+        joined = desk.next(10)
+        assert joined is not None
+        for end in (line, joined.sender.line):
+            with socket.socket(fileno=os.dup(end.fileno())) as known:
+                assert known.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+                if hasattr(socket, "TCP_KEEPIDLE"):
+                    seconds = [
+                        known.getsockopt(socket.IPPROTO_TCP, getattr(socket, name))
+                        for name in ("TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT")
+                    ]
+                    assert seconds[0] + seconds[1] * seconds[2] <= 90
+        line.close()

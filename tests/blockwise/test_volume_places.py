@@ -327,6 +327,24 @@ def test_dask_gets_another_worker_by_its_nanny(volume: Volume, dask: Any) -> Non
     assert bell.told[0]["parent"] not in after
 
 
+@kills
+@pytest.mark.timeout(300)
+def test_a_dask_cluster_that_is_gone_is_waited_for_no_longer(volume: Volume, dask: Any) -> None:
+    def answer(time: int, told: dict[str, Any]) -> bool:
+        if time == 1:
+            for process in dask.processes.values():  # the scheduler first: nobody is told
+                process.kill()
+            assert has_ended(told["pid"])
+        return time > 1
+
+    with Doorbell(answer) as bell:
+        volume.port = bell.port
+        with pytest.raises(WorkerError, match=r"the Dask scheduler at \S+ is gone"):
+            volume.segment("out", cluster=f"dask:{dask.address}", workers=2)
+        assert not (volume.folder / "out.zarr").exists()
+        volume.check("out", volume.segment("out", workers=1))
+
+
 def listening(pid: int) -> set[str]:
     """Return the addresses on which a process and what it has started listen."""
     psutil = pytest.importorskip("psutil")

@@ -185,6 +185,8 @@ class Crew:
                 self._attend(message)
             if self._members:
                 alone = time.monotonic()
+            elif lost := self.place.lost():
+                raise WorkerError(lost, hint="the same command goes on when it is there again")
             elif time.monotonic() - alone > _LONELY:
                 alone = time.monotonic()
                 ledger.lonely(

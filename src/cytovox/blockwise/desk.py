@@ -26,6 +26,15 @@ __all__ = ["LOOPBACK", "Desk", "Link", "Message", "connect", "is_loopback"]
 LOOPBACK = "127.0.0.1"
 #: Seconds that a caller has to prove that it knows the key.
 _PATIENCE = 10.0
+#: After how many seconds of silence the system asks whether the other machine is
+#: there, how often, and for how many milliseconds what was sent may be unanswered.
+_ASK = {
+    "TCP_KEEPIDLE": 30,
+    "TCP_KEEPALIVE": 30,  # the same on macOS
+    "TCP_KEEPINTVL": 10,
+    "TCP_KEEPCNT": 6,
+    "TCP_USER_TIMEOUT": 90_000,
+}
 
 
 class Message(NamedTuple):
@@ -200,7 +209,7 @@ def connect(host: str, port: int, key: str, hello: dict[str, Any]) -> Connection
         If nobody is there, or somebody who does not know the key.
     """
     line = connection.Client((host, port))
-    _no_delay(line)
+    _settle(line)
     if _challenged(line, key.encode(), first=False) is None:
         line.close()
         raise ConnectionError(f"{host}:{port} does not know the key of this run")
@@ -215,7 +224,7 @@ def _challenged(line: Connection, key: bytes, *, first: bool) -> dict[str, Any] 
     late.start()
     try:
         if first:
-            _no_delay(line)
+            _settle(line)
             connection.deliver_challenge(line, key)
             connection.answer_challenge(line, key)
             hello = line.recv()
@@ -240,12 +249,20 @@ def _cut(line: Connection) -> None:
             end.detach()
 
 
-def _no_delay(line: Connection) -> None:
-    """Send small messages at once."""
+def _settle(line: Connection) -> None:
+    """Send small messages at once, and notice if the other machine is gone.
+
+    A machine without power or network says no farewell. Unless the system asks
+    from time to time whether it is there, a line to it stays open for ever.
+    """
     with contextlib.suppress(OSError):
         end = socket.socket(fileno=line.fileno())
         try:
             end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            for name, value in _ASK.items():
+                if hasattr(socket, name):  # each system has some of them
+                    end.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
         finally:
             end.detach()
 

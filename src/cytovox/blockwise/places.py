@@ -74,6 +74,9 @@ class Place(Protocol):
             File for what the worker prints, where the place can write it.
         """
 
+    def lost(self) -> str:
+        """Return why no worker can come from here any more; empty if some can."""
+
     def close(self) -> None:
         """Give back what the place itself holds."""
 
@@ -92,6 +95,10 @@ class Here:
     def start(self, call: list[str], key: str, log: Path) -> Handle:
         """Refuse: there is nothing to start."""
         raise UsageError("there are no workers beside this process")
+
+    def lost(self) -> str:
+        """Return nothing: this process is here."""
+        return ""
 
     def close(self) -> None:
         """Do nothing."""
@@ -151,6 +158,10 @@ class LocalPlace:
                 env={**os.environ, **self.environment, KEY_VARIABLE: key},
             )
         return ProcessHandle(process)
+
+    def lost(self) -> str:
+        """Return nothing: this machine is here."""
+        return ""
 
     def close(self) -> None:
         """Do nothing."""
@@ -214,6 +225,10 @@ class CommandPlace:
                 ) from err
         return ProcessHandle(process, group=True)
 
+    def lost(self) -> str:
+        """Return nothing: a queue may let a worker wait for days."""
+        return ""
+
     def close(self) -> None:
         """Do nothing."""
 
@@ -270,6 +285,12 @@ class DaskPlace:
             run_beside, call, key, pure=False, retries=1000, key=f"cytovox-{log.stem}-{key[:12]}"
         )
         return _DaskHandle(future)
+
+    def lost(self) -> str:
+        """Return whether Dask's client has given up its scheduler; tasks never end then."""
+        if self._client.status in ("closing", "closed"):
+            return f"the Dask scheduler at {self._address} is gone"
+        return ""
 
     def close(self) -> None:
         """Leave the cluster, if it was joined here."""

@@ -71,6 +71,7 @@ class Account:
         self.stage = run.name
         self.broken = ""
         self.unfit = 0
+        self.stillborn = 0
         self.called_back = False
         self._journal = journal
         self._on_event = on_event
@@ -136,6 +137,7 @@ class Account:
 
     def begins(self, key: BlockKey, worker: str) -> None:
         """Take note that an attempt begins."""
+        self.stillborn = 0
         number = self._attempts[key] = self._attempts.get(key, 0) + 1
         if self._journal is not None:
             self._journal.started(self.stage, key, attempt=number, worker=worker)

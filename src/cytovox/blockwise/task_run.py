@@ -348,7 +348,14 @@ class _Clerk:
                 f"a worker on {link.hello.get('machine')} has {link.hello.get('versions')}, "
                 f"but this process {told_versions()}"
             )
-        if account.run.init_callback is not None and not account.called_back:
+        if "lost" in link.hello:
+            account.stillborn += 1
+            if account.stillborn >= _UNFIT:
+                account.broken = account.broken or (
+                    f"{account.stillborn} workers in a row ended before they could begin; "
+                    f"the last one {link.hello['lost']}"
+                )
+        elif account.run.init_callback is not None and not account.called_back:
             context = engine.context_from(link.hello["context"])
             account.call_back(engine.shared_context(context))
         link.send(self._welcomes[number])

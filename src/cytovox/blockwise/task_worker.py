@@ -19,11 +19,12 @@ from typing import Any
 
 import cloudpickle
 
+from ..errors import CytovoxError
 from ..run.children import SINGLE_THREAD_VARIABLES, settle_child
 from ..run.peak_memory import peak_bytes, restart_peak
 from .engine import guarded, loop_over_blocks, positional_arity, set_context
 from .places import Place
-from .workers import Line, Outcome, describe_error, serve, told_traceback
+from .workers import Line, Outcome, call_desk, describe_error, serve, told_traceback
 
 __all__ = ["AloneLoop", "TaskJob", "block_key", "make_slot", "outcome_of"]
 
@@ -162,15 +163,39 @@ def make_slot(
             return
         call = [host, str(port), str(number), "--context", text]
         log = folder / f"worker-{number}-{os.getpid()}.log"
+        how = _work_there(packed, call, key, log)
+        if how != "ended with exit code 0":
+            # Nobody may ever come from there; then this process tells it of each block.
+            line = call_desk(host, port, key, number, text, lost=how)
+            if line is not None:
+                _hear_of_loss(line)
+            raise subprocess.SubprocessError(f"the worker {how}")
+
+    return slot
+
+
+def _work_there(packed: bytes, call: list[str], key: str, log: Path) -> str:
+    """Let a worker at a place do the work; return how it ended."""
+    try:
         there = pickle.loads(packed)
         try:
             how = there.start(call, key, log).wait()
         finally:
             there.close()
-        if how != "ended with exit code 0":
-            raise subprocess.SubprocessError(f"the worker {how}")
+    except CytovoxError as err:
+        return f"could not be started: {err}"
+    return str(how)
 
-    return slot
+
+def _hear_of_loss(line: Line) -> None:
+    """Fail all blocks if the desk says that there is no use in another worker."""
+    line.receive()  # what workers are welcomed with
+    refused = line.receive()
+    if refused is None:
+        return
+    set_context(line.context)
+    with guarded(LineGuard(line, None)):
+        loop_over_blocks(_Refuse(str(refused)))
 
 
 class AloneLoop:

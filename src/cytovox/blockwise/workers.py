@@ -37,6 +37,7 @@ __all__ = [
     "Line",
     "Outcome",
     "attempt",
+    "call_desk",
     "describe_error",
     "main",
     "run_beside",
@@ -245,6 +246,38 @@ def main(arguments: list[str] | None = None) -> int:
     return serve(asked.host, asked.port, key, asked.number, asked.context)
 
 
+def call_desk(
+    host: str, port: int, key: str, number: int, context: str = "", **more: str
+) -> Line | None:
+    """Call a desk and say hello; return None if it cannot be reached.
+
+    Parameters
+    ----------
+    host, port, key
+        Where the desk is, and what it wants to hear.
+    number
+        As which worker.
+    context
+        What the job needs to know about this worker.
+    **more
+        Told as well.
+    """
+    hello = {
+        "number": number,
+        "pid": os.getpid(),
+        "machine": platform.node(),
+        "context": context,
+        "versions": told_versions(),
+        **more,
+    }
+    try:
+        return Line(connect(host, port, key, hello), context)
+    except OSError as err:
+        # The run may just have ended; if not, this tells why nobody came.
+        sys.stderr.write(f"cannot reach {host}:{port}: {err}\n")
+        return None
+
+
 def serve(host: str, port: int, key: str, number: int, context: str = "") -> int:
     """Call a desk, do the job that it gives, and return the exit code.
 
@@ -257,18 +290,8 @@ def serve(host: str, port: int, key: str, number: int, context: str = "") -> int
     context
         What the job needs to know about this worker.
     """
-    hello = {
-        "number": number,
-        "pid": os.getpid(),
-        "machine": platform.node(),
-        "context": context,
-        "versions": told_versions(),
-    }
-    try:
-        line = Line(connect(host, port, key, hello), context)
-    except OSError as err:
-        # The run may just have ended; if not, this tells why nobody came.
-        sys.stderr.write(f"cannot reach {host}:{port}: {err}\n")
+    line = call_desk(host, port, key, number, context)
+    if line is None:
         return 3
     told = line.receive()
     sys.path[:] = [*told["sys_path"], *(p for p in sys.path if p not in told["sys_path"])]
