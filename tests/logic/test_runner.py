@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import json
 import threading
 
@@ -21,6 +22,7 @@ from cytovox.errors import (
     VerificationError,
 )
 from cytovox.logic import DCNumJobRunner, DCNumPipelineJob, ctrl
+from cytovox.logic.chunk_slot import ChunkSlot
 from cytovox.read import HDF5Data
 from cytovox.run.progress import RunFinished, StageProgress, Warned
 from cytovox.segm.segm_thresh import SegmentThresh
@@ -354,6 +356,19 @@ def test_two_runs_in_one_process_keep_their_logs_apart(raw, run_job):
             text = b"\n".join(h5["logs"][name][:]).decode()
         assert mine.logger.name in text
         assert other.logger.name not in text
+
+
+@pytest.mark.parametrize("processes", [False, True])
+def test_a_run_gives_its_memory_back_at_once(raw, run_job, processes):
+    gc.collect()
+    gc.disable()  # which comes now and then, and not when somebody needs the memory
+    try:
+        runner = run_job(raw, raw.with_name("out.rtdc"), processes=processes)
+        left = [item for item in gc.get_objects() if isinstance(item, ChunkSlot)]
+    finally:
+        gc.enable()
+    assert runner.event_count > 0
+    assert left == []
 
 
 def test_unicode_paths_work(raw, run_job):

@@ -197,6 +197,7 @@ class Conveyor:
             crew.end(patience)
             writer.join(_END)  # it may be closing the file
             register.segmenter.close()
+            register.free()
         self.masks_dropped = register.masks_dropped
         for name in register.timers:
             self.logger.info("%s: %.1f s", name, register.get_time(name))

@@ -235,6 +235,15 @@ class SlotRegister:
         """Tell all workers to quit."""
         self.state = RegisterState.QUIT
 
+    def free(self) -> None:
+        """Give back the memory of the slots; nothing can be done with them any more.
+
+        The register is part of a circle of objects, which Python lets go of some
+        time later. In a process that measures one recording after the other, the
+        images of many would wait for that.
+        """
+        self._slots.clear()
+
     def notify(self) -> None:
         """Wake all who wait for a change."""
         with self.monitor:
