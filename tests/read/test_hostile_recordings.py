@@ -18,6 +18,7 @@ from cytovox.cli.main import main
 from cytovox.errors import CytovoxError, InputError, OptionError
 from cytovox.logic import DCNumJobRunner, DCNumPipelineJob
 from cytovox.read import HDF5Data, Permissions, RefusedInputError, open_volume
+from cytovox.read.members import dataset_ids
 from cytovox.read.permissions import ALLOW_VARIABLE, ROOTS_VARIABLE, allow, default_permissions
 from cytovox.testing import simulate_recording
 from cytovox.testing.hostile import (
@@ -350,3 +351,19 @@ def test_a_chunk_beyond_the_end_of_the_file(tmp_path: Path) -> None:
     ran = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
     assert ran.returncode == 1
     assert "events/deform" in ran.stdout
+
+
+def test_all_data_are_found_whatever_leads_there(tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as h5:
+        h5["a/b/c"] = np.arange(3)
+        h5["a/again"] = h5["a/b/c"]
+        h5["a/b/up"] = h5["a"]
+        h5["a/root"] = h5["/"]
+        h5["d"] = np.arange(4)
+        h5["e"] = h5py.SoftLink("/nowhere")
+        h5["f"] = h5py.ExternalLink("nowhere.h5", "/")
+        h5["g"] = np.dtype("f8")
+    with h5py.File(path) as h5:
+        found = [h5py.Dataset(one).shape for one in dataset_ids(h5)]
+    assert sorted(found) == [(3,), (4,)]

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 import h5py
 
 from ..errors import InputError
-from .members import chunk_infos
+from .members import chunk_infos, dataset_ids
 
 __all__ = ["check_heaps"]
 
@@ -69,7 +69,7 @@ def _chunks(h5: h5py.File) -> list[tuple[int, int]]:
     """Return begin and end of what datasets store; nothing if that cannot be told."""
     taken: list[tuple[int, int]] = []
     try:
-        for found in map(h5py.Dataset, _dataset_ids(h5)):
+        for found in map(h5py.Dataset, dataset_ids(h5)):
             if found.chunks is not None:
                 infos = chunk_infos(found)
                 taken.extend((info.byte_offset, info.byte_offset + info.size) for info in infos)
@@ -78,30 +78,6 @@ def _chunks(h5: h5py.File) -> list[tuple[int, int]]:
     except (OSError, RuntimeError, KeyError, TypeError, ValueError):
         return []  # damaged; whoever reads it tells so
     return taken
-
-
-def _dataset_ids(h5: h5py.File) -> Iterator[h5py.h5d.DatasetID]:
-    """Yield all datasets, each of them once.
-
-    h5py's own visitors find each object by its path, so that a thousand groups
-    within each other take a million steps.
-    """
-    known = set()
-    groups = [h5.id]
-    while groups:
-        group = groups.pop()
-        for name in list(group):
-            if group.links.get_info(name).type != h5py.h5l.TYPE_HARD:
-                continue
-            found = h5py.h5o.open(group, name)
-            place = h5py.h5o.get_info(found).addr
-            if place in known:
-                continue
-            known.add(place)
-            if isinstance(found, h5py.h5d.DatasetID):
-                yield found
-            elif isinstance(found, h5py.h5g.GroupID):
-                groups.append(found)
 
 
 def _gaps(taken: list[tuple[int, int]], size: int) -> Iterator[tuple[int, int]]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import h5py
 
-__all__ = ["chunk_infos", "members", "text_names"]
+__all__ = ["chunk_infos", "dataset_ids", "members", "text_names"]
 
 
 def members(group: Mapping[Any, Any]) -> list[tuple[Any, Any]]:
@@ -71,3 +71,41 @@ def chunk_infos(dataset: h5py.Dataset) -> list[h5py.h5d.StoreInfo]:
         dataset.id.chunk_iter(found.append)
         return found
     return [dataset.id.get_chunk_info(i) for i in range(dataset.id.get_num_chunks())]
+
+
+def dataset_ids(h5: h5py.File) -> Iterator[h5py.h5d.DatasetID]:
+    """Yield all datasets, each of them once.
+
+    h5py's own visitors find each object by its path, so that a thousand groups
+    within each other take a million steps.
+
+    Parameters
+    ----------
+    h5
+        Opened file. Links to other places are not followed.
+
+    Examples
+    --------
+    >>> import io
+    >>> h5 = h5py.File(io.BytesIO(), "w")
+    >>> h5["events/deform"] = [0.1]
+    >>> h5["again"] = h5["events/deform"]
+    >>> len(list(dataset_ids(h5)))
+    1
+    """
+    known = set()
+    groups = [h5.id]
+    while groups:
+        group = groups.pop()
+        for name in list(group):
+            if group.links.get_info(name).type != h5py.h5l.TYPE_HARD:
+                continue
+            found = h5py.h5o.open(group, name)
+            place = h5py.h5o.get_info(found).addr
+            if place in known:
+                continue
+            known.add(place)
+            if isinstance(found, h5py.h5d.DatasetID):
+                yield found
+            elif isinstance(found, h5py.h5g.GroupID):
+                groups.append(found)

@@ -71,7 +71,7 @@ def hostile_cases(*, quick: bool = False) -> tuple[HostileCase, ...]:
     Examples
     --------
     >>> len(hostile_cases()) > 100, len(hostile_cases(quick=True))
-    (True, 36)
+    (True, 37)
     """
     from .hostile_basins import BASIN_CASES
     from .hostile_recordings import RECORDING_CASES
