@@ -365,5 +365,5 @@ def test_all_data_are_found_whatever_leads_there(tmp_path: Path) -> None:
         h5["f"] = h5py.ExternalLink("nowhere.h5", "/")
         h5["g"] = np.dtype("f8")
     with h5py.File(path) as h5:
-        found = [h5py.Dataset(one).shape for one in dataset_ids(h5)]
+        found = [h5py.Dataset(one).shape for _, one in dataset_ids(h5)]
     assert sorted(found) == [(3,), (4,)]

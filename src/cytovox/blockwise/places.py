@@ -287,7 +287,7 @@ class DaskPlace:
         return _DaskHandle(future)
 
     def lost(self) -> str:
-        """Return whether Dask's client has given up its scheduler; tasks never end then."""
+        """Return why: once the client has given up its scheduler, its tasks never end."""
         if self._client.status in ("closing", "closed"):
             return f"the Dask scheduler at {self._address} is gone"
         return ""

@@ -88,8 +88,6 @@ def walk(h5: h5py.File, found: Verification) -> dict[str, h5py.Dataset]:
     seen: set[Any] = set()
     with surviving("attributes", found):
         _ = dict(h5.attrs)
-    with surviving("/", found):
-        h5.visit(lambda name: None)  # also by indices that reading by name does not use
     for name, item in _links(h5, "", found, seen):
         if isinstance(item, h5py.ExternalLink):
             found.warn(name, f"is a link to another file, not followed: {item.filename}")
@@ -118,6 +116,7 @@ def _links(
         return
     try:
         names = list(group)
+        group.id.links.iterate(lambda name: None)  # by the index that the list may not use
     except DAMAGE as err:
         found.error(prefix or "/", f"the list of its contents is damaged: {_short(err)}")
         return

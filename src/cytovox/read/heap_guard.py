@@ -69,7 +69,8 @@ def _chunks(h5: h5py.File) -> list[tuple[int, int]]:
     """Return begin and end of what datasets store; nothing if that cannot be told."""
     taken: list[tuple[int, int]] = []
     try:
-        for found in map(h5py.Dataset, dataset_ids(h5)):
+        for _, number in dataset_ids(h5):
+            found = h5py.Dataset(number)
             if found.chunks is not None:
                 infos = chunk_infos(found)
                 taken.extend((info.byte_offset, info.byte_offset + info.size) for info in infos)

@@ -73,8 +73,8 @@ def chunk_infos(dataset: h5py.Dataset) -> list[h5py.h5d.StoreInfo]:
     return [dataset.id.get_chunk_info(i) for i in range(dataset.id.get_num_chunks())]
 
 
-def dataset_ids(h5: h5py.File) -> Iterator[h5py.h5d.DatasetID]:
-    """Yield all datasets, each of them once.
+def dataset_ids(h5: h5py.File) -> Iterator[tuple[str, h5py.h5d.DatasetID]]:
+    """Yield all datasets with a path of each, each of them once.
 
     h5py's own visitors find each object by its path, so that a thousand groups
     within each other take a million steps.
@@ -89,14 +89,14 @@ def dataset_ids(h5: h5py.File) -> Iterator[h5py.h5d.DatasetID]:
     >>> import io
     >>> h5 = h5py.File(io.BytesIO(), "w")
     >>> h5["events/deform"] = [0.1]
-    >>> h5["again"] = h5["events/deform"]
-    >>> len(list(dataset_ids(h5)))
-    1
+    >>> h5["events/again"] = h5["events/deform"]
+    >>> [path for path, _ in dataset_ids(h5)]
+    ['events/again']
     """
     known = set()
-    groups = [h5.id]
+    groups = [("", h5.id)]
     while groups:
-        group = groups.pop()
+        path, group = groups.pop()
         for name in list(group):
             if group.links.get_info(name).type != h5py.h5l.TYPE_HARD:
                 continue
@@ -105,7 +105,8 @@ def dataset_ids(h5: h5py.File) -> Iterator[h5py.h5d.DatasetID]:
             if place in known:
                 continue
             known.add(place)
+            below = path + name.decode(errors="surrogateescape")
             if isinstance(found, h5py.h5d.DatasetID):
-                yield found
+                yield below, found
             elif isinstance(found, h5py.h5g.GroupID):
-                groups.append(found)
+                groups.append((f"{below}/", found))

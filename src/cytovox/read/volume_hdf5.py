@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 from pathlib import Path
@@ -107,18 +108,11 @@ def _find(file: h5py.File, address: Address) -> h5py.Dataset:
 
 
 def _arrays(file: h5py.File) -> list[str]:
-    """Return the names of arrays; visiting follows no links to other files."""
-    import h5py
+    """Return the names of arrays in the file itself."""
+    from .members import dataset_ids
 
-    names: list[str] = []
-
-    def look(name: str, found: Any) -> bool | None:
-        if isinstance(found, h5py.Dataset) and len(found.shape or ()) >= 2:
-            names.append(name)
-        return True if len(names) >= _MAX_LISTED else None
-
-    file.visititems(look)
-    return names
+    names = (path for path, found in dataset_ids(file) if found.rank >= 2)
+    return sorted(itertools.islice(names, _MAX_LISTED))
 
 
 class HDF5Source(ReadOnlySource):
