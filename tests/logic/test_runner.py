@@ -371,6 +371,31 @@ def test_a_run_gives_its_memory_back_at_once(raw, run_job, processes):
     assert left == []
 
 
+@pytest.mark.filterwarnings("ignore:Ignored basin of type")
+@pytest.mark.parametrize("missing", [True, False])
+@pytest.mark.parametrize("key", ["name", "type", "features"])
+def test_basins_that_say_little_are_passed_on_or_refused(raw, run_job, key, missing):
+    one, two = raw.with_name("one.rtdc"), raw.with_name("two.rtdc")
+    run_job(raw, one)
+    with h5py.File(one, "a") as h5:
+        basins = h5["basins"]
+        for name in list(basins):
+            definition = json.loads("\n".join(line.decode() for line in basins[name][:]))
+            definition[key] = None
+            if missing:
+                del definition[key]
+            del basins[name]
+            basins[name] = [json.dumps(definition)]
+    try:
+        run_job(one, two, background_code="copy", basin_strategy="tap")
+    except CytovoxError:
+        assert key != "name"
+        assert not two.exists()
+    else:
+        with HDF5Data(two) as data:
+            assert len(data.image_bg) == len(data)
+
+
 def test_unicode_paths_work(raw, run_job):
     folder = raw.parent / "Zellen ä 细胞 'q'"
     folder.mkdir()

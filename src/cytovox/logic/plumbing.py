@@ -102,13 +102,14 @@ def internal_images(
     if "image_bg" in data.h5["events"]:
         return None
     for index, basin in enumerate(data.basins):
-        if basin["type"] == "internal" and "image_bg" in basin.get("features", []):
+        if basin.get("type") == "internal" and "image_bg" in (basin.get("features") or ()):
             group, _, mapping = data.get_basin_data(index)
             if group is None:
                 continue
             images = group["image_bg"]
             rows = np.arange(len(images)) if mapping is None else np.asarray(mapping)
-            return images, rows.astype(np.int64), basin["name"], basin.get("description")
+            name = str(basin.get("name") or "background")
+            return images, rows.astype(np.int64), name, basin.get("description")
     return None
 
 
