@@ -24,7 +24,7 @@ import cloudpickle
 from ..errors import StageError
 from .desk import Desk, Link, Message
 from .places import Handle, Place
-from .workers import BlockLoop, Outcome, told_versions
+from .workers import BlockLoop, Outcome, stillborn, told_versions
 
 __all__ = ["Crew", "HasIndex", "Ledger", "WorkerError"]
 
@@ -312,8 +312,8 @@ class Crew:
             if self._stillborn >= _STILLBORN + self.place.workers:
                 text = _tail(started.log)
                 raise WorkerError(
-                    f"{self._stillborn} workers in a row ended before they could begin; "
-                    f"the last one {how}" + (f": {text.splitlines()[-1]}" if text else ""),
+                    stillborn(self._stillborn, how)
+                    + (f": {text.splitlines()[-1]}" if text else ""),
                     worker_traceback=text,
                 )
         self._ledger.lost(f"worker {started.number}", how)

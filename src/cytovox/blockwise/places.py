@@ -86,7 +86,21 @@ def worker_command(call: list[str], python: str | None = None) -> list[str]:
     return [python or sys.executable, "-m", _MODULE, *call]
 
 
-class Here:
+class _Lasting:
+    """A place that holds nothing, and from which a worker may always come.
+
+    That goes for a command, too: a queue may let workers wait for days.
+    """
+
+    def lost(self) -> str:
+        """Return nothing."""
+        return ""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+class Here(_Lasting):
     """No other process at all: blocks are done where they are asked for."""
 
     workers = 0
@@ -95,13 +109,6 @@ class Here:
     def start(self, call: list[str], key: str, log: Path) -> Handle:
         """Refuse: there is nothing to start."""
         raise UsageError("there are no workers beside this process")
-
-    def lost(self) -> str:
-        """Return nothing: this process is here."""
-        return ""
-
-    def close(self) -> None:
-        """Do nothing."""
 
 
 class ProcessHandle:
@@ -131,7 +138,7 @@ class ProcessHandle:
             self.process.kill()
 
 
-class LocalPlace:
+class LocalPlace(_Lasting):
     """Processes of this machine.
 
     Parameters
@@ -159,15 +166,8 @@ class LocalPlace:
             )
         return ProcessHandle(process)
 
-    def lost(self) -> str:
-        """Return nothing: this machine is here."""
-        return ""
 
-    def close(self) -> None:
-        """Do nothing."""
-
-
-class CommandPlace:
+class CommandPlace(_Lasting):
     """Processes that a command starts somewhere, such as ``srun -n1 {command}``.
 
     Parameters
@@ -224,13 +224,6 @@ class CommandPlace:
                     hint="is it installed here, and spelled right?",
                 ) from err
         return ProcessHandle(process, group=True)
-
-    def lost(self) -> str:
-        """Return nothing: a queue may let a worker wait for days."""
-        return ""
-
-    def close(self) -> None:
-        """Do nothing."""
 
 
 def _filled(word: str, command: list[str]) -> str:

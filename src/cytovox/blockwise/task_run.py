@@ -29,7 +29,7 @@ from .run_blocks import log_folder
 from .task_account import Account, RunTask
 from .task_result import BlockwiseResult, leftovers
 from .task_worker import TaskJob, make_slot
-from .workers import told_versions
+from .workers import stillborn, told_versions
 
 __all__ = ["run_tasks"]
 
@@ -351,10 +351,8 @@ class _Clerk:
         if "lost" in link.hello:
             account.stillborn += 1
             if account.stillborn >= _UNFIT:
-                account.broken = account.broken or (
-                    f"{account.stillborn} workers in a row ended before they could begin; "
-                    f"the last one {link.hello['lost']}"
-                )
+                said = stillborn(account.stillborn, link.hello["lost"])
+                account.broken = account.broken or said
         elif account.run.init_callback is not None and not account.called_back:
             context = engine.context_from(link.hello["context"])
             account.call_back(engine.shared_context(context))

@@ -24,7 +24,7 @@ from ..run.children import SINGLE_THREAD_VARIABLES, settle_child
 from ..run.peak_memory import peak_bytes, restart_peak
 from .engine import guarded, loop_over_blocks, positional_arity, set_context
 from .places import Place
-from .workers import Line, Outcome, call_desk, describe_error, serve, told_traceback
+from .workers import UNREACHABLE, Line, Outcome, call_desk, describe_error, serve, told_traceback
 
 __all__ = ["AloneLoop", "TaskJob", "block_key", "make_slot", "outcome_of"]
 
@@ -157,9 +157,10 @@ def make_slot(
         if packed is None:
             for name in SINGLE_THREAD_VARIABLES:
                 os.environ.setdefault(name, "1")
-            code = serve(host, port, key, number, text)
-            if code:
-                sys.exit(code)
+            line = call_desk(host, port, key, number, text)
+            if line is None:
+                sys.exit(UNREACHABLE)
+            serve(line)
             return
         call = [host, str(port), str(number), "--context", text]
         log = folder / f"worker-{number}-{os.getpid()}.log"

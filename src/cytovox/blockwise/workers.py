@@ -33,6 +33,7 @@ from .desk import connect
 from .places import KEY_VARIABLE, describe_exit, worker_command
 
 __all__ = [
+    "UNREACHABLE",
     "BlockLoop",
     "Line",
     "Outcome",
@@ -42,11 +43,14 @@ __all__ = [
     "main",
     "run_beside",
     "serve",
+    "stillborn",
     "told_traceback",
     "told_versions",
 ]
 
 
+#: Exit code of a worker that cannot reach its desk.
+UNREACHABLE = 3
 #: What the system says if there is no room.
 _FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
@@ -216,6 +220,11 @@ class Line:
             os._exit(1)
 
 
+def stillborn(count: int, how: str) -> str:
+    """Tell of workers that have ended one after the other, and how the last one did."""
+    return f"{count} workers in a row ended before they could begin; the last one {how}"
+
+
 def told_versions() -> dict[str, str]:
     """Return the versions that driver and worker must share."""
     from .. import __version__
@@ -243,7 +252,11 @@ def main(arguments: list[str] | None = None) -> int:
     if asked.lifeline:
         threading.Thread(target=_end_with_starter, daemon=True).start()
     logging.captureWarnings(True)
-    return serve(asked.host, asked.port, key, asked.number, asked.context)
+    line = call_desk(asked.host, asked.port, key, asked.number, asked.context)
+    if line is None:
+        return UNREACHABLE
+    serve(line)
+    return 0
 
 
 def call_desk(
@@ -278,25 +291,11 @@ def call_desk(
         return None
 
 
-def serve(host: str, port: int, key: str, number: int, context: str = "") -> int:
-    """Call a desk, do the job that it gives, and return the exit code.
-
-    Parameters
-    ----------
-    host, port, key
-        Where the desk is, and what it wants to hear.
-    number
-        As which worker.
-    context
-        What the job needs to know about this worker.
-    """
-    line = call_desk(host, port, key, number, context)
-    if line is None:
-        return 3
+def serve(line: Line) -> None:
+    """Do the job that the desk gives."""
     told = line.receive()
     sys.path[:] = [*told["sys_path"], *(p for p in sys.path if p not in told["sys_path"])]
     pickle.loads(told["job"])(line)
-    return 0
 
 
 def _end_with_starter() -> None:

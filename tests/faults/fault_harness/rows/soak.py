@@ -38,16 +38,17 @@ def _one_more(case: Case, kinds: tuple[Callable[[Path], None], ...], settled: in
     The first `settled` ones may fill caches; half as many are looked at together.
     """
     kinds[case.number % len(kinds)](case.folder)
+    files = len(os.listdir("/proc/self/fd"))
     # What is free already, but not given back to the system, is no loss.
     gc.collect()
-    files = len(os.listdir("/proc/self/fd"))
     ctypes.CDLL(None).malloc_trim(0)
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     _history.append((files, pages * resource.getpagesize()))
     if len(_history) <= 2 * settled:
         return "right"
     counts, sizes = np.array(_history, float)[settled:].T
-    assert counts.max() <= counts[0], f"open files: {counts.astype(int).tolist()}"
+    first = counts[: len(kinds)].max()
+    assert counts.max() <= first, f"open files: {counts.astype(int).tolist()}"
     grown = np.median(sizes[-settled // 2 :]) - np.median(sizes[: settled // 2])
     what = f"{grown / 1e6:.1f} MB more after {len(sizes)} times"
     assert grown <= _STEP + _SLOPE * len(sizes), what
