@@ -84,6 +84,15 @@ def test_two_runs_do_not_log_into_each_other(tmp_path: Path) -> None:
             assert runner.path_log.read_text(encoding="utf-8").strip().endswith(text)
 
 
+def test_the_loggers_of_a_run_go_with_it(tmp_path: Path) -> None:
+    with runner_of(tmp_path) as runner:
+        runner.logger.getChild("part").info("said")
+        own = {name for name in logging.Logger.manager.loggerDict if name == runner.logger.name}
+        assert own
+    left = [n for n in logging.Logger.manager.loggerDict if n.startswith(runner.logger.name)]
+    assert left == []
+
+
 def test_progress_of_each_part_is_none_before_it_begins(tmp_path: Path) -> None:
     with runner_of(tmp_path) as runner:
         assert (runner._progress_bg, runner._progress_ex, runner._progress_bn) == (None,) * 3

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
+from ..run.heaps import share_heaps
 from .as_dcnum import as_dcnum
 from .console import report_error, showing_warnings
 from .demo import demo
@@ -68,7 +69,7 @@ def _program(
         bool, typer.Option("--version", help="Tell the version.", callback=_version, is_eager=True)
     ] = False,
 ) -> None:
-    pass
+    share_heaps()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -74,6 +74,11 @@ class RunLog:
         """Stop writing to the file; may be called again."""
         self.logger.removeHandler(self._handler)
         self._handler.close()
+        # Python would keep each run's logger as long as the process lives.
+        known = self.logger.manager.loggerDict
+        for name in list(known):
+            if name == self.logger.name or name.startswith(f"{self.logger.name}."):
+                known.pop(name, None)
 
     def delete(self) -> None:
         """Close and remove the file, which this object has made.
