@@ -87,8 +87,7 @@ def test_two_runs_do_not_log_into_each_other(tmp_path: Path) -> None:
 def test_the_loggers_of_a_run_go_with_it(tmp_path: Path) -> None:
     with runner_of(tmp_path) as runner:
         runner.logger.getChild("part").info("said")
-        own = {name for name in logging.Logger.manager.loggerDict if name == runner.logger.name}
-        assert own
+        assert runner.logger.name in logging.Logger.manager.loggerDict
     left = [n for n in logging.Logger.manager.loggerDict if n.startswith(runner.logger.name)]
     assert left == []
 
