@@ -37,6 +37,7 @@ _NEEDED = {
     "numba": "kernels",
     "h5py": "recordings",
     "hdf5plugin": "compressed recordings",
+    "imagecodecs": "compressed TIFF",
     "zstandard": "compression",
     "daisy": "blocks of volumes",
     "funlib.geometry": "blocks of volumes",
@@ -55,7 +56,6 @@ _EXTRAS = {
     "torch": ("neural networks as segmenters", "pip install cytovox[torch]"),
     "distributed": ("blocks of volumes on a Dask cluster", "pip install cytovox[dask]"),
     "mwatershed": ("mutex watershed of affinities", "pip install cytovox[mutex]"),
-    "imagecodecs": ("TIFF with LZW, JPEG or other codecs", "pip install imagecodecs"),
     "openvino": ("models on Intel processors", "pip install openvino"),
 }
 
