@@ -22,7 +22,7 @@ fit = "shrink"
 
 @dataclass(frozen=True, kw_only=True)
 class ArgmaxWork(worker_file.ArrayWork):
-    """Find the largest channel; the first one where several are.
+    """Find the largest channel; the first one where several are. NaN is the least value.
 
     Examples
     --------
@@ -33,6 +33,8 @@ class ArgmaxWork(worker_file.ArrayWork):
 
     def compute(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Return the index along the first axis, uint8 or uint16 of shape ``array.shape[1:]``."""
+        if array.dtype.kind == "f":
+            array = np.where(np.isnan(array), -np.inf, array)
         largest: npt.NDArray[Any] = np.argmax(array, axis=0)
         return largest.astype(_dtype(len(array)))
 

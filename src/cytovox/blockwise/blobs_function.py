@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .functions import as_segment_function
+from .functions import as_segment_function, filled
 
 __all__ = ["blobs", "default_parameters", "segment_function"]
 
@@ -37,7 +37,8 @@ def blobs(
     Parameters
     ----------
     array
-        Image, of shape (y, x) or (z, y, x).
+        Image, of shape (y, x) or (z, y, x). Where it is NaN or infinite, the
+        value of the nearest finite voxel is taken; NaN is background.
     sigma
         Size of the blobs in voxels: radius divided by the square root of the
         number of dimensions.
@@ -63,12 +64,13 @@ def blobs(
     from scipy import ndimage
     from skimage.segmentation import watershed as flood
 
-    image = array.astype(np.float32)
+    image = filled(array)
     response = -(sigma**2) * ndimage.gaussian_laplace(image if bright else -image, sigma)
     window = 2 * max(1, round(sigma) if separation is None else separation) + 1
     maxima = (response == ndimage.maximum_filter(response, window)) & (response > threshold)
     markers, _ = ndimage.label(maxima, np.ones((3,) * array.ndim))
-    return np.asarray(flood(-response, markers, mask=response > 0), dtype=np.uint32)
+    inside = (response > 0) & ~np.isnan(array)
+    return np.asarray(flood(-response, markers, mask=inside), dtype=np.uint32)
 
 
 segment_function = as_segment_function(blobs)

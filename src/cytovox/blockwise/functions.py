@@ -13,7 +13,7 @@ import numpy.typing as npt
 from ..errors import UnknownCodeError, UsageError
 from ..recipe.python_file import load_python_file
 
-__all__ = ["GROUP", "as_segment_function", "find_function", "function_names"]
+__all__ = ["GROUP", "as_segment_function", "filled", "find_function", "function_names"]
 
 #: Entry-point group of functions of arrays.
 GROUP = "cytovox.volume_functions"
@@ -78,6 +78,40 @@ def _from_file(path: str, name: str | None) -> Callable[..., Any]:
         )
     function: Callable[..., Any] = found
     return function
+
+
+def filled(array: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """Return an image in which each voxel that is not finite has the value of the nearest one.
+
+    A filter would otherwise spread NaN or infinity over everything within its reach.
+
+    Parameters
+    ----------
+    array
+        Image of any real type and shape.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32 of the same shape; 0 if no voxel is finite.
+
+    Examples
+    --------
+    >>> filled(np.array([1, np.nan, np.nan, 5])).tolist()
+    [1.0, 1.0, 5.0, 5.0]
+    """
+    from scipy import ndimage
+
+    with np.errstate(over="ignore"):
+        image = array.astype(np.float32)
+    missing = ~np.isfinite(image)
+    if not missing.any():
+        return image
+    if missing.all():
+        return np.zeros_like(image)
+    nearest = ndimage.distance_transform_edt(missing, return_distances=False, return_indices=True)
+    found: npt.NDArray[np.float32] = image[tuple(nearest)]
+    return found
 
 
 def as_segment_function(

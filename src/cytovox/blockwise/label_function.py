@@ -33,7 +33,7 @@ def label(
     Parameters
     ----------
     array
-        Image of any type and shape.
+        Image of any type and shape. NaN is background.
     threshold
         Voxels beyond this value, not at it, are foreground.
     connectivity

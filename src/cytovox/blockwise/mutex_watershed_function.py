@@ -34,7 +34,8 @@ def mutex_watershed(
     ----------
     array
         Affinities, of shape (number of offsets, z, y, x): 0 to 1 as floating-point
-        numbers, or 0 to 255 as uint8.
+        numbers, or 0 to 255 as uint8. NaN neither attracts nor repels; a voxel
+        with nothing but NaN is background.
     offsets
         Neighbour of each affinity, in voxels.
     bias
@@ -64,11 +65,14 @@ def mutex_watershed(
     if len(array) != len(offsets):
         raise OptionError(f"there are {len(array)} affinities and {len(offsets)} offsets")
     affinities = array / 255.0 if array.dtype == np.uint8 else array.astype(np.float64)
+    known = ~np.isnan(affinities)
     labels: npt.NDArray[np.uint64] = mwatershed.agglom(
-        affinities - bias, [list(offset) for offset in offsets]
+        np.where(known, affinities - bias, 0), [list(offset) for offset in offsets]
     )
+    labels[~known.any(axis=0)] = 0
     if min_affinity is not None:
-        mean = affinities.mean(axis=0)
+        counted = np.maximum(known.sum(axis=0), 1)
+        mean = np.where(known, affinities, 0).sum(axis=0) / counted
         ids, inverse, counts = np.unique(labels, return_inverse=True, return_counts=True)
         total = np.bincount(inverse.ravel(), weights=mean.ravel(), minlength=len(ids))
         weak = ids[total / counts < min_affinity]

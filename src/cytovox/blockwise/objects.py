@@ -140,7 +140,8 @@ def iter_objects(
       ``p50_intensity``: the smallest value that is not exceeded by less than
       that part of the voxels (NumPy's ``inverted_cdf``), rounded to 8
       significant bits. So it is exact for integers up to 256, and within
-      0.4 % otherwise;
+      0.4 % otherwise. All are NaN for an object with a NaN voxel, and
+      ``sd_intensity`` for one with an infinite voxel;
     - ``touches_border``, whether the object touches the end of the volume.
 
     Parameters
@@ -263,8 +264,8 @@ class _Merged:
         np.minimum.at(self.low, at, sums.low[here] + sums.origin)
         np.maximum.at(self.high, at, sums.high[here] + sums.origin)
         if sums.measured:
-            np.add.at(self.total, at, sums.total[here])
             with np.errstate(invalid="ignore"):  # these pass NaN on
+                np.add.at(self.total, at, sums.total[here])
                 np.minimum.at(self.least, at, sums.least[here])
                 np.maximum.at(self.most, at, sums.most[here])
 
@@ -284,9 +285,9 @@ class _Merged:
         if sums.same.shape[1] == self.same.shape[1]:
             np.add.at(self.same, at, sums.same[here])
         if sums.measured:
-            mean = self.total[at] / self.count[at]
-            apart = sums.total[here] / n - mean
-            np.add.at(self.spread, at, sums.spread[here] + n * apart * apart)
+            with np.errstate(invalid="ignore"):  # infinity leaves a spread of NaN
+                apart = sums.total[here] / n - self.total[at] / self.count[at]
+                np.add.at(self.spread, at, sums.spread[here] + n * apart * apart)
         bins = place[sums.bin_label.astype(np.int64) - 1]
         kept = bins >= 0
         self.bins.append((bins[kept], sums.bin_key[kept], sums.bin_count[kept]))

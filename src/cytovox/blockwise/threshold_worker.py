@@ -26,7 +26,7 @@ class ThresholdWork(worker_file.ArrayWork):
     Parameters
     ----------
     threshold
-        Voxels above it, not at it, become 1.
+        Voxels above it, not at it, become 1; NaN becomes 0.
     below
         Voxels below it become 1 instead.
 

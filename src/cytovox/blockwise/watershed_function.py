@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import OptionError
-from .functions import as_segment_function
+from .functions import as_segment_function, filled
 
 __all__ = ["default_parameters", "segment_function", "watershed"]
 
@@ -46,7 +46,9 @@ def watershed(
     Parameters
     ----------
     array
-        Image, of shape (y, x) or (z, y, x).
+        Image, of shape (y, x) or (z, y, x). NaN is background, infinity is
+        beyond the threshold; both are smoothed as if they had the value of the
+        nearest finite voxel.
     threshold
         Grey value between inside and border.
     sigma
@@ -86,12 +88,16 @@ def watershed(
     from scipy import ndimage
     from skimage.segmentation import watershed as flood
 
-    image = array.astype(np.float32)
+    image = filled(array)
     if sigma:
         image = ndimage.gaussian_filter(image, sigma)
-    if not bright_inside:
-        image, threshold = -image, -threshold
+    sign = 1 if bright_inside else -1
+    image, threshold = sign * image, sign * threshold
     inside = image > threshold
+    if array.dtype.kind == "f":
+        largest = np.finfo(np.float32).max
+        inside[sign * array > largest] = True
+        inside[np.isnan(array) | (sign * array < -largest)] = False
     for what, value in (("seeds", seeds), ("relief", relief)):
         if value not in ("distance", "intensity"):
             raise OptionError(f"there is no {what} '{value}'", hint="choose distance or intensity")
