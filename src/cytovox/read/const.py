@@ -1,8 +1,11 @@
-"""Names of features that belong to a frame, not to an event."""
+"""Names of features that belong to a frame, and the HDF5 versions that are written."""
 
 from __future__ import annotations
 
-__all__ = ["PROTECTED_FEATURES"]
+__all__ = ["HDF5_VERSIONS", "PROTECTED_FEATURES"]
+
+#: Oldest and newest format that is written; HDF5 1.10 and all later ones read it.
+HDF5_VERSIONS = ("v110", "v110")
 
 #: Scalar features that describe a frame; they travel from input to output.
 PROTECTED_FEATURES = [

@@ -16,6 +16,7 @@ import numpy as np
 from ..errors import InputError, UsageError
 from .basins import is_basin_map
 from .chunk_guard import read_checked
+from .const import HDF5_VERSIONS
 from .hdf5_data import HDF5Data
 from .opening import open_recording
 from .permissions import default_permissions
@@ -59,7 +60,7 @@ def concatenated_hdf5_data(
         raise UsageError("Please specify at least one file in `paths`!")
     inputs = [Path(path).resolve() for path in paths]
     target = _target(path_out)
-    with h5py.File(target, "w", libver="latest") as h5:
+    with h5py.File(target, "w", libver=HDF5_VERSIONS) as h5:
         _describe(h5, inputs, features, compute_frame)
     # the views of other files in it are those that were just made
     return HDF5Data(target, permissions=replace(default_permissions(), external=True))

@@ -170,6 +170,24 @@ def _refuse_damaged(dataset: h5py.Dataset) -> None:
             )
 
 
+def _storage_of(dataset: h5py.Dataset) -> Any:
+    """Return chunks, filters and fill value of a dataset, without its format version.
+
+    The input may be of a later format than the output may be.
+    """
+    old = dataset.id.get_create_plist()
+    new = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    new.set_chunk(dataset.chunks)
+    if old.fill_value_defined() == h5py.h5d.FILL_VALUE_USER_DEFINED:
+        value = np.zeros((), dataset.dtype)
+        old.get_fill_value(value)
+        new.set_fill_value(value)
+    for number in range(old.get_nfilters()):
+        code, flags, options, _ = old.get_filter(number)
+        new.set_filter(code, flags, options)
+    return new
+
+
 def _copy_stored(dataset: h5py.Dataset, group: h5py.Group, feat: str) -> bool:
     """Copy stored chunks without unpacking them; return whether that is possible.
 
@@ -178,13 +196,17 @@ def _copy_stored(dataset: h5py.Dataset, group: h5py.Group, feat: str) -> bool:
     """
     if not dataset.chunks or dataset.is_virtual or dataset.dtype.hasobject:
         return False
+    # Made anew, since that of the input may be of a later format than the output.
+    dtype = h5py.h5t.py_create(dataset.dtype, logical=True)
+    if dtype != dataset.id.get_type():
+        return False
     _refuse_damaged(dataset)
     target = h5py.h5d.create(
         group.id,
         feat.encode("utf-8"),
-        dataset.id.get_type(),
+        dtype,
         dataset.id.get_space(),
-        dcpl=dataset.id.get_create_plist(),
+        dcpl=_storage_of(dataset),
     )
     if dataset.file.mode != "r":
         dataset.flush()

@@ -22,6 +22,7 @@ import numpy.typing as npt
 from ..errors import UsageError
 from ..read.basins import extract_basin_dicts
 from ..read.chunk_guard import read_checked
+from ..read.const import HDF5_VERSIONS
 from ..read.mapped import get_mapping_indices
 from ..read.members import members
 from .items import IMAGE_ATTRIBUTES, as_items, fit_items, set_default_filter_kwargs, text_lines
@@ -40,7 +41,12 @@ _CHUNK_BYTES = 2**20
 #: Bytes that are copied at a time.
 _COPY_BYTES = 2**24
 #: How files are opened.
-_OPTIONS = {"libver": "latest", "rdcc_nbytes": 10 * 2**20, "rdcc_w0": 1.0, "rdcc_nslots": 1000}
+_OPTIONS = {
+    "libver": HDF5_VERSIONS,
+    "rdcc_nbytes": 10 * 2**20,
+    "rdcc_w0": 1.0,
+    "rdcc_nslots": 1000,
+}
 
 
 class CreatingFileWithoutBasinWarning(UserWarning):
