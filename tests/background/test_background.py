@@ -18,7 +18,7 @@ from cytovox.background import (
     BackgroundSparseMed,
     sparse_median,
 )
-from cytovox.background.timing import assign_frames, burst_starts, recording_times, step_times
+from cytovox.background.timing import Bursts, assign_frames, find_bursts, recording_times
 from cytovox.errors import InputError, OptionError
 from cytovox.read import HDF5Data
 
@@ -178,10 +178,12 @@ def test_wide_integers_wrap(fake):
     assert result.images.max() == 300 - 256
 
 
-@pytest.mark.parametrize("times", [np.array([0.0, np.nan, np.nan]), np.array([0.0, 1.0, 1e15])])
+@pytest.mark.parametrize("times", [[0.0, np.nan, np.nan], [0.0, np.nan, 2.0], [0.0, 1.0, np.inf]])
 def test_unusable_times(times, fake):
     with pytest.raises(InputError, match="feature 'time'"):
-        BackgroundSparseMed(fake(np.zeros((3, 5, 5), np.uint8), {"time": times})).compute()
+        BackgroundSparseMed(
+            fake(np.zeros((3, 5, 5), np.uint8), {"time": np.array(times)})
+        ).compute()
 
 
 def test_times_of_another_length(fake):
@@ -191,13 +193,44 @@ def test_times_of_another_length(fake):
 
 
 def test_times_by_preference(fake):
+    def times(features, meta=None):
+        found, warnings = recording_times(fake(images, features, meta or {}), 3)
+        assert warnings == ()
+        return found
+
     images = np.zeros((3, 5, 5), np.uint8)
-    both = fake(images, {"time": np.arange(3.0) + 5, "frame": np.arange(3)})
-    assert recording_times(both, 3).tolist() == [0, 1, 2]
-    frames = fake(images, {"frame": np.array([4, 6, 9], np.uint64)}, {"imaging:frame rate": 2})
-    assert recording_times(frames, 3).tolist() == [0, 1, 2.5]
-    assert recording_times(fake(images, {}, {"imaging:frame rate": 3}), 3)[-1] == 1.5
-    assert recording_times(fake(images), 3)[-1] == 3 / 3600 * 1.5
+    assert times({"time": np.arange(3.0) + 5, "frame": np.arange(3)}).tolist() == [0, 1, 2]
+    frame = {"frame": np.array([4, 6, 9], np.uint64)}
+    assert times(frame, {"imaging:frame rate": 2}).tolist() == [0, 1, 2.5]
+    assert times({}, {"imaging:frame rate": 3})[-1] == 1.5
+    assert times({})[-1] == 3 / 3600 * 1.5
+
+
+@pytest.mark.parametrize("values", [[0.0, 0.0, 0.0], [7.0, 8.0, 7.0], [9.0, 5.0, 6.0]])
+def test_times_that_do_not_rise_are_passed_over_with_a_warning(fake, values):
+    images = np.zeros((3, 5, 5), np.uint8)
+    features = {"time": np.array(values), "frame": np.array([4, 6, 9])}
+    times, warnings = recording_times(fake(images, features, {"imaging:frame rate": 2}), 3)
+    assert times.tolist() == [0, 1, 2.5]
+    assert len(warnings) == 1
+    assert "'time' does not rise" in warnings[0]
+    times, warnings = recording_times(fake(images, {"time": np.array(values)}), 3)
+    assert times[-1] == 3 / 3600 * 1.5
+    assert len(warnings) == 1
+
+
+def test_times_that_fall_in_between_are_used_with_a_warning(fake):
+    images = np.zeros((5, 5, 5), np.uint8)
+    recording = fake(images, {"time": np.array([0.0, 5.0, 1.0, 2.0, 9.0])})
+    result = BackgroundSparseMed(recording).compute()
+    assert len(result.warnings) == 1
+    assert "'time' falls 1 times, first at frame 2" in result.warnings[0]
+
+
+def test_equal_backgrounds_of_a_recording_with_one_time(fake):
+    images = np.arange(3 * 25, dtype=np.uint8).reshape(3, 5, 5)
+    result = BackgroundSparseMed(fake(images, {"time": np.ones(3)})).compute()
+    np.testing.assert_array_equal(full(result), [images[1]] * 3)
 
 
 @pytest.mark.parametrize("seed", range(30))
@@ -205,12 +238,20 @@ def test_fast_search_is_the_plain_one(seed):
     rng = np.random.default_rng(seed)
     number = int(rng.integers(1, 400))
     times = np.cumsum(rng.choice([0.0, 0.1, 0.25, 1e-17, 3.0], number))
+    if seed % 3 == 0:
+        rng.shuffle(times)
+        times[-1] = times.max()
     times -= times[0]
     split = float(rng.choice([0.05, 0.1, 1.0, 7.3]))
-    steps = step_times(times, split)
     length = int(rng.integers(1, number + 1))
+    bursts = find_bursts(times, split, length)
+    burst, numbers, weights = bursts.positions(10**9)
+    steps = np.arange(max(1, np.ceil(times[-1] / split))) * split
     starts = [min(int(np.argmin(np.abs(s - times))), number - length) for s in steps]
-    assert burst_starts(times, steps, length).tolist() == starts
+    assert weights is None
+    assert np.array_equal(numbers * split, steps)
+    if seed % 3:
+        assert bursts.starts[burst].tolist() == starts
     kept = steps[rng.random(len(steps)) < 0.7]
     if len(kept):
         plain = np.full(number, len(kept) - 1)
@@ -218,6 +259,44 @@ def test_fast_search_is_the_plain_one(seed):
         for j, (a, b) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
             plain[a:b] = j
         assert assign_frames(times, kept, split).tolist() == plain.tolist()
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("thresh", [0, 3])
+def test_pauses_change_no_background(fake, monkeypatch, seed, thresh):
+    """What is made of the frames is what a background for each second would be."""
+    rng = np.random.default_rng(seed)
+    number = int(rng.integers(20, 90))
+    pauses = rng.choice([0.01, 0.01, 0.01, 0.01, 1.5, 40.0, 700.0], number)
+    images = rng.integers(100, 140, (number, 50, 20)).astype(np.uint8)
+    images[number // 2 :, 20:30] += 60
+    recording = fake(images, {"time": np.cumsum(pauses)})
+    options = {"kernel_size": 10, "thresh_cleansing": thresh, "frac_cleansing": 0.7}
+    brief = BackgroundSparseMed(recording, **options).compute()
+    assert len(brief.images) <= number
+    monkeypatch.setattr(Bursts, "positions", _each_step)
+    whole = BackgroundSparseMed(recording, **options).compute()
+    np.testing.assert_array_equal(full(brief), full(whole))
+
+
+_POSITIONS = Bursts.positions
+
+
+def _each_step(bursts, most):
+    del most
+    return _POSITIONS(bursts, 10**9)
+
+
+@pytest.mark.parametrize("days", [1, 12, 3650])
+def test_work_follows_frames_and_not_days(fake, days):
+    """Two short recordings of different days, joined."""
+    images = np.random.default_rng(0).integers(90, 150, (70, 48, 96)).astype(np.uint8)
+    times = np.r_[np.arange(40), np.arange(30)] * 0.01
+    times[40:] += 86400.0 * days
+    result = BackgroundSparseMed(fake(images, {"time": times}), kernel_size=20).compute()
+    assert len(result.images) <= 70
+    first, second = np.unique(result.mapping[:40]), np.unique(result.mapping[40:])
+    assert not set(first.tolist()) & set(second.tolist())
 
 
 def test_many_images_go_to_a_temporary_file(make_recording, monkeypatch):

@@ -96,6 +96,8 @@ class BackgroundResult:
     """Stream: uint8 blocks of shape (k, H, W), in order, N images in all; read once."""
     image_means: npt.NDArray[np.float64] | None = None
     """Mapped with offset: mean of the top rows of each image, float64, shape (M,)."""
+    warnings: tuple[str, ...] = ()
+    """What the user should know of the result, one sentence each."""
 
     @classmethod
     def mapped(

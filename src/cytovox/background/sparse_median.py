@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import tempfile
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from ..errors import OptionError
 from ..kernels.median import upper_median
 from .bands import BandPool
 from .base import Background, BackgroundResult, load_images, place_of
-from .timing import assign_frames, burst_starts, recording_times, step_times
+from .timing import assign_frames, find_bursts, recording_times
 
 __all__ = ["BackgroundSparseMed", "select_images"]
 
@@ -95,21 +96,20 @@ class BackgroundSparseMed(Background):
         offset = self.kwargs["offset_correction"]
         deferred = defer_offset or not offset
         split_time = self.kwargs["split_time"]
-        times = recording_times(self.data, number)
-        steps = step_times(times, split_time, path=place_of(self.data))
-        starts = burst_starts(times, steps, min(self.kwargs["kernel_size"], number))
-        images, ranges = self._images(number, starts, 1.0 if deferred else 0.5)
-        kept = self._kept(images, ranges)
-        for new, old in enumerate(kept):
-            images[new] = images[old]
-        images = images[: len(kept)]
-        mapping = assign_frames(times, steps[kept], split_time)
+        times, warnings = recording_times(self.data, number)
+        length = min(self.kwargs["kernel_size"], number)
+        bursts = find_bursts(times, split_time, length, path=place_of(self.data))
+        images, ranges = self._images(number, bursts.starts, 1.0 if deferred else 0.5)
+        burst, steps, weights = bursts.positions(number)
+        kept = self._kept(ranges[burst], weights)
+        if weights is not None:  # the last step of each burst is enough
+            kept = kept[np.append(burst[kept][1:] != burst[kept][:-1], True)]
+        images = _take(images, burst[kept])
+        mapping = assign_frames(times, steps[kept] * split_time, split_time)
         result = BackgroundResult.mapped(images, mapping, offset=offset)
+        result = replace(result, warnings=warnings)
         if not deferred:
-            bg_off = self._offsets(result)
-            result = BackgroundResult(
-                result.kind, number, images, mapping, bg_off, None, result.image_means
-            )
+            result = replace(result, bg_off=self._offsets(result))
         self._report(1.0)
         return result
 
@@ -125,11 +125,7 @@ class BackgroundSparseMed(Background):
         with BandPool(self.num_workers) as pool:
             for k, start in enumerate(starts.tolist()):
                 out = np.empty(height * width, np.uint8)
-                if k and start == starts[k - 1]:
-                    out[:] = images[k - 1].reshape(-1)
-                    waiting = []
-                else:
-                    waiting = pool.start(out.size, _burst_job(burst, out))
+                waiting = pool.start(out.size, _burst_job(burst, out))
                 if burst.nbytes > _READ_AHEAD_BYTES:
                     pool.wait(waiting)
                 if k + 1 < len(starts):
@@ -150,17 +146,20 @@ class BackgroundSparseMed(Background):
         fresh = load_images(self.data, stop - len(burst) + len(shared), stop)
         return np.concatenate([shared, fresh]) if len(shared) else fresh
 
-    def _kept(self, images: Images, ranges: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
+    def _kept(
+        self, ranges: npt.NDArray[np.uint8], weights: npt.NDArray[np.int64] | None
+    ) -> npt.NDArray[np.int64]:
         if self.kwargs["frac_cleansing"] == 1:
-            return np.arange(len(images))
+            return np.arange(len(ranges))
         kept = np.flatnonzero(
             select_images(
                 ranges,
                 thresh_cleansing=self.kwargs["thresh_cleansing"],
                 frac_cleansing=self.kwargs["frac_cleansing"],
+                weights=weights,
             )
         )
-        self.logger.info("kept %d of %d background images", len(kept), len(images))
+        self.logger.info("kept %d of %d background images", len(kept), len(ranges))
         return kept
 
     def _offsets(self, result: BackgroundResult) -> Floats:
@@ -175,7 +174,11 @@ class BackgroundSparseMed(Background):
 
 
 def select_images(
-    ranges: npt.NDArray[np.uint8], *, thresh_cleansing: float = 0, frac_cleansing: float = 0.8
+    ranges: npt.NDArray[np.uint8],
+    *,
+    thresh_cleansing: float = 0,
+    frac_cleansing: float = 0.8,
+    weights: npt.NDArray[np.int64] | None = None,
 ) -> npt.NDArray[np.bool_]:
     """Tell which background images are free of cells.
 
@@ -190,6 +193,9 @@ def select_images(
         0, or the divisor of the variance that gives the threshold.
     frac_cleansing
         Share to keep at least.
+    weights
+        How many equal images each row stands for, int64, shape (n,); 1 each if
+        None. A row of more than 1 has at least five rows like it on both sides.
 
     Returns
     -------
@@ -211,15 +217,36 @@ def select_images(
     """
     height = ranges.shape[1]
     middle, half = height // 2, max(20, height // 4)
-    deviation = ranges - np.median(ranges, axis=0)
+    deviation = ranges - _quantile(ranges, 0.5, weights)
     contrast = np.mean(deviation[:, middle - half : middle + half], axis=1)
     flat = contrast - _running_median(contrast)
-    residue = np.abs(flat - np.median(flat))
+    residue = np.abs(flat - _quantile(flat, 0.5, weights))
     if thresh_cleansing:
-        kept = residue <= 150 * np.var(residue) / thresh_cleansing
-        if 1 - np.sum(~kept) / kept.size >= frac_cleansing:
+        mean = np.average(residue, weights=weights)
+        variance = np.average((residue - mean) ** 2, weights=weights)
+        kept = residue <= 150 * variance / thresh_cleansing
+        if 1 - np.average(~kept, weights=weights) >= frac_cleansing:
             return np.asarray(kept)
-    return np.asarray(residue <= np.quantile(residue, frac_cleansing))
+    return np.asarray(residue <= _quantile(residue, frac_cleansing, weights))
+
+
+def _quantile(
+    values: npt.NDArray[Any], share: float, weights: npt.NDArray[np.int64] | None
+) -> npt.NDArray[np.float64]:
+    """Return a quantile over the first axis, as if each row were there `weights` times."""
+    if weights is None:
+        return np.asarray(
+            np.median(values, axis=0) if share == 0.5 else np.quantile(values, share)
+        )
+    order = np.argsort(values, axis=0, kind="stable")
+    ends = np.cumsum(weights[order], axis=0)
+    place = (int(weights.sum()) - 1) * share
+    ranks = [math.floor(place), math.ceil(place)]
+    rows = np.stack([np.sum(ends <= rank, axis=0) for rank in ranks])
+    pair = np.take_along_axis(values, np.take_along_axis(order, rows, axis=0), axis=0)
+    if share == 0.5:
+        return np.asarray(np.mean(pair, axis=0))
+    return np.asarray(np.quantile(pair, place - ranks[0], axis=0))
 
 
 def _running_median(values: Floats) -> Floats:
@@ -227,6 +254,16 @@ def _running_median(values: Floats) -> Floats:
     padded = np.pad(values, (5, 4), mode="symmetric")
     windows = np.lib.stride_tricks.sliding_window_view(padded, 10)
     return np.asarray(np.sort(windows, axis=1)[:, 5])
+
+
+def _take(images: Images, index: npt.NDArray[np.int64]) -> Images:
+    """Return the images of an index that does not fall; in place if none is there twice."""
+    out = images
+    if len(np.unique(index)) < len(index):
+        out = _storage((len(index), *images.shape[1:]))
+    for new, old in enumerate(index.tolist()):
+        out[new] = images[old]
+    return out[: len(index)]
 
 
 def _burst_job(frames: Images, out: Images) -> Any:

@@ -370,6 +370,8 @@ class DCNumJobRunner(RunnerLog, threading.Thread):
             **self.job["background_kwargs"],
         )
         result = method.compute(defer_offset=defer_offset)
+        for text in result.warnings:
+            self._warn(text)
         if result.has_offset and result.bg_off is None:
             self._offsets = dataclasses.replace(result, images=None).offsets_of
         store_background(result, self._whole, self.path_temp_in, self.ppdict["bg_id"])
