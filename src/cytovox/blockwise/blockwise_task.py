@@ -12,6 +12,7 @@ from ..errors import UsageError
 from ..run.fingerprint import plain
 from . import engine
 from .loading import load_file
+from .pickling import Made
 from .task_account import RunTask
 from .task_worker import AloneLoop
 
@@ -24,12 +25,12 @@ Check = Callable[[Any], bool]
 class DaCapoBlockwiseTask(engine.Task):
     """A task that runs a worker file over all blocks of a region.
 
-    The file defines ``spawn_worker(*args, **kwargs)``, which is called here
-    and returns a function without parameters: what each worker runs. That
-    function acquires blocks of a `daisy.Client` until there are no more, in
-    its own process or in one that it starts (by convention with the file's
-    ``start_worker``). It may also return a function of one block. The file may
-    further define
+    The file defines ``spawn_worker(*args, **kwargs)``, which returns a
+    function without parameters: what each worker runs. It is called here, and
+    again in each worker, which loads the file itself. The function acquires
+    blocks of a `daisy.Client` until there are no more, in its own process or
+    in one that it starts (by convention with the file's ``start_worker``). It
+    may also be a function of one block. The file may further define
 
     - ``read_write_conflict``: whether blocks that overlap must not run at the
       same time (True if it says nothing);
@@ -108,6 +109,7 @@ class DaCapoBlockwiseTask(engine.Task):
             raise UsageError(
                 "spawn_worker has returned nothing that can be called", path=worker_file
             )
+        sent = Made(spawn_worker, *args, **kwargs)
         before, after = _pair(getattr(module, "check_function", None), worker_file)
         told = [[str(roi) for roi in (total_roi, read_roi, write_roi)], args, kwargs]
         digest = hashlib.sha256(json.dumps(plain(told), sort_keys=True).encode()).hexdigest()
@@ -117,7 +119,7 @@ class DaCapoBlockwiseTask(engine.Task):
             total_roi=total_roi,
             read_roi=read_roi,
             write_roi=write_roi,
-            process_function=AloneLoop(work, after),
+            process_function=AloneLoop(work, after, sent),
             check_function=before,
             read_write_conflict=bool(getattr(module, "read_write_conflict", True)),
             fit=getattr(module, "fit", "valid"),
@@ -130,6 +132,7 @@ class DaCapoBlockwiseTask(engine.Task):
         task.run = RunTask(
             task,
             work,
+            sent=sent,
             check_before=before,
             check_after=after,
             init_callback=getattr(module, "init_callback_fn", None),

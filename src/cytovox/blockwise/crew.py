@@ -19,10 +19,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-import cloudpickle
-
 from ..errors import StageError
 from .desk import Desk, Link, Message
+from .pickling import pickled
 from .places import Handle, Place
 from .workers import BlockLoop, Outcome, stillborn, told_versions
 
@@ -128,8 +127,8 @@ class Crew:
         self.place = place
         self.folder = folder
         self.timeout = timeout
-        job = BlockLoop(cloudpickle.dumps(function), timeout, memory)
-        self._welcome = {"job": cloudpickle.dumps(job), "sys_path": list(sys.path)}
+        job = BlockLoop(pickled(function), timeout, memory)
+        self._welcome = {"job": pickled(job), "sys_path": list(sys.path)}
         self._desk = Desk(place.host)
         self._started: dict[int, _Started] = {}
         self._members: dict[Link, _Member] = {}
@@ -340,7 +339,7 @@ class Crew:
 def _packed(block: Any) -> bytes:
     packed = pickle.dumps(block)
     # What a script defines, a worker cannot import.
-    return cloudpickle.dumps(block) if b"__main__" in packed else packed
+    return pickled(block) if b"__main__" in packed else packed
 
 
 def _tail(log: Path, size: int = 8_000) -> str:

@@ -121,8 +121,8 @@ def run_blocks(
     blocks
         Anything with an `index` that tells them apart and can be pickled.
     function
-        Called with a block; returns a dict, or None. It is sent to the workers
-        by cloudpickle, once each.
+        Called with a block; returns a dict, or None. Workers load it by its
+        module or file and its name; what has none is sent by cloudpickle.
     workers, cluster, host
         Where blocks are done; see `places.find_place`. Workers of this machine
         are threads of this process if the function allows it, see

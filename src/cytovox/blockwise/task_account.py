@@ -34,6 +34,8 @@ class RunTask:
         The daisy task.
     work
         A loop over blocks, or a function of a block; the task's own if None.
+    sent
+        What workers unpickle as the work; the work itself if None.
     check_before, check_after
         Whether a block is done, asked before and after it is worked on.
     init_callback
@@ -46,6 +48,7 @@ class RunTask:
 
     task: Any
     work: Callable[..., Any] | None = None
+    sent: Any = None
     check_before: Callable[[Any], bool] | None = None
     check_after: Callable[[Any], bool] | None = None
     init_callback: Callable[[str], Any] | None = None
@@ -56,6 +59,7 @@ class RunTask:
         self.work = self.work or self.task.process_function
         if self.work is None:
             raise UsageError(f"task '{self.name}' has nothing to do")
+        self.sent = self.sent or self.work
 
     @property
     def name(self) -> str:

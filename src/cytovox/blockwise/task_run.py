@@ -17,13 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-import cloudpickle
-
 from ..errors import StageError, UsageError
 from ..run.journal import BlockKey, Journal
 from ..run.progress import Listener, StageFinished, announce
 from . import engine
 from .desk import Desk, Link, Message
+from .pickling import pickled
 from .places import DaskPlace, Here, LocalPlace, Place
 from .run_blocks import log_folder
 from .task_account import Account, RunTask
@@ -362,6 +361,6 @@ class _Clerk:
 
 
 def _welcome(run: RunTask) -> dict[str, Any]:
-    check = None if run.check_after is None else cloudpickle.dumps(run.check_after)
-    job = TaskJob(cloudpickle.dumps(run.work), check)
-    return {"job": cloudpickle.dumps(job), "sys_path": list(sys.path)}
+    check = None if run.check_after is None else pickled(run.check_after)
+    job = TaskJob(pickled(run.sent), check)
+    return {"job": pickled(job), "sys_path": list(sys.path)}

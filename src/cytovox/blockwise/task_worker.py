@@ -17,12 +17,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import cloudpickle
-
 from ..errors import CytovoxError
 from ..run.children import SINGLE_THREAD_VARIABLES, settle_child
 from ..run.peak_memory import peak_bytes, restart_peak
 from .engine import guarded, loop_over_blocks, positional_arity, set_context
+from .pickling import pickled
 from .places import Place
 from .workers import UNREACHABLE, Line, Outcome, call_desk, describe_error, serve, told_traceback
 
@@ -148,7 +147,7 @@ def make_slot(
     """
     host, port = address
     # It goes through cloudpickle, and a client cannot.
-    packed = None if place is None else cloudpickle.dumps(place)
+    packed = None if place is None else pickled(place)
     starter = os.getpid()
 
     def slot(*, context: Any) -> None:
@@ -208,13 +207,23 @@ class AloneLoop:
         The loop over blocks, or a function of a block.
     check_after
         Whether a block is done.
+    sent
+        What daisy's workers unpickle as the work; the work itself if None.
     """
 
     def __init__(
-        self, work: Callable[..., Any], check_after: Callable[[Any], bool] | None = None
+        self,
+        work: Callable[..., Any],
+        check_after: Callable[[Any], bool] | None = None,
+        sent: Any = None,
     ) -> None:
         self.work = work
         self.check_after = check_after
+        self.sent = sent
+
+    def __reduce__(self) -> tuple[type[AloneLoop], tuple[Any, ...]]:
+        """Return how workers make it."""
+        return AloneLoop, (self.sent or self.work, self.check_after)
 
     def __call__(self) -> None:
         """Do the work."""
