@@ -283,3 +283,37 @@ def test_basins_equal_the_peers(shared_data, tmp_path, mapping):
             assert mine[0] == other[0] or mine[0].file.filename == other[0].file.filename
             assert sorted(mine[1]) == sorted(other[1])
             np.testing.assert_array_equal(mine[2], other[2])
+
+
+@pytest.mark.parametrize("names", [("a", "z"), ("z", "a")])
+@pytest.mark.parametrize("listed", [None, ["image", "time"]])
+def test_a_derived_file_wins_over_its_origin(make_recording, tmp_path, names, listed):
+    """A third file refers to both, in either order of their names."""
+    attrs = {"experiment:run identifier": "one"}
+    origin = make_recording("origin.rtdc", attrs=attrs, temp=np.arange(23.0))
+    derived = make_recording("derived.rtdc", attrs=attrs, image=None, image_bg=None)
+    with h5py.File(derived, "a") as h5:
+        del h5["events/time"]
+        h5["events/time"] = np.arange(23.0) + 100
+    file_basin(derived, "origin.rtdc", identifier="one")
+    path = referring(tmp_path, events=23)
+    file_basin(path, origin, names[0], features=listed)
+    file_basin(path, "derived.rtdc", names[1], identifier="one", features=listed)
+    with HDF5Data(path) as data, HDF5Data(origin) as whole:
+        assert data["time"].tolist() == list(np.arange(23.0) + 100)
+        np.testing.assert_array_equal(data.image[:], whole.image[:])
+        assert ("temp" in data) == (listed is None)
+        assert [b["name"] for b in data.basins] == [names[1], names[0]]
+        assert data.get_basin_data(0)[0].file.filename == str(derived)
+
+
+def test_files_that_refer_to_each_other_are_in_the_order_of_their_names(make_recording, tmp_path):
+    attrs = {"experiment:run identifier": "one"}
+    for number, name in enumerate(("a.rtdc", "b.rtdc")):
+        make_recording(name, attrs=attrs, temp=np.full(23, number))
+        file_basin(tmp_path / name, "ab"[1 - number] + ".rtdc", identifier="one")
+    path = referring(tmp_path, events=23)
+    for name in ("b", "a"):
+        file_basin(path, f"{name}.rtdc", name, identifier="one")
+    with HDF5Data(path) as data:
+        assert data["temp"].tolist() == [0] * 23

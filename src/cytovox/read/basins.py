@@ -7,6 +7,8 @@ a dataset of the referring file.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
@@ -38,6 +40,7 @@ __all__ = [
     "extract_basin_dicts",
     "find_allowed_file",
     "find_basin_file",
+    "in_order_of_reference",
     "is_basin_map",
     "make_basin",
     "sort_basin_dicts",
@@ -58,6 +61,7 @@ class _Reader(Protocol):
     def followed(self) -> list[str]: ...
     def offered(self) -> list[str]: ...
     def locate(self, feat: str) -> Any: ...
+    def referred(self) -> set[Path]: ...
     def close(self) -> None: ...
 
 
@@ -205,6 +209,7 @@ class FileBasin:
         self._open_nested = open_nested
         self._reader: _Reader | None = None
         self._opened = False
+        self._referred: set[Path] | None = None
         self._place = place
 
     def _open(self) -> _Reader | None:
@@ -256,6 +261,21 @@ class FileBasin:
         if reader is None:
             return []
         return [f"a basin is in the file {self.path}", *reader.followed]
+
+    @functools.cached_property
+    def real_path(self) -> Path | None:
+        """The file, without symbolic links on the way there."""
+        return None if self.path is None else self.path.resolve()
+
+    def referred(self) -> set[Path]:
+        """Return the files that the other file refers to, at any depth."""
+        if self._referred is None:
+            self._referred = set()
+            # an error is raised again when a feature is taken from here
+            with contextlib.suppress(InputError):
+                reader = self._open()
+                self._referred = set() if reader is None else reader.referred()
+        return self._referred
 
     def features(self) -> list[str]:
         """Return the names of the features that can be had here."""
@@ -344,6 +364,31 @@ def make_basin(
         check_group(h5, (definition.get("paths") or ["basin_events"])[0], permissions)
         return InternalBasin(h5, definition, indices)
     return FileBasin(definition, indices, folder, open_nested, permissions, str(h5.filename))
+
+
+def in_order_of_reference(basins: list[Basin]) -> list[Basin]:
+    """Return basins in the same order, but each before those that its own file refers to.
+
+    A file that was made from another one has the features of its own before
+    those of the other, also where a third file refers to both of them.
+
+    Parameters
+    ----------
+    basins
+        Basins of one file.
+    """
+    ordered: list[Basin] = []
+    for basin in basins:
+        later = (i for i, other in enumerate(ordered) if _refers(basin, other))
+        ordered.insert(next(later, len(ordered)), basin)
+    return ordered
+
+
+def _refers(one: Basin, other: Basin) -> bool:
+    """Return whether the file of a basin refers to that of another, but not the other way."""
+    if not isinstance(one, FileBasin) or not isinstance(other, FileBasin):
+        return False
+    return other.real_path in one.referred() and one.real_path not in other.referred()
 
 
 def _folder_of(path: str) -> str:

@@ -18,6 +18,7 @@ from .basins import (
     FileBasin,
     extract_basin_dicts,
     find_allowed_file,
+    in_order_of_reference,
     is_basin_map,
     make_basin,
     sort_basin_dicts,
@@ -47,7 +48,8 @@ class HDF5Data(RecordingFile):
     """A recording, read lazily; several threads may share it.
 
     Features are looked up in the file itself, then in its internal basins,
-    then in the files it refers to.
+    then in the files it refers to: a file that was made from another one of
+    them first, else in the order of their names.
 
     Parameters
     ----------
@@ -217,12 +219,7 @@ class HDF5Data(RecordingFile):
     def basins(self) -> list[dict[str, Any]]:
         """Definitions of the basins in the order of look-up."""
         with self._lock:
-            if "basins" not in self._cached:
-                given = self._state["basins"]
-                basins = extract_basin_dicts(self.h5) if given is None else given
-                self._cached["basins"] = sort_basin_dicts(basins)
-            found: list[dict[str, Any]] = self._cached["basins"]
-            return found
+            return [source.definition for source in self._sources]
 
     @property
     def features_scalar_frame(self) -> list[str]:
@@ -411,7 +408,9 @@ class HDF5Data(RecordingFile):
                 folder = (
                     None if self._path_or_none is None else self._path_or_none.absolute().parent
                 )
-                self._cached["sources"] = [
+                given = self._state["basins"]
+                definitions = extract_basin_dicts(self.h5) if given is None else given
+                sources = [
                     make_basin(
                         self.h5,
                         definition,
@@ -420,8 +419,9 @@ class HDF5Data(RecordingFile):
                         self._open_nested,
                         self.permissions,
                     )
-                    for definition in self.basins
+                    for definition in sort_basin_dicts(definitions)
                 ]
+                self._cached["sources"] = in_order_of_reference(sources)
             found: list[Basin] = self._cached["sources"]
             return found
 
@@ -439,6 +439,12 @@ class HDF5Data(RecordingFile):
         # the folder of a file that is referred to is no folder of the input
         nested.permissions = self.permissions
         return nested
+
+    def referred(self) -> set[Path]:
+        """Return the files that this one refers to, at any depth."""
+        files = [source for source in self._sources if isinstance(source, FileBasin)]
+        found = {source.real_path for source in files if source.real_path is not None}
+        return found.union(*(source.referred() for source in files))
 
     @property
     def followed(self) -> list[str]:

@@ -73,9 +73,10 @@ def _copy_basin(h5_src: h5py.File, writer: HDF5Writer, definition: dict[str, Any
 
 
 def _still_found(h5_src: h5py.File, h5_dst: h5py.File, paths: list[str]) -> list[str]:
-    """Return paths, preceded by an absolute one if only the input's folder finds them."""
+    """Return paths, preceded by an absolute one unless they lead to the same file."""
     found = find_basin_file(paths, _folder(h5_src))
-    if found is None or find_basin_file(paths, _folder(h5_dst)) is not None:
+    again = find_basin_file(paths, _folder(h5_dst))
+    if found is None or (again is not None and again.resolve() == found.resolve()):
         return paths
     return [str(found.resolve()), *paths]
 
@@ -121,6 +122,12 @@ def create_with_basins(
             _refer(writer, paths, target.absolute().parent, permissions)
 
 
+def _internal_groups(h5: h5py.File) -> set[str]:
+    """Return the names of the groups in which a file keeps features of internal basins."""
+    kinds = (d for d in extract_basin_dicts(h5, check=False) if d.get("type") == "internal")
+    return {"basin_events"}.union((d.get("paths") or ["basin_events"])[0] for d in kinds)
+
+
 def _storable(path: Path, folder: Path) -> str:
     if not path.is_absolute() and not (folder / path).is_file() and path.is_file():
         return str(path.resolve())
@@ -138,7 +145,7 @@ def _refer(
             copy_metadata(source, writer.h5)
             copy_basins(source, writer.h5, internal_basins=False)
             identifier = get_measurement_identifier(source)
-            groups = (source.get("events"), source.get("basin_events"))
+            groups = (source.get(name) for name in ("events", *_internal_groups(source)))
             names = {name for group in groups if isinstance(group, h5py.Group) for name in group}
             features = sorted(name for name in names if not is_basin_map(name)) or None
     writer.store_basin(
