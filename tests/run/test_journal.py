@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,11 @@ import pytest
 
 from cytovox.errors import InputNotFoundError, OutputBusyError, StorageError, UsageError
 from cytovox.recipe.python_file import load_python_file
+from cytovox.run import journal as journal_module
+from cytovox.run import lock as lock_module
 from cytovox.run.fingerprint import describe_function, differences, plain
 from cytovox.run.journal import FingerprintChangedError, Journal, read_journal
+from cytovox.run.lock import LockOwner
 
 GIVEN = {"function": {"source": "a"}, "parameters": {"sigma": 1}, "geometry": {"block": [4, 4]}}
 
@@ -241,3 +245,34 @@ def test_a_line_that_names_no_block_counts_as_torn(tmp_path, line):
     assert content.torn == 1
     record = content.stages["segment"][3]
     assert (record.state, record.seconds, record.result) == ("done", None, None)
+
+
+def test_a_file_system_without_locks_has_one_writer_as_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (journal_module, lock_module):
+        monkeypatch.setattr(module, "lock_descriptor", lambda descriptor: False)
+    path = tmp_path / "journal.jsonl"
+    with Journal(path) as journal:
+        journal.begin(GIVEN)
+        with (
+            pytest.raises(OutputBusyError, match=f"process {os.getpid()} on") as info,
+            Journal(path),
+        ):
+            pass
+        assert info.value.exit_code == 75
+        journal.done("segment", 0)
+    assert [p.name for p in tmp_path.iterdir()] == ["journal.jsonl"]
+    killed = asdict(LockOwner(boot="an earlier start", suffixes=("",)))
+    (tmp_path / "journal.jsonl.lock").write_text(json.dumps(killed))
+    with Journal(path) as journal:
+        assert journal.completed("segment") == {0}
+    assert [p.name for p in tmp_path.iterdir()] == ["journal.jsonl"]
+
+
+def test_a_journal_that_the_caller_guards_needs_no_lock_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_module, "lock_descriptor", lambda descriptor: False)
+    with Journal(tmp_path / "j", guarded=True):
+        assert [p.name for p in tmp_path.iterdir()] == ["j"]

@@ -184,7 +184,7 @@ class Workspace:
         if path not in self._ours:
             self.claim(path)
         with contextlib.ExitStack() as stack:
-            journal = stack.enter_context(Journal(path))
+            journal = stack.enter_context(Journal(path, guarded=True))
             journal.begin(fingerprint)
             self._journal, self._exit_journal = journal, stack.pop_all()
         return changes

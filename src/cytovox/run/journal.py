@@ -22,7 +22,7 @@ from typing import Any, Literal, Self
 from ..errors import OutputBusyError, StorageError, UsageError
 from .fingerprint import differences, plain
 from .journal_content import BlockKey, BlockRecord, JournalContent, read_journal
-from .lock import lock_descriptor
+from .lock import OutputLock, lock_descriptor
 
 __all__ = [
     "BlockKey",
@@ -65,6 +65,8 @@ class Journal:
     ----------
     path
         The file; it and its folder are made if they are not there.
+    guarded
+        Whether the caller holds a lock that keeps other runs away.
 
     Attributes
     ----------
@@ -82,10 +84,12 @@ class Journal:
     {7}
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, guarded: bool = False) -> None:
         self.path = Path(path)
+        self._is_guarded = guarded
         self.content = JournalContent()
         self._fd = -1
+        self._output_lock: OutputLock | None = None
         self._lock = threading.Lock()
         self._news = threading.Condition()
         self._dirty = False
@@ -114,8 +118,7 @@ class Journal:
             if _is_torn(self._fd):
                 self._write(b"\n")
         except BaseException:
-            os.close(self._fd)
-            self._fd = -1
+            self._close()
             raise
         self._closing.clear()
         self._syncer = threading.Thread(target=self._keep_syncing, daemon=True)
@@ -133,15 +136,27 @@ class Journal:
             self._news.notify_all()
         if self._syncer is not None:
             self._syncer.join()
-        fd, self._fd = self._fd, -1
         with contextlib.suppress(OSError):  # the disk is full, as was said before
-            os.fsync(fd)
+            os.fsync(self._fd)
+        self._close()
+
+    def _close(self) -> None:
+        fd, self._fd = self._fd, -1
         os.close(fd)
+        if self._output_lock is not None:
+            self._output_lock.release()
+            self._output_lock = None
 
     def _lock_file(self) -> None:
-        """Take the file for this process; the system gives it back, whatever happens."""
+        """Take the file for this process; the system gives it back, whatever happens.
+
+        On a file system without locks a file beside it says which process has it.
+        """
         try:
-            lock_descriptor(self._fd)
+            if not lock_descriptor(self._fd) and not self._is_guarded:
+                lock = OutputLock(self.path)
+                lock.acquire()
+                self._output_lock = lock
         except BlockingIOError as err:
             raise OutputBusyError(
                 "another run is writing here", path=self.path, hint="wait for it, or stop it"

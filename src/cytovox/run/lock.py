@@ -98,7 +98,7 @@ class LockOwner:
     host
         Name of the machine.
     pid
-        Number of the process.
+        Number of the process; 0 once its run has ended.
     boot
         See `boot_id`.
     started
@@ -118,7 +118,9 @@ class LockOwner:
         return f"process {self.pid} on {self.host or 'an unnamed host'}, since {self.started}"
 
     def may_live(self) -> bool:
-        """Return whether the process may still be there."""
+        """Return whether the process may still be there, and its run with it."""
+        if not self.pid:  # the run has ended and said so
+            return False
         if self.host != platform.node():
             return True
         if self.boot != boot_id():
@@ -173,6 +175,7 @@ class OutputLock:
         self.left: LockOwner | None = None
         self._given = suffix
         self._fd = -1
+        self._is_locked = False
 
     def __enter__(self) -> OutputLock:
         self.acquire()
@@ -229,6 +232,9 @@ class OutputLock:
         fd, self._fd = self._fd, -1
         if fd < 0:
             return
+        if keep and not self._is_locked:  # or this process would seem to have it still
+            with contextlib.suppress(OSError):
+                self._replace(self._content(pid=0))
         if keep or os.name == "nt":  # Windows removes no open files
             os.close(fd)
         if not keep:
@@ -262,7 +268,7 @@ class OutputLock:
         except FileExistsError:
             return False
         with contextlib.suppress(BlockingIOError):  # somebody looks whether we live
-            lock_descriptor(fd)
+            self._is_locked = lock_descriptor(fd)
         os.write(fd, self._content())
         os.fsync(fd)
         self._fd = fd
@@ -274,7 +280,7 @@ class OutputLock:
         fd = os.open(mine, _FLAGS | os.O_EXCL, 0o666)
         try:
             os.write(fd, self._content())
-            lock_descriptor(fd)
+            self._is_locked = lock_descriptor(fd)
             os.fsync(fd)
         except BaseException:
             os.close(fd)
@@ -291,7 +297,7 @@ class OutputLock:
             with contextlib.suppress(OSError):  # its owner lives, or is gone by now
                 fd = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0))
                 try:
-                    if lock_descriptor(fd):
+                    if lock_descriptor(fd) or _is_of_dead(path):
                         path.unlink()
                 finally:
                     os.close(fd)
@@ -356,10 +362,15 @@ class OutputLock:
         if self._given is None and self.left is not None and self.left.suffixes:
             self.suffix = self.left.suffixes[0]
 
-    def _content(self) -> bytes:
+    def _replace(self, content: bytes) -> None:
+        fresh = self.path.with_name(f"{self.path.name}.{uuid.uuid4().hex[:8]}")
+        fresh.write_bytes(content)
+        os.replace(fresh, self.path)
+
+    def _content(self, **more: Any) -> bytes:
         old = () if self.left is None else self.left.suffixes
         others = (suffix for suffix in old if suffix != self.suffix)
-        owner = LockOwner(suffixes=(self.suffix, *others))
+        owner = LockOwner(suffixes=(self.suffix, *others), **more)
         return json.dumps(asdict(owner), indent=1).encode() + b"\n"
 
     def _busy(self, owner: LockOwner | None) -> OutputBusyError:
@@ -403,6 +414,14 @@ def _read(path: Path) -> LockOwner | None:
     if any(not _is_plain(suffix) for suffix in owner.suffixes):
         raise OutputError("this lock names files elsewhere", path=path, hint="delete it")
     return owner
+
+
+def _is_of_dead(path: Path) -> bool:
+    try:
+        owner = _read(path)
+    except OutputError:
+        return False
+    return owner is not None and not owner.may_live()
 
 
 def _is_plain(suffix: object) -> bool:
