@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import OptionError, UsageError
+from ..kernels.arrays import fitting
 from ..kernels.labels import label_frames, process_frames
 from ..recipe.identity import kwargs_to_ppid, ppid_to_kwargs
 from ..recipe.options import check_options, options_of
@@ -159,7 +160,7 @@ class Segmenter(abc.ABC):
         if labels.dtype == np.bool_:
             label_frames(np.ascontiguousarray(labels)[np.newaxis], frames)
         else:
-            frames[0] = labels
+            frames[0] = fitting(labels, np.uint16)
         process_frames(frames, bool(clear_border), bool(fill_holes), int(closing_disk or 0))
         return frames.reshape(labels.shape)
 
