@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -10,16 +11,17 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 
+from cytovox.blockwise.block_result import RunResult
 from cytovox.blockwise.crew import WorkerError
 from cytovox.blockwise.desk import Desk, connect
 from cytovox.blockwise.events import BlockDone, BlockFailed, BlockStarted, WorkerLost
-from cytovox.blockwise.run_blocks import RunResult, run_blocks
-from cytovox.errors import UsageError
+from cytovox.blockwise.run_blocks import run_blocks
+from cytovox.errors import StageError, UsageError
 from cytovox.recipe.python_file import load_python_file
 from cytovox.run.journal import Journal, read_journal
 from cytovox.run.progress import StageProgress, StageStarted
@@ -120,6 +122,81 @@ def test_what_fails_once_is_done_in_the_end(functions: ModuleType, tmp_path: Pat
     )
     assert result
     assert marks(tmp_path) == dict.fromkeys(range(8), 1)
+
+
+@pytest.mark.parametrize("workers", [0, 1, 3])
+def test_a_function_that_fails_all_over_the_volume_stops_early(
+    functions: ModuleType, tmp_path: Path, workers: int
+) -> None:
+    events: list[Any] = []
+    sick = functions.misbehaving(tmp_path, dict.fromkeys(range(400), "raise"))
+    result = run_blocks(
+        units(functions, 400), sick, workers=workers, retries=1, on_event=events.append
+    )
+    assert not result
+    assert result.done == 0
+    assert result.untried == 400 - len(result.failed)
+    tried = [failure.block for failure in result.failed]
+    assert len(tried) < 40
+    assert {399, 0} <= set(tried)  # from one end to the other
+    assert max(b - a for a, b in itertools.pairwise(tried)) < 80
+    assert {failure.attempts for failure in result.failed} == {2}
+
+
+@pytest.mark.parametrize("workers", [0, 3])
+@pytest.mark.parametrize("good", [range(399, 400), range(200, 270)], ids=["last", "middle"])
+def test_one_block_that_works_is_enough_to_try_all(
+    functions: ModuleType, tmp_path: Path, workers: int, good: range
+) -> None:
+    sick = {i: "raise" for i in range(400) if i not in good}
+    function = functions.misbehaving(tmp_path, sick)
+    result = run_blocks(units(functions, 400), function, workers=workers, retries=0)
+    assert set(marks(tmp_path)) == set(good)
+    assert result.untried == 0
+    assert len(result.failed) == len(sick)
+
+
+def test_blocks_that_were_done_before_show_that_the_function_works(
+    functions: ModuleType, tmp_path: Path
+) -> None:
+    with Journal(tmp_path / "j") as journal:
+        journal.begin({})
+        first = units(functions, 1)
+        assert run_blocks(first, functions.square, workers=0, journal=journal)
+        sick = functions.misbehaving(tmp_path, dict.fromkeys(range(30), "raise"))
+        result = run_blocks(units(functions, 30), sick, workers=0, journal=journal, retries=0)
+    assert (result.skipped, len(result.failed), result.untried) == (1, 29, 0)
+
+
+def test_what_must_come_again_is_not_tried_again() -> None:
+    calls = []
+
+    def wrong(block: Any) -> None:
+        calls.append(block.index)
+        try:
+            raise UsageError("there is no such option")
+        except UsageError as err:
+            raise StageError("segment", "it was called in a wrong way") from err
+
+    result = run_blocks([SimpleNamespace(index=0)], wrong, workers=0, retries=5)
+    assert calls == [0]
+    assert result.failed[0].attempts == 1
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_exception_that_is_no_exception_of_python_costs_its_block(workers: int) -> None:
+    class Panic(BaseException):
+        """As compiled modules in Rust raise it."""
+
+    def panic(block: Any) -> None:
+        if block.index == 1:
+            raise Panic("index out of bounds")
+
+    blocks = [SimpleNamespace(index=i) for i in range(3)]
+    result = run_blocks(blocks, panic, workers=workers, retries=0)
+    assert [(f.block, f.reason, f.error) for f in result.failed] == [
+        (1, "error", "Panic: index out of bounds")
+    ]
 
 
 def test_killers_are_isolated_and_named(functions: ModuleType, tmp_path: Path) -> None:

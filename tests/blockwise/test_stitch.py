@@ -291,7 +291,7 @@ GRID = Grid((4, 6), (4, 3), (0, 1))
         (np.full((4, 5), np.nan), "NaN"),
         (np.ones((4, 5)), "float64"),
         (np.full((4, 5), -1), "negative label"),
-        (np.full((4, 5), "a"), "no labels"),
+        (np.full((4, 5), "a"), "not labels"),
     ],
 )
 def test_what_is_no_labels_is_refused(returned: Any, said: str) -> None:

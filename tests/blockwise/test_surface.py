@@ -18,12 +18,12 @@ from scipy import ndimage
 import cytovox
 from cytovox.blockwise import DaCapoBlockwiseTask, run_blockwise, segment_blockwise
 from cytovox.blockwise.array_run import run_array_work
+from cytovox.blockwise.block_result import BlockFailure
 from cytovox.blockwise.events import BlockDone
 from cytovox.blockwise.replay import replay_block
-from cytovox.blockwise.run_blocks import BlockFailure
 from cytovox.blockwise.threshold_worker import ThresholdWork
 from cytovox.blockwise.volume import restitch_volume
-from cytovox.blockwise.volume_result import Placement
+from cytovox.blockwise.volume_result import Placement, VolumeResult
 from cytovox.cli.main import main
 from cytovox.cli.volume_results import failures_in_words
 from cytovox.errors import InputError, OptionError, StageError, UsageError
@@ -493,7 +493,8 @@ def test_commands_name_files_as_one_would_type_them(
 
 def test_what_cannot_be_replayed_is_not_to_be_replayed() -> None:
     failure = BlockFailure(3, "error", "ValueError: no", "", 1)
-    assert "cytovox volume replay a.zarr 3" in failures_in_words([failure], 9, "a.zarr")
-    told = failures_in_words([failure], 9, "a.zarr", replays=False)
+    result = VolumeResult(None, blocks=9, failed=(failure,))
+    assert "cytovox volume replay a.zarr 3" in failures_in_words(result, "a.zarr")
+    told = failures_in_words(result, "a.zarr", replays=False)
     assert "replay" not in told
     assert "cytovox volume info a.zarr" in told

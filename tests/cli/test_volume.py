@@ -94,6 +94,28 @@ def test_info_restitch_and_objects(stack: Path, capsys: Capture) -> None:
     assert main(["volume", "restitch", str(stack), "--stitch", "none"]) == 74
 
 
+HOPELESS = """
+def hopeless(array):
+    raise ValueError("it needs a graphics card")
+"""
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_a_function_that_never_works_is_told_once(
+    stack: Path, capsys: Capture, workers: str
+) -> None:
+    function = stack.with_name("hopeless.py")
+    function.write_text(HOPELESS)
+    words = ["-f", f"{function}:hopeless", "--stitch", "touch"]
+    words = ["volume", "segment", str(stack), str(stack.with_name("l.zarr")), *words]
+    words += ["--block", "4", "--workers", workers]
+    assert main(words) == 4
+    err = capsys.readouterr().err
+    assert err.count("it needs a graphics card") == 2  # when it happens, and at the end
+    assert "were not tried" in err
+    assert len(err.splitlines()) < 8
+
+
 FRAGILE = """
 from pathlib import Path
 
@@ -114,7 +136,7 @@ def test_failed_blocks_are_listed_and_done_later(
     code, labels = segment(stack, *words, "--retries", "0")
     assert code == 4
     err = capsys.readouterr().err
-    assert "block 4: segment failed: ValueError: too thin" in err
+    assert "blocks 4, 5, 6 and 1 more: segment failed: ValueError: too thin" in err
     assert "4 of 8 blocks failed" in err
     assert f"cytovox volume replay {labels} 4" in err
     assert not labels.exists()

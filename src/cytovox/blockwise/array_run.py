@@ -18,11 +18,11 @@ from ..run.fingerprint import plain
 from ..run.journal import BlockKey, Journal
 from ..run.progress import Listener
 from ..write.volume import create_volume
+from .block_result import RunResult
 from .checks import is_as_written, refuse_changed_input
 from .grid import Block, Grid
 from .kept_open import close_kept
 from .recipe import fitting_sizes, side_folder
-from .run_blocks import RunResult
 from .volume_result import Placement, VolumeResult, publish, refuse_stranger
 from .worker_file import ArrayWork
 
@@ -125,6 +125,7 @@ def run_array_work(
         str(output) if done else None,
         blocks=len(grid),
         failed=done.failed,
+        untried=done.untried,
         seconds=time.perf_counter() - begin,
     )
 

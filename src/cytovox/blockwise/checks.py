@@ -20,8 +20,8 @@ from ..errors import InputError, InputNotFoundError
 from ..read.volume import Volume
 from ..run.fingerprint import differences
 from ..run.journal import BlockKey, Journal
+from .block_result import BlockFailure, RunResult
 from .grid import Block
-from .run_blocks import BlockFailure, RunResult
 
 __all__ = ["DAMAGED", "checksum", "is_as_written", "refuse_changed_input", "without_damaged"]
 

@@ -12,8 +12,7 @@ import pickle
 import sys
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -21,11 +20,12 @@ from typing import Any, Protocol, Self
 
 from ..errors import StageError
 from .desk import Desk, Link, Message
+from .ledger import Ledger
 from .pickling import pickled
 from .places import Handle, Place
 from .workers import BlockLoop, Outcome, stillborn, told_versions
 
-__all__ = ["Crew", "HasIndex", "Ledger", "WorkerError"]
+__all__ = ["Crew", "HasIndex", "WorkerError"]
 
 logger = logging.getLogger(__name__)
 
@@ -55,25 +55,6 @@ class HasIndex(Protocol):
     @property
     def index(self) -> Any:
         """What tells it from the others."""
-
-
-class Ledger(Protocol):
-    """Who decides what becomes of a block."""
-
-    def begin(self, block: Any, worker: str) -> None:
-        """Take note that an attempt begins."""
-
-    def settle(self, block: Any, outcome: Outcome) -> bool:
-        """Take note of an outcome; return whether the block shall be tried again."""
-
-    def bury(self, block: Any, worker: str, how: str, seconds: float, log: str) -> bool:
-        """Take note that the worker died over it; return the same."""
-
-    def lost(self, worker: str, how: str) -> None:
-        """Take note that a worker has ended while it had no block."""
-
-    def lonely(self, text: str) -> None:
-        """Take note that there are no workers for a long time."""
 
 
 @dataclass(slots=True, eq=False)
@@ -134,7 +115,6 @@ class Crew:
         self._members: dict[Link, _Member] = {}
         self._number = 0
         self._stillborn = 0
-        self._again: deque[Any] = deque()
 
     def __enter__(self) -> Self:
         self._desk.__enter__()
@@ -156,28 +136,22 @@ class Crew:
             started.handle.wait(_END)
         self._desk.__exit__(kind, error, traceback)
 
-    def run(self, blocks: Iterator[Any], count: int, ledger: Ledger) -> None:
+    def run(self, ledger: Ledger) -> None:
         """Do all blocks; return when each is done or given up.
 
         Parameters
         ----------
-        blocks
-            The blocks, read as they are needed.
-        count
-            How many there are.
         ledger
-            Who is told, and decides about another attempt.
+            Has the blocks and is told about each.
 
         Raises
         ------
         WorkerError
             If workers cannot start, or cannot load the function.
         """
-        self._waiting = blocks
-        self._left = count
         self._ledger = ledger
         alone = time.monotonic()
-        while self._left:
+        while ledger.left:
             self._staff()
             message = self._next_message()
             if message is not None:
@@ -188,7 +162,7 @@ class Crew:
                 raise WorkerError(lost, hint="the same command goes on when it is there again")
             elif time.monotonic() - alone > _LONELY:
                 alone = time.monotonic()
-                ledger.lonely(
+                ledger.warn(
                     "no worker has called for 30 s; they must be able to reach "
                     f"{self._desk.address[0]} port {self._desk.address[1]}"
                 )
@@ -196,7 +170,7 @@ class Crew:
 
     def _staff(self) -> None:
         """See to it that there are as many workers as can be useful."""
-        for _ in range(min(self.place.workers, self._left) - len(self._started)):
+        for _ in range(min(self.place.workers, self._ledger.left) - len(self._started)):
             self._number += 1
             log = self.folder / f"worker-{self._number}.log"
             host, port = self._desk.address
@@ -253,10 +227,7 @@ class Crew:
             return
         if isinstance(content, Outcome):
             block, member.block = member.block, None
-            if self._ledger.settle(block, content):
-                self._again.append(block)
-            else:
-                self._left -= 1
+            self._ledger.settle(block, content)
         elif content[0] == "unfit":
             raise WorkerError(
                 f"a worker cannot load the function: {content[1]}",
@@ -274,11 +245,9 @@ class Crew:
                 self._assign(other)
 
     def _assign(self, member: _Member) -> None:
-        block = next(self._waiting, None)
+        block = self._ledger.next()
         if block is None:
-            if not self._again:
-                return
-            block = self._again.popleft()
+            return
         member.block = block
         member.since = time.monotonic()
         self._ledger.begin(block, member.name)
@@ -294,10 +263,8 @@ class Crew:
         if member.block is None:
             return
         how = member.started.handle.wait(_FAREWELL) or "has lost its line to this process"
-        if self._ledger.bury(member.block, member.name, how, seconds, _tail(member.started.log)):
-            self._again.append(member.block)
-        else:
-            self._left -= 1
+        log = _tail(member.started.log)
+        self._ledger.worker_died(member.block, member.name, how, seconds, log)
         for other in self._members.values():
             if other.ready and other.block is None:
                 self._assign(other)

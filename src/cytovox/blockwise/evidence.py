@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import InputError, OptionError, StageError
+from ..errors import InputError, OptionError, StageError, UsageError
 from ..kernels.components import label_components
 from ..kernels.faces import sizes
 from ..kernels.lattice import Ids, Int64s
@@ -38,6 +38,7 @@ __all__ = [
     "BlockResult",
     "Evidence",
     "EvidenceFolder",
+    "LabelsError",
     "Measures",
     "StitchMode",
     "evidence_of",
@@ -105,6 +106,10 @@ class Measures:
         return None
 
 
+class LabelsError(InputError, UsageError):
+    """What a function returned are not labels of its block, which trying again does not change."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class BlockResult:
     """What segmenting a block yields.
@@ -164,8 +169,8 @@ def segment_block(
     ------
     StageError
         If the function raises an exception, which is its cause.
-    InputError
-        If what it returns are no labels of this block.
+    LabelsError
+        If what it returns are not labels of this block.
 
     Examples
     --------
@@ -209,30 +214,30 @@ def _check(labels: Any, block: Block, connectivity: int | None) -> npt.NDArray[A
     """Return labels that are what they should be."""
     shape = box_shape(block.read)
     if not isinstance(labels, np.ndarray):
-        raise InputError(
+        raise LabelsError(
             f"the function returned a {type(labels).__name__}, not an array of labels",
             block=block.index,
         )
     if labels.shape != shape:
-        raise InputError(
+        raise LabelsError(
             f"the function returned labels of shape {labels.shape} for a block of {shape}",
             hint="return one label for each voxel that was given, context included",
             block=block.index,
         )
     if labels.dtype.kind == "f" and np.isnan(labels).any():
-        raise InputError(
+        raise LabelsError(
             "the function returned NaN",
             hint="labels are integers, 0 is background",
             block=block.index,
         )
     if labels.dtype.kind not in "bui":
-        raise InputError(
-            f"the function returned values of type {labels.dtype}, which are no labels",
+        raise LabelsError(
+            f"the function returned values of type {labels.dtype}, which are not labels",
             hint="return integers, with 0 for background",
             block=block.index,
         )
     if labels.dtype.kind == "i" and labels.size and labels.min() < 0:
-        raise InputError(
+        raise LabelsError(
             f"the function returned a negative label ({labels.min()})",
             hint="0 is background, objects are 1 and more",
             block=block.index,

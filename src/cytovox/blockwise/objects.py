@@ -23,7 +23,7 @@ from .lookup import Lookup
 from .surface import faces_area, surface_weights
 from .table import ObjectTable, axis_names, join_tables
 
-__all__ = ["iter_objects", "objects_table"]
+__all__ = ["iter_objects", "no_objects", "objects_table"]
 
 #: Objects that are put together at once; 1 to 2 kB of memory each.
 #: Objects in one part: their histograms may take 20 kB each.
@@ -182,6 +182,29 @@ def iter_objects(
             for index in chosen:
                 merged.add_contacts(index, grid, lookup, evidence, start, stop)
         yield _columns(merged, start, grid, what, scale, evidence is not None)
+
+
+def no_objects(ndim: int, measured: bool, measure: Measures) -> ObjectTable:
+    """Return the table of no objects, e.g. to see which columns a run will give.
+
+    Parameters
+    ----------
+    ndim
+        Number of axes of space.
+    measured
+        Whether intensities are measured.
+    measure
+        What is measured.
+
+    Examples
+    --------
+    >>> "area" in no_objects(2, True, Measures())
+    True
+    """
+    one = (1,) * ndim
+    scale = _Scale(np.ones(ndim), np.zeros(ndim), "voxel", axis_names(ndim))
+    merged = _Merged.zero(ndim, 0, measured)
+    return _columns(merged, 1, Grid(one, one, (0,) * ndim), measure, scale, True)
 
 
 @dataclass(frozen=True, slots=True)

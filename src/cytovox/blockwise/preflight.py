@@ -1,4 +1,4 @@
-"""What a run on a volume will need of disk and memory, from its size alone.
+"""What can be known before a run on a volume: what it needs, and what would fail in the end.
 
 Labels are stored three times over while a run goes on: as blocks, as final
 labels, and a seventh of that in coarser scales. They compress well, but not
@@ -11,14 +11,24 @@ labels of it.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
+from pathlib import Path
 
+import numpy as np
+
+from ..errors import InputError, OptionError, StorageError
+from ..kernels.objects import surface_directions
 from ..read.volume import Volume
 from ..run.resources import cpu_count
 from ..run.room import Need
+from .gate import gate_rows
 from .grid import Grid
+from .objects import no_objects
+from .recipe import VolumeRecipe
+from .surface import surface_weights
 
-__all__ = ["volume_need"]
+__all__ = ["check_gate", "check_measures", "check_table", "volume_need"]
 
 _MOST_PACKED, _USUALLY_PACKED = 500, 20
 _LABEL_BYTES = 4
@@ -64,3 +74,79 @@ def volume_need(
         memory_bytes=int(_PROGRAM + number * held),
         advice="choose a folder on another disk",
     )
+
+
+def check_measures(recipe: VolumeRecipe, volume: Volume) -> None:
+    """Check that objects can be measured and gated as asked.
+
+    Parameters
+    ----------
+    recipe
+        What shall be done.
+    volume
+        The input.
+
+    Raises
+    ------
+    InputError
+        If no surface can be measured in such voxels.
+    OptionError
+        If there is no such channel, or the gate names what is not measured.
+    """
+    measures = recipe.measures
+    if measures is None:
+        return
+    ndim = len(volume.spatial_shape)
+    if measures.surface and ndim in (2, 3):
+        try:
+            surface_weights(surface_directions(ndim), np.asarray(volume.voxel_size))
+        except OptionError as err:
+            raise InputError(err.what, path=recipe.input, hint=err.hint) from err
+    channels = volume.shape[: volume.ndim - ndim]
+    nothing = np.empty((*channels, *(0,) * ndim), volume.dtype)
+    check_gate(recipe, ndim, measures.image_of(nothing, ndim) is not None)
+
+
+def check_gate(recipe: VolumeRecipe, ndim: int, measured: bool) -> None:
+    """Check that there will be all columns that the gate names.
+
+    Parameters
+    ----------
+    recipe
+        With the gate.
+    ndim
+        Number of axes of space.
+    measured
+        Whether intensities are measured.
+
+    Raises
+    ------
+    OptionError
+        If there are not.
+    """
+    if recipe.gate is not None and recipe.measures is not None:
+        gate_rows(no_objects(ndim, measured, recipe.measures).columns, recipe.gate)
+
+
+def check_table(table: Path | None) -> None:
+    """Check that a table can be written in its folder.
+
+    Parameters
+    ----------
+    table
+        The file; None for none.
+
+    Raises
+    ------
+    StorageError
+        If it cannot.
+    """
+    if table is None:
+        return
+    folder = table.parent
+    if table.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise StorageError(
+            "the table of objects cannot be written there",
+            path=table,
+            hint="name a file in a folder that exists and is writable",
+        )

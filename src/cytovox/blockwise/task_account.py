@@ -13,8 +13,8 @@ from ..errors import UsageError
 from ..run.journal import BlockKey, Journal
 from ..run.progress import Listener, StageProgress, StageStarted, announce
 from . import engine
+from .block_result import BlockFailure
 from .events import BlockDone, BlockFailed, BlockStarted
-from .run_blocks import BlockFailure
 from .task_worker import block_key, outcome_of
 from .tracking import logged_error, tracked_blocks
 from .workers import Outcome

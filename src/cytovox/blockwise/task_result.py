@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from funlib.geometry import Coordinate, Roi
 
 from ..errors import UsageError
-from .run_blocks import BlockFailure
+from .block_result import BlockFailure
 
 __all__ = ["BlockwiseResult", "leftovers"]
 

@@ -9,14 +9,13 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .workers import Outcome, attempt
 
 if TYPE_CHECKING:
-    from .crew import Ledger
+    from .ledger import Ledger
 
 __all__ = ["do_in_threads", "may_use_threads", "uses_threads"]
 
@@ -84,34 +83,29 @@ class _Hand:
             self._told.put((self, block, outcome))
 
 
-def do_in_threads(
-    blocks: Iterator[Any], function: Callable[[Any], Any], workers: int, ledger: Ledger
-) -> None:
-    """Do blocks by threads; return when each is done or given up.
+def do_in_threads(function: Callable[[Any], Any], workers: int, ledger: Ledger) -> None:
+    """Do the blocks of a ledger by threads; return when each is done or given up.
 
     If there is an exception, e.g. since somebody wants to stop, blocks that
     are worked on are waited for, but not for long.
 
     Parameters
     ----------
-    blocks
-        The blocks, read as they are needed.
     function
         Called with a block.
     workers
         Number of threads.
     ledger
-        Who is told, in this thread, and decides about another attempt.
+        Has the blocks and is told about each, in this thread.
     """
     told: queue.SimpleQueue[Any] = queue.SimpleQueue()
     hands = [_Hand(f"thread {n + 1} of this process", function, told) for n in range(workers)]
-    again: deque[Any] = deque()
     idle = hands[::-1]
     try:
         for hand in hands:
             hand.thread.start()
         while True:
-            while idle and (block := _next(blocks, again)) is not None:
+            while idle and (block := ledger.next()) is not None:
                 hand = idle.pop()
                 ledger.begin(block, hand.name)
                 hand.inbox.put(block)
@@ -121,8 +115,7 @@ def do_in_threads(
             idle.append(hand)
             if isinstance(outcome, BaseException):
                 raise outcome
-            if ledger.settle(block, outcome):
-                again.append(block)
+            ledger.settle(block, outcome)
     finally:
         end = time.monotonic() + _END
         for hand in hands:
@@ -130,11 +123,6 @@ def do_in_threads(
         for hand in hands:
             if hand.thread.is_alive():
                 hand.thread.join(max(0.0, end - time.monotonic()))
-
-
-def _next(blocks: Iterator[Any], again: deque[Any]) -> Any:
-    block = next(blocks, None)
-    return again.popleft() if block is None and again else block
 
 
 def _heard(told: queue.SimpleQueue[Any]) -> Any:

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import OutputExistsError, StorageError
+from .block_result import BlockFailure, RunResult
 from .lookup import SeamReport
-from .run_blocks import BlockFailure, RunResult, run_blocks
+from .run_blocks import run_blocks
 
 __all__ = ["Placement", "VolumeResult", "publish", "refuse_stranger"]
 
@@ -53,6 +54,9 @@ class VolumeResult:
         Number of blocks.
     failed
         Blocks that could not be done.
+    untried
+        Number of blocks that were not begun, since blocks from all over the
+        volume had failed and none had worked.
     report
         How well labels fit together at the seams.
     seconds
@@ -66,6 +70,7 @@ class VolumeResult:
     failed: tuple[BlockFailure, ...] = ()
     report: SeamReport | None = field(default=None, repr=False)
     seconds: float = 0.0
+    untried: int = 0
 
     def __bool__(self) -> bool:
         return self.output is not None and not self.failed

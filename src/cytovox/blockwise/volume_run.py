@@ -19,8 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import InputError, InputNotFoundError, OptionError, StorageError, UsageError
-from ..kernels.objects import surface_directions
+from ..errors import InputNotFoundError, OptionError, StorageError, UsageError
 from ..read.open_volume import open_volume
 from ..read.volume import Volume
 from ..run.journal import BlockKey, Journal, read_journal
@@ -35,18 +34,18 @@ from ..run.progress import (
 from ..write.pyramid import write_pyramid
 from ..write.storage import storage_errors
 from ..write.volume import create_labels
+from .block_result import RunResult
 from .checks import DAMAGED, is_as_written, refuse_changed_input, without_damaged
 from .evidence import EvidenceFolder
 from .gate import gate_rows
 from .grid import Block, Grid
 from .lookup import Lookup, SeamReport, drop_objects, load_lookup
 from .objects import iter_objects
+from .preflight import check_gate, check_measures, check_table
 from .recipe import VolumeRecipe, side_folder
 from .recipe_file import save_recipe
-from .run_blocks import RunResult
 from .stitch import report_again
 from .stitch import stitch as stitch_labels
-from .surface import surface_weights
 from .table import ObjectTable, write_objects
 from .volume_blocks import (
     RelabelPass,
@@ -95,9 +94,10 @@ class VolumeRun:
             grid = self.recipe.grid(volume)
             if not len(grid):
                 raise UsageError("the volume has no voxel", path=self.recipe.input)
-            self._check_scale(volume, grid)
             refuse_stranger(self.output, self.folder)
+            check_measures(self.recipe, volume)
             _make_folder(self.evidence)
+            check_table(self.table)
             with Journal(self.folder / "journal.jsonl") as journal, self._releasing():
                 self._adopt(journal, resume)
                 journal.begin(
@@ -113,15 +113,6 @@ class VolumeRun:
                     result = self._once(volume, grid, journal, begin)
                 return result
 
-    def _check_scale(self, volume: Volume, grid: Grid) -> None:
-        """See now, not after all blocks, that surfaces can be measured in such voxels."""
-        measures = self.recipe.measures
-        if measures is not None and measures.surface and grid.ndim in (2, 3):
-            try:
-                surface_weights(surface_directions(grid.ndim), np.asarray(volume.voxel_size))
-            except OptionError as err:
-                raise InputError(err.what, path=self.recipe.input, hint=err.hint) from err
-
     def _once(self, volume: Volume, grid: Grid, journal: Journal, begin: float) -> VolumeResult:
         done = self._segment(volume, grid, journal)
         if not done:
@@ -133,6 +124,7 @@ class VolumeRun:
         begin = time.perf_counter()
         with self.opened_blocks() as (volume, grid):
             self.recipe.check(grid)
+            check_table(self.table)
             with Journal(self.folder / "journal.jsonl") as journal, self._releasing():
                 missing = len(grid) - len(journal.completed("segment"))
                 if missing:
@@ -141,6 +133,8 @@ class VolumeRun:
                         path=self.output,
                         hint="finish it with: cytovox volume segment",
                     )
+                sums = EvidenceFolder(self.evidence).sums(0)
+                check_gate(self.recipe, grid.ndim, sums is not None and bool(sums.measured))
                 save_recipe(self.folder, self.recipe)
                 result = self._finish(volume, grid, journal, begin)
                 for failure in result.failed:
@@ -249,7 +243,9 @@ class VolumeRun:
 
     def _unfinished(self, done: RunResult, begin: float) -> VolumeResult:
         seconds = time.perf_counter() - begin
-        return VolumeResult(None, 0, None, done.total, done.failed, None, seconds)
+        return VolumeResult(
+            None, blocks=done.total, failed=done.failed, untried=done.untried, seconds=seconds
+        )
 
     def _adopt(self, journal: Journal, resume: bool) -> None:
         """Go on with evidence that is more than what is needed."""
@@ -262,8 +258,12 @@ class VolumeRun:
         assert recipe.function is not None
         if not journal.completed("segment") or not self.local.exists():
             journal.forget("segment")
-            # Whether there can be such an output, is known before anything is done.
-            self._labels(self._final, volume, np.uint32, recipe.format)
+            # Whether there can be such an output is known before anything is done.
+            try:
+                self._labels(self._final, volume, np.uint32, recipe.format)
+            except OptionError as err:
+                err.path = str(self.output)  # not where it is made
+                raise
             self._labels(self.local, volume, np.uint32, "ome-zarr-0.5")
         before = volume.fingerprint()
         kept: set[BlockKey] = set()

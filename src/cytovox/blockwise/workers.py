@@ -21,7 +21,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -95,25 +95,30 @@ def attempt(function: Callable[[Any], Any], block: Any) -> Outcome:
     start = time.perf_counter()
     try:
         result = function(block)
-    except Exception as err:
-        seconds = time.perf_counter() - start
-        # What was asked for wrongly does not get right by asking again.
-        hopeless = isinstance(err, UsageError)
-        error, text = describe_error(err), told_traceback(err)
-        return Outcome(None, seconds, peak_bytes(), error, text, hopeless, _is_full(err))
+    except KeyboardInterrupt:
+        raise
     except SystemExit as err:  # a block may not end its worker
         seconds = time.perf_counter() - start
         error = f"the function called sys.exit({err.code!r})"
         return Outcome(None, seconds, peak_bytes(), error, told_traceback(err))
+    except BaseException as err:  # compiled modules raise others than Exception, too
+        seconds = time.perf_counter() - start
+        # What was asked for wrongly does not get right by asking again.
+        hopeless = any(isinstance(cause, UsageError) for cause in _causes(err))
+        error, text = describe_error(err), told_traceback(err)
+        return Outcome(None, seconds, peak_bytes(), error, text, hopeless, _is_full(err))
     return Outcome(result, time.perf_counter() - start, peak_bytes())
+
+
+def _causes(err: BaseException | None) -> Iterator[BaseException]:
+    while err is not None:
+        yield err
+        err = err.__cause__
 
 
 def _is_full(err: BaseException) -> bool:
     """Return whether there was no room for what should be written."""
-    causes = [err]
-    while causes[-1].__cause__ is not None:
-        causes.append(causes[-1].__cause__)
-    numbers = {getattr(cause, "errno", None) for cause in causes}
+    numbers = {getattr(cause, "errno", None) for cause in _causes(err)}
     return isinstance(err, StorageError) and not numbers.isdisjoint(_FULL)
 
 

@@ -36,12 +36,14 @@ def showing(name: str, *, quiet: bool) -> Iterator[Callable[[Any], None]]:
     from .progress import choose_display
 
     display = choose_display(quiet=quiet)
+    errors: set[str] = set()
 
     def listen(event: Any) -> None:
         display.show(event)
-        if isinstance(event, BlockFailed):
+        if isinstance(event, BlockFailed) and (error := _without_place(event.error)) not in errors:
+            errors.add(error)  # the summary says how many blocks failed so
             state = "failed" if event.final else f"attempt {event.attempt} failed"
-            display.note(f"{name}: block {event.block} {state}: {_without_place(event.error)}")
+            display.note(f"{name}: block {event.block} {state}: {error}")
         elif isinstance(event, WorkerLost):
             display.note(f"{name}: {event.worker} {event.how}")
 
@@ -92,6 +94,7 @@ def show_volume(
                 "table": result.table,
                 "blocks": result.blocks,
                 "failed": [_failure(failure) for failure in result.failed],
+                "untried": result.untried,
                 "seams": None if result.report is None else result.report.as_dict(),
                 "seconds": round(result.seconds, 3),
                 **more,
@@ -99,7 +102,7 @@ def show_volume(
         )
         return code
     if not result:
-        say(failures_in_words(result.failed, result.blocks, output, replays=replays))
+        say(failures_in_words(result, output, replays=replays))
         return code
     if not quiet:
         print_text(f"{output}: {_in_words(result)}")
@@ -129,31 +132,50 @@ def near(path: str | os.PathLike[str]) -> str:
         return str(path)
 
 
-def failures_in_words(failed: Any, blocks: int, output: str, *, replays: bool = True) -> str:
-    """Return a line for each block that failed, and what to do."""
+def failures_in_words(result: Any, output: str, *, replays: bool = True) -> str:
+    """Return a line for each way in which blocks failed, and what to do."""
+    ways: dict[str, list[Any]] = {}
+    for one in result.failed:
+        ways.setdefault(_without_place(one.error), []).append(one)
     lines = [
-        f"error: {output}: block {one.block}: {_without_place(one.error)} "
-        f"(attempts: {one.attempts})"
-        for one in failed[:_LISTED]
+        f"error: {output}: {_blocks(alike)}: {error} (attempts: {alike[0].attempts})"
+        for error, alike in list(ways.items())[:_LISTED]
     ]
-    if len(failed) > _LISTED:
-        lines.append(f"and {len(failed) - _LISTED} more, see: cytovox volume info {output}")
-    first = failed[0].block if failed else 0
+    if len(ways) > _LISTED:
+        lines.append(f"and {len(ways) - _LISTED} more, see: cytovox volume info {output}")
+    first = result.failed[0].block if result.failed else 0
     look = (
         f"cytovox volume replay {output} {first} shows where the first one fails"
         if replays
         else f"cytovox volume info {output} tells what is done"
     )
+    others = ""
+    if result.untried:
+        others = f", from all over the volume; the other {result.untried} were not tried"
     lines.append(
-        f"{len(failed)} of {blocks} blocks failed; the same command does only those again, and "
-        f"{look}"
+        f"{len(result.failed)} of {result.blocks} blocks failed{others}; the same command does "
+        f"only those again, and {look}"
     )
     return "\n".join(lines)
 
 
+def _blocks(failed: list[Any]) -> str:
+    """Return the blocks that failed in the same way.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> _blocks([SimpleNamespace(block=i) for i in range(9)])
+    'blocks 0, 1, 2 and 6 more'
+    """
+    named = ", ".join(str(one.block) for one in failed[:3])
+    more = f" and {len(failed) - 3} more" if len(failed) > 3 else ""
+    return f"block{'s' if len(failed) > 1 else ''} {named}{more}"
+
+
 def _without_place(error: str) -> str:
-    """Leave out the kind of our own errors and the block, which was just named."""
-    return re.sub(r"^\w+Error: (block \d+: )?(?=\w+ failed: )", "", error)
+    """Leave out the kind of our own errors and the block, which is named before."""
+    return re.sub(r"^\w+Error: (block \d+: )(?=\S)|^\w+Error: (?=\w+ failed: )", "", error)
 
 
 def _in_words(result: Any) -> str:

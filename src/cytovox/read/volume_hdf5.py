@@ -149,6 +149,7 @@ class HDF5Source(ReadOnlySource):
         chunk = (1,) * (len(shape) - 1) + shape[-1:]
         if array.chunks is not None:
             chunk = check_chunk(array.chunks, shape, dtype, where)
+            check_stored(array, 0, 0)  # only whether its compression is read
         self._file = file
         self._array = array
         self._where = where

@@ -67,7 +67,8 @@ def write_pyramid(
         OME-Zarr or precomputed, or where it is.
     levels
         Number of scales in all. By default as many as the image has that the
-        labels are kept with, else until a scale is at most 64 voxels long.
+        labels are kept with, else until a scale is at most 64 voxels long; of a
+        precomputed volume, as many as begin at a whole voxel.
     method
         ``"mode"``, or ``"nearest"``, which is faster and misses small objects;
         ``"mean"`` is for images, not for labels.
@@ -117,6 +118,8 @@ def write_pyramid(
                 if step is None:
                     break
                 factors, scale = step
+                if levels is None and target is add_scale and not _begins(finest, scale):
+                    break
                 coarser = target(address, len(scales), finest, scale)
                 copy_coarser(source, coarser, factors, METHODS[method])
                 scales.append(scale)
@@ -128,6 +131,12 @@ def write_pyramid(
         if target is _add_array:
             _list_scales(address, finest, scales, method)
     return [scale.shape for scale in scales]
+
+
+def _begins(finest: Volume, scale: Scale) -> bool:
+    """Return whether a volume begins at a voxel of a coarser scale."""
+    starts = (o / v for o, v in zip(finest.offset, scale.voxel_size, strict=True))
+    return all(abs(start - round(start)) < 1e-4 for start in starts)
 
 
 def next_scale(scale: Scale) -> tuple[tuple[int, ...], Scale] | None:
