@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from cytovox.compat.dcnum.background import (
     BackgroundSparseMed,
     get_available_background_methods,
 )
+from cytovox.compat.dcnum.background_workers import WorkerRollMed, WorkerSparseMed
 from cytovox.errors import InputError, OptionError
 from cytovox.read import HDF5Data
 from cytovox.write import CreatingFileWithoutBasinWarning, HDF5Writer
@@ -173,3 +175,66 @@ def test_a_method_of_someone_else_writes_too(recording: Path, tmp_path: Path) ->
         method.process()
     with HDF5Data(tmp_path / "out.rtdc") as data:
         assert (data.image_bg[:] == 4).all()
+
+
+def stack(count: int) -> np.ndarray[Any, Any]:
+    return np.random.default_rng(count).integers(0, 255, (count, 5, 7)).astype(np.uint8)
+
+
+@pytest.mark.filterwarnings("ignore::cytovox.write.CreatingFileWithoutBasinWarning")
+@pytest.mark.parametrize(("count", "batches"), [(72, 8), (73, 9)])
+def test_batch_after_batch_is_the_whole(tmp_path: Path, count: int, batches: int) -> None:
+    images, found = stack(count), []
+    for steps in (0, 1, batches):
+        path = tmp_path / f"{steps}.h5"
+        with BackgroundRollMed(images, path, kernel_size=4, batch_size=9) as method:
+            for step in range(1, steps + 1):
+                method.process_next_batch()
+                assert method.current_batch == step
+                assert method.get_progress() == min(1, step * 9 / count)
+                with h5py.File(path) as h5:
+                    assert len(h5["events/image_bg"]) == min(count, 9 * step)
+            method.process()
+            assert method.current_batch == batches
+        with h5py.File(path) as h5:
+            found.append(h5["events/image_bg"][:])
+    assert found[0].shape == images.shape
+    for other in found[1:]:
+        np.testing.assert_array_equal(found[0], other)
+
+
+def test_workers_of_a_program_take_medians(tmp_path: Path) -> None:
+    images = stack(20)
+    with BackgroundSparseMed(images, tmp_path / "out.h5", kernel_size=20) as sparse:
+        assert len(sparse.shared_input_raw) == 20 * 35
+        assert sparse.duration == sparse.time[-1]
+        np.frombuffer(sparse.shared_input_raw, np.uint8)[:] = images.reshape(-1)
+        shares = (sparse.queue, sparse.worker_counter)
+        worker = WorkerSparseMed(*shares, sparse.shared_input_raw, sparse.shared_output_raw, 20)
+        work(worker, sparse, [(slice(0, 5),), (slice(5, 35),)])
+        upper = np.sort(images.reshape(20, 35), axis=0)[10]
+        assert bytes(sparse.shared_output_raw) == upper.tobytes()
+    with BackgroundRollMed(images, tmp_path / "out.h5", kernel_size=4, batch_size=16) as roll:
+        assert (len(roll.shared_input_raw), len(roll.shared_output_raw)) == (20 * 35, 16 * 35)
+        assert list(roll.map_iterator()) == [slice(a, a + 5) for a in range(0, 35, 5)]
+        np.frombuffer(roll.shared_input_raw, np.uint8)[:] = images.reshape(-1)
+        shares = (roll.queue, roll.worker_counter, roll.shared_input_raw, roll.shared_output_raw)
+        roller = WorkerRollMed(*shares, batch_size=16, kernel_size=4)
+        work(roller, roll, [(16, job) for job in roll.map_iterator()])
+        windows = np.lib.stride_tricks.sliding_window_view(images, 4, axis=0)[:16]
+        expected = np.sort(windows, axis=-1)[..., 2]
+        assert bytes(roll.shared_output_raw) == expected.tobytes()
+
+
+def work(worker: Any, method: Any, jobs: list[tuple[Any, ...]]) -> None:
+    """Let a worker do jobs, in a thread."""
+    thread = threading.Thread(target=worker.run, daemon=True)
+    thread.start()
+    for job in jobs:
+        method.queue.put(job)
+    deadline = threading.Event()
+    while method.worker_counter.value < len(jobs) and thread.is_alive():
+        deadline.wait(0.01)
+    method.worker_counter.value = -1000
+    thread.join(60)
+    assert not thread.is_alive()

@@ -5,12 +5,23 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from pathlib import Path
 from types import NoneType
 from typing import Any, Optional, Union
 
+import h5py
+import numpy as np
 import pytest
 
-from cytovox.compat.dcnum.common import LazyLoader, join_worker, start_workers_threaded
+from cytovox import segm
+from cytovox.compat.dcnum.common import (
+    LazyLoader,
+    copy_metadata,
+    get_available_segmenters,
+    get_segmenters,
+    join_worker,
+    start_workers_threaded,
+)
 from cytovox.compat.dcnum.identity import (
     convert_to_dtype,
     get_class_method_info,
@@ -24,6 +35,8 @@ from cytovox.compat.dcnum.os_env_st import (
     request_single_threaded,
 )
 from cytovox.feat import Gate
+from cytovox.logic import DCNumPipelineJob
+from cytovox.logic.universal_worker import UniversalWorker
 
 
 def test_join_waits_and_gives_up(caplog: pytest.LogCaptureFixture) -> None:
@@ -138,3 +151,37 @@ def test_options_of_the_constructor_may_be_given() -> None:
     assert kwargs_to_ppid(Stage, "cook", given, allow_invalid_keys=False) == "h=10"
     with pytest.raises(KeyError, match="wind"):
         kwargs_to_ppid(Stage, "cook", {"wind": 1}, allow_invalid_keys=False)
+
+
+def test_copied_logs_name_the_version_that_is_played(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as source, h5py.File(tmp_path / "b.h5", "w") as target:
+        source["logs/note"] = np.array([b"line"])
+        copy_metadata(source, target)
+        assert target["logs/note"].attrs["software"].startswith("dcnum 0.31.0+cytovox")
+
+
+def test_a_segmenter_made_late_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = set(get_segmenters())
+
+    class SegmentLateComer(segm.MPOSegmenter):
+        mask_postprocessing = False
+
+        @staticmethod
+        def segment_algorithm(image: Any, *, thresh: float = -6) -> Any:
+            return image < thresh
+
+    get_segmenters.cache_clear()
+    get_available_segmenters.cache_clear()
+    assert set(get_segmenters()) - before == {"latecomer"}
+    assert SegmentLateComer.get_ppid_from_ppkw({"thresh": -3}) == "latecomer:t=-3"
+    with pytest.raises(ValueError, match="does not support mask postprocessing"):
+        SegmentLateComer.get_ppid_from_ppkw({"thresh": -3}, {"clear_border": True})
+
+
+def test_only_the_first_worker_loads(tmp_path: Path) -> None:
+    kwargs = {"path_in": tmp_path / "raw.rtdc", "data_kwargs": {"pixel_size": 0.3}}
+    job = DCNumPipelineJob(**kwargs)
+    first, second = UniversalWorker.get_worker_dedications(job, 2)
+    assert set(first) - set(second) == {"load_all"}
+    assert "segment_images" in second
+    assert UniversalWorker.get_worker_dedications(job, 1) == [first]

@@ -64,12 +64,26 @@ def test_what_does_not_fit_is_refused(make_recording):
     other = make_recording("other.rtdc", shape=(9, 12), frame=np.arange(23))
     with pytest.raises(UsageError, match="at least one file"):
         concatenated_hdf5_data([])
-    with pytest.raises(ValueError, match=r"two\.rtdc: there is no feature 'deform'"):
+    with pytest.raises(
+        ValueError, match=r"two\.rtdc: there is no feature 'deform'.*more features"
+    ):
         concatenated_hdf5_data([one, two], None)
+    with pytest.raises(UsageError, match="Invalid type"):
+        concatenated_hdf5_data([one, one], 42)
     with pytest.raises(InputError, match="items of shape"):
         concatenated_hdf5_data([two, other], None)
     with pytest.raises(InputError, match="no 'frame'"):
-        concatenated_hdf5_data([make_recording()], None)
+        concatenated_hdf5_data([make_recording(), make_recording()], None)
+
+
+def test_what_is_left_out_is_said(make_recording):
+    one = make_recording("one.rtdc", frame=np.arange(23))
+    with h5py.File(one, "a") as h5:
+        h5["events/contour/0"] = np.zeros((4, 2), np.uint64)
+    with pytest.warns(UserWarning, match="Ignoring contour"):
+        concatenated_hdf5_data([one, one]).close()
+    with pytest.warns(UserWarning, match="is equivalent to using that file"):
+        concatenated_hdf5_data([make_recording(frame=np.arange(23))]).close()
 
 
 @pytest.mark.peer

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from cytovox.errors import OptionError, StageError
 from cytovox.logic.chunk_slot_data import ChunkSlotData
 from cytovox.logic.state_warden import StateWarden
-from cytovox.segm import SegmenterManagerThread, STOSegmenter, load_segmenter_file
+from cytovox.segm import Segmenter, SegmenterManagerThread, STOSegmenter, load_segmenter_file
 
 USER_FILE = Path(__file__).with_name("user_segmenters.py")
 RNG = np.random.default_rng(1)
@@ -229,3 +229,16 @@ def test_manager_ends_while_the_segmenter_works() -> None:
     assert not thread.is_alive()
     assert thread.completed
     assert thread.error is None
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32, np.int64])
+def test_labels_of_any_type_are_cleaned(dtype: Any) -> None:
+    labels = np.zeros((12, 12), dtype)
+    labels[2:6, 2:6] = np.iinfo(dtype).max
+    labels[8:, 8:] = 7
+    kept = Segmenter.process_labels(labels, clear_border=True, fill_holes=False, closing_disk=0)
+    assert kept.dtype == dtype
+    assert np.array_equal(kept, np.where(labels == 7, 0, labels))
+    anew = Segmenter.process_labels(labels, clear_border=True, fill_holes=True, closing_disk=0)
+    assert anew.dtype == np.int32
+    assert np.array_equal(anew, kept > 0)

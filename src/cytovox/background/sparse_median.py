@@ -26,6 +26,8 @@ __all__ = ["BackgroundSparseMed", "select_images"]
 MEMORY_BUDGET = 64 * 2**20
 #: two bursts are held in memory, one read ahead, unless one is larger than this
 _READ_AHEAD_BYTES = 64 * 2**20
+#: up to so many images, one is kept for each step as dcnum does, though there are fewer frames
+_FEW_STEPS = 1000
 #: bytes of frames read at once for the offset
 _OFFSET_BYTES = 16 * 2**20
 
@@ -100,7 +102,7 @@ class BackgroundSparseMed(Background):
         length = min(self.kwargs["kernel_size"], number)
         bursts = find_bursts(times, split_time, length, path=place_of(self.data))
         images, ranges = self._images(number, bursts.starts, 1.0 if deferred else 0.5)
-        burst, steps, weights = bursts.positions(number)
+        burst, steps, weights = bursts.positions(max(number, _FEW_STEPS))
         kept = self._kept(ranges[burst], weights)
         if weights is not None:  # the last step of each burst is enough
             kept = kept[np.append(burst[kept][1:] != burst[kept][:-1], True)]

@@ -228,7 +228,8 @@ class Gate:
         code, _, options = gate_ppid.partition(":")
         if code != Gate.get_ppid_code():
             raise ValueError(
-                f"'{gate_ppid}' is not the identifier of a '{Gate.get_ppid_code()}' gate"
+                f"Could not find gating method '{code}' (of '{gate_ppid}'); there is "
+                f"'{Gate.get_ppid_code()}'"
             )
         return ppid_to_kwargs(Gate, "__init__", options)
 

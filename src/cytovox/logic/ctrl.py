@@ -268,9 +268,7 @@ class DCNumJobRunner(RunnerLog, threading.Thread):
                 path=self.path_in,
                 hint="choose another name for the output",
             )
-        # a stored background may also be that of an earlier run, which still holds
-        measured = "pipeline:dcnum background" in self.draw.meta
-        self.draw.check(need_background=measured or self.job["background_code"] == "copy")
+        self.draw.check()
         # what is followed because somebody allowed it is also shown
         given = self.job["data_kwargs"].get("permissions") or default_permissions()
         tell = self.logger.info if given == Permissions() else self._warn

@@ -14,6 +14,8 @@ from typing import Any
 from ..errors import CytovoxError, OptionError, StageError
 from ..run.children import settle_child, start_child
 from ..run.monitor import mp_spawn
+from ..segm import UNISegmenter
+from .job import DCNumPipelineJob
 from .states import RegisterState
 from .stints import SharedStint
 
@@ -91,6 +93,23 @@ class UniversalWorker:
         self.logger = logger or logging.getLogger("cytovox.worker")
         self._started_flag = mp_spawn.RawValue("B", 0)
         self._completed_flag = mp_spawn.RawValue("B", 0)
+
+    @staticmethod
+    def get_worker_dedications(job: DCNumPipelineJob, num_universal: int) -> list[list[str]]:
+        """Return what each of some workers should do for a job; the first one loads.
+
+        Parameters
+        ----------
+        job
+            The job.
+        num_universal
+            Number of workers.
+        """
+        names = [name for name in DEDICATIONS if name != "segment_images_full_chunk"]
+        if not issubclass(job.get_segmenter_class(), UNISegmenter):
+            names.remove("segment_images")  # other segmenters have workers of their own
+        others = [name for name in names if name != "load_all"]
+        return [names, *(list(others) for _ in range(num_universal - 1))]
 
     @property
     def started(self) -> bool:

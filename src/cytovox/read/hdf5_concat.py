@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import tempfile
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -58,6 +59,8 @@ def concatenated_hdf5_data(
     """
     if not paths:
         raise UsageError("Please specify at least one file in `paths`!")
+    if len(paths) == 1:
+        warnings.warn("to concatenate one file is equivalent to using that file", stacklevel=2)
     inputs = [Path(path).resolve() for path in paths]
     target = _target(path_out)
     with h5py.File(target, "w", libver=HDF5_VERSIONS) as h5:
@@ -68,8 +71,10 @@ def concatenated_hdf5_data(
 
 def _target(path_out: bool | Path | str | None) -> Path:
     # not in memory: HDF5 crashes on references to files from there
-    if path_out is not None and not isinstance(path_out, bool):
+    if isinstance(path_out, (str, Path)):
         return Path(path_out)
+    if path_out is not None and not isinstance(path_out, bool):
+        raise UsageError(f"Invalid type for path_out: {type(path_out).__name__}")
     handle, name = tempfile.mkstemp(prefix="cytovox_concat_", suffix=".hdf5")
     os.close(handle)
     atexit.register(_discard, name)
@@ -99,7 +104,8 @@ def _describe(
             for feat, parts in layout.items():
                 if feat not in events:
                     raise UsageError(
-                        f"there is no feature '{feat}', which {inputs[0]} has", path=path
+                        f"there is no feature '{feat}': {inputs[0]} contains more features",
+                        path=path,
                     )
                 parts.append((path, events[feat].shape, events[feat].dtype))
             if compute_frame:
@@ -114,6 +120,8 @@ def _describe(
 
 def _choose(events: h5py.Group, features: list[str] | None, compute_frame: bool) -> list[str]:
     names = list(events) if features is None else features
+    if "contour" in names:
+        warnings.warn("Ignoring contour; not implemented yet!", stacklevel=4)
     dropped = {"time", "frame"} if compute_frame else {"time"}
     return [
         feat

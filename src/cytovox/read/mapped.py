@@ -169,14 +169,15 @@ def read_rows(
 
 
 def read_span(dataset: h5py.Dataset, start: int, stop: int, out: npt.NDArray[Any]) -> None:
-    """Read the rows from `start` to `stop` into `out`, which has the stored type."""
+    """Read the rows from `start` to `stop` into `out`; other integers wrap around."""
     if stop <= start:
         return
     check_stored(dataset, start, stop)
-    if out.flags.c_contiguous and dataset.ndim > 0:
+    if out.dtype == dataset.dtype and out.flags.c_contiguous and dataset.ndim > 0:
         dataset.read_direct(out, np.s_[start:stop])
     else:
-        out[...] = dataset[start:stop]
+        # HDF5 would clip at the limits of the type, whereas images wrap around
+        np.copyto(out, dataset[start:stop], casting="unsafe")
 
 
 def _block_rows(dataset: h5py.Dataset) -> int:
@@ -265,7 +266,10 @@ class MappedHDF5Dataset:
         out
             Where to write, of shape (stop - start, ...) and the type of the rows.
         """
-        read_rows(self.h5ds, self.mapping_indices[start:stop], out)
+        if out.dtype == self.dtype:
+            read_rows(self.h5ds, self.mapping_indices[start:stop], out)
+        else:
+            np.copyto(out, self[start:stop], casting="unsafe")
 
 
 def get_mapped_object(obj: Any, index_mapping: IndexMapping = None) -> Any:

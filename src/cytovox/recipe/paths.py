@@ -72,6 +72,6 @@ def find_file(topic: str, file_name: str) -> pathlib.Path:
                 return path
     searched = ", ".join(str(folder) for folder in folders) or "no folder"
     raise FileNotInSearchPathsError(
-        f"there is no file '{file_name}' among the {topic} (searched {searched})",
+        f"Could not find the file '{file_name}' among the {topic} (searched {searched})",
         hint="give the whole path, or register the folder that holds it",
     )

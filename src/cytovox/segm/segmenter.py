@@ -15,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import OptionError, UsageError
-from ..kernels.arrays import fitting
 from ..kernels.labels import label_frames, process_frames
 from ..recipe.identity import kwargs_to_ppid, ppid_to_kwargs
 from ..recipe.options import check_options, options_of
@@ -122,7 +121,7 @@ class Segmenter(abc.ABC):
         clear_border: bool = True,
         fill_holes: bool = True,
         closing_disk: int = 5,
-    ) -> npt.NDArray[np.uint16]:
+    ) -> npt.NDArray[Any]:
         """Clean up labelled objects.
 
         In this order: objects that touch the border of the image are removed;
@@ -134,7 +133,7 @@ class Segmenter(abc.ABC):
         Parameters
         ----------
         labels
-            uint16 label image (H, W), 0 is background; a boolean mask is
+            Label image (H, W) of integers, 0 is background; a boolean mask is
             labelled first (8-connected, in raster order).
         clear_border
             Whether to remove objects that touch the border.
@@ -146,7 +145,8 @@ class Segmenter(abc.ABC):
         Returns
         -------
         numpy.ndarray
-            uint16 label image (H, W), an array of its own.
+            Label image (H, W), an array of its own; int32 where it was labelled,
+            else of the type of `labels`.
 
         Examples
         --------
@@ -157,12 +157,22 @@ class Segmenter(abc.ABC):
         25
         """
         frames = np.empty((1, *labels.shape), dtype=np.uint16)
+        values = None
         if labels.dtype == np.bool_:
             label_frames(np.ascontiguousarray(labels)[np.newaxis], frames)
         else:
-            frames[0] = fitting(labels, np.uint16)
+            # Any values are allowed, also those that do not fit into 16 bits.
+            values, numbers = np.unique(np.append(labels.ravel(), 0), return_inverse=True)
+            if len(values) > 2**16:
+                raise UsageError(f"an image with {len(values) - 1} labels; 65535 are possible")
+            shift = int(np.searchsorted(values, 0))
+            frames.reshape(-1)[:] = (numbers[:-1] - shift) % len(values)
+            values = np.roll(values, -shift)
         process_frames(frames, bool(clear_border), bool(fill_holes), int(closing_disk or 0))
-        return frames.reshape(labels.shape)
+        clean = frames.reshape(labels.shape)
+        if values is None or fill_holes or closing_disk:
+            return clean.astype(np.int32)
+        return np.asarray(values[clean].astype(labels.dtype))
 
     @functools.cached_property
     def segment_algorithm_wrapper(self) -> Callable[[npt.NDArray[Any]], npt.NDArray[np.bool_]]:
@@ -196,8 +206,8 @@ class Segmenter(abc.ABC):
             return images
         if not self.requires_background_correction:
             raise UsageError(
-                f"segmenter {self.get_ppid_code()} works on raw images, to which no background "
-                "offset applies",
+                f"segmenter {self.get_ppid_code()} does not employ background correction, so a "
+                "background offset does not apply",
                 hint="leave bg_off out",
             )
         if images.ndim == 2:
@@ -379,9 +389,19 @@ class Segmenter(abc.ABC):
             ``kwargs_mask``.
         kwargs_mask
             Options of `process_labels`.
+
+        Raises
+        ------
+        UsageError
+            If there are options of the mask, and the segmenter does without.
         """
         kwargs = dict(kwargs)
         inner = kwargs.pop("kwargs_mask", None)
+        if not cls.mask_postprocessing and (inner or kwargs_mask):
+            raise UsageError(
+                f"segmenter {cls.get_ppid_code()} does not support mask postprocessing",
+                hint="leave the options of the mask out",
+            )
         parts = [cls.get_ppid_code(), kwargs_to_ppid(cls, "segment_algorithm", kwargs)]
         if cls.mask_postprocessing:
             mask = {**cls.get_mask_defaults(), **(inner or {}), **(kwargs_mask or {})}

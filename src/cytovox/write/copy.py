@@ -31,7 +31,9 @@ class FeatureIsGroupError(InputError, NotImplementedError):
     """A feature is a group of others, such as traces."""
 
 
-def copy_metadata(h5_src: h5py.File, h5_dst: h5py.File) -> None:
+def copy_metadata(
+    h5_src: h5py.File, h5_dst: h5py.File, *, software: str = f"cytovox {__version__}"
+) -> None:
     """Copy attributes, tables and logs; what exists already is kept.
 
     Copied logs and tables say in their attribute ``software`` that they were
@@ -43,6 +45,8 @@ def copy_metadata(h5_src: h5py.File, h5_dst: h5py.File) -> None:
         Input.
     h5_dst
         Output, opened for writing.
+    software
+        Name and version of the program that copies.
     """
     with storage_errors(h5_dst.filename):
         for key in text_names(h5_src.attrs):
@@ -52,10 +56,10 @@ def copy_metadata(h5_src: h5py.File, h5_dst: h5py.File) -> None:
             for key, dataset in members(h5_src.get(name, {})):
                 group = h5_dst.require_group(name)
                 if key not in group and isinstance(dataset, h5py.Dataset) and dataset.size:
-                    _copy_text_or_table(dataset, group, key)
+                    _copy_text_or_table(dataset, group, key, software)
 
 
-def _copy_text_or_table(dataset: h5py.Dataset, group: h5py.Group, key: str) -> None:
+def _copy_text_or_table(dataset: h5py.Dataset, group: h5py.Group, key: str, software: str) -> None:
     values: Any
     if dataset.dtype.kind == "O":
         values = text_lines(read_lines(dataset))
@@ -70,7 +74,7 @@ def _copy_text_or_table(dataset: h5py.Dataset, group: h5py.Group, key: str) -> N
     copied = group.create_dataset(key, data=values, **kwds)
     copied.attrs.update(dataset.attrs)
     before = as_text(dataset.attrs.get("software"))
-    copied.attrs["software"] = " | ".join(filter(None, [before, f"cytovox {__version__}"]))
+    copied.attrs["software"] = " | ".join(filter(None, [before, software]))
 
 
 def copy_features(
@@ -130,7 +134,7 @@ def _must_copy(
     dataset = h5_src["events"][feat]
     if not isinstance(dataset, h5py.Dataset):
         raise FeatureIsGroupError(
-            f"the feature '{feat}' is a group, which cannot be copied",
+            f"only dataset-based features are supported, and '{feat}' is a group",
             path=h5_src.filename,
             hint="measure the recording that this was made from",
         )

@@ -336,7 +336,7 @@ def test_corrected_images_are_refused(model_2, sha256):
     segmenter = make(SegmentTorchUNI, model_2, sha256)
     with pytest.raises(UsageError, match="raw images"):
         segmenter.segment_batch(np.zeros((2, 64, 256), np.int16))
-    with pytest.raises(UsageError, match="works on raw images"):
+    with pytest.raises(UsageError, match="does not employ background"):
         segmenter.segment_batch(np.zeros((2, 64, 256), np.uint8), np.zeros(2))
 
 

@@ -1,19 +1,20 @@
 """Background methods that write their result into a file.
 
 A background method of cytovox returns data and leaves it to its caller to
-write them. Here is such a caller, one class per method.
+write them. Here is such a caller, one class per method. What dcnum's classes
+show of their worker processes is there, too, but made only if it is asked for:
+the work itself is done by threads.
 """
 
 from __future__ import annotations
 
 import abc
-import contextlib
-import json
+import ctypes
+import functools
 import logging
+import math
 import os
-import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -22,13 +23,16 @@ import numpy as np
 import numpy.typing as npt
 
 from ... import background
-from ...background.base import BackgroundKind, BackgroundResult, Recording
+from ...background.base import BackgroundKind, Recording
+from ...background.timing import recording_times
+from ...errors import OptionError
 from ...logic.background_step import store_background
+from ...logic.chunk_slot_data import mp_spawn
 from ...read import HDF5Data
-from ...read.members import members
 from ...recipe.identity import DCNUM_PPID_GENERATION
 from ...run.resources import cpu_count
-from ...write import create_with_basins, set_default_filter_kwargs
+from ...write import HDF5Writer, create_with_basins, set_default_filter_kwargs
+from .background_output import datasets, forget, is_same, kept_aside, rechunked
 
 __all__ = [
     "ArrayRecording",
@@ -40,7 +44,6 @@ __all__ = [
 ]
 
 PathLike = str | os.PathLike[str]
-_WRITTEN = ("image_bg", "bg_off")
 
 
 class ArrayRecording:
@@ -190,28 +193,76 @@ class Background(abc.ABC):
     def process_approach(self) -> None:
         """Compute and write."""
         result = self._method.compute()
-        same = any(_is_same(path, self.output_path) for path in self.paths_ref)
-        if same and result.kind is BackgroundKind.COPY:
-            return
-        if same:
-            result = _kept_aside(result)
+        if self._is_input:
+            if result.kind is BackgroundKind.COPY:
+                return
+            result = kept_aside(result)
             self.close()  # a file cannot be read while it is written
-        elif not self.output_path.exists():
+        self._prepare_output()
+        # only what is copied is read again, and that is never from an array
+        store_background(result, self.hdin, self.output_path, self.get_ppid(), self._filters)  # type: ignore[arg-type]
+        if result.kind is not BackgroundKind.COPY:
+            self._sign()
+
+    @property
+    def _is_input(self) -> bool:
+        return any(is_same(path, self.output_path) for path in self.paths_ref)
+
+    @property
+    def _filters(self) -> dict[str, Any]:
+        return set_default_filter_kwargs(compression=self.compress)
+
+    def _prepare_output(self) -> None:
+        """Make the output if there is none, and remove an earlier background from it."""
+        if not self.output_path.exists():
             paths: list[list[PathLike]] = [[path, path.name] for path in self.paths_ref]
             create_with_basins(self.output_path, paths)
-        self._write(result)
-
-    def _write(self, result: BackgroundResult) -> None:
         with h5py.File(self.output_path, "a") as h5:
-            _forget(h5)
-        filters = set_default_filter_kwargs(compression=self.compress)
-        # only what is copied is read again, and that is never from an array
-        store_background(result, self.hdin, self.output_path, self.get_ppid(), filters)  # type: ignore[arg-type]
-        if result.kind is not BackgroundKind.COPY:
-            with h5py.File(self.output_path, "a") as h5:
-                for dataset in _datasets(h5):
-                    dataset.attrs["dcnum ppid background"] = self.get_ppid()
-                    dataset.attrs["dcnum ppid generation"] = DCNUM_PPID_GENERATION
+            forget(h5)
+
+    def _sign(self) -> None:
+        """Write which method has made the background."""
+        with h5py.File(self.output_path, "a") as h5:
+            for dataset in datasets(h5):
+                dataset.attrs["dcnum ppid background"] = self.get_ppid()
+                dataset.attrs["dcnum ppid generation"] = DCNUM_PPID_GENERATION
+
+
+class _WithWorkers(Background):
+    """Shows what worker processes would share; none is started."""
+
+    @property
+    @abc.abstractmethod
+    def _shared_frames(self) -> tuple[int, int]:
+        """Number of frames in the shared input and output."""
+
+    def _shared(self, frames: int) -> Any:
+        return mp_spawn.RawArray(ctypes.c_uint8, frames * math.prod(self.image_shape or ()))
+
+    @functools.cached_property
+    def shared_input_raw(self) -> Any:
+        """Shared uint8 array for frames that workers take, flat."""
+        return self._shared(self._shared_frames[0])
+
+    @functools.cached_property
+    def shared_output_raw(self) -> Any:
+        """Shared uint8 array for backgrounds that workers make, flat."""
+        return self._shared(self._shared_frames[1])
+
+    @functools.cached_property
+    def worker_counter(self) -> Any:
+        """Number of jobs that workers have done; negative ends them."""
+        return mp_spawn.Value("q", 0)
+
+    @functools.cached_property
+    def queue(self) -> Any:
+        """Queue of jobs for workers, tuples with a slice of pixels."""
+        return mp_spawn.Queue()
+
+    @functools.cached_property
+    def workers(self) -> list[Any]:
+        """Worker processes: none, since threads do the work."""
+        return []
 
 
 class BackgroundCopy(Background):
@@ -221,7 +272,7 @@ class BackgroundCopy(Background):
     check_user_kwargs = staticmethod(background.BackgroundCopy.check_user_kwargs)
 
 
-class BackgroundRollMed(Background):
+class BackgroundRollMed(_WithWorkers):
     """Rolling median over the following frames (one background per frame)."""
 
     method = background.BackgroundRollMed
@@ -238,6 +289,9 @@ class BackgroundRollMed(Background):
     ) -> None:
         self.kernel_size = kernel_size
         self.batch_size = batch_size
+        #: Number of batches that are written.
+        self.current_batch = 0
+        self._batches: Iterator[npt.NDArray[np.uint8]] | None = None
         super().__init__(
             input_data,
             output_path,
@@ -246,9 +300,48 @@ class BackgroundRollMed(Background):
             kernel_size=kernel_size,
             batch_size=batch_size,
         )
+        if kernel_size > self.image_count:
+            self.close()
+            raise OptionError(
+                f"Cannot compute background: {self.image_count} frames are fewer than the "
+                f"{kernel_size} of the kernel",
+                hint="choose a smaller kernel_size or background 'sparsemed'",
+            )
+
+    @property
+    def _shared_frames(self) -> tuple[int, int]:
+        return self.batch_size + self.kernel_size, self.batch_size
+
+    def map_iterator(self) -> Iterator[slice]:
+        """Return slices of pixels that workers can do one after the other."""
+        height, width = self.image_shape or (0, 0)
+        return (slice(start, start + height) for start in range(0, height * width, height))
+
+    def process_next_batch(self) -> None:
+        """Compute and write the backgrounds of the next `batch_size` frames."""
+        if self._batches is None:
+            self._prepare_output()
+            blocks = self._method.compute().blocks
+            self._batches = rechunked(blocks or iter(()), self.batch_size)
+        batch = next(self._batches)
+        with HDF5Writer(self.output_path, mode="a", ds_kwds=self._filters) as writer:
+            writer.store_feature_chunk("image_bg", batch)
+        self._sign()
+        self.current_batch += 1
+        self._progress = min(1.0, self.current_batch * self.batch_size / self.image_count)
+
+    def process_approach(self) -> None:
+        """Compute and write all batches that are left."""
+        number = math.ceil(self.image_count / self.batch_size)
+        if self.current_batch:
+            for _ in range(self.current_batch, number):
+                self.process_next_batch()
+        else:
+            super().process_approach()
+            self.current_batch = number
 
 
-class BackgroundSparseMed(Background):
+class BackgroundSparseMed(_WithWorkers):
     """Sparse median: one background per second from a burst of frames."""
 
     method = background.BackgroundSparseMed
@@ -266,7 +359,6 @@ class BackgroundSparseMed(Background):
         compress: bool = True,
         num_cpus: int | None = None,
     ) -> None:
-        self.kernel_size = kernel_size
         self.split_time = split_time
         self.thresh_cleansing = thresh_cleansing
         self.frac_cleansing = frac_cleansing
@@ -282,6 +374,27 @@ class BackgroundSparseMed(Background):
             frac_cleansing=frac_cleansing,
             offset_correction=offset_correction,
         )
+        #: Number of frames for one background, no more than there are.
+        self.kernel_size = min(kernel_size, self.image_count)
+
+    @property
+    def _shared_frames(self) -> tuple[int, int]:
+        return self.kernel_size, 1
+
+    @functools.cached_property
+    def time(self) -> npt.NDArray[np.float64]:
+        """Time of each frame since the first, s."""
+        return recording_times(self.data, self.image_count)[0]
+
+    @property
+    def duration(self) -> float:
+        """Time from the first frame to the last, s."""
+        return float(self.time[-1] - self.time[0])
+
+    @property
+    def step_times(self) -> npt.NDArray[np.float64]:
+        """Times of the backgrounds, s."""
+        return np.arange(0, self.duration, self.split_time)
 
 
 _KNOWN = (BackgroundCopy, BackgroundRollMed, BackgroundSparseMed)
@@ -313,53 +426,3 @@ def _writing(method: Any) -> type[Background]:
             "check_user_kwargs": staticmethod(method.check_user_kwargs),
         },
     )
-
-
-def _is_same(path: Path, other: Path) -> bool:
-    try:
-        return path.samefile(other)
-    except OSError:  # one of them does not exist
-        return False
-
-
-def _kept_aside(result: BackgroundResult) -> BackgroundResult:
-    """Return a result that needs its recording no more; a stream goes to a temporary file."""
-    if result.blocks is None:
-        return result
-    file = tempfile.TemporaryFile(prefix="cytovox-background-")  # noqa: SIM115 - read later
-    shapes = [_append(file, block) for block in result.blocks]
-    file.seek(0)
-    return replace(result, blocks=_read_back(file, shapes))
-
-
-def _append(file: Any, block: npt.NDArray[np.uint8]) -> tuple[int, ...]:
-    file.write(np.ascontiguousarray(block).data)
-    return block.shape
-
-
-def _read_back(file: Any, shapes: list[tuple[int, ...]]) -> Iterator[npt.NDArray[np.uint8]]:
-    with file:
-        for shape in shapes:
-            count = int(np.prod(shape))
-            yield np.frombuffer(file.read(count), np.uint8).reshape(shape)
-
-
-def _datasets(h5: h5py.File) -> list[h5py.Dataset]:
-    found = [
-        h5.get(f"{group}/{feat}") for group in ("events", "basin_events") for feat in _WRITTEN
-    ]
-    return [dataset for dataset in found if dataset is not None]
-
-
-def _forget(h5: h5py.File) -> None:
-    """Remove an earlier background, and what says in which basin it is."""
-    for dataset in _datasets(h5):
-        del h5[dataset.name]
-    for key, lines in members(h5.get("basins", {})):
-        with contextlib.suppress(ValueError):
-            text = "\n".join(line.decode("utf-8") for line in lines[:])
-            definition = json.loads(text)
-            if definition.get("type") == "internal" and definition.get("features"):
-                left = [feat for feat in definition["features"] if feat not in _WRITTEN]
-                if not left:
-                    del h5["basins"][key]

@@ -1,7 +1,8 @@
-"""What `dcnum.common` offers, in terms of the standard library."""
+"""Small things that dcnum offers and cytovox does not, or does in another way."""
 
 from __future__ import annotations
 
+import functools
 import importlib
 import logging
 import threading
@@ -14,11 +15,16 @@ import h5py
 # Importing it registers the compression filters.
 import hdf5plugin  # noqa: F401
 
+from ... import segm, write
 from ...segm.segm_torch.torch_setup import setup_torch
+from .table import VERSION
 
 __all__ = [
     "LazyLoader",
     "Worker",
+    "copy_metadata",
+    "get_available_segmenters",
+    "get_segmenters",
     "h5py",
     "join_worker",
     "openvino",
@@ -109,6 +115,22 @@ class LazyLoader:
         except ImportError:
             return False
         return True
+
+
+#: As in `cytovox.segm`; programs call ``cache_clear`` after they have made a segmenter.
+get_available_segmenters = functools.lru_cache(maxsize=0)(segm.get_available_segmenters)
+get_segmenters = functools.lru_cache(maxsize=0)(segm.get_segmenters)
+
+
+def copy_metadata(h5_src: h5py.File, h5_dst: h5py.File) -> None:
+    """Copy attributes, tables and logs, which then name the version of dcnum that is played.
+
+    Parameters
+    ----------
+    h5_src, h5_dst
+        Input and output, open files.
+    """
+    write.copy_metadata(h5_src, h5_dst, software=f"dcnum {VERSION}")
 
 
 #: PyTorch, imported and set up when first used.

@@ -26,6 +26,7 @@ def _in(module: str, *names: str) -> dict[str, str]:
 _BACKGROUND = f"{_COMPAT}.background"
 _FEATURES = f"{_COMPAT}.features"
 _TORCH = "cytovox.segm.segm_torch"
+_SEGMENTERS = _in(f"{_COMPAT}.common", "get_available_segmenters", "get_segmenters")
 
 #: Modules of dcnum, and for each of their names where it is found here, as ``module:name``.
 TABLE: dict[str, dict[str, str]] = {
@@ -63,8 +64,14 @@ TABLE: dict[str, dict[str, str]] = {
         _BACKGROUND, "Background", "get_available_background_methods"
     ),
     "dcnum.feat.feat_background.bg_copy": _in(_BACKGROUND, "BackgroundCopy"),
-    "dcnum.feat.feat_background.bg_roll_median": _in(_BACKGROUND, "BackgroundRollMed"),
-    "dcnum.feat.feat_background.bg_sparse_median": _in(_BACKGROUND, "BackgroundSparseMed"),
+    "dcnum.feat.feat_background.bg_roll_median": {
+        **_in(_BACKGROUND, "BackgroundRollMed"),
+        **_in(f"{_BACKGROUND}_workers", "WorkerRollMed", "compute_median_for_slice"),
+    },
+    "dcnum.feat.feat_background.bg_sparse_median": {
+        **_in(_BACKGROUND, "BackgroundSparseMed"),
+        **_in(f"{_BACKGROUND}_workers", "WorkerSparseMed"),
+    },
     "dcnum.feat.feat_brightness": _in(_FEATURES, "brightness_features", "brightness_names"),
     "dcnum.feat.feat_brightness.bright_all": _in(
         _FEATURES, "brightness_features", "brightness_names"
@@ -176,9 +183,8 @@ TABLE: dict[str, dict[str, str]] = {
         "SegmenterManagerThread",
         "SegmenterNotApplicableError",
         "UNISegmenter",
-        "get_available_segmenters",
-        "get_segmenters",
-    ),
+    )
+    | _SEGMENTERS,
     "dcnum.segm.segm_thresh": _in("cytovox.segm.segm_thresh", "SegmentThresh"),
     "dcnum.segm.segm_torch": _in(_TORCH, "SegmentTorchMPO", "SegmentTorchSTO", "SegmentTorchUNI"),
     "dcnum.segm.segm_torch.segm_torch_base": {
@@ -205,9 +211,8 @@ TABLE: dict[str, dict[str, str]] = {
         "cytovox.segm",
         "Segmenter",
         "SegmenterNotApplicableError",
-        "get_available_segmenters",
-        "get_segmenters",
-    ),
+    )
+    | _SEGMENTERS,
     "dcnum.segm.segmenter_manager_thread": _in("cytovox.segm", "SegmenterManagerThread"),
     "dcnum.segm.segmenter_mpo": _in(
         "cytovox.segm.segmenter_mpo",
@@ -228,10 +233,10 @@ TABLE: dict[str, dict[str, str]] = {
         "QueueWriterThread",
         "copy_basins",
         "copy_features",
-        "copy_metadata",
         "create_with_basins",
         "set_default_filter_kwargs",
-    ),
+    )
+    | _in(f"{_COMPAT}.common", "copy_metadata"),
     "dcnum.write.chunk_writer": _in("cytovox.write", "ChunkWriter"),
     "dcnum.write.event_stash": _in("cytovox.write", "EventStash"),
     "dcnum.write.queue_writer_base": _in("cytovox.write", "QueueWriterBase"),
@@ -244,10 +249,10 @@ TABLE: dict[str, dict[str, str]] = {
         "IgnoringBasinTypeWarning",
         "copy_basins",
         "copy_features",
-        "copy_metadata",
         "create_with_basins",
         "set_default_filter_kwargs",
-    ),
+    )
+    | _in(f"{_COMPAT}.common", "copy_metadata"),
 }
 
 

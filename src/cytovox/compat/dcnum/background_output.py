@@ -1,0 +1,91 @@
+"""A background on its way into a file that may be its own input."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from ...background.base import BackgroundResult
+from ...read.members import members
+
+__all__ = ["datasets", "forget", "is_same", "kept_aside", "rechunked"]
+
+_WRITTEN = ("image_bg", "bg_off")
+
+
+def is_same(path: Path, other: Path) -> bool:
+    """Return whether both are the same existing file."""
+    try:
+        return path.samefile(other)
+    except OSError:  # one of them does not exist
+        return False
+
+
+def kept_aside(result: BackgroundResult) -> BackgroundResult:
+    """Return a result that needs its recording no more; a stream goes to a temporary file."""
+    if result.blocks is None:
+        return result
+    file = tempfile.TemporaryFile(prefix="cytovox-background-")  # noqa: SIM115 - read later
+    shapes = [_append(file, block) for block in result.blocks]
+    file.seek(0)
+    return replace(result, blocks=_read_back(file, shapes))
+
+
+def _append(file: Any, block: npt.NDArray[np.uint8]) -> tuple[int, ...]:
+    file.write(np.ascontiguousarray(block).data)
+    return block.shape
+
+
+def _read_back(file: Any, shapes: list[tuple[int, ...]]) -> Iterator[npt.NDArray[np.uint8]]:
+    with file:
+        for shape in shapes:
+            count = int(np.prod(shape))
+            yield np.frombuffer(file.read(count), np.uint8).reshape(shape)
+
+
+def rechunked(
+    blocks: Iterator[npt.NDArray[np.uint8]], size: int
+) -> Iterator[npt.NDArray[np.uint8]]:
+    """Return the same images in blocks of `size`; the last may be smaller."""
+    waiting: list[npt.NDArray[np.uint8]] = []
+    count = 0
+    for block in blocks:
+        waiting.append(block)
+        count += len(block)
+        while count >= size:
+            whole = np.concatenate(waiting)
+            yield whole[:size]
+            waiting, count = [whole[size:]], count - size
+    if count:
+        yield np.concatenate(waiting)
+
+
+def datasets(h5: h5py.File) -> list[h5py.Dataset]:
+    """Return the datasets of a background."""
+    found = [
+        h5.get(f"{group}/{feat}") for group in ("events", "basin_events") for feat in _WRITTEN
+    ]
+    return [dataset for dataset in found if dataset is not None]
+
+
+def forget(h5: h5py.File) -> None:
+    """Remove an earlier background, and what says in which basin it is."""
+    for dataset in datasets(h5):
+        del h5[dataset.name]
+    for key, lines in members(h5.get("basins", {})):
+        with contextlib.suppress(ValueError):
+            text = "\n".join(line.decode("utf-8") for line in lines[:])
+            definition = json.loads(text)
+            if definition.get("type") == "internal" and definition.get("features"):
+                left = [feat for feat in definition["features"] if feat not in _WRITTEN]
+                if not left:
+                    del h5["basins"][key]

@@ -1,0 +1,139 @@
+"""Workers that take medians of shared images, for programs that start some themselves."""
+
+from __future__ import annotations
+
+import abc
+import queue
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ...kernels.median import rolling_upper_median, upper_median
+from ...logic.chunk_slot_data import mp_spawn
+
+__all__ = ["WorkerRollMed", "WorkerSparseMed", "compute_median_for_slice"]
+
+
+def compute_median_for_slice(
+    shared_input: npt.NDArray[Any],
+    shared_output: npt.NDArray[Any],
+    kernel_size: int,
+    output_size: int,
+    job_slice: slice,
+) -> None:
+    """Compute the rolling median of some pixels.
+
+    Parameters
+    ----------
+    shared_input
+        Frames (N, P), values of 0 to 255; N is at least `output_size` + `kernel_size` - 1.
+    shared_output
+        Result (M, P); only ``[:output_size, job_slice]`` is written.
+    kernel_size
+        Number of frames in the window, which begins at the frame itself.
+    output_size
+        Number of frames to compute.
+    job_slice
+        Pixels to compute.
+    """
+    last = output_size + kernel_size - 1
+    frames = np.ascontiguousarray(shared_input[:last, job_slice], np.uint8)
+    out = np.empty((output_size, frames.shape[1]), np.uint8)
+    rolling_upper_median(frames, kernel_size, 0, frames.shape[1], out)
+    shared_output[:output_size, job_slice] = out
+
+
+class _Worker(mp_spawn.Process):  # type: ignore[misc,name-defined]
+    """Do jobs of a queue until the counter is negative."""
+
+    def __init__(
+        self, job_queue: Any, counter: Any, shared_input: Any, shared_output: Any, kernel_size: int
+    ) -> None:
+        super().__init__(daemon=True)
+        self.queue = job_queue
+        self.counter = counter
+        self.shared_input_raw = shared_input
+        self.shared_output_raw = shared_output
+        self.kernel_size = kernel_size
+
+    def run(self) -> None:
+        """Do jobs until the counter is negative."""
+        # The counter is the only sign to stop, and it cannot be waited for.
+        while self.counter.value >= 0:
+            try:
+                job = self.queue.get(timeout=0.1)
+            except queue.Empty:
+                continue
+            self._do(*job)
+            with self.counter.get_lock():
+                self.counter.value += 1
+
+    @abc.abstractmethod
+    def _do(self, *job: Any) -> None:
+        """Do one job."""
+
+
+class WorkerSparseMed(_Worker):
+    """Takes the median of all shared frames for slices of pixels.
+
+    Parameters
+    ----------
+    job_queue
+        Queue of tuples with a slice of pixels.
+    counter
+        Shared number of jobs that were done; negative ends the worker.
+    shared_input
+        Shared uint8 array of `kernel_size` frames.
+    shared_output
+        Shared uint8 array of one image.
+    kernel_size
+        Number of frames.
+    """
+
+    def _do(self, *job: Any) -> None:
+        stack = np.frombuffer(self.shared_input_raw, np.uint8).reshape(self.kernel_size, -1)
+        start, stop, _ = job[0].indices(stack.shape[1])
+        upper_median(stack, start, stop, np.frombuffer(self.shared_output_raw, np.uint8))
+
+
+class WorkerRollMed(_Worker):
+    """Takes rolling medians of shared frames for slices of pixels.
+
+    Parameters
+    ----------
+    job_queue
+        Queue of tuples: the number of frames to compute, and a slice of pixels.
+    counter
+        Shared number of jobs that were done; negative ends the worker.
+    shared_input
+        Shared uint8 array of `batch_size` + `kernel_size` frames.
+    shared_output
+        Shared uint8 array of `batch_size` images.
+    batch_size
+        Number of frames to compute at most.
+    kernel_size
+        Number of frames in the window.
+    """
+
+    def __init__(
+        self,
+        job_queue: Any,
+        counter: Any,
+        shared_input: Any,
+        shared_output: Any,
+        batch_size: int,
+        kernel_size: int,
+    ) -> None:
+        super().__init__(job_queue, counter, shared_input, shared_output, kernel_size)
+        self.batch_size = batch_size
+
+    def _do(self, *job: Any) -> None:
+        frames = np.frombuffer(self.shared_input_raw, np.uint8)
+        out = np.frombuffer(self.shared_output_raw, np.uint8).reshape(self.batch_size, -1)
+        compute_median_for_slice(
+            frames.reshape(self.batch_size + self.kernel_size, -1),
+            out,
+            self.kernel_size,
+            *job,
+        )
