@@ -61,9 +61,9 @@ def grid(*chunk: int) -> dict[str, Any]:
         ({"data_type": {"name": "numpy.datetime64"}}, "not read"),
         ({"data_type": "complex128"}, "complex128"),
         ({"codecs": [{"name": "numcodecs.pickle"}]}, "numcodecs.pickle"),
-        ({"codecs": "zip"}, "no list"),
+        ({"codecs": "zip"}, "not a list"),
         ({"storage_transformers": [{"name": "x"}]}, "transformers"),
-        ({"attributes": [1]}, "no object"),
+        ({"attributes": [1]}, "not an object"),
     ],
 )
 def test_zarr_3(tmp_path: Path, changes: dict[str, Any], text: str) -> None:
@@ -75,7 +75,7 @@ def test_zarr_3_shards_within_shards(tmp_path: Path) -> None:
     for _ in range(6):
         inner = {"chunk_shape": [4, 4, 4], "codecs": codecs}
         codecs = [{"name": "sharding_indexed", "configuration": inner}]
-    refused(array_3(tmp_path / "a.zarr", codecs=codecs), "no list of codecs")
+    refused(array_3(tmp_path / "a.zarr", codecs=codecs), "not a list of codecs")
 
 
 @pytest.mark.parametrize(
@@ -83,13 +83,14 @@ def test_zarr_3_shards_within_shards(tmp_path: Path) -> None:
     [
         ({"dtype": "|O", "filters": [{"id": "pickle"}]}, "run programs"),
         ({"filters": [{"id": "pickle"}]}, "run programs"),
-        ({"dtype": [["a", "|u1"]]}, "run programs"),
+        ({"dtype": [["a", "|u1"]]}, "several fields"),
+        ({"dtype": [["a", "|O"]]}, "run programs"),
         ({"dtype": "|O"}, "not read"),
         ({"dtype": "<M8[ns]"}, "not read"),
         ({"filters": [{"id": "delta"}]}, "delta"),
         ({"chunks": [2**20, 2**20, 2**20]}, "GiB"),
         ({"chunks": [4, 4]}, "dimensions"),
-        ({"compressor": {"id": "unheard-of"}}, "cannot be read"),
+        ({"compressor": {"id": "unheard-of"}}, "'unheard-of' is not read"),
     ],
 )
 def test_zarr_2(tmp_path: Path, changes: dict[str, Any], text: str) -> None:
@@ -130,9 +131,9 @@ def level(path: str, **step: Any) -> list[Any]:
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        ({"datasets": level("../secret")}, "no place inside"),
-        ({"datasets": level("/etc")}, "no place inside"),
-        ({"datasets": level("http://elsewhere/a")}, "no place inside"),
+        ({"datasets": level("../secret")}, "not a place inside"),
+        ({"datasets": level("/etc")}, "not a place inside"),
+        ({"datasets": level("http://elsewhere/a")}, "not a place inside"),
         ({"datasets": level("1")}, "there is no array"),
         ({"datasets": []}, "no scales"),
         ({"datasets": level("0", type="scale", scale=[1])}, "not 2 positive"),
@@ -156,7 +157,7 @@ def test_ome(tmp_path: Path, changes: dict[str, Any], text: str | None) -> None:
 
 def test_groups_without_image(tmp_path: Path) -> None:
     zarr.create_group(tmp_path / "a.zarr")
-    assert "/0" in str(refused(tmp_path / "a.zarr", "zarr group"))
+    refused(tmp_path / "a.zarr", "zarr group.*there is none in it")
     (tmp_path / "b.n5").mkdir()
     (tmp_path / "b.n5" / "attributes.json").write_text("{}")
     refused(tmp_path / "b.n5", "N5 group")
@@ -171,7 +172,7 @@ def test_groups_without_image(tmp_path: Path) -> None:
         ({"blockSize": [2**20, 2**20, 2**20]}, "GiB"),
         ({"dataType": "object"}, "object"),
         ({"resolution": [1, 2]}, "not 3 positive"),
-        ({"compression": {"type": "x"}}, "cannot be read"),
+        ({"compression": {"type": "x"}}, "compression 'x' is not read"),
     ],
 )
 def test_n5(tmp_path: Path, changes: dict[str, Any], text: str) -> None:
@@ -193,7 +194,7 @@ def test_n5(tmp_path: Path, changes: dict[str, Any], text: str) -> None:
     ("top", "scale", "text"),
     [
         ({"scales": []}, {}, "no scales"),
-        ({}, {"key": "../../etc"}, "no place inside"),
+        ({}, {"key": "../../etc"}, "not a place inside"),
         ({}, {"size": [8, 8, 2**62]}, "cannot be"),
         ({}, {"chunk_sizes": [[2**14, 2**14, 2**14]], "size": [2**20] * 3}, "GiB"),
         ({}, {"chunk_sizes": []}, "no sizes"),
@@ -426,8 +427,8 @@ def test_folder_of_unequal_pages(tmp_path: Path) -> None:
         ("http://host/a#b", "nothing else"),
         ("s3:///a", "nothing else"),
         ("s3://UPPER_case!/a", "no URL"),
-        ("", "no path"),
-        ("a\0b", "no path"),
+        ("", "not a path"),
+        ("a\0b", "not a path"),
     ],
 )
 def test_addresses(url: str, text: str) -> None:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import Any
 
 from ..errors import InputError, InputNotFoundError, UsageError
 from .volume import Volume
 from .volume_address import Address, parse_address
+from .volume_folder import check_regular, open_archive
 from .volume_limits import MAX_BOX_BYTES
 from .volume_source import Source
 
 __all__ = ["open_volume", "reopen_volume"]
 
-_FORMATS = "zarr, OME-Zarr, N5, precomputed, HDF5 (file.h5:/path), TIFF and .npy are read"
+_FORMATS = (
+    "zarr, OME-Zarr, N5, precomputed (also zipped), HDF5 (file.h5:/path), TIFF and .npy are read"
+)
 
 
 def open_volume(
@@ -29,13 +33,14 @@ def open_volume(
     Parameters
     ----------
     url
-        A path or URL: a folder or URL of zarr 2 or 3 (sharded or not), OME-Zarr
-        0.4 or 0.5, N5, or neuroglancer precomputed; ``file.h5:/path`` in HDF5;
-        a TIFF stack in one file, or a folder of TIFF pages; a ``.npy`` file.
-        Folders of chunks are also read at ``s3://``, ``gs://``, ``http://`` and
-        ``https://``. For S3, ``AWS_ENDPOINT_URL`` and ``AWS_REGION`` in the
-        environment name another server than Amazon's, and
-        ``AWS_NO_SIGN_REQUEST=YES`` is for public buckets.
+        A path or URL: a folder, zip file or URL of zarr 2 or 3 (sharded or not),
+        OME-Zarr 0.1 to 0.6, N5, or neuroglancer precomputed; ``file.zip:/path``
+        for an array in a zip file, ``file.h5:/path`` in HDF5; a TIFF stack in
+        one file, or a folder of TIFF pages; a ``.npy`` file. Folders of chunks
+        are also read at ``s3://``, ``gs://``, ``http://`` and ``https://``. For
+        S3, ``AWS_ENDPOINT_URL`` and ``AWS_REGION`` in the environment name
+        another server than Amazon's, and ``AWS_NO_SIGN_REQUEST=YES`` is for
+        public buckets.
     scale
         Which scale of a pyramid, by number or name; the finest by default.
     fill_value
@@ -55,7 +60,7 @@ def open_volume(
     InputNotFoundError
         If there is nothing.
     InputError
-        If it is no volume, or one that is not to be read.
+        If it is not a volume, or one that is not to be read.
     UsageError
         If the URL, the scale, or the fill value cannot be.
 
@@ -114,10 +119,12 @@ def _open_source(address: Address, scale: int | str | None, writable: bool) -> S
         raise InputNotFoundError("there is no such file or folder", path=path, hint=_FORMATS)
     if path.is_dir():
         if address.inner:
-            raise UsageError("this is a folder, not an HDF5 file", path=str(address))
+            raise UsageError("this is a folder, not an HDF5 or zip file", path=str(address))
         return _open_folder(address, scale, writable)
     if writable:
         raise UsageError("this format is only read", path=path, hint="write OME-Zarr")
+    if not check_regular(path):
+        raise InputNotFoundError("there is no such file or folder", path=path, hint=_FORMATS)
     return _open_file(address, scale)
 
 
@@ -131,6 +138,12 @@ def _open_folder(address: Address, scale: int | str | None, writable: bool) -> S
         source = opener(address, scale, writable=writable)
         if source is not None:
             return source
+    if address.archive is not None:
+        raise InputError(
+            "there is no zarr, N5 or precomputed volume in this zip file",
+            path=str(address),
+            hint="unpack it, if it holds something else",
+        )
     if address.remote:
         raise InputNotFoundError(
             "there is no zarr, N5 or precomputed volume",
@@ -155,6 +168,8 @@ def _open_file(address: Address, scale: int | str | None) -> Source:
             head = file.read(8)
     except OSError as err:
         raise InputError(f"it cannot be read: {err.strerror}", path=address.path) from err
+    if head[:4] in (b"PK\3\4", b"PK\5\6"):
+        return _open_zip(address, scale)
     if address.inner or head == b"\x89HDF\r\n\x1a\n":
         return open_hdf5(address, scale)
     if head[:2] in (b"II", b"MM") and (head[2:4].strip(b"\0") in (b"*", b"+")):
@@ -162,3 +177,16 @@ def _open_file(address: Address, scale: int | str | None) -> Source:
     if head[:6] == b"\x93NUMPY":
         return open_npy(address, scale)
     raise InputError("this file is no volume", path=address.path, hint=_FORMATS)
+
+
+def _open_zip(address: Address, scale: int | str | None) -> Source:
+    archive = open_archive(address.path)
+    try:
+        inside = replace(address, inner=address.inner or "/", archive=archive)
+        tops = {name.partition("/")[0] for name in archive.NameToInfo}
+        if not address.inner and len(tops) == 1 and min(tops) not in archive.NameToInfo:
+            inside = replace(inside, inner=f"/{min(tops)}")  # the folder was zipped as a whole
+        return _open_folder(inside, scale, False)
+    except BaseException:
+        archive.close()
+        raise

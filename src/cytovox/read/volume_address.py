@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+import zipfile
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -15,7 +16,7 @@ __all__ = ["REMOTE_SCHEMES", "Address", "parse_address", "safe_join"]
 #: What is read over a network.
 REMOTE_SCHEMES = ("s3", "gs", "http", "https")
 
-_INSIDE = re.compile(r"(?P<file>.+\.(?:h5|hdf5|hdf|ims|nxs)):(?P<inner>.*)", re.I)
+_INSIDE = re.compile(r"(?P<file>.+\.(?:h5|hdf5|hdf|ims|nxs|zip|ozx)):(?P<inner>.*)", re.I)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +30,15 @@ class Address:
     remote
         Whether it is reached over a network.
     inner
-        Path inside of an HDF5 file, or empty.
+        Path inside of an HDF5 or zip file, or empty.
+    archive
+        The opened zip file, if it is inside of one.
     """
 
     url: str
     remote: bool = False
     inner: str = ""
+    archive: zipfile.ZipFile | None = field(default=None, compare=False, repr=False)
 
     @property
     def path(self) -> Path:
@@ -44,7 +48,7 @@ class Address:
     @property
     def name(self) -> str:
         """Last part of the path."""
-        return re.split(r"[/\\]", self.url)[-1]
+        return re.split(r"[/\\]", self.url if self.archive is None else self.inner)[-1]
 
     def __str__(self) -> str:
         return f"{self.url}:{self.inner}" if self.inner else self.url
@@ -54,12 +58,15 @@ class Address:
         if self.remote:
             above = self.url.rpartition("/")[0]
             return Address(above, True) if urlsplit(above).netloc else None
+        if self.archive is not None:
+            inside = self.inner.rpartition("/")[0]
+            return replace(self, inner=inside or "/") if self.inner.strip("/") else None
         above_path = self.path.parent
         return None if above_path == self.path else Address(str(above_path))
 
 
 def parse_address(url: str | os.PathLike[str]) -> Address:
-    """Take apart a path, ``file.h5:/path/inside`` or a URL.
+    """Take apart a path, ``file.h5:/path/inside``, ``file.zip:/path/inside`` or a URL.
 
     Parameters
     ----------
@@ -82,7 +89,7 @@ def parse_address(url: str | os.PathLike[str]) -> Address:
     """
     text = os.fspath(url)
     if not isinstance(text, str) or not text.strip() or "\0" in text:
-        raise UsageError("this is no path or URL", hint="give the place of a volume")
+        raise UsageError("this is not a path or URL", hint="give the place of a volume")
     scheme, found, _ = text.partition("://")
     if not found or not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.|-]+", scheme):
         return _local(text)
@@ -110,9 +117,14 @@ def parse_address(url: str | os.PathLike[str]) -> Address:
 
 
 def _local(text: str) -> Address:
-    inside = _INSIDE.fullmatch(text)
-    if inside is not None and not Path(text).exists():
-        return Address(inside["file"], inner=inside["inner"] or "/")
+    if not Path(text).exists():
+        # whatever the file is called, if there is one
+        for colon in re.finditer(":", text):
+            if Path(text[: colon.start()]).is_file():
+                return Address(text[: colon.start()], inner=text[colon.end() :] or "/")
+        inside = _INSIDE.fullmatch(text)
+        if inside is not None:
+            return Address(inside["file"], inner=inside["inner"] or "/")
     stripped = text.rstrip("/" + (os.sep if os.altsep else ""))
     return Address(stripped or text)
 
@@ -134,10 +146,12 @@ def safe_join(address: Address, relative: object) -> Address:
     bad = any(p in ("", ".", "..") or "\\" in p or ":" in p or "\0" in p for p in parts)
     if bad:
         raise InputError(
-            f"the metadata name {str(relative)[:80]!r}, which is no place inside of it",
+            f"the metadata name {str(relative)[:80]!r}, which is not a place inside of it",
             path=str(address),
             hint="it may have been made to read other files; do not trust it",
         )
+    if address.archive is not None:
+        return replace(address, inner=f"{address.inner.rstrip('/')}/{relative}")
     if address.remote:
         return Address(f"{address.url}/{relative}", remote=True)
     return Address(str(address.path.joinpath(*parts)))

@@ -8,7 +8,15 @@ from typing import Any
 from ..errors import InputError
 from .volume_limits import check_numbers
 
-__all__ = ["SPATIAL", "common_unit", "metres", "name_axes", "normalize_unit", "place_axes"]
+__all__ = [
+    "SPATIAL",
+    "common_unit",
+    "metres",
+    "name_axes",
+    "normalize_unit",
+    "other_axis",
+    "place_axes",
+]
 
 #: Axes of space, in the order in which voxels are kept in memory.
 SPATIAL = ("z", "y", "x")
@@ -129,12 +137,19 @@ def name_axes(
     >>> name_axes(4, None, "a.h5"), name_axes(2, ["Y", "X"], "a.h5")
     (('c', 'z', 'y', 'x'), ('y', 'x'))
     """
+    usual = ("t", "c", "z", "y", "x")[-dimensions:]
+    usual = usual[::-1] if fastest_first else usual
     known: list[str] = []
     if names is not None and len(names) == dimensions:
         for name in names:
-            text = name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name)
+            text = name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name or "")
             text = text.strip().lower()
-            known.append(text if text in SPATIAL else _OTHERS.get(text, ""))
+            known.append(text if text in SPATIAL else _OTHERS.get(text, "" if text else "?"))
+        # an axis without a name is what is usual at its place
+        for place, name in enumerate(known):
+            if name == "?":
+                free = len(usual) == dimensions and usual[place] not in known
+                known[place] = usual[place] if free else ""
     if sum(name in SPATIAL for name in known) >= 2:
         spare = iter("abdefghijklmnop")
         named = tuple(name or next(spare) for name in known)
@@ -145,11 +160,33 @@ def name_axes(
                 path=where,
                 hint="two or three axes of space are read, with channels and time before them",
             )
-        named = ("t", "c", "z", "y", "x")[-dimensions:]
-        named = named[::-1] if fastest_first else named
+        named = usual
     if len(set(named)) != len(named):
         raise InputError(f"two axes have the same name: {', '.join(named)}", path=where)
     return named
+
+
+def other_axis(name: str, kind: object, taken: Sequence[str]) -> str:
+    """Return a letter for an axis that is not of space.
+
+    Parameters
+    ----------
+    name
+        What the file calls it.
+    kind
+        Type of the axis, if it is said: ``"time"``, ``"channel"`` or another.
+    taken
+        Letters of other axes.
+
+    Examples
+    --------
+    >>> other_axis("channel", None, []), other_axis("phase", "channel", ["c"])
+    ('c', 'a')
+    """
+    own = name.lower() if len(name) == 1 and name.isalpha() else ""
+    usual = [_OTHERS.get(str(kind), ""), _OTHERS.get(name.lower(), "")]
+    used = {"", *taken, *SPATIAL}
+    return next(letter for letter in (*usual, own, *"abdefghijk") if letter not in used)
 
 
 def place_axes(

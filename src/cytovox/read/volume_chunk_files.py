@@ -4,29 +4,40 @@ Whoever reads a chunk takes the memory that its file has or, with blosc, that
 its head asks for, before the size is compared with that of the chunk. So both
 are looked at here, and that the file is in the folder of the volume at all.
 Chunks of zstd and gzip are unpacked step by step and need no such look.
+
+A chunk that is not there is read as empty. So chunks are also looked for under
+the other names that writers give them, and files that are not chunks where
+chunks should be are an error.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-import os
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO
 
 import numpy as np
 
-from .permissions import Permissions, RefusedInputError, default_permissions
+from ..errors import InputError
+from .permissions import RefusedInputError, default_permissions
+from .volume_folder import Folder, unpack
 from .volume_limits import Box
 
-__all__ = ["ChunkFiles", "Shards", "files_of_n5", "files_of_precomputed", "files_of_zarr"]
+__all__ = ["LOST", "ChunkFiles", "Index", "Shards", "may_be_chunk"]
 
+#: Number of a chunk along each axis.
+Index = tuple[int, ...]
+
+#: What to do where there is no chunk, but other files.
+LOST = "all voxels would be read as empty; get the volume again, or correct its metadata"
 #: What headers and indices may add to a file [bytes].
 _EXTRA = 1 << 16
 _BLOSC_HEAD = 16
+#: So many names are looked at before it is said that there is no chunk.
+_LOOKED_AT = 10_000
 _DAMAGED = "it is damaged, or was made to fill the memory; get the volume again"
 
 
@@ -55,35 +66,48 @@ class ChunkFiles:
 
     Parameters
     ----------
-    root
-        Folder of the array.
+    folder
+        Files of the array.
+    where
+        Where that is, for messages.
     shape
         Voxels of the array along each axis.
     unit
         Voxels of a file along each axis.
     itemsize
         Bytes of a voxel.
-    name
-        Function that returns the name of a file for its index.
+    names
+        Functions that return the name of a file for its index: first the name
+        by the metadata, then those that some writers use in its place.
+    index
+        Function that returns the index for a name, or anything for other names.
     blosc
         Whether chunks are packed with blosc.
     header
         Bytes before the packed data of a chunk.
     shards
         How chunks lie in a file, if there are many in one.
+    prefix
+        What the names have in front within the volume.
+    ranked
+        Whether the first of the names counts where there are several.
     """
 
-    root: Path
+    folder: Folder
+    where: str
     shape: tuple[int, ...]
     unit: tuple[int, ...]
     itemsize: int
-    name: Callable[[tuple[int, ...]], str]
-    blosc: bool
+    names: tuple[Callable[[Index], str], ...]
+    index: Callable[[str], Index]
+    blosc: bool = False
     header: int = 0
     shards: Shards | None = None
+    prefix: str = ""
+    ranked: bool = True
 
-    def paths(self, box: Box) -> Iterator[Path]:
-        """Yield the files that hold a box, or would.
+    def indices(self, box: Box) -> Iterator[Index]:
+        """Yield the chunks that a box touches.
 
         Parameters
         ----------
@@ -91,11 +115,53 @@ class ChunkFiles:
             Start and stop along each axis, within the array.
         """
         ranges = [range(a // u, -(-b // u)) for (a, b), u in zip(box, self.unit, strict=True)]
-        for index in itertools.product(*ranges):
-            yield self.root / self.name(index)
+        return itertools.product(*ranges)
 
-    def check(self, box: Box) -> None:
-        """Look at the files that hold a box.
+    def part(self, index: Index, box: Box) -> Box:
+        """Return the part of a box that lies in a chunk."""
+        return tuple(
+            (max(a, i * u), min(b, (i + 1) * u))
+            for (a, b), i, u in zip(box, index, self.unit, strict=True)
+        )
+
+    def naming(self) -> int:
+        """Return by which of `names` the chunks are stored; 0 if there are none.
+
+        Raises
+        ------
+        InputError
+            If there are other files, and not one chunk.
+        """
+        number, stranger = len(self.names), None
+        for name in itertools.islice(self.folder.names(), _LOOKED_AT):
+            if not may_be_chunk(name):
+                continue
+            known = self._naming_of(name)
+            if known == 0:
+                return 0
+            number = min(number, known)
+            stranger = stranger or name
+        if number < len(self.names) or stranger is None:
+            return number % len(self.names)
+        first = self.names[0]((0,) * len(self.shape))
+        raise InputError(
+            f"it holds files such as '{stranger}', and not one chunk; by its metadata, chunks "
+            f"are called '{first}' and so on",
+            path=self.where,
+            hint=LOST,
+        )
+
+    def _naming_of(self, name: str) -> int:
+        index = self.index(name)
+        grid = [-(-n // u) for n, u in zip(self.shape, self.unit, strict=True)]
+        if len(index) == len(grid) and all(0 <= i < n for i, n in zip(index, grid, strict=True)):
+            for number, called in enumerate(self.names):
+                if called(index) == name:
+                    return number
+        return len(self.names)
+
+    def check(self, box: Box) -> Iterator[tuple[Index, str]]:
+        """Look at the files that hold a box; yield those that are stored.
 
         Parameters
         ----------
@@ -104,42 +170,69 @@ class ChunkFiles:
 
         Raises
         ------
+        InputError
+            If two files hold the same chunk.
         RefusedInputError
             If a file is elsewhere, too large, or unpacks to anything but a chunk.
         """
         allowed = default_permissions()
-        root = os.path.realpath(self.root)
-        size = math.prod(self.unit) * self.itemsize
-        inner = 1 if self.shards is None else math.prod(self.unit) // math.prod(self.shards.chunk)
-        # Noise grows when it is packed, in neuroglancer's format up to twofold.
-        most = 2 * size + _EXTRA + 64 * inner
-        for path in self.paths(box):
-            try:
-                found = path.stat().st_size
-            except OSError:
-                continue  # not stored, or the reader tells what is wrong
-            real = os.path.realpath(path)
-            if not allowed.external and not real.startswith(root + os.sep):
-                raise RefusedInputError(
-                    f"this chunk is a link to {real}, outside of the volume",
-                    path=path,
-                    hint=Permissions.hint_for("external"),
-                )
-            if allowed.oversized:
+        most = self._most()
+        for index in self.indices(box):
+            found = self._find(index)
+            if found is None:
                 continue
-            if found > most:
+            name, size = found
+            if size > most and not allowed.oversized:
                 raise RefusedInputError(
-                    f"this chunk has {found:,} bytes, and its voxels take {size:,}",
-                    path=path,
+                    f"this chunk has {size:,} bytes, and its voxels take "
+                    f"{math.prod(self.unit) * self.itemsize:,}",
+                    path=self._path(name),
                     hint=_DAMAGED,
                 )
-            if self.blosc:
-                self._check_blosc(path, found)
+            if self.blosc and not allowed.oversized:
+                self._check_blosc(name, size)
+            yield index, name
 
-    def _check_blosc(self, path: Path, found: int) -> None:
+    def load(self, name: str) -> bytes:
+        """Return a stored chunk, unpacked if its name says that it is packed.
+
+        Raises
+        ------
+        InputError
+            If it is damaged.
+        """
+        return unpack(self.folder, name, self._most(), self._path(name))
+
+    def _most(self) -> int:
+        inner = 1 if self.shards is None else math.prod(self.unit) // math.prod(self.shards.chunk)
+        # Noise grows when it is packed, in neuroglancer's format up to twofold.
+        return 2 * math.prod(self.unit) * self.itemsize + _EXTRA + 64 * inner
+
+    def _path(self, name: str) -> str:
+        return f"{self.where}/{name}"
+
+    def _find(self, index: Index) -> tuple[str, int] | None:
+        """Return name and size of a chunk, if it is stored."""
+        found = None
+        for called in self.names:
+            name = called(index)
+            size = self.folder.size(name)
+            if size is not None and found is not None:
+                raise InputError(
+                    f"'{found[0]}' and '{name}' hold the same chunk",
+                    path=self.where,
+                    hint="one is of an earlier time: remove it",
+                )
+            if size is not None:
+                found = name, size
+                if self.ranked:
+                    break
+        return found
+
+    def _check_blosc(self, name: str, found: int) -> None:
         chunk = self.unit if self.shards is None else self.shards.chunk
         wanted = math.prod(chunk) * self.itemsize
-        with path.open("rb") as file:
+        with self.folder.open(name) as file:
             for start in self._starts(file, found):
                 file.seek(start + self.header)
                 head = file.read(_BLOSC_HEAD)
@@ -147,11 +240,11 @@ class ChunkFiles:
                 if said is not None and said > wanted:
                     raise RefusedInputError(
                         f"this chunk does not unpack to its {wanted:,} bytes, but to {said:,}",
-                        path=path,
+                        path=self._path(name),
                         hint=_DAMAGED,
                     )
 
-    def _starts(self, file: BinaryIO, found: int) -> Sequence[int]:
+    def _starts(self, file: IO[bytes], found: int) -> Sequence[int]:
         """Return where chunks begin in a file."""
         if self.shards is None:
             return (0,)
@@ -163,118 +256,11 @@ class ChunkFiles:
         return [int(offset) for offset in offsets[offsets < found]]
 
 
-def files_of_zarr(
-    root: Path, version: int, document: dict[str, Any], itemsize: int
-) -> ChunkFiles | None:
-    """Return the files of a zarr array; None if its chunks are named in an unknown way.
-
-    Parameters
-    ----------
-    root
-        Folder of the array.
-    version
-        2 or 3.
-    document
-        Its description, which has been checked.
-    itemsize
-        Bytes of a voxel.
-    """
-    shape = tuple(document["shape"])
-    if version == 2:
-        separator = document.get("dimension_separator") or "."
-        compressor = document.get("compressor")
-        return ChunkFiles(
-            root,
-            shape,
-            tuple(document["chunks"]),
-            itemsize,
-            lambda index: str(separator).join(map(str, index)) or "0",
-            isinstance(compressor, dict) and compressor.get("id") == "blosc",
-        )
-    unit = tuple(document["chunk_grid"]["configuration"]["chunk_shape"])
-    encoding = document.get("chunk_key_encoding")
-    if not isinstance(encoding, dict) or encoding.get("name") not in ("default", "v2"):
-        return None
-    plain = encoding["name"] == "v2"
-    options = encoding.get("configuration")
-    separator = (options if isinstance(options, dict) else {}).get("separator")
-    separator = separator or ("." if plain else "/")
-    prefix = [] if plain else ["c"]
-    shards, codecs = None, document["codecs"]
-    for codec in codecs:
-        if isinstance(codec, dict) and codec.get("name") == "sharding_indexed":
-            inner = codec["configuration"]
-            shards, codecs = _shards(inner), inner["codecs"]
-    return ChunkFiles(
-        root,
-        shape,
-        unit,
-        itemsize,
-        lambda index: separator.join([*prefix, *map(str, index)]) or "0",
-        any(isinstance(codec, dict) and codec.get("name") == "blosc" for codec in codecs),
-        0,
-        shards,
+def may_be_chunk(name: str) -> bool:
+    """Return whether a file is none of those that systems and writers put beside chunks."""
+    last = name.rpartition("/")[2]
+    return (
+        not last.startswith((".", "zarr.json"))
+        and not last.endswith(".__lock")
+        and any(c.isdigit() for c in last)
     )
-
-
-def _shards(configuration: dict[str, Any]) -> Shards:
-    index = configuration.get("index_codecs")
-    names = [c.get("name") if isinstance(c, dict) else c for c in index or [{"name": "crc32c"}]]
-    return Shards(
-        tuple(configuration["chunk_shape"]),
-        configuration.get("index_location") == "start",
-        "crc32c" in names,
-    )
-
-
-def files_of_n5(root: Path, document: dict[str, Any], itemsize: int) -> ChunkFiles:
-    """Return the files of an N5 array.
-
-    Parameters
-    ----------
-    root
-        Folder of the array.
-    document
-        Its description, which has been checked.
-    itemsize
-        Bytes of a voxel.
-    """
-    shape = tuple(document["dimensions"])
-    compression = document.get("compression")
-    return ChunkFiles(
-        root,
-        shape,
-        tuple(document["blockSize"]),
-        itemsize,
-        lambda index: "/".join(map(str, index)),
-        isinstance(compression, dict) and compression.get("type") == "blosc",
-        4 + 4 * len(shape),
-    )
-
-
-def files_of_precomputed(
-    root: Path, scale: dict[str, Any], shape: tuple[int, ...], itemsize: int
-) -> ChunkFiles | None:
-    """Return the files of a scale of a precomputed volume; None if it is sharded.
-
-    Parameters
-    ----------
-    root
-        Folder of the scale.
-    scale
-        Its description, which has been checked.
-    shape
-        Voxels along x, y, z and channels.
-    itemsize
-        Bytes of a voxel.
-    """
-    if scale.get("sharding") is not None:
-        return None
-    unit = (*scale["chunk_sizes"][0], shape[3])
-    origin = scale.get("voxel_offset", (0, 0, 0))
-
-    def name(index: tuple[int, ...]) -> str:
-        sides = zip(index[:3], unit[:3], shape[:3], origin, strict=True)
-        return "_".join(f"{o + i * u:.0f}-{o + min((i + 1) * u, n):.0f}" for i, u, n, o in sides)
-
-    return ChunkFiles(root, shape, unit, itemsize, name, blosc=False)

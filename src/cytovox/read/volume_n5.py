@@ -7,12 +7,24 @@ from typing import Any
 from ..errors import InputError, OptionError
 from .volume_address import Address, safe_join
 from .volume_axes import name_axes, place_axes
-from .volume_chunk_files import files_of_n5
+from .volume_chunk_names import files_of_n5
+from .volume_folder import folder_of
 from .volume_limits import check_chunk, check_dtype, check_numbers, check_shape
+from .volume_members import find_members, name_members
 from .volume_source import Described
-from .volume_store import TensorSource, kvstore, open_tensor, read_json
+from .volume_store import TensorSource, open_tensor, read_json
 
 __all__ = ["open_n5"]
+
+#: How blocks may be packed, with what tensorstore wants to be told about packing.
+_COMPRESSIONS: dict[str, dict[str, Any]] = {
+    "raw": {},
+    "gzip": {},
+    "bzip2": {},
+    "xz": {},
+    "zstd": {},
+    "blosc": {"cname": "lz4", "clevel": 5, "shuffle": 1},
+}
 
 
 def open_n5(address: Address, scale: int | str | None, *, writable: bool) -> TensorSource | None:
@@ -34,10 +46,13 @@ def open_n5(address: Address, scale: int | str | None, *, writable: bool) -> Ten
         inside, group = safe_join(address, name), document
         found = read_json(inside, "attributes.json")
         if found is None or "dimensions" not in found:
+            members = find_members(address, _is_array)
+            if scale is None and len(members) == 1:
+                return open_n5(members[0], None, writable=writable)
             raise (InputError if scale is None else OptionError)(
                 f"this is an N5 group without an array '{name}'",
                 path=str(address),
-                hint="name an array inside",
+                hint=name_members(members, "name an array inside", address.remote),
             )
         address, document = inside, found
     elif scale is not None:
@@ -48,10 +63,44 @@ def open_n5(address: Address, scale: int | str | None, *, writable: bool) -> Ten
     chunk = check_chunk(document.get("blockSize"), shape, dtype, where)
     axes = name_axes(len(shape), document.get("axes"), where, fastest_first=True)
     size, offset, units = place_axes(axes, _placement(document, group, axes, where), where)
-    tensor = open_tensor({"driver": "n5", "kvstore": kvstore(address)}, address, writable=writable)
+    cleaned = {
+        "dimensions": list(shape),
+        "blockSize": list(chunk),
+        "dataType": str(dtype),
+        "compression": _compression(document, where, writable),
+    }
+    files = None
+    if not address.remote:
+        files = files_of_n5(folder_of(address), where, cleaned, dtype.itemsize)
+    spec = {"driver": "n5", "metadata": cleaned}
+    tensor = open_tensor(spec, address, writable=writable)
     described = Described("n5", shape, dtype, axes, chunk, chunk, size, offset, units)
-    files = None if address.remote else files_of_n5(address.path, document, dtype.itemsize)
-    return TensorSource(tensor, described, address, [document, group], files)
+    return TensorSource(tensor, spec, described, address, [document, group], files)
+
+
+def _is_array(address: Address) -> bool:
+    return "dimensions" in (read_json(address, "attributes.json") or {})
+
+
+def _compression(document: dict[str, Any], where: str, writable: bool) -> dict[str, Any]:
+    """Return how blocks are packed, without what only other writers understand."""
+    said = document.get("compression")
+    if said is None:  # before N5 2.0
+        said = {"type": document.get("compressionType")}
+    name = said.get("type") if isinstance(said, dict) else None
+    if name not in _COMPRESSIONS:
+        raise InputError(
+            f"compression {str(name)[:40]!r} is not read",
+            path=where,
+            hint=f"store it again with one of {', '.join(sorted(_COMPRESSIONS))}",
+        )
+    cleaned = {"type": name} | _COMPRESSIONS[name]
+    for key in ("level", "preset", "blockSize", "cname", "clevel", "shuffle", "blocksize"):
+        if writable and key in said:
+            cleaned[key] = said[key]
+    if name == "gzip" and said.get("useZlib"):
+        cleaned["useZlib"] = True
+    return cleaned
 
 
 def _placement(

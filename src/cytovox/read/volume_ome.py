@@ -1,4 +1,4 @@
-"""The metadata of OME-Zarr (0.4 and 0.5): axes, scales, voxel size, units."""
+"""The metadata of OME-Zarr (0.1 to 0.6): axes, scales, voxel size, units."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import InputError, OptionError
-from .volume_axes import SPATIAL, normalize_unit
+from .volume_axes import SPATIAL, normalize_unit, other_axis
 from .volume_limits import check_numbers
 
 __all__ = ["Level", "Multiscale", "choose_level", "parse_multiscales"]
@@ -24,7 +24,7 @@ class Level:
 
 @dataclass(frozen=True, slots=True)
 class Multiscale:
-    """An image at several scales, the finest first."""
+    """An image at several scales, the finest first; without axes where it names none."""
 
     version: str
     axes: tuple[str, ...]
@@ -32,8 +32,20 @@ class Multiscale:
     levels: tuple[Level, ...]
 
 
-def parse_multiscales(attributes: dict[str, Any], where: str) -> Multiscale | None:
+def parse_multiscales(
+    attributes: dict[str, Any], where: str, path: str | None = None
+) -> Multiscale | None:
     """Return what the attributes of a group say of an image, or None if nothing.
+
+    Parameters
+    ----------
+    attributes
+        Of the group.
+    where
+        Its address, for messages.
+    path
+        Which image of several: the one that has a scale of this path, else the
+        first.
 
     Raises
     ------
@@ -57,28 +69,58 @@ def parse_multiscales(attributes: dict[str, Any], where: str) -> Multiscale | No
     images = block["multiscales"]
     if not isinstance(images, list) or not images or not isinstance(images[0], dict):
         raise InputError("'multiscales' holds no image", path=where, hint="name an array inside")
-    image = images[0]
+    image = next((i for i in images if path is not None and path in _paths(i)), images[0])
     version = str(block.get("version", image.get("version", "0.4")))
-    axes, units = _axes(image.get("axes"), where)
     datasets = image.get("datasets")
     if not isinstance(datasets, list) or not 1 <= len(datasets) <= 64:
         raise InputError("'datasets' lists no scales", path=where, hint="name an array inside")
-    top = _transform(image.get("coordinateTransformations", []), len(axes), where)
+    if len(_paths(image)) != len(datasets):
+        raise InputError("a scale has no path", path=where, hint="name an array inside")
+    systems = image.get("coordinateSystems")
+    if "axes" not in image and systems is None:  # before 0.3
+        levels = tuple(Level(found, (), ()) for found in _paths(image))
+        return Multiscale(version, (), (), levels)
+    # From 0.6 on, the transformations of an image lead from its own system to others.
+    top = image.get("coordinateTransformations", []) if systems is None else []
+    axes, units = _axes(image.get("axes") if systems is None else _own_axes(image), where)
+    return Multiscale(version, axes, units, _levels(datasets, top, len(axes), where))
+
+
+def _paths(image: Any) -> list[str]:
+    datasets = image.get("datasets") if isinstance(image, dict) else None
+    found = [d.get("path") for d in datasets or () if isinstance(d, dict)]
+    return [path for path in found if isinstance(path, str)]
+
+
+def _own_axes(image: dict[str, Any]) -> Any:
+    """Return the axes of the coordinate system into which the scales are placed (0.6)."""
+    systems = image["coordinateSystems"]
+    systems = [s for s in systems if isinstance(s, dict)] if isinstance(systems, list) else []
+    steps = image["datasets"][0].get("coordinateTransformations")
+    step = steps[-1] if isinstance(steps, list) and steps else {}
+    output = step.get("output") if isinstance(step, dict) else None
+    output = output.get("name") if isinstance(output, dict) else output
+    named = [s for s in systems if s.get("name") == output] or systems[:1]
+    return named[0].get("axes") if named else None
+
+
+def _levels(
+    datasets: list[dict[str, Any]], top: Any, dimensions: int, where: str
+) -> tuple[Level, ...]:
+    by, to = _transform(top, dimensions, where)
     levels = []
     for dataset in datasets:
-        if not isinstance(dataset, dict) or not isinstance(dataset.get("path"), str):
-            raise InputError("a scale has no path", path=where, hint="name an array inside")
         scale, shift = _transform(
-            dataset.get("coordinateTransformations", []), len(axes), f"{where}/{dataset['path']}"
+            dataset.get("coordinateTransformations", []), dimensions, f"{where}/{dataset['path']}"
         )
         levels.append(
             Level(
                 dataset["path"],
-                tuple(s * t for s, t in zip(scale, top[0], strict=True)),
-                tuple(d * s + t for d, s, t in zip(shift, *top, strict=True)),
+                tuple(s * t for s, t in zip(scale, by, strict=True)),
+                tuple(d * s + t for d, s, t in zip(shift, by, to, strict=True)),
             )
         )
-    return Multiscale(version, axes, units, tuple(levels))
+    return tuple(levels)
 
 
 def _axes(entries: Any, where: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -91,11 +133,15 @@ def _axes(entries: Any, where: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     number = sum(in_space)
     if not 2 <= number <= 3:
         raise InputError(f"{number} axes are of space, not 2 or 3", path=where)
-    names = [e["name"].lower() for e in entries]
-    if {n for n, s in zip(names, in_space, strict=True) if s} != set(SPATIAL[-number:]):
-        # called otherwise: their order says which is which
-        letters = iter(SPATIAL[-number:])
-        names = [next(letters) if s else n for n, s in zip(names, in_space, strict=True)]
+    letters = list(SPATIAL[-number:])
+    called = [e["name"].lower() for e, s in zip(entries, in_space, strict=True) if s]
+    if set(called) == set(letters):
+        letters = called  # else their order says which is which
+    names: list[str] = []
+    for entry, spatial in zip(entries, in_space, strict=True):
+        names.append(
+            letters.pop(0) if spatial else other_axis(entry["name"], entry.get("type"), names)
+        )
     units = tuple(
         normalize_unit(e.get("unit")) if s else "" for e, s in zip(entries, in_space, strict=True)
     )
@@ -103,12 +149,12 @@ def _axes(entries: Any, where: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def _transform(
-    steps: Any, dimensions: int, where: str
+    steps: Any, dimensions: int, where: str, depth: int = 0
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return scale and translation that steps come to."""
     scale, shift = (1.0,) * dimensions, (0.0,) * dimensions
-    if not isinstance(steps, list) or len(steps) > 8:
-        raise InputError("'coordinateTransformations' is no list", path=where)
+    if not isinstance(steps, list) or len(steps) > 8 or depth > 2:
+        raise InputError("'coordinateTransformations' is not a short list", path=where)
     for step in steps:
         kind = step.get("type") if isinstance(step, dict) else None
         if kind == "scale":
@@ -118,6 +164,10 @@ def _transform(
         elif kind == "translation":
             by = check_numbers(step.get("translation"), dimensions, "translation", where)
             shift = tuple(a + b for a, b in zip(shift, by, strict=True))
+        elif kind == "sequence":
+            by, to = _transform(step.get("transformations"), dimensions, where, depth + 1)
+            scale = tuple(a * b for a, b in zip(scale, by, strict=True))
+            shift = tuple(a * b + c for a, b, c in zip(shift, by, to, strict=True))
         elif kind != "identity":
             raise InputError(
                 f"a transformation of type {kind!r} is not known",
@@ -125,7 +175,7 @@ def _transform(
                 hint="scale and translation are; name an array inside to ignore it",
             )
     if not all(math.isfinite(v) for v in (*scale, *shift)):
-        raise InputError("the transformations come to no finite numbers", path=where)
+        raise InputError("the transformations are not finite numbers", path=where)
     return scale, shift
 
 

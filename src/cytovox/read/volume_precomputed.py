@@ -6,19 +6,32 @@ from typing import Any
 
 from ..errors import InputError
 from .volume_address import Address, safe_join
-from .volume_chunk_files import files_of_precomputed
+from .volume_chunk_files import ChunkFiles
+from .volume_chunk_names import check_shard_files, files_of_precomputed
+from .volume_folder import folder_of
 from .volume_limits import check_chunk, check_dtype, check_numbers, check_shape
 from .volume_ome import choose_level
 from .volume_source import Described
-from .volume_store import TensorSource, kvstore, open_tensor, read_json
+from .volume_store import TensorSource, open_tensor, read_json
 
 __all__ = ["open_precomputed"]
+
+_ENCODINGS = ("compressed_segmentation", "jpeg", "png", "raw")
+_SHARDING = (
+    "@type",
+    "preshift_bits",
+    "hash",
+    "minishard_bits",
+    "shard_bits",
+    "minishard_index_encoding",
+    "data_encoding",
+)
 
 
 def open_precomputed(
     address: Address, scale: int | str | None, *, writable: bool
 ) -> TensorSource | None:
-    """Open a scale of a volume; None if this is none.
+    """Open a scale of a volume; None if there is no ``info``.
 
     Raises
     ------
@@ -33,7 +46,7 @@ def open_precomputed(
         return None
     scales = info.get("scales")
     if not isinstance(scales, list) or not 1 <= len(scales) <= 64:
-        raise InputError("'scales' lists no scales", path=where, hint="this may be no volume")
+        raise InputError("'scales' lists no scales", path=where, hint="this may not be a volume")
     if not all(isinstance(s, dict) and isinstance(s.get("key"), str) for s in scales):
         raise InputError("a scale has no key", path=where)
     number = choose_level([s["key"] for s in scales], scale, str(address))
@@ -48,16 +61,20 @@ def open_precomputed(
     check_chunk((*_three(chunks[0], where), channels), shape, dtype, where)
     size = check_numbers(chosen.get("resolution"), 3, "resolution", where, positive=True)
     origin = check_numbers(chosen.get("voxel_offset", [0, 0, 0]), 3, "voxel_offset", where)
-    tensor = open_tensor(
-        {
-            "driver": "neuroglancer_precomputed",
-            "kvstore": kvstore(address),
-            "scale_index": number,
+    cleaned = _clean_scale(chosen, size, origin, where)
+    files = None
+    if not address.remote:
+        files = _files(folder, cleaned, shape, dtype.itemsize)
+    spec = {
+        "driver": "neuroglancer_precomputed",
+        "multiscale_metadata": {
+            "type": info.get("type") or "image",
+            "data_type": str(dtype),
+            "num_channels": channels,
         },
-        address,
-        writable=writable,
-    )
-    tensor = _from_zero(tensor)
+        "scale_metadata": cleaned,
+    }
+    tensor = open_tensor(spec, address, writable=writable)
     layout = tensor.chunk_layout
     described = Described(
         "precomputed",
@@ -72,22 +89,55 @@ def open_precomputed(
     )
     if writable:
         check_chunk(described.write_unit, shape, dtype, where)
-    if tuple(tensor.shape) != shape:
-        raise InputError(f"shape {tensor.shape} is not {shape}", path=where)
-    files = None
-    if not address.remote:
-        files = files_of_precomputed(folder.path, chosen, shape, dtype.itemsize)
-    return TensorSource(tensor, described, folder, [info.get("data_type"), chosen], files)
+    return TensorSource(tensor, spec, described, folder, [info.get("data_type"), chosen], files)
 
 
-def _from_zero(tensor: Any) -> Any:
-    import tensorstore as ts
+def _clean_scale(
+    chosen: dict[str, Any], size: tuple[float, ...], origin: tuple[float, ...], where: str
+) -> dict[str, Any]:
+    """Return what tensorstore has to know of a scale."""
+    encoding = chosen.get("encoding")
+    if encoding not in _ENCODINGS:
+        raise InputError(
+            f"encoding {str(encoding)[:40]!r} is not read",
+            path=where,
+            hint=f"store it again with one of {', '.join(_ENCODINGS)}",
+        )
+    if any(o != int(o) for o in origin):
+        raise InputError(f"voxel_offset {origin} is not whole numbers", path=where)
+    cleaned = {
+        "key": chosen["key"],
+        "size": chosen["size"],
+        "resolution": list(size),
+        "voxel_offset": [int(o) for o in origin],
+        "chunk_size": list(_three(chosen["chunk_sizes"][0], where)),
+        "encoding": encoding,
+    }
+    if encoding == "compressed_segmentation":
+        block = chosen.get("compressed_segmentation_block_size") or [8, 8, 8]
+        cleaned["compressed_segmentation_block_size"] = block
+    sharding = chosen.get("sharding")
+    if isinstance(sharding, dict):
+        cleaned["sharding"] = {key: sharding[key] for key in _SHARDING if key in sharding}
+    elif sharding is not None:
+        raise InputError("'sharding' is not an object", path=where)
+    return cleaned
 
-    return tensor[ts.d[:].translate_to[0]]
+
+def _files(
+    folder: Address, scale: dict[str, Any], shape: tuple[int, ...], itemsize: int
+) -> ChunkFiles | None:
+    if "sharding" not in scale:
+        return files_of_precomputed(folder_of(folder), str(folder), scale, shape, itemsize)
+    if folder.archive is not None:
+        raise InputError("shards in a zip file are not read", path=str(folder), hint="unpack it")
+    bits = check_numbers([scale["sharding"].get("shard_bits")], 1, "shard_bits", str(folder))[0]
+    check_shard_files(folder_of(folder), str(folder), max(1, -(-int(bits) // 4)))
+    return None
 
 
 def _three(values: Any, where: str) -> tuple[int, ...]:
     checked = check_shape(values, where)
     if len(checked) != 3:
-        raise InputError(f"{checked} is no size in three dimensions", path=where)
+        raise InputError(f"{checked} is not a size in three dimensions", path=where)
     return checked

@@ -15,7 +15,8 @@ import numpy.typing as npt
 
 from ..errors import CytovoxError, InputError, InputNotFoundError, StorageError, UsageError
 from .volume_address import Address
-from .volume_chunk_files import ChunkFiles
+from .volume_chunk_files import ChunkFiles, Index
+from .volume_folder import check_regular, folder_of, unpack
 from .volume_leftovers import forget_torn_write
 from .volume_limits import MAX_DOCUMENT_BYTES, Box
 from .volume_source import Described, digest_files
@@ -106,31 +107,47 @@ def read_json(address: Address, name: str) -> Any:
     Raises
     ------
     InputError
-        If it is too large or no JSON object, or if the store does not answer.
+        If it is too large or not a JSON object, or if the store does not answer.
     """
     where = f"{address}/{name}"
-    data = _remote_bytes(address, name) if address.remote else _local_bytes(address.path / name)
+    if address.remote:
+        data = _remote_bytes(address, name)
+    elif address.archive is not None:
+        data = _archived_bytes(address, name)
+    else:
+        data = _local_bytes(address.path / name)
     if data is None:
         return None
     if len(data) > MAX_DOCUMENT_BYTES:
-        raise InputError(f"a description of {len(data)} bytes is not read", path=where)
+        raise InputError(
+            f"a description of more than {MAX_DOCUMENT_BYTES:,} bytes is not read", path=where
+        )
     try:
         document = json.loads(data)
     except (ValueError, RecursionError) as err:
-        raise InputError("this is no JSON", path=where, hint="write the metadata again") from err
+        raise InputError("this is not JSON", path=where, hint="write the metadata again") from err
     if not isinstance(document, dict):
-        raise InputError("this is no JSON object", path=where, hint="write the metadata again")
+        raise InputError("this is not a JSON object", path=where, hint="write the metadata again")
     return document
 
 
 def _local_bytes(path: Path) -> bytes | None:
+    if not check_regular(path):
+        return None
     try:
         with path.open("rb") as file:
             return file.read(MAX_DOCUMENT_BYTES + 1)
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+    except FileNotFoundError:
         return None
     except OSError as err:
         raise InputError(f"it cannot be read: {err.strerror}", path=path) from err
+
+
+def _archived_bytes(address: Address, name: str) -> bytes | None:
+    folder = folder_of(address)
+    if folder.size(name) is None:
+        return None
+    return unpack(folder, name, MAX_DOCUMENT_BYTES, f"{address}/{name}")
 
 
 def _remote_bytes(address: Address, name: str) -> bytes | None:
@@ -212,21 +229,48 @@ def _first_line(err: Exception) -> str:
     return text if len(text) <= 300 else f"{text[:297]}..."
 
 
-def open_tensor(spec: dict[str, Any], address: Address, *, writable: bool) -> Any:
-    """Open an array whose metadata were found to be harmless.
+def open_tensor(
+    spec: dict[str, Any], address: Address, *, writable: bool = False, memory: Any = None
+) -> Any:
+    """Open an array whose metadata are in `spec`, so that nothing is read for it.
+
+    Parameters
+    ----------
+    spec
+        Driver and metadata for tensorstore, without the place of the files.
+    address
+        Where the files are.
+    writable
+        Whether it will be written.
+    memory
+        A context whose memory has the files; also those of a zip file are there.
 
     Raises
     ------
     InputError
-        If tensorstore cannot read it.
+        If tensorstore does not understand the metadata.
     """
     import tensorstore as ts
 
+    in_memory = memory is not None or address.archive is not None
+    spec = spec | {"kvstore": {"driver": "memory"} if in_memory else kvstore(address)}
     try:
-        opened = ts.open(spec, context=context(), open=True, read=True, write=writable)
-        return opened.result(timeout=_TIMEOUT)
+        opened = ts.open(
+            spec,
+            context=memory or context(),
+            open=True,
+            assume_metadata=True,
+            read=True,
+            write=writable,
+        )
+        tensor = opened.result(timeout=_TIMEOUT)
     except _FAILURES as err:
-        raise explain(err, str(address), InputError) from err
+        raise InputError(
+            f"its metadata are not understood: {_first_line(err)}",
+            path=str(address),
+            hint="store it again, or correct the metadata",
+        ) from err
+    return tensor[ts.d[:].translate_to[0]]
 
 
 class TensorSource:
@@ -236,6 +280,8 @@ class TensorSource:
     ----------
     tensor
         Opened tensorstore, first voxel at 0.
+    spec
+        What it was opened with.
     described
         What its metadata say.
     address
@@ -249,13 +295,15 @@ class TensorSource:
     def __init__(
         self,
         tensor: Any,
+        spec: dict[str, Any],
         described: Described,
         address: Address,
         documents: list[Any],
         files: ChunkFiles | None = None,
     ) -> None:
         self._tensor = tensor
-        self._files = files
+        self._spec = spec
+        self._files: ChunkFiles | None = files
         self._address = address
         self._documents = documents
         self.described = described
@@ -268,25 +316,53 @@ class TensorSource:
         InputError
             If a chunk is damaged, cannot be had, or is not what it should be.
         """
+        others = [] if self._files is None else self._others(self._files, box)
+        self._copy(self._tensor, box, out)
+        for files, index, name in others:
+            self._copy_other(files, index, name, box, out)
+        # A chunk that is not there is read as empty, so that of a volume that is
+        # gone as a whole nothing would be noticed.
+        if not self._address.remote and not self._address.path.exists():
+            raise InputNotFoundError(
+                "it has vanished",
+                path=self._address.path,
+                hint="bring it back; blocks that were done before are kept",
+            )
+
+    def _others(self, files: ChunkFiles, box: Box) -> list[tuple[ChunkFiles, Index, str]]:
+        """Look at all files of a box; return those that tensorstore would not find."""
+        archived = self._address.archive is not None
+        return [
+            (files, index, name)
+            for index, name in files.check(box)
+            if archived or name != files.names[0](index)
+        ]
+
+    def _copy(self, tensor: Any, box: Box, out: npt.NDArray[Any]) -> None:
         import tensorstore as ts
 
-        if self._files is not None:
-            self._files.check(box)
-        part = self._tensor[tuple(slice(*b) for b in box)]
+        part = tensor[tuple(slice(*b) for b in box)]
         part = part[ts.d[:].translate_to[0]]
         try:
             target = ts.array(out, context=context(), copy=False, write=True)
             target.write(part).result(timeout=_TIMEOUT if self._address.remote else None)
         except _FAILURES as err:
             raise explain(err, str(self._address), InputError) from err
-        # A chunk that is not there is read as empty, so that of a volume that is
-        # gone as a whole nothing would be noticed.
-        if not self._address.remote and not self._address.path.is_dir():
-            raise InputNotFoundError(
-                "it has vanished",
-                path=self._address.path,
-                hint="bring it back; blocks that were done before are kept",
-            )
+
+    def _copy_other(
+        self, files: ChunkFiles, index: Index, name: str, box: Box, out: npt.NDArray[Any]
+    ) -> None:
+        """Read a chunk that is not where tensorstore looks for it: hand it over in memory."""
+        import tensorstore as ts
+
+        data = files.load(name)
+        own = ts.Context()  # with a memory of its own
+        store = ts.KvStore.open({"driver": "memory"}, context=own).result()
+        store.write(files.prefix + files.names[0](index), data).result()
+        tensor = open_tensor(self._spec, self._address, memory=own)
+        part = files.part(index, box)
+        here = tuple(slice(a - o, b - o) for (a, b), (o, _) in zip(part, box, strict=True))
+        self._copy(tensor, part, out[here])
 
     def write(self, box: Box, array: npt.NDArray[Any]) -> None:
         """Write a box and wait until it is stored.
@@ -296,8 +372,9 @@ class TensorSource:
         StorageError
             If the store refuses.
         """
-        for path in () if self._files is None else self._files.paths(box):
-            forget_torn_write(path)
+        if self._files is not None:
+            for index in self._files.indices(box):
+                forget_torn_write(self._address.path / self._files.names[0](index))
         part = self._tensor[tuple(slice(*b) for b in box)]
         try:
             part.write(array).result(timeout=_TIMEOUT if self._address.remote else None)
@@ -308,14 +385,18 @@ class TensorSource:
         """Return a digest of the metadata and, on this computer, of all files' times."""
         text = json.dumps(self._documents, sort_keys=True).encode()
         found: dict[str, Any] = {"metadata": hashlib.sha256(text).hexdigest()}
-        if not self._address.remote:
+        if self._address.archive is not None:
+            found |= digest_files(self._address.path.parent, [self._address.path])
+        elif not self._address.remote:
             root = self._address.path
             found |= digest_files(root, _walk(root))
         return found
 
     def close(self) -> None:
-        """Let go of the array."""
+        """Close what is open."""
         self._tensor = None
+        if self._address.archive is not None:
+            self._address.archive.close()
 
 
 def _walk(folder: Path) -> Iterator[Path]:

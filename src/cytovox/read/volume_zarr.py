@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from typing import Any
 
 from ..errors import InputError, OptionError
 from .volume_address import Address, safe_join
 from .volume_axes import name_axes, place_axes
-from .volume_chunk_files import files_of_zarr
-from .volume_limits import check_chunk, check_dtype, check_shape
+from .volume_chunk_names import files_of_zarr
+from .volume_folder import folder_of
+from .volume_limits import check_chunk, check_dtype
+from .volume_members import find_members, name_members
 from .volume_ome import choose_level, parse_multiscales
 from .volume_source import Described
-from .volume_store import TensorSource, kvstore, open_tensor, read_json
+from .volume_store import TensorSource, open_tensor, read_json
+from .volume_zarr_document import clean_array
 
 __all__ = ["open_zarr"]
 
-#: What zarr 3 arrays may be encoded with; none of them makes objects.
-_CODECS = {"bytes", "transpose", "gzip", "zstd", "blosc", "crc32c", "sharding_indexed", "endian"}
-#: Filters of zarr 2 that make objects, some by running programs.
-_OBJECT_FILTERS = {"pickle", "json2", "msgpack2", "vlen-utf8", "vlen-bytes", "vlen-array"}
+logger = logging.getLogger(__name__)
 
 
 def open_zarr(address: Address, scale: int | str | None, *, writable: bool) -> TensorSource | None:
-    """Open an array or a scale of an OME-Zarr image; None if this is no zarr.
+    """Open an array or a scale of an OME-Zarr image; None if this is not zarr.
+
+    A group in which there is one array or image only stands for that.
 
     Parameters
     ----------
@@ -48,9 +51,10 @@ def open_zarr(address: Address, scale: int | str | None, *, writable: bool) -> T
         if scale is not None:
             raise OptionError("a single array has no scales", path=str(address), hint="omit scale")
         return _open_array(address, version, document, attributes or {}, None, writable)
-    image = parse_multiscales(attributes or {}, str(address))
+    wanted = scale if isinstance(scale, str) else None
+    image = parse_multiscales(attributes or {}, str(address), wanted)
     if image is None:
-        raise _no_image(address, attributes or {})
+        return open_zarr(_only_member(address, attributes or {}), scale, writable=writable)
     level = image.levels[choose_level([v.path for v in image.levels], scale, str(address))]
     inside = safe_join(address, level.path)
     version, document, _ = _documents(inside)
@@ -60,24 +64,34 @@ def open_zarr(address: Address, scale: int | str | None, *, writable: bool) -> T
     return _open_array(inside, version, document, {}, placed, writable)
 
 
-def _no_image(address: Address, attributes: dict[str, Any]) -> InputError:
-    """Return the error that names what is to be opened instead of a group."""
+def _only_member(address: Address, attributes: dict[str, Any]) -> Address:
+    """Return the one array or image in a group, or say which there are."""
     told = attributes.get("ome")
     told = told if isinstance(told, dict) else attributes
     for kind, names, inside in (("plate", "wells", "/0"), ("well", "images", "")):
         parts = told.get(kind, {}).get(names) if isinstance(told.get(kind), dict) else None
         if isinstance(parts, list) and parts and isinstance(parts[0], dict):
             first = f"{address}/{parts[0].get('path', '')}{inside}"
-            return InputError(
+            raise InputError(
                 f"this is a {kind} of OME-Zarr with {len(parts)} {names}, not one image",
                 path=str(address),
                 hint=f"name one image in it, for example {first}",
             )
-    return InputError(
+    found = find_members(address, _is_array_or_image)
+    if len(found) == 1:
+        return found[0]
+    raise InputError(
         "this is a zarr group, and not an image in it",
         path=str(address),
-        hint=f"name an array or image inside, for example {address}/0",
+        hint=name_members(found, "name an array or image inside", address.remote),
     )
+
+
+def _is_array_or_image(address: Address) -> bool:
+    _, document, attributes = _documents(address)
+    told = (attributes or {}).get("ome")
+    told = told if isinstance(told, dict) else attributes or {}
+    return document is not None or "multiscales" in told
 
 
 Placed = tuple[tuple[str, ...], tuple[str, ...], tuple[float, ...], tuple[float, ...], str]
@@ -91,7 +105,7 @@ def _documents(
     if document is not None:
         attributes = document.get("attributes") or {}
         if not isinstance(attributes, dict):
-            raise InputError("'attributes' is no object", path=f"{address}/zarr.json")
+            raise InputError("'attributes' is not an object", path=f"{address}/zarr.json")
         return 3, document if document.get("node_type") == "array" else None, attributes
     document = read_json(address, ".zarray")
     attributes = read_json(address, ".zattrs")
@@ -108,17 +122,17 @@ def _open_array(
     placed: Placed | None,
     writable: bool,
 ) -> TensorSource:
-    check = _check_array_3 if version == 3 else _check_array_2
-    shape, dtype_name = check(document, str(address))
+    cleaned = clean_array(document, version, str(address), writable=writable)
+    shape = tuple(cleaned["shape"])
+    dtype = check_dtype(cleaned["dtype" if version == 2 else "data_type"], str(address))
     if placed is None and not any(k in attributes for k in ("voxel_size", "resolution")):
         placed = _placed_by_parents(address)
-    driver = "zarr3" if version == 3 else "zarr"
-    tensor = open_tensor(
-        {"driver": driver, "kvstore": kvstore(address)}, address, writable=writable
-    )
-    dtype = check_dtype(tensor.dtype.numpy_dtype, str(address))
-    if tuple(tensor.shape) != shape:
-        raise InputError(f"shape {tensor.shape} is not {shape}", path=str(address))
+    files = None
+    if not address.remote:
+        place = folder_of(address), str(address)
+        files, cleaned = files_of_zarr(*place, cleaned, dtype.itemsize)
+    spec = {"driver": "zarr3" if version == 3 else "zarr", "metadata": cleaned}
+    tensor = open_tensor(spec, address, writable=writable)
     layout = tensor.chunk_layout
     described = Described(
         format=f"zarr{version}",
@@ -137,63 +151,8 @@ def _open_array(
         described = _place(described, placed, str(address))
     else:
         described = _place_plain(described, document, attributes, str(address))
-    place = [described.axes, described.voxel_size, described.offset, described.units]
-    files = None
-    if not address.remote:
-        files = files_of_zarr(address.path, version, document, dtype.itemsize)
-    return TensorSource(tensor, described, address, [dtype_name, document, place], files)
-
-
-def _check_array_3(document: dict[str, Any], where: str) -> tuple[tuple[int, ...], Any]:
-    shape = check_shape(document.get("shape"), where)
-    dtype = check_dtype(document.get("data_type"), where)
-    grid = document.get("chunk_grid")
-    if not isinstance(grid, dict) or grid.get("name") != "regular":
-        raise InputError("chunks of unequal size are not read", path=where)
-    _check_codecs(document.get("codecs"), shape, dtype, where, depth=0)
-    if document.get("storage_transformers"):
-        raise InputError("storage transformers are not read", path=where)
-    return shape, str(dtype)
-
-
-def _check_codecs(codecs: Any, shape: Any, dtype: Any, where: str, depth: int) -> None:
-    if not isinstance(codecs, list) or len(codecs) > 16 or depth > 2:
-        raise InputError("'codecs' is no list of codecs", path=where)
-    for codec in codecs:
-        name = codec.get("name") if isinstance(codec, dict) else codec
-        if not isinstance(name, str) or name not in _CODECS:
-            raise InputError(
-                f"codec {str(name)[:40]!r} is not read",
-                path=where,
-                hint=f"store it again with one of {', '.join(sorted(_CODECS))}",
-            )
-        if name == "sharding_indexed":
-            inner = codec.get("configuration") if isinstance(codec, dict) else None
-            if not isinstance(inner, dict):
-                raise InputError("sharding has no configuration", path=where)
-            check_chunk(inner.get("chunk_shape"), shape, dtype, where)
-            _check_codecs(inner.get("codecs"), shape, dtype, where, depth + 1)
-
-
-def _check_array_2(document: dict[str, Any], where: str) -> tuple[tuple[int, ...], Any]:
-    shape = check_shape(document.get("shape"), where)
-    filters = document.get("filters") or []
-    if not isinstance(filters, list):
-        raise InputError("'filters' is no list of filters", path=where)
-    names = [str(f.get("id") if isinstance(f, dict) else f) for f in filters]
-    if not isinstance(document.get("dtype"), str) or any(n in _OBJECT_FILTERS for n in names):
-        raise InputError(
-            "its voxels are objects, which are never read: reading them can run programs",
-            path=where,
-            hint="store numbers",
-        )
-    dtype = check_dtype(document["dtype"], where)
-    check_chunk(document.get("chunks"), shape, dtype, where)
-    if names:
-        raise InputError(
-            f"filter {str(names[0])[:40]!r} is not read", path=where, hint="store without filters"
-        )
-    return shape, str(dtype)
+    meaning = [described.axes, described.voxel_size, described.offset, described.units]
+    return TensorSource(tensor, spec, described, address, [str(dtype), document, meaning], files)
 
 
 def _placed_by_parents(address: Address) -> Placed | None:
@@ -202,8 +161,13 @@ def _placed_by_parents(address: Address) -> Placed | None:
     for _ in range(2):
         if above is None:
             return None
-        _, array, attributes = _documents(above)
-        image = parse_multiscales(attributes, str(above)) if attributes and not array else None
+        try:
+            _, array, attributes = _documents(above)
+            found = attributes if attributes and not array else {}
+            image = parse_multiscales(found, str(above), name)
+        except InputError as err:
+            logger.warning("%s: read without the size of its voxels: %s", address, err)
+            return None
         for level in image.levels if image is not None else ():
             if image is not None and level.path == name:
                 form = f"ome-zarr-{image.version}"
@@ -215,6 +179,9 @@ def _placed_by_parents(address: Address) -> Placed | None:
 
 def _place(described: Described, placed: Placed, where: str) -> Described:
     axes, units, scale, translation, form = placed
+    if not axes:  # before OME-Zarr 0.3
+        axes = name_axes(len(described.shape), None, where)
+        return replace(described, axes=axes, format=form)
     if len(axes) != len(described.shape):
         raise InputError(
             f"the metadata speak of {len(axes)} axes, the array has {len(described.shape)}",

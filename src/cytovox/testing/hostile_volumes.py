@@ -295,10 +295,10 @@ VOLUME_CASES: tuple[HostileCase, ...] = (
     _case("zarr 2, blosc bomb", "a.zarr")(lambda f: _zarr2(f, _blosc(), compressor=_BLOSC2)),
     _case("zarr with a linked chunk", "link", allow="external", quick=True)(_linked_chunk),
     _case("zarr with a linked folder", "link", allow="external")(_linked_folder),
-    _case("zarr image elsewhere", "no place inside")(
+    _case("zarr image elsewhere", "not a place inside")(
         lambda f: _group(f, datasets=[{"path": "../../private"}])
     ),
-    _case("zarr image on the web", "no place inside")(
+    _case("zarr image on the web", "not a place inside")(
         lambda f: _group(f, datasets=[{"path": "http://127.0.0.1:9/a"}])
     ),
     _case("N5 of 2^186 voxels", "cannot be")(lambda f: _n5(f, dimensions=[2**62] * 3)),
@@ -308,7 +308,7 @@ VOLUME_CASES: tuple[HostileCase, ...] = (
     _case("N5, block that says 4 GB", "a.n5")(
         lambda f: _n5(f, _n5_header(2048, 2048, 1024) + bytes(100))
     ),
-    _case("precomputed with a way out", "no place inside")(
+    _case("precomputed with a way out", "not a place inside")(
         lambda f: _precomputed(f, key="../../private")
     ),
     _case("precomputed of 2^62 planes", "cannot be")(

@@ -1,0 +1,246 @@
+"""Where the files of a volume are: a folder on this computer, or a zip file.
+
+Nothing is opened that could be waited for without a limit (pipes, devices), and
+nothing that is larger than it may be is unpacked.
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import os
+import stat
+import struct
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Protocol
+
+from ..errors import InputError
+from .permissions import Permissions, RefusedInputError, default_permissions
+from .volume_address import Address
+
+__all__ = ["PACKED", "Folder", "check_regular", "folder_of", "open_archive", "unpack"]
+
+#: Largest list of files in a zip file: about two million names [bytes].
+_MAX_DIRECTORY = 2**28
+_LZMA_MEMORY = 2**28
+
+
+class Folder(Protocol):
+    """The files of an array, by names that are relative to it."""
+
+    def size(self, name: str) -> int | None:
+        """Return the bytes of a file that may be read, or None if there is none."""
+
+    def open(self, name: str) -> IO[bytes]:
+        """Open a file to read."""
+
+    def names(self) -> Iterator[str]:
+        """Yield names, those of folders with a slash at the end, as they are found."""
+
+
+def folder_of(address: Address) -> Folder:
+    """Return the files of a place on this computer."""
+    if address.archive is None:
+        return _LocalFolder(address.path)
+    return _ZipFolder(address.archive, address.inner.strip("/"))
+
+
+def check_regular(path: Path) -> bool:
+    """Return whether there is a file.
+
+    Raises
+    ------
+    InputError
+        If it is a pipe, socket or device: reading it could take for ever.
+    """
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as err:
+        raise InputError(f"it cannot be read: {err.strerror}", path=path) from err
+    if stat.S_ISREG(mode):
+        return True
+    if stat.S_ISDIR(mode):
+        return False
+    raise InputError(
+        "this is a pipe, socket or device, not a file",
+        path=path,
+        hint="remove it, or copy what it gives into a file",
+    )
+
+
+class _LocalFolder:
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._real = os.path.realpath(root) + os.sep
+
+    def size(self, name: str) -> int | None:
+        path = self._root / name
+        if not check_regular(path):
+            return None
+        real = os.path.realpath(path)
+        if not real.startswith(self._real) and not default_permissions().external:
+            raise RefusedInputError(
+                f"this chunk is a link to {real}, outside of the volume",
+                path=path,
+                hint=Permissions.hint_for("external"),
+            )
+        return path.stat().st_size
+
+    def open(self, name: str) -> IO[bytes]:
+        return (self._root / name).open("rb")
+
+    def names(self) -> Iterator[str]:
+        folders = [""]
+        while folders:
+            folder = folders.pop()
+            try:
+                with os.scandir(self._root / folder) as found:
+                    for entry in found:
+                        name = folder + entry.name
+                        if entry.is_dir(follow_symlinks=False):
+                            name += "/"
+                            folders.append(name)
+                        yield name
+            except (FileNotFoundError, NotADirectoryError):
+                continue  # nothing is stored yet
+            except OSError as err:
+                raise InputError(
+                    f"it cannot be listed: {err.strerror}", path=self._root / folder
+                ) from err
+
+
+class _ZipFolder:
+    def __init__(self, archive: zipfile.ZipFile, inner: str) -> None:
+        self._archive = archive
+        self._inner = f"{inner}/" if inner else ""
+
+    def size(self, name: str) -> int | None:
+        # the last one counts of several with one name, as zarr writes them
+        entry = self._archive.NameToInfo.get(self._inner + name)
+        return None if entry is None else entry.file_size
+
+    def open(self, name: str) -> IO[bytes]:
+        where = f"{self._archive.filename}:/{self._inner}{name}"
+        try:
+            return self._archive.open(self._inner + name)
+        except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError) as err:
+            raise InputError(
+                f"it cannot be unpacked: {err}", path=where, hint="copy the zip file again"
+            ) from err
+
+    def names(self) -> Iterator[str]:
+        for name in self._archive.NameToInfo:
+            if name.startswith(self._inner):
+                yield name[len(self._inner) :]
+
+
+def open_archive(path: Path) -> zipfile.ZipFile:
+    """Open a zip file whose list of files is not too large.
+
+    Raises
+    ------
+    InputError
+        If it is damaged.
+    RefusedInputError
+        If the list is too large.
+    """
+    try:
+        with path.open("rb") as file:
+            size = _directory_bytes(file, path.stat().st_size)
+        if size > _MAX_DIRECTORY and not default_permissions().oversized:
+            raise RefusedInputError(
+                f"the list of its files takes {size:,} bytes",
+                path=path,
+                hint=f"unpack it, or {Permissions.hint_for('oversized')}",
+            )
+        return zipfile.ZipFile(path)
+    except (zipfile.BadZipFile, NotImplementedError, struct.error, OSError, ValueError) as err:
+        raise InputError(
+            f"this zip file cannot be read: {err}", path=path, hint="copy it again"
+        ) from err
+
+
+def _directory_bytes(file: IO[bytes], size: int) -> int:
+    """Return the length of the list at the end of a zip file."""
+    start = max(0, size - (1 << 16) - 42)
+    file.seek(start)
+    tail = file.read(size - start)
+    at = tail.rfind(b"PK\5\6")
+    if at < 0:
+        raise zipfile.BadZipFile("it has no list of files at its end")
+    listed: int = struct.unpack_from("<I", tail, at + 12)[0]
+    if listed == 0xFFFFFFFF and tail[max(at - 20, 0) : at].startswith(b"PK\6\7"):
+        file.seek(struct.unpack_from("<Q", tail, at - 12)[0])
+        listed = struct.unpack_from("<Q", file.read(56), 40)[0]
+    return listed
+
+
+def _zstd(data: bytes, most: int) -> bytes:
+    import zstandard
+
+    if zstandard.frame_content_size(data) > most:
+        raise ValueError(f"it promises more than {most:,} bytes")
+    return zstandard.ZstdDecompressor().decompress(data, max_output_size=most)
+
+
+def _xz(data: bytes, most: int) -> bytes:
+    decoder = lzma.LZMADecompressor(memlimit=_LZMA_MEMORY)
+    found = decoder.decompress(data, most)
+    if len(found) < most and not decoder.eof:
+        raise EOFError("it is cut short")
+    return found
+
+
+def _brotli(data: bytes, most: int) -> bytes:
+    from imagecodecs import brotli_decode
+
+    return bytes(brotli_decode(data, out=most))
+
+
+#: How a whole file is packed, by the ending of its name; each returns at most so many bytes.
+PACKED: dict[str, Callable[[bytes, int], bytes]] = {
+    ".gz": lambda data, most: gzip.GzipFile(fileobj=io.BytesIO(data)).read(most),
+    ".br": _brotli,
+    ".zstd": _zstd,
+    ".zst": _zstd,
+    ".bz2": lambda data, most: bz2.BZ2File(io.BytesIO(data)).read(most),
+    ".xz": _xz,
+}
+
+
+def unpack(folder: Folder, name: str, most: int, where: str) -> bytes:
+    """Return what a file holds, unpacked where its name says that it is packed.
+
+    Raises
+    ------
+    InputError
+        If it is damaged.
+    RefusedInputError
+        If it holds more than `most` bytes.
+    """
+    suffix = os.path.splitext(name)[1].lower()
+    try:
+        with folder.open(name) as file:
+            data = file.read(most + 1)
+        if suffix in PACKED and len(data) <= most:
+            data = PACKED[suffix](data, most + 1)
+    except InputError:
+        raise
+    except Exception as err:
+        # each of the libraries has errors of its own
+        if isinstance(err, MemoryError):
+            raise
+        raise InputError(
+            f"it cannot be unpacked: {err}", path=where, hint="it is damaged; copy it again"
+        ) from err
+    if len(data) > most:
+        raise RefusedInputError(
+            f"this chunk has more than {most:,} bytes", path=where, hint="get the volume again"
+        )
+    return data
