@@ -186,7 +186,8 @@ def other_axis(name: str, kind: object, taken: Sequence[str]) -> str:
     own = name.lower() if len(name) == 1 and name.isalpha() else ""
     usual = [_OTHERS.get(str(kind), ""), _OTHERS.get(name.lower(), "")]
     used = {"", *taken, *SPATIAL}
-    return next(letter for letter in (*usual, own, *"abdefghijk") if letter not in used)
+    letters: list[str] = usual + [own] + list("abdefghijk")
+    return next(letter for letter in letters if letter not in used)
 
 
 def place_axes(
