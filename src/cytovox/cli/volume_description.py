@@ -35,6 +35,7 @@ def describe_volume(path: str) -> dict[str, Any]:
             found |= {
                 "made": True,
                 "format": volume.format,
+                "series": volume.series,
                 "shape": list(volume.shape),
                 "axes": "".join(volume.axes),
                 "dtype": str(volume.dtype),
@@ -115,6 +116,7 @@ def volume_in_words(found: Mapping[str, Any]) -> str:
         shape = " x ".join(map(str, found["shape"]))
         rows += [
             ("format", found["format"]),
+            *([("series", found["series"])] if found["series"] else []),
             ("voxels", f"{shape} ({found['axes']}), {found['dtype']}"),
             ("voxel", f"{size} {found['units'] or 'voxel'}"),
             ("chunk", " x ".join(map(str, found["chunk"]))),

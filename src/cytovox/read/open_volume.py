@@ -24,6 +24,7 @@ def open_volume(
     url: str | os.PathLike[str],
     *,
     scale: int | str | None = None,
+    series: int | str | None = None,
     fill_value: float = 0,
     writable: bool = False,
     max_bytes: int = MAX_BOX_BYTES,
@@ -36,13 +37,17 @@ def open_volume(
         A path or URL: a folder, zip file or URL of zarr 2 or 3 (sharded or not),
         OME-Zarr 0.1 to 0.6, N5, or neuroglancer precomputed; ``file.zip:/path``
         for an array in a zip file, ``file.h5:/path`` in HDF5; a TIFF stack in
-        one file, or a folder of TIFF pages; a ``.npy`` file. Folders of chunks
-        are also read at ``s3://``, ``gs://``, ``http://`` and ``https://``. For
-        S3, ``AWS_ENDPOINT_URL`` and ``AWS_REGION`` in the environment name
-        another server than Amazon's, and ``AWS_NO_SIGN_REQUEST=YES`` is for
-        public buckets.
+        one file (``file.tif:/1`` for its second image), or a folder of TIFF
+        pages; a ``.npy`` file. Folders of chunks are also read at ``s3://``,
+        ``gs://``, ``http://`` and ``https://``. For S3, ``AWS_ENDPOINT_URL`` and
+        ``AWS_REGION`` in the environment name another server than Amazon's, and
+        ``AWS_NO_SIGN_REQUEST=YES`` is for public buckets.
     scale
         Which scale of a pyramid, by number or name; the finest by default.
+    series
+        Which image of several in one file, by number or name (TIFF), or by path
+        (HDF5); the same as a place inside of the file after ``:/``. By default
+        it is the first image, which a warning says.
     fill_value
         What is read outside of the volume.
     writable
@@ -77,14 +82,20 @@ def open_volume(
     if not address.remote:
         # another process, or this one elsewhere, must find the same file
         address = Address(os.path.abspath(address.url), inner=address.inner)
+    file = str(address)
+    if series is not None:
+        if address.inner or address.remote:
+            raise UsageError("only an image of a file is chosen by a series", path=file)
+        address = Address(address.url, inner=f"/{series}".replace("//", "/"))
     source = _open_source(address, scale, writable)
     try:
         return Volume(
             source,
             str(address),
             {
-                "url": str(address),
+                "url": file,
                 "scale": scale,
+                "series": series,
                 "fill_value": fill_value,
                 "writable": writable,
                 "max_bytes": max_bytes,
@@ -119,7 +130,7 @@ def _open_source(address: Address, scale: int | str | None, writable: bool) -> S
         raise InputNotFoundError("there is no such file or folder", path=path, hint=_FORMATS)
     if path.is_dir():
         if address.inner:
-            raise UsageError("this is a folder, not an HDF5 or zip file", path=str(address))
+            raise UsageError("this is a folder, which has no series", path=str(address))
         return _open_folder(address, scale, writable)
     if writable:
         raise UsageError("this format is only read", path=path, hint="write OME-Zarr")
@@ -170,12 +181,12 @@ def _open_file(address: Address, scale: int | str | None) -> Source:
         raise InputError(f"it cannot be read: {err.strerror}", path=address.path) from err
     if head[:4] in (b"PK\3\4", b"PK\5\6"):
         return _open_zip(address, scale)
-    if address.inner or head == b"\x89HDF\r\n\x1a\n":
-        return open_hdf5(address, scale)
     if head[:2] in (b"II", b"MM") and (head[2:4].strip(b"\0") in (b"*", b"+")):
         return open_tiff(address, scale)
-    if head[:6] == b"\x93NUMPY":
+    if head[:6] == b"\x93NUMPY" and not address.inner:
         return open_npy(address, scale)
+    if address.inner or head == b"\x89HDF\r\n\x1a\n":
+        return open_hdf5(address, scale)
     raise InputError("this file is no volume", path=address.path, hint=_FORMATS)
 
 

@@ -108,6 +108,11 @@ class Volume:
         return self._described.format
 
     @property
+    def series(self) -> str:
+        """Which image of how many in its file this is; empty if it is the only one."""
+        return self._described.series
+
+    @property
     def shape(self) -> tuple[int, ...]:
         """Voxels along each axis."""
         return self._kept(self._described.shape)

@@ -1,4 +1,4 @@
-"""Where a volume is: a path, a path into an HDF5 file, or a URL."""
+"""Where a volume is: a path, a place inside of a file, or a URL."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ __all__ = ["REMOTE_SCHEMES", "Address", "parse_address", "safe_join"]
 #: What is read over a network.
 REMOTE_SCHEMES = ("s3", "gs", "http", "https")
 
-_INSIDE = re.compile(r"(?P<file>.+\.(?:h5|hdf5|hdf|ims|nxs|zip|ozx)):(?P<inner>.*)", re.I)
+_SEVERAL = "h5|hdf5|hdf|ims|nxs|zip|ozx|tiff?|btf|tf8|tf2|lsm|stk|svs|scn|ndpi|qptiff|flex"
+_INSIDE = re.compile(rf"(?P<file>.+\.(?:{_SEVERAL})):(?P<inner>.*)", re.I)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ class Address:
     remote
         Whether it is reached over a network.
     inner
-        Path inside of an HDF5 or zip file, or empty.
+        Place inside of a file (HDF5, TIFF, zip), or empty.
     archive
         The opened zip file, if it is inside of one.
     """
@@ -66,7 +67,7 @@ class Address:
 
 
 def parse_address(url: str | os.PathLike[str]) -> Address:
-    """Take apart a path, ``file.h5:/path/inside``, ``file.zip:/path/inside`` or a URL.
+    """Take apart a path, ``file.h5:/path/inside``, ``file.tif:/1`` or a URL.
 
     Parameters
     ----------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -28,48 +29,76 @@ _METRES = {
     "micrometer": 1e-6,
     "millimeter": 1e-3,
     "centimeter": 1e-2,
+    "decimeter": 1e-1,
     "meter": 1.0,
+    "kilometer": 1e3,
+    "mil": 2.54e-5,
     "inch": 0.0254,
+    "foot": 0.3048,
+    "yard": 0.9144,
 }
 _SPELLINGS = {
     "pm": "picometer",
+    "a": "angstrom",
     "å": "angstrom",
+    "ångström": "angstrom",
     "nm": "nanometer",
     "um": "micrometer",
     "µm": "micrometer",
     "μm": "micrometer",
+    "µ": "micrometer",
+    "μ": "micrometer",
     "micron": "micrometer",
     "microns": "micrometer",
     "mm": "millimeter",
     "cm": "centimeter",
+    "dm": "decimeter",
     "m": "meter",
-    "metre": "meter",
+    "km": "kilometer",
+    "thou": "mil",
+    "li": "mil",
+    "in": "inch",
+    "inches": "inch",
+    '"': "inch",
+    "ft": "foot",
+    "feet": "foot",
+    "yd": "yard",
     "pixel": "",
     "pixels": "",
+    "px": "",
     "voxel": "",
     "voxels": "",
     "none": "",
+    "null": "",
+    "unknown": "",
+    "uncalibrated": "",
+    "reference frame": "",
 }
 _OTHERS = {"t": "t", "time": "t", "c": "c", "c^": "c", "channel": "c", "s": "c", "samples": "c"}
 
 
 def normalize_unit(unit: object) -> str:
-    """Return the name that OME-Zarr has for a unit, or an empty text.
+    r"""Return the name that OME-Zarr has for a unit, or an empty text.
 
     Examples
     --------
     >>> normalize_unit("µm"), normalize_unit("Nanometers"), normalize_unit(None)
     ('micrometer', 'nanometer', '')
+    >>> normalize_unit("\\u00B5m")  # as Fiji writes it
+    'micrometer'
     """
     if isinstance(unit, bytes):
         unit = unit.decode("utf-8", "replace")
     if not isinstance(unit, str):
         return ""
-    text = unit.strip().lower()
+    text = re.sub(r"\\u([0-9a-fA-F]{4})", lambda m: chr(int(m[1], 16)), unit).strip(" \t\r\n\0")
+    if text in ("Mm", "Gm", "Tm", "Pm"):
+        return text  # large units differ from small ones only in their case
+    text = text.lower().replace("metre", "meter")
     text = _SPELLINGS.get(text, text)
     if text.endswith("s") and text[:-1] in _METRES:
         text = text[:-1]
-    return text.replace("metre", "meter")[:40]
+    return text[:40]
 
 
 def metres(unit: str) -> float | None:
@@ -99,7 +128,11 @@ def common_unit(
         if unit == last:
             factors.append(1.0)
         elif length is None or of_last is None:
-            raise InputError(f"axes have units '{unit}' and '{last}'", path=where)
+            raise InputError(
+                f"axes have units '{unit}' and '{last}', of which one is not a known length",
+                path=where,
+                hint="write the size of its voxels again, in one unit",
+            )
         else:
             # dividing twice keeps 1e-6 / 1e-9 a whole number
             factors.append(float(f"{length / of_last:.12g}"))

@@ -40,6 +40,9 @@ class Described:
         One number per axis, in `units`; 1 and 0 where the axis is not of space.
     units
         One name per axis, or empty.
+    series
+        Which image of how many in the file this is, in words; empty if it is
+        the only one.
     """
 
     format: str
@@ -51,6 +54,7 @@ class Described:
     voxel_size: tuple[float, ...]
     offset: tuple[float, ...]
     units: tuple[str, ...]
+    series: str = ""
 
 
 class Source(Protocol):

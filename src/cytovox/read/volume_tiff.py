@@ -1,118 +1,88 @@
-"""TIFF stacks: one file of many pages, or a folder of files of one page each."""
+"""TIFF: an image of many pages in one file or several, or a folder of pages."""
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
 import math
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import CytovoxError, InputError, OptionError
+from ..errors import InputError, OptionError
 from .volume_address import Address
-from .volume_axes import name_axes, normalize_unit
+from .volume_axes import SPATIAL, name_axes, normalize_unit
 from .volume_limits import Box, check_chunk, check_dtype, check_shape
 from .volume_npy import MappedSource, map_file
 from .volume_ome import choose_level
 from .volume_source import Described, ReadOnlySource, digest_files
-from .volume_tiff_page import check_page_list, check_strips, read_page
-
-if TYPE_CHECKING:
-    import tifffile
+from .volume_tiff_images import TiffImage, choose_image
+from .volume_tiff_page import check_strips, read_page
+from .volume_tiff_set import TiffSet, reading
 
 __all__ = ["TIFF_SUFFIXES", "TiffFolderSource", "TiffSource", "open_tiff", "open_tiff_folder"]
 
-# It logs whatever is odd about a file, which is shown where nobody says how to
-# log. Those who say so see it; to the others an error tells what matters.
-logging.getLogger("tifffile").addHandler(logging.NullHandler())
+logger = logging.getLogger(__name__)
 
 TIFF_SUFFIXES = (".tif", ".tiff", ".btf", ".tf8")
 
 
 def open_tiff(address: Address, scale: int | str | None) -> TiffSource | MappedSource:
-    """Open the first image of a file, at one of its scales.
+    """Open an image of a file, at one of its scales.
 
     Pages are decoded one strip or tile at a time, and only those that are
-    asked for. OME-TIFF that keeps pages in other files is refused.
+    asked for. Planes of OME-TIFF may be in other files of the same folder.
 
     Raises
     ------
     InputError
-        If it is no TIFF, cut short, or compressed in an unknown way.
+        If it is not a TIFF, cut short, or compressed in an unknown way, or if
+        planes are missing.
     OptionError
-        If there is no such scale.
+        If there is no such image or scale.
     """
-    file = _open(address.path)
-    try:
-        return _open_level(file, address, scale)
-    except CytovoxError:
-        file.close()
-        raise
-    except Exception as err:
-        # damaged tags make any kind of error
-        file.close()
-        raise _unreadable(err, address.path) from err
+    with reading(address.path):
+        files = TiffSet(address.path)
+        try:
+            return _open_image(files, address, scale)
+        except BaseException:
+            files.close()
+            raise
 
 
-def _open_level(
-    file: tifffile.TiffFile, address: Address, scale: int | str | None
+def _open_image(
+    files: TiffSet, address: Address, scale: int | str | None
 ) -> TiffSource | MappedSource:
-    series = file.series[0]
-    level = series.levels[_number(scale, len(series.levels), str(address))]
-    described = _describe(file, level, series, str(address))
-    if level.dataoffset is None:
-        return TiffSource(file, level, described, address.path)
-    stored = np.dtype(level.dtype).newbyteorder(file.byteorder)
-    mapped = map_file(address.path, stored, int(level.dataoffset), described.shape)
-    file.close()
+    image, series = choose_image(files, address)
+    levels = [image, *image.levels]
+    level = levels[choose_level([str(n) for n in range(len(levels))], scale, str(address))]
+    described = _describe(level, image, str(address), series)
+    start = level.contiguous()
+    if start is None:
+        return TiffSource(files, level, described)
+    stored = np.dtype(level.keyframe.dtype).newbyteorder(files.file.byteorder)
+    mapped = map_file(address.path, stored, start, described.shape)
+    files.close()
     return MappedSource(address.path, mapped, described)
 
 
-def _number(scale: int | str | None, count: int, where: str) -> int:
-    return choose_level([str(n) for n in range(count)], scale, where)
-
-
-def _open(path: Path) -> tifffile.TiffFile:
-    import tifffile
-
-    check_page_list(path)
-    file = None
-    try:
-        file = tifffile.TiffFile(path, _multifile=False)
-        if file.series:
-            return file
-    except Exception as err:
-        # damaged tags make any kind of error
-        if file is not None:
-            file.close()
-        raise _unreadable(err, path) from err
-    file.close()
-    raise InputError("there is no image in it", path=path)
-
-
-def _unreadable(err: Exception, path: Path) -> InputError:
-    return InputError(
-        f"this is no TIFF that can be read: {str(err)[:200]}", path=path, hint="copy it again"
-    )
-
-
-def _describe(file: tifffile.TiffFile, level: Any, finest: Any, where: str) -> Described:
-    shape = check_shape(tuple(level.shape), where)
-    dtype = check_dtype(level.dtype, where)
-    names = ["z" if a in "QI" and "Z" not in level.axes else a for a in level.axes.upper()]
-    axes = name_axes(len(shape), names, where)
+def _describe(level: TiffImage, finest: TiffImage, where: str, series: str = "") -> Described:
+    shape = check_shape(level.shape, where)
     page = level.keyframe
-    tile = (page.tilelength, page.tilewidth) if page.is_tiled else None
-    rows, columns = tile or (min(page.rowsperstrip, page.imagelength), page.imagewidth)
+    dtype = check_dtype(page.dtype, where)
+    axes = name_axes(len(shape), _letters(level.axes), where)
+    # a tile is decoded as a whole, also where it is larger than the image
+    decoded = (*page.chunks, *(1,) * len(shape))[: len(shape)]
+    check_chunk(decoded, shape, dtype, where)
+    rows, columns = page.chunks[1:3] if page.tiledepth > 1 else page.chunks[:2]
     by_axis = {"y": rows, "x": columns}
     by_axis["c"] = page.samplesperpixel if "S" in level.axes.upper() else 1
     chunk = tuple(min(by_axis.get(a, 1), n) for a, n in zip(axes, shape, strict=True))
-    check_chunk(chunk, shape, dtype, where)
-    size, unit = _voxel_size(file, page)
+    size, unit = _place(finest, dict(zip(axes, shape, strict=True)), where)
     for axis in ("y", "x"):
         # a coarser scale says the resolution of the finest, if any
         if axis in axes and finest is not level and len(finest.shape) == len(shape):
@@ -127,75 +97,77 @@ def _describe(file: tifffile.TiffFile, level: Any, finest: Any, where: str) -> D
         chunk,
         tuple(size.get(a, 1.0) for a in axes),
         (0.0,) * len(shape),
-        tuple(unit if a in size else "" for a in axes),
+        tuple(unit.get(a, "") for a in axes),
+        series,
     )
 
 
-def _voxel_size(file: tifffile.TiffFile, page: Any) -> tuple[dict[str, float], str]:
-    """Return the size of a voxel and its unit, as OME, ImageJ or the tags have it."""
-    if file.is_ome and file.ome_metadata:
-        found = dict(re.findall(r'PhysicalSize([XYZ](?:Unit)?)="([^"]*)"', file.ome_metadata))
-        unit = normalize_unit(found.get("XUnit", "µm"))
-        size = {a.lower(): _positive(found.get(a)) for a in "ZYX"}
-        if found.get("X"):
-            return size, unit
-    imagej = file.imagej_metadata or {}
-    tags = {n: page.tags[n].value for n in ("XResolution", "YResolution") if n in page.tags}
-    per = {n[0].lower(): _positive(v[0]) / _positive(v[1]) for n, v in tags.items()}
-    unit = normalize_unit(imagej.get("unit", ""))
-    if not unit and "ResolutionUnit" in page.tags and not imagej:
-        unit = {2: "inch", 3: "centimeter"}.get(int(page.tags["ResolutionUnit"].value), "")
-        unit = unit if any(v != 1 for v in per.values()) else ""
-    size = {"z": _positive(imagej.get("spacing")), "y": 1 / per.get("y", 1.0)}
-    size["x"] = 1 / per.get("x", 1.0)
-    if unit in ("inch", "centimeter"):
-        # dots per inch are of printing and say nothing of microscopes
-        return dict.fromkeys("zyx", 1.0), ""
-    return size, unit
+def _letters(axes: str) -> list[str]:
+    """Return names of axes; those that the file does not name are z, c and t from the last.
+
+    Examples
+    --------
+    >>> _letters("QQYX"), _letters("QYXS")
+    (['c', 'z', 'y', 'x'], ['z', 'y', 'x', 'c'])
+    """
+    names = [a.lower() if a in "TCZYX" else "?" for a in axes.upper()]
+    if "S" in axes.upper() and "c" not in names:
+        names[axes.upper().index("S")] = "c"
+    free = iter([a for a in "zct" if a not in names])
+    for number in reversed(range(len(names))):
+        if axes[number].upper() in "QI":
+            names[number] = next(free, "?")
+    return names
 
 
-def _positive(value: Any) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        return 1.0
-    return number if 0 < number < math.inf else 1.0
+def _place(
+    image: TiffImage, lengths: dict[str, int], where: str
+) -> tuple[dict[str, float], dict[str, str]]:
+    """Return size and unit of a voxel along each axis of space."""
+    known = {a: (size, normalize_unit(unit)) for a, (size, unit) in image.sizes.items()}
+    unit = next((known[a][1] for a in "xyz" if a in known), "")
+    # programs that write OME-XML mean 1 where they say nothing
+    usual = 1.0 if image.kind == "ome" else known.get("x", (1.0, ""))[0]
+    missing = [a for a in SPATIAL if a in lengths and a not in known and lengths[a] > 1]
+    if missing and unit:
+        logger.warning(
+            "%s: it does not say how large voxels are along %s; %g %s is taken",
+            where,
+            " and ".join(missing),
+            usual,
+            unit,
+        )
+    placed = {a: known.get(a, (usual if unit else 1.0, unit)) for a in SPATIAL}
+    return {a: s for a, (s, _) in placed.items()}, {a: u for a, (_, u) in placed.items()}
 
 
 class TiffSource(ReadOnlySource):
-    """Pages of an open file.
+    """Pages of an image.
 
     Parameters
     ----------
-    file
-        Closed together with this.
+    files
+        Where they are; closed together with this.
     level
-        Series of pages.
+        The image.
     described
         What it says about itself.
-    path
-        For messages.
     """
 
-    def __init__(
-        self, file: tifffile.TiffFile, level: Any, described: Described, path: Path
-    ) -> None:
+    def __init__(self, files: TiffSet, level: TiffImage, described: Described) -> None:
         page_dims = len(level.keyframe.shape)
         self._pages_shape = described.shape[: len(described.shape) - page_dims]
-        if math.prod(self._pages_shape) != len(level.pages) or (
+        if math.prod(self._pages_shape) != level.count or (
             described.shape[len(self._pages_shape) :] != tuple(level.keyframe.shape)
         ):
             raise InputError(
-                f"{len(level.pages)} pages cannot be an array of {described.shape}",
-                path=path,
+                f"{level.count} pages cannot be an array of {described.shape}",
+                path=files.path,
                 hint="the file may be cut short; copy it again",
             )
-        check_strips(level.keyframe, path)
-        # Pages may be read by several threads, but the place in the file is one.
-        file.filehandle.set_lock(True)
-        self._file = file
+        check_strips(level.keyframe, files.path)
+        self._files = files
         self._level = level
-        self._path = path
         self.described = described
 
     def read_into(self, box: Box, out: npt.NDArray[Any]) -> None:
@@ -204,32 +176,39 @@ class TiffSource(ReadOnlySource):
         Raises
         ------
         InputError
-            If a page is kept elsewhere, damaged, or compressed in an unknown way.
+            If a page is missing, damaged, or compressed in an unknown way.
         """
         outer = len(self._pages_shape)
         for at in itertools.product(*(range(*b) for b in box[:outer])):
             number = int(np.ravel_multi_index(at, self._pages_shape)) if at else 0
-            with self._file.filehandle.lock:
-                page = self._level.pages[number]
+            # pages may be read by several threads, but the place in the file is one
+            with self._files.lock, self._files.file.filehandle.lock:
+                page = self._level.page(number)
             if page is None:
-                raise InputError(f"page {number} is kept in another file", path=self._path)
+                raise InputError(f"page {number} is missing", path=self._files.path)
             target = out[tuple(i - b[0] for i, b in zip(at, box[:outer], strict=True))]
-            read_page(self._file, page, box[outer:], target, self._path)
+            read_page(page, box[outer:], target, Path(page.parent.filehandle.path))
 
     def identity(self) -> dict[str, Any]:
-        """Return size and time of the file."""
-        status = self._path.stat()
+        """Return sizes and times of all files."""
+        path = self._files.path
+        if len(self._level.files) > 1:
+            return digest_files(path.parent, self._level.files)
+        status = path.stat()
         return {"bytes": status.st_size, "modified_ns": status.st_mtime_ns}
 
     def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        """Close the files."""
+        self._files.close()
 
 
-def open_tiff_folder(address: Address, scale: int | str | None) -> TiffFolderSource | None:
+def open_tiff_folder(
+    address: Address, scale: int | str | None
+) -> TiffFolderSource | TiffSource | MappedSource | None:
     """Open a folder of files of one page each, in natural order of their names.
 
-    Returns None if there is no TIFF in it.
+    The files of one OME-TIFF are in the order that their metadata say. Returns
+    None if there is no TIFF in it.
 
     Raises
     ------
@@ -240,6 +219,10 @@ def open_tiff_folder(address: Address, scale: int | str | None) -> TiffFolderSou
     files = sorted((p for p in found if not p.name.startswith(".")), key=_natural)
     if not files:
         return None
+    with contextlib.closing(TiffSet(files[0])) as first, reading(files[0]):
+        together = choose_image(first, Address(str(files[0])))[0].files
+    if len(files) > 1 and set(files) == set(together):
+        return open_tiff(Address(str(files[0])), scale)
     if scale is not None:
         raise OptionError("a folder of pages has no scales", path=str(address), hint="omit scale")
     return TiffFolderSource(address.path, files)
@@ -263,15 +246,15 @@ class TiffFolderSource(ReadOnlySource):
     """
 
     def __init__(self, folder: Path, files: list[Path]) -> None:
-        with _open(files[0]) as file:
-            page = file.series[0]
-            if len(file.series) != 1 or len(page.pages) != 1 or len(page.shape) != 2:
+        with contextlib.closing(TiffSet(files[0])) as first, reading(files[0]):
+            image = choose_image(first, Address(str(files[0])))[0]
+            if len(first.kinds(files[0])) != 1 or image.count != 1 or len(image.shape) != 2:
                 raise InputError(
-                    f"it holds an image of shape {page.shape}, not one grey page",
+                    f"it holds an image of shape {image.shape}, not one grey page",
                     path=files[0],
                     hint="give one file, or a folder of files with one page each",
                 )
-            described = _describe(file, page, page, str(files[0]))
+            described = _describe(image, image, str(files[0]))
         shape = check_shape((len(files), *described.shape), folder)
         size = (1.0, *described.voxel_size)
         self.described = Described(
@@ -299,17 +282,17 @@ class TiffFolderSource(ReadOnlySource):
         expected = (self.described.shape[1:], self.described.dtype)
         for number, z in enumerate(range(*box[0])):
             path = self._files[z]
-            with _open(path) as file:
-                page: Any = file.pages[0]
+            with contextlib.closing(TiffSet(path)) as file:
+                page, count = file.page(path, 0), len(file.kinds(path))
                 found = (tuple(page.shape), np.dtype(page.dtype).newbyteorder("="))
-                if found != expected or len(file.pages) != 1:
+                if found != expected or count != 1:
                     raise InputError(
-                        f"it holds {len(file.pages)} pages of {found[0]} voxels of {found[1]}, "
+                        f"it holds {count} pages of {found[0]} voxels of {found[1]}, "
                         f"not one of {expected[0]} of {expected[1]} as the first file",
                         path=path,
                         hint="keep only the pages of one stack in the folder",
                     )
-                read_page(file, page, box[1:], out[number], path)
+                read_page(page, box[1:], out[number], path)
 
     def identity(self) -> dict[str, Any]:
         """Return sizes and times of all files."""

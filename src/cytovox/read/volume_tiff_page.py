@@ -4,29 +4,38 @@ from __future__ import annotations
 
 import math
 import struct
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import InputError
-from .deflate import check_deflated
-from .permissions import RefusedInputError
+from ..errors import CytovoxError, InputError
 from .volume_limits import Box
+from .volume_tiff_codecs import check_encoded
 
-if TYPE_CHECKING:
-    import tifffile
+__all__ = ["PageKind", "check_strips", "read_page", "scan_pages"]
 
-__all__ = ["check_page_list", "check_strips", "read_page"]
+_MAX_PAGES = 10_000_000
+#: Tags that say how the voxels of a page are shaped, and how they are stored.
+_SHAPE = (256, 257, 258, 277, 284, 339, 32997)
+_STORAGE = (259, 262, 266, 278, 317, 322, 323, 32998)
+#: Bytes of a number of the types that such tags have.
+_NUMBERS = {1: "B", 3: "H", 4: "I", 16: "Q"}
 
-#: Compressions that tifffile unpacks without a limit.
-_DEFLATE = (8, 32946)
-_MOST_PAGES = 10_000_000
+
+@dataclass(frozen=True, slots=True)
+class PageKind:
+    """Values of tags that pages of one image share."""
+
+    shape: tuple[tuple[int, ...], ...]
+    storage: tuple[tuple[int, ...], ...]
 
 
-def check_page_list(path: Path) -> None:
-    """Follow the list of pages to its end: a file that was cut short has none.
+def scan_pages(path: Path) -> dict[int, PageKind]:
+    """Follow the list of pages to its end, and return place and kind of each.
 
     Raises
     ------
@@ -40,29 +49,51 @@ def check_page_list(path: Path) -> None:
         head = file.read(16)
         order = "<" if head[:2] == b"II" else ">"
         big = head[2:4].strip(b"\0") == b"+"
-        count, entry, link, at = ("Q", 20, "Q", 8) if big else ("H", 12, "I", 4)
+        count, entry, link, at = ("Q", "HHQ8s", "Q", 8) if big else ("H", "HHI4s", "I", 4)
         width, jump = struct.calcsize(count), struct.calcsize(link)
-        seen: set[int] = set()
+        entries = struct.Struct(order + entry)
+        kinds: dict[int, PageKind] = {}
+        known: dict[PageKind, PageKind] = {}
         while True:
             file.seek(at)
             pointer = file.read(jump)
             if len(pointer) < jump:
                 break
             page = struct.unpack(order + link, pointer)[0]
-            if page == 0 and seen:
-                return
+            if page == 0 and kinds:
+                return kinds
             file.seek(page)
             number = file.read(width)
-            if page in seen or len(number) < width or not page or len(seen) > _MOST_PAGES:
+            if page in kinds or len(number) < width or not page or len(kinds) > _MAX_PAGES:
                 break
-            seen.add(page)
-            at = page + width + entry * struct.unpack(order + count, number)[0]
-            if at + jump > size:
+            tags = struct.unpack(order + count, number)[0]
+            at = page + width + entries.size * tags
+            if at + jump > size or tags > 2**16:
                 break
+            kind = _kind(file, entries.iter_unpack(file.read(entries.size * tags)), order)
+            kinds[page] = known.setdefault(kind, kind)
     raise InputError(
-        f"its list of pages breaks off after {max(len(seen) - 1, 0)}",
+        f"its list of pages breaks off after {max(len(kinds) - 1, 0)}",
         path=path,
         hint="it was cut short; copy it again",
+    )
+
+
+def _kind(file: BinaryIO, tags: Iterable[tuple[int, int, int, bytes]], order: str) -> PageKind:
+    found: dict[int, tuple[int, ...]] = {}
+    for code, type_, count, value in tags:
+        if (code in _SHAPE or code in _STORAGE) and type_ in _NUMBERS and count <= 64:
+            form = struct.Struct(f"{order}{count}{_NUMBERS[type_]}")
+            if form.size > len(value):
+                file.seek(struct.unpack(order + ("Q" if len(value) == 8 else "I"), value)[0])
+                value = file.read(form.size)
+            if len(value) >= form.size:
+                found[code] = form.unpack(value[: form.size])
+    if (length := found.get(257)) and 278 in found:
+        found[278] = (min(found[278][0], length[0]),)  # all rows are often said as 2^32 - 1
+    return PageKind(
+        tuple(found.get(code, ()) for code in _SHAPE),
+        tuple(found.get(code, ()) for code in _STORAGE),
     )
 
 
@@ -88,9 +119,7 @@ def check_strips(page: Any, path: Path) -> None:
         )
 
 
-def read_page(
-    file: tifffile.TiffFile, page: Any, box: Box, out: npt.NDArray[Any], path: Path
-) -> None:
+def read_page(page: Any, box: Box, out: npt.NDArray[Any], path: Path) -> None:
     """Read a box of one page into `out`, strip by strip or tile by tile.
 
     Raises
@@ -111,7 +140,7 @@ def read_page(
         common = [(max(a, c), min(b, d)) for (a, b), (c, d) in zip(normal, where, strict=True)]
         if any(a >= b for a, b in common):
             continue
-        decoded = _decode(file, frame, number, start, count, path)
+        decoded = _decode(page, number, start, count, path)
         here = tuple(slice(a - n[0], b - n[0]) for (a, b), n in zip(common, normal, strict=True))
         if decoded is None:
             target[here] = frame.nodata
@@ -148,21 +177,16 @@ def _segment_box(frame: Any, number: int) -> Box:
     return ((int(sample), int(sample) + 1), *zip(at, ends, strict=True), (0, contig))
 
 
-def _decode(
-    file: tifffile.TiffFile, frame: Any, number: int, start: int, count: int, path: Path
-) -> npt.NDArray[Any] | None:
+def _decode(page: Any, number: int, start: int, count: int, path: Path) -> npt.NDArray[Any] | None:
     if count == 0 or start == 0:
         return None
-    if start + count > file.filehandle.size:
-        raise InputError("the file is cut short", path=path, hint="copy it again")
+    frame = page.keyframe
     try:
-        with file.filehandle.lock:
-            file.filehandle.seek(start)
-            data = file.filehandle.read(count)
-        if frame.compression in _DEFLATE:
-            check_deflated(data, math.prod(frame.chunks) * frame.dtype.itemsize, path)
-        decoded = frame.decode(data, number, jpegtables=frame.jpegtables)[0]
-    except RefusedInputError:
+        data = _stored_bytes(page.parent.filehandle, start, count, path)
+        check_encoded(frame, data, path)
+        tables = {"jpegtables": page.jpegtables, "jpegheader": frame.jpegheader}
+        decoded = frame.decode(data, number, **tables)[0]
+    except CytovoxError:
         raise
     except Exception as err:
         # decoders raise whatever they like
@@ -173,3 +197,20 @@ def _decode(
             hint="pip install imagecodecs" if needs else "copy it again",
         ) from err
     return None if decoded is None else np.asarray(decoded)
+
+
+def _stored_bytes(handle: Any, start: int, count: int, path: Path) -> bytes:
+    """Read a part of a file, whose handle may be closed: sets can have many files."""
+    with handle.lock:
+        closed = handle.closed
+        if closed:
+            handle.open()
+        try:
+            if start + count > handle.size:
+                raise InputError("the file is cut short", path=path, hint="copy it again")
+            handle.seek(start)
+            data: bytes = handle.read(count)
+        finally:
+            if closed:
+                handle.close()
+    return data

@@ -1,0 +1,495 @@
+"""TIFF as programs write it: every plane is read, in its place, with its size."""
+
+from __future__ import annotations
+
+import logging
+import os
+import struct
+import uuid
+import zlib
+from pathlib import Path
+from typing import Any
+
+import imagecodecs
+import numpy as np
+import pytest
+import tifffile
+
+from cytovox.errors import InputError, OptionError, UsageError
+from cytovox.read.open_volume import open_volume, reopen_volume
+from cytovox.read.permissions import RefusedInputError
+
+SHAPE = (5, 33, 47)
+VOXELS = np.random.default_rng(7).integers(0, 60000, SHAPE, dtype=np.uint16)
+XMLNS = 'xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"'
+
+ID = "urn:uuid:11111111-1111-1111-1111-111111111111"
+
+
+def image_xml(attributes: str = "", data: str = "<TiffData/>", order: str = "XYZCT") -> str:
+    return (
+        f'<Image ID="Image:0"><Pixels ID="Pixels:0" DimensionOrder="{order}" Type="uint16" '
+        f'SizeX="47" SizeY="33" SizeZ="5" SizeC="1" SizeT="1" {attributes}>{data}</Pixels></Image>'
+    )
+
+
+def ome(path: Path, *images: str, head: str = "", voxels: Any = VOXELS, **more: Any) -> Path:
+    xml = f"<?xml version='1.0'?>{head}<OME {XMLNS}>{''.join(images)}</OME>"
+    more = {"photometric": "minisblack", "metadata": None, **more}
+    tifffile.imwrite(path, voxels, description=xml.encode(), **more)
+    return path
+
+
+def imagej(path: Path, **metadata: Any) -> Path:
+    metadata = {"axes": "ZYX", **metadata}
+    tifffile.imwrite(path, VOXELS, imagej=True, resolution=(4, 2), metadata=metadata)
+    return path
+
+
+def read(path: Any, **keywords: Any) -> np.ndarray:
+    with open_volume(path, **keywords) as volume:
+        return volume[...]
+
+
+# ---------------------------------------------------------------- size of a voxel
+
+
+@pytest.mark.parametrize(
+    ("metadata", "size", "unit"),
+    [
+        ({"spacing": 2.0, "unit": "cm"}, (2, 0.5, 0.25), "centimeter"),
+        ({"spacing": 2.0, "unit": "\\u00B5m"}, (2, 0.5, 0.25), "micrometer"),
+        ({"spacing": -2.0, "unit": "micron"}, (2, 0.5, 0.25), "micrometer"),
+        ({"spacing": 2.0, "unit": "inch"}, (2, 0.5, 0.25), "inch"),
+        ({"spacing": 2000, "unit": "um", "zunit": "nm"}, (2, 0.5, 0.25), "micrometer"),
+        ({"unit": "nm"}, (1, 0.5, 0.25), "nanometer"),
+        ({"spacing": 3.0, "unit": "pixel"}, (3, 0.5, 0.25), ""),
+    ],
+)
+def test_imagej(tmp_path: Path, metadata: Any, size: tuple[float, ...], unit: str) -> None:
+    with open_volume(imagej(tmp_path / "a.tif", **metadata)) as volume:
+        assert volume.voxel_size == pytest.approx(size)
+        assert volume.units == unit
+        np.testing.assert_array_equal(volume[...], VOXELS)
+
+
+def sizes(z: str, y: str, x: str, *units: str) -> str:
+    said = "".join(f' PhysicalSize{a}="{v}"' for a, v in zip("ZYX", (z, y, x), strict=True))
+    return said + "".join(
+        f' PhysicalSize{a}Unit="{u}"' for a, u in zip("ZYX", units, strict=False)
+    )
+
+
+@pytest.mark.parametrize(
+    ("said", "size", "unit"),
+    [
+        (sizes("1.0E-5", "0.3", "0.3", "dm", "µm", "µm"), (1, 0.3, 0.3), "micrometer"),
+        (sizes("2", "0.5", "0.25", *["&#181;m"] * 3), (2, 0.5, 0.25), "micrometer"),
+        (sizes("2", "0.5", "0.25").replace('"', "'"), (2, 0.5, 0.25), "micrometer"),
+        (sizes("2000", "0.5", "0.25", "nm", "µm", "µm"), (2, 0.5, 0.25), "micrometer"),
+        (sizes("2", "0.5", "0.25", "mm", "mm", "mm"), (2, 0.5, 0.25), "millimeter"),
+        (sizes("-2", "0.5", "0.25"), (2, 0.5, 0.25), "micrometer"),
+        (sizes("1", "1", "1", *["pixel"] * 3), (1, 1, 1), ""),
+        ("", (1, 1, 1), ""),
+    ],
+)
+def test_ome_sizes(tmp_path: Path, said: str, size: tuple[float, ...], unit: str) -> None:
+    with open_volume(ome(tmp_path / "a.ome.tif", image_xml(said))) as volume:
+        assert volume.voxel_size == pytest.approx(size)
+        assert volume.units == unit
+
+
+def test_a_size_that_is_not_said_is_mentioned(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    said = ' PhysicalSizeX="0.25" PhysicalSizeY="0.5"'
+    with open_volume(ome(tmp_path / "a.ome.tif", image_xml(said))) as volume:
+        assert volume.voxel_size == (1, 0.5, 0.25)
+    assert "along z; 1 micrometer is taken" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("resolution", "unit", "size", "name"),
+    [
+        ((4, 2), "CENTIMETER", (0.5, 0.25), "centimeter"),
+        ((40000, 20000), "INCH", (5e-5, 2.5e-5), "inch"),
+        ((4, 2), "NONE", (0.5, 0.25), ""),
+        ((300, 300), "INCH", (1, 1), ""),
+        ((118.11, 118.11), "CENTIMETER", (1, 1), ""),
+    ],
+)
+def test_tags(tmp_path: Path, resolution: Any, unit: str, size: Any, name: str) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, VOXELS, resolution=resolution, resolutionunit=unit)
+    with open_volume(path) as volume:
+        assert volume.voxel_size[1:] == pytest.approx(size)
+        assert volume.units == name
+
+
+def test_metadata_with_a_document_type_are_refused(tmp_path: Path) -> None:
+    head = '<!DOCTYPE OME [<!ENTITY a "aaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;">]>'
+    with pytest.raises(RefusedInputError, match="document type"):
+        open_volume(ome(tmp_path / "a.ome.tif", image_xml(), head=head))
+    with pytest.raises(InputError, match="cannot be parsed"):
+        open_volume(ome(tmp_path / "b.ome.tif", "<Image>"))
+
+
+# ------------------------------------------------------------------ axes and images
+
+
+@pytest.mark.parametrize(
+    ("shape", "axes"),
+    [
+        ((2, 5, 9, 8), "czyx"),
+        ((2, 3, 5, 9, 8), "tczyx"),
+        ((1, 5, 9, 8), "zyx"),
+        ((5, 9, 8), "zyx"),
+    ],
+)
+def test_axes_without_names(tmp_path: Path, shape: tuple[int, ...], axes: str) -> None:
+    """An array without names of axes is read as from NumPy, HDF5 and zarr."""
+    voxels = np.random.default_rng(0).integers(0, 255, shape, dtype=np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", voxels)
+    np.save(tmp_path / "a.npy", voxels)
+    with open_volume(tmp_path / "a.tif") as volume, open_volume(tmp_path / "a.npy") as same:
+        assert "".join(volume.axes) == axes
+        assert volume.axes == same.axes
+        np.testing.assert_array_equal(volume[...], same[...])
+
+
+def test_pages_that_were_appended(tmp_path: Path) -> None:
+    for page in VOXELS:
+        tifffile.imwrite(tmp_path / "a.tif", page, append=True)
+    with open_volume(tmp_path / "a.tif") as volume:
+        np.testing.assert_array_equal(volume[...], VOXELS)
+        assert volume.series == "5 images of one page each, as a stack"
+    np.testing.assert_array_equal(read(f"{tmp_path / 'a.tif'}:/3"), VOXELS[3])
+
+
+def test_one_image_of_several(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "a.ome.tif"
+    with tifffile.TiffWriter(path) as file:
+        for number, name in enumerate(("nuclei", "membranes")):
+            meta = {"axes": "ZYX", "Name": name, "PhysicalSizeX": number + 0.25}
+            file.write(VOXELS[number:], metadata=meta | {"PhysicalSizeY": 1, "PhysicalSizeZ": 1})
+    with open_volume(path) as volume:
+        np.testing.assert_array_equal(volume[...], VOXELS)
+        assert volume.voxel_size == (1, 1, 0.25)
+        assert volume.series == "0 of 2 nuclei"
+    assert "image 0 is read, the first of 2" in caplog.text
+    assert "'membranes'" in caplog.text
+    for place, more in (
+        (f"{path}:/1", {}),
+        (path, {"series": 1}),
+        (path, {"series": "membranes"}),
+    ):
+        with open_volume(place, **more) as volume:
+            np.testing.assert_array_equal(volume[...], VOXELS[1:])
+            assert volume.voxel_size == (1, 1, 1.25)
+            with reopen_volume(volume.__reduce__()[1][0]) as again:
+                np.testing.assert_array_equal(again[...], VOXELS[1:])
+                assert again.fingerprint() == volume.fingerprint()
+    np.testing.assert_array_equal(read(f"{path}:/pages")[5:], VOXELS[1:])
+    with pytest.raises(OptionError, match=r"no image '2'.*membranes"):
+        open_volume(path, series=2)
+    with pytest.raises(UsageError, match="series"):
+        open_volume(tmp_path, series=1)
+
+
+@pytest.mark.parametrize(
+    "odd", [{"compression": "zlib"}, {"rowsperstrip": 3}, {"byteorder": "<", "tile": (16, 16)}]
+)
+def test_pages_stored_in_different_ways(tmp_path: Path, odd: dict[str, Any]) -> None:
+    stack = np.concatenate([VOXELS, VOXELS + 1])
+    odd.pop("byteorder", None)
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        for number, page in enumerate(stack):
+            more = odd if number in (3, 5) else {}
+            file.write(page, metadata=None, contiguous=False, **more)
+    np.testing.assert_array_equal(read(tmp_path / "a.tif"), stack)
+
+
+@pytest.mark.parametrize("change", [lambda p: p[:20], lambda p: p.astype(np.int16)])
+def test_pages_of_another_shape_or_type(
+    tmp_path: Path, change: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A page in the middle that differs is an image of its own, not read as the others are."""
+    stack = np.concatenate([VOXELS, VOXELS + 1])
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        for number, page in enumerate(stack):
+            page = change(page) if number == 4 else page
+            file.write(page, metadata=None, contiguous=False)
+    np.testing.assert_array_equal(read(tmp_path / "a.tif"), np.delete(stack, 4, axis=0))
+    assert "the first of 2" in caplog.text
+    np.testing.assert_array_equal(read(f"{tmp_path / 'a.tif'}:/1"), change(stack[4]))
+
+
+def test_a_thumbnail_is_not_the_image(tmp_path: Path) -> None:
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        file.write(VOXELS[0, ::2, ::2], subfiletype=1, metadata=None, contiguous=False)
+        for page in VOXELS:
+            file.write(page, metadata=None, contiguous=False)
+    np.testing.assert_array_equal(read(tmp_path / "a.tif"), VOXELS)
+
+
+@pytest.mark.parametrize("planar", ["contig", "separate"])
+@pytest.mark.parametrize("form", ["shaped", "ome", "plain"])
+def test_colours(tmp_path: Path, planar: str, form: str) -> None:
+    rgb = np.random.default_rng(1).integers(0, 255, (4, 3, 33, 47), dtype=np.uint8)
+    stored = rgb if planar == "separate" else rgb.transpose(0, 2, 3, 1)
+    meta: Any = {"axes": "ZSYX" if planar == "separate" else "ZYXS"}
+    path = tmp_path / ("a.ome.tif" if form == "ome" else "a.tif")
+    more = {"photometric": "rgb", "planarconfig": planar, "compression": "zlib"}
+    tifffile.imwrite(path, stored, metadata=None if form == "plain" else meta, **more)
+    with open_volume(path) as volume:
+        assert "".join(volume.axes) == "czyx"
+        np.testing.assert_array_equal(volume[...], rgb.transpose(1, 0, 2, 3))
+
+
+def test_an_imagej_stack_that_lost_its_end(tmp_path: Path) -> None:
+    path = imagej(tmp_path / "a.tif")
+    path.write_bytes(path.read_bytes()[: VOXELS[:4].nbytes])
+    with pytest.raises(InputError, match="5 planes|breaks off|cut short"):
+        read(path)
+
+
+# ------------------------------------------------------------ OME-TIFF of many files
+
+
+def file_set(
+    folder: Path, per_file: int = 1, order: str = "XYZCT", names: str = "z{}.ome.tif"
+) -> list[Path]:
+    """Write 2 channels of 3 planes into files of so many planes."""
+    stack = VOXELS[:3][np.newaxis] + np.array([0, 1], np.uint16).reshape(2, 1, 1, 1)
+    first = {"XYZCT": [(c, z) for c in (0, 1) for z in range(3)]}.get(
+        order, [(c, z) for z in range(3) for c in (0, 1)]
+    )
+    ids = [f"urn:uuid:{uuid.uuid4()}" for _ in range(6 // per_file)]
+    data = "".join(
+        f'<TiffData FirstZ="{z}" FirstC="{c}" IFD="{n % per_file}" PlaneCount="1">'
+        f'<UUID FileName="{names.format(n // per_file)}">{ids[n // per_file]}</UUID></TiffData>'
+        for n, (c, z) in enumerate(first)
+    )
+    image = image_xml(data=data, order=order).replace('SizeZ="5"', 'SizeZ="3"')
+    image = image.replace('SizeC="1"', 'SizeC="2"')
+    paths = []
+    for number, identifier in enumerate(ids):
+        xml = f'<OME {XMLNS} UUID="{identifier}">{image}</OME>'
+        pages = [stack[c, z] for c, z in first[number * per_file :][:per_file]]
+        paths.append(folder / names.format(number))
+        options = {"metadata": None, "photometric": "minisblack"}
+        tifffile.imwrite(paths[-1], np.stack(pages), description=xml, **options)
+    return paths
+
+
+@pytest.mark.parametrize("order", ["XYZCT", "XYCZT"])
+@pytest.mark.parametrize("per_file", [1, 2, 3])
+def test_ome_of_several_files(tmp_path: Path, per_file: int, order: str) -> None:
+    paths = file_set(tmp_path, per_file, order)
+    truth = VOXELS[:3][np.newaxis] + np.array([0, 1], np.uint16).reshape(2, 1, 1, 1)
+    for path in (paths[0], paths[-1], tmp_path):
+        with open_volume(path) as volume:
+            assert "".join(volume.axes) == "czyx"
+            np.testing.assert_array_equal(volume[...], truth)
+            np.testing.assert_array_equal(volume[1, 1:3, 5:9], truth[1, 1:3, 5:9])
+            before = volume.fingerprint()
+    os.utime(paths[-1], (1, 1))
+    with open_volume(tmp_path) as volume:
+        assert volume.fingerprint() != before
+
+
+def test_ome_of_several_files_of_which_one_is_missing(tmp_path: Path) -> None:
+    paths = file_set(tmp_path, 2)
+    paths[1].unlink()
+    with pytest.raises(InputError, match=r"z1\.ome\.tif, which is missing") as caught:
+        read(paths[0])
+    assert f"{paths[0]}:/pages" in str(caught.value)
+    assert read(f"{paths[0]}:/pages").shape == (2, *SHAPE[1:])
+
+
+def test_ome_that_names_files_elsewhere(tmp_path: Path) -> None:
+    for name in ("../z{}.tif", "/etc/{}", "..", "a\\{}.tif"):
+        folder = tmp_path / uuid.uuid4().hex
+        folder.mkdir()
+        paths = file_set(folder, 3)
+        text = tifffile.tiffcomment(paths[0]).replace("z1.ome.tif", name.format(1))
+        tifffile.tiffcomment(paths[0], text.encode())
+        with pytest.raises(RefusedInputError, match="not a file"):
+            read(paths[0])
+
+
+def test_ome_that_lacks_planes_is_refused(tmp_path: Path) -> None:
+    data = '<TiffData FirstZ="0" IFD="0" PlaneCount="3"/>'
+    with pytest.raises(InputError, match="5 planes, and says of 2"):
+        read(ome(tmp_path / "a.ome.tif", image_xml(data=data)))
+    with pytest.raises(InputError, match="names? page 3 of a.ome.tif, which has 3"):
+        read(
+            ome(
+                tmp_path / "a.ome.tif",
+                image_xml(data='<TiffData IFD="0" PlaneCount="5"/>'),
+                voxels=VOXELS[:3],
+                compression="zlib",
+            )
+        )
+
+
+def test_ome_pages_in_any_order(tmp_path: Path) -> None:
+    data = "".join(f'<TiffData FirstZ="{z}" IFD="{4 - z}"/>' for z in range(5))
+    path = ome(tmp_path / "a.ome.tif", image_xml(data=data))
+    np.testing.assert_array_equal(read(path), VOXELS[::-1])
+    counted = "".join(f'<TiffData FirstZ="{z + 1}" IFD="{z}"/>' for z in range(5))
+    path = ome(tmp_path / "b.ome.tif", image_xml(data=counted))
+    np.testing.assert_array_equal(read(path), VOXELS)
+
+
+def test_ome_that_was_renamed(tmp_path: Path) -> None:
+    data = f'<TiffData PlaneCount="5"><UUID FileName="old.tif">{ID}</UUID></TiffData>'
+    np.testing.assert_array_equal(
+        read(ome(tmp_path / "new.ome.tif", image_xml(data=data))), VOXELS
+    )
+
+
+def test_ome_whose_metadata_are_in_another_file(tmp_path: Path) -> None:
+    data = f'<TiffData PlaneCount="5"><UUID FileName="a.ome.tif">{ID}</UUID></TiffData>'
+    image = image_xml(data=data)
+    (tmp_path / "set.companion.ome").write_text(f"<OME {XMLNS}>{image}</OME>")
+    only = '<BinaryOnly MetadataFile="set.companion.ome" UUID="urn:uuid:2"/>'
+    path = ome(tmp_path / "a.ome.tif", only)
+    np.testing.assert_array_equal(read(path), VOXELS)
+    (tmp_path / "set.companion.ome").unlink()
+    with pytest.raises(InputError, match="set.companion.ome"):
+        read(path)
+
+
+def test_ome_pyramid(tmp_path: Path) -> None:
+    options = {"photometric": "minisblack", "tile": (16, 16)}
+    meta = {"axes": "ZYX", "PhysicalSizeX": 1, "PhysicalSizeY": 1, "PhysicalSizeZ": 3}
+    with tifffile.TiffWriter(tmp_path / "a.ome.tif") as file:
+        file.write(VOXELS, subifds=1, metadata=meta, **options)
+        file.write(VOXELS[:, ::2, ::2], subfiletype=1, **options)
+    np.testing.assert_array_equal(read(tmp_path / "a.ome.tif"), VOXELS)
+    with open_volume(tmp_path / "a.ome.tif", scale=1) as volume:
+        np.testing.assert_array_equal(volume[...], VOXELS[:, ::2, ::2])
+        assert volume.voxel_size == pytest.approx((3, 33 / 17, 47 / 24))
+
+
+# ------------------------------------------------------------------------ compression
+
+
+@pytest.mark.parametrize(
+    "compression",
+    ["zlib", "lzw", "zstd", "lzma", "packbits", "jpegxl", "png", "jpeg2000", "lerc", "jpegxr"],
+)
+@pytest.mark.parametrize("tile", [None, (16, 16)])
+def test_every_compression(tmp_path: Path, compression: str, tile: Any) -> None:
+    voxels = VOXELS.astype(np.uint8)
+    path = tmp_path / "a.tif"
+    try:
+        tifffile.imwrite(path, voxels, compression=compression, tile=tile)
+    except (ImportError, ValueError) as err:
+        pytest.skip(f"imagecodecs here has no {compression}: {err}")
+    np.testing.assert_array_equal(read(path), tifffile.imread(path))
+    np.testing.assert_array_equal(read(path)[2, 3:9], tifffile.imread(path)[2, 3:9])
+
+
+def one_strip(path: Path, strip: bytes, compression: int, photometric: int = 1) -> Path:
+    """Write a page of 64 x 64 voxels of one byte whose strip is as given."""
+    samples = 3 if photometric == 2 else 1
+    tags = [
+        (256, 64),
+        (257, 64),
+        (258, 8),
+        (259, compression),
+        (262, photometric),
+        (273, 8),
+        (277, samples),
+        (278, 64),
+        (279, len(strip)),
+    ]
+    strip += b"\0" * (len(strip) % 2)
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    path.write_bytes(
+        b"II*\0"
+        + struct.pack("<I", 8 + len(strip))
+        + strip
+        + struct.pack("<H", len(tags))
+        + entries
+        + b"\0" * 4
+    )
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "compression"),
+    [("png", 34933), ("jpeg8", 7), ("jpeg2k", 34712), ("jpegxl", 50002), ("lerc", 34887)],
+)
+def test_an_image_that_is_larger_than_its_strip(
+    tmp_path: Path, name: str, compression: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The size in the header of what is decoded counts, before it is decoded."""
+    encode = getattr(imagecodecs, f"{name}_encode")
+    small, large = np.zeros((64, 64), np.uint8), np.zeros((6000, 6000), np.uint8)
+    path = one_strip(tmp_path / "a.tif", encode(small), compression)
+    assert read(path).shape == (64, 64)
+    path = one_strip(tmp_path / "b.tif", encode(large), compression)
+    with pytest.raises(RefusedInputError, match="4,096 pixels unpacks to 6000 x 6000"):
+        read(path)
+    path = one_strip(tmp_path / "c.tif", b"\0" * 64, compression)
+    with pytest.raises(InputError, match="as it says"):
+        read(path)
+
+
+@pytest.mark.parametrize("compression", [8, 50013])
+def test_deflate_that_becomes_too_much(tmp_path: Path, compression: int) -> None:
+    packed = zlib.compress(bytes(1 << 26), 9)
+    with pytest.raises(InputError):
+        read(one_strip(tmp_path / "a.tif", packed, compression))
+
+
+def test_without_imagecodecs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What needs the package is refused by its name; nothing is unpacked without a limit."""
+    import lzma
+
+    packed = zlib.compress(bytes(1 << 26), 9)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    for number in (8, 50013):
+        with pytest.raises(RefusedInputError, match="4,096 bytes"):
+            read(one_strip(tmp_path / "a.tif", packed, number))
+    strip = lzma.compress(bytes(4096))
+    for number in (34925, 50000, 5, 7, 34712, 50002):
+        with pytest.raises(InputError, match="pip install imagecodecs"):
+            read(one_strip(tmp_path / "a.tif", strip, number))
+
+
+def test_a_tile_that_is_larger_than_the_image(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, VOXELS[0], compression="zlib", tile=(64, 64), metadata=None)
+    with tifffile.TiffFile(path, mode="r+") as file:
+        for name in ("TileWidth", "TileLength"):
+            file.pages[0].tags[name].overwrite(2**16 - 16)
+    with pytest.raises(InputError, match="GiB"):
+        read(path)
+
+
+# ------------------------------------------------------------------------ other things
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
+def test_named_pipes_are_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.tif")
+    with pytest.raises(InputError, match="not a file"):
+        open_volume(tmp_path / "pipe.tif")
+    with pytest.raises(InputError, match="not a file"):
+        open_volume(tmp_path)
+    paths = file_set(tmp_path, 3)
+    paths[1].unlink()
+    os.mkfifo(paths[1])
+    with pytest.raises(InputError, match=r"z1\.ome\.tif"):
+        read(paths[0])
+
+
+def test_tifffile_is_not_heard(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = ome(tmp_path / "a.ome.tif", image_xml())
+    logging.getLogger("tifffile").warning("odd")
+    read(path)
+    assert capfd.readouterr().err == ""
