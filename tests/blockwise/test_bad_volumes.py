@@ -481,7 +481,7 @@ def test_damaged_final_labels_are_made_again(
     with stopped_at(monkeypatch, volume_blocks.RelabelPass, 6), pytest.raises(KeyboardInterrupt):
         job.run()
     assert not job.output.exists()
-    final = job.side / "final.zarr"
+    final = job.side / "final" / job.output.name
     damage(chunks_of(final)[2], final)
     times = {chunk: chunk.stat().st_mtime_ns for chunk in chunks_of(final)}
     kept = []
@@ -782,7 +782,7 @@ def test_damaged_blocks_of_an_array_are_made_again(
 ) -> None:
     with stopped_at(monkeypatch, ThresholdWork, 6), pytest.raises(KeyboardInterrupt):
         make_mask(job)
-    making = side_folder(job.folder / "mask.zarr") / "making.zarr"
+    making = side_folder(job.folder / "mask.zarr") / "making" / "mask.zarr"
     damage(chunks_of(making)[2], making)
     assert make_mask(job)
     np.testing.assert_array_equal(job.labels(job.folder / "mask.zarr"), job.image > 100)

@@ -106,4 +106,5 @@ def test_what_cannot_be(tmp_path: Path) -> None:
         tmp_path / "b", shape=(80, 80, 80), format="precomputed", offset=(1, 0, 0)
     ).close()
     with pytest.raises(UsageError, match="levels=1"):
-        write_pyramid(tmp_path / "b")
+        write_pyramid(tmp_path / "b", levels=2)
+    assert write_pyramid(tmp_path / "b") == [(80, 80, 80)]

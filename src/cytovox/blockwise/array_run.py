@@ -90,7 +90,7 @@ def run_array_work(
     folder = side_folder(output)
     target = Path(os.fspath(output).removeprefix("file://")).absolute()
     refuse_stranger(target, folder)
-    making = folder / f"making{target.suffix or '.zarr'}"
+    making = folder / "making" / target.name
     place = placement or Placement()
     with contextlib.ExitStack() as stack:
         volume = stack.enter_context(open_volume(input))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
+import uuid
 import zipfile
 import zlib
 from collections import OrderedDict
@@ -176,15 +176,16 @@ def write_atomically(path: Path, parts: Mapping[str, Any]) -> None:
         If the storage refuses.
     """
     try:
-        handle, temporary = tempfile.mkstemp(suffix=".tmp", prefix=path.stem, dir=path.parent)
+        # Unlike a file of mkstemp, it has the mode that the umask says.
+        temporary = path.with_name(f"{path.stem}{uuid.uuid4().hex[:8]}.tmp")
         try:
-            with os.fdopen(handle, "wb") as file:
+            with temporary.open("xb") as file:
                 _write_parts(file, parts)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)
         except BaseException:
-            Path(temporary).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
             raise
     except OSError as err:
         raise StorageError(f"the evidence cannot be written: {err}", path=path) from err

@@ -7,6 +7,7 @@ import logging
 import shutil
 import tempfile
 import time
+import uuid
 from collections.abc import Callable, Iterable, Mapping, Sized
 from pathlib import Path
 from typing import Any
@@ -181,9 +182,10 @@ def log_folder(logs: Path | None) -> Path:
     """
     if logs is None:
         return Path(tempfile.mkdtemp(prefix="cytovox-"))
-    logs.mkdir(parents=True, exist_ok=True)
-    # Workers are numbered anew in each run.
-    return Path(tempfile.mkdtemp(prefix=time.strftime("%Y%m%d-%H%M%S-"), dir=logs))
+    # Workers are numbered anew in each run. Unlike a folder of mkdtemp, others may read it.
+    folder = logs / f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:8]}"
+    folder.mkdir(parents=True)
+    return folder
 
 
 def _do_here(function: Callable[[Any], Any], ledger: Ledger) -> None:

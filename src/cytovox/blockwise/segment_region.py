@@ -18,7 +18,7 @@ from ..read.volume import Volume
 from ..run.fingerprint import describe_function
 from ..run.journal import Journal
 from ..run.progress import Listener
-from ..write.pyramid import write_pyramid
+from ..write.pyramid import levels_of_image, write_pyramid
 from ..write.volume import create_labels
 from . import relabel_worker, segment_worker
 from .blockwise_task import DaCapoBlockwiseTask
@@ -251,7 +251,7 @@ class _Run:
     def relabel(self, rois: tuple[Roi, Roi, Roi], target: Path) -> BlockwiseResult:
         """Make the output, and put it in its place when it is whole."""
         lookup = load_lookup(self.folder)
-        making = self.folder / "final"
+        making = self.folder / "final" / target.name
         if making.exists():
             shutil.rmtree(making)
         forget_volumes()
@@ -273,7 +273,7 @@ class _Run:
         if result:
             forget_volumes()
             if self.format != "zarr2":
-                write_pyramid(making)
+                write_pyramid(making, levels=levels_of_image(target))
             publish(making, target, self.folder / "replaced")
         return result
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import OutputExistsError, StorageError
+from ..write.volume import enter_label
 from .block_result import BlockFailure, RunResult
 from .lookup import SeamReport
 from .run_blocks import run_blocks
@@ -98,7 +99,7 @@ def refuse_stranger(output: Path, folder: Path) -> None:
 
 
 def publish(made: Path, output: Path, old: Path) -> None:
-    """Give a volume its name, in place of that of an earlier run.
+    """Give a volume its place, instead of that of an earlier run, and list labels in their image.
 
     Parameters
     ----------
@@ -122,4 +123,5 @@ def publish(made: Path, output: Path, old: Path) -> None:
         os.replace(made, output)
     except OSError as err:
         raise StorageError(f"it cannot get its name: {err}", path=output) from err
+    enter_label(output)
     shutil.rmtree(old, ignore_errors=True)

@@ -31,9 +31,9 @@ from ..run.progress import (
     Warned,
     announce,
 )
-from ..write.pyramid import write_pyramid
+from ..write.pyramid import levels_of_image, write_pyramid
 from ..write.storage import storage_errors
-from ..write.volume import create_labels
+from ..write.volume import check_label_place, create_labels
 from .block_result import RunResult
 from .checks import DAMAGED, is_as_written, refuse_changed_input, without_damaged
 from .evidence import EvidenceFolder
@@ -96,6 +96,7 @@ class VolumeRun:
                 raise UsageError("the volume has no voxel", path=self.recipe.input)
             refuse_stranger(self.output, self.folder)
             check_measures(self.recipe, volume)
+            check_label_place(self.output, self.recipe.format)
             _make_folder(self.evidence)
             check_table(self.table)
             with Journal(self.folder / "journal.jsonl") as journal, self._releasing():
@@ -362,7 +363,7 @@ class VolumeRun:
         if done:
             if self.recipe.format != "zarr2":
                 with self._stage("pyramid", 1):
-                    write_pyramid(final)
+                    write_pyramid(final, levels=levels_of_image(self.output))
             forget_volumes(self._stamps)
             mark.unlink(missing_ok=True)
             publish(final, self.output, self.folder / "replaced")
@@ -378,7 +379,8 @@ class VolumeRun:
 
     @property
     def _final(self) -> Path:
-        return self.folder / f"final{self.output.suffix or '.zarr'}"
+        """Where the output is made, under the name that it bears in the end."""
+        return self.folder / "final" / self.output.name
 
     def _published(self) -> Path:
         """Return the file that tells what the output was made by."""

@@ -18,12 +18,26 @@ from ..read.volume import Volume
 from ..read.volume_address import Address, parse_address
 from ..read.volume_limits import Box
 from ..read.volume_ome import parse_multiscales
-from ..read.volume_store import read_json, remove_tree
+from ..read.volume_store import remove_tree
 from .precomputed import add_scale
-from .volume import VolumePlan, write_array, write_documents
-from .volume_metadata import group_documents, multiscales
+from .volume import (
+    VolumePlan,
+    image_of_labels,
+    read_attributes,
+    write_array,
+    write_documents,
+)
+from .volume_metadata import group_documents, image_name, multiscales
 
-__all__ = ["METHODS", "Scale", "copy_coarser", "next_scale", "tiles", "write_pyramid"]
+__all__ = [
+    "METHODS",
+    "Scale",
+    "copy_coarser",
+    "levels_of_image",
+    "next_scale",
+    "tiles",
+    "write_pyramid",
+]
 
 Kernel = Callable[[npt.NDArray[Any], Sequence[int]], npt.NDArray[Any]]
 
@@ -101,7 +115,7 @@ def write_pyramid(
             target: Callable[..., Volume] = add_scale
         elif finest.format.startswith("ome-zarr"):
             target = _add_array
-            levels = levels or _levels_of_image(address)
+            levels = levels or levels_of_image(str(address))
             _forget_coarser(address, finest)
         else:
             raise OptionError(
@@ -201,26 +215,16 @@ def tiles(box: Box, size: Sequence[int]) -> Iterator[Box]:
         yield tuple((a, min(a + s, b)) for a, s, (_, b) in zip(start, size, box, strict=True))
 
 
-def _levels_of_image(address: Address) -> int | None:
-    """Return the number of scales of the image that has these labels."""
-    above = address.parent()
-    top = above.parent() if above is not None and above.name == "labels" else None
-    if top is None:
-        return None
-    image = parse_multiscales(_attributes(top)[1], str(top))
-    return len(image.levels) if image is not None else None
-
-
-def _attributes(address: Address) -> tuple[int, dict[str, Any]]:
-    document = read_json(address, "zarr.json")
-    if document is not None:
-        return 3, document.get("attributes") or {}
-    return 2, read_json(address, ".zattrs") or {}
+def levels_of_image(url: str | os.PathLike[str]) -> int | None:
+    """Return the number of scales of the image in whose folder labels lie, if there is one."""
+    top = image_of_labels(url)
+    image = None if top is None else parse_multiscales(read_attributes(top)[1], str(top))
+    return None if image is None else len(image.levels)
 
 
 def _forget_coarser(address: Address, finest: Volume) -> None:
     """List the finest scale only, and remove the others."""
-    image = parse_multiscales(_attributes(address)[1], str(address))
+    image = parse_multiscales(read_attributes(address)[1], str(address))
     if image is None or image.levels[0].path != "0":
         raise OptionError(
             "scales are added to images whose finest one is named 0", path=str(address)
@@ -249,16 +253,16 @@ def _add_array(address: Address, number: int, finest: Volume, scale: Scale) -> V
         None,
         True,
     )
-    write_array(target, plan, version=_attributes(address)[0])
+    write_array(target, plan, version=read_attributes(address)[0])
     return open_volume(str(target), writable=True)
 
 
 def _list_scales(
     address: Address, finest: Volume, scales: Sequence[Scale], method: str | None
 ) -> None:
-    version, attributes = _attributes(address)
+    version, attributes = read_attributes(address)
     made = multiscales(
-        address.name.partition(".")[0],
+        image_name(address.name),
         finest.axes,
         finest.units,
         [(str(i), s.voxel_size, s.offset) for i, s in enumerate(scales)],

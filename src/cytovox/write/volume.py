@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,13 +19,23 @@ from ..read.volume_limits import check_dtype, check_numbers, check_shape
 from ..read.volume_ome import parse_multiscales
 from ..read.volume_store import read_json, remove_tree, write_bytes
 from .volume_layout import plan_layout
-from .volume_metadata import array_documents, group_documents, image_label, multiscales
+from .volume_metadata import (
+    array_documents,
+    group_documents,
+    image_label,
+    image_name,
+    multiscales,
+)
 
 __all__ = [
     "FORMATS",
     "VolumePlan",
+    "check_label_place",
     "create_labels",
     "create_volume",
+    "enter_label",
+    "image_of_labels",
+    "read_attributes",
     "write_array",
     "write_documents",
 ]
@@ -317,52 +325,89 @@ def write_documents(address: Address, documents: dict[str, bytes]) -> None:
 
 def _write_image(plan: VolumePlan, version: str) -> None:
     zarr = 3 if version == "0.5" else 2
-    image = _surrounding_image(plan.address, version) if plan.labels else False
-    name = Path(plan.address.name).stem
+    if plan.labels:
+        check_label_place(str(plan.address), f"ome-zarr-{version}")
+    name = image_name(plan.address.name)
     attributes = multiscales(
         name, plan.axes, plan.units, [("0", plan.voxel_size, plan.offset)], version
     )
     if plan.labels:
-        block = attributes.get("ome", attributes)
-        block["image-label"] = image_label(version, inside_image=image)
+        attributes.get("ome", attributes)["image-label"] = image_label(version)
     inside = Address(f"{plan.address.url}/0", plan.address.remote)
     write_array(inside, plan, version=zarr)
     write_documents(plan.address, group_documents(attributes, zarr))
-    above = plan.address.parent()
-    if image and above is not None:
-        _enter_label(above, plan.address.name, version, zarr)
+    if plan.labels:
+        enter_label(str(plan.address))
 
 
-def _surrounding_image(address: Address, version: str) -> bool:
-    """Return whether this is in the folder of labels of an image."""
-    above = address.parent()
+def image_of_labels(url: str | os.PathLike[str]) -> Address | None:
+    """Return the OME-Zarr image in whose folder ``labels`` something lies, if there is one.
+
+    Parameters
+    ----------
+    url
+        Path or URL of the labels, which need not exist.
+    """
+    above = parse_address(url).parent()
     top = above.parent() if above is not None and above.name == "labels" else None
+    if top is None or parse_multiscales(read_attributes(top)[1], str(top)) is None:
+        return None
+    return top
+
+
+def check_label_place(url: str | os.PathLike[str], format: str) -> None:
+    """Check that labels in the folder of an image are of the same version of zarr.
+
+    Parameters
+    ----------
+    url
+        Path or URL of the labels, which need not exist.
+    format
+        One of `FORMATS`.
+
+    Raises
+    ------
+    OptionError
+        If they are not.
+    """
+    top = image_of_labels(url) if format.startswith("ome-zarr") else None
     if top is None:
-        return False
-    document = read_json(top, "zarr.json")
-    attributes = (document or {}).get("attributes") or read_json(top, ".zattrs") or {}
-    image = parse_multiscales(attributes, str(top))
-    if image is None:
-        return False
-    if (document is not None) != (version == "0.5"):
+        return
+    wanted = "ome-zarr-0.5" if read_attributes(top)[0] == 3 else "ome-zarr-0.4"
+    if format != wanted:
         raise OptionError(
-            f"the image is OME-Zarr {image.version}, its labels must be so as well",
-            path=str(address),
-            hint=f"say format='ome-zarr-{image.version}'",
+            f"labels inside this image must be {wanted}",
+            path=os.fspath(url),
+            hint=f"say format {wanted}",
         )
-    return True
 
 
-def _enter_label(folder: Address, name: str, version: str, zarr: int) -> None:
-    document = read_json(folder, "zarr.json") or {}
-    attributes = (
-        dict(document.get("attributes") or {}) if zarr == 3 else read_json(folder, ".zattrs") or {}
-    )
-    block = attributes.setdefault("ome", {"version": version}) if zarr == 3 else attributes
+def enter_label(url: str | os.PathLike[str]) -> None:
+    """List labels in the image in whose folder ``labels`` they lie; else do nothing.
+
+    Parameters
+    ----------
+    url
+        Path or URL of OME-Zarr labels.
+    """
+    address = parse_address(url)
+    folder = address.parent()
+    zarr, attributes = read_attributes(address)
+    said = attributes.get("ome", attributes).get("image-label")
+    if folder is None or said is None or image_of_labels(url) is None:
+        return
+    said["source"] = {"image": "../../"}
+    write_documents(address, group_documents(attributes, zarr))
+    listed = read_attributes(folder)[1]
+    block = listed.setdefault("ome", {"version": "0.5"}) if zarr == 3 else listed
     names = [n for n in block.get("labels", []) if isinstance(n, str)]
-    block["labels"] = names if name in names else [*names, name]
-    if zarr == 3:
-        documents = group_documents(attributes, zarr)
-    else:
-        documents = group_documents({}, zarr) | {".zattrs": json.dumps(attributes).encode()}
-    write_documents(folder, documents)
+    block["labels"] = names if address.name in names else [*names, address.name]
+    write_documents(folder, group_documents(listed, zarr))
+
+
+def read_attributes(address: Address) -> tuple[int, dict[str, Any]]:
+    """Return the version of zarr and the attributes of a group or array."""
+    document = read_json(address, "zarr.json")
+    if document is not None:
+        return 3, document.get("attributes") or {}
+    return 2, read_json(address, ".zattrs") or {}

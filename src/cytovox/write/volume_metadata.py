@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from .volume_layout import Layout
 
-__all__ = ["array_documents", "group_documents", "image_label", "multiscales"]
+__all__ = ["array_documents", "group_documents", "image_label", "image_name", "multiscales"]
 
 _KINDS = {"z": "space", "y": "space", "x": "space", "c": "channel", "t": "time"}
 
@@ -179,11 +179,20 @@ def multiscales(
     return {"multiscales": [{"version": version, **image}]}
 
 
-def image_label(version: str, *, inside_image: bool) -> dict[str, Any]:
+def image_name(name: str) -> str:
+    """Return the name of an image, given that of its file or folder.
+
+    Examples
+    --------
+    >>> image_name("cells.1.ome.zarr")
+    'cells.1'
+    """
+    return name.removesuffix(".zarr").removesuffix(".ome") or name
+
+
+def image_label(version: str) -> dict[str, Any]:
     """Return what says that an image is one of labels; background is clear."""
     said: dict[str, Any] = {"colors": [{"label-value": 0, "rgba": [0, 0, 0, 0]}]}
     if version != "0.5":
         said["version"] = version
-    if inside_image:
-        said["source"] = {"image": "../../"}
     return said
