@@ -53,7 +53,8 @@ Input = Annotated[
     typer.Argument(
         metavar="INPUT",
         help="Volume to read: zarr, OME-Zarr, N5, precomputed (also zipped), file.h5:/path, "
-        "TIFF stack or folder of TIFF pages, .npy; also s3://, gs:// and https://.",
+        "TIFF stack (file.tif:/1 for its second image) or folder of TIFF pages, .npy; also "
+        "s3://, gs:// and https://.",
     ),
 ]
 Output = Annotated[str, typer.Argument(metavar="OUTPUT", help="Volume to make, a path.")]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import json
 import logging
 import math
 from pathlib import Path
@@ -15,7 +17,8 @@ from ..errors import CytovoxError, InputError, InputNotFoundError, OptionError
 from .chunk_guard import check_stored
 from .permissions import Permissions, default_permissions
 from .volume_address import Address
-from .volume_axes import name_axes, place_axes
+from .volume_axes import SPATIAL, name_axes, place_axes
+from .volume_hdf5_layouts import default_array, dimension_scales, layout_of
 from .volume_limits import Box, box_shape, check_chunk, check_dtype, check_shape
 from .volume_source import Described, ReadOnlySource
 
@@ -34,6 +37,9 @@ _MAX_LISTED = 1000
 def open_hdf5(address: Address, scale: int | str | None) -> HDF5Source:
     """Open an array of a file; without a path inside, the only one that there is.
 
+    Of files of Imaris and BigDataViewer the first channel and time point is
+    taken, and a scale can be chosen.
+
     Only what is in this very file is read: links to other files, raw data kept
     in other files, and virtual arrays are refused, since a file could name any,
     unless that is allowed.
@@ -47,8 +53,6 @@ def open_hdf5(address: Address, scale: int | str | None) -> HDF5Source:
     """
     from .opening import open_hdf5_file
 
-    if scale is not None:
-        raise OptionError("an array in HDF5 has no scales", path=str(address), hint="omit scale")
     try:
         file = open_hdf5_file(address.path)
     except InputNotFoundError:
@@ -57,7 +61,7 @@ def open_hdf5(address: Address, scale: int | str | None) -> HDF5Source:
         hint = None if err.hint is None else err.hint.replace("a recording (.rtdc)", "HDF5")
         raise InputError(err.what, path=address.path, hint=hint) from err
     try:
-        return HDF5Source(file, _find(file, address), address)
+        return HDF5Source(file, _find(file, address, scale), address)
     except (OSError, RuntimeError, KeyError) as err:
         file.close()
         if isinstance(err, CytovoxError):
@@ -72,12 +76,16 @@ def open_hdf5(address: Address, scale: int | str | None) -> HDF5Source:
         raise
 
 
-def _find(file: h5py.File, address: Address) -> h5py.Dataset:
+def _find(file: h5py.File, address: Address, scale: int | str | None) -> h5py.Dataset:
     import h5py
 
     inner = address.inner.strip("/")
     if not inner:
         names = _arrays(file)
+        inner = default_array(file, names, scale, address.path) or ""
+    if scale is not None and (address.inner or not inner):
+        raise OptionError("an array in HDF5 has no scales", path=str(address), hint="omit scale")
+    if not inner:
         if len(names) != 1:
             some = ", ".join(f"{address.url}:/{n}" for n in names[:6])
             raise InputError(
@@ -145,15 +153,23 @@ class HDF5Source(ReadOnlySource):
         attributes = _attributes(array)
         axes = name_axes(len(shape), _names(attributes), where)
         size, offset, units = place_axes(axes, attributes, where)
+        layout, form = layout_of(array, address.path), "hdf5"
+        if layout is not None:
+            form, shape = layout.format, layout.shape
+            dtype = dtype if layout.dtype is None else check_dtype(layout.dtype, where)
+            size, offset, units = layout.size, layout.offset, (layout.unit,) * 3
         # without chunks, rows can be read alone
         chunk = (1,) * (len(shape) - 1) + shape[-1:]
         if array.chunks is not None:
             chunk = check_chunk(array.chunks, shape, dtype, where)
+            chunk = tuple(min(c, n) for c, n in zip(chunk, shape, strict=True))
             check_stored(array, 0, 0)  # only whether its compression is read
         self._file = file
         self._array = array
         self._where = where
-        self.described = Described("hdf5", shape, dtype, axes, chunk, chunk, size, offset, units)
+        # BigDataViewer stores unsigned voxels as signed ones
+        self._signed_only_in_name = layout is not None and layout.dtype is not None
+        self.described = Described(form, shape, dtype, axes, chunk, chunk, size, offset, units)
 
     def read_into(self, box: Box, out: npt.NDArray[Any]) -> None:
         """Read a box, slab by slab.
@@ -176,7 +192,8 @@ class HDF5Source(ReadOnlySource):
                 if part.flags.c_contiguous and part.dtype == self._array.dtype:
                     self._array.read_direct(part, (slice(start, stop), *rest))
                 else:
-                    part[...] = self._array[(slice(start, stop), *rest)]
+                    read = self._array[(slice(start, stop), *rest)]
+                    part[...] = read.view(part.dtype) if self._signed_only_in_name else read
             except (OSError, KeyError, RuntimeError) as err:
                 raise InputError(
                     f"voxels {start} to {stop} of the first axis cannot be read: "
@@ -207,7 +224,7 @@ def _files(array: h5py.Dataset) -> str:
 def _attributes(array: h5py.Dataset) -> dict[str, Any]:
     wanted = ("voxel_size", "resolution", "offset", "units", "unit", "axis_names")
     found: dict[str, Any] = {}
-    for name in (*wanted, "element_size_um", "axistags", "DIMENSION_LABELS"):
+    for name in (*wanted, "element_size_um", "axistags", "axis_units", "DIMENSION_LABELS"):
         if name not in array.attrs:
             continue
         try:
@@ -215,20 +232,57 @@ def _attributes(array: h5py.Dataset) -> dict[str, Any]:
         except (OSError, TypeError, ValueError):
             continue  # not written in a way that h5py knows; only a description
         found[name] = value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value
+    sized = "voxel_size" in found or "resolution" in found
     if "element_size_um" in found and "voxel_size" not in found:
         found |= {"voxel_size": found["element_size_um"], "units": "micrometer"}
         found.pop("offset", None)
+    elif not sized:
+        found |= _tagged_sizes(found)
+    if "DIMENSION_LIST" in array.attrs and not found:
+        with contextlib.suppress(OSError, TypeError, ValueError, KeyError, RuntimeError):
+            found = dimension_scales(array)  # only a description
+    if not sized and 0 in (said := found.get("voxel_size", ())):
+        logger.warning("%s: it says how large voxels are along some axes only", array.name)
+        found["voxel_size"] = [s or 1.0 for s in said]
     return found
 
 
-def _names(attributes: dict[str, Any]) -> list[Any] | None:
-    tags = attributes.get("axistags")
-    if isinstance(tags, str):
-        import json
+def _tags(attributes: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return what vigra and ilastik say of each axis."""
+    found = _json(attributes.get("axistags"))
+    axes = found.get("axes") if isinstance(found, dict) else None
+    good = isinstance(axes, list) and all(isinstance(a, dict) and "key" in a for a in axes)
+    return axes if good and axes is not None else []
 
-        try:
-            return [a["key"] for a in json.loads(tags)["axes"]]
-        except (ValueError, KeyError, TypeError, RecursionError):
-            return None
+
+def _tagged_sizes(attributes: dict[str, Any]) -> dict[str, Any]:
+    tags = [tag for tag in _tags(attributes) if str(tag["key"]).lower() in SPATIAL]
+    sizes = [tag.get("resolution") for tag in tags]
+    sizes = [abs(s) if isinstance(s, (int, float)) and math.isfinite(s) else 0 for s in sizes]
+    if not any(sizes):
+        return {}
+    units = _json(attributes.get("axis_units"))
+    units = units if isinstance(units, dict) else {}
+    said = [units.get(tag["key"], tag.get("unit", "")) for tag in tags]
+    usual = attributes.get("units", attributes.get("unit", ""))
+    return {
+        "voxel_size": sizes,
+        "units": said if any(said) else usual,
+    }
+
+
+def _json(value: Any) -> Any:
+    """Return a text in JSON as values, or None; texts of a fixed length are bytes."""
+    while isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    try:
+        return json.loads(value)
+    except (ValueError, TypeError, RecursionError):
+        return None
+
+
+def _names(attributes: dict[str, Any]) -> list[Any] | None:
+    if tags := _tags(attributes):
+        return [tag["key"] for tag in tags]
     names = attributes.get("axis_names", attributes.get("DIMENSION_LABELS"))
     return names if isinstance(names, list) else None

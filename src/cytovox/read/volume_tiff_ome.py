@@ -6,8 +6,6 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-from xml.parsers import expat
 
 import numpy as np
 
@@ -15,11 +13,10 @@ from ..errors import InputError
 from .permissions import RefusedInputError
 from .volume_folder import check_regular
 from .volume_tiff_size import Sizes, positive
+from .volume_xml import parse_xml
 
 __all__ = ["Ome", "OmeImage", "parse_ome", "plain_pages_hint", "planes_of"]
 
-#: Longest description that is parsed [characters]; it is not kept as a tree.
-_MAX_XML = 2**28
 _MAX_PLANES = 10_000_000
 
 
@@ -71,63 +68,36 @@ def plain_pages_hint(path: Path) -> str:
 
 
 def parse_ome(text: str, path: Path) -> Ome:
-    """Parse a description; document types are refused, since they define entities.
+    """Return what a description says.
 
     Raises
     ------
     InputError
-        If it is not XML, or too long.
+        If it is not XML, or too long, or if it declares a document type.
     """
     ome = Ome()
-    depth = 0
 
-    def start(tag: str, attributes: dict[str, str]) -> None:
-        nonlocal depth
-        place, depth = (depth, tag.rpartition(":")[2]), depth + 1
-        image = ome.images[-1] if ome.images else OmeImage("")
-        if place[0] == 0:
-            ome.uuid = attributes.get("UUID", "")
-        elif place == (1, "BinaryOnly"):
-            ome.metadata_file = attributes.get("MetadataFile", "")
-        elif place == (1, "Image"):
-            ome.images.append(OmeImage(attributes.get("Name", "")))
-        elif place == (2, "Pixels"):
-            image.pixels = attributes
-        elif place == (3, "TiffData"):
-            image.data.append((attributes, {}, []))
-        elif place == (4, "UUID") and image.data:
-            image.data[-1][1].update(attributes, UUID="")
+    def start(place: tuple[str, ...], attributes: dict[str, str]) -> None:
+        data = ome.images[-1].data if ome.images else []
+        match place[1:]:
+            case ():
+                ome.uuid = attributes.get("UUID", "")
+            case ("BinaryOnly",):
+                ome.metadata_file = attributes.get("MetadataFile", "")
+            case ("Image",):
+                ome.images.append(OmeImage(attributes.get("Name", "")))
+            case ("Image", "Pixels"):
+                ome.images[-1].pixels = attributes
+            case ("Image", "Pixels", "TiffData"):
+                data.append((attributes, {}, []))
+            case ("Image", "Pixels", "TiffData", "UUID"):
+                data[-1][1].update({"FileName": ""} | attributes)
 
-    def end(_tag: str) -> None:
-        nonlocal depth
-        depth -= 1
+    def characters(place: tuple[str, ...], written: str) -> None:
+        if place[1:] == ("Image", "Pixels", "TiffData", "UUID"):
+            ome.images[-1].data[-1][2].append(written)
 
-    def characters(written: str) -> None:
-        if depth == 5 and ome.images and ome.images[-1].data:
-            image = ome.images[-1]
-            if "UUID" in image.data[-1][1]:
-                image.data[-1][2].append(written)
-
-    def refuse(*_: Any) -> None:
-        raise RefusedInputError(
-            "its OME-XML declares a document type",
-            path=path,
-            hint="metadata do not need one; it may have been made to fill the memory",
-        )
-
-    parser = expat.ParserCreate()
-    parser.StartElementHandler = start
-    parser.EndElementHandler = end
-    parser.CharacterDataHandler = characters
-    parser.StartDoctypeDeclHandler = refuse
-    if len(text) > _MAX_XML:
-        raise RefusedInputError(f"its OME-XML has {len(text):,} characters", path=path)
-    try:
-        parser.Parse(text.strip(" \r\n\t\0\ufeff"), True)
-    except expat.ExpatError as err:
-        raise InputError(
-            f"its OME-XML cannot be parsed: {err}", path=path, hint=plain_pages_hint(path)
-        ) from err
+    parse_xml(text, path, start, characters, plain_pages_hint(path))
     return ome
 
 
