@@ -174,3 +174,12 @@ def test_whose_a_temporary_file_is(
     assert said["exit_code"] == code
     assert said["files"][0]["state"] == "unfinished"
     assert words in said["files"][0]["findings"][0]["what"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes on this system")
+def test_pipes_are_not_waited_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    os.mkfifo(tmp_path / "a.h5")
+    os.mkfifo(tmp_path / "b.ozx")
+    said = verify(capsys, tmp_path / "a.h5", tmp_path)
+    assert states(said) == {"a.h5": "unreadable", "b.ozx": "unreadable"}
+    assert all("pipe, socket or device" in one["error"] for one in said["files"])

@@ -345,6 +345,78 @@ def test_n5_of_other_writers(tmp_path: Path) -> None:
     refused(path, "and not one chunk")
 
 
+XYZ = {"unit": "um", "dimensions": [4, 5, 40]}
+COSEM = {"axes": ["z", "y", "x"], "scale": [40, 5, 4], "translate": [1, 2, 3], "units": ["nm"] * 3}
+
+
+@pytest.mark.parametrize(
+    ("group", "own", "size", "offset", "unit"),
+    [
+        ({"pixelResolution": XYZ}, {}, (1, 1, 1), (0, 0, 0), ""),  # of s0, and not of s1
+        ({"pixelResolution": XYZ, "scales": [[1, 1, 1], [2, 2, 1]]}, {}, (40, 10, 8), None, "um"),
+        ({"pixelResolution": XYZ}, {"downsamplingFactors": [2, 2, 1]}, (40, 10, 8), None, "um"),
+        (
+            {"downsamplingFactors": [[1] * 3, [2, 1, 1]], "resolution": [4, 5, 6]},
+            {},
+            (6, 5, 8),
+            None,
+            "",
+        ),
+        (
+            {"resolution": [4, 5, 6], "offset": [3, 2, 1]},
+            {"downsamplingFactors": [1, 1, 1]},
+            (6, 5, 4),
+            (1, 2, 3),
+            "",
+        ),
+        ({}, {"transform": COSEM}, (40, 5, 4), (1, 2, 3), "nm"),
+        (
+            {"multiscales": [{"datasets": [{"path": "s1", "transform": COSEM}]}]},
+            {},
+            (40, 5, 4),
+            (1, 2, 3),
+            "nm",
+        ),
+        ({}, {"resolution": [4, 5, 40], "units": ["nm"] * 3}, (40, 5, 4), None, "nm"),
+        ({}, {"pixelResolution": XYZ}, (40, 5, 4), None, "um"),
+    ],
+)
+@pytest.mark.parametrize("depth", [1, 2])
+def test_voxels_of_n5_pyramids(
+    tmp_path: Path, group: Any, own: Any, size: Any, offset: Any, unit: str, depth: int
+) -> None:
+    place = tmp_path / "a.n5" / "c0"
+    edit_n5(n5(place / "s1"), **own)
+    n5(place / "s0")
+    if depth == 2 and "multiscales" not in group:  # groups inherit from those above
+        (tmp_path / "a.n5" / "attributes.json").write_text(json.dumps(group))
+    else:
+        (place / "attributes.json").write_text(json.dumps(group))
+    for url, scale in ((place, 1), (place, "s1"), (place / "s1", None)):
+        with open_volume(url, scale=scale) as volume:
+            assert volume.voxel_size == size
+            assert volume.offset == (offset or (0, 0, 0))
+            assert volume.units == {"um": "micrometer", "nm": "nanometer", "": ""}[unit]
+            np.testing.assert_array_equal(volume[...], VOXELS)
+
+
+def test_n5_of_imagej(tmp_path: Path) -> None:
+    said = {"pixelWidth": 0.5, "pixelHeight": 0.25, "pixelDepth": 2.0, "pixelUnit": "micron"}
+    counts = {"numChannels": SHAPE[0], "numSlices": 1, "numFrames": 1}
+    with open_volume(edit_n5(n5(tmp_path / "a"), **said, **counts)) as volume:
+        assert volume.axes == ("c", "y", "x")
+        assert volume.voxel_size == (0.25, 0.5)
+        assert volume.units == "micrometer"
+
+
+def test_zarr_with_a_transform_of_named_axes(tmp_path: Path) -> None:
+    path = array(tmp_path / "a", 2)
+    (path / ".zattrs").write_text(json.dumps({"transform": COSEM}))
+    with open_volume(path) as volume:
+        assert (volume.voxel_size, volume.offset) == ((40, 5, 4), (1, 2, 3))
+        assert volume.units == "nanometer"
+
+
 def precomputed(path: Path, **scale: Any) -> Path:
     described = {
         "key": "1_1_1",
@@ -707,6 +779,12 @@ def test_groups_name_what_there_is(tmp_path: Path) -> None:
         open_volume(tmp_path / "a")
     for name in ("a/more", "a/measured/raw"):
         assert str(tmp_path / name) in str(caught.value)
+    with open_volume(tmp_path / "a", series="measured/raw") as volume:
+        np.testing.assert_array_equal(volume[...], VOXELS)
+    with open_volume(zipped(tmp_path / "a", tmp_path / "a.zip"), series="measured/raw") as volume:
+        np.testing.assert_array_equal(volume[...], VOXELS)
+    with pytest.raises(InputError, match="not a place inside"):
+        open_volume(tmp_path / "a", series="../a")
     (tmp_path / "n5").mkdir()
     (tmp_path / "n5" / "attributes.json").write_text('{"n5": "4.0.0"}')
     n5(tmp_path / "n5" / "volumes")

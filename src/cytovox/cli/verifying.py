@@ -115,11 +115,13 @@ def kind_of(path: str) -> str:
         return "volume"
     if place.suffix.lower() == ".rtdc":
         return "recording"
+    if not place.is_file():
+        return "volume"  # may be file.h5:/inside; else its reader says what is wrong
     try:
         with place.open("rb") as file:
             head = file.read(8)
     except OSError:
-        return "volume"  # may be file.h5:/inside; else its reader says what is wrong
+        return "volume"
     if head != _HDF5:
         return "volume"
     import h5py
@@ -295,7 +297,7 @@ def _inside(folder: Path) -> list[Path]:
             # The folder beside labels is checked with them.
             if path.suffix in (".zarr", ".n5", ".precomputed") and _is_volume(path):
                 found.append(path)
-        elif path.suffix in (".rtdc", ".rtdc~"):
+        elif path.suffix in (".rtdc", ".rtdc~", ".ozx") or path.name.endswith(".zarr.zip"):
             found.append(path)
     return found
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import InputError, InputNotFoundError, UsageError
 from .volume import Volume
-from .volume_address import Address, parse_address
+from .volume_address import Address, parse_address, safe_join
 from .volume_folder import check_regular, open_archive
 from .volume_limits import MAX_BOX_BYTES
 from .volume_source import Source
@@ -46,8 +46,9 @@ def open_volume(
         Which scale of a pyramid, by number or name; the finest by default.
     series
         Which image of several in one file, by number or name (TIFF), or by path
-        (HDF5); the same as a place inside of the file after ``:/``. By default
-        it is the first image, which a warning says.
+        (HDF5, zip); the same as a place inside of the file after ``:/``. By
+        default it is the first image, which a warning says. In a folder, the
+        path of an image or array.
     fill_value
         What is read outside of the volume.
     writable
@@ -84,9 +85,12 @@ def open_volume(
         address = Address(os.path.abspath(address.url), inner=address.inner)
     file = str(address)
     if series is not None:
-        if address.inner or address.remote:
-            raise UsageError("only an image of a file is chosen by a series", path=file)
-        address = Address(address.url, inner=f"/{series}".replace("//", "/"))
+        if address.inner:
+            raise UsageError("the place in the file says which image already", path=file)
+        if address.remote or address.path.is_dir():
+            address = safe_join(address, str(series).strip("/"))
+        else:
+            address = Address(address.url, inner=f"/{series}".replace("//", "/"))
     source = _open_source(address, scale, writable)
     try:
         return Volume(

@@ -17,6 +17,7 @@ __all__ = [
     "normalize_unit",
     "other_axis",
     "place_axes",
+    "read_transform",
 ]
 
 #: Axes of space, in the order in which voxels are kept in memory.
@@ -221,6 +222,35 @@ def other_axis(name: str, kind: object, taken: Sequence[str]) -> str:
     used = {"", *taken, *SPATIAL}
     letters: list[str] = usual + [own] + list("abdefghijk")
     return next(letter for letter in letters if letter not in used)
+
+
+def read_transform(transform: object, axes: tuple[str, ...]) -> dict[str, Any] | None:
+    """Return resolution, offset and units of arrays that say them as a transform of named axes.
+
+    Parameters
+    ----------
+    transform
+        Member ``transform`` of the attributes of an array, as used by COSEM.
+    axes
+        Names of the axes, in the order of the file.
+
+    Examples
+    --------
+    >>> said = {"axes": ["z", "y", "x"], "scale": [40, 4, 8], "units": ["nm"] * 3}
+    >>> read_transform(said, ("x", "y", "z"))
+    {'resolution': [8, 4, 40], 'units': ['nm', 'nm', 'nm']}
+    """
+    if not isinstance(transform, dict) or not isinstance(transform.get("axes"), list):
+        return None
+    order = [str(axis).lower() for axis in transform["axes"]]
+    if sorted(order) != sorted(axes):
+        return None
+    keys = (("scale", "resolution"), ("translate", "offset"), ("units", "units"))
+    return {
+        new: [transform[old][order.index(axis)] for axis in axes]
+        for old, new in keys
+        if isinstance(transform.get(old), list) and len(transform[old]) == len(axes)
+    }
 
 
 def place_axes(

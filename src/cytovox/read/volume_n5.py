@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from typing import Any
 
 from ..errors import InputError, OptionError
 from .volume_address import Address, safe_join
-from .volume_axes import name_axes, place_axes
+from .volume_axes import name_axes, place_axes, read_transform
 from .volume_chunk_names import files_of_n5
 from .volume_folder import folder_of
 from .volume_limits import check_chunk, check_dtype, check_numbers, check_shape
@@ -15,6 +17,11 @@ from .volume_source import Described
 from .volume_store import TensorSource, open_tensor, read_json
 
 __all__ = ["open_n5"]
+
+logger = logging.getLogger(__name__)
+#: What ImageJ says of an image: how many along c, z and t, and the voxel along x, y and z.
+_COUNTS = ("Channels", "Slices", "Frames")
+_SIDES = ("Width", "Height", "Depth")
 
 #: How blocks may be packed, with what tensorstore wants to be told about packing.
 _COMPRESSIONS: dict[str, dict[str, Any]] = {
@@ -38,14 +45,13 @@ def open_n5(address: Address, scale: int | str | None, *, writable: bool) -> Ten
         If there is no such scale.
     """
     document = read_json(address, "attributes.json")
-    if document is None:
+    if document is None and not _is_array(safe_join(address, "s0")):
         return None
-    group: dict[str, Any] = {}
-    if "dimensions" not in document:
+    if document is None or "dimensions" not in document:
         name = scale if isinstance(scale, str) and scale.startswith("s") else f"s{scale or 0}"
-        inside, group = safe_join(address, name), document
-        found = read_json(inside, "attributes.json")
-        if found is None or "dimensions" not in found:
+        inside = safe_join(address, name)
+        document = read_json(inside, "attributes.json")
+        if document is None or "dimensions" not in document:
             members = find_members(address, _is_array)
             if scale is None and len(members) == 1:
                 return open_n5(members[0], None, writable=writable)
@@ -54,15 +60,18 @@ def open_n5(address: Address, scale: int | str | None, *, writable: bool) -> Ten
                 path=str(address),
                 hint=name_members(members, "name an array inside", address.remote),
             )
-        address, document = inside, found
+        address = inside
     elif scale is not None:
         raise OptionError("a single array has no scales", path=str(address), hint="omit scale")
     where = str(address)
     shape = check_shape(document["dimensions"], where)
     dtype = check_dtype(document.get("dataType"), where)
     chunk = check_chunk(document.get("blockSize"), shape, dtype, where)
-    axes = name_axes(len(shape), document.get("axes"), where, fastest_first=True)
-    size, offset, units = place_axes(axes, _placement(document, group, axes, where), where)
+    groups = _groups_above(address)
+    names = document.get("axes") or _imagej_axes(document)
+    axes = name_axes(len(shape), names, where, fastest_first=True)
+    told = _placement(document, groups, axes, address)
+    size, offset, units = place_axes(axes, told, where)
     cleaned = {
         "dimensions": list(shape),
         "blockSize": list(chunk),
@@ -75,7 +84,8 @@ def open_n5(address: Address, scale: int | str | None, *, writable: bool) -> Ten
     spec = {"driver": "n5", "metadata": cleaned}
     tensor = open_tensor(spec, address, writable=writable)
     described = Described("n5", shape, dtype, axes, chunk, chunk, size, offset, units)
-    return TensorSource(tensor, spec, described, address, [document, group], files)
+    meaning = [axes, size, offset, units]
+    return TensorSource(tensor, spec, described, address, [document, meaning], files)
 
 
 def _is_array(address: Address) -> bool:
@@ -103,31 +113,83 @@ def _compression(document: dict[str, Any], where: str, writable: bool) -> dict[s
     return cleaned
 
 
+def _groups_above(address: Address) -> list[dict[str, Any]]:
+    """Return the attributes of the groups that an array is in, the nearest first."""
+    found: list[dict[str, Any]] = []
+    above = address.parent()
+    while above is not None and len(found) < 3:
+        try:
+            found.append(read_json(above, "attributes.json") or {})
+        except InputError as err:
+            logger.warning("%s: read without what is said above it: %s", address, err)
+            break
+        above = above.parent()
+    return found
+
+
+def _imagej_axes(document: dict[str, Any]) -> str | None:
+    """Return the axes of an image that Fiji has written as ImageJ keeps it."""
+    counts = [
+        (axis, document.get(f"num{name}")) for axis, name in zip("czt", _COUNTS, strict=True)
+    ]
+    if not all(isinstance(count, int) for _, count in counts):
+        return None
+    return "xy" + "".join(axis for axis, count in counts if count != 1)
+
+
 def _placement(
-    document: dict[str, Any], group: dict[str, Any], axes: tuple[str, ...], where: str
+    document: dict[str, Any], groups: list[dict[str, Any]], axes: tuple[str, ...], address: Address
 ) -> dict[str, Any]:
     """Return voxel size, offset and units in the order of the file, whoever wrote them."""
-    transform = document.get("transform")
-    if isinstance(transform, dict) and isinstance(transform.get("axes"), list):
-        order = [str(a).lower() for a in transform["axes"]]
-        if sorted(order) == sorted(axes):
-            keys = (("scale", "resolution"), ("translate", "offset"), ("units", "units"))
-            return {
-                new: [transform[old][order.index(a)] for a in axes]
-                for old, new in keys
-                if isinstance(transform.get(old), list) and len(transform[old]) == len(axes)
-            }
+    own = read_transform(document.get("transform"), axes)
+    for group in groups[:1]:
+        images = group.get("multiscales")
+        for level in _levels_of(images[0]) if isinstance(images, list) and images else ():
+            if own is None and level.get("path") == address.name:
+                own = read_transform(level.get("transform"), axes)
+    if own is not None:
+        return own
     if "resolution" in document:
         return document
-    pixel = document.get("pixelResolution", group.get("pixelResolution", group.get("resolution")))
-    pixel = {"dimensions": pixel} if isinstance(pixel, list) else pixel
-    if not isinstance(pixel, dict) or not isinstance(pixel.get("dimensions"), list):
-        return {"offset": document.get("offset")}
-    size = check_numbers(
-        pixel["dimensions"], len(pixel["dimensions"]), "pixelResolution", where, positive=True
-    )
-    factors = document.get("downsamplingFactors")
-    if isinstance(factors, list) and len(factors) == len(size):
+    if all(isinstance(document.get(f"pixel{side}"), (int, float)) for side in _SIDES):
+        sides = {axis: document[f"pixel{side}"] for axis, side in zip("xyz", _SIDES, strict=True)}
+        sizes = [sides.get(axis, 1.0) for axis in axes]
+        return {"resolution": sizes, "units": document.get("pixelUnit")}
+    offset = next((g["offset"] for g in (document, *groups) if "offset" in g), None)
+    pixel = document.get("pixelResolution")
+    for group in groups if pixel is None else ():
+        pixel = group.get("pixelResolution", group.get("resolution")) if pixel is None else pixel
+    factors = _factors(document, groups, address.name)
+    if factors is None and "pixelResolution" in document:
+        factors = []
+    placed = pixel if isinstance(pixel, dict) else {"dimensions": pixel}
+    lengths = placed.get("dimensions")
+    if not isinstance(lengths, list) or factors is None:
+        return {"offset": offset}
+    where = str(address)
+    size = check_numbers(lengths, len(lengths), "pixelResolution", where, positive=True)
+    if len(factors) == len(size):
         by = check_numbers(factors, len(size), "downsamplingFactors", where, positive=True)
         size = tuple(s * f for s, f in zip(size, by, strict=True))
-    return {"resolution": list(size), "units": pixel.get("unit"), "offset": document.get("offset")}
+    return {"resolution": list(size), "units": placed.get("unit"), "offset": offset}
+
+
+def _levels_of(image: Any) -> list[dict[str, Any]]:
+    levels = image.get("datasets") if isinstance(image, dict) else None
+    return [level for level in levels or () if isinstance(level, dict)]
+
+
+def _factors(document: dict[str, Any], groups: list[dict[str, Any]], name: str) -> Any:
+    """Return how many of the finest voxels are one along each axis; None if that is unknown."""
+    if isinstance(document.get("downsamplingFactors"), list):
+        return document["downsamplingFactors"]
+    number = re.fullmatch(r"s([0-9]{1,3})", name)
+    if number is None or int(number[1]) == 0:
+        return []
+    for group in groups:
+        for key in ("scales", "downsamplingFactors"):
+            listed = group.get(key)
+            if isinstance(listed, list) and len(listed) > int(number[1]):
+                found = listed[int(number[1])]
+                return found if isinstance(found, list) else None
+    return None

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import InputError, OptionError
 from .volume_address import Address, safe_join
-from .volume_axes import name_axes, place_axes
+from .volume_axes import name_axes, place_axes, read_transform
 from .volume_chunk_names import files_of_zarr
 from .volume_folder import folder_of
 from .volume_limits import check_chunk, check_dtype
@@ -206,6 +206,10 @@ def _place_plain(
     ):
         if isinstance(found, list) and names is None:
             names = found
+    transform = attributes.get("transform")
+    if names is None and isinstance(transform, dict) and isinstance(transform.get("axes"), list):
+        names = transform["axes"]
     axes = name_axes(dimensions, names, where)
-    size, offset, units = place_axes(axes, attributes, where)
+    told = read_transform(transform, axes) or attributes
+    size, offset, units = place_axes(axes, told, where)
     return replace(described, axes=axes, voxel_size=size, offset=offset, units=units)
