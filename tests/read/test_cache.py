@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import io
 import threading
 from pathlib import Path
@@ -13,12 +14,13 @@ from hypothesis import strategies as st
 from cytovox.errors import InputError
 from cytovox.read import HDF5Data, HDF5ImageCache, ImageCorrCache
 from cytovox.read.cache import EmptyDatasetWarning
+from cytovox.read.mapped import get_mapped_object
 
 
-def images_of(array: np.ndarray, **kwargs) -> HDF5ImageCache:
+def images_of(array: np.ndarray, mapping=None, **kwargs) -> HDF5ImageCache:
     h5 = h5py.File(io.BytesIO(), "w")
     h5["image"] = array
-    return HDF5ImageCache(h5["image"], **kwargs)
+    return HDF5ImageCache(get_mapped_object(h5["image"], mapping), **kwargs)
 
 
 ARRAY = np.random.default_rng(1).integers(0, 256, (11, 4, 6), dtype=np.uint8)
@@ -110,11 +112,46 @@ def test_read_into_fills_the_given_array(cache_size):
         images.read_into(8, out)
 
 
-def test_other_integers_wrap_around():
-    images = images_of(np.arange(250, 262, dtype=np.uint16).reshape(3, 2, 2))
+@pytest.mark.parametrize("mapping", [None, [2, 0, 1]])
+@pytest.mark.parametrize("cache_size", [0, 2])
+@pytest.mark.parametrize("dtype", [np.uint16, np.int16, np.int32, ">u2", np.uint64])
+def test_images_of_wider_types_are_read_as_they_are(dtype, cache_size, mapping):
+    stored = np.arange(244, 256).reshape(3, 2, 2).astype(dtype)
+    images = images_of(stored, cache_size=cache_size, mapping=mapping)
+    expected = stored if mapping is None else stored[mapping]
+    assert images.dtype == dtype
+    np.testing.assert_array_equal(images[:], expected)
+    out = np.zeros((2, 2, 2), np.uint8)
+    images.read_into(1, out)
+    np.testing.assert_array_equal(out, expected[1:])
+    images.copy_span(1, 3, out)
+    np.testing.assert_array_equal(out, expected[1:])
+
+
+@pytest.mark.parametrize("mapping", [None, [2, 0, 1]])
+@pytest.mark.parametrize("kept", [False, True])
+@pytest.mark.parametrize("value", [256, -1, 2500])
+def test_grey_values_beyond_8_bit_are_never_wrapped(value, kept, mapping):
+    stored = np.zeros((3, 2, 2), np.int16)
+    stored[1, 1, 0] = value
+    images = images_of(stored, chunk_size=3, mapping=mapping)
     out = np.zeros((3, 2, 2), np.uint8)
-    images.read_into(0, out)
-    assert out.ravel().tolist() == [*range(250, 256), *range(6)]
+    read = functools.partial(images.read_into, 0, out)
+    if kept:
+        images.get_chunk(0)
+        read = functools.partial(images.copy_span, 0, 3, out)
+    with pytest.raises(InputError, match=f"frames 0 to 2 of 'image'.*{value}.*only.*0 to 255"):
+        read()
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.int32])
+def test_corrected_images_of_12_bit_are_the_signed_difference(dtype):
+    stored, background = (np.array([[[v, 0]]], dtype) for v in (4095, 1000))
+    corrected = ImageCorrCache(images_of(stored), images_of(background))
+    assert corrected[:].tolist() == [[[3095, 0]]]
+    far = ImageCorrCache(images_of(stored * 10), images_of(background))
+    with pytest.raises(InputError, match="-32768 to 32767"):
+        far[:]
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, bool, np.int16])

@@ -168,3 +168,17 @@ def test_numbers_are_packed_by_the_library():
     numbers = np.random.default_rng(0).normal(size=1000)
     plain = zstandard.ZstdCompressor(level=5).compress(numbers.tobytes())
     assert pack_chunk(numbers, 5, checksum=False) == plain
+
+
+@pytest.mark.parametrize("first", ["<u2", ">u2", "<f8", "<i8"])
+@pytest.mark.parametrize("then", ["|u1", "<u2", "<f4"])
+def test_parts_of_other_types_are_stored_as_the_type_of_the_first(tmp_path, first, then):
+    parts = [np.arange(6.0).reshape(3, 2).astype(dtype) for dtype in (first, then, first)]
+    writer = ChunkWriter(tmp_path / "out.rtdc", deque(("x", part) for part in parts), None)
+    writer.start()
+    writer.finished_when_queue_empty()
+    writer.join(60)
+    assert writer.error is None
+    with h5py.File(tmp_path / "out.rtdc") as h5:
+        assert h5["events/x"].dtype == first
+        np.testing.assert_array_equal(h5["events/x"][:], np.concatenate(parts))

@@ -19,7 +19,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import InputError, OptionError
+from ..errors import InputError, OptionError, UsageError
+from ..kernels.arrays import fitting
 from ..kernels.median import top_row_means
 from ..recipe.identity import kwargs_to_ppid, ppid_to_kwargs
 from ..recipe.options import check_options, options_of
@@ -304,7 +305,7 @@ def place_of(data: Recording) -> str | None:
 
 
 def load_images(data: Recording, start: int, stop: int) -> npt.NDArray[np.uint8]:
-    """Read frames ``start`` to ``stop - 1`` as contiguous uint8 (modulo 256).
+    """Read frames ``start`` to ``stop - 1`` as contiguous uint8.
 
     Parameters
     ----------
@@ -321,7 +322,8 @@ def load_images(data: Recording, start: int, stop: int) -> npt.NDArray[np.uint8]
     Raises
     ------
     InputError
-        If the recording has no images, or fewer than it says.
+        If the recording has no images, fewer than it says, or grey values
+        beyond 255.
     """
     if data.image is None:
         raise InputError(
@@ -329,7 +331,11 @@ def load_images(data: Recording, start: int, stop: int) -> npt.NDArray[np.uint8]
             path=place_of(data),
             hint="a background needs the raw recording",
         )
-    images = np.ascontiguousarray(np.asarray(data.image[start:stop]).astype(np.uint8, copy=False))
+    try:
+        images = np.ascontiguousarray(fitting(data.image[start:stop], np.uint8))
+    except UsageError as err:
+        frames = f"frames {start} to {stop - 1}"
+        raise InputError(f"in {frames} {err.what}", path=place_of(data), hint=err.hint) from err
     if images.shape[0] != stop - start:
         raise InputError(
             f"the recording says it has {len(data)} frames, but not all are there",

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import UsageError
+from ..kernels.arrays import fitting
 from ..kernels.brightness import BRIGHTNESS_NAMES
 from ..kernels.events import find_events, mask_images
 from ..kernels.measure import COLUMNS, measure_events
@@ -261,7 +262,7 @@ class QueueEventExtractor:
         numpy.ndarray
             bool of shape (n_events, H, W)
         """
-        labels = np.asarray(label).astype(np.uint16, copy=False)[np.newaxis]
+        labels = fitting(label, np.uint16)[np.newaxis]
         events = find_events(labels, self.gate.size_thresh_mask)
         return mask_images(events, labels).astype(bool)
 

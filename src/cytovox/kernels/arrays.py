@@ -9,7 +9,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Corrected", "Floats", "Grey", "Integer", "Ints", "Labels", "contiguous", "plain"]
+from ..errors import UsageError
+
+__all__ = [
+    "Corrected",
+    "Floats",
+    "Grey",
+    "Integer",
+    "Ints",
+    "Labels",
+    "contiguous",
+    "fitting",
+    "plain",
+]
+
+_EIGHT_BIT = "convert the images to 8 bit, for example divide those of a 12-bit camera by 16"
 
 #: Images, uint8.
 Grey = npt.NDArray[np.uint8]
@@ -23,6 +37,45 @@ Ints = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float64]
 #: One whole number, of Python or of NumPy.
 Integer = int | np.integer[Any]
+
+
+def fitting(array: Any, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """Return an array as a type of whole numbers, unless that would change a value.
+
+    Parameters
+    ----------
+    array
+        Anything that NumPy can make an array of, of any shape.
+    dtype
+        Type of the result.
+
+    Returns
+    -------
+    numpy.ndarray
+        Of the same shape; the array itself if it has this type.
+
+    Raises
+    ------
+    UsageError
+        If a value is out of range or not a whole number.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> fitting(np.array([255], np.uint16), np.uint8)
+    array([255], dtype=uint8)
+    """
+    given, target = np.asarray(array), np.dtype(dtype)
+    with np.errstate(invalid="ignore"):
+        found = given.astype(target, copy=False)
+    if not np.can_cast(given.dtype, target, "safe") and not np.array_equal(found, given):
+        low, high = np.iinfo(target).min, np.iinfo(target).max
+        raise UsageError(
+            f"there are values from {given.min()} to {given.max()} ({given.dtype}), "
+            f"but only whole numbers from {low} to {high} can be used",
+            hint=_EIGHT_BIT if target == np.uint8 else None,
+        )
+    return found
 
 
 def plain(array: Any, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
@@ -43,12 +96,19 @@ def plain(array: Any, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
     numpy.ndarray
         Of the same shape.
 
+    Raises
+    ------
+    UsageError
+        If whole numbers are wanted, and a value does not fit.
+
     Examples
     --------
     >>> import numpy as np
     >>> plain(np.zeros((4, 6), np.uint8)[:, ::2], np.int16).flags.c_contiguous
     True
     """
+    if np.dtype(dtype).kind in "iu":
+        array = fitting(array, dtype)
     return np.require(array, dtype, ["C_CONTIGUOUS", "WRITEABLE", "ALIGNED"])
 
 

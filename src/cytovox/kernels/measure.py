@@ -84,7 +84,7 @@ def measure_events(
     if image_corr is not None:
         corr = plain(image_corr, np.int16)
     elif image_bg is not None:
-        corr = images.astype(np.int16) - image_bg
+        corr = images.astype(np.int16) - plain(image_bg, np.uint8)
     else:
         corr = np.zeros(images.shape, np.int16)
     offsets = np.zeros(len(images)) if bg_off is None else plain(bg_off, np.float64)

@@ -118,7 +118,7 @@ class ChunkSlot(ChunkSlotData):
                 f"frames {frames.start} to {frames.stop - 1} cannot be read: {err}",
                 path=self.data.place,
                 frame=frames.start,
-                hint="is the file complete and readable?",
+                hint=getattr(err, "hint", None) or "is the file complete and readable?",
             ) from err
         self.chunk = idx
         return self.image, self.image_bg, self.image_corr, self.bg_off

@@ -7,7 +7,7 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +84,7 @@ class Conveyor:
     path_out
         File that takes the events, or what was opened of it already.
     frame_images
-        Images of the frame that each event takes along.
+        Images of the frame that each event takes along, and the type to store.
     logger
         Where to report.
     processes
@@ -111,7 +111,7 @@ class Conveyor:
         data: HDF5Data,
         path_out: Path | Sink,
         *,
-        frame_images: tuple[str, ...],
+        frame_images: Mapping[str, np.dtype[Any]],
         logger: logging.Logger,
         processes: bool = False,
         offsets: Offsets | None = None,

@@ -268,7 +268,9 @@ class DCNumJobRunner(RunnerLog, threading.Thread):
                 path=self.path_in,
                 hint="choose another name for the output",
             )
-        self.draw.check()
+        # a stored background may also be that of an earlier run, which still holds
+        measured = "pipeline:dcnum background" in self.draw.meta
+        self.draw.check(need_background=measured or self.job["background_code"] == "copy")
         # what is followed because somebody allowed it is also shown
         given = self.job["data_kwargs"].get("permissions") or default_permissions()
         tell = self.logger.info if given == Permissions() else self._warn

@@ -120,7 +120,7 @@ class FramePlan:
     Parameters
     ----------
     images
-        Images that are written with the events, in the same pass.
+        Images that are written with the events, in the same pass, and their type.
     scalars
         Scalars that are copied to the events.
     referred
@@ -131,7 +131,7 @@ class FramePlan:
         Whether events bring their ``bg_off`` with them.
     """
 
-    images: tuple[str, ...]
+    images: Mapping[str, np.dtype[Any]]
     scalars: tuple[str, ...]
     referred: Mapping[str, Source]
     internal_background: bool
@@ -161,7 +161,7 @@ def plan_frame_data(
     internal = internal_images(temp_in) or (
         internal_images(whole) if "image_bg" not in made else None
     )
-    images: list[str] = []
+    images: dict[str, np.dtype[Any]] = {}
     scalars: list[str] = []
     referred: dict[str, Source] = {}
     elsewhere = {"image_bg"} if internal is not None else set()
@@ -176,10 +176,10 @@ def plan_frame_data(
         if source is not None:
             referred[feature] = source
         elif feature.startswith("image"):
-            images.append(feature)
+            images[feature] = temp_in.locate(feature).dtype
         else:
             scalars.append(feature)
-    return FramePlan(tuple(images), tuple(scalars), referred, internal is not None, makes_offsets)
+    return FramePlan(images, tuple(scalars), referred, internal is not None, makes_offsets)
 
 
 def bring_frame_data(
@@ -208,10 +208,10 @@ def bring_frame_data(
     if mapping is not None:
         frames = np.asarray(mapping)[frames]
     writer.store_mapping(frames)
-    for feature in plan.images:
+    for feature, dtype in plan.images.items():
         if feature not in writer.events:  # no frame had an event
             shape = frame_data.locate(feature).shape[1:]
-            writer.require_feature(feature, item_shape=shape, feat_dtype=np.dtype(np.uint8))
+            writer.require_feature(feature, item_shape=shape, feat_dtype=dtype)
     if plan.makes_offsets:
         writer.require_feature("bg_off", item_shape=(), feat_dtype=np.dtype(np.float64))
     _copy_scalars(writer, frame_data, plan.scalars, frames)

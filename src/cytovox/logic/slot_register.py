@@ -8,7 +8,7 @@ import logging
 import os
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -82,9 +82,9 @@ class SlotRegister:
         Seconds per task; counts per name.
     batch_rows : bool
         Whether the queue takes rows of many frames at once.
-    frame_images : tuple of str
+    frame_images : dict
         Images of the frame (``image``, ``image_bg``) that each event takes
-        along.
+        along, and the type to store.
     """
 
     def __init__(
@@ -118,7 +118,7 @@ class SlotRegister:
         )
         self.makes_offsets = offsets is not None
         self.batch_rows = False
-        self.frame_images: tuple[str, ...] = ()
+        self.frame_images: Mapping[str, np.dtype[Any]] = {}
         self.stints: Stints | SharedStint = Stints()
         self._most_frames = mp_spawn.RawArray("q", len(stages.STAGES))
         self._state = mp_spawn.RawValue("c", b"w")

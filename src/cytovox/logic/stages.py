@@ -100,11 +100,14 @@ def measure(register: SlotRegister, slot: ChunkSlot, start: int, stop: int) -> F
         bg_off=slot.bg_off[part] if slot.bg_off is not None else None,
         duplicate=slot.duplicate[part],
     )
-    taken = (*register.frame_images, *(["bg_off"] if register.makes_offsets else []))
+    taken = dict(register.frame_images)
+    if register.makes_offsets:
+        taken["bg_off"] = np.dtype(np.float64)
     if taken and rows.rows:
         frame_of_event = np.repeat(np.arange(stop - start), rows.counts)
-        for name in taken:
-            rows.rows[name] = getattr(slot, name)[part][frame_of_event]
+        for name, dtype in taken.items():
+            values = getattr(slot, name)[part][frame_of_event]
+            rows.rows[name] = values.astype(dtype, copy=False)
     return rows
 
 

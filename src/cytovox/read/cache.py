@@ -14,7 +14,8 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import InputError
+from ..errors import InputError, UsageError
+from ..kernels.arrays import fitting
 from .mapped import MappedHDF5Dataset, read_span
 from .read_errors import read_errors
 
@@ -52,6 +53,8 @@ class BaseImageChunkCache(abc.ABC):
         self.shape = tuple(int(size) for size in shape)
         self.chunk_size = max(0, min(self.shape[0], int(chunk_size)))
         self.cache_size = cache_size
+        #: File, and what the images are called there, for messages.
+        self._place: tuple[str | None, str] = (None, "the images")
         self.cache: OrderedDict[int, npt.NDArray[Any]] = OrderedDict()
         self._lock = threading.RLock()
 
@@ -174,15 +177,14 @@ class BaseImageChunkCache(abc.ABC):
         start
             First frame.
         out
-            Array of shape (frames, rows, columns); any integer type, values
-            wrap around.
+            Array of shape (frames, rows, columns) and any type of whole numbers.
 
         Raises
         ------
         IndexError
             If there are not so many frames.
         InputError
-            If the file is damaged there.
+            If the file is damaged there, or values do not fit the type of `out`.
         """
         stop = start + len(out)
         if start < 0 or stop > len(self):
@@ -232,10 +234,21 @@ class BaseImageChunkCache(abc.ABC):
             with self._lock:
                 kept = self.cache.get(chunk_index)
             if kept is not None:
-                np.copyto(part, kept[start - chunk.start : end - chunk.start], casting="unsafe")
+                self._put(kept[start - chunk.start : end - chunk.start], part, start)
             else:
                 self._fill(start, end, part)
             start = end
+
+    def _put(self, images: npt.NDArray[Any], out: npt.NDArray[Any], start: int) -> None:
+        """Write images from `start` on into an array that may be of another type."""
+        try:
+            out[...] = fitting(images, out.dtype)
+        except UsageError as err:
+            path, name = self._place
+            last = start + len(images) - 1
+            frames = f"frame {start}" if last == start else f"frames {start} to {last}"
+            what = f"in {frames} of {name} {err.what}"
+            raise InputError(what, path=path, hint=err.hint) from err
 
     def _many(self, wanted: npt.NDArray[Any]) -> npt.NDArray[Any]:
         flat = wanted.ravel()
@@ -284,6 +297,9 @@ class HDF5ImageCache(BaseImageChunkCache):
         super().__init__(h5ds.shape, chunk_size, cache_size)
         self.h5ds = h5ds
         self.boolean = boolean
+        path = h5ds.file.filename
+        name = str(h5ds.name).lstrip("/").removeprefix("events/")
+        self._place = (path if isinstance(path, str) else None, f"'{name}'")
         if not len(self):
             warnings.warn(
                 f"Input image '{h5ds.name}' in file {h5ds.file.filename} has zero length",
@@ -310,10 +326,15 @@ class HDF5ImageCache(BaseImageChunkCache):
                 np.not_equal(stored, 0, out=out)
 
     def _read(self, start: int, stop: int, out: npt.NDArray[Any]) -> None:
+        stored = out
+        if out.dtype != self.h5ds.dtype:
+            stored = np.empty(out.shape, self.h5ds.dtype)
         if isinstance(self.h5ds, MappedHDF5Dataset):
-            self.h5ds.read_span(start, stop, out)
+            self.h5ds.read_span(start, stop, stored)
         else:
-            read_span(self.h5ds, start, stop, out)
+            read_span(self.h5ds, start, stop, stored)
+        if stored is not out:
+            self._put(stored, out, start)
 
 
 class ImageCorrCache(BaseImageChunkCache):
@@ -346,10 +367,12 @@ class ImageCorrCache(BaseImageChunkCache):
         return np.dtype(np.int16)
 
     def _fill(self, start: int, stop: int, out: npt.NDArray[Any]) -> None:
-        background = np.empty((stop - start, *self.image_shape), self.image_bg.dtype)
+        small = self.image.dtype.itemsize == self.image_bg.dtype.itemsize == 1
+        shape = (2, stop - start, *self.image_shape)
+        images, background = np.empty(shape, np.int16 if small else np.int64)
+        self.image.copy_span(start, stop, images)
         self.image_bg.copy_span(start, stop, background)
-        self.image.copy_span(start, stop, out)
-        np.subtract(out, background, out=out, dtype=out.dtype, casting="unsafe")
+        self._put(np.subtract(images, background, out=images), out, start)
 
 
 def _split_index(index: Any, ndim: int) -> tuple[Any, tuple[Any, ...]]:

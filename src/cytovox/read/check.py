@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import h5py
+import numpy as np
 
 from ..errors import BasinNotFoundError, InputError
 from .basins import find_basin_file
@@ -17,9 +18,14 @@ if TYPE_CHECKING:
 
 __all__ = ["check_recording"]
 
+#: So many images of another type than uint8 are looked at.
+_SAMPLE = 32
 
-def check_recording(data: HDF5Data, need_images: bool = True) -> None:
-    """Make sure that a run on a recording can succeed; reads no images.
+
+def check_recording(
+    data: HDF5Data, need_images: bool = True, need_background: bool = True
+) -> None:
+    """Make sure that a run on a recording can succeed; reads a few images at most.
 
     Parameters
     ----------
@@ -27,6 +33,8 @@ def check_recording(data: HDF5Data, need_images: bool = True) -> None:
         The recording.
     need_images
         Whether there must be images and a pixel size.
+    need_background
+        Whether stored background images, if there are any, must fit the images.
 
     Raises
     ------
@@ -35,8 +43,9 @@ def check_recording(data: HDF5Data, need_images: bool = True) -> None:
     IndexMappingError
         If the index mapping names frames that do not exist.
     InputError
-        If the file has no events, no images or no pixel size, or if the
-        lengths of its features differ from its event count.
+        If the file has no events, no images or no pixel size, if the lengths
+        of its features differ from its event count, or if images have grey
+        values that cannot be measured.
     """
     path = data.path if isinstance(data.path, Path) else None
     if not isinstance(data.h5.get("events"), h5py.Group):
@@ -54,7 +63,7 @@ def check_recording(data: HDF5Data, need_images: bool = True) -> None:
                     err.path = err.path or (None if path is None else str(path))
                     raise
     if need_images:
-        _check_images(data, length, path)
+        _check_images(data, length, path, ("image", "image_bg")[: 1 + need_background])
 
 
 def _check_lengths(h5: h5py.File, length: int, path: Path | None) -> None:
@@ -86,7 +95,9 @@ def _check_virtual(h5: h5py.File, path: Path | None) -> None:
                 )
 
 
-def _check_images(data: HDF5Data, length: int, path: Path | None) -> None:
+def _check_images(
+    data: HDF5Data, length: int, path: Path | None, features: tuple[str, ...]
+) -> None:
     image = data.locate("image")
     if image is None:
         try:
@@ -96,7 +107,8 @@ def _check_images(data: HDF5Data, length: int, path: Path | None) -> None:
             if isinstance(err, BasinNotFoundError) or err.hint:
                 raise
         raise InputError("there are no images", path=path, hint="record with images")
-    for feat, dataset in (("image", image), ("image_bg", data.locate("image_bg"))):
+    for feat in features:
+        dataset = data.locate(feat)
         if dataset is None:
             continue
         if len(dataset.shape) != 3 or dataset.dtype.kind not in "ui":
@@ -112,5 +124,9 @@ def _check_images(data: HDF5Data, length: int, path: Path | None) -> None:
                 path=path,
                 hint="the recording was not completed or was damaged",
             )
+        if dataset.dtype != np.uint8:
+            frame = np.empty((1, *image.shape[1:]), np.uint8)
+            for row in np.unique(np.linspace(0, length - 1, min(_SAMPLE, length)).astype(int)):
+                data.require_images(feat).read_into(int(row), frame)
     if not data.pixel_size > 0:
         raise InputError("the pixel size is unknown", path=path, hint="give a pixel size in µm")

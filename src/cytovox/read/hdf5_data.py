@@ -191,12 +191,12 @@ class HDF5Data(RecordingFile):
 
     @property
     def image(self) -> HDF5ImageCache | None:
-        """Images (frames, rows, columns) as uint8; None if there are none."""
+        """Images (frames, rows, columns) as they are stored; None if there are none."""
         return self.get_image_cache("image")
 
     @property
     def image_bg(self) -> HDF5ImageCache | None:
-        """Background images (frames, rows, columns) as uint8; None if there are none."""
+        """Background images (frames, rows, columns) as they are stored; None if there are none."""
         return self.get_image_cache("image_bg")
 
     @property
@@ -237,20 +237,23 @@ class HDF5Data(RecordingFile):
                 self._cached["keys"] = list(dict.fromkeys(found))
             return list(self._cached["keys"])
 
-    def check(self, need_images: bool = True) -> None:
+    def check(self, need_images: bool = True, need_background: bool = True) -> None:
         """Make sure that a run on this recording can succeed.
 
         Parameters
         ----------
         need_images
             Whether there must be images and a pixel size.
+        need_background
+            Whether stored background images, if there are any, must fit the images.
 
         Raises
         ------
         InputError
-            If the file contradicts itself or lacks something.
+            If the file contradicts itself or lacks something, or images have
+            grey values that cannot be measured.
         """
-        check_recording(self, need_images)
+        check_recording(self, need_images, need_background)
 
     def get_basin_data(
         self, index: int

@@ -169,15 +169,14 @@ def read_rows(
 
 
 def read_span(dataset: h5py.Dataset, start: int, stop: int, out: npt.NDArray[Any]) -> None:
-    """Read the rows from `start` to `stop` into `out`; other integers wrap around."""
+    """Read the rows from `start` to `stop` into `out`, which has the stored type."""
     if stop <= start:
         return
     check_stored(dataset, start, stop)
-    if out.dtype == dataset.dtype and out.flags.c_contiguous and dataset.ndim > 0:
+    if out.flags.c_contiguous and dataset.ndim > 0:
         dataset.read_direct(out, np.s_[start:stop])
     else:
-        # HDF5 would clip at the limits of the type, whereas images wrap around
-        np.copyto(out, dataset[start:stop], casting="unsafe")
+        out[...] = dataset[start:stop]
 
 
 def _block_rows(dataset: h5py.Dataset) -> int:
@@ -266,10 +265,7 @@ class MappedHDF5Dataset:
         out
             Where to write, of shape (stop - start, ...) and the type of the rows.
         """
-        if out.dtype == self.dtype:
-            read_rows(self.h5ds, self.mapping_indices[start:stop], out)
-        else:
-            np.copyto(out, self[start:stop], casting="unsafe")
+        read_rows(self.h5ds, self.mapping_indices[start:stop], out)
 
 
 def get_mapped_object(obj: Any, index_mapping: IndexMapping = None) -> Any:

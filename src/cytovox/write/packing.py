@@ -156,7 +156,7 @@ class PackedDataset:
         self._rest_rows = 0
 
     def append(self, items: npt.NDArray[Any]) -> None:
-        """Append items, which must not be changed afterwards."""
+        """Append items of the stored type, which must not be changed afterwards."""
         start = 0
         while len(items) - start >= self.rows - self._rest_rows:
             stop = start + self.rows - self._rest_rows
@@ -178,7 +178,7 @@ class PackedDataset:
         while self._waiting:
             self._store_oldest()
         if len(self._rest) > 1:
-            self._rest = [np.concatenate(self._rest)]
+            self._rest = [np.concatenate(self._rest, dtype=self.dtype)]
         if self._rest:
             return self._rest[0]
         return np.empty((0, *self.item_shape), self.dtype)
@@ -197,7 +197,7 @@ class PackedDataset:
             self.dataset.resize(self.length, axis=0)
 
     def _submit(self, parts: list[npt.NDArray[Any]]) -> None:
-        items = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        items = parts[0] if len(parts) == 1 else np.concatenate(parts, dtype=self.dtype)
         offset = self.length
         self.length += self.rows
         if self._short_way is None:

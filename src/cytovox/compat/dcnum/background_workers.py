@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ...kernels.arrays import plain
 from ...kernels.median import rolling_upper_median, upper_median
 from ...logic.chunk_slot_data import mp_spawn
 
@@ -38,7 +39,7 @@ def compute_median_for_slice(
         Pixels to compute.
     """
     last = output_size + kernel_size - 1
-    frames = np.ascontiguousarray(shared_input[:last, job_slice], np.uint8)
+    frames = plain(shared_input[:last, job_slice], np.uint8)
     out = np.empty((output_size, frames.shape[1]), np.uint8)
     rolling_upper_median(frames, kernel_size, 0, frames.shape[1], out)
     shared_output[:output_size, job_slice] = out

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...errors import UsageError
+from ...kernels.arrays import fitting
 from ...kernels.brightness import BRIGHTNESS_NAMES, frame_median
 from ...kernels.brightness import brightness_features as _brightness
 from ...kernels.contour import trace
@@ -317,7 +318,7 @@ def _for_each(
     images: npt.ArrayLike, count: int, dtype: type[np.integer[Any]] = np.uint8
 ) -> npt.NDArray[Any]:
     """Return one image per mask, where there may be one for all."""
-    stack = np.asarray(images).astype(dtype, copy=False)
+    stack = fitting(images, dtype)
     stack = stack[np.newaxis] if stack.ndim == 2 else stack
     return stack if len(stack) == count else np.broadcast_to(stack, (count, *stack.shape[1:]))
 
