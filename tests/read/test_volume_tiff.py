@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import struct
+import subprocess
+import sys
 import uuid
 import zlib
 from pathlib import Path
@@ -99,13 +102,13 @@ def test_ome_sizes(tmp_path: Path, said: str, size: tuple[float, ...], unit: str
         assert volume.units == unit
 
 
-def test_a_size_that_is_not_said_is_mentioned(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    said = ' PhysicalSizeX="0.25" PhysicalSizeY="0.5"'
-    with open_volume(ome(tmp_path / "a.ome.tif", image_xml(said))) as volume:
+def test_a_size_that_is_not_said_is_mentioned(tmp_path: Path) -> None:
+    path = ome(tmp_path / "a.ome.tif", image_xml(' PhysicalSizeX="0.25" PhysicalSizeY="0.5"'))
+    with (
+        pytest.warns(UserWarning, match="along z; 1 micrometer is taken"),
+        open_volume(path) as volume,
+    ):
         assert volume.voxel_size == (1, 0.5, 0.25)
-    assert "along z; 1 micrometer is taken" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -120,10 +123,14 @@ def test_a_size_that_is_not_said_is_mentioned(
 )
 def test_tags(tmp_path: Path, resolution: Any, unit: str, size: Any, name: str) -> None:
     path = tmp_path / "a.tif"
-    tifffile.imwrite(path, VOXELS, resolution=resolution, resolutionunit=unit)
+    tifffile.imwrite(path, VOXELS[0], resolution=resolution, resolutionunit=unit)
     with open_volume(path) as volume:
-        assert volume.voxel_size[1:] == pytest.approx(size)
+        assert volume.voxel_size == pytest.approx(size)
         assert volume.units == name
+    tifffile.imwrite(path, VOXELS, resolution=resolution, resolutionunit=unit)
+    said = pytest.warns(UserWarning, match=f"along z; {size[1]:g} {name} is taken")
+    with said if name else contextlib.nullcontext(), open_volume(path) as volume:
+        assert volume.voxel_size == pytest.approx((size[1] if name else 1, *size))
 
 
 def test_metadata_with_a_document_type_are_refused(tmp_path: Path) -> None:
@@ -166,18 +173,20 @@ def test_pages_that_were_appended(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read(f"{tmp_path / 'a.tif'}:/3"), VOXELS[3])
 
 
-def test_one_image_of_several(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_one_image_of_several(tmp_path: Path) -> None:
     path = tmp_path / "a.ome.tif"
     with tifffile.TiffWriter(path) as file:
         for number, name in enumerate(("nuclei", "membranes")):
             meta = {"axes": "ZYX", "Name": name, "PhysicalSizeX": number + 0.25}
             file.write(VOXELS[number:], metadata=meta | {"PhysicalSizeY": 1, "PhysicalSizeZ": 1})
-    with open_volume(path) as volume:
+    said = r"image 0 is read, the first of 2 .*'membranes'"
+    with pytest.warns(UserWarning, match=said):
+        volume = open_volume(path)
+    with volume:
         np.testing.assert_array_equal(volume[...], VOXELS)
         assert volume.voxel_size == (1, 1, 0.25)
         assert volume.series == "0 of 2 nuclei"
-    assert "image 0 is read, the first of 2" in caplog.text
-    assert "'membranes'" in caplog.text
+        assert "0 of 2 nuclei" in repr(volume)
     for place, more in (
         (f"{path}:/1", {}),
         (path, {"series": 1}),
@@ -192,8 +201,22 @@ def test_one_image_of_several(tmp_path: Path, caplog: pytest.LogCaptureFixture) 
     np.testing.assert_array_equal(read(f"{path}:/pages")[5:], VOXELS[1:])
     with pytest.raises(OptionError, match=r"no image '2'.*membranes"):
         open_volume(path, series=2)
-    with pytest.raises(UsageError, match="series"):
-        open_volume(tmp_path, series=1)
+    with pytest.raises(UsageError, match="which image already"):
+        open_volume(f"{path}:/1", series=1)
+
+
+def test_the_command_line_says_which_image_it_reads(tmp_path: Path) -> None:
+    for stack in (VOXELS, VOXELS[:3] + 1):
+        tifffile.imwrite(tmp_path / "a.tif", stack, append=True, photometric="minisblack")
+    words = [sys.executable, "-m", "cytovox", "volume", "segment", "a.tif", "a.zarr"]
+    words += ["-f", "label", "--set", "threshold=1", "--workers", "0", "--block", "16"]
+    words += ["--context", "0", "--stitch", "touch"]
+    ran = subprocess.run(words, capture_output=True, text=True, timeout=100, cwd=tmp_path)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stderr.count("image 0 is read, the first of 2") == 1
+    words[4:] = ["info", "a.tif:/1"]
+    ran = subprocess.run(words, capture_output=True, text=True, timeout=100, cwd=tmp_path)
+    assert "series     1 of 2\n  voxels     3 x 33 x 47" in ran.stdout
 
 
 @pytest.mark.parametrize(
@@ -210,17 +233,15 @@ def test_pages_stored_in_different_ways(tmp_path: Path, odd: dict[str, Any]) -> 
 
 
 @pytest.mark.parametrize("change", [lambda p: p[:20], lambda p: p.astype(np.int16)])
-def test_pages_of_another_shape_or_type(
-    tmp_path: Path, change: Any, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_pages_of_another_shape_or_type(tmp_path: Path, change: Any) -> None:
     """A page in the middle that differs is an image of its own, not read as the others are."""
     stack = np.concatenate([VOXELS, VOXELS + 1])
     with tifffile.TiffWriter(tmp_path / "a.tif") as file:
         for number, page in enumerate(stack):
             page = change(page) if number == 4 else page
             file.write(page, metadata=None, contiguous=False)
-    np.testing.assert_array_equal(read(tmp_path / "a.tif"), np.delete(stack, 4, axis=0))
-    assert "the first of 2" in caplog.text
+    with pytest.warns(UserWarning, match="the first of 2"):
+        np.testing.assert_array_equal(read(tmp_path / "a.tif"), np.delete(stack, 4, axis=0))
     np.testing.assert_array_equal(read(f"{tmp_path / 'a.tif'}:/1"), change(stack[4]))
 
 

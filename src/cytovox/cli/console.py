@@ -94,14 +94,18 @@ def report_error(error: BaseException, *, debug: bool = False) -> int:
 
 @contextmanager
 def showing_warnings() -> Iterator[None]:
-    """Show Python's warnings as one line each, without the line of code.
+    """Show Python's warnings as one line each, once, without the line of code.
 
     Where warnings have been made errors, they stay errors.
     """
     before = warnings.showwarning
+    shown: set[str] = set()
 
     def show(message: Warning | str, *_place: Any, **_more: Any) -> None:
-        say(f"warning: {' '.join(str(message).split())}")
+        text = f"warning: {' '.join(str(message).split())}"
+        if text not in shown:
+            shown.add(text)
+            say(text)
 
     warnings.showwarning = show
     try:

@@ -333,9 +333,10 @@ class Volume:
 
     def __repr__(self) -> str:
         size = " x ".join(f"{s:g}" for s in self.voxel_size)
+        which = f" ({self.series})" if self.series else ""
         return (
-            f"<Volume {self.url} {self.format} {''.join(self.axes)} {self.shape} {self.dtype}, "
-            f"voxel {size} {self.units or 'units'}>"
+            f"<Volume {self.url}{which} {self.format} {''.join(self.axes)} {self.shape} "
+            f"{self.dtype}, voxel {size} {self.units or 'units'}>"
         )
 
     def _opened(self) -> Source:

@@ -7,6 +7,7 @@ import itertools
 import json
 import logging
 import math
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -242,7 +243,11 @@ def _attributes(array: h5py.Dataset) -> dict[str, Any]:
         with contextlib.suppress(OSError, TypeError, ValueError, KeyError, RuntimeError):
             found = dimension_scales(array)  # only a description
     if not sized and 0 in (said := found.get("voxel_size", ())):
-        logger.warning("%s: it says how large voxels are along some axes only", array.name)
+        warnings.warn(
+            f"{array.file.filename}:{array.name}: it says how large voxels are along some axes "
+            "only; 1 is taken for the others",
+            stacklevel=2,
+        )
         found["voxel_size"] = [s or 1.0 for s in said]
     return found
 

@@ -6,8 +6,8 @@ of the image, stands elsewhere in the file or in a file beside it.
 
 from __future__ import annotations
 
-import logging
 import re
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     import h5py
 
 __all__ = ["Layout", "default_array", "dimension_scales", "layout_of"]
-
-logger = logging.getLogger(__name__)
 
 _IMARIS = re.compile(r"DataSet/ResolutionLevel (\d+)/TimePoint (\d+)/Channel (\d+)/Data")
 #: Longest axis whose coordinates are compared.
@@ -74,14 +72,10 @@ def default_array(
         keys = sorted(key for key in numbers if key[level - 1] == chosen)
         name = numbers[keys[0]]
         if len(keys) > 1:
-            logger.warning(
-                "%s: /%s is read, the first of %d channels and time points; name another by its "
-                "path, as %s:/%s",
-                path,
-                name,
-                len(keys),
-                path,
-                numbers[keys[-1]],
+            warnings.warn(
+                f"{path}: /{name} is read, the first of {len(keys)} channels and time points; "
+                f"name another by its path, as {path}:/{numbers[keys[-1]]}",
+                stacklevel=2,
             )
         return name
     return None
@@ -126,7 +120,7 @@ def _imaris(array: h5py.Dataset, path: Path) -> Layout:
     for number, length in zip((2, 1, 0), shape, strict=True):
         start, end = _number(said, f"ExtMin{number}"), _number(said, f"ExtMax{number}")
         if start is None or end is None or start == end:
-            logger.warning("%s: it does not say how large voxels are", path)
+            warnings.warn(f"{path}: it does not say how large voxels are", stacklevel=2)
             return Layout("imaris", tuple(shape), (1.0,) * 3, (0.0,) * 3, "")
         size.append(float(f"{abs(end - start) / length:.12g}"))
         offset.append(min(start, end))
@@ -187,7 +181,9 @@ def _bdv_size(path: Path, setup: int) -> tuple[tuple[float, ...], str]:
     """Return size and unit of the finest voxels from the XML beside the file."""
     there = path.with_suffix(".xml")
     if not check_regular(there) or there.stat().st_size > MAX_DOCUMENT_BYTES:
-        logger.warning("%s: it does not say how large voxels are; %s is missing", path, there.name)
+        warnings.warn(
+            f"{path}: it does not say how large voxels are; {there.name} is missing", stacklevel=2
+        )
         return (1.0,) * len(SPATIAL), ""
     setups: list[dict[str, str]] = []
 
@@ -209,7 +205,7 @@ def _bdv_size(path: Path, setup: int) -> tuple[tuple[float, ...], str]:
                 break
             if len(size) == 3 and min(size) > 0 and np.isfinite(size).all():
                 return tuple(size[::-1]), normalize_unit(found.get("voxelSize/unit", ""))
-    logger.warning("%s: %s does not say how large voxels are", path, there.name)
+    warnings.warn(f"{path}: {there.name} does not say how large voxels are", stacklevel=2)
     return (1.0,) * len(SPATIAL), ""
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import logging
 import math
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,6 @@ from .volume_tiff_page import check_strips, read_page
 from .volume_tiff_set import TiffSet, reading
 
 __all__ = ["TIFF_SUFFIXES", "TiffFolderSource", "TiffSource", "open_tiff", "open_tiff_folder"]
-
-logger = logging.getLogger(__name__)
 
 TIFF_SUFFIXES = (".tif", ".tiff", ".btf", ".tf8")
 
@@ -130,12 +128,10 @@ def _place(
     usual = 1.0 if image.kind == "ome" else known.get("x", (1.0, ""))[0]
     missing = [a for a in SPATIAL if a in lengths and a not in known and lengths[a] > 1]
     if missing and unit:
-        logger.warning(
-            "%s: it does not say how large voxels are along %s; %g %s is taken",
-            where,
-            " and ".join(missing),
-            usual,
-            unit,
+        warnings.warn(
+            f"{where}: it does not say how large voxels are along {' and '.join(missing)}; "
+            f"{usual:g} {unit} is taken",
+            stacklevel=2,
         )
     placed = {a: known.get(a, (usual if unit else 1.0, unit)) for a in SPATIAL}
     return {a: s for a, (s, _) in placed.items()}, {a: u for a, (_, u) in placed.items()}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,7 +21,6 @@ from .volume_tiff_size import Sizes, voxel_sizes
 
 __all__ = ["TiffImage", "choose_image"]
 
-logger = logging.getLogger(__name__)
 #: Place inside of a file: its pages, whatever its metadata say.
 _PAGES = "pages"
 _LISTED = 8
@@ -96,13 +95,10 @@ def choose_image(files: TiffSet, address: Address) -> tuple[TiffImage, str]:
         full = [n for n, image in enumerate(images) if not image.keyframe.is_reduced]
         number = full[0] if full else 0
         if len(full) > 1:
-            logger.warning(
-                "%s: image %s is read, the first of %d (%s); name another as %s:/1",
-                files.path,
-                number,
-                len(images),
-                "; ".join(listed),
-                files.path,
+            warnings.warn(
+                f"{files.path}: image {number} is read, the first of {len(images)} "
+                f"({'; '.join(listed)}); name another as {files.path}:/1",
+                stacklevel=2,
             )
     said = f"{number} of {len(images)}" if len(images) > 1 else ""
     return images[number], f"{said} {images[number].name}".strip() if said else ""
