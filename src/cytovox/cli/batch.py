@@ -64,7 +64,12 @@ class Outcome:
 
 
 def run_batch(
-    pairs: Sequence[tuple[Path, Path]], settings: Settings, display: Quiet, *, force: bool
+    pairs: Sequence[tuple[Path, Path]],
+    settings: Settings,
+    display: Quiet,
+    *,
+    force: bool,
+    verify: bool = False,
 ) -> list[Outcome]:
     """Run one job after the other.
 
@@ -78,6 +83,8 @@ def run_batch(
         Where progress is shown.
     force
         Whether existing outputs are replaced.
+    verify
+        Whether finished outputs are read in full before they are skipped.
 
     Returns
     -------
@@ -89,7 +96,7 @@ def run_batch(
     for (path, out), outcome in zip(pairs, outcomes, strict=True):
         display.begin(path.name)
         try:
-            _run_one(path, out, settings, display, outcome, force=force)
+            _run_one(path, out, settings, display, outcome, force=force, verify=verify)
         except KeyboardInterrupt as interrupt:
             # The result may have been finished before the stop was heeded.
             outcome.state = "stopped" if outcome.seconds is None else "done"
@@ -124,7 +131,14 @@ def exit_code_of_batch(outcomes: Sequence[Outcome]) -> int:
 
 
 def _run_one(
-    path: Path, out: Path, settings: Settings, display: Quiet, outcome: Outcome, *, force: bool
+    path: Path,
+    out: Path,
+    settings: Settings,
+    display: Quiet,
+    outcome: Outcome,
+    *,
+    force: bool,
+    verify: bool,
 ) -> None:
     from ..logic import DCNumJobRunner, DCNumPipelineJob
     from ..logic.workspace import remove_leftovers
@@ -132,15 +146,18 @@ def _run_one(
     job = DCNumPipelineJob(path_in=path, path_out=out, **settings.job_arguments())
     outcome.pipeline_hash = job.get_ppid(ret_hash=True)[1]
     if out.exists() and not force:
-        standing = look_at_output(job)
-        if standing.refusal is not None:
+        standing = look_at_output(job, thorough=verify)
+        force = standing.is_outgrown
+        if standing.refusal is not None and not force:
             raise OutputExistsError(
                 standing.refusal, path=out, hint="give --force to replace it, or another -o"
             )
-        _skip(outcome, standing)
-        remove_leftovers(out, only_published=True)
-        display.note(f"{path}: skipped, {out} was made by this very recipe")
-        return
+        if not force:
+            _skip(outcome, standing)
+            remove_leftovers(out, only_published=True)
+            display.note(f"{path}: skipped, {out} was made by this very recipe")
+            return
+        display.note(f"{path}: measured again, {standing.refusal}")
 
     def listen(event: ProgressEvent) -> None:
         _keep(outcome, event)

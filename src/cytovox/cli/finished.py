@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ..logic import DCNumPipelineJob
 
+#: Outputs of up to this size are read in full before they are skipped [bytes].
+_SMALL = 32 << 20
+
 __all__ = ["Finished", "look_at_output"]
 
 
@@ -23,39 +26,51 @@ class Finished:
         Why it is not what the job would make; None if it is.
     events
         Number of its events.
+    is_outgrown
+        Whether it was made while the recording was still written, which has
+        more frames now: it can be replaced.
     """
 
     refusal: str | None = None
     events: int = 0
+    is_outgrown: bool = False
 
 
-def look_at_output(job: DCNumPipelineJob) -> Finished:
+def look_at_output(job: DCNumPipelineJob, *, thorough: bool = False) -> Finished:
     """Compare the existing output of a job with what the job would make.
 
     It is the same if it carries the hash of the same pipeline identifier (in
     which frames and pixel size are part), was made from the same measurement
-    with the same basin strategy, and holds all its events.
+    with the same basin strategy, holds all its events, and the recording has
+    not changed since. It must not be damaged: small outputs are read in full,
+    of others lengths and headers.
 
     Parameters
     ----------
     job
         The job; its output exists.
+    thorough
+        Whether outputs of any size are read in full.
     """
     import h5py
 
+    from ..errors import InputError
+    from ..logic.verify import verify_recording
     from ..read.members import members
+    from ..read.opening import open_hdf5_file
 
     ppid, pphash = job.get_ppid(ret_hash=True)
     path = Path(job["path_out"])
     try:
-        with h5py.File(path, "r") as h5:
+        with open_hdf5_file(path) as h5:
             attributes = {key: _text(value) for key, value in members(h5.attrs)}
             events = h5["events"]
             lengths = {
                 len(events[name]) for name in events if isinstance(events[name], h5py.Dataset)
             }
-            strategy = _strategy(h5)
-    except (OSError, LookupError, RuntimeError, ValueError, TypeError, AttributeError):
+            record = _record(h5)
+            strategy = _strategy(h5, record)
+    except (InputError, OSError, LookupError, RuntimeError, ValueError, TypeError, AttributeError):
         return Finished("the output exists and is no result of a run, or a damaged one")
     if "pipeline:dcnum hash" not in attributes:
         return Finished("the output exists and is no result of a run")
@@ -70,7 +85,39 @@ def look_at_output(job: DCNumPipelineJob) -> Finished:
         return Finished(
             f"the output exists and was made by the same recipe with --basins {strategy}"
         )
+    if change := _change(job, record.get("read")):
+        read = record["read"]
+        return Finished(f"the output exists and {change}", is_outgrown=bool(read.get("growing")))
+    try:
+        thorough = thorough or path.stat().st_size <= _SMALL
+        errors = verify_recording(path, thorough=thorough).errors
+    except (InputError, OSError) as err:
+        return Finished(f"the output exists and is damaged: {err}")
+    if errors:
+        return Finished(f"the output exists and is damaged: {errors[0].where}: {errors[0].what}")
     return Finished(events=int(count))
+
+
+def _change(job: DCNumPipelineJob, read: Any) -> str | None:
+    """Say how the recording differs from what the output was made of, if that is known."""
+    from ..read import HDF5Data
+    from ..run.fingerprint import FileStamp
+
+    if not isinstance(read, dict):
+        return None
+    permissions = job["data_kwargs"].get("permissions")
+    with HDF5Data(job["path_in"], permissions=permissions) as data:
+        frames, files = data.stored_length, [Path(job["path_in"]), *data.files()[1:]]
+    if frames != read["frames"]:
+        return f"was made from {read['frames']} frames of this recording, which has {frames} now"
+    own, *others = read["files"]
+    known = {Path(other["path"]).name: other for other in others}
+    for path, told in [(files[0], own), *((p, known.get(p.name)) for p in files[1:])]:
+        if told is not None:  # what was never read need not be compared
+            stamp = FileStamp.of(path)
+            if (stamp.size, stamp.content) != (told["size"], told["content"]):
+                return f"was made from another content of {path}"
+    return None
 
 
 def _identifiers(job: DCNumPipelineJob, pphash: str) -> set[str]:
@@ -83,13 +130,22 @@ def _identifiers(job: DCNumPipelineJob, pphash: str) -> set[str]:
     return {made} if own is None else {f"{own}_{made}", own}
 
 
-def _strategy(h5: Any) -> str:
-    """Return the basin strategy from the record of the last run."""
+def _record(h5: Any) -> dict[str, Any]:
+    """Return the record of the last run; an empty one if it cannot be read."""
     records = sorted(name for name in h5.get("logs", ()) if name.startswith("dcnum-job-"))
     try:
         lines = [_text(line) for line in h5["logs"][records[-1]][:]]
-        return str(json.loads("\n".join(lines))["job"]["basin_strategy"])
-    except (IndexError, KeyError, ValueError):
+        found = json.loads("\n".join(lines))
+    except (IndexError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _strategy(h5: Any, record: dict[str, Any]) -> str:
+    """Return the basin strategy of a run."""
+    try:
+        return str(record["job"]["basin_strategy"])
+    except (KeyError, TypeError):
         return "drain" if "image" in h5["events"] else "tap"
 
 

@@ -13,6 +13,7 @@ __all__ = [
     "AllowOversized",
     "AllowUnidentified",
     "BasinRoots",
+    "Growing",
     "allow_for_command",
 ]
 
@@ -84,6 +85,15 @@ AllowOversized = Annotated[
         "--allow-oversized",
         callback=_kind("oversized"),
         help="Lift the limits of sizes and of compression filters.",
+    ),
+]
+Growing = Annotated[
+    bool,
+    typer.Option(
+        "--growing",
+        callback=_kind("growing"),
+        help="Measure recordings that another program still writes: the frames that are there "
+        "now. Their results are made anew once there are more.",
     ),
 ]
 BasinRoots = Annotated[

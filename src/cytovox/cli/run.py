@@ -78,6 +78,7 @@ def run(
     allow_external: o.AllowExternal = False,
     allow_unidentified: o.AllowUnidentified = False,
     allow_oversized: o.AllowOversized = False,
+    growing: o.Growing = False,
     compression: Annotated[
         str, typer.Option(metavar="NAME", help="none, or zstd-1 to zstd-9.")
     ] = "zstd-5",
@@ -94,6 +95,13 @@ def run(
     ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Replace results that exist already.")
+    ] = False,
+    verify: Annotated[
+        bool,
+        typer.Option(
+            "--verify",
+            help="Read finished results in full before they are skipped, not only small ones.",
+        ),
     ] = False,
     no_preflight: Annotated[
         bool,
@@ -122,7 +130,7 @@ def run(
     from .settings import Settings
 
     # their callbacks have done what these ask for
-    del basin_roots, allow_external, allow_unidentified, allow_oversized
+    del basin_roots, allow_external, allow_unidentified, allow_oversized, growing
     codes = {"background": background, "feature": "legacy", "gate": "norm"}
     codes["segmenter"] = _segmenter_code(segmenter, trust_model=trust_model)
     common = Settings(
@@ -135,7 +143,15 @@ def run(
         preflight=not no_preflight,
     )
     raise typer.Exit(
-        _run(inputs, out, common, force=force, as_json=as_json, quiet=quiet or as_json)
+        _run(
+            inputs,
+            out,
+            common,
+            force=force,
+            verify=verify,
+            as_json=as_json,
+            quiet=quiet or as_json,
+        )
     )
 
 
@@ -170,6 +186,7 @@ def _run(
     common: Settings,
     *,
     force: bool,
+    verify: bool,
     as_json: bool,
     quiet: bool,
 ) -> int:
@@ -193,7 +210,7 @@ def _run(
     with display, telling_of_compilation(display.compiling):
         for note in found.notes:
             display.note(note)
-        outcomes = failed + run_batch(pairs, common, display, force=force)
+        outcomes = failed + run_batch(pairs, common, display, force=force, verify=verify)
     code = exit_code_of_batch(outcomes)
     show_results(outcomes, code, as_json=as_json, quiet=quiet)
     return code

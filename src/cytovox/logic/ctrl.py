@@ -240,6 +240,7 @@ class DCNumJobRunner(RunnerLog, threading.Thread):
             self._make_output(started, begin)
         self.state = RunState.CLEANUP
         verify_output(self.path_temp_out, self.event_count)
+        self._require_unchanged()
         self._files.begin_publishing()
         publish(self.path_temp_out, self.path_out, replace=self.force)
         self._files.let_go(self.path_temp_out)
@@ -271,6 +272,12 @@ class DCNumJobRunner(RunnerLog, threading.Thread):
         # a stored background may also be that of an earlier run, which still holds
         measured = "pipeline:dcnum background" in self.draw.meta
         self.draw.check(need_background=measured or self.job["background_code"] == "copy")
+        self._stamp_files()
+        if self._is_growing:
+            self._warn(
+                f"another program has the input open for writing: {len(self.draw)} frames that "
+                "are there now are measured"
+            )
         # what is followed because somebody allowed it is also shown
         given = self.job["data_kwargs"].get("permissions") or default_permissions()
         tell = self.logger.info if given == Permissions() else self._warn
@@ -469,7 +476,12 @@ class DCNumJobRunner(RunnerLog, threading.Thread):
                     f"{identifier}_{own}" if identifier else own
                 )
             record = job_record(
-                self.job.kwargs, self.ppdict, self.pphash, redo, self.job.segmenter_source()
+                self.job.kwargs,
+                self.ppdict,
+                self.pphash,
+                redo,
+                self.job.segmenter_source(),
+                source=self._source(),
             )
             stamp = free_stamp(writer.h5, started)
             writer.store_log(f"dcnum-job-{stamp}", record)

@@ -51,6 +51,8 @@ def job_record(
     pphash: str,
     redo: Redo,
     segmenter_source: Mapping[str, str] | None = None,
+    *,
+    source: Mapping[str, Any] | None = None,
 ) -> list[str]:
     """Return the record of a job as lines of JSON.
 
@@ -66,6 +68,8 @@ def job_record(
         What was done.
     segmenter_source
         File and checksum of a segmenter that is not installed.
+    source
+        What was read: number of frames, and size and stamp of each file.
     """
     uname = platform.uname()
     record = {
@@ -89,6 +93,8 @@ def job_record(
     }
     if segmenter_source:
         record["segmenter file"] = dict(segmenter_source)
+    if source:
+        record["read"] = dict(source)
     text = json.dumps(record, indent=2, sort_keys=True, cls=ExtendedJSONEncoder)
     return text.splitlines()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from ..background.base import OFFSET_ROWS, BackgroundResult
 from ..errors import CytovoxError, InterruptedRunError, StageError, StorageError
 from ..read import HDF5Data, get_measurement_identifier
 from ..read.members import members
+from ..run.fingerprint import FileStamp
 from ..write.checkpoint import Checkpoint
 from ..write.resumable_file import ResumableFile
 from .chunk_slot import Offsets
@@ -25,9 +25,6 @@ from .job import DCNumPipelineJob
 from .plumbing import internal_images
 
 __all__ = ["events_per_frame", "fingerprint_of", "is_damage", "is_resumable", "offsets_of_kept"]
-
-#: Bytes at either end of a file that tell whether it is still the same.
-_ENDS = 1 << 16
 
 
 def is_resumable(error: BaseException) -> bool:
@@ -124,13 +121,9 @@ def fingerprint_of(
 
 
 def _marks(path: Path) -> dict[str, Any]:
-    """Return what changes if a file changes, without reading all of it."""
-    told = path.stat()
-    with path.open("rb") as file:
-        check = zlib.crc32(file.read(_ENDS))
-        file.seek(max(0, told.st_size - _ENDS))
-        check = zlib.crc32(file.read(_ENDS), check)
-    return {"size": told.st_size, "mtime_ns": told.st_mtime_ns, "ends": f"{check:08x}"}
+    """Return what of a file must be the same when another run goes on."""
+    stamp = FileStamp.of(path)
+    return {"size": stamp.size, "mtime_ns": stamp.mtime_ns, "content": stamp.content}
 
 
 def events_per_frame(store: ResumableFile, checkpoint: Checkpoint) -> npt.NDArray[np.int64] | None:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from ..errors import InputError
 from ..read import HDF5Data
+from ..read.opening import is_being_written
+from ..read.permissions import default_permissions
+from ..run.fingerprint import FileStamp
 from ..write import create_with_basins
 from . import plumbing
 from .chunk_slot import Offsets
@@ -35,6 +40,10 @@ class RunnerData:
     path_in: Path
     path_out: Path
     _files: Workspace
+    #: The input and the files it refers to, as they were when they were opened.
+    _stamps: Sequence[FileStamp] = ()
+    #: Whether another program writes the input, which is allowed then.
+    _is_growing: bool = False
     _offsets: Offsets | None = None
     _data_raw: HDF5Data | None = None
     _data_temp_in: HDF5Data | None = None
@@ -53,8 +62,44 @@ class RunnerData:
     def draw(self) -> HDF5Data:
         """Raw input data."""
         if self._data_raw is None:
+            if not self._stamps and self.path_in.is_file():
+                self._stamps = [FileStamp.of(self.path_in)]
+                may = self.job["data_kwargs"].get("permissions") or default_permissions()
+                self._is_growing = may.growing and is_being_written(self.path_in)
             self._data_raw = HDF5Data(self.path_in, **self.job["data_kwargs"])
         return self._data_raw
+
+    def _stamp_files(self) -> None:
+        """Note how all files are from which the input takes something."""
+        known = {stamp.path.resolve() for stamp in self._stamps}
+        others = (path for path in self.draw.files() if path not in known)
+        self._stamps = [*self._stamps, *map(FileStamp.of, others)]
+
+    def _source(self) -> dict[str, Any]:
+        """Return what a later run compares in order to know whether it would read the same."""
+        files = [
+            {"path": str(stamp.path), "size": stamp.size, "content": stamp.content}
+            for stamp in self._stamps
+        ]
+        frames = self.draw.stored_length
+        return {"frames": frames, "growing": self._is_growing, "files": files}
+
+    def _require_unchanged(self) -> None:
+        """Raise an error if a file has changed since it was opened.
+
+        Raises
+        ------
+        InputError
+            If so: nobody can tell what was read before and what after it.
+        """
+        for stamp in self._stamps:
+            change = stamp.change(may_grow=self.draw.permissions.growing)
+            if change is not None:
+                raise InputError(
+                    f"the input has changed while it was read: {change}",
+                    path=stamp.path,
+                    hint="nothing was published; run again when no other program writes to it",
+                )
 
     @functools.cached_property
     def _whole(self) -> HDF5Data:

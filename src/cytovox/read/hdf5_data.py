@@ -449,6 +449,11 @@ class HDF5Data(RecordingFile):
         found = {source.real_path for source in files if source.real_path is not None}
         return found.union(*(source.referred() for source in files))
 
+    def files(self) -> list[Path]:
+        """Return the files that are read: its own, and those that it refers to."""
+        own = self._path_or_none
+        return [*([] if own is None else [own.resolve()]), *sorted(self.referred())]
+
     @property
     def followed(self) -> list[str]:
         """What has been read from elsewhere so far because that is allowed, in words."""

@@ -17,9 +17,17 @@ from .heap_guard import check_heaps
 from .permissions import Permissions, default_permissions
 from .structure import check_structure
 
-__all__ = ["examine", "keep_to_known_filters", "open_hdf5_file", "open_recording"]
+__all__ = [
+    "examine",
+    "is_being_written",
+    "keep_to_known_filters",
+    "open_hdf5_file",
+    "open_recording",
+]
 
 _plugins = threading.Lock()
+#: What HDF5 says of a file that is marked as open, as newer formats are.
+_OPEN_MARK = "already open for write"
 
 
 def open_recording(source: Path | BinaryIO, permissions: Permissions | None = None) -> h5py.File:
@@ -41,7 +49,7 @@ def open_recording(source: Path | BinaryIO, permissions: Permissions | None = No
     InputError
         If it is no HDF5 file, or was cut short, or may not be read.
     """
-    h5 = open_hdf5_file(source)
+    h5 = open_hdf5_file(source, growing=permissions.growing if permissions else None)
     try:
         examine(h5, permissions)
     except BaseException:
@@ -99,30 +107,55 @@ def keep_to_known_filters() -> None:
             h5py.h5pl.remove(0)
 
 
-def open_hdf5_file(source: Path | BinaryIO) -> h5py.File:
+def is_being_written(path: Path) -> bool:
+    """Return whether another program has an HDF5 file open for writing.
+
+    HDF5 locks a file that it writes, from version 1.10 on.
+
+    Parameters
+    ----------
+    path
+        The file.
+    """
+    try:
+        h5py.File(path, "r").close()
+    except BlockingIOError:
+        return True
+    except OSError as err:
+        return _OPEN_MARK in str(err)
+    return False
+
+
+def open_hdf5_file(source: Path | BinaryIO, *, growing: bool | None = None) -> h5py.File:
     """Open any HDF5 file for reading, and look no further.
 
     Parameters
     ----------
     source
         Path or binary stream.
+    growing
+        Whether another program may have it open for writing; what is allowed in
+        this process if None.
 
     Raises
     ------
     InputNotFoundError
         If there is no such file.
     InputError
-        If it is no HDF5 file, or was cut short, or may not be read.
+        If it is no HDF5 file, or was cut short, or may not be read, or if another
+        program has it open for writing.
     """
-    if not default_permissions().oversized:
+    may = default_permissions()
+    if not may.oversized:
         keep_to_known_filters()
+    growing = may.growing if growing is None else growing
     if not isinstance(source, Path):
-        return _checked(_open(source, None), source)
+        return _checked(_open(source, None, growing), source)
     if not source.exists():
         raise InputNotFoundError("there is no such file", path=source, hint="check the path")
     if not source.is_file():
         raise InputError("this is not a file", path=source, hint="give a recording (.rtdc)")
-    return _checked(_open(source, source), source)
+    return _checked(_open(source, source, growing), source)
 
 
 def _checked(h5: h5py.File, source: Path | BinaryIO) -> h5py.File:
@@ -139,19 +172,38 @@ def _checked(h5: h5py.File, source: Path | BinaryIO) -> h5py.File:
     return h5
 
 
-def _open(source: Any, path: Path | None) -> h5py.File:
+def _open(source: Any, path: Path | None, growing: bool) -> h5py.File:
     try:
         try:
             return h5py.File(source, "r", libver="latest")
+        except BlockingIOError as err:
+            if not growing:
+                raise InputError(
+                    "another program has this file open for writing",
+                    path=path,
+                    hint="wait until it is closed; to measure what is there now: "
+                    "cytovox run --growing",
+                ) from err
         except OSError as err:
-            # another library in this process may hold the file without locks
+            # the file system may refuse locks, another library in this process may
+            # hold the file without
             if path is None or "lock" not in str(err).lower():
                 raise
-            return h5py.File(source, "r", libver="latest", locking=False)
+        return _open_unlocked(source, growing)
     except PermissionError as err:
         raise InputError("the file may not be read", path=path, hint="check its rights") from err
     except OSError as err:
         raise _explain(err, path) from err
+
+
+def _open_unlocked(source: Any, growing: bool) -> h5py.File:
+    try:
+        return h5py.File(source, "r", libver="latest", locking=False)
+    except OSError as err:
+        if not growing or _OPEN_MARK not in str(err):
+            raise
+    # a writer that lets others read meanwhile (SWMR)
+    return h5py.File(source, "r", libver="latest", locking=False, swmr=True)
 
 
 def _explain(err: OSError, path: Path | None) -> InputError:
@@ -160,6 +212,12 @@ def _explain(err: OSError, path: Path | None) -> InputError:
         return InputError("the file is empty", path=path, hint="copy it again")
     if "truncated" in text:
         return InputError("the file was cut short", path=path, hint="copy it again")
+    if _OPEN_MARK in text:
+        return InputError(
+            "the file says that it is open for writing",
+            path=path,
+            hint="wait until it is closed; if the program that wrote it has ended: h5clear -s",
+        )
     if "signature" in text:
         return InputError("this is not an HDF5 file", path=path, hint="give a recording (.rtdc)")
     return InputError(f"the file cannot be opened: {text}", path=path)

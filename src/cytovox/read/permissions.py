@@ -35,6 +35,7 @@ KINDS = {
     "external": "data outside of the input: external and virtual storage, links",
     "unidentified": "basins that do not name the measurement they are of",
     "oversized": "sizes beyond the limits, and any compression filter",
+    "growing": "recordings that another program still writes",
 }
 
 
@@ -56,6 +57,9 @@ class Permissions:
     oversized
         Whether no limits of size hold and chunks are not looked at before they
         are unpacked.
+    growing
+        Whether another program may have the file open for writing; then what is
+        there when it is opened is read.
     basin_roots
         Folders, besides that of the input, in which basins may lie.
 
@@ -68,6 +72,7 @@ class Permissions:
     external: bool = False
     unidentified: bool = False
     oversized: bool = False
+    growing: bool = False
     basin_roots: tuple[str | os.PathLike[str], ...] = ()
 
     def within(self, *folders: str | os.PathLike[str]) -> Permissions:

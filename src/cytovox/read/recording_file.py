@@ -110,7 +110,7 @@ class RecordingFile:
             if self._h5 is None:
                 if self._closed:
                     raise InputError("the reader is closed", path=self._path_or_none)
-                self._h5 = open_hdf5_file(self.path)
+                self._h5 = open_hdf5_file(self.path, growing=self.permissions.growing)
             if "followed" not in self._cached:
                 self._cached["followed"] = self._examine(self._h5)
             return self._h5

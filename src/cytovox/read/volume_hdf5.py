@@ -55,7 +55,7 @@ def open_hdf5(address: Address, scale: int | str | None) -> HDF5Source:
     from .opening import open_hdf5_file
 
     try:
-        file = open_hdf5_file(address.path)
+        file = open_hdf5_file(address.path, growing=True)  # compared later
     except InputNotFoundError:
         raise
     except InputError as err:
