@@ -723,6 +723,22 @@ def test_an_array_is_read_whatever_is_above_it(
     check(path / "0")
 
 
+def test_an_axis_without_a_unit(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """As bioformats2raw writes planes whose distance is not known."""
+    said = described({"name": "z", "type": "space"}, *SPACE[1:], scale=[1, 0.5, 0.25])
+    path = image(tmp_path / "a", {"ome": {"version": "0.5", "multiscales": [said]}})
+    with open_volume(path) as volume:
+        assert (volume.voxel_size, volume.units) == ((1, 0.5, 0.25), "")
+    assert "one axis has no unit" in caplog.text
+
+
+def test_time_without_a_length(tmp_path: Path) -> None:
+    said = described({"name": "t", "type": "time"}, *SPACE[1:], scale=[0, 0.5, 0.25])
+    path = image(tmp_path / "a", {"ome": {"version": "0.5", "multiscales": [said]}})
+    with open_volume(path) as volume:
+        assert (volume.axes, volume.voxel_size) == (("t", "y", "x"), (0.5, 0.25))
+
+
 def test_several_images_in_one_group(tmp_path: Path) -> None:
     two = [described(*SPACE), described(*SPACE, path="other", scale=[4, 1, 1])]
     attributes = {"ome": {"version": "0.5", "multiscales": two}}

@@ -197,9 +197,9 @@ def _open_file(address: Address, scale: int | str | None) -> Source:
 def _open_zip(address: Address, scale: int | str | None) -> Source:
     archive = open_archive(address.path)
     try:
-        inside = replace(address, inner=address.inner or "/", archive=archive)
+        inside = replace(address, inner=address.inner.rstrip("/"), archive=archive)
         tops = {name.partition("/")[0] for name in archive.NameToInfo}
-        if not address.inner and len(tops) == 1 and min(tops) not in archive.NameToInfo:
+        if not inside.inner and len(tops) == 1 and min(tops) not in archive.NameToInfo:
             inside = replace(inside, inner=f"/{min(tops)}")  # the folder was zipped as a whole
         return _open_folder(inside, scale, False)
     except BaseException:

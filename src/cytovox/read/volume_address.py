@@ -61,7 +61,7 @@ class Address:
             return Address(above, True) if urlsplit(above).netloc else None
         if self.archive is not None:
             inside = self.inner.rpartition("/")[0]
-            return replace(self, inner=inside or "/") if self.inner.strip("/") else None
+            return replace(self, inner=inside) if self.inner.strip("/") else None
         above_path = self.path.parent
         return None if above_path == self.path else Address(str(above_path))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,6 +20,8 @@ __all__ = [
     "place_axes",
     "read_transform",
 ]
+
+logger = logging.getLogger(__name__)
 
 #: Axes of space, in the order in which voxels are kept in memory.
 SPATIAL = ("z", "y", "x")
@@ -112,6 +115,8 @@ def common_unit(
 ) -> tuple[str, tuple[float, ...], tuple[float, ...]]:
     """Return sizes and offsets in the unit of the last axis.
 
+    If the unit of an axis is not said, that of all is unknown.
+
     Raises
     ------
     InputError
@@ -122,11 +127,12 @@ def common_unit(
     >>> common_unit(["micrometer", "nanometer"], [1, 4], [0, 0], "a.zarr")
     ('nanometer', (1000.0, 4.0), (0.0, 0.0))
     """
-    last = units[-1] if units else ""
+    said = [unit for unit in units if unit]
+    last = said[-1] if said else ""
     factors = []
     for unit in units:
         length, of_last = metres(unit), metres(last)
-        if unit == last:
+        if unit in ("", last):
             factors.append(1.0)
         elif length is None or of_last is None:
             raise InputError(
@@ -137,8 +143,10 @@ def common_unit(
         else:
             # dividing twice keeps 1e-6 / 1e-9 a whole number
             factors.append(float(f"{length / of_last:.12g}"))
+    if said and "" in units:
+        logger.warning("%s: one axis has no unit, so the size of voxels has none", where)
     return (
-        last,
+        last if "" not in units else "",
         tuple(float(s) * f for s, f in zip(sizes, factors, strict=True)),
         tuple(float(o) * f for o, f in zip(offsets, factors, strict=True)),
     )

@@ -241,6 +241,6 @@ def unpack(folder: Folder, name: str, most: int, where: str) -> bytes:
         ) from err
     if len(data) > most:
         raise RefusedInputError(
-            f"this chunk has more than {most:,} bytes", path=where, hint="get the volume again"
+            f"it has more than {most:,} bytes", path=where, hint="get the volume again"
         )
     return data

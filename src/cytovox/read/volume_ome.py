@@ -83,7 +83,7 @@ def parse_multiscales(
     # From 0.6 on, the transformations of an image lead from its own system to others.
     top = image.get("coordinateTransformations", []) if systems is None else []
     axes, units = _axes(image.get("axes") if systems is None else _own_axes(image), where)
-    return Multiscale(version, axes, units, _levels(datasets, top, len(axes), where))
+    return Multiscale(version, axes, units, _levels(datasets, top, axes, where))
 
 
 def _paths(image: Any) -> list[str]:
@@ -105,13 +105,13 @@ def _own_axes(image: dict[str, Any]) -> Any:
 
 
 def _levels(
-    datasets: list[dict[str, Any]], top: Any, dimensions: int, where: str
+    datasets: list[dict[str, Any]], top: Any, axes: tuple[str, ...], where: str
 ) -> tuple[Level, ...]:
-    by, to = _transform(top, dimensions, where)
+    by, to = _transform(top, axes, where)
     levels = []
     for dataset in datasets:
         scale, shift = _transform(
-            dataset.get("coordinateTransformations", []), dimensions, f"{where}/{dataset['path']}"
+            dataset.get("coordinateTransformations", []), axes, f"{where}/{dataset['path']}"
         )
         levels.append(
             Level(
@@ -149,23 +149,26 @@ def _axes(entries: Any, where: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def _transform(
-    steps: Any, dimensions: int, where: str, depth: int = 0
+    steps: Any, axes: tuple[str, ...], where: str, depth: int = 0
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return scale and translation that steps come to."""
+    dimensions = len(axes)
     scale, shift = (1.0,) * dimensions, (0.0,) * dimensions
     if not isinstance(steps, list) or len(steps) > 8 or depth > 2:
         raise InputError("'coordinateTransformations' is not a short list", path=where)
     for step in steps:
         kind = step.get("type") if isinstance(step, dict) else None
         if kind == "scale":
-            by = check_numbers(step.get("scale"), dimensions, "scale", where, positive=True)
+            by = check_numbers(step.get("scale"), dimensions, "scale", where)
+            in_space = [v for v, axis in zip(by, axes, strict=True) if axis in SPATIAL]
+            check_numbers(in_space, len(in_space), "scale", where, positive=True)
             scale = tuple(a * b for a, b in zip(scale, by, strict=True))
             shift = tuple(a * b for a, b in zip(shift, by, strict=True))
         elif kind == "translation":
             by = check_numbers(step.get("translation"), dimensions, "translation", where)
             shift = tuple(a + b for a, b in zip(shift, by, strict=True))
         elif kind == "sequence":
-            by, to = _transform(step.get("transformations"), dimensions, where, depth + 1)
+            by, to = _transform(step.get("transformations"), axes, where, depth + 1)
             scale = tuple(a * b for a, b in zip(scale, by, strict=True))
             shift = tuple(a * b + c for a, b, c in zip(shift, by, to, strict=True))
         elif kind != "identity":

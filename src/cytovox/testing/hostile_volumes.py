@@ -324,8 +324,8 @@ VOLUME_CASES: tuple[HostileCase, ...] = (
     _case("NumPy header that is a program", "no NumPy file")(
         lambda f: _npy(f, b"__import__('os').abort()\n")
     ),
-    _case("NumPy archive of objects", "no volume")(_npz),
-    _case("zip bomb for a store", "no volume", quick=True)(_zip),
+    _case("NumPy archive of objects", "volume in this zip file")(_npz),
+    _case("zip bomb for a store", "more than 16,777,216 bytes", quick=True)(_zip),
     _case("TIFF of 2^40 pixels", "GiB|cannot|short")(
         lambda f: _tiff(f, 2**20, 2**20, bytes(100), 8)
     ),
