@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,8 +20,6 @@ __all__ = [
     "place_axes",
     "read_transform",
 ]
-
-logger = logging.getLogger(__name__)
 
 #: Axes of space, in the order in which voxels are kept in memory.
 SPATIAL = ("z", "y", "x")
@@ -144,7 +142,9 @@ def common_unit(
             # dividing twice keeps 1e-6 / 1e-9 a whole number
             factors.append(float(f"{length / of_last:.12g}"))
     if said and "" in units:
-        logger.warning("%s: one axis has no unit, so the size of voxels has none", where)
+        warnings.warn(
+            f"{where}: one axis has no unit, so the size of voxels has none", stacklevel=2
+        )
     return (
         last if "" not in units else "",
         tuple(float(s) * f for s, f in zip(sizes, factors, strict=True)),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import re
+import warnings
 from typing import Any
 
 from ..errors import InputError, OptionError
@@ -18,7 +18,6 @@ from .volume_store import TensorSource, open_tensor, read_json
 
 __all__ = ["open_n5"]
 
-logger = logging.getLogger(__name__)
 #: What ImageJ says of an image: how many along c, z and t, and the voxel along x, y and z.
 _COUNTS = ("Channels", "Slices", "Frames")
 _SIDES = ("Width", "Height", "Depth")
@@ -121,7 +120,7 @@ def _groups_above(address: Address) -> list[dict[str, Any]]:
         try:
             found.append(read_json(above, "attributes.json") or {})
         except InputError as err:
-            logger.warning("%s: read without what is said above it: %s", address, err)
+            warnings.warn(f"{address}: read without what is said above it: {err}", stacklevel=2)
             break
         above = above.parent()
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import warnings
 from dataclasses import replace
 from typing import Any
 
@@ -19,8 +19,6 @@ from .volume_store import TensorSource, open_tensor, read_json
 from .volume_zarr_document import clean_array
 
 __all__ = ["open_zarr"]
-
-logger = logging.getLogger(__name__)
 
 
 def open_zarr(address: Address, scale: int | str | None, *, writable: bool) -> TensorSource | None:
@@ -166,7 +164,7 @@ def _placed_by_parents(address: Address) -> Placed | None:
             found = attributes if attributes and not array else {}
             image = parse_multiscales(found, str(above), name)
         except InputError as err:
-            logger.warning("%s: read without the size of its voxels: %s", address, err)
+            warnings.warn(f"{address}: read without the size of its voxels: {err}", stacklevel=2)
             return None
         for level in image.levels if image is not None else ():
             if image is not None and level.path == name:
