@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -120,18 +121,30 @@ class Guard(Protocol):
         """Take note that it has ended, and how."""
 
 
+class _OfThread(threading.local):
+    """What clients of one thread are told, so that runs in two threads are apart."""
+
+    guard: Guard | None = None
+    here: _Here | None = None
+
+
+_of_thread = _OfThread()
+
+
 class GuardedClient(v2.Client):
     """Daisy's client; what a block raises fails the block and nothing else.
 
     Without a guard it is daisy's client as it is.
     """
 
-    guard: ClassVar[Guard | None] = None
-    here: ClassVar[_Here | None] = None
+    #: The guard of all threads of a worker process.
+    process_guard: ClassVar[Guard | None] = None
     #: What the function returned for the block that is worked on.
     result: Mapping[str, Any] | None = None
 
     def __init__(self, context: Any = None) -> None:
+        self.guard = _of_thread.guard or self.process_guard
+        self.here = _of_thread.here
         if self.here is None:
             begin: Any = super().__init__
             begin(context)
@@ -164,21 +177,44 @@ class GuardedClient(v2.Client):
             self.guard.end(block, error, self.result)
 
 
+_patching = threading.Lock()
+_patched: list[Any] = []
+
+
 @contextlib.contextmanager
-def guarded(guard: Guard | None = None) -> Iterator[None]:
-    """Let what says ``daisy.Client`` meanwhile get a `GuardedClient`."""
+def guarded(guard: Guard | None = None, *, everywhere: bool = False) -> Iterator[None]:
+    """Let what says ``daisy.Client`` meanwhile get a `GuardedClient`.
+
+    Parameters
+    ----------
+    guard
+        Who is told about the blocks of this thread; who was told before if None.
+    everywhere
+        Whether blocks of other threads of this process are told of as well.
+    """
     modules: tuple[Any, ...] = (daisy, v2)
-    before = [module.Client for module in modules]
-    guard_before = GuardedClient.guard
-    GuardedClient.guard = guard or guard_before
-    for module in modules:
-        module.Client = GuardedClient
+    before, process_before = _of_thread.guard, GuardedClient.process_guard
+    _of_thread.guard = guard or before
+    if everywhere:
+        GuardedClient.process_guard = guard
+    with _patching:
+        if not _patched:
+            _patched.extend(module.Client for module in modules)
+            for module in modules:
+                module.Client = GuardedClient
+        _patched.append(None)
     try:
         yield
     finally:
-        GuardedClient.guard = guard_before
-        for module, client in zip(modules, before, strict=True):
-            module.Client = client
+        with _patching:
+            _patched.pop()
+            if len(_patched) == len(modules):  # the last one restores what was there
+                for module, client in zip(modules, _patched, strict=True):
+                    module.Client = client
+                _patched.clear()
+        _of_thread.guard = before
+        if everywhere:
+            GuardedClient.process_guard = process_before
 
 
 def loop_over_blocks(process_function: Callable[[Any], Any]) -> None:
@@ -242,15 +278,8 @@ def shared_context(context: Any) -> str:
 
 def context_from(text: str) -> Any:
     """Return a context from its text."""
-    before = os.environ.get(v2.Context.ENV_VARIABLE)
-    set_context(text)
-    try:
-        return v2.Context.from_env()
-    finally:
-        if before is None:
-            os.environ.pop(v2.Context.ENV_VARIABLE, None)
-        else:
-            os.environ[v2.Context.ENV_VARIABLE] = before
+    kind: Any = v2.Context
+    return kind.from_env_string(text)
 
 
 def pipeline_of(tasks: Sequence[Any], edges: Sequence[tuple[int, int]]) -> Any:
@@ -280,21 +309,39 @@ def run_server(
     StageError
         If daisy gives up.
     """
-    logs_before = daisy_logging.get_log_basedir()
-    daisy_logging.set_log_basedir(folder)
     try:
-        states: dict[str, Any] = v2.run_blockwise(
-            pipeline_of(tasks, edges),
-            progress=_Observer(on_progress),
-            return_states=True,
-            host=host,
-            summary=False,
-        )
+        with _logging_to(folder):
+            states: dict[str, Any] = v2.run_blockwise(
+                pipeline_of(tasks, edges),
+                progress=_Observer(on_progress),
+                return_states=True,
+                host=host,
+                summary=False,
+            )
     except RuntimeError as err:
         raise StageError("running blocks", str(err)) from err
-    finally:
-        daisy_logging.set_log_basedir(logs_before)
     return states
+
+
+_log_folders: list[Any] = []
+
+
+@contextlib.contextmanager
+def _logging_to(folder: Path) -> Iterator[None]:
+    """Let daisy's workers log to a folder; with several runs at once, to that of the newest."""
+    with _patching:
+        if not _log_folders:
+            _log_folders.append(daisy_logging.get_log_basedir())
+        _log_folders.append(folder)
+        daisy_logging.set_log_basedir(folder)
+    try:
+        yield
+    finally:
+        with _patching:
+            _log_folders.remove(folder)
+            daisy_logging.set_log_basedir(_log_folders[-1])
+            if len(_log_folders) == 1:
+                _log_folders.clear()
 
 
 class _Here:
@@ -304,10 +351,12 @@ class _Here:
         self.scheduler = scheduler
         self.task_id = ""
         self.acquired = 0
+        self.asked = False
 
     @contextlib.contextmanager
     def acquire(self) -> Iterator[Any]:
         """Yield a block of the current task."""
+        self.asked = True
         block = self.scheduler.acquire_block(self.task_id)
         if block is None:
             yield None
@@ -324,6 +373,10 @@ class _Here:
             self.scheduler.release_block(block)
 
 
+#: What to do about workers that a process of their own is started for.
+_PROGRAMS = "a worker that starts a program needs num_workers=1 at least"
+
+
 def _work_here(work: Callable[..., Any]) -> None:
     try:
         if positional_arity(work):
@@ -334,7 +387,7 @@ def _work_here(work: Callable[..., Any]) -> None:
         raise StageError(
             "working in this process",
             f"{type(err).__name__}: {err}",
-            hint="workers that are programs of their own need num_workers=1 at least",
+            hint=_PROGRAMS,
         ) from err
 
 
@@ -343,7 +396,7 @@ def run_here(
 ) -> dict[str, Any]:
     """Run tasks in this process, block by block; return their states by name."""
     here = _Here(v2.Scheduler(pipeline_of(tasks, edges)))
-    GuardedClient.here = here
+    before, _of_thread.here = _of_thread.here, here
     # Programs of their own shall not look for the server of an earlier run.
     context = os.environ.pop(v2.Context.ENV_VARIABLE, None)
     try:
@@ -352,13 +405,20 @@ def run_here(
             for task, guard in zip(tasks, guards, strict=True):
                 here.task_id = task.task_id
                 work = task.process_function
+                here.asked = False
                 with guarded(guard):
                     _work_here(work)
+                if not here.asked:
+                    raise StageError(
+                        "working in this process",
+                        f"the worker of {task.task_id} has ended without asking for a block",
+                        hint=_PROGRAMS,
+                    )
             states: dict[str, Any] = dict(here.scheduler.task_states)
             if not here.acquired or all(state.is_done() for state in states.values()):
                 return states
     finally:
-        GuardedClient.here = None
+        _of_thread.here = before
         if context is not None:
             set_context(context)
         # Tracebacks may hold on to this frame, and daisy wants its scheduler to

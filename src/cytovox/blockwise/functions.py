@@ -152,7 +152,7 @@ def as_segment_function(
             Labels of the block, uint64 of the shape of its read region, 0 is
             background.
         """
-        return function(input_array, **parameters).astype(np.uint64, copy=False)
+        return function(np.asarray(input_array), **parameters).astype(np.uint64, copy=False)
 
     segment_function.__module__ = function.__module__
     segment_function.__qualname__ = segment_function.__name__

@@ -22,7 +22,14 @@ from .gate import columns_of
 from .grid import Grid
 from .stitch import Rule
 
-__all__ = ["Stitching", "VolumeRecipe", "check_parameters", "fitting_sizes", "side_folder"]
+__all__ = [
+    "Stitching",
+    "VolumeRecipe",
+    "check_parameters",
+    "fitting_sizes",
+    "side_folder",
+    "takes",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,6 +325,22 @@ def _keywords(function: Callable[..., Any]) -> list[str]:
         return list(inspect.signature(function).parameters)[1:]
     except (TypeError, ValueError):
         return []
+
+
+def takes(function: Callable[..., Any], name: str) -> bool:
+    """Return whether a function has a parameter of this name, or takes any.
+
+    Examples
+    --------
+    >>> takes(lambda array, *, sigma=1: array, "sigma")
+    True
+    """
+    try:
+        parameters = inspect.signature(function).parameters
+    except (TypeError, ValueError):  # some compiled functions do not tell
+        return True
+    kinds = {parameter.kind for parameter in parameters.values()}
+    return name in parameters or inspect.Parameter.VAR_KEYWORD in kinds
 
 
 def check_parameters(

@@ -29,14 +29,11 @@ class RelabelWork(RegionWork):
         Volume that takes the final ones.
     folder
         Folder of the table.
-    stamp
-        Tells tables and volumes of one name apart.
     """
 
     labels: str
     output: str
     folder: str
-    stamp: str = ""
 
     def __call__(self, block: Any) -> dict[str, Any]:
         """Do it; return the number of voxels that have a label."""

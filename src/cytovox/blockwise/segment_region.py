@@ -12,21 +12,23 @@ from typing import Any
 
 from funlib.geometry import Roi
 
-from ..errors import InputError, UsageError
+from ..errors import InputError, OptionError, UsageError
 from ..read.open_volume import open_volume
 from ..read.volume import Volume
 from ..run.fingerprint import describe_function
 from ..run.journal import Journal
 from ..run.progress import Listener
 from ..write.pyramid import levels_of_image, write_pyramid
-from ..write.volume import create_labels
+from ..write.volume import check_label_place, create_labels
 from . import relabel_worker, segment_worker
+from .array_output import check_array, copy_into, is_plain_array
+from .block_array import chosen_address
 from .blockwise_task import DaCapoBlockwiseTask
 from .evidence import EvidenceFolder, StitchMode
 from .grid import box_shape
 from .lookup import load_lookup
 from .places import Here, Place, find_place
-from .recipe import check_parameters, side_folder
+from .recipe import check_parameters, side_folder, takes
 from .run_blocks import refuse_limits
 from .segment_worker import RegionWork, load_segment_function
 from .stitch import Rule
@@ -50,8 +52,10 @@ def segment_blockwise(
     timeout: float | None = None,
     upstream_tasks: Sequence[Any] | None = None,
     *args: Any,
-    input: str | os.PathLike[str],
-    output: str | os.PathLike[str],
+    input: str | os.PathLike[str] | None = None,
+    output: str | os.PathLike[str] | None = None,
+    input_array_identifier: Any = None,
+    output_array_identifier: Any = None,
     parameters: Mapping[str, Any] | None = None,
     stitch: StitchMode = "overlap",
     connectivity: int | None = None,
@@ -65,6 +69,8 @@ def segment_blockwise(
     host: str | None = None,
     on_event: Listener | None = None,
     logs: str | Path | None = None,
+    keep_tmpdir: bool = False,
+    tmp_prefix: str = "",
     **kwargs: Any,
 ) -> BlockwiseResult:
     """Run a segmentation function in parallel over all blocks of a region.
@@ -80,9 +86,12 @@ def segment_blockwise(
         Python file with ``segment_function(input_array, block, **parameters)``
         and, if it likes, ``default_parameters``; or the name of one that
         ships. The function returns labels of the shape of its input, with 0
-        for background.
+        for background. Its input is a NumPy array that also knows regions,
+        see `cytovox.blockwise.block_array.BlockArray`.
     context
-        What is read in addition on each side of a block, in world units.
+        What is read in addition on each side of a block, in world units. If
+        `read_roi` is `write_roi` with this context already, it is not added
+        again. If None, it is what `read_roi` has beyond `write_roi`.
     total_roi
         The region to process, in whole world units (``Volume.roi_units``).
     read_roi, write_roi
@@ -103,8 +112,13 @@ def segment_blockwise(
     output
         Path of the labels to make; a folder of this name with ``.cytovox``
         behind it keeps journal and evidence.
+    input_array_identifier, output_array_identifier
+        The same as dacapo names arrays: anything with ``container`` and
+        ``dataset``. If there is an array of the output already, made for this
+        purpose, the labels are written into it, and what it holds in the region
+        is replaced.
     parameters
-        Keywords of the function.
+        Keywords of the function; a ``context`` that it does not take is left out.
     stitch, connectivity, rule, threshold, min_voxels
         How labels of neighbouring blocks become one.
     fill_value
@@ -118,6 +132,9 @@ def segment_blockwise(
         See `run_blockwise`.
     logs
         Folder for what workers print; beside the journal if None.
+    keep_tmpdir, tmp_prefix
+        Of no effect: what dacapo keeps in a temporary folder is kept beside
+        the output.
     **kwargs
         Further keywords of the function, as in `parameters`.
 
@@ -144,16 +161,25 @@ def segment_blockwise(
         )
     if num_workers < 0:
         raise UsageError(f"there cannot be {num_workers} workers")
-    folder = side_folder(output)
-    target = Path(output).absolute()
-    refuse_stranger(target, folder)
+    source = chosen_address("input", input, input_array_identifier)
+    made = chosen_address("output", output, output_array_identifier)
+    folder = side_folder(made)
+    target = Path(made).absolute()
+    into = output_array_identifier is not None and is_plain_array(target)
+    if not into:
+        refuse_stranger(target, folder)
+        check_label_place(target, format)
     given = {**(parameters or {}), **kwargs}
     segment, defaults = load_segment_function(str(segment_function_file))
+    if "context" in given and not takes(segment, "context"):
+        del given["context"]
     check_parameters(segment, {**defaults, **given}, arrays=2)
-    with open_volume(input, fill_value=fill_value) as volume, contextlib.ExitStack() as stack:
-        stack.callback(forget_volumes)
+    with open_volume(source, fill_value=fill_value) as volume, contextlib.ExitStack() as stack:
         rois = _grown(total_roi, read_roi, write_roi, context)
-        region = _region(volume, *rois)
+        region = _region(volume, *rois, stamp=str(folder))
+        if into:
+            check_array(target, volume, region)
+        stack.callback(forget_volumes, [region.stamp])
         place = find_place(num_workers, cluster, host)
         stack.callback(place.close)
         if isinstance(place, Here):
@@ -164,12 +190,16 @@ def segment_blockwise(
         run.limits = (max(1, num_workers), max_retries, timeout)
         run.logs = folder / "logs" if logs is None else Path(logs)
         run.format = format
+        run.check_format(target)
         journal.begin(
             {
                 "input": volume.fingerprint() if not upstream_tasks else {"url": volume.url},
                 "function": describe_function(segment),
                 "parameters": given,
-                "geometry": dataclasses.asdict(region) | {"fill_value": fill_value},
+                "geometry": {
+                    **{n: v for n, v in dataclasses.asdict(region).items() if n != "stamp"},
+                    "fill_value": fill_value,
+                },
                 "stitch": {"mode": stitch, "connectivity": connectivity},
             },
             resume=resume,
@@ -197,7 +227,7 @@ def segment_blockwise(
             folder=folder,
         )
         lookup.save(folder)
-        second = run.relabel(rois, target)
+        second = run.relabel(rois, target, into)
         if second:
             journal.note("finished", objects=lookup.count, output=str(target))
         damaged = [f.block for f in second.failed if DamagedLabelsError.__name__ in f.error]
@@ -229,6 +259,18 @@ class _Run:
         self.format = ""
         self.local = folder / "local.zarr"
 
+    def check_format(self, target: Path) -> None:
+        """See now, not after all blocks, that there can be such an output."""
+        probe = self.folder / "probe"
+        shutil.rmtree(probe, ignore_errors=True)
+        try:
+            self._create(probe, "uint32", self.format)
+        except OptionError as err:
+            err.path = str(target)
+            raise
+        finally:
+            shutil.rmtree(probe, ignore_errors=True)
+
     def segment(
         self, rois: tuple[Roi, Roi, Roi], upstream: list[Any], **options: Any
     ) -> BlockwiseResult:
@@ -237,7 +279,7 @@ class _Run:
         if lost:
             shutil.rmtree(self.local, ignore_errors=True)
             self._create(self.local, "uint32", "zarr2")
-        forget_volumes()  # which may be of an earlier run
+        forget_volumes([self.region.stamp])  # which may be of an earlier run
         return self._pass(
             segment_worker,
             rois,
@@ -248,13 +290,14 @@ class _Run:
             **options,
         )
 
-    def relabel(self, rois: tuple[Roi, Roi, Roi], target: Path) -> BlockwiseResult:
-        """Make the output, and put it in its place when it is whole."""
+    def relabel(self, rois: tuple[Roi, Roi, Roi], target: Path, into: bool) -> BlockwiseResult:
+        """Make the output, and put it in its place, or into an array, when it is whole."""
         lookup = load_lookup(self.folder)
+        region = dataclasses.replace(self.region, stamp=f"{self.folder} {lookup.stamp}")
         making = self.folder / "final" / target.name
         if making.exists():
             shutil.rmtree(making)
-        forget_volumes()
+        forget_volumes([region.stamp])
         self._create(making, str(lookup.dtype), self.format)
         total, _, write = rois
         start = self.region.grid.context
@@ -268,10 +311,13 @@ class _Run:
             labels=str(self.local),
             output=str(making),
             folder=str(self.folder),
-            stamp=lookup.stamp,
+            region=region,
         )
-        if result:
-            forget_volumes()
+        forget_volumes([region.stamp])
+        if result and into:
+            copy_into(making, target, region)
+            shutil.rmtree(making)
+        elif result:
             if self.format != "zarr2":
                 write_pyramid(making, levels=levels_of_image(target))
             publish(making, target, self.folder / "replaced")
@@ -283,6 +329,7 @@ class _Run:
         rois: tuple[Roi, Roi, Roi],
         upstream: list[Any],
         afresh: bool,
+        region: RegionWork | None = None,
         **options: Any,
     ) -> BlockwiseResult:
         workers, retries, timeout = self.limits
@@ -296,7 +343,7 @@ class _Run:
             retries,
             timeout,
             upstream,
-            **dataclasses.asdict(self.region),
+            **dataclasses.asdict(region or self.region),
             **options,
         )
         if afresh:
@@ -340,10 +387,14 @@ def _is_volume(path: Path) -> bool:
 
 
 def _grown(total: Any, read: Any, write: Any, context: Any) -> tuple[Roi, Roi, Roi]:
+    if context is None:
+        context = write.begin - read.begin
+    if read == write.grow(context, context):  # as dacapo's own calls have it
+        return total.grow(context, context), read, write
     return total.grow(context, context), read.grow(context, context), write
 
 
-def _region(volume: Volume, total: Roi, read: Roi, write: Roi) -> RegionWork:
+def _region(volume: Volume, total: Roi, read: Roi, write: Roi, stamp: str) -> RegionWork:
     """Return the region in voxels."""
     leftovers(total, read, write, "shrink")
     low, high = write.begin - read.begin, read.end - write.end
@@ -364,6 +415,7 @@ def _region(volume: Volume, total: Roi, read: Roi, write: Roi) -> RegionWork:
         shape=box_shape(inner),
         block=tuple(int(w // v) for w, _, v in size),
         context=tuple(int(c // v) for _, c, v in size),
+        stamp=stamp,
     )
 
 

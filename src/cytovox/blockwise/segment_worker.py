@@ -8,10 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from ..errors import UsageError
+from ..read.volume import Volume
 from . import worker_file
+from .block_array import BlockArray
 from .evidence import StitchMode
 from .grid import Block, Grid
 from .loading import load_file
@@ -48,6 +51,8 @@ class RegionWork:
         Voxels of the part.
     block, context
         Voxels that a block writes, and reads beyond on either side.
+    stamp
+        Tells runs and tables of one name apart.
     """
 
     input: str
@@ -55,6 +60,7 @@ class RegionWork:
     shape: tuple[int, ...]
     block: tuple[int, ...]
     context: tuple[int, ...]
+    stamp: str = ""
 
     @property
     def grid(self) -> Grid:
@@ -71,7 +77,7 @@ class RegionWork:
         """
         if isinstance(block, Block):
             return block
-        _, write = worker_file.box_of(worker_file.opened(self.input), block)
+        _, write = worker_file.box_of(worker_file.opened(self.input, stamp=self.stamp), block)
         steps = zip(write, self.begin, self.block, strict=True)
         return self.grid.at(tuple((start - at) // size for (start, _), at, size in steps))
 
@@ -108,6 +114,10 @@ class SegmentWork(RegionWork):
     def __call__(self, block: Any) -> dict[str, Any]:
         """Do it; return the number of labels."""
         segment, defaults = load_segment_function(self.function)
+        ours = self.block_of(block)
+        volume = worker_file.opened(self.input, self.fill_value, stamp=self.stamp)
+        box = tuple((a + at, b + at) for (a, b), at in zip(ours.read, self.begin, strict=True))
+        roi = volume.grid.to_roi(box)
         work = SegmentPass(
             input=self.input,
             scale=None,
@@ -115,20 +125,27 @@ class SegmentWork(RegionWork):
             labels=self.labels,
             folder=self.folder,
             grid=self.grid,
-            function=functools.partial(_with_block, segment, block),
+            function=functools.partial(_with_block, segment, block, volume, roi),
             parameters={**defaults, **self.parameters},
             stitch=self.stitch,
             connectivity=self.connectivity,
             measures=None,
+            stamp=self.stamp,
             begin=self.begin,
         )
-        return work(self.block_of(block))
+        return work(ours)
 
 
 def _with_block(
-    segment: Callable[..., Any], block: Any, array: npt.NDArray[Any], **parameters: Any
+    segment: Callable[..., Any],
+    block: Any,
+    volume: Volume,
+    roi: Any,
+    array: npt.NDArray[Any],
+    **parameters: Any,
 ) -> Any:
-    return segment(array, block, **parameters)
+    labels = segment(BlockArray.of(array, volume, roi), block, **parameters)
+    return np.asarray(labels) if isinstance(labels, BlockArray) else labels
 
 
 def load_segment_function(function: str) -> tuple[Callable[..., Any], dict[str, Any]]:

@@ -99,7 +99,7 @@ class TaskJob:
         """Do the job."""
         set_context(line.context)
         guard = LineGuard(line, None)
-        with guarded(guard):
+        with guarded(guard, everywhere=True):
             refused = line.receive()  # None, or why no worker can do this work
             try:
                 if refused is not None:

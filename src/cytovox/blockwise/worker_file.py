@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from ..errors import InputError, UsageError
 from ..read.volume import Volume
+from .block_array import chosen_address
 from .checks import checksum
 from .engine import loop_over_blocks
 from .grid import Block, Box, box_shape, slices
@@ -36,7 +37,9 @@ class Work(Protocol):
         """Do it; may return some numbers about it."""
 
 
-def opened(url: str, fill_value: float = 0, writable: bool = False) -> Volume:
+def opened(
+    url: str, fill_value: float = 0, writable: bool = False, stamp: int | str = 0
+) -> Volume:
     """Return a volume that stays open in this process.
 
     Parameters
@@ -47,8 +50,10 @@ def opened(url: str, fill_value: float = 0, writable: bool = False) -> Volume:
         Value of voxels outside of the volume.
     writable
         Whether it is opened for writing.
+    stamp
+        Tells runs apart that open the same volume.
     """
-    return keep_open(url, None, fill_value, writable)
+    return keep_open(url, None, fill_value, writable, stamp)
 
 
 def box_of(volume: Volume, block: Any) -> tuple[Box, Box]:
@@ -167,13 +172,18 @@ def spawn(make: Callable[..., Work], **options: Any) -> Callable[[], None]:
         Makes the work from the options; called here to check them, and once in
         each worker.
     **options
-        Its keywords.
+        Its keywords; `input_array_identifier` and `output_array_identifier` stand
+        for `input` and `output`, see `cytovox.blockwise.block_array.address_of`.
 
     Raises
     ------
     UsageError
         If the work does not take such options.
     """
+    for what in ("input", "output"):  # as dacapo calls them
+        if f"{what}_array_identifier" in options:
+            identifier = options.pop(f"{what}_array_identifier")
+            options[what] = chosen_address(what, options.get(what), identifier)
     try:
         make(**options)
     except TypeError as err:

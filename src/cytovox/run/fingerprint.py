@@ -160,6 +160,8 @@ def _plain(value: Any) -> Any:
         if getattr(value, "size", 1) > 1000:
             return f"{value.dtype}{list(value.shape)} sha256:{_digest(value.tobytes())}"
         return _plain(tolist())
+    if _is_told_by_address(value) and hasattr(value, "__dict__"):
+        return {type(value).__name__: _plain(vars(value))}
     return repr(value)
 
 

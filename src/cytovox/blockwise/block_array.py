@@ -1,0 +1,191 @@
+"""What a segmentation function is given, and the names by which arrays are called."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import UsageError
+from ..read.volume import Volume
+from .grid import box_shape, slices
+
+__all__ = ["BlockArray", "address_of", "chosen_address"]
+
+_FILES = (".h5", ".hdf5", ".hdf", ".ims")
+
+
+class BlockArray(np.ndarray[Any, Any]):
+    """The voxels of a block with its context: a NumPy array that also knows regions.
+
+    ``array[roi]`` and ``array.to_ndarray(roi)`` return voxels of the volume by
+    region in world units, be they of the block or not; all else is as of the
+    NumPy array of the block. What is computed from it is a plain NumPy array.
+
+    Attributes
+    ----------
+    roi : funlib.geometry.Roi or None
+        The region that the block reads.
+    volume : Volume or None
+        The whole volume.
+
+    Examples
+    --------
+    >>> from cytovox.read.open_volume import open_volume
+    >>> from funlib.geometry import Roi
+    >>> path = getfixture("tmp_path") / "a.npy"
+    >>> np.save(path, np.arange(20).reshape(4, 5))
+    >>> with open_volume(path) as volume:
+    ...     block = BlockArray.of(volume[1:3, 1:4], volume, Roi((1, 1), (2, 3)))
+    ...     block[Roi((2, 2), (1, 2))].tolist(), block.to_ndarray(Roi((0, 0), (1, 2))).tolist()
+    ([[12, 13]], [[0, 1]])
+    >>> block.tolist(), type(block > 5).__name__
+    ([[6, 7, 8], [11, 12, 13]], 'ndarray')
+    """
+
+    roi: Any = None
+    volume: Volume | None = None
+
+    @classmethod
+    def of(cls, array: npt.NDArray[Any], volume: Volume, roi: Any) -> Self:
+        """Return an array that knows its region.
+
+        Parameters
+        ----------
+        array
+            What was read, of shape (channels, ...) or of the shape of the region.
+        volume
+            Where it is from.
+        roi
+            The region that it is of.
+        """
+        made = array.view(cls)
+        made.roi, made.volume = roi, volume
+        return made
+
+    def __array_finalize__(self, other: Any) -> None:
+        if isinstance(other, BlockArray) and other.shape == self.shape:
+            self.roi, self.volume = other.roi, other.volume
+
+    def __array_wrap__(self, array: Any, context: Any = None, return_scalar: bool = False) -> Any:
+        plain = np.asarray(array)
+        return plain[()] if return_scalar else plain
+
+    def __getitem__(self, key: Any) -> Any:
+        if hasattr(key, "to_slices"):
+            return self.to_ndarray(key)
+        return np.asarray(self)[key]
+
+    @property
+    def voxel_size(self) -> Any:
+        """Size of a voxel along each axis of space, as regions count."""
+        return self._of().roi_voxel_size
+
+    @property
+    def axis_names(self) -> list[str]:
+        """Names of the axes."""
+        return list(self._of().axes)
+
+    def to_ndarray(self, roi: Any = None, fill_value: float | None = None) -> npt.NDArray[Any]:
+        """Return voxels by region.
+
+        Parameters
+        ----------
+        roi
+            Region in world units; that of the block if None.
+        fill_value
+            Value of voxels outside of the volume; that of the run if None.
+
+        Returns
+        -------
+        numpy.ndarray
+            Channels first, then the shape of the region in voxels.
+        """
+        if roi is None or (fill_value is None and self.roi is not None and roi == self.roi):
+            return np.array(self)
+        volume = self._of()
+        wanted, mine = (volume.grid.to_box(one, volume.url) for one in (roi, self.roi))
+        if fill_value is None:
+            fill_value = volume.fill_value
+        if fill_value == volume.fill_value and all(
+            a <= c and d <= b for (a, b), (c, d) in zip(mine, wanted, strict=True)
+        ):
+            place: Any = (..., *slices(wanted, mine))
+            return np.array(np.asarray(self)[place])
+        return _filled(volume, wanted, fill_value)
+
+    def _of(self) -> Volume:
+        if self.volume is None:
+            raise UsageError(
+                "this array does not know its region any more",
+                hint="take regions of the array that the function was given",
+            )
+        return self.volume
+
+
+def _filled(volume: Volume, box: Any, fill_value: float) -> npt.NDArray[Any]:
+    """Read a box; another value than that of the volume stands for what is outside."""
+    found = volume.read(box)
+    if fill_value == volume.fill_value:
+        return found
+    inside = np.zeros(box_shape(box), np.bool_)
+    sizes = zip(box, volume.spatial_shape, strict=True)
+    inside[tuple(slice(max(0, -a), max(0, min(b, n) - a)) for (a, b), n in sizes)] = True
+    return np.where(inside, found, np.asarray(fill_value, found.dtype))
+
+
+def address_of(identifier: Any) -> str:
+    """Return the address of an array that is named as dacapo does.
+
+    Parameters
+    ----------
+    identifier
+        Anything with ``container`` (a path) and ``dataset`` (a name in it), as
+        dacapo's ``LocalArrayIdentifier``; or an address.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> address_of(SimpleNamespace(container="cells.zarr", dataset="volumes/raw"))
+    'cells.zarr/volumes/raw'
+    >>> address_of(SimpleNamespace(container="cells.h5", dataset="raw"))
+    'cells.h5:/raw'
+    """
+    if isinstance(identifier, (str, os.PathLike)):
+        return os.fspath(identifier)
+    container = getattr(identifier, "container", None)
+    if container is None:
+        raise UsageError(
+            f"a {type(identifier).__name__} does not name an array",
+            hint="give an object with container and dataset, or an address",
+        )
+    text = str(os.fspath(container)).rstrip("/")
+    dataset = str(getattr(identifier, "dataset", None) or "").strip("/")
+    if not dataset:
+        return text
+    return f"{text}:/{dataset}" if text.lower().endswith(_FILES) else f"{text}/{dataset}"
+
+
+def chosen_address(what: str, address: Any, identifier: Any) -> str:
+    """Return the address of an array that is given in one of two ways.
+
+    Parameters
+    ----------
+    what
+        ``"input"`` or ``"output"``.
+    address, identifier
+        One of them; the other is None.
+
+    Raises
+    ------
+    UsageError
+        If both or none are given.
+    """
+    if (address is None) == (identifier is None):
+        raise UsageError(
+            f"the {what} is given {'twice' if address is not None else 'not at all'}",
+            hint=f"give either {what}=... or {what}_array_identifier=...",
+        )
+    return address_of(identifier if address is None else address)
