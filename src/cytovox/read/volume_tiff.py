@@ -178,7 +178,8 @@ class TiffSource(ReadOnlySource):
         for at in itertools.product(*(range(*b) for b in box[:outer])):
             number = int(np.ravel_multi_index(at, self._pages_shape)) if at else 0
             # pages may be read by several threads, but the place in the file is one
-            with self._files.lock, self._files.file.filehandle.lock:
+            handle = self._files.file.filehandle
+            with self._files.lock, handle.lock, reading(self._files.path):
                 page = self._level.page(number)
             if page is None:
                 raise InputError(f"page {number} is missing", path=self._files.path)
@@ -278,7 +279,7 @@ class TiffFolderSource(ReadOnlySource):
         expected = (self.described.shape[1:], self.described.dtype)
         for number, z in enumerate(range(*box[0])):
             path = self._files[z]
-            with contextlib.closing(TiffSet(path)) as file:
+            with contextlib.closing(TiffSet(path)) as file, reading(path):
                 page, count = file.page(path, 0), len(file.kinds(path))
                 found = (tuple(page.shape), np.dtype(page.dtype).newbyteorder("="))
                 if found != expected or count != 1:

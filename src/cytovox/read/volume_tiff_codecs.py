@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from ..errors import InputError
 from .deflate import check_deflated
 from .permissions import RefusedInputError, default_permissions
 
-__all__ = ["check_encoded", "encoded_size"]
+__all__ = ["check_encoded", "cut_deflated", "encoded_size"]
 
 #: What NumPy, zlib and we decode, or nothing that grows.
 _WITHOUT_IMAGECODECS = (1, 8, 32773, 32946, 50013)
@@ -73,6 +74,21 @@ def check_encoded(frame: Any, data: bytes, path: Path) -> None:
             path=path,
             hint="it is damaged, or was made to fill the memory; get the file again",
         )
+
+
+def cut_deflated(frame: Any, data: bytes, voxels: int) -> bytes | None:
+    """Return a deflated strip anew that becomes more than its voxels, or None if it does not.
+
+    Some programs fill up the last strip of a page.
+    """
+    if int(frame.compression) not in _DEFLATE:
+        return None
+    size = voxels * frame.dtype.itemsize
+    try:
+        unpacked = zlib.decompressobj().decompress(data, size + 1)
+    except zlib.error:
+        return None
+    return zlib.compress(unpacked[:size], 1) if len(unpacked) > size else None
 
 
 def encoded_size(

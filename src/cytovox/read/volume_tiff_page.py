@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from ..errors import CytovoxError, InputError
 from .volume_limits import Box
-from .volume_tiff_codecs import check_encoded
+from .volume_tiff_codecs import check_encoded, cut_deflated
 
 __all__ = ["PageKind", "check_strips", "read_page", "scan_pages"]
 
@@ -105,12 +105,11 @@ def check_strips(page: Any, path: Path) -> None:
     InputError
         If it does not.
     """
-    wanted, offsets, sizes = (
-        math.prod(page.keyframe.chunked),
-        len(page.dataoffsets),
-        len(page.databytecounts),
-    )
-    if min(offsets, sizes) < wanted or offsets != sizes:
+    frame = page.keyframe
+    empty = 0 in frame.shaped or (frame.is_tiled and 0 in (frame.tilelength, frame.tilewidth))
+    wanted = 0 if empty else math.prod(frame.chunked)
+    offsets, sizes = len(page.dataoffsets), len(page.databytecounts)
+    if empty or min(offsets, sizes) < wanted or offsets != sizes:
         raise InputError(
             f"a page is cut into {wanted:,} strips or tiles, and has the places of {offsets:,} "
             f"and the sizes of {sizes:,}",
@@ -140,7 +139,8 @@ def read_page(page: Any, box: Box, out: npt.NDArray[Any], path: Path) -> None:
         common = [(max(a, c), min(b, d)) for (a, b), (c, d) in zip(normal, where, strict=True)]
         if any(a >= b for a, b in common):
             continue
-        decoded = _decode(page, number, start, count, path)
+        voxels = math.prod(frame.chunks if frame.is_tiled else [b - a for a, b in where[1:]])
+        decoded = _decode(page, number, (start, count), voxels, path)
         here = tuple(slice(a - n[0], b - n[0]) for (a, b), n in zip(common, normal, strict=True))
         if decoded is None:
             target[here] = frame.nodata
@@ -177,15 +177,23 @@ def _segment_box(frame: Any, number: int) -> Box:
     return ((int(sample), int(sample) + 1), *zip(at, ends, strict=True), (0, contig))
 
 
-def _decode(page: Any, number: int, start: int, count: int, path: Path) -> npt.NDArray[Any] | None:
-    if count == 0 or start == 0:
+def _decode(
+    page: Any, number: int, place: tuple[int, int], voxels: int, path: Path
+) -> npt.NDArray[Any] | None:
+    """Return a strip or tile of so many voxels, or None where nothing was written."""
+    if 0 in place:
         return None
     frame = page.keyframe
     try:
-        data = _stored_bytes(page.parent.filehandle, start, count, path)
+        data = _stored_bytes(page.parent.filehandle, *place, path)
         check_encoded(frame, data, path)
         tables = {"jpegtables": page.jpegtables, "jpegheader": frame.jpegheader}
-        decoded = frame.decode(data, number, **tables)[0]
+        try:
+            decoded = frame.decode(data, number, **tables)[0]
+        except Exception:
+            if (shorter := cut_deflated(frame, data, voxels)) is None:
+                raise
+            decoded = frame.decode(shorter, number, **tables)[0]
     except CytovoxError:
         raise
     except Exception as err:
