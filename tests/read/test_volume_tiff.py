@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import struct
@@ -395,6 +396,89 @@ def test_ome_pyramid(tmp_path: Path) -> None:
         assert volume.voxel_size == pytest.approx((3, 33 / 17, 47 / 24))
 
 
+# ------------------------------------------------------------------- other dialects
+
+
+def test_an_imagej_stack_with_one_list_of_tags(tmp_path: Path) -> None:
+    """As ImageJ writes stacks beyond 4 GB: planes follow the first one."""
+    text = b"ImageJ=1.53t\nimages=5\nslices=5\nunit=um\nspacing=2.0\n\0"
+    text += b"\0" * (len(text) % 2)
+    voxels = np.random.default_rng(2).integers(0, 255, (5, 64, 64), dtype=np.uint8)
+    path = one_strip(tmp_path / "a.tif", voxels.tobytes(), 1, text)
+    with open_volume(path) as volume:
+        assert volume.voxel_size == (2, 1, 1)
+        np.testing.assert_array_equal(volume[...], voxels)
+    one_strip(path, voxels[:4].tobytes(), 1, text)
+    with pytest.raises(InputError, match="5 planes after ImageJ's description, and 1 are there"):
+        read(path)
+
+
+def mmstack(path: Path, places: list[tuple[int, ...]], planes: list[np.ndarray]) -> None:
+    """Write planes of 33 x 47 voxels as Micro-Manager does, at places (c, z, t, position)."""
+    summary = json.dumps(
+        {
+            "MicroManagerVersion": "2.0",
+            "Prefix": "run",
+            "Channels": 1,
+            "Slices": 5,
+            "Frames": 1,
+            "Positions": 1,
+            "PixelSize_um": 0.25,
+            "z-step_um": 2.0,
+        }
+    ).encode()
+    start = 40 + len(summary)
+    more = b'{"a": 1}'
+    size = 162 + planes[0].nbytes + len(more)
+    index = start + size * len(planes)
+    content = struct.pack("<2sHI", b"II", 42, start)
+    content += struct.pack("<8I", 54773648, index, 0, 0, 0, 0, 2355492, len(summary)) + summary
+    for number, plane in enumerate(planes):
+        at = start + number * size
+        tags = [
+            (256, 4, 1, plane.shape[1]),
+            (257, 4, 1, plane.shape[0]),
+            (258, 3, 1, 16),
+            (259, 3, 1, 1),
+            (262, 3, 1, 1),
+            (273, 4, 1, at + 162),
+            (277, 3, 1, 1),
+            (278, 4, 1, plane.shape[0]),
+            (279, 4, 1, plane.nbytes),
+            (282, 4, 1, 1),
+            (283, 4, 1, 1),
+            (296, 3, 1, 1),
+            (51123, 2, len(more), at + 162 + plane.nbytes),
+        ]
+        content += struct.pack("<H", len(tags))
+        content += b"".join(struct.pack("<HHII", *tag) for tag in tags)
+        content += struct.pack("<I", at + size if number + 1 < len(planes) else 0)
+        content += plane.tobytes() + more
+    content += struct.pack("<II", 3453623, len(planes))
+    for number, place in enumerate(places):
+        content += struct.pack("<5I", *place, start + number * size)
+    path.write_bytes(content)
+
+
+def test_micromanager(tmp_path: Path) -> None:
+    places = [(0, z, 0, 0) for z in range(5)]
+    first, second = tmp_path / "run_MMStack.tif", tmp_path / "run_MMStack_1.tif"
+    mmstack(first, places[:3], list(VOXELS[:3]))
+    mmstack(second, places[3:], list(VOXELS[3:]))
+    for path in (first, second):
+        with open_volume(path) as volume:
+            assert "".join(volume.axes) == "zyx"
+            assert volume.voxel_size == (2, 0.25, 0.25)
+            assert volume.units == "micrometer"
+            np.testing.assert_array_equal(volume[...], VOXELS)
+    second.unlink()
+    with pytest.warns(UserWarning, match="3 of the 5 planes"):
+        np.testing.assert_array_equal(read(first), VOXELS[:3])
+    mmstack(first, [places[0], places[4]], list(VOXELS[[0, 4]]))
+    with pytest.raises(InputError, match="plane 1 of 5 is missing"):
+        read(first)
+
+
 # ------------------------------------------------------------------------ compression
 
 
@@ -414,30 +498,19 @@ def test_every_compression(tmp_path: Path, compression: str, tile: Any) -> None:
     np.testing.assert_array_equal(read(path)[2, 3:9], tifffile.imread(path)[2, 3:9])
 
 
-def one_strip(path: Path, strip: bytes, compression: int, photometric: int = 1) -> Path:
+def one_strip(path: Path, strip: bytes, compression: int, text: bytes = b"\0") -> Path:
     """Write a page of 64 x 64 voxels of one byte whose strip is as given."""
-    samples = 3 if photometric == 2 else 1
-    tags = [
-        (256, 64),
-        (257, 64),
-        (258, 8),
-        (259, compression),
-        (262, photometric),
-        (273, 8),
-        (277, samples),
-        (278, 64),
-        (279, len(strip)),
-    ]
-    strip += b"\0" * (len(strip) % 2)
-    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
-    path.write_bytes(
-        b"II*\0"
-        + struct.pack("<I", 8 + len(strip))
-        + strip
-        + struct.pack("<H", len(tags))
-        + entries
-        + b"\0" * 4
+    size = 4096 if compression == 1 else len(strip)
+    strip += text + b"\0" * ((len(strip) + len(text)) % 2)
+    tags = [(256, 64), (257, 64), (258, 8), (259, compression), (262, 1)]
+    tags += [(270, 8 + len(strip) - len(text))] if text != b"\0" else []
+    tags += [(273, 8), (277, 1), (278, 64), (279, size)]
+    entries = b"".join(
+        struct.pack("<HHII", tag, *((2, len(text)) if tag == 270 else (4, 1)), value)
+        for tag, value in tags
     )
+    head = b"II*\0" + struct.pack("<I", 8 + len(strip))
+    path.write_bytes(head + strip + struct.pack("<H", len(tags)) + entries + b"\0" * 4)
     return path
 
 

@@ -137,6 +137,8 @@ def _series_images(files: TiffSet) -> list[TiffImage]:
             _check_page(series, series[number], number, kinds, files.path)
         images.append(_series_image(file, series, files.path))
     _check_imagej(file, images, files.path)
+    if images and images[0].kind == "mmstack":
+        _warn_of_fewer_planes(file, images[0], files.path)
     generic = [image for image in images if image.kind == "generic"]
     shapes = {kind.shape for kind in kinds.values()}
     if len(generic) > len(shapes) and not any(i.levels or i.keyframe.subifds for i in generic):
@@ -181,12 +183,26 @@ def _check_page(
         )
     frame = series.keyframe
     here = page.parent is frame.parent
+    if not here:
+        page.parent.filehandle.set_lock(True)  # opened by each thread that reads from it
     expected, found = kinds.get(frame.offset), kinds.get(page.offset)
     if (here and found not in (None, expected)) or page.keyframe.hash != frame.hash:
         raise InputError(
             f"page {number} has another shape, type or compression than page 0 of the same image",
             path=path,
             hint=plain_pages_hint(path),
+        )
+
+
+def _warn_of_fewer_planes(file: Any, image: TiffImage, path: Path) -> None:
+    """Say what a run that was stopped, or a set that lacks files, has less than planned."""
+    summary = file.micromanager_metadata.get("Summary", {})
+    lengths = [summary.get(n) for n in ("Channels", "Slices", "Frames", "Positions")]
+    planned = math.prod(n for n in lengths if isinstance(n, int) and n > 0)
+    if planned > image.count:
+        warnings.warn(
+            f"{path}: {image.count} of the {planned} planes that Micro-Manager planned are there",
+            stacklevel=2,
         )
 
 

@@ -105,7 +105,7 @@ def reading(path: Path) -> Iterator[None]:
     """Let errors name the file: damaged tags make any kind of error."""
     try:
         yield
-    except CytovoxError:
+    except (CytovoxError, Warning):
         raise
     except Exception as err:
         raise InputError(

@@ -74,7 +74,8 @@ def _imagej(file: tifffile.TiffFile, page: Any) -> Sizes:
     unit = str(meta.get("unit", ""))
     said = _tags(page, unit) if normalize_unit(unit) else _tags(page)
     unit = next((u for _, u in said.values()), unit)
-    # a distance of planes of 1 is not written
+    # ImageJ does not write sizes of 1
+    said = {a: said.get(a, (1.0, unit)) for a in "yx"}
     said["z"] = (positive(meta.get("spacing", 1.0)) or 1.0, unit)
     return {a: (size, str(meta.get(f"{a}unit", u))) for a, (size, u) in said.items()}
 
