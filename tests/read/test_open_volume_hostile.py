@@ -162,7 +162,7 @@ def test_groups_without_image(tmp_path: Path) -> None:
     (tmp_path / "b.n5" / "attributes.json").write_text("{}")
     refused(tmp_path / "b.n5", "N5 group")
     (tmp_path / "c").mkdir()
-    refused(tmp_path / "c", "no volume")
+    refused(tmp_path / "c", "not a volume")
 
 
 @pytest.mark.parametrize(
@@ -270,7 +270,7 @@ def test_hdf5_says_what_there_is(tmp_path: Path) -> None:
     refused(f"{path}:/chunky", "GiB")
     refused(f"{path}:/empty", "empty")
     refused(f"{path}:/objects", "object")
-    refused(f"{path}:/huge", "no volume")
+    refused(f"{path}:/huge", "not a volume")
     with open_volume(f"{path}:/sparse") as volume:
         # such arrays are fine as long as nobody wants all
         assert volume.read([(0, 2)] * 3).sum() == 0
@@ -310,7 +310,7 @@ def test_npy(tmp_path: Path) -> None:
         path.write_bytes(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header)
         refused(path, "no NumPy file")
     path.write_bytes(pickle.dumps([1]))
-    refused(path, "no volume")
+    refused(path, "not a volume")
 
 
 @pytest.mark.parametrize(

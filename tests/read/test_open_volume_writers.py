@@ -808,3 +808,6 @@ def test_groups_name_what_there_is(tmp_path: Path) -> None:
     check(tmp_path / "n5")
     with pytest.raises(InputNotFoundError):
         open_volume(tmp_path / "b")
+    (tmp_path / "a" / "zarr.json").unlink()
+    refused(tmp_path / "a", "not a volume.*name one of those in it: .*a/more, .*a/measured/raw")
+    refused(tmp_path / "a" / "more" / "zarr.json", "open the folder that it describes: .*a/more")

@@ -144,10 +144,11 @@ def _open_source(address: Address, scale: int | str | None, writable: bool) -> S
 
 
 def _open_folder(address: Address, scale: int | str | None, writable: bool) -> Source:
+    from .volume_members import find_members, name_members
     from .volume_n5 import open_n5
     from .volume_precomputed import open_precomputed
     from .volume_tiff import open_tiff_folder
-    from .volume_zarr import open_zarr
+    from .volume_zarr import is_volume, open_zarr
 
     for opener in (open_zarr, open_n5, open_precomputed):
         source = opener(address, scale, writable=writable)
@@ -167,7 +168,11 @@ def _open_folder(address: Address, scale: int | str | None, writable: bool) -> S
         )
     pages = open_tiff_folder(address, scale)
     if pages is None:
-        raise InputError("this folder is no volume", path=address.path, hint=_FORMATS)
+        members = find_members(address, is_volume)
+        hint = name_members(members, "name one of those in it", remote=False)
+        raise InputError(
+            "this folder is not a volume", path=address.path, hint=hint if members else _FORMATS
+        )
     if writable:
         raise UsageError("this format is only read", path=address.path, hint="write OME-Zarr")
     return pages
@@ -191,7 +196,10 @@ def _open_file(address: Address, scale: int | str | None) -> Source:
         return open_npy(address, scale)
     if address.inner or head == b"\x89HDF\r\n\x1a\n":
         return open_hdf5(address, scale)
-    raise InputError("this file is no volume", path=address.path, hint=_FORMATS)
+    hint = _FORMATS
+    if address.name in ("zarr.json", ".zarray", ".zattrs", ".zgroup", "attributes.json", "info"):
+        hint = f"open the folder that it describes: {address.path.parent}"
+    raise InputError("this file is not a volume", path=address.path, hint=hint)
 
 
 def _open_zip(address: Address, scale: int | str | None) -> Source:

@@ -198,7 +198,7 @@ def name_axes(
     else:
         if not 2 <= dimensions <= 5:
             raise InputError(
-                f"an array of {dimensions} dimensions is no volume",
+                f"an array of {dimensions} dimensions is not a volume",
                 path=where,
                 hint="two or three axes of space are read, with channels and time before them",
             )

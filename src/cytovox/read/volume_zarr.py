@@ -18,7 +18,7 @@ from .volume_source import Described
 from .volume_store import TensorSource, open_tensor, read_json
 from .volume_zarr_document import clean_array
 
-__all__ = ["open_zarr"]
+__all__ = ["is_volume", "open_zarr"]
 
 
 def open_zarr(address: Address, scale: int | str | None, *, writable: bool) -> TensorSource | None:
@@ -75,7 +75,7 @@ def _only_member(address: Address, attributes: dict[str, Any]) -> Address:
                 path=str(address),
                 hint=f"name one image in it, for example {first}",
             )
-    found = find_members(address, _is_array_or_image)
+    found = find_members(address, is_volume)
     if len(found) == 1:
         return found[0]
     raise InputError(
@@ -85,7 +85,8 @@ def _only_member(address: Address, attributes: dict[str, Any]) -> Address:
     )
 
 
-def _is_array_or_image(address: Address) -> bool:
+def is_volume(address: Address) -> bool:
+    """Return whether a folder is an array or an image."""
     _, document, attributes = _documents(address)
     told = (attributes or {}).get("ome")
     told = told if isinstance(told, dict) else attributes or {}
