@@ -28,6 +28,8 @@ __all__ = [
 
 #: Below these a finding is told: bytes on a disk, bytes of memory, open files.
 LITTLE_DISK, LITTLE_MEMORY, FEW_FILES = 1 << 30, 1 << 30, 256
+#: Bytes that compiled kernels need about.
+_KERNELS = 4 << 20
 #: Seconds that a worker process may take to answer.
 _PATIENCE = 60.0
 
@@ -210,8 +212,8 @@ def _kernels() -> Iterator[Examined]:
     from ..kernels.jit import cache_folder
 
     folder = cache_folder()
-    number = sum(1 for _ in folder.rglob("*.nbi"))
-    if folder.is_relative_to(tempfile.gettempdir()) and "CYTOVOX_CACHE_DIR" not in os.environ:
+    number = sum(1 for _ in folder.rglob("*.nbi")) if folder is not None else 0
+    if folder is None or not _has_room(folder):
         told = "cannot be kept: compiled anew by each process; set CYTOVOX_CACHE_DIR"
         yield Examined("kernels", "cache", "look", told)
     else:
@@ -221,6 +223,15 @@ def _kernels() -> Iterator[Examined]:
     right = fletcher32(b"abcde") == 0x4FF029C7
     told = "right result" if right else "WRONG result of a kernel"
     yield Examined("kernels", "run", "good" if right else "BAD", told)
+
+
+def _has_room(folder: Path) -> bool:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
+            return file.write(bytes(_KERNELS)) == _KERNELS
+    except OSError:
+        return False
 
 
 def _extras() -> Iterator[Examined]:

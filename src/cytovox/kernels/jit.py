@@ -2,69 +2,49 @@
 
 numba keeps compiled functions by the file that defines them. A kernel that
 calls one of another file would stay as it was when only that file changes,
-for example with the next version. So each kernel is kept below a folder named
+for example with the next version. So each kernel is kept in a folder named
 by a digest of its own file and of all kernel files that it imports.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
-import importlib
-import importlib.util
+import logging
 import os
 import re
-import shutil
 import sys
-import tempfile
-from collections.abc import Callable, Iterator
-from functools import cache
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import numba
+import numpy as np
+from numba.core.caching import CompileResultCacheImpl, IndexDataCacheFile
+from numba.core.compiler_lock import global_compiler_lock
+from numba.core.registry import CPUDispatcher
+from numba.core.runtime.nrt import rtsys
+from numba.core.sigutils import normalize_signature
 
 __all__ = ["cache_folder", "kernel"]
+
+logger = logging.getLogger(__name__)
 
 Function = TypeVar("Function", bound=Callable[..., object])
 
 _IMPORT = re.compile(rb"^from (?:\.|\.\.kernels\.)(\w+) import", re.MULTILINE)
 _HERE = Path(__file__).parent
-#: Versions of numba of which it was tried that kept kernels load by themselves.
+#: Versions of numba with which kept kernels were tried without its compiler.
 _LOADS_ALONE = ("0.68.",)
-
-
-@contextlib.contextmanager
-def _without_linear_algebra() -> Iterator[None]:
-    """Keep numba from loading SciPy's linear algebra.
-
-    numba would load that, 140 modules in a sixth of a second, only to know
-    whether it is there. No kernel uses it; whoever does finds it all the same.
-    """
-    name, asks = "scipy.linalg.cython_blas", "numba.np.arraymath"
-    if name in sys.modules or asks in sys.modules:
-        yield
-        return
-    sys.modules[name] = None  # type: ignore[assignment]  # "there is no such module"
-    try:
-        yield
-    finally:
-        sys.modules.pop(name, None)
-        arraymath: Any = sys.modules.get(asks)
-        if hasattr(arraymath, "_HAVE_BLAS"):
-            arraymath._HAVE_BLAS = importlib.util.find_spec("scipy") is not None  # noqa: SLF001
-
-
-def _wake_compiler() -> None:
-    with _without_linear_algebra():
-        importlib.import_module("numba.np.arraymath")
 
 
 def kernel(*, division: Literal["python", "numpy"] = "python") -> Callable[[Function], Function]:
     """Return the decorator that compiles a function of arrays.
 
     It releases the GIL, does not reorder or fuse floating-point operations,
-    and is compiled once per computer.
+    and is compiled once per computer. Where ``NUMBA_DISABLE_JIT`` is 1, it
+    stays the Python function that it is.
 
     Parameters
     ----------
@@ -82,91 +62,131 @@ def kernel(*, division: Literal["python", "numpy"] = "python") -> Callable[[Func
     """
 
     def decorate(function: Any) -> Any:
-        source = Path(function.__code__.co_filename)
-        if not source.is_file():  # typed in; there is nothing to keep it by
-            return _compile(function, False, division)
         config: Any = numba.config
-        before = config.CACHE_DIR
-        config.CACHE_DIR = str(cache_folder() / _digest(source))
-        try:
-            return _compile(function, True, division)
-        finally:
-            config.CACHE_DIR = before
+        if config.DISABLE_JIT:
+            return _interpreted(function)
+        options = {"nopython": True, "nogil": True, "boundscheck": None, "error_model": division}
+        return _Kernel(function, targetoptions=options)
 
     return decorate
 
 
-def _compile(function: Any, keep: bool, division: Any) -> Any:
-    compiled = numba.njit(nogil=True, cache=keep, error_model=division)(function)
-    if keep and numba.__version__.startswith(_LOADS_ALONE):
-        _load_without_compiler(compiled)
-    else:
-        _wake_compiler()
-    return compiled
+def _interpreted(function: Any) -> Any:
+    """Return a kernel in Python, with numbers that overflow silently, as compiled ones do."""
+
+    @functools.wraps(function)
+    def interpreted(*arguments: Any) -> Any:
+        with np.errstate(all="ignore"):
+            return function(*arguments)
+
+    return interpreted
 
 
-def _load_without_compiler(dispatcher: Any) -> None:
-    """Let a kernel that is kept be loaded without what only compiling needs.
+class _Kernel(CPUDispatcher):
+    """A compiled function that is kept in our folder.
 
-    numba imports all that its compiler knows, sixty modules in a tenth of a
-    second, before it looks whether there is anything to compile. Machine code
-    that was kept needs no more than the functions of numba's run-time system.
+    numba's own way to keep functions fails a run where the disk is full, and
+    imports sixty modules of its compiler, a tenth of a second, before it looks
+    whether there is anything to compile. Machine code that was kept needs no
+    more than the functions of numba's run-time system.
     """
-    from numba.core.runtime.nrt import rtsys
 
-    kept = dispatcher._cache  # noqa: SLF001  # numba has no public way to it
+    targetctx: Any
 
-    def load_overload(signature: Any, context: Any) -> Any:
-        rtsys.initialize(context)
-        with _without_linear_algebra(), kept._guard_against_spurious_io_errors():  # noqa: SLF001
-            found = kept._load_overload(signature, context)  # noqa: SLF001
-        if found is None:
-            _wake_compiler()
-        return found
+    def __init__(self, py_func: Any, *args: Any, **kwargs: Any) -> None:
+        super().__init__(py_func, *args, **kwargs)
+        code = py_func.__code__
+        source, cached = Path(code.co_filename), cache_folder()
+        self._kept = None
+        if cached is not None and source.is_file():  # else there is nothing to keep it by
+            digest = _digest(source)
+            name = re.sub(r"\W", "", py_func.__qualname__)
+            name = f"{name}-{code.co_firstlineno}.{sys.implementation.cache_tag}"
+            self._folder = cached / digest
+            self._kept = IndexDataCacheFile(str(self._folder), name, digest)
 
-    kept.load_overload = load_overload
+    def compile(self, sig: Any) -> Any:
+        """Return the machine code for arguments of such types."""
+        with global_compiler_lock:
+            types = tuple(normalize_signature(sig)[0])
+            if types not in self.overloads and not self._load(types):
+                super().compile(sig)
+                self._keep(types)
+            result: Any = self.overloads[types]
+            return result.entry_point
+
+    def _load(self, types: Any) -> bool:
+        """Load what was kept; return whether there was anything."""
+        if self._kept is None:
+            return False
+        try:
+            found = self._kept.load(self._key(types))
+            if found is None:
+                return False
+            if numba.__version__.startswith(_LOADS_ALONE):
+                rtsys.initialize(self.targetctx)
+            else:
+                self.targetctx.refresh()
+            result = _PACKING.rebuild(self.targetctx, found)
+        except Exception as err:
+            logger.debug("a kept kernel cannot be loaded: %s", err)
+            with contextlib.suppress(OSError):
+                self._kept.flush()
+            return False
+        self.targetctx.insert_user_function(result.entry_point, result.fndesc, [result.library])
+        self.add_overload(result)
+        return True
+
+    def _keep(self, types: Any) -> None:
+        """Keep what was compiled, if that is possible."""
+        result: Any = self.overloads[types]
+        if self._kept is None or result.library.has_dynamic_globals:
+            return
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._kept.save(self._key(types), _PACKING.reduce(result))
+        except OSError as err:  # a full disk, a folder of somebody else
+            logger.debug("a compiled kernel cannot be kept: %s", err)
+
+    def _key(self, types: Any) -> Any:
+        return types, self.targetctx.codegen().magic_tuple()
 
 
-@cache
-def cache_folder() -> Path:
+class _Packing(CompileResultCacheImpl):
+    """How numba packs a compiled function; not where it would keep it."""
+
+    def __init__(self) -> None:
+        pass
+
+
+_PACKING: Any = _Packing()
+
+
+@functools.cache
+def cache_folder() -> Path | None:
     """Return the folder of compiled kernels, which is ours alone.
 
-    It is ``$CYTOVOX_CACHE_DIR``, or else in the place for caches of the user.
-    If that cannot be written, kernels are compiled anew by each process.
+    It is ``$CYTOVOX_CACHE_DIR``, or else in the place for caches of the user;
+    None if there is no such place. Where it cannot be written, each process
+    compiles kernels for itself: a folder that others may write must not hold
+    code that we run.
     """
-    chosen = os.environ.get("CYTOVOX_CACHE_DIR")
-    folder = Path(chosen) if chosen else _user_cache() / "cytovox" / "kernels"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return folder
-    except OSError:
-        # A folder that others may write must not hold code that we run.
-        return _fleeting_folder()
-
-
-def _fleeting_folder() -> Path:
-    """Return a folder that is removed when this process ends."""
-    from multiprocessing import util  # which knows the ends of its processes, too
-
-    folder = tempfile.mkdtemp(prefix="cytovox-kernels-")
-    util.Finalize(None, shutil.rmtree, (folder, True), exitpriority=0)
-    return Path(folder)
-
-
-def _user_cache() -> Path:
+    if chosen := os.environ.get("CYTOVOX_CACHE_DIR"):
+        return Path(chosen)
     try:
         home = Path.home()
     except RuntimeError:
-        return _fleeting_folder()
+        return None
     if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA", home / "AppData" / "Local"))
-    if sys.platform == "darwin":
-        return home / "Library" / "Caches"
-    return Path(os.environ.get("XDG_CACHE_HOME", home / ".cache"))
+        user = Path(os.environ.get("LOCALAPPDATA", home / "AppData" / "Local"))
+    elif sys.platform == "darwin":
+        user = home / "Library" / "Caches"
+    else:
+        user = Path(os.environ.get("XDG_CACHE_HOME", home / ".cache"))
+    return user / "cytovox" / "kernels"
 
 
-@cache
+@functools.cache
 def _digest(source: Path) -> str:
     """Return a digest of a file and of the kernel files that it imports."""
     seen: dict[Path, bytes] = {}
