@@ -106,7 +106,7 @@ def test_version_is_the_same_everywhere() -> None:
         [sys.executable, "-m", "cytovox", "--version"],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
         check=True,
     )
     assert said.stdout.strip() == f"cytovox {cytovox.__version__}"
@@ -118,7 +118,7 @@ def test_help_loads_nothing_heavy() -> None:
         "heavy = {'numpy', 'numba', 'h5py', 'matplotlib'} & set(sys.modules);"
         "sys.exit(f'loaded {heavy}' if heavy else 0)"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60, capture_output=True)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=600, capture_output=True)
 
 
 def test_each_decision_is_a_page_with_its_parts() -> None:

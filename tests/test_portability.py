@@ -51,7 +51,7 @@ def test_job_without_what_only_some_systems_have(tmp_path: Path) -> None:
         [sys.executable, "-X", "utf8", "-W", "error", str(script), str(folder)],
         capture_output=True,
         encoding="utf-8",
-        timeout=280,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -67,7 +67,7 @@ def inventory(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
         [sys.executable, "-m", "sphinx", *options, str(DOCS), str(html)],
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=600,
     )
     assert built.returncode == 0, built.stderr
     lines = zlib.decompress((html / "objects.inv").read_bytes().split(b"\n", 4)[4]).decode()

@@ -21,7 +21,7 @@ def call(*words: str | Path, cwd: Path) -> str:
         env=environment | {"PYTHONUTF8": "1"},
         capture_output=True,
         encoding="utf-8",
-        timeout=500,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, f"{words}\n{done.stdout}\n{done.stderr}"

@@ -62,7 +62,7 @@ def peer_results(jobs, folder):
     command = [sys.executable, "-W", "ignore", str(HERE / "peer_background.py"), str(todo)]
     for attempt in range(2):  # it hangs now and then
         try:
-            subprocess.run(command, check=True, timeout=100, capture_output=True)
+            subprocess.run(command, check=True, timeout=600, capture_output=True)
             break
         except subprocess.TimeoutExpired:
             if attempt:

@@ -142,7 +142,7 @@ class Dask:
         import distributed
 
         with distributed.Client(self.address, set_as_default=False) as client:
-            client.wait_for_workers(2, timeout=60)
+            client.wait_for_workers(2, timeout=600)
 
     def _run(self, name: str, *arguments: str) -> queue.Queue[str]:
         kind = name if name == "scheduler" else "worker"
@@ -164,7 +164,7 @@ class Dask:
 
     def _find(self, said: queue.Queue[str], what: str) -> str:
         while True:
-            found = re.search(what, said.get(timeout=60))
+            found = re.search(what, said.get(timeout=600))
             if found:
                 return found[1]
 
@@ -173,7 +173,7 @@ class Dask:
         import distributed
 
         with distributed.Client(self.address, set_as_default=False) as client:
-            client.wait_for_workers(2, timeout=60)
+            client.wait_for_workers(2, timeout=600)
             return dict(client.run(os.getpid))
 
     def stop(self) -> None:
@@ -186,10 +186,10 @@ class Dask:
             except psutil.NoSuchProcess:
                 continue
         for started in self.processes.values():
-            started.wait(30)
+            started.wait(600)
         psutil.wait_procs(left, 30)
         for reader in self._readers:
-            reader.join(30)
+            reader.join(600)
             assert not reader.is_alive()
         for started in self.processes.values():
             assert started.stdout is not None

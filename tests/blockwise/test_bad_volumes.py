@@ -681,7 +681,7 @@ def test_a_disk_that_is_really_full(job: Job, size: int, workers: int) -> None:
         [*unshare, sys.executable, str(script), str(disk), *words],
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=600,
         check=False,
     )
     told = [line.split()[1:] for line in done.stdout.splitlines() if line.startswith("CODE")]
@@ -701,7 +701,7 @@ def test_two_runs_on_one_output(job: Job, capsys: Capture) -> None:
 
     def patient(array: np.ndarray) -> np.ndarray:
         inside.set()
-        assert refused.wait(60)
+        assert refused.wait(600)
         return array > 100
 
     results: list[Any] = []
@@ -713,7 +713,7 @@ def test_two_runs_on_one_output(job: Job, capsys: Capture) -> None:
     thread = threading.Thread(target=first)
     thread.start()
     try:
-        assert inside.wait(60)
+        assert inside.wait(600)
         for _ in range(3):
             with pytest.raises(OutputBusyError, match=r"out\.zarr.*another run is writing here"):
                 segment_volume(job.raw, job.output, patient, **given)
@@ -725,7 +725,7 @@ def test_two_runs_on_one_output(job: Job, capsys: Capture) -> None:
         assert not job.calls()
     finally:
         refused.set()
-        thread.join(60)
+        thread.join(600)
     assert [bool(result) for result in results] == [True]
     np.testing.assert_array_equal(job.labels() > 0, job.image > 100)
     assert set(job.states().values()) == {"done"}

@@ -231,7 +231,7 @@ def test_an_end_that_dask_does_not_tell_is_no_crash(
         submit=lambda *_, **__: Ending(error),
     )
     place = DaskPlace(client)
-    told = place.start([], "key", tmp_path / "worker-1.log").wait(5)
+    told = place.start([], "key", tmp_path / "worker-1.log").wait(600)
     assert re.search(how, str(told))
 
 

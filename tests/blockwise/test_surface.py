@@ -231,7 +231,7 @@ def test_a_shipped_worker_is_used_in_any_way(
         assert done
     elif how == "command line":
         words = ["volume", "threshold", url, str(mask), "-t", "500", "--block", "16", "-q"]
-        subprocess.run([sys.executable, "-m", "cytovox", *words], check=True, timeout=100)
+        subprocess.run([sys.executable, "-m", "cytovox", *words], check=True, timeout=600)
     else:
         empty(mask, array.shape, "uint8")
         file = Path(inspect.getfile(ThresholdWork))

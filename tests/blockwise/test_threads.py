@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from cytovox.blockwise.events import BlockStarted
+from cytovox.blockwise.events import BlockFailed, BlockStarted
 from cytovox.blockwise.run_blocks import run_blocks
 from cytovox.blockwise.threads import uses_threads
 from cytovox.errors import StorageError
@@ -36,7 +36,7 @@ def test_threads_of_this_process_work_at_once(tmp_path: Path) -> None:
     @uses_threads
     def meet(block: Any) -> dict[str, Any]:
         if block.index < 3:
-            together.wait(60)  # for two others; nobody comes if blocks are done in turn
+            together.wait(600)  # for two others; nobody comes if blocks are done in turn
         return who(block)
 
     events: list[Any] = []
@@ -73,18 +73,31 @@ def test_errors_cost_an_attempt() -> None:
 
 
 def test_a_full_disk_ends_all() -> None:
-    begun = []
+    begun, told = set(), threading.Event()
 
     @uses_threads
     def full(block: Any) -> None:
-        begun.append(block.index)
+        begun.add(block.index)
         if block.index == 2:
             raise StorageError("the storage is full") from OSError(errno.ENOSPC, "full")
+        if block.index == 1:  # holds its thread until the other one has failed
+            assert told.wait(600)
+
+    def tell(event: Any) -> None:
+        if isinstance(event, BlockFailed):
+            told.set()
 
     with pytest.raises(StorageError, match="no room for the result of block 2"):
-        run_blocks(blocks(), full, workers=2)
-    assert max(begun) < 6
-    assert not [t for t in threading.enumerate() if t.name.endswith("of this process")]
+        run_blocks(blocks(), full, workers=2, on_event=tell)
+    assert begun == {0, 1, 2}
+    assert not threads_left()
+
+
+def threads_left() -> list[threading.Thread]:
+    threads = [t for t in threading.enumerate() if t.name.endswith("of this process")]
+    for thread in threads:
+        thread.join(300)  # a busy machine may be slow to end them
+    return [thread for thread in threads if thread.is_alive()]
 
 
 def test_stopping_waits_for_what_is_worked_on() -> None:
@@ -94,7 +107,7 @@ def test_stopping_waits_for_what_is_worked_on() -> None:
     @uses_threads
     def slow(block: Any) -> None:
         begun.append(block.index)
-        assert released.wait(60)
+        assert released.wait(600)
         ended.append(block.index)
 
     def stop(event: Any) -> None:
@@ -105,7 +118,7 @@ def test_stopping_waits_for_what_is_worked_on() -> None:
     with pytest.raises(KeyboardInterrupt):
         run_blocks(blocks(), slow, workers=2, on_event=stop)
     assert begun == ended == [0]
-    assert not [t for t in threading.enumerate() if t.name.endswith("of this process")]
+    assert not threads_left()
 
 
 def test_what_is_no_error_of_a_block_is_not_kept_back() -> None:

@@ -201,7 +201,7 @@ def test_killed_run_goes_on(tmp_path: Path) -> None:
     script.write_text(SCRIPT)
     journal = side_folder(tmp_path / "out.zarr") / "journal.jsonl"
     process = subprocess.Popen([sys.executable, str(script), str(tmp_path)])
-    limit = time.monotonic() + 60
+    limit = time.monotonic() + 300
     try:
         while time.monotonic() < limit and process.poll() is None:
             if journal.exists() and journal.read_text().count('"done"') >= 4:
@@ -209,7 +209,7 @@ def test_killed_run_goes_on(tmp_path: Path) -> None:
             time.sleep(0.02)
     finally:
         os.kill(process.pid, signal.SIGKILL) if process.poll() is None else None
-        process.wait(30)
+        process.wait(600)
     before = read_journal(journal)
     done = {k for k, r in before.stages["segment"].items() if r.state == "done"}
     assert 4 <= len(done) < 27
@@ -429,7 +429,7 @@ def test_name_at_the_top_is_lazy() -> None:
         "import sys, cytovox; assert not {'numpy', 'numba', 'daisy'} & set(sys.modules);"
         "assert callable(cytovox.segment_volume); assert 'segment_volume' in dir(cytovox)"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=600)
     with pytest.raises(AttributeError):
         _ = cytovox.nothing
 

@@ -41,7 +41,7 @@ from cytovox.blockwise.label_function import label
 def telling(array, *, port=0):
     middle = tuple(n // 2 for n in array.shape)
     if port and array[middle] == {MARK}:
-        with socket.create_connection(("127.0.0.1", port), timeout=60) as line:
+        with socket.create_connection(("127.0.0.1", port), timeout=600) as line:
             told = dict(pid=os.getpid(), parent=os.getppid())
             line.sendall(json.dumps(told).encode() + b"\\n")
             line.recv(1)  # until the test lets it go on, or kills it
@@ -138,8 +138,8 @@ class Doorbell:
         return self
 
     def __exit__(self, *_: object) -> None:
-        socket.create_connection(("127.0.0.1", self.port), timeout=10).close()
-        self._thread.join(100)
+        socket.create_connection(("127.0.0.1", self.port), timeout=600).close()
+        self._thread.join(600)
         self._listener.close()
         assert not self._thread.is_alive()
         assert self.wrong == []
@@ -247,7 +247,7 @@ def has_ended(pid: int) -> bool:
     """Wait for the end of a process that is not ours."""
     psutil = pytest.importorskip("psutil")
     try:
-        psutil.Process(pid).wait(30)
+        psutil.Process(pid).wait(600)
     except psutil.NoSuchProcess:
         return True
     except psutil.TimeoutExpired:
@@ -291,7 +291,7 @@ def test_dask_does_the_same_though_one_worker_dies(volume: Volume, dask: Any) ->
             # What does the block runs beside the Dask worker, and dies with it.
             (victim,) = (p for p in (one, two) if p.pid == told["parent"])
             os.kill(victim.pid, signal.SIGKILL)
-            assert victim.wait(30) == -signal.SIGKILL
+            assert victim.wait(600) == -signal.SIGKILL
         return time > 1
 
     with Doorbell(answer) as bell:

@@ -18,7 +18,7 @@ from cytovox.cli import finished
 from cytovox.cli.main import main
 from cytovox.testing import simulate_recording
 
-LIMIT = 60
+LIMIT = 600
 
 
 @pytest.fixture(scope="module")

@@ -30,7 +30,7 @@ def cytovox(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
         env={**os.environ, "PYTHONPATH": str(folder / "site"), "PYTHONUTF8": "1"},
         capture_output=True,
         encoding="utf-8",
-        timeout=100,
+        timeout=600,
         check=False,
     )
 

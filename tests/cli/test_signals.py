@@ -20,7 +20,7 @@ from cytovox.testing.processes import Watched, descendants
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes by pidfd")
 
 #: Seconds that anything may take on a busy machine; three are promised on a quiet one.
-PATIENCE = 60
+PATIENCE = 600
 
 DRIVER = """
 import functools
@@ -90,7 +90,7 @@ def meanwhile_asked(function, runner):
 
     def wrapped(*args, **kwargs):
         tell()
-        asked.wait(60)
+        asked.wait(600)
         return function(*args, **kwargs)
 
     runner.request_stop = ask

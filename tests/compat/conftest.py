@@ -47,7 +47,7 @@ def _run(command: list[str], folder: Path, limit: float) -> Ended:
                 os.killpg(process.pid, signal.SIGKILL)
         else:
             process.kill()
-        text, _ = process.communicate(timeout=10)
+        text, _ = process.communicate(timeout=600)
         return Ended(None, text)
     return Ended(process.returncode, text)
 

@@ -80,7 +80,7 @@ def test_the_file_is_the_peers(recording: Path, tmp_path: Path, code: str) -> No
             subprocess.run(
                 [sys.executable, str(script), code, str(recording), str(theirs)],
                 check=True,
-                timeout=50,
+                timeout=600,
                 capture_output=True,
             )
             break
@@ -236,5 +236,5 @@ def work(worker: Any, method: Any, jobs: list[tuple[Any, ...]]) -> None:
     while method.worker_counter.value < len(jobs) and thread.is_alive():
         deadline.wait(0.01)
     method.worker_counter.value = -1000
-    thread.join(60)
+    thread.join(600)
     assert not thread.is_alive()

@@ -58,9 +58,9 @@ if __name__ == "__main__":
         install_as_dcnum()
     process = multiprocessing.get_context("spawn").Process(target=child)
     process.start()
-    process.join(50)
+    process.join(600)
     code = "import dcnum.segm; print('started', dcnum.segm.MPOSegmenter.__module__)"
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=50)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=600)
 """
 
 #: Hides an installed dcnum, as if it were not, and shows that it was run.
@@ -87,7 +87,7 @@ def script(folder: Path, text: str, *arguments: str, **environment: str) -> str:
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -124,7 +124,7 @@ def test_without_dcnum_and_with_a_sitecustomize_of_the_user(
         [sys.executable, "-c", "import dcnum"],
         env=environment,
         capture_output=True,
-        timeout=60,
+        timeout=600,
         check=False,
     )
     assert b"No module named 'dcnum'" in hidden.stderr

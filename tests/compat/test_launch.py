@@ -63,9 +63,9 @@ def test_told_to_stop_it_takes_the_program_along(tmp_path: Path) -> None:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         process.terminate()
-        assert process.wait(20) == 128 + signal.SIGTERM
+        assert process.wait(600) == 128 + signal.SIGTERM
         # Standard output ends when the last who has it has ended.
         reader = threading.Thread(target=process.stdout.read, daemon=True)
         reader.start()
-        reader.join(20)
+        reader.join(600)
         assert not reader.is_alive()

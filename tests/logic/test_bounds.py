@@ -35,7 +35,7 @@ def test_a_slow_worker_holds_up_the_others(raw, run_job, events_of, monkeypatch)
 
     def slow(self, rows: FrameRows) -> None:
         if rows.start == 0:
-            assert stalled.wait(60), "the others went on and on"
+            assert stalled.wait(600), "the others went on and on"
             loaded.append(self.chunks_loaded)
         hand_over(self, rows)
 
@@ -86,11 +86,11 @@ def test_a_queue_that_is_full_of_bytes_blocks():
     waiting.put_nowait(b"")
     waiting.put_nowait(memoryview(bytes(10)))
     taken = []
-    taker = threading.Thread(target=lambda: taken.extend(waiting.get(timeout=60) for _ in "123"))
+    taker = threading.Thread(target=lambda: taken.extend(waiting.get(timeout=600) for _ in "123"))
     assert waiting.full()
     taker.start()
-    waiting.put(memoryview(bytes(100)), timeout=60)
-    taker.join(60)
+    waiting.put(memoryview(bytes(100)), timeout=600)
+    taker.join(600)
     assert taken[:2] == [None, b""]
     assert waiting.full()
 
@@ -137,7 +137,7 @@ def test_memory_does_not_grow_when_the_disk_is_slow(tmp_path):
         [sys.executable, str(tmp_path / "slow.py"), str(raw), str(tmp_path / "out.rtdc")],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
         check=False,
     )
     assert ended.returncode == 0, ended.stderr

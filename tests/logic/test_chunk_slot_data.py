@@ -205,7 +205,7 @@ def test_two_threads_on_one_slot(fail_every):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(600)
         assert not thread.is_alive()
     assert slot.state == "m"
     assert set(counts) == {1}
@@ -236,7 +236,7 @@ def test_a_shared_monitor_wakes_those_who_wait():
 
     def wait() -> None:
         with monitor:
-            woken.append(monitor.wait_for(lambda: bool(fact), timeout=20))
+            woken.append(monitor.wait_for(lambda: bool(fact), timeout=600))
 
     threads = [threading.Thread(target=wait, daemon=True) for _ in range(5)]
     for thread in threads:
@@ -245,5 +245,5 @@ def test_a_shared_monitor_wakes_those_who_wait():
         fact.append(1)
         monitor.notify_all()
     for thread in threads:
-        thread.join(10)
+        thread.join(600)
     assert woken == [True] * 5

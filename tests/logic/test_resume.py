@@ -29,7 +29,7 @@ from cytovox.segm.segm_thresh import SegmentThresh
 from cytovox.write.disk import DiskFile
 from cytovox.write.storage import storage_errors
 
-LIMIT = 120
+LIMIT = 600
 CHUNK = 20
 
 KILLED = '''

@@ -174,7 +174,7 @@ def test_threads_share_the_work(measured, expected):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(600)
         assert not thread.is_alive()
     np.testing.assert_array_equal(register.nevents, expected)
 
@@ -184,7 +184,7 @@ def test_q11_the_counter_of_chunks_can_be_set_after_the_last_chunk(measured):
     finish(register)
     done = threading.Thread(target=setattr, args=(register, "chunks_loaded", 0), daemon=True)
     done.start()
-    done.join(10)
+    done.join(600)
     assert not done.is_alive()
     assert register.chunks_loaded == 0
 

@@ -54,7 +54,7 @@ def test_two_processes_on_one_slot(tmp_path, monkeypatch):
     for process in processes:
         process.start()
     for process in processes:
-        process.join(60)
+        process.join(600)
     assert [p.exitcode for p in processes] == [0, 0]
     assert slot.state == "m"
     assert (np.frombuffer(counts, dtype=np.int64) == 1).all()

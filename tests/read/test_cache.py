@@ -222,5 +222,5 @@ def test_threads_may_share_a_reader(make_recording):
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(30)
+            thread.join(600)
     assert not wrong

@@ -223,7 +223,7 @@ def test_no_filter_is_loaded_from_a_folder(tmp_path: Path) -> None:
         env={"HDF5_PLUGIN_PATH": str(tmp_path / "planted"), "PATH": ""},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
         check=True,
     )
     pixel, paths = ran.stdout.splitlines()
@@ -318,7 +318,7 @@ def test_a_heap_in_which_hdf5_would_go_round_for_ever(tmp_path: Path, command: l
     data[heap + 48 : heap + 4096] = bytes(4096 - 48)
     path.write_bytes(data)
     words = [sys.executable, "-m", "cytovox", *command, str(path)]
-    ran = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    ran = subprocess.run(words, capture_output=True, text=True, timeout=600, check=False)
     assert ran.returncode == 1
     told = ran.stdout + ran.stderr
     assert str(path) in told
@@ -348,7 +348,7 @@ def test_a_chunk_beyond_the_end_of_the_file(tmp_path: Path) -> None:
     assert data.count(place.to_bytes(8, "little")) == 1
     path.write_bytes(data.replace(place.to_bytes(8, "little"), (1 << 60).to_bytes(8, "little")))
     words = [sys.executable, "-m", "cytovox", "verify", str(path)]
-    ran = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    ran = subprocess.run(words, capture_output=True, text=True, timeout=600, check=False)
     assert ran.returncode == 1
     assert "events/deform" in ran.stdout
 

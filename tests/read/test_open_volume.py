@@ -159,7 +159,7 @@ def test_travels_to_other_processes(url: str) -> None:
         "sys.stdout.write(f'{int(v[:].sum(dtype=int))} {v.fill_value}')"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], input=data, capture_output=True, timeout=60, check=True
+        [sys.executable, "-c", code], input=data, capture_output=True, timeout=600, check=True
     )
     assert done.stdout.decode() == f"{VOXELS.sum(dtype=int)} 3"
     with pickle.loads(data) as again:
@@ -221,7 +221,7 @@ def test_importing_loads_nothing_heavy() -> None:
         "late = {'tensorstore', 'zarr', 'tifffile', 'funlib.geometry'} & set(sys.modules);"
         "sys.exit(f'loaded {late}' if late else 0)"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60, capture_output=True)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=600, capture_output=True)
 
 
 # ------------------------------------------------------------- places in the world

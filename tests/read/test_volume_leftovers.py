@@ -70,7 +70,7 @@ def test_what_somebody_is_writing_is_left_alone(tmp_path: Path) -> None:
     assert writer.stdout.readline() == b"locked\n"
     forget_torn_write(tmp_path / "0")
     assert torn.exists()
-    writer.communicate(timeout=30)
+    writer.communicate(timeout=600)
     forget_torn_write(tmp_path / "0")
     assert not torn.exists()
 

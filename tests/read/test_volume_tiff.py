@@ -213,11 +213,11 @@ def test_the_command_line_says_which_image_it_reads(tmp_path: Path) -> None:
     words = [sys.executable, "-m", "cytovox", "volume", "segment", "a.tif", "a.zarr"]
     words += ["-f", "label", "--set", "threshold=1", "--workers", "0", "--block", "16"]
     words += ["--context", "0", "--stitch", "touch"]
-    ran = subprocess.run(words, capture_output=True, text=True, timeout=100, cwd=tmp_path)
+    ran = subprocess.run(words, capture_output=True, text=True, timeout=600, cwd=tmp_path)
     assert ran.returncode == 0, ran.stderr
     assert ran.stderr.count("image 0 is read, the first of 2") == 1
     words[4:] = ["info", "a.tif:/1"]
-    ran = subprocess.run(words, capture_output=True, text=True, timeout=100, cwd=tmp_path)
+    ran = subprocess.run(words, capture_output=True, text=True, timeout=600, cwd=tmp_path)
     assert "series     1 of 2\n  voxels     3 x 33 x 47" in ran.stdout
 
 

@@ -78,7 +78,7 @@ def test_children_know():
         env=os.environ.copy(),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
         check=True,
     )
     assert done.stdout.split() == ["True", "False"]

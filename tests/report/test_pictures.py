@@ -169,7 +169,7 @@ def test_drawing_leaves_no_global_state(measured, tmp_path):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(600)
     assert not errors
     assert dict(mpl.rcParams) == before
 

@@ -23,7 +23,7 @@ from cytovox.testing.processes import Watched, descendants
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes by pidfd")
 
 #: Seconds that anything may take to get under way on a busy machine.
-PATIENCE = 90
+PATIENCE = 600
 #: Seconds after which no child may be left.
 BOUND = 5
 

@@ -39,7 +39,7 @@ def heaps(first: str, **environment: str) -> int:
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=True,
     )
     return ended.stdout.count("<heap nr=")

@@ -16,7 +16,7 @@ from cytovox.errors import OutputBusyError, OutputError, StorageError
 from cytovox.run import lock as lock_module
 from cytovox.run.lock import LockOwner, OutputLock, boot_id
 
-LIMIT = 60
+LIMIT = 600
 
 
 @pytest.fixture

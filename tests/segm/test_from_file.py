@@ -58,7 +58,7 @@ def test_instances_and_classes_cross_processes(mine: Path) -> None:
     assert pickle.loads(pickle.dumps(cls)) is cls
     image = np.arange(20, dtype=np.uint8).reshape(4, 5)
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        mask = pool.submit(cls(level=7).segment_single, image).result(60)
+        mask = pool.submit(cls(level=7).segment_single, image).result(600)
     np.testing.assert_array_equal(mask, image < 7)
 
 
@@ -69,7 +69,7 @@ def test_child_needs_nothing_but_the_pickle(mine: Path) -> None:
         "print(type(s).__name__, s.kwargs)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=600, check=True
     )
     assert done.stdout.strip() == "SegmentMine {'level': 4}"
 

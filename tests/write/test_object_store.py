@@ -149,7 +149,7 @@ def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     yield made
     made.shutdown()
     made.server_close()
-    thread.join(10)
+    thread.join(600)
 
 
 @pytest.fixture
@@ -320,7 +320,7 @@ def test_nothing_is_said_and_no_key_is_looked_for(
     keep("s3://bucket/raw.zarr", image)
     code = "import cytovox; print(cytovox.open_volume('s3://bucket/raw.zarr')[:].sum())"
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=100, check=True
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=600, check=True
     )
     assert done.stdout.strip() == str(image.sum(dtype=int))
     assert done.stderr == ""

@@ -57,7 +57,7 @@ def test_images_read_back(tmp_path, compression, sizes):
     writer = ChunkWriter(path, dq, None, ds_kwds=kwds, mode="w")
     writer.start()
     writer.finished_when_queue_empty()
-    writer.join(60)
+    writer.join(600)
     assert writer.error is None
     with HDF5Writer(tmp_path / "plain.rtdc", "w", ds_kwds=kwds) as plain:
         for part in parts:
@@ -81,7 +81,7 @@ def test_a_writer_goes_on_where_another_has_stopped(tmp_path):
         writer = ChunkWriter(path, deque([("image", part)]), None)
         writer.start()
         writer.finished_when_queue_empty()
-        writer.join(60)
+        writer.join(600)
         assert writer.error is None
     with h5py.File(path) as h5:
         np.testing.assert_array_equal(h5["events/image"][:], images)
@@ -93,7 +93,7 @@ def test_a_flipped_byte_is_noticed(tmp_path):
     writer = ChunkWriter(path, deque([("image", images)]), None)
     writer.start()
     writer.finished_when_queue_empty()
-    writer.join(60)
+    writer.join(600)
     with h5py.File(path) as h5:
         place = h5["events/image"].id.get_chunk_info(0).byte_offset
     content = bytearray(path.read_bytes())
@@ -109,7 +109,7 @@ def stored_bytes(path, images, level):
     writer = ChunkWriter(path, dq, None, ds_kwds=kwds, mode="w")
     writer.start()
     writer.finished_when_queue_empty()
-    writer.join(60)
+    writer.join(600)
     assert writer.error is None
     with h5py.File(path) as h5:
         dataset = h5["events/image"]
@@ -177,7 +177,7 @@ def test_parts_of_other_types_are_stored_as_the_type_of_the_first(tmp_path, firs
     writer = ChunkWriter(tmp_path / "out.rtdc", deque(("x", part) for part in parts), None)
     writer.start()
     writer.finished_when_queue_empty()
-    writer.join(60)
+    writer.join(600)
     assert writer.error is None
     with h5py.File(tmp_path / "out.rtdc") as h5:
         assert h5["events/x"].dtype == first

@@ -18,7 +18,7 @@ from cytovox.write import ChunkWriter, HDF5Writer, QueueWriterThread
 from cytovox.write.chunk_writer import NotifyingDeque
 from cytovox.write.sink import Sink
 
-LIMIT = 20
+LIMIT = 600
 
 
 class Size:

@@ -34,7 +34,7 @@ def test_virtual_datasets_can_be_read_while_writing(tmp_path: Path) -> None:
     with concatenated_hdf5_data([part, part], path_out=whole):
         pass
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(whole)], capture_output=True, timeout=60, check=False
+        [sys.executable, "-c", SCRIPT, str(whole)], capture_output=True, timeout=600, check=False
     )
     assert done.returncode == 0, done.stderr
     with h5py.File(whole) as h5:

@@ -209,7 +209,7 @@ def test_neighbours_written_by_two_processes(tmp_path: Path, form: str) -> None:
             child.stdin.close()
             children.append(child)
         for child in children:
-            assert child.wait(60) == 0
+            assert child.wait(600) == 0
         whole = volume[:]
     for box in every:
         part = whole[tuple(slice(*b) for b in box)]
@@ -234,7 +234,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
         [sys.executable, "-c", code, str(tmp_path / "a")],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
         check=True,
     )
     assert float(done.stdout) < 60  # MB; a box read is 8 MB

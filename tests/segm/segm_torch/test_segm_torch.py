@@ -138,7 +138,7 @@ def test_many_threads_at_once(model_2, sha256, stack, device):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(600)
     for i in range(4):
         np.testing.assert_array_equal(found[i], expected)
     assert torch.get_num_threads() == before
