@@ -56,8 +56,8 @@ def look_at_output(job: DCNumPipelineJob, *, thorough: bool = False) -> Finished
 
     from ..errors import InputError
     from ..logic.verify import verify_recording
+    from ..read.hdf5_file import open_hdf5_file
     from ..read.members import members
-    from ..read.opening import open_hdf5_file
 
     ppid, pphash = job.get_ppid(ret_hash=True)
     path = Path(job["path_out"])

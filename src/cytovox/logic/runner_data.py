@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import InputError
 from ..read import HDF5Data
-from ..read.opening import is_being_written
+from ..read.hdf5_file import is_being_written
 from ..read.permissions import default_permissions
 from ..run.fingerprint import FileStamp
 from ..write import create_with_basins

@@ -15,9 +15,10 @@ import h5py
 import numpy as np
 
 from ..errors import InputError, VerificationError
+from ..read.hdf5_file import open_hdf5_file
 from ..read.identifier import as_text
 from ..read.members import text_names
-from ..read.opening import examine, open_hdf5_file
+from ..read.opening import examine
 from ..recipe.identity import compute_pipeline_hash
 from ..run.findings import Verification
 from ..run.resources import cpu_count
@@ -92,7 +93,7 @@ def verify_recording(
         trusted = _is_harmless(h5, found)
         count = None
         with surviving("attributes", found):
-            count = _check_header(h5, found, events)
+            count = _check_header(h5, found, events, trusted)
         with surviving("events", found):
             _check_features(datasets, found, count)
         if trusted:
@@ -145,12 +146,15 @@ def _is_harmless(h5: h5py.File, found: Verification) -> bool:
     return True
 
 
-def _check_header(h5: h5py.File, found: Verification, wanted: int | None) -> int | None:
+def _check_header(
+    h5: h5py.File, found: Verification, wanted: int | None, trusted: bool
+) -> int | None:
     """Return the number of events that the header counts."""
     if "pipeline:dcnum hash" in h5.attrs:
         found.kind = "result"
-    if not isinstance(h5.get("events", getlink=True), h5py.HardLink):
-        found.error("events", "there are no events: this is no recording")
+    reachable = trusted or isinstance(h5.get("events", getlink=True), h5py.HardLink)
+    if not reachable or not isinstance(h5.get("events"), h5py.Group):
+        found.error("events", "there are no events: this is not a recording")
         return None
     value = h5.attrs.get("experiment:event count")
     count = _whole(value)

@@ -11,7 +11,9 @@ from typing import Any
 
 import h5py
 
-from ..read.opening import open_hdf5_file
+from ..errors import CytovoxError
+from ..read.chunk_guard import checked
+from ..read.hdf5_file import open_hdf5_file
 from ..read.stored_chunks import StoredChunk, check_chunks, list_chunks
 from ..run.findings import Verification
 from ..run.resources import cpu_count
@@ -90,7 +92,7 @@ def walk(h5: h5py.File, found: Verification) -> dict[str, h5py.Dataset]:
         _ = dict(h5.attrs)
     for name, item in _links(h5, "", found, seen):
         if isinstance(item, h5py.ExternalLink):
-            found.warn(name, f"is a link to another file, not followed: {item.filename}")
+            found.note(name, f"is in another file, which was not looked at: {item.filename}")
         elif isinstance(item, h5py.SoftLink):
             found.note(name, f"is a link to {item.path}, not followed")
         else:
@@ -201,12 +203,17 @@ def _chunks_within(
     """Return the chunks that lie within the file; name what does not."""
     try:
         if dataset.is_virtual:
-            found.note(name, "is put together of other datasets, which were not looked at")
+            files = dict.fromkeys(part.file for part, _ in checked(dataset).find_sources())
+            told = ", ".join(files)[:200]
+            found.note(name, f"is a view of other files, which were not looked at: {told}")
             return []
         if dataset.external:
             found.warn(name, "is kept in another file, which was not looked at")
             return []
         chunks, missing = list_chunks(dataset)
+    except CytovoxError as err:
+        found.error(name, err.what)
+        return []
     except DAMAGE as err:
         found.error(name, f"the index of its chunks is damaged: {_short(err)}")
         return []

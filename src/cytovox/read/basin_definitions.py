@@ -12,6 +12,7 @@ import h5py
 
 from ..errors import InputError
 from .members import members
+from .permissions import is_on_server
 from .structure import MAX_TEXT_BYTES
 from .text import read_lines
 
@@ -154,22 +155,6 @@ def files_there(paths: list[str], folder: Path | None) -> Iterator[Path]:
         except (OSError, ValueError):
             # a path of another operating system may be no path here
             continue
-
-
-def is_on_server(path: str) -> bool:
-    r"""Return whether a path names another computer, as Windows does.
-
-    Parameters
-    ----------
-    path
-        Path as it is stored.
-
-    Examples
-    --------
-    >>> is_on_server(r"\\\\server\\share\\a.rtdc"), is_on_server("/data/a.rtdc")
-    (True, False)
-    """
-    return path[:1] in ("/", "\\") and path[1:2] in ("/", "\\")
 
 
 def _is_usable(h5: h5py.Group, definition: Any) -> bool:

@@ -26,7 +26,8 @@ from .basin_definitions import (
     is_on_server,
     sort_basin_dicts,
 )
-from .chunk_guard import read_checked
+from .chunk_guard import checked, read_checked
+from .elsewhere import OtherFiles
 from .identifier import get_measurement_identifier, identifier_fits
 from .mapped import check_mapping, get_mapped_object
 from .permissions import Permissions, RefusedInputError
@@ -133,9 +134,21 @@ class InternalBasin:
         Definition of the basin.
     indices
         Rows of the group, integers of shape (n,), or None for all.
+    permissions
+        What the file may do.
+    others
+        Files that it leads to.
     """
 
-    def __init__(self, h5: h5py.File, definition: dict[str, Any], indices: Indices) -> None:
+    def __init__(
+        self,
+        h5: h5py.File,
+        definition: dict[str, Any],
+        indices: Indices,
+        permissions: Permissions | None = None,
+        others: OtherFiles | None = None,
+    ) -> None:
+        self._allowed = permissions, others
         self.h5 = h5
         self.definition = definition
         self.indices = indices
@@ -164,7 +177,7 @@ class InternalBasin:
         group = self.group()
         if group is None:
             raise KeyError(feat)
-        return get_mapped_object(group[feat], self.indices)
+        return get_mapped_object(checked(group[feat], *self._allowed), self.indices)
 
     def close(self) -> None:
         """Do nothing: the file belongs to the reader."""
@@ -317,6 +330,7 @@ def make_basin(
     folder: Path | None,
     open_nested: OpenNested,
     permissions: Permissions,
+    others: OtherFiles,
 ) -> Basin:
     """Return the basin for a definition, with the rows that a reader shows.
 
@@ -338,6 +352,8 @@ def make_basin(
         the file must not be followed.
     permissions
         What the file may do.
+    others
+        Takes the files that it leads to.
     """
     name = definition.get("mapping")
     if name is not None:
@@ -349,7 +365,7 @@ def make_basin(
                 path=h5.filename,
                 hint="the file is damaged, or was made to harm",
             )
-        mapping = np.ravel(read_checked(stored))
+        mapping = np.ravel(read_checked(checked(stored, permissions, others)))
         if mapping.dtype.kind not in "ui":
             raise InputError(
                 f"the map '{name}' does not hold row numbers",
@@ -361,8 +377,8 @@ def make_basin(
             mapping = mapping[indices]
         indices = mapping
     if definition.get("type") == "internal":
-        check_group(h5, (definition.get("paths") or ["basin_events"])[0], permissions)
-        return InternalBasin(h5, definition, indices)
+        check_group(h5, (definition.get("paths") or ["basin_events"])[0], permissions, others)
+        return InternalBasin(h5, definition, indices, permissions, others)
     return FileBasin(definition, indices, folder, open_nested, permissions, str(h5.filename))
 
 

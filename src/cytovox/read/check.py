@@ -9,7 +9,6 @@ import h5py
 import numpy as np
 
 from ..errors import BasinNotFoundError, InputError
-from .basins import find_basin_file
 from .mapped import IndexMappingError, check_mapping
 from .members import members
 
@@ -51,7 +50,7 @@ def check_recording(
     if not isinstance(data.h5.get("events"), h5py.Group):
         raise InputError("there are no events", path=path, hint="give a recording (.rtdc)")
     _check_lengths(data.h5, data.stored_length, path)
-    _check_virtual(data.h5, path)
+    _check_virtual(data)
     length = len(data)  # also checks the index mapping
     for number in range(len(data.basins)):
         group, features, indices = data.get_basin_data(number)
@@ -79,20 +78,11 @@ def _check_lengths(h5: h5py.File, length: int, path: Path | None) -> None:
             )
 
 
-def _check_virtual(h5: h5py.File, path: Path | None) -> None:
+def _check_virtual(data: HDF5Data) -> None:
     # HDF5 reads zeros from a virtual dataset whose source is gone
-    folder = None if path is None else path.absolute().parent
-    for feat, dataset in members(h5["events"]):
-        if not isinstance(dataset, h5py.Dataset) or not dataset.is_virtual:
-            continue
-        for source in dataset.virtual_sources():
-            name = str(source.file_name)
-            if name != "." and find_basin_file([name], folder) is None:
-                raise BasinNotFoundError(
-                    f"'{feat}' is kept in another file that cannot be found: {name}",
-                    path=path,
-                    hint="bring that file back",
-                )
+    for _, dataset in members(data.h5["events"]):
+        if isinstance(dataset, h5py.Dataset) and dataset.is_virtual:
+            data.checked(dataset).find_sources()
 
 
 def _check_images(

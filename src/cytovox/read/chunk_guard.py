@@ -1,88 +1,55 @@
-"""What a stored chunk unpacks to is known before it is unpacked.
+"""Reading stored values: chunks are looked at first, and other files must be there.
 
 HDF5 hands a chunk to a filter that takes as much memory as the chunk asks for;
-12 kB can ask for gigabytes. Here the head of each chunk is looked at first: it
-must unpack to exactly what a chunk of the dataset holds.
+12 kB can ask for gigabytes. It reads what happens to be in memory where a chunk
+unpacks to less than a chunk, and zeros where another file is missing.
 """
 
 from __future__ import annotations
 
 import itertools
-import math
 import os
-import struct
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import h5py
+import numpy as np
 import numpy.typing as npt
-import zstandard
 
-from .deflate import HARMLESS, MOST_PER_BYTE, inflates_beyond
-from .permissions import RefusedInputError, default_permissions
+from ..errors import BasinNotFoundError, InputError
+from .elsewhere import OtherFiles, VirtualPart, folders_of, virtual_parts
+from .filters import ChunkError, Pipeline
+from .members import chunk_infos
+from .permissions import Permissions, RefusedInputError, default_permissions
 from .read_errors import read_errors
 
-__all__ = [
-    "KNOWN_FILTERS",
-    "check_filters",
-    "check_stored",
-    "read_checked",
-    "trust_chunks_of",
-]
+__all__ = ["CheckedDataset", "check_stored", "checked", "read_checked"]
 
-_DEFLATE, _SHUFFLE, _FLETCHER, _LZF = 1, 2, 3, 32000
-_BLOSC, _LZ4, _BITSHUFFLE, _ZSTD = 32001, 32004, 32008, 32015
-#: Filters whose chunks tell, or bound, what they unpack to.
-KNOWN_FILTERS = {
-    _DEFLATE: "gzip",
-    _SHUFFLE: "shuffle",
-    _FLETCHER: "fletcher32",
-    _LZF: "lzf",
-    _BLOSC: "blosc",
-    _LZ4: "lz4",
-    _BITSHUFFLE: "bitshuffle",
-    _ZSTD: "zstd",
-}
-#: Most that a byte of gzip or lzf can unpack to.
-_MOST_PER_BYTE = {_DEFLATE: MOST_PER_BYTE, _LZF: 264}
-#: Longest head that is needed [bytes].
-_HEAD = 18
-_DAMAGED = "it is damaged, or was made to fill the memory; get the file again"
-_REPACK = "store it again with gzip or zstd (h5repack)"
-
-_trusted: set[str] = set()
-_lock = threading.Lock()
+#: Position in the file, number of bytes, and bits of the filters that were left out.
+_Info = tuple[int, int, int]
+_Offset = tuple[int, ...]
 
 
-def trust_chunks_of(path: str | os.PathLike[str]) -> None:
-    """Do not look at the chunks of a file any more.
-
-    Parameters
-    ----------
-    path
-        The file, as HDF5 names it.
-    """
-    with _lock:
-        _trusted.add(os.fspath(path))
-
-
-def check_filters(dataset: h5py.Dataset) -> None:
-    """Refuse filters of which nobody knows what they unpack to.
+def checked(
+    dataset: h5py.Dataset,
+    permissions: Permissions | None = None,
+    others: OtherFiles | None = None,
+) -> CheckedDataset:
+    """Return a dataset whose chunks are looked at before they are unpacked.
 
     Parameters
     ----------
     dataset
-        Any dataset.
-
-    Raises
-    ------
-    RefusedInputError
-        If a filter is not one of `KNOWN_FILTERS`, or data are packed twice.
+        Any dataset; one that is checked already is returned as it is.
+    permissions
+        What the file may do; what is allowed in this process if None.
+    others
+        Files that it leads to, kept open by the reader.
     """
-    plist = dataset.id.get_create_plist()
-    _pipeline(dataset, [plist.get_filter(i) for i in range(plist.get_nfilters())])
+    if isinstance(dataset, CheckedDataset):
+        return dataset
+    return CheckedDataset(dataset, permissions, others)
 
 
 def read_checked(dataset: h5py.Dataset, rows: Any = ()) -> npt.NDArray[Any]:
@@ -95,19 +62,22 @@ def read_checked(dataset: h5py.Dataset, rows: Any = ()) -> npt.NDArray[Any]:
     rows
         A slice of rows; all if not given.
 
+    Returns
+    -------
+    ndarray
+        Of shape (rows, ...).
+
     Raises
     ------
     RefusedInputError
         If a chunk does not unpack to what a chunk holds.
+    BasinNotFoundError
+        If values are in a file that cannot be found.
     InputError
         If it cannot be read.
     """
-    start, stop = 0, None
-    if isinstance(rows, slice) and dataset.ndim:
-        start, stop, _ = slice(rows.start, rows.stop).indices(len(dataset))
     with read_errors(dataset):
-        check_stored(dataset, start, stop)
-        values: npt.NDArray[Any] = dataset[rows]
+        values: npt.NDArray[Any] = checked(dataset)[rows]
     return values
 
 
@@ -117,10 +87,7 @@ def check_stored(
     stop: int | None = None,
     rest: Sequence[tuple[int, int]] | None = None,
 ) -> None:
-    """Look at the heads of the chunks that hold some rows.
-
-    Costs a few microseconds a chunk; a chunk that takes longer to check than
-    that is one of gzip or lzf that could unpack to more than 32 MiB.
+    """Look at the chunks that hold some rows; each is looked at once.
 
     Parameters
     ----------
@@ -135,53 +102,309 @@ def check_stored(
     ------
     RefusedInputError
         If a chunk does not unpack to what a chunk holds.
+    BasinNotFoundError
+        If values are in a file that cannot be found.
     """
-    chunks = dataset.chunks
-    if not chunks:
-        return
-    plist = dataset.id.get_create_plist()
-    filters = [plist.get_filter(i) for i in range(plist.get_nfilters())]
-    if not any(number not in (_SHUFFLE, _FLETCHER) for number, *_ in filters):
-        return
-    file = dataset.file
-    # what this process is writing may not have reached the file
-    if file.mode != "r" or file.filename in _trusted or default_permissions().oversized:
-        return
-    check = _Check(dataset, *_pipeline(dataset, filters))
-    stop = dataset.shape[0] if stop is None else min(stop, dataset.shape[0])
-    box = [(start, stop), *([(0, n) for n in dataset.shape[1:]] if rest is None else rest)]
-    steps = [range(a // c * c, b, c) for (a, b), c in zip(box, chunks, strict=True)]
-    with _Bytes(dataset) as read:
-        for offset in itertools.product(*steps):
-            check.chunk(offset, read)
+    checked(dataset).check(start, stop, rest)
 
 
-def _pipeline(dataset: h5py.Dataset, filters: list[Any]) -> tuple[int, int, int, Any]:
-    """Return position and number of the packing filter, what it unpacks to, and its values."""
-    size = math.prod(dataset.chunks or (0,)) * dataset.dtype.itemsize
-    packer: tuple[int, int, int, Any] | None = None
-    for position, (number, _, values, name) in enumerate(filters):
-        if number not in KNOWN_FILTERS:
-            label = name.decode("utf-8", "replace")[:40] if name else "unnamed"
-            raise RefusedInputError(
-                f"'{_short(dataset)}' is compressed by filter {number} ({label}), "
-                "which is not read",
-                path=dataset.file.filename,
-                hint=f"{_REPACK}, or allow it with --allow-oversized",
-            )
-        if number == _FLETCHER:
-            size += 4
-        elif number == _SHUFFLE and packer is None:
-            continue
-        elif packer is not None:
-            raise RefusedInputError(
-                f"'{_short(dataset)}' is packed twice",
-                path=dataset.file.filename,
-                hint=f"{_REPACK}, or allow it with --allow-oversized",
-            )
+class CheckedDataset(h5py.Dataset):  # type: ignore[misc]
+    """A dataset of an input; it holds the index of its chunks.
+
+    Parameters
+    ----------
+    dataset
+        Any dataset.
+    permissions
+        What the file may do; what is allowed in this process if None.
+    others
+        Files that it leads to; if None, they are kept open for as long as this.
+    """
+
+    def __init__(
+        self,
+        dataset: h5py.Dataset,
+        permissions: Permissions | None = None,
+        others: OtherFiles | None = None,
+    ) -> None:
+        super().__init__(dataset.id)
+        self.permissions = default_permissions() if permissions is None else permissions
+        self.others = OtherFiles() if others is None else others
+        self._index: dict[_Offset, _Info] | None = None
+        self._pipeline: Pipeline | Literal[False] | None = None
+        self._here: bool | None = None
+        self._sound: set[_Offset] = set()
+        self._sources: list[tuple[VirtualPart, CheckedDataset]] | None = None
+        self._last: tuple[_Offset, npt.NDArray[Any]] | None = None
+        # what this process is writing may not have reached the file
+        self._trusted = self.file.mode != "r"
+
+    def __getitem__(self, args: Any, **kwargs: Any) -> Any:
+        start, stop, rest = self._region(args)
+        simple = isinstance(args, slice) and args.step in (None, 1) and not kwargs
+        if simple and self._is_unpacked_here():
+            out = np.empty((max(0, stop - start), *self.shape[1:]), self.dtype)
+            self.read_rows(start, start + len(out), out)
+            return out
+        self.check(start, stop, rest)
+        return super().__getitem__(args, **kwargs)
+
+    def read_direct(self, dest: Any, source_sel: Any = None, dest_sel: Any = None) -> None:
+        """Read into an array.
+
+        Parameters
+        ----------
+        dest, source_sel, dest_sel
+            See `h5py.Dataset.read_direct`.
+        """
+        self.check(*self._region(() if source_sel is None else source_sel))
+        super().read_direct(dest, source_sel, dest_sel)
+
+    def read_rows(self, start: int, stop: int, out: npt.NDArray[Any]) -> None:
+        """Read rows that exist into an array.
+
+        Parameters
+        ----------
+        start, stop
+            First row, and the one after the last.
+        out
+            Where to write, of shape (stop - start, ...) and the stored type.
+        """
+        if self._is_unpacked_here():
+            self._unpack(start, stop, out)
+            return
+        self.check(start, stop)
+        if out.dtype == self.dtype and out.flags.c_contiguous and self.ndim > 0:
+            super().read_direct(out, np.s_[start:stop])
         else:
-            packer = (position, number, size, values)
-    return packer or (-1, 0, size, ())
+            out[...] = super().__getitem__(slice(start, stop))
+
+    def check(
+        self,
+        start: int = 0,
+        stop: int | None = None,
+        rest: Sequence[tuple[int, int]] | None = None,
+    ) -> None:
+        """Look at the chunks that hold some rows; see `check_stored`.
+
+        Parameters
+        ----------
+        start, stop, rest
+            See `check_stored`.
+        """
+        if self.is_virtual and self.shape:
+            self._check_sources(start, stop)
+        if self._trusted or not self.chunks or not (pipeline := self._how()):
+            return
+        index = self._where()
+        with _Bytes(self) as read:
+            for offset in self._offsets(start, stop, rest):
+                if offset in self._sound or (info := index.get(offset)) is None:
+                    continue
+                _, size, mask = info
+                try:
+                    needed = pipeline.needed(size, mask)
+                    pipeline.check(read(info, offset, needed), size, mask)
+                except ChunkError as err:
+                    raise self._refused(offset, err) from None
+                self._sound.add(offset)
+
+    def _region(self, args: Any) -> tuple[int, int, list[tuple[int, int]] | None]:
+        """Return first row, the one after the last, and the range of each further axis."""
+        index = args if isinstance(args, tuple) else (args,)
+        ranges = [self._range(one, n) for one, n in zip(index, self.shape or (), strict=False)]
+        plain = all(isinstance(one, slice | int | np.integer) for one in index)
+        start, stop = ranges[0] if ranges and plain else (0, self.shape[0] if self.shape else 0)
+        if not plain:
+            return start, stop, None
+        return (
+            start,
+            stop,
+            ranges[1:] + [(0, n) for n in (self.shape or ())[max(1, len(ranges)) :]],
+        )
+
+    @staticmethod
+    def _range(one: Any, length: int) -> tuple[int, int]:
+        if isinstance(one, slice):
+            start, stop, step = one.indices(length)
+            return (start, stop) if step > 0 else (0, length)
+        if isinstance(one, int | np.integer) and -length <= one < length:
+            return int(one) % length, int(one) % length + 1
+        return 0, length
+
+    def _how(self) -> Pipeline | Literal[False]:
+        """Return the filters of the chunks; False where none are, or all are allowed."""
+        if self._pipeline is None:
+            try:
+                found = Pipeline.of(self)
+            except RefusedInputError:
+                if not self.permissions.oversized:
+                    raise
+                self._pipeline = False
+            else:
+                self._pipeline = found if found.filters else False
+        return self._pipeline
+
+    def _where(self) -> dict[_Offset, _Info]:
+        """Return where the chunks are; HDF5 would go through all of them for each."""
+        if self._index is None:
+            self._index = {
+                tuple(info.chunk_offset): (info.byte_offset, info.size, info.filter_mask)
+                for info in chunk_infos(self)
+            }
+        return self._index
+
+    def _offsets(
+        self, start: int, stop: int | None, rest: Sequence[tuple[int, int]] | None = None
+    ) -> Iterator[_Offset]:
+        stop = self.shape[0] if stop is None else min(stop, self.shape[0])
+        box = [(start, stop), *([(0, n) for n in self.shape[1:]] if rest is None else rest)]
+        steps = [range(a // c * c, b, c) for (a, b), c in zip(box, self.chunks, strict=True)]
+        return itertools.product(*steps)
+
+    # ----------------------------------------------------------- unpacking
+
+    def _is_unpacked_here(self) -> bool:
+        if self._here is None:
+            how = not self._trusted and bool(self.chunks) and self._how()
+            self._here = (
+                bool(how and how.unpacks_here(0))
+                and self.dtype.kind in "iuf"
+                and self.id.get_type().equal(h5py.h5t.py_create(self.dtype))
+            )
+        return self._here
+
+    def _unpack(self, start: int, stop: int, out: npt.NDArray[Any]) -> None:
+        """Read rows without HDF5, which would unpack each chunk a second time."""
+        index, origin = self._where(), (start, *[0] * (self.ndim - 1))
+        end = (stop, *self.shape[1:])
+        with _Bytes(self) as read:
+            for offset in self._offsets(start, stop):
+                chunk = self._chunk(offset, index.get(offset), read)
+                first = [max(a, b) for a, b in zip(offset, origin, strict=True)]
+                last = [min(a + n, b) for a, n, b in zip(offset, self.chunks, end, strict=True)]
+                part = self.fillvalue if chunk is None else chunk[_box(first, last, offset)]
+                out[_box(first, last, origin)] = part
+
+    def _chunk(
+        self, offset: _Offset, info: _Info | None, read: Callable[[_Info, _Offset, int], bytes]
+    ) -> npt.NDArray[Any] | None:
+        """Return a chunk, unpacked; None if it was never written."""
+        how = self._how()
+        if info is None or not how:
+            return None
+        last = self._last
+        if last is not None and last[0] == offset:
+            return last[1]
+        try:
+            values = how.unpack(read(info, offset, info[1]), info[2])
+        except ChunkError as err:
+            raise self._refused(offset, err) from None
+        chunk = values.view(self.dtype).reshape(self.chunks)
+        self._last = offset, chunk
+        return chunk
+
+    # --------------------------------------------------------- other files
+
+    def find_sources(self) -> list[tuple[VirtualPart, CheckedDataset]]:
+        """Return the parts of a virtual dataset and what they are read from.
+
+        Raises
+        ------
+        BasinNotFoundError
+            If one is in a file that cannot be found.
+        InputError
+            If it leaves out values, or the other dataset lacks some.
+        """
+        if self._sources is None:
+            self._sources = list(self._open_sources())
+        for part, source in self._sources:
+            if part.file != "." and not Path(source.file.filename).exists():
+                raise self._missing(part.file)
+        return self._sources
+
+    def _check_sources(self, start: int, stop: int | None) -> None:
+        """Look at what rows of a virtual dataset are read from."""
+        stop = self.shape[0] if stop is None else min(stop, self.shape[0])
+        for part, source in self.find_sources():
+            if part.rows is None or part.source_rows is None:
+                source.check()
+                continue
+            first, last = max(start, part.rows[0]), min(stop, part.rows[1])
+            if first >= last:
+                continue
+            there = part.source_rows
+            if there[1] - there[0] == part.rows[1] - part.rows[0]:
+                shift = there[0] - part.rows[0]
+                there = first + shift, last + shift
+            source.check(*there)
+
+    def _open_sources(self) -> Iterator[tuple[VirtualPart, CheckedDataset]]:
+        parts = virtual_parts(self)
+        may = self.permissions.within(*folders_of(self.file))
+        sizes = [part.size for part in parts]
+        if None not in sizes and sum(filter(None, sizes)) < self.size:
+            raise self._damaged("is a view that leaves out some of its values")
+        for part in parts:
+            if part.is_pattern and may.external:
+                continue
+            file = self.file
+            if part.file != ".":
+                path = self.others.find(part.file, self.file, "view")
+                if path is None:
+                    raise self._missing(part.file)
+                if part.is_pattern or not (may.external or may.is_allowed_place(path)):
+                    raise RefusedInputError(
+                        f"'{self.short_name}' is a view of the file {path}",
+                        path=self.file.filename,
+                        hint=may.hint_for("external"),
+                    )
+                file, _ = self.others.open(path, growing=may.growing)
+            source = file.get(part.dataset)
+            if not isinstance(source, h5py.Dataset):
+                raise self._damaged(f"is a view of '{part.dataset}', which {file.filename} lacks")
+            short = len(part.stop) != source.ndim or any(
+                stop > n for stop, n in zip(part.stop, source.shape, strict=False)
+            )
+            if part.stop and short:
+                raise self._damaged(
+                    f"is a view of more values than '{part.dataset}' in {file.filename} has"
+                )
+            yield part, checked(source, self.permissions, self.others)
+
+    # -------------------------------------------------------------- errors
+
+    @property
+    def short_name(self) -> str:
+        """Name for messages."""
+        return str(self.name or "").lstrip("/").removeprefix("events/")[:80]
+
+    def _missing(self, name: str) -> BasinNotFoundError:
+        return BasinNotFoundError(
+            f"'{self.short_name}' is kept in another file that cannot be found: {name}",
+            path=self.file.filename,
+            hint="bring that file back, or put it beside this one",
+        )
+
+    def _damaged(self, what: str) -> InputError:
+        return InputError(
+            f"'{self.short_name}' {what}",
+            path=self.file.filename,
+            hint="the file is damaged; get it again",
+        )
+
+    def _refused(self, offset: _Offset, err: ChunkError) -> RefusedInputError:
+        return RefusedInputError(
+            f"a chunk of '{self.short_name}' {err}",
+            path=Path(self.file.filename),
+            frame=int(offset[0]) if len(offset) == 3 else None,
+            hint="the file is damaged; get it again",
+        )
+
+
+def _box(first: list[int], last: list[int], origin: _Offset) -> tuple[slice, ...]:
+    parts = zip(first, last, origin, strict=True)
+    return tuple(slice(a - zero, b - zero) for a, b, zero in parts)
 
 
 class _Bytes:
@@ -191,11 +414,11 @@ class _Bytes:
         self._dataset = dataset
         self._descriptor: int | None = None
 
-    def __enter__(self) -> Callable[[Any, Any, int], bytes]:
-        path = self._dataset.file.filename
-        if self._dataset.file.driver != "fileobj":
+    def __enter__(self) -> Callable[[_Info, _Offset, int], bytes]:
+        file = self._dataset.file
+        if file.driver != "fileobj" and not file.userblock_size:
             try:
-                self._descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+                self._descriptor = os.open(file.filename, os.O_RDONLY | getattr(os, "O_BINARY", 0))
             except OSError:
                 self._descriptor = None  # moved away since it was opened
         return self._read
@@ -204,69 +427,12 @@ class _Bytes:
         if self._descriptor is not None:
             os.close(self._descriptor)
 
-    def _read(self, info: Any, offset: Any, size: int) -> bytes:
+    def _read(self, info: _Info, offset: _Offset, size: int) -> bytes:
+        if not size:
+            return b""
         if self._descriptor is None:
             return bytes(self._dataset.id.read_direct_chunk(offset)[1][:size])
         if hasattr(os, "pread"):
-            return os.pread(self._descriptor, size, info.byte_offset)
-        os.lseek(self._descriptor, info.byte_offset, os.SEEK_SET)
+            return os.pread(self._descriptor, size, info[0])
+        os.lseek(self._descriptor, info[0], os.SEEK_SET)
         return os.read(self._descriptor, size)
-
-
-class _Check:
-    """Looks at chunks of one dataset."""
-
-    def __init__(
-        self, dataset: h5py.Dataset, position: int, number: int, size: int, values: Any
-    ) -> None:
-        self._dataset = dataset
-        self._find = dataset.id.get_chunk_info_by_coord
-        self._bit = 1 << position if position >= 0 else 0
-        self._number = number
-        self._size = size
-        self._values = values
-
-    def chunk(self, offset: Any, read: Callable[[Any, Any, int], bytes]) -> None:
-        """Refuse a chunk that unpacks to anything but its size."""
-        info = self._find(offset)
-        if info.byte_offset is None or info.filter_mask & self._bit:
-            return
-        if self._number in _MOST_PER_BYTE:
-            if info.size * _MOST_PER_BYTE[self._number] > max(HARMLESS, self._size):
-                self._slow(info, offset, read)
-            return
-        try:
-            found = self._said(read(info, offset, min(_HEAD, info.size)))
-        except (struct.error, zstandard.ZstdError):
-            found = None
-        if found != self._size:
-            self._refuse(offset, "nobody knows what" if found is None else f"{found:,} bytes")
-
-    def _said(self, head: bytes) -> int | None:
-        if self._number == _ZSTD:
-            found = int(zstandard.frame_content_size(head))
-            return None if found < 0 else found
-        if self._number == _BLOSC:
-            return int(struct.unpack_from("<I", head, 4)[0])
-        if self._number == _BITSHUFFLE and (len(self._values) < 5 or not self._values[4]):
-            return self._size  # the bits are only sorted
-        return int(struct.unpack_from(">Q", head)[0])
-
-    def _slow(self, info: Any, offset: Any, read: Callable[[Any, Any, int], bytes]) -> None:
-        if self._number == _LZF:
-            self._refuse(offset, "nobody knows what")
-        if inflates_beyond(read(info, offset, info.size), self._size):
-            self._refuse(offset, "more")
-
-    def _refuse(self, offset: Any, found: str) -> None:
-        raise RefusedInputError(
-            f"a chunk of '{_short(self._dataset)}' does not unpack to its "
-            f"{self._size:,} bytes, but to {found}",
-            path=Path(self._dataset.file.filename),
-            frame=int(offset[0]) if len(offset) == 3 else None,
-            hint=_DAMAGED,
-        )
-
-
-def _short(dataset: h5py.Dataset) -> str:
-    return str(dataset.name or "").lstrip("/").removeprefix("events/")[:80]

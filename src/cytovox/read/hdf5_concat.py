@@ -34,9 +34,10 @@ def concatenated_hdf5_data(
     """Return recordings one after the other as a single recording.
 
     Only references to the data are stored (virtual datasets), so the files
-    must stay where they are, and whoever opens the file that is written must
-    allow it to lead to them (``external`` of `Permissions`). Attributes come
-    from the first file, ``time`` is dropped, and basins are not followed.
+    must stay where they are. The file that is written can be opened as any
+    other if they are in its folder or below; otherwise, who opens it must allow
+    it (``basin_roots`` of `Permissions`). Attributes come from the first file,
+    ``time`` is dropped, and basins are not followed.
 
     Parameters
     ----------

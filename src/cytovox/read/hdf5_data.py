@@ -25,7 +25,7 @@ from .basins import (
 )
 from .cache import HDF5ImageCache, ImageCorrCache
 from .check import check_recording
-from .chunk_guard import read_checked
+from .chunk_guard import CheckedDataset, read_checked
 from .const import PROTECTED_FEATURES
 from .mapped import IndexMapping, check_mapping, get_mapped_object, get_mapping_indices
 from .permissions import Permissions
@@ -130,6 +130,7 @@ class HDF5Data(RecordingFile):
         super()._reset()
         self._scalars: dict[str, npt.NDArray[Any]] = {}
         self._images: dict[str, HDF5ImageCache] = {}
+        self._datasets: dict[str, CheckedDataset] = {}
 
     def __contains__(self, item: object) -> bool:
         return item in self.keys()
@@ -335,7 +336,9 @@ class HDF5Data(RecordingFile):
                 if self._path_or_none is None and own.is_virtual:
                     # HDF5 would crash while it looks for the other files
                     raise InputError(f"'{feat}' in a stream refers to other files")
-                return get_mapped_object(own, self.mapping_indices)
+                if feat not in self._datasets:
+                    self._datasets[feat] = self.checked(own)
+                return get_mapped_object(self._datasets[feat], self.mapping_indices)
             for source in self._sources:
                 if feat in source.features():
                     return source.get(feat)
@@ -421,6 +424,7 @@ class HDF5Data(RecordingFile):
                         folder,
                         self._open_nested,
                         self.permissions,
+                        self._others,
                     )
                     for definition in sort_basin_dicts(definitions)
                 ]

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import UsageError
-from .chunk_guard import check_stored, read_checked
+from .chunk_guard import checked, read_checked
 from .read_errors import read_errors
 
 __all__ = [
@@ -172,11 +172,7 @@ def read_span(dataset: h5py.Dataset, start: int, stop: int, out: npt.NDArray[Any
     """Read the rows from `start` to `stop` into `out`, which has the stored type."""
     if stop <= start:
         return
-    check_stored(dataset, start, stop)
-    if out.flags.c_contiguous and dataset.ndim > 0:
-        dataset.read_direct(out, np.s_[start:stop])
-    else:
-        out[...] = dataset[start:stop]
+    checked(dataset).read_rows(start, stop, out)
 
 
 def _block_rows(dataset: h5py.Dataset) -> int:

@@ -1,33 +1,19 @@
-"""Opening HDF5 files with messages that tell what is wrong."""
+"""Opening recordings: the file, and what it may lead to."""
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import h5py
 
-# Importing it registers the compression filters that recordings use.
-import hdf5plugin  # noqa: F401
-
-from ..errors import InputError, InputNotFoundError
-from .chunk_guard import trust_chunks_of
-from .heap_guard import check_heaps
+from ..errors import CytovoxError, InputError
+from .elsewhere import OtherFiles, folders_of
+from .hdf5_file import open_hdf5_file
 from .permissions import Permissions, default_permissions
 from .structure import check_structure
 
-__all__ = [
-    "examine",
-    "is_being_written",
-    "keep_to_known_filters",
-    "open_hdf5_file",
-    "open_recording",
-]
-
-_plugins = threading.Lock()
-#: What HDF5 says of a file that is marked as open, as newer formats are.
-_OPEN_MARK = "already open for write"
+__all__ = ["examine", "open_recording"]
 
 
 def open_recording(source: Path | BinaryIO, permissions: Permissions | None = None) -> h5py.File:
@@ -58,7 +44,9 @@ def open_recording(source: Path | BinaryIO, permissions: Permissions | None = No
     return h5
 
 
-def examine(h5: h5py.File, permissions: Permissions | None = None) -> list[str]:
+def examine(
+    h5: h5py.File, permissions: Permissions | None = None, others: OtherFiles | None = None
+) -> list[str]:
     """Look at all that a reader of a recording may touch.
 
     Parameters
@@ -66,7 +54,10 @@ def examine(h5: h5py.File, permissions: Permissions | None = None) -> list[str]:
     h5
         Opened file.
     permissions
-        What it may do; what is allowed in this process if None.
+        What it may do; what is allowed in this process if None. What lies in
+        its own folder or below may be led to.
+    others
+        Takes the files that it leads to; they are closed again if None.
 
     Returns
     -------
@@ -81,143 +72,18 @@ def examine(h5: h5py.File, permissions: Permissions | None = None) -> list[str]:
         If the file is damaged.
     """
     may = default_permissions() if permissions is None else permissions
-    if may.oversized:
-        trust_chunks_of(h5.filename)
+    may = may.within(*folders_of(h5))
+    found = OtherFiles() if others is None else others
     try:
-        return check_structure(h5, may)
-    except (OSError, RuntimeError, KeyError, ValueError) as err:
-        if isinstance(err, InputError):
+        return check_structure(h5, may, found)
+    except (CytovoxError, OSError, RuntimeError, KeyError, ValueError) as err:
+        if isinstance(err, CytovoxError):
             raise
         raise InputError(
             f"what is in the file cannot be listed: {str(err)[:200]}",
             path=h5.filename if isinstance(h5.filename, str) else None,
             hint="the file is damaged; copy it again",
         ) from err
-
-
-def keep_to_known_filters() -> None:
-    """Let HDF5 load no filter libraries from folders.
-
-    HDF5 runs whatever library lies in the folders of ``HDF5_PLUGIN_PATH``, or in
-    its own default ones, once a file asks for a filter. The filters of
-    hdf5plugin are registered already and need no such folder.
-    """
-    with _plugins:
-        while h5py.h5pl.size():
-            h5py.h5pl.remove(0)
-
-
-def is_being_written(path: Path) -> bool:
-    """Return whether another program has an HDF5 file open for writing.
-
-    HDF5 locks a file that it writes, from version 1.10 on.
-
-    Parameters
-    ----------
-    path
-        The file.
-    """
-    try:
-        h5py.File(path, "r").close()
-    except BlockingIOError:
-        return True
-    except OSError as err:
-        return _OPEN_MARK in str(err)
-    return False
-
-
-def open_hdf5_file(source: Path | BinaryIO, *, growing: bool | None = None) -> h5py.File:
-    """Open any HDF5 file for reading, and look no further.
-
-    Parameters
-    ----------
-    source
-        Path or binary stream.
-    growing
-        Whether another program may have it open for writing; what is allowed in
-        this process if None.
-
-    Raises
-    ------
-    InputNotFoundError
-        If there is no such file.
-    InputError
-        If it is no HDF5 file, or was cut short, or may not be read, or if another
-        program has it open for writing.
-    """
-    may = default_permissions()
-    if not may.oversized:
-        keep_to_known_filters()
-    growing = may.growing if growing is None else growing
-    if not isinstance(source, Path):
-        return _checked(_open(source, None, growing), source)
-    if not source.exists():
-        raise InputNotFoundError("there is no such file", path=source, hint="check the path")
-    if not source.is_file():
-        raise InputError("this is not a file", path=source, hint="give a recording (.rtdc)")
-    return _checked(_open(source, source, growing), source)
-
-
-def _checked(h5: h5py.File, source: Path | BinaryIO) -> h5py.File:
-    """Return a file in which HDF5 does not get lost; close it otherwise."""
-    try:
-        if isinstance(source, Path):
-            with source.open("rb") as stream:
-                check_heaps(h5, stream, source)
-        else:
-            check_heaps(h5, source)
-    except BaseException:
-        h5.close()
-        raise
-    return h5
-
-
-def _open(source: Any, path: Path | None, growing: bool) -> h5py.File:
-    try:
-        try:
-            return h5py.File(source, "r", libver="latest")
-        except BlockingIOError as err:
-            if not growing:
-                raise InputError(
-                    "another program has this file open for writing",
-                    path=path,
-                    hint="wait until it is closed; to measure what is there now: "
-                    "cytovox run --growing",
-                ) from err
-        except OSError as err:
-            # the file system may refuse locks, another library in this process may
-            # hold the file without
-            if path is None or "lock" not in str(err).lower():
-                raise
-        return _open_unlocked(source, growing)
-    except PermissionError as err:
-        raise InputError("the file may not be read", path=path, hint="check its rights") from err
-    except OSError as err:
-        raise _explain(err, path) from err
-
-
-def _open_unlocked(source: Any, growing: bool) -> h5py.File:
-    try:
-        return h5py.File(source, "r", libver="latest", locking=False)
-    except OSError as err:
-        if not growing or _OPEN_MARK not in str(err):
-            raise
-    # a writer that lets others read meanwhile (SWMR)
-    return h5py.File(source, "r", libver="latest", locking=False, swmr=True)
-
-
-def _explain(err: OSError, path: Path | None) -> InputError:
-    text = str(err)
-    if path is not None and path.stat().st_size == 0:
-        return InputError("the file is empty", path=path, hint="copy it again")
-    if "truncated" in text:
-        return InputError("the file was cut short", path=path, hint="copy it again")
-    if _OPEN_MARK in text:
-        return InputError(
-            "the file says that it is open for writing",
-            path=path,
-            hint="wait until it is closed; if the program that wrote it has ended: h5clear -s",
-        )
-    if "signature" in text:
-        return InputError("this is not an HDF5 file", path=path, hint="give a recording (.rtdc)")
-    return InputError(f"the file cannot be opened: {text}", path=path)
+    finally:
+        if others is None:
+            found.close()

@@ -24,6 +24,7 @@ __all__ = [
     "allow",
     "allow_basin_roots",
     "default_permissions",
+    "is_on_server",
 ]
 
 #: Environment variable: kinds of `KINDS`, separated by commas.
@@ -110,6 +111,22 @@ class Permissions:
             One of `KINDS`.
         """
         return f"if you trust the input, allow it with --allow-{kind}"
+
+
+def is_on_server(path: str) -> bool:
+    r"""Return whether a path names another computer, as Windows does.
+
+    Parameters
+    ----------
+    path
+        Path as it is stored.
+
+    Examples
+    --------
+    >>> is_on_server(r"\\\\server\\share\\a.rtdc"), is_on_server("/data/a.rtdc")
+    (True, False)
+    """
+    return path[:1] in ("/", "\\") and path[1:2] in ("/", "\\")
 
 
 def default_permissions() -> Permissions:

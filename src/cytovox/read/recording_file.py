@@ -14,11 +14,13 @@ import h5py
 import numpy as np
 
 from ..errors import InputError
-from .chunk_guard import read_checked
+from .chunk_guard import CheckedDataset, checked, read_checked
 from .data_identity import round_pixel_size
+from .elsewhere import OtherFiles
+from .hdf5_file import open_hdf5_file
 from .identifier import as_text, md5sum
 from .members import members, text_names
-from .opening import examine, open_hdf5_file
+from .opening import examine
 from .permissions import Permissions, default_permissions
 from .read_errors import read_error
 from .text import read_lines
@@ -69,6 +71,8 @@ class RecordingFile:
         self._lock = threading.RLock()
         self._closed = False
         self._h5: h5py.File | None = self._given
+        #: Files of which this one shows parts.
+        self._others = OtherFiles()
         self._cached: dict[str, Any] = {}
 
     def __enter__(self) -> Self:
@@ -100,6 +104,7 @@ class RecordingFile:
         with self._lock:
             if self._h5 is not None and self._given is None and self._h5:
                 self._h5.close()
+            self._others.close()
             self._reset()
             self._closed = True
 
@@ -117,7 +122,7 @@ class RecordingFile:
 
     def _examine(self, h5: h5py.File) -> list[str]:
         try:
-            return examine(h5, self.permissions)
+            return examine(h5, self.permissions, self._others)
         except BaseException:
             self.close()
             raise
@@ -223,13 +228,27 @@ class RecordingFile:
     def _path_or_none(self) -> Path | None:
         return self.path if isinstance(self.path, Path) else None
 
+    def checked(self, dataset: h5py.Dataset) -> CheckedDataset:
+        """Return a dataset of this file, read as its permissions allow.
+
+        Parameters
+        ----------
+        dataset
+            Any dataset of the file.
+        """
+        return checked(dataset, self.permissions, self._others)
+
     def _contents(self, name: str, read: Any) -> dict[str, Any]:
         with self._lock:
             if name not in self._cached:
                 given = self._state[name]
                 if given is None:
                     stored = members(self.h5.get(name, {}))
-                    given = {key: read(ds) for key, ds in stored if isinstance(ds, h5py.Dataset)}
+                    given = {
+                        key: read(self.checked(ds))
+                        for key, ds in stored
+                        if isinstance(ds, h5py.Dataset)
+                    }
                 self._cached[name] = given
             found: dict[str, Any] = self._cached[name]
             return found

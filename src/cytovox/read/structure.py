@@ -1,8 +1,9 @@
-"""Whether a recording is what it seems: nothing elsewhere, no impossible sizes.
+"""Whether a recording is what it seems: nothing of strangers, no impossible sizes.
 
 Everything that a reader may touch is looked at once, when the file is opened:
 the root, the groups ``events``, ``basin_events``, ``basins``, ``logs`` and
-``tables``, and what lies directly in them. No data are read for that.
+``tables``, and what lies directly in them; also in the recordings of which it
+shows parts. No data are read for that.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from typing import Any
 import h5py
 import numpy as np
 
-from .chunk_guard import check_filters
+from .elsewhere import OtherFiles, virtual_parts
+from .filters import Pipeline
 from .permissions import Permissions, RefusedInputError
 
 __all__ = [
@@ -39,12 +41,14 @@ _MAX_MEMBERS = {"basins": 256, "logs": 10_000, "tables": 10_000}
 _MAX_ATTRIBUTES = 4096
 _MAX_ATTRIBUTE_BYTES = 1 << 20
 _MAX_CHUNKS_PER_FRAME = 4096
-_MAX_SOFT_LINKS = 8
+_MAX_LINKS = 8
+_MAX_FILES_IN_A_ROW = 8
 _GROUPS = ("events", "basin_events", "basins", "logs", "tables")
 _NOT_DONE = "the recording was not completed, is damaged, or was made to harm"
+_BRING_BACK = "bring that file back, or put it beside the recording"
 
 
-def check_structure(h5: h5py.File, permissions: Permissions) -> list[str]:
+def check_structure(h5: h5py.File, permissions: Permissions, others: OtherFiles) -> list[str]:
     """Look at all that a reader may touch.
 
     Parameters
@@ -53,6 +57,8 @@ def check_structure(h5: h5py.File, permissions: Permissions) -> list[str]:
         Opened file.
     permissions
         What it may do.
+    others
+        Takes the files that it leads to.
 
     Returns
     -------
@@ -64,14 +70,14 @@ def check_structure(h5: h5py.File, permissions: Permissions) -> list[str]:
     RefusedInputError
         If something is not allowed.
     """
-    look = _Look(h5, permissions)
-    look.attributes(h5, "")
-    for name in _GROUPS:
-        look.group(name)
+    look = _Look(h5, permissions, others)
+    look.file()
     return look.followed
 
 
-def check_group(h5: h5py.File, name: str, permissions: Permissions) -> list[str]:
+def check_group(
+    h5: h5py.File, name: str, permissions: Permissions, others: OtherFiles
+) -> list[str]:
     """Look at another group that holds features, such as one of an internal basin.
 
     Parameters
@@ -82,6 +88,8 @@ def check_group(h5: h5py.File, name: str, permissions: Permissions) -> list[str]
         Name of a group of the root.
     permissions
         What it may do.
+    others
+        Takes the files that it leads to.
 
     Returns
     -------
@@ -93,28 +101,49 @@ def check_group(h5: h5py.File, name: str, permissions: Permissions) -> list[str]
     RefusedInputError
         If something is not allowed.
     """
-    look = _Look(h5, permissions)
+    look = _Look(h5, permissions, others)
     look.group(name)
     return look.followed
 
 
 class _Look:
-    def __init__(self, h5: h5py.File, permissions: Permissions) -> None:
+    def __init__(
+        self,
+        h5: h5py.File,
+        permissions: Permissions,
+        others: OtherFiles,
+        above: tuple[h5py.File, ...] = (),
+    ) -> None:
         self.followed: list[str] = []
         self._h5 = h5
         self._may = permissions
+        self._others = others
+        #: Files on the way here.
+        self._above = above
+        #: Virtual datasets on the way to what is looked at.
+        self._views: list[tuple[str, str]] = []
+
+    def file(self) -> None:
+        """Look at the root and at all groups that are read."""
+        self.attributes(self._h5, "")
+        for name in _GROUPS:
+            self.group(name)
 
     def _refuse(self, what: str, kind: str = "", hint: str = _NOT_DONE) -> None:
         """Refuse, unless this kind is allowed; what is external is noted."""
         if kind and getattr(self._may, kind):
-            if kind == "external" and what not in self.followed:
-                self.followed.append(what)
+            if kind == "external":
+                self._note(what)
             return
         if kind == "external":
             hint = self._may.hint_for(kind)
         elif kind:
             hint = f"{hint}; {self._may.hint_for(kind)}"
         raise RefusedInputError(what, path=_file_name(self._h5), hint=hint)
+
+    def _note(self, what: str) -> None:
+        if what not in self.followed:
+            self.followed.append(what)
 
     def group(self, name: str) -> None:
         """Look at a group of the root, if there is one, and at its members."""
@@ -158,17 +187,18 @@ class _Look:
         while steps:
             step = steps.pop()
             link = group.get(step, getlink=True) if step not in ("", ".") else None
-            if isinstance(link, h5py.ExternalLink):
-                self._refuse(
-                    f"'{where}' is a link to {link.path} in the file {link.filename}", "external"
-                )
-                return
-            if isinstance(link, h5py.SoftLink):
+            if isinstance(link, h5py.SoftLink | h5py.ExternalLink):
                 followed += 1
-                if followed > _MAX_SOFT_LINKS:
-                    self._refuse(f"'{where}' is a chain of more than {_MAX_SOFT_LINKS} links")
+                if followed > _MAX_LINKS:
+                    self._refuse(f"'{where}' is a chain of more than {_MAX_LINKS} links")
                 steps.extend(reversed(link.path.split("/")))
-                if link.path.startswith("/"):
+                if isinstance(link, h5py.ExternalLink):
+                    what = f"'{where}' is a link to {link.path} in the file"
+                    other = self._other(link.filename, group.file, what, "link")
+                    if other is None:
+                        return
+                    group = other
+                elif link.path.startswith("/"):
                     group = group.file
             elif link is None and step not in ("", "."):
                 self._refuse(f"'{where}' is a link to nothing")
@@ -179,9 +209,7 @@ class _Look:
                 group = below
 
     def _dataset(self, dataset: h5py.Dataset, name: str, where: str) -> None:
-        outside = self._elsewhere(dataset, where)
-        if outside and name == "basins":
-            self._refuse(f"'{where}' is kept elsewhere", hint="definitions of basins never are")
+        outside = self._elsewhere(dataset, name, where)
         dtype = self._dtype(dataset, where)
         self.attributes(dataset, where)
         if dataset.shape is None:
@@ -193,19 +221,59 @@ class _Look:
         if not outside:
             self._stored(dataset, dtype, where)
 
-    def _elsewhere(self, dataset: h5py.Dataset, where: str) -> bool:
-        plist = dataset.id.get_create_plist()
-        files: list[str] = []
-        if plist.get_layout() == h5py.h5d.VIRTUAL:
-            files = sorted({s.file_name for s in dataset.virtual_sources()} - {"."})
-            kind = "is a view of the file"
-        elif plist.get_external_count():
-            count = min(plist.get_external_count(), 3)
-            files = [_decoded(plist.get_external(i)[0]) for i in range(count)]
-            kind = "is kept in the file"
+    def _other(self, name: str, referring: h5py.File, what: str, kind: str) -> h5py.File | None:
+        """Return another recording that may be read; None if there is no such file."""
+        path = self._others.find(name, referring, kind)
+        if path is None:
+            if kind == "link":
+                self._refuse(f"{what} {name}, which cannot be found", hint=_BRING_BACK)
+            return None  # who reads the view is told so
+        what = f"{what} {path}"
+        if not self._may.is_allowed_place(path):
+            self._refuse(what, "external")
+        self._note(what)
+        h5, known = self._others.open(path, growing=self._may.growing)
+        if not known:
+            if len(self._above) >= _MAX_FILES_IN_A_ROW:
+                self._refuse(f"more than {_MAX_FILES_IN_A_ROW} files refer to each other in a row")
+            look = _Look(h5, self._may, self._others, (*self._above, self._h5))
+            look.file()
+            for followed in look.followed:
+                self._note(followed)
+        if not isinstance(h5.get("events"), h5py.Group):
+            self._refuse(f"{what}, which is not a recording", "external")
+        return h5
+
+    def _elsewhere(self, dataset: h5py.Dataset, name: str, where: str) -> bool:
+        """Look at what is kept in other datasets and files; return whether anything is."""
+        files, parts = _external_files(dataset), virtual_parts(dataset)
         if files:
-            self._refuse(f"'{where}' {kind} {', '.join(files[:3])}", "external")
-        return bool(files)
+            self._refuse(f"'{where}' is kept in the file {', '.join(files)}", "external")
+        if (files or parts) and name == "basins":
+            self._refuse(f"'{where}' is kept elsewhere", hint="definitions of basins never are")
+        here = (_file_name(dataset.file), str(dataset.name))
+        if here in self._views:
+            self._refuse(f"'{where}' is a view of itself")
+        self._views.append(here)
+        for file, inner, pattern in sorted({(p.file, p.dataset, p.is_pattern) for p in parts}):
+            if pattern:
+                self._refuse(f"'{where}' is a view of all files {file}", "external")
+                continue
+            what = f"'{where}' is a view of the file"
+            other = dataset.file
+            if file != ".":
+                other = self._other(file, dataset.file, what, "view")
+            if other is not None:
+                self._view(other, inner, name, where)
+        self._views.pop()
+        return bool(files or parts)
+
+    def _view(self, h5: h5py.File, inner: str, name: str, where: str) -> None:
+        """Look at a dataset of which another one is a view."""
+        self._link(h5, inner, where)
+        source = h5.get(inner)
+        if isinstance(source, h5py.Dataset):
+            self._dataset(source, name, where)
 
     def _dtype(self, dataset: h5py.Dataset, where: str) -> np.dtype[Any]:
         try:
@@ -263,7 +331,7 @@ class _Look:
                 "oversized",
                 "store it again in larger chunks (h5repack)",
             )
-        check_filters(dataset)
+        Pipeline.of(dataset)
         self._all_there(dataset, lambda: dataset.id.get_num_chunks() * chunk, where)
 
     def _all_there(self, dataset: h5py.Dataset, stored: Any, where: str) -> None:
@@ -289,6 +357,13 @@ class _Look:
             if size > _MAX_ATTRIBUTE_BYTES:
                 name = _decoded(opened.name)
                 self._refuse(f"the {place} '{name}' takes {size / 1e6:.3g} MB", "oversized")
+
+
+def _external_files(dataset: h5py.Dataset) -> list[str]:
+    """Return the first files of raw values; no handle of HDF5 is kept."""
+    plist = dataset.id.get_create_plist()
+    count = min(plist.get_external_count(), 3)
+    return [_decoded(plist.get_external(index)[0]) for index in range(count)]
 
 
 def _decoded(name: bytes | str) -> str:

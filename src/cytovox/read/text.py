@@ -5,9 +5,9 @@ from __future__ import annotations
 import h5py
 import numpy as np
 
-from .chunk_guard import check_stored
+from .chunk_guard import checked
 from .identifier import as_text
-from .permissions import RefusedInputError, default_permissions
+from .permissions import RefusedInputError
 from .read_errors import read_errors
 from .structure import MAX_TEXT_BYTES
 
@@ -43,7 +43,8 @@ def read_lines(dataset: h5py.Dataset, limit: int | None = None) -> list[str]:
 
 
 def _read_lines(dataset: h5py.Dataset, limit: int | None) -> list[str]:
-    check_stored(dataset)
+    dataset = checked(dataset)
+    dataset.check()
     if not dataset.dtype.hasobject or dataset.ndim != 1:
         return [str(as_text(line)) for line in np.ravel(dataset[()])]
     most = MAX_TEXT_BYTES["logs"] if limit is None else limit
@@ -57,7 +58,7 @@ def _read_lines(dataset: h5py.Dataset, limit: int | None) -> list[str]:
         longest = max(longest, *map(len, block))
         # wherever they are copied to, all lines are as long as the longest
         too_much = total > most or longest * len(dataset) > _WIDE
-        if too_much and not default_permissions().oversized:
+        if too_much and not dataset.permissions.oversized:
             raise RefusedInputError(
                 f"'{str(dataset.name).lstrip('/')}' has more than {most / 1e6:.3g} MB of text",
                 path=dataset.file.filename,

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import CytovoxError, InputError, InputNotFoundError, OptionError
-from .chunk_guard import check_stored
+from .chunk_guard import check_stored, checked
 from .permissions import Permissions, default_permissions
 from .volume_address import Address
 from .volume_axes import SPATIAL, name_axes, place_axes
@@ -52,7 +52,7 @@ def open_hdf5(address: Address, scale: int | str | None) -> HDF5Source:
     InputError
         If there is no such array, or if it is elsewhere.
     """
-    from .opening import open_hdf5_file
+    from .hdf5_file import open_hdf5_file
 
     try:
         file = open_hdf5_file(address.path, growing=True)  # compared later
@@ -166,7 +166,7 @@ class HDF5Source(ReadOnlySource):
             chunk = tuple(min(c, n) for c, n in zip(chunk, shape, strict=True))
             check_stored(array, 0, 0)  # only whether its compression is read
         self._file = file
-        self._array = array
+        self._array = checked(array)
         self._where = where
         # BigDataViewer stores unsigned voxels as signed ones
         self._signed_only_in_name = layout is not None and layout.dtype is not None
@@ -188,7 +188,6 @@ class HDF5Source(ReadOnlySource):
         while start < end:
             stop = min(end, (start // deep) * deep + step)
             part = out[start - box[0][0] : stop - box[0][0]]
-            check_stored(self._array, start, stop, box[1:])
             try:
                 if part.flags.c_contiguous and part.dtype == self._array.dtype:
                     self._array.read_direct(part, (slice(start, stop), *rest))

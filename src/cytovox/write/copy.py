@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from .. import __version__
 from ..errors import InputError, UsageError
-from ..read.chunk_guard import read_checked
+from ..read.chunk_guard import checked, read_checked
 from ..read.identifier import as_text
 from ..read.mapped import MappedHDF5Dataset, check_mapping, get_mapping_indices
 from ..read.members import members, text_names
@@ -120,7 +120,7 @@ def copy_features(
     wanted = [feat for feat in features if _must_copy(h5_src, h5_dst, feat, rows)]
     writer = HDF5Writer(h5_dst, ds_kwds=ds_kwds)
     for feat in wanted:
-        dataset = h5_src["events"][feat]
+        dataset = checked(h5_src["events"][feat])
         with storage_errors(h5_dst.filename):
             if rows is None and not _copy_stored(dataset, writer.events, feat):
                 writer.store_rows(feat, dataset)

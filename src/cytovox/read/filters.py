@@ -1,0 +1,308 @@
+"""Filters of stored chunks: what a chunk must unpack to, and unpacking within bounds.
+
+HDF5 takes what a filter makes of a chunk, whatever its size: too little, and
+pixels are what happened to be in memory; too much, and memory is full. So each
+chunk is looked at before HDF5 may unpack it, or is unpacked here.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import struct
+import zlib
+from dataclasses import dataclass
+from typing import Any
+
+import h5py
+import imagecodecs
+import numpy as np
+import numpy.typing as npt
+import zstandard
+
+from ..kernels.checksum import fletcher32
+from .permissions import RefusedInputError
+
+__all__ = ["FLETCHER", "KNOWN_FILTERS", "ZSTD", "ChunkError", "Pipeline", "checksum_fits"]
+
+_DEFLATE, _SHUFFLE, FLETCHER, _SZIP, _LZF = 1, 2, 3, 4, 32000
+_BLOSC, _LZ4, _BITSHUFFLE, ZSTD = 32001, 32004, 32008, 32015
+#: Filters whose chunks are known to unpack to the size of a chunk before they do.
+KNOWN_FILTERS = {
+    _DEFLATE: "gzip",
+    _SHUFFLE: "shuffle",
+    FLETCHER: "fletcher32",
+    _SZIP: "szip",
+    _LZF: "lzf",
+    _BLOSC: "blosc",
+    _LZ4: "lz4",
+    _BITSHUFFLE: "bitshuffle",
+    ZSTD: "zstd",
+}
+#: Filters that do not say what they unpack to, or may make less of it.
+_UNPACKED_HERE = (_DEFLATE, _SZIP, _LZF)
+#: Filters whose stored blocks each say their size.
+_IN_BLOCKS = (_LZ4, _BITSHUFFLE)
+#: Longest head that is needed [bytes].
+_HEAD = 18
+#: Bytes of the checksum.
+_SUM = 4
+_REPACK = "store it again with gzip or zstd (h5repack)"
+
+_Values = tuple[int, ...]
+
+
+class ChunkError(ValueError):
+    """A stored chunk does not unpack to a chunk; says what is wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Steps:
+    """Filters that were used for a chunk, in the order of writing."""
+
+    used: tuple[tuple[int, _Values], ...]
+    packer: int
+    values: _Values
+    #: What the packing filter must unpack to, and what was added after it.
+    size: int
+    added: int
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """How the chunks of a dataset are stored.
+
+    Parameters
+    ----------
+    filters
+        Number and values of each filter, in the order of writing.
+    content
+        Bytes of a chunk.
+
+    Examples
+    --------
+    >>> pipeline = Pipeline(((1, (4,)),), 100)
+    >>> pipeline.unpack(zlib.compress(bytes(100))).size
+    100
+    >>> pipeline.check(b"", 99, mask=1)
+    Traceback (most recent call last):
+    cytovox.read.filters.ChunkError: is stored in 99 bytes instead of 100
+    """
+
+    filters: tuple[tuple[int, _Values], ...]
+    content: int
+
+    @classmethod
+    def of(cls, dataset: h5py.Dataset) -> Pipeline:
+        """Return the pipeline of a dataset that is stored in chunks.
+
+        Raises
+        ------
+        RefusedInputError
+            If a filter is not one of `KNOWN_FILTERS`, or data are packed twice.
+        """
+        plist = dataset.id.get_create_plist()
+        content = math.prod(dataset.chunks or (0,)) * dataset.dtype.itemsize
+        filters = []
+        for number, _, values, name in map(plist.get_filter, range(plist.get_nfilters())):
+            if number not in KNOWN_FILTERS:
+                label = name.decode("utf-8", "replace")[:40] if name else "unnamed"
+                raise _not_read(dataset, f"compressed by filter {number} ({label})")
+            filters.append((number, values))
+        made = cls(tuple(filters), content)
+        try:
+            made.steps(0)
+        except ChunkError as err:
+            raise _not_read(dataset, str(err)) from None
+        return made
+
+    @functools.lru_cache(maxsize=64)  # noqa: B019  few pipelines, few masks
+    def steps(self, mask: int) -> _Steps:
+        """Return the filters that a chunk went through; bits of the mask leave filters out."""
+        used = [step for i, step in enumerate(self.filters) if not mask >> i & 1]
+        packer, size, added = 0, self.content, 0
+        packed_by: _Values = ()
+        for number, values in used:
+            if number == FLETCHER:
+                size, added = (size, added + _SUM) if packer else (size + _SUM, added)
+            elif packer:
+                raise ChunkError("packed twice")
+            elif not _only_sorts(number, values):
+                packer, packed_by = number, values
+        return _Steps(tuple(used), packer, packed_by, size, added)
+
+    def unpacks_here(self, mask: int) -> bool:
+        """Return whether `unpack` takes chunks with such a mask."""
+        known = (FLETCHER, _SHUFFLE, *_UNPACKED_HERE)
+        steps = self.steps(mask)
+        return steps.packer in _UNPACKED_HERE and all(n in known for n, _ in steps.used)
+
+    def needed(self, size: int, mask: int) -> int:
+        """Return how many of the stored bytes `check` needs."""
+        packer = self.steps(mask).packer
+        if packer in (*_UNPACKED_HERE, *_IN_BLOCKS):
+            return size
+        return min(size, _HEAD) if packer else 0
+
+    def check(self, data: bytes | memoryview, size: int, mask: int = 0) -> None:
+        """Make sure that a chunk unpacks to a chunk.
+
+        Parameters
+        ----------
+        data
+            As many of its stored bytes as are `needed`, or more.
+        size
+            Number of its stored bytes.
+        mask
+            Bits of the filters that were left out.
+
+        Raises
+        ------
+        ChunkError
+            If it does not.
+        """
+        steps = self.steps(mask)
+        stored = size - steps.added
+        if not steps.packer:
+            if stored != steps.size:
+                raise ChunkError(f"is stored in {stored:,} bytes instead of {steps.size:,}")
+        elif steps.packer in _UNPACKED_HERE:
+            _unpacked(steps, memoryview(data)[: max(0, stored)])
+        else:
+            try:
+                said = _said(steps, memoryview(data)[: max(0, stored)], stored)
+            except (struct.error, zstandard.ZstdError):
+                raise ChunkError("does not say what it unpacks to") from None
+            if said != steps.size:
+                raise ChunkError(f"unpacks to {said:,} bytes instead of {steps.size:,}")
+
+    def unpack(self, data: bytes | memoryview, mask: int = 0) -> npt.NDArray[np.uint8]:
+        """Return what a chunk holds, uint8 of shape (n,).
+
+        Raises
+        ------
+        ChunkError
+            If its checksum does not fit, or it does not unpack to a chunk.
+        """
+        steps = self.steps(mask)
+        part: Any = memoryview(data)
+        for number, values in reversed(steps.used):
+            if number == FLETCHER:
+                part = _without_checksum(part)
+            elif number == _SHUFFLE:
+                part = _unshuffled(part, values)
+            else:
+                part = memoryview(_unpacked(steps, part))
+        if len(part) != self.content:
+            raise ChunkError(f"is stored in {len(part):,} bytes instead of {self.content:,}")
+        return np.frombuffer(part, np.uint8)
+
+
+def checksum_fits(data: npt.NDArray[np.uint8]) -> bool:
+    """Return whether bytes end in their checksum."""
+    if data.size < _SUM:
+        return False
+    stored = int.from_bytes(data[-_SUM:].tobytes(), "little")
+    computed = fletcher32(data[:-_SUM])
+    if stored == computed:
+        return True
+    # Old versions of the filter swapped the bytes of each half on some machines.
+    halves = np.array([computed], "<u4").view("<u2").byteswap().view("<u4")
+    return stored == int(halves[0])
+
+
+def _without_checksum(data: memoryview) -> memoryview:
+    if not checksum_fits(np.frombuffer(data, np.uint8)):
+        raise ChunkError("has a checksum that does not fit its bytes")
+    return data[:-_SUM]
+
+
+def _unshuffled(data: memoryview, values: _Values) -> memoryview:
+    width = values[0] if values else 1
+    number = len(data) // max(1, width)
+    if width <= 1 or number <= 1:
+        return data
+    whole = np.frombuffer(data, np.uint8)
+    sorted_ = np.empty_like(whole)
+    sorted_[: width * number].reshape(number, width)[:] = (
+        whole[: width * number].reshape(width, number).T
+    )
+    sorted_[width * number :] = whole[width * number :]
+    return sorted_.data
+
+
+def _only_sorts(number: int, values: _Values) -> bool:
+    """Return whether a filter keeps the size."""
+    return number == _SHUFFLE or (number == _BITSHUFFLE and (len(values) < 5 or not values[4]))
+
+
+def _unpacked(steps: _Steps, data: memoryview) -> bytes | bytearray:
+    """Return what one of `_UNPACKED_HERE` makes of bytes; no more memory is taken than that."""
+    size = steps.size
+    try:
+        if steps.packer == _DEFLATE:
+            unpacker = zlib.decompressobj()
+            found: bytes | bytearray = unpacker.decompress(data, size + 1)
+            if len(found) <= size and not unpacker.eof:
+                raise ChunkError("is cut short")
+        elif steps.packer == _LZF:
+            found = imagecodecs.lzf_decode(bytes(data), out=size)
+        else:
+            if int.from_bytes(data[:4], "little") != size:
+                raise ChunkError(f"does not unpack to {size:,} bytes")
+            found = imagecodecs.szip_decode(bytes(data[4:]), *steps.values[:4], out=size)
+    except (zlib.error, RuntimeError, TypeError) as err:
+        raise ChunkError(f"cannot be unpacked to {size:,} bytes: {err}") from err
+    if len(found) != size:
+        told = f"{len(found):,} bytes" if len(found) < size else "more"
+        raise ChunkError(f"unpacks to {told} instead of {size:,} bytes")
+    return found
+
+
+def _said(steps: _Steps, head: memoryview, stored: int) -> int:
+    """Return the number of bytes that a chunk says it unpacks to."""
+    if steps.packer == ZSTD:
+        found = int(zstandard.frame_content_size(head))
+        if found < 0:
+            raise ChunkError("does not say what it unpacks to")
+        return found
+    if steps.packer == _BLOSC:
+        size, _, packed = struct.unpack_from("<III", head, 4)
+        if packed > stored:
+            raise ChunkError("is cut short")
+        return int(size)
+    size, block = struct.unpack_from(">QI", head)
+    if size == steps.size:  # else it is refused whatever its blocks are
+        _check_blocks(steps, head[12:], block)
+    return int(size)
+
+
+def _check_blocks(steps: _Steps, data: memoryview, block: int) -> None:
+    """Make sure that the blocks of lz4 or bitshuffle lie within the stored bytes."""
+    left, width = steps.size, 1
+    if steps.packer == _BITSHUFFLE:
+        width = steps.values[2] if len(steps.values) > 2 else 0
+        if width < 1 or steps.size % width or block < 8 * width:
+            raise ChunkError("does not unpack to whole values")
+        block -= block % width
+        left -= left % (8 * width)  # the rest is stored as it is
+    if block < 1:
+        raise ChunkError("is cut into blocks of no size")
+    at = 0
+    while left > 0:
+        if at + 4 > len(data):
+            raise ChunkError("is cut short")
+        at += 4 + int.from_bytes(data[at : at + 4], "big")
+        left -= min(block, left)
+    rest = steps.size % (8 * width) if steps.packer == _BITSHUFFLE else 0
+    if at + rest > len(data):
+        raise ChunkError("is cut short")
+
+
+def _not_read(dataset: h5py.Dataset, why: str) -> RefusedInputError:
+    name = str(dataset.name or "").lstrip("/").removeprefix("events/")[:80]
+    return RefusedInputError(
+        f"'{name}' is {why}, which is not read",
+        path=dataset.file.filename,
+        hint=f"{_REPACK}, or allow it with --allow-oversized",
+    )
