@@ -400,6 +400,14 @@ def test_voxels_of_n5_pyramids(
             np.testing.assert_array_equal(volume[...], VOXELS)
 
 
+def test_what_is_above_a_container_is_not_asked(tmp_path: Path) -> None:
+    (tmp_path / "attributes.json").write_text(json.dumps({"pixelResolution": XYZ}))
+    n5(tmp_path / "a.n5" / "raw")
+    (tmp_path / "a.n5" / "attributes.json").write_text('{"n5": "4.0.0"}')
+    with open_volume(tmp_path / "a.n5" / "raw") as volume:
+        assert (volume.voxel_size, volume.units) == ((1, 1, 1), "")
+
+
 def test_n5_of_imagej(tmp_path: Path) -> None:
     said = {"pixelWidth": 0.5, "pixelHeight": 0.25, "pixelDepth": 2.0, "pixelUnit": "micron"}
     counts = {"numChannels": SHAPE[0], "numSlices": 1, "numFrames": 1}

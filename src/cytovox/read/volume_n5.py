@@ -122,6 +122,8 @@ def _groups_above(address: Address) -> list[dict[str, Any]]:
         except InputError as err:
             warnings.warn(f"{address}: read without what is said above it: {err}", stacklevel=2)
             break
+        if "n5" in found[-1]:  # the root of the container
+            break
         above = above.parent()
     return found
 
