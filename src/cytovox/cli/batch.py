@@ -47,6 +47,7 @@ class Outcome:
     frames: int | None = None
     events: int | None = None
     masks_dropped: int | None = None
+    objects: dict[str, Any] | None = None
     seconds: float | None = None
     pipeline_hash: str | None = None
     findings: list[str] = field(default_factory=list)
@@ -185,6 +186,7 @@ def _keep(outcome: Outcome, event: ProgressEvent) -> None:
         outcome.frames = event.frames
         outcome.events = event.events
         outcome.masks_dropped = event.masks_dropped
+        outcome.objects = event.objects
         outcome.seconds = round(event.seconds, 3)
     elif (text := getattr(event, "text", None)) is not None:
         outcome.warnings.append(text)

@@ -40,20 +40,22 @@ def table_of(outcomes: Sequence[Outcome]) -> str:
     Examples
     --------
     >>> print(table_of([Outcome("a.rtdc", state="done", frames=40, events=12, seconds=0.5)]))
-    file    frames  events  seconds  state
-    a.rtdc      40      12      0.5  done
+    file    frames  found  events  seconds  state
+    a.rtdc      40      -      12      0.5  done
     1 file: 1 done
     """
-    rows = [("file", "frames", "events", "seconds", "state")]
+    rows = [("file", "frames", "found", "events", "seconds", "state")]
     for one in outcomes:
         seconds = "-" if one.seconds is None else f"{one.seconds:.1f}"
-        rows.append((one.input, _number(one.frames), _number(one.events), seconds, one.verdict))
-    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+        found = None if one.objects is None else one.objects["found"]
+        numbers = (_number(one.frames), _number(found), _number(one.events), seconds)
+        rows.append((one.input, *numbers, one.verdict))
+    widths = [max(len(row[column]) for row in rows) for column in range(5)]
     lines = [
         "  ".join(
             [row[0].ljust(widths[0])]
-            + [row[column].rjust(widths[column]) for column in (1, 2, 3)]
-            + [row[4]]
+            + [row[column].rjust(widths[column]) for column in (1, 2, 3, 4)]
+            + [row[5]]
         )
         for row in rows
     ]
@@ -61,7 +63,19 @@ def table_of(outcomes: Sequence[Outcome]) -> str:
     named = {"waiting": "not begun"}
     states = ", ".join(f"{number} {named.get(state, state)}" for state, number in counts.items())
     files = "1 file" if len(outcomes) == 1 else f"{len(outcomes)} files"
-    return "\n".join([*lines, f"{files}: {states}"])
+    return "\n".join([*lines, f"{files}: {states}", *_objects_line(outcomes)])
+
+
+def _objects_line(outcomes: Sequence[Outcome]) -> list[str]:
+    """Say what became of the objects of all files."""
+    told = [one.objects for one in outcomes if one.objects is not None]
+    if not told:
+        return []
+    found, kept = (sum(objects[key] for objects in told) for key in ("found", "kept"))
+    lost = sum((Counter(objects["lost"]) for objects in told), Counter())
+    causes = ", ".join(f"{cause} {number}" for cause, number in lost.items())
+    line = f"{found} objects found: {kept} kept, {found - kept} lost"
+    return [f"{line} ({causes})" if causes else line]
 
 
 def _number(value: int | None) -> str:

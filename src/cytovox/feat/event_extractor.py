@@ -19,7 +19,7 @@ from ..kernels.texture import TEXTURE_NAMES
 from ..kernels.threshold import equal_to_previous
 from ..recipe.identity import kwargs_to_ppid, ppid_to_kwargs
 from ..recipe.options import check_options, options_of
-from ..run.rows import FrameRows
+from ..run.rows import CAUSES, FrameRows, no_objects
 from .gate import Gate
 
 __all__ = [
@@ -74,6 +74,7 @@ def measure_frames(
     volume: bool = True,
     start: int = 0,
     duplicate: npt.NDArray[np.bool_] | None = None,
+    objects: npt.NDArray[np.int64] | None = None,
 ) -> FrameRows:
     """Measure and gate all events of consecutive frames.
 
@@ -98,12 +99,16 @@ def measure_frames(
     duplicate
         Frames that only repeat the frame before them and so yield no events,
         bool of shape (n,); see `equal_to_previous`.
+    objects
+        What became of the objects of each frame before, as
+        `FrameRows.objects`, int64 of shape (n, 8). If None, each label is an
+        object.
 
     Returns
     -------
     FrameRows
         All features, ``mask`` and ``nevents``, in order of frame, then label.
-        Objects without an area are dropped, and counted unless gated out.
+        Each object that is no event is counted under its cause.
 
     Raises
     ------
@@ -127,7 +132,8 @@ def measure_frames(
     """
     names = feature_names(brightness=brightness, haralick=haralick, volume=volume)
     gate.check(names)
-    events = find_events(labels, gate.size_thresh_mask, duplicate)
+    small = np.zeros(len(labels), np.int64)
+    events = find_events(labels, gate.size_thresh_mask, duplicate, small)
     table, valid = measure_events(
         events,
         labels,
@@ -143,12 +149,35 @@ def measure_frames(
     columns = {name: column for name, column in zip(COLUMNS, table, strict=True) if name in names}
     passed = gate.gate_events(columns)
     kept = passed & valid
+    lost = {
+        "size": small,
+        "gate": np.bincount(events.frame[~passed], minlength=len(labels)),
+        "contour": np.bincount(events.frame[passed & ~valid], minlength=len(labels)),
+    }
     events = events.select(kept)
     counts = np.bincount(events.frame, minlength=len(labels)).astype(np.int64)
     rows: dict[str, npt.NDArray[Any]] = {name: column[kept] for name, column in columns.items()}
     rows["mask"] = mask_images(events, labels)
     rows["nevents"] = counts[events.frame]
-    return FrameRows(start, counts, rows, int(np.count_nonzero(passed & ~valid)))
+    return FrameRows(start, counts, rows, _told(objects, counts, lost, duplicate))
+
+
+def _told(
+    before: npt.NDArray[np.int64] | None,
+    counts: npt.NDArray[np.int64],
+    lost: Mapping[str, npt.NDArray[np.int64]],
+    duplicate: npt.NDArray[np.bool_] | None,
+) -> npt.NDArray[np.int64]:
+    """Return `FrameRows.objects`; a repeated frame is lost as a whole."""
+    objects = no_objects(len(counts)) if before is None else before.copy()
+    if before is None:
+        objects[:, 0] = sum(lost.values(), counts)
+    for cause, number in lost.items():
+        objects[:, 1 + CAUSES.index(cause)] = number
+    if duplicate is not None and duplicate.any():
+        objects[duplicate, 1:] = 0
+        objects[duplicate, 1 + CAUSES.index("repeated")] = objects[duplicate, 0]
+    return objects
 
 
 class QueueEventExtractor:
@@ -218,6 +247,7 @@ class QueueEventExtractor:
         *,
         start: int = 0,
         duplicate: npt.NDArray[np.bool_] | None = None,
+        objects: npt.NDArray[np.int64] | None = None,
     ) -> FrameRows:
         """Measure consecutive frames with this extractor's options; see `measure_frames`.
 
@@ -235,6 +265,8 @@ class QueueEventExtractor:
             Index of the first frame in the recording.
         duplicate
             Frames that only repeat the frame before them, bool of shape (n,).
+        objects
+            What became of the objects of each frame before, int64 of shape (n, 8).
         """
         return measure_frames(
             labels,
@@ -246,6 +278,7 @@ class QueueEventExtractor:
             gate=self.gate,
             start=start,
             duplicate=duplicate,
+            objects=objects,
             **self.extract_kwargs,
         )
 

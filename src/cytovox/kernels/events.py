@@ -59,7 +59,10 @@ class Events:
 
 
 def find_events(
-    labels: Labels, size_thresh: float, skip: npt.NDArray[np.bool_] | None = None
+    labels: Labels,
+    size_thresh: float,
+    skip: npt.NDArray[np.bool_] | None = None,
+    small: npt.NDArray[np.int64] | None = None,
 ) -> Events:
     """Find the labels that have more than `size_thresh` pixels.
 
@@ -71,6 +74,9 @@ def find_events(
         Size that is just too small, pixels.
     skip
         Frames that yield no events, bool of shape (n,).
+    small
+        Number of labels of each frame that have pixels, but not enough, to be
+        written, int64 of shape (n,).
 
     Returns
     -------
@@ -89,11 +95,14 @@ def find_events(
     """
     if skip is None:
         skip = np.zeros(labels.shape[0], bool)
+    if small is None:
+        small = np.empty(labels.shape[0], np.int64)
     return Events(
         _find(
             plain(labels, np.uint16),
             float(size_thresh),
             plain(skip, bool).view(np.uint8),
+            small,
         )
     )
 
@@ -165,11 +174,12 @@ def _copied(table: Ints, n: Integer, size: Integer) -> Ints:
 
 
 @kernel()
-def _find(labels: Labels, size_thresh: float, skip: Grey) -> Ints:
+def _find(labels: Labels, size_thresh: float, skip: Grey, small: npt.NDArray[np.int64]) -> Ints:
     boxes = np.zeros((65536, 5), np.int32)
     found = np.empty((2 * labels.shape[0] + 16, 8), np.int32)
     n = np.int64(0)
     for i in range(labels.shape[0]):
+        small[i] = 0
         if skip[i]:
             continue
         for value in range(1, _sizes(labels[i], boxes) + 1):
@@ -182,6 +192,8 @@ def _find(labels: Labels, size_thresh: float, skip: Grey) -> Ints:
                 for k in range(5):
                     found[n, 3 + k] = boxes[value, k]
                 n += 1
+            elif boxes[value, 0] > 0:
+                small[i] += 1
             boxes[value, 0] = 0
     return _copied(found, n, n)
 

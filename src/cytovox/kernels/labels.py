@@ -16,6 +16,8 @@ __all__ = ["label_frames", "process_frames"]
 
 #: Labels are stored as uint16.
 MAX_LABEL = 65535
+#: Columns of `objects` in `process_frames`: found, border, merged, opening.
+_FATES = 4
 
 
 def label_frames(
@@ -57,7 +59,11 @@ def label_frames(
 
 
 def process_frames(
-    labels: Labels, clear_border: bool, fill_holes: bool, closing_disk: int | None
+    labels: Labels,
+    clear_border: bool,
+    fill_holes: bool,
+    closing_disk: int | None,
+    objects: npt.NDArray[np.int64] | None = None,
 ) -> None:
     """Clean labels in place, one step after the other.
 
@@ -79,6 +85,14 @@ def process_frames(
         Whether to do the step.
     closing_disk
         Radius in pixels; 0 or None for no opening.
+    objects
+        What becomes of the objects of each frame, int64 of shape (n, k), to be
+        updated. Its first column must hold the number of labels, which must be
+        1 to that number. The next columns then hold how many were lost to the
+        border (or to the corner that step 2 clears), were merged with the
+        object around them, and were lost to the opening. An object that falls
+        into m pieces adds m - 1 to the first column, so that this column, less
+        the next three, is the number of labels that are left.
 
     Raises
     ------
@@ -104,12 +118,14 @@ def process_frames(
         )
     if not (clear_border or fill_holes or radius):
         return
+    if objects is None:
+        objects = np.zeros((labels.shape[0], _FATES), np.int64)
     counts = np.zeros(labels.shape[0], np.int64)
     radius = min(radius, labels.shape[1] + labels.shape[2])  # covers all from everywhere
     half = np.array(
         [math.isqrt(radius * radius - d * d) for d in range(radius + 1)], dtype=np.int32
     )
-    _process(labels, bool(clear_border), bool(fill_holes), half, counts)
+    _process(labels, bool(clear_border), bool(fill_holes), half, counts, objects)
     _refuse_too_many(counts)
 
 
@@ -190,8 +206,67 @@ def _force_corner(begin: Ints, end: Ints, first: Ints) -> None:
 
 
 @kernel()
+def _count_marked(marks: Ints, stamp: Integer, highest: Integer) -> int:
+    """Count the labels that have a stamp."""
+    n = 0
+    for value in range(1, highest + 1):
+        if marks[value] == stamp:
+            n += 1
+    return n
+
+
+@kernel()
+def _mark_runs(frame: Labels, begin: Ints, first: Ints, marks: Ints, stamp: Integer) -> int:
+    """Stamp the labels of all runs; return how many labels there are."""
+    n = 0
+    for y in range(frame.shape[0]):
+        for j in range(first[y], first[y + 1]):
+            value = frame[y, begin[j]]
+            if marks[value] != stamp:
+                marks[value] = stamp
+                n += 1
+    return n
+
+
+@kernel()
+def _trace(
+    frame: Labels, runs: Ints, first: Ints, piece: Ints, marks: Ints, stamp: Integer, owner: Ints
+) -> tuple[int, int]:
+    """Find which of the stamped labels are in the pieces of the cleaned mask.
+
+    A piece belongs to the lowest label in it, which is the outermost. Return
+    how many labels are in any piece, and to how many a piece belongs.
+    """
+    reached = 0
+    for y in range(frame.shape[0]):
+        for j in range(first[y], first[y + 1]):
+            for x in range(runs[0, j], runs[1, j]):
+                value = np.int32(frame[y, x])
+                if marks[value] < stamp:  # background, or removed before
+                    continue
+                if marks[value] == stamp:
+                    marks[value] = stamp + 1
+                    reached += 1
+                if owner[piece[j]] == 0 or value < owner[piece[j]]:
+                    owner[piece[j]] = value
+    owners = 0
+    for j in range(first[frame.shape[0]]):
+        value = owner[piece[j]]
+        owner[piece[j]] = 0
+        if value != 0 and marks[value] == stamp + 1:
+            marks[value] = stamp + 2
+            owners += 1
+    return reached, owners
+
+
+@kernel()
 def _process(
-    labels: Labels, clear_border: bool, fill_holes: bool, half: Ints, counts: npt.NDArray[np.int64]
+    labels: Labels,
+    clear_border: bool,
+    fill_holes: bool,
+    half: Ints,
+    counts: npt.NDArray[np.int64],
+    objects: npt.NDArray[np.int64],
 ) -> None:
     n, height, width = labels.shape
     size = height * (width // 2 + 1)
@@ -201,23 +276,36 @@ def _process(
     work_first = np.empty(height + 1, np.int32)
     # A stamp of its own for each frame saves resetting the array.
     dropped = np.zeros(65536, np.int32)
+    marks = np.zeros(65536, np.int32)
+    owner = np.zeros(size + 1, np.int32)
     for i in range(n):
         frame = labels[i]
         stamp = i + 1
         touching = clear_border and _mark_border(frame, dropped, stamp)
         if not fill_holes and half.size == 1:
             if touching:
+                objects[i, 1] = _count_marked(dropped, stamp, min(objects[i, 0], MAX_LABEL))
                 _clear(frame, dropped, stamp)
             continue
         if find_runs(frame, dropped, stamp, runs[0], runs[1], first) == 0:
             if touching:
+                objects[i, 1] = objects[i, 0]
                 frame[:] = 0
             continue
         if fill_holes:
             _force_corner(runs[0], runs[1], first)
+        left = _mark_runs(frame, runs[0], first, marks, 3 * i + 1)
+        if fill_holes:
             fill(runs[0], runs[1], first, width, work)
         if half.size > 1:
             erode(runs[0], runs[1], first, width, half, work, work_first)
             dilate(work[0], work[1], work_first, width, half, runs, first)
         counts[i] = label_runs(runs[0], runs[1], first, EIGHT, work[2])
+        reached = owners = min(left, counts[i])
+        if left > 1:
+            reached, owners = _trace(frame, runs, first, work[2], marks, 3 * i + 1, owner)
+        objects[i, 1] = objects[i, 0] - left
+        objects[i, 2] = reached - owners
+        objects[i, 3] = left - reached
+        objects[i, 0] += counts[i] - owners
         _paint(frame, runs[0], runs[1], first, work[2])

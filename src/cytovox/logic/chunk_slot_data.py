@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..run.monitor import Monitor, mp_spawn
+from ..run.rows import no_objects
 from .states import SlotState
 
 __all__ = ["ChunkSlotData", "Monitor", "mp_spawn"]
@@ -50,6 +51,9 @@ class ChunkSlotData:
         uint16 (N, H, W), 0 is background.
     duplicate : numpy.ndarray
         bool (N,), frames that equal their predecessor.
+    objects : numpy.ndarray
+        int64 (N, 8), what became of the objects of each frame so far, see
+        `cytovox.run.rows.FrameRows`.
     """
 
     def __init__(
@@ -74,6 +78,7 @@ class ChunkSlotData:
         self._allocate("mask", "B", np.bool_, self.shape)
         self._allocate("labels", "H", np.uint16, self.shape)
         self._allocate("duplicate", "B", np.bool_, frames)
+        self._allocate("objects", "q", np.int64, no_objects(self.length).shape)
         self._allocate("_progress", "B", np.uint8, frames)
         self._allocate("_owner", "q", np.int64, frames)
         if "image_bg" in self.available_features:
@@ -105,6 +110,7 @@ class ChunkSlotData:
         self.mask: npt.NDArray[np.bool_] = view("mask")
         self.labels: npt.NDArray[np.uint16] = view("labels")
         self.duplicate: npt.NDArray[np.bool_] = view("duplicate")
+        self.objects: npt.NDArray[np.int64] = view("objects")
         self._progress: npt.NDArray[np.uint8] = view("_progress")
         self._owner: npt.NDArray[np.int64] = view("_owner")
 

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from ..errors import StageError
 from ..read import HDF5Data
 from ..run.byte_queue import ByteQueue
+from ..run.rows import no_objects
 from ..write import QueueWriterThread
 from ..write.checkpoint import Checkpoints
 from ..write.sink import Sink
@@ -99,8 +100,11 @@ class Conveyor:
 
     Attributes
     ----------
-    events, masks_dropped : int
-        What was written and what was dropped.
+    events : int
+        Number of events that were written.
+    objects : numpy.ndarray
+        What became of the objects of all frames: the sum of
+        `FrameRows.objects`, int64 of shape (8,).
     crew
         The workers, once they are hired.
     """
@@ -128,7 +132,7 @@ class Conveyor:
         self.processes = processes
         self.offsets = offsets
         self.events = 0
-        self.masks_dropped = 0
+        self.objects = no_objects(1)[0]
         self.crew: Crew | None = None
         self._register: SlotRegister | None = None
         self._errors: list[BaseException] = []
@@ -175,8 +179,6 @@ class Conveyor:
             first_frame=len(self.counts),
         )
         register.nevents[: len(self.counts)] = self.counts
-        if self.checkpoints is not None:
-            register.masks_dropped = self.checkpoints.begin.dropped
         self._register = register
         register.batch_rows = True
         register.frame_images = self.frame_images
@@ -198,7 +200,6 @@ class Conveyor:
             writer.join(_END)  # it may be closing the file
             register.segmenter.close()
             register.free()
-        self.masks_dropped = register.masks_dropped
         for name in register.timers:
             self.logger.info("%s: %.1f s", name, register.get_time(name))
 
@@ -255,11 +256,19 @@ class Conveyor:
         if self._errors:
             raise self._errors[0]
         self.events = writer.written_events
+        self.objects = writer.written_objects
         counted = int(register.nevents[: register.num_frames].sum())
         if writer.written_frames != register.num_frames or self.events != counted:
             raise StageError(
                 "write",
                 f"{writer.written_frames} of {register.num_frames} frames and {self.events} "
                 f"of {counted} events were written",
+                path=self.job["path_in"],
+            )
+        found, *lost = (int(number) for number in self.objects)
+        if found != self.events + sum(lost):
+            raise StageError(
+                "measure",
+                f"{found} objects were found, but {self.events} were kept and {sum(lost)} lost",
                 path=self.job["path_in"],
             )

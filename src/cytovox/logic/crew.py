@@ -269,8 +269,6 @@ class ProcessCrew:
         for part in _split(rows, ~self._received[rows.start : rows.stop]):
             self._received[part.start : part.stop] = True
             self.register.nevents[part.start : part.stop] = part.counts
-            if part.dropped:
-                self.register.increment_counter_value("masks_dropped", part.dropped)
             while True:
                 try:
                     self.events.put(part, timeout=_PUT_LIMIT)
@@ -352,4 +350,6 @@ def _split(rows: FrameRows, wanted: np.ndarray[Any, np.dtype[np.bool_]]) -> Iter
     for first, last in edges:
         part = slice(ends[first], ends[last])
         columns = {name: values[part] for name, values in rows.rows.items()}
-        yield FrameRows(rows.start + int(first), rows.counts[first:last], columns)
+        yield FrameRows(
+            rows.start + int(first), rows.counts[first:last], columns, rows.objects[first:last]
+        )

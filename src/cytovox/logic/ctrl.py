@@ -19,6 +19,7 @@ from ..read import HDF5Data, get_measurement_identifier
 from ..read.permissions import Permissions, default_permissions
 from ..run.logs import RunLog
 from ..run.progress import Listener, RunFinished
+from ..run.rows import no_objects, objects_by_cause
 from ..segm import UNISegmenter
 from ..write import HDF5Writer, copy_metadata
 from ..write.checkpoint import Checkpoint
@@ -82,8 +83,8 @@ class DCNumJobRunner(RunnerLog, threading.Thread):
     ----------
     ppid, pphash, ppdict
         Identifier of the pipeline, its hash and its parts.
-    event_count, masks_dropped : int
-        Events so far; masks without a valid contour so far.
+    event_count : int
+        Events so far.
     error, error_tb
         Exception that ended the run and its traceback as text, or None.
     path_log : pathlib.Path
@@ -120,7 +121,7 @@ class DCNumJobRunner(RunnerLog, threading.Thread):
         self.preflight = preflight
         self.ppid, self.pphash, self.ppdict = job.get_ppid(ret_hash=True, ret_dict=True)
         self.event_count = 0
-        self.masks_dropped = 0
+        self._objects = no_objects(1)[0]
         self.error: BaseException | None = None
         self.error_tb: str | None = None
         self.path_in = Path(job["path_in"]).absolute()
@@ -148,6 +149,17 @@ class DCNumJobRunner(RunnerLog, threading.Thread):
             self.request_stop()
             self._ended.wait(_STOP)
         self.close(delete_temporary_files=exc_type is None or not self._files.is_kept)
+
+    @property
+    def masks_dropped(self) -> int:
+        """Number of masks that passed the gate, but have no valid contour."""
+        return 0 if self.objects is None else int(self.objects["lost"]["contour"])
+
+    @property
+    def objects(self) -> dict[str, Any] | None:
+        """How many objects were found, kept, and lost by cause; None without segmentation."""
+        told = objects_by_cause(self._objects)
+        return told if told["kept"] == self.event_count else None
 
     @property
     def tmp_suffix(self) -> str:
@@ -257,6 +269,7 @@ class DCNumJobRunner(RunnerLog, threading.Thread):
                 self.masks_dropped,
                 seconds,
                 dict(self._stage_seconds),
+                objects=self.objects,
             )
         )
 
@@ -321,7 +334,8 @@ class DCNumJobRunner(RunnerLog, threading.Thread):
             self._warn("what another run has left does not fit together; beginning anew")
             self._files.begin_output()
             return
-        self.event_count, self.masks_dropped = checkpoint.events, checkpoint.dropped
+        self.event_count = checkpoint.events
+        self._objects = np.array(checkpoint.objects)
         total = len(self.draw)
         self._warn(
             f"going on where another run was stopped: {checkpoint.frames} of {total} frames"
@@ -355,7 +369,7 @@ class DCNumJobRunner(RunnerLog, threading.Thread):
         self.state = RunState.CLEANUP
         self._write_records(redo, started, begin)
         total = len(self.draw)
-        made = Checkpoint(total, self.event_count, self.masks_dropped, is_complete=True)
+        made = Checkpoint(total, self.event_count, tuple(self._objects.tolist()), is_complete=True)
         self._files.complete_output(made)
 
     def task_background(self) -> None:
@@ -414,8 +428,11 @@ class DCNumJobRunner(RunnerLog, threading.Thread):
         finally:
             self._conveyor = None
         self.event_count = conveyor.events
-        self.masks_dropped = conveyor.masks_dropped
+        self._objects = conveyor.objects
         self.logger.info("Finished segmentation and feature extraction")
+        told = objects_by_cause(self._objects)
+        lost = ", ".join(f"{cause} {number}" for cause, number in told["lost"].items())
+        self.logger.info("Objects: found %d, kept %d, lost: %s", told["found"], told["kept"], lost)
         if self.masks_dropped > _DROPPED_WARNING * len(self.dtin):
             self._warn(f"Encountered {self.masks_dropped} invalid masks")
         if not self.event_count:
@@ -482,6 +499,7 @@ class DCNumJobRunner(RunnerLog, threading.Thread):
                 redo,
                 self.job.segmenter_source(),
                 source=self._source(),
+                objects=self.objects,
             )
             stamp = free_stamp(writer.h5, started)
             writer.store_log(f"dcnum-job-{stamp}", record)

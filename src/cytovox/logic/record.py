@@ -53,6 +53,7 @@ def job_record(
     segmenter_source: Mapping[str, str] | None = None,
     *,
     source: Mapping[str, Any] | None = None,
+    objects: Mapping[str, Any] | None = None,
 ) -> list[str]:
     """Return the record of a job as lines of JSON.
 
@@ -70,6 +71,8 @@ def job_record(
         File and checksum of a segmenter that is not installed.
     source
         What was read: number of frames, and size and stamp of each file.
+    objects
+        How many objects were found, kept, and lost by cause.
     """
     uname = platform.uname()
     record = {
@@ -95,6 +98,8 @@ def job_record(
         record["segmenter file"] = dict(segmenter_source)
     if source:
         record["read"] = dict(source)
+    if objects is not None:
+        record["objects"] = dict(objects)
     text = json.dumps(record, indent=2, sort_keys=True, cls=ExtendedJSONEncoder)
     return text.splitlines()
 

@@ -469,7 +469,7 @@ class SlotRegister:
                 runs = slot.free_frames_of(pid)
                 lost += [(slot, start, stop) for start, stop in runs]
                 for start, stop in runs:
-                    stages.start_over(slot, start, stop)
+                    stages.start_over(self, slot, start, stop)
                 if slot.get_progress() == 1:  # it died before it could say so
                     slot.state = stages.state_after(slot.state)
                 if slot.state in stages.LOADED_STATES:

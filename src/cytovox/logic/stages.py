@@ -67,7 +67,8 @@ def segment(register: SlotRegister, slot: ChunkSlot, start: int, stop: int) -> N
 
 def label(register: SlotRegister, slot: ChunkSlot, start: int, stop: int) -> None:
     """Label the objects of each mask."""
-    label_frames(slot.mask[start:stop], slot.labels[start:stop])
+    slot.objects[start:stop] = 0
+    slot.objects[start:stop, 0] = label_frames(slot.mask[start:stop], slot.labels[start:stop])
 
 
 def clean(register: SlotRegister, slot: ChunkSlot, start: int, stop: int) -> None:
@@ -80,6 +81,7 @@ def clean(register: SlotRegister, slot: ChunkSlot, start: int, stop: int) -> Non
             bool(options["clear_border"]),
             bool(options["fill_holes"]),
             int(options["closing_disk"] or 0),
+            slot.objects[start:stop],
         )
 
 
@@ -99,6 +101,7 @@ def measure(register: SlotRegister, slot: ChunkSlot, start: int, stop: int) -> F
         image_corr=slot.image_corr[part] if slot.image_corr is not None else None,
         bg_off=slot.bg_off[part] if slot.bg_off is not None else None,
         duplicate=slot.duplicate[part],
+        objects=slot.objects[part],
     )
     taken = dict(register.frame_images)
     if register.makes_offsets:
@@ -132,7 +135,7 @@ def state_after(state: str) -> SlotState:
     return next((s.leaves for s in STAGES if s.takes == state), SlotState.SEGMENT)
 
 
-def start_over(slot: ChunkSlot, start: int, stop: int) -> None:
+def start_over(register: SlotRegister, slot: ChunkSlot, start: int, stop: int) -> None:
     """Prepare frames on which work had begun for being worked on again.
 
     All stages write what they did not read, but for cleaning, which changes
@@ -140,13 +143,13 @@ def start_over(slot: ChunkSlot, start: int, stop: int) -> None:
 
     Parameters
     ----------
-    slot
-        The slot, in the state of that work.
+    register, slot
+        The register, and its slot in the state of that work.
     start, stop
         Index of the first frame in the slot, and of the one after the last.
     """
     if slot.state == CLEAN.takes:
-        label_frames(slot.mask[start:stop], slot.labels[start:stop])
+        label(register, slot, start, stop)
 
 
 def run_stage(
@@ -200,7 +203,7 @@ def run_stage(
             stage.name,
             half,
         )
-    start_over(slot, start, stop)
+    start_over(register, slot, start, stop)
     parts = [
         run_stage(stage, register, slot, first, min(stop, first + half), logger)
         for first in range(start, stop, half)

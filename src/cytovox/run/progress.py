@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 __all__ = [
     "Listener",
@@ -86,6 +87,9 @@ class RunFinished(ProgressEvent):
     """How long the run took."""
     stage_seconds: dict[str, float] = field(default_factory=dict)
     """How long each stage took."""
+    objects: dict[str, Any] | None = None
+    """How many objects were ``found``, ``kept``, and ``lost`` by cause; None if no
+    object was looked for."""
 
 
 #: Function that is told each event.

@@ -9,7 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["FrameRows", "joined_rows"]
+__all__ = ["CAUSES", "FrameRows", "joined_rows", "no_objects", "objects_by_cause"]
+
+#: Why an object that was found is no event, in the order in which it is tried.
+CAUSES = ("border", "merged", "opening", "size", "gate", "contour", "repeated")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,8 +31,10 @@ class FrameRows:
         Columns by name of the feature, each as long as the sum of `counts`:
         scalar features as float64 of shape (n_events,), ``nevents`` as int64
         of shape (n_events,), ``mask`` as uint8 0/255 of shape (n_events, H, W).
-    dropped
-        How many objects had to be dropped because they have no area.
+    objects
+        How many objects were found in each frame, and how many of them were
+        lost for each of the `CAUSES`, int64 of shape (n_frames, 8). If None,
+        each event was an object, and none was lost.
 
     Examples
     --------
@@ -42,7 +47,18 @@ class FrameRows:
     start: int
     counts: npt.NDArray[np.int64]
     rows: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
-    dropped: int = 0
+    objects: npt.NDArray[np.int64] = None  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        if self.objects is None:
+            objects = no_objects(len(self.counts))
+            objects[:, 0] = self.counts
+            object.__setattr__(self, "objects", objects)
+
+    @property
+    def dropped(self) -> int:
+        """Number of objects that had to be dropped because they have no area."""
+        return int(self.objects[:, 1 + CAUSES.index("contour")].sum())
 
     @property
     def stop(self) -> int:
@@ -65,6 +81,33 @@ class FrameRows:
         return sum(column.nbytes for column in self.rows.values())
 
 
+def no_objects(number: int) -> npt.NDArray[np.int64]:
+    """Return `FrameRows.objects` for frames without any."""
+    return np.zeros((number, 1 + len(CAUSES)), np.int64)
+
+
+def objects_by_cause(objects: npt.ArrayLike) -> dict[str, Any]:
+    """Return what became of objects as plain values; what is kept and lost adds up.
+
+    Parameters
+    ----------
+    objects
+        Number found, and number lost for each of the `CAUSES`, shape (8,).
+
+    Examples
+    --------
+    >>> told = objects_by_cause([9, 2, 0, 1, 3, 0, 0, 0])
+    >>> told["found"], told["kept"], told["lost"]["size"], sum(told["lost"].values())
+    (9, 3, 3, 6)
+    """
+    found, *lost = (int(number) for number in np.asarray(objects))
+    return {
+        "found": found,
+        "kept": found - sum(lost),
+        "lost": dict(zip(CAUSES, lost, strict=True)),
+    }
+
+
 def joined_rows(parts: Sequence[FrameRows]) -> FrameRows:
     """Return the rows of consecutive parts as one.
 
@@ -75,11 +118,11 @@ def joined_rows(parts: Sequence[FrameRows]) -> FrameRows:
 
     Examples
     --------
-    >>> one = FrameRows(4, np.array([2]), {"deform": np.array([0.1, 0.2])}, dropped=1)
+    >>> one = FrameRows(4, np.array([2]), {"deform": np.array([0.1, 0.2])})
     >>> two = FrameRows(5, np.array([0, 0]))
     >>> both = joined_rows([one, two])
-    >>> both.start, both.counts.tolist(), both.rows["deform"].tolist(), both.dropped
-    (4, [2, 0, 0], [0.1, 0.2], 1)
+    >>> both.start, both.counts.tolist(), both.rows["deform"].tolist()
+    (4, [2, 0, 0], [0.1, 0.2])
     """
     filled = [part.rows for part in parts if part.n_events]
     names = filled[0] if filled else parts[0].rows
@@ -90,5 +133,5 @@ def joined_rows(parts: Sequence[FrameRows]) -> FrameRows:
             name: np.concatenate([rows[name] for rows in filled or [parts[0].rows]])
             for name in names
         },
-        sum(part.dropped for part in parts),
+        np.concatenate([part.objects for part in parts]),
     )

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..run.rows import CAUSES
 from .resumable_file import ResumableFile
 
 __all__ = ["Checkpoint", "Checkpoints"]
@@ -25,9 +26,11 @@ class Checkpoint:
 
     Parameters
     ----------
-    frames, events, dropped
-        Number of frames that are done, of their events, and of the masks of
-        these frames that were dropped.
+    frames, events
+        Number of frames that are done, and of their events.
+    objects
+        What became of the objects of these frames: the sum of
+        `FrameRows.objects`.
     rests
         Rows by feature that follow those in the file, shape (n, ...).
     is_complete
@@ -35,7 +38,7 @@ class Checkpoint:
 
     Examples
     --------
-    >>> made = Checkpoint(7, 3, 0, {"deform": np.array([0.1, 0.2, 0.3])})
+    >>> made = Checkpoint(7, 3, rests={"deform": np.array([0.1, 0.2, 0.3])})
     >>> again = Checkpoint.decode(made.encode())
     >>> again.frames, again.events, again.rests["deform"].tolist()
     (7, 3, [0.1, 0.2, 0.3])
@@ -43,7 +46,7 @@ class Checkpoint:
 
     frames: int
     events: int
-    dropped: int
+    objects: tuple[int, ...] = (0,) * (1 + len(CAUSES))
     rests: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
     is_complete: bool = False
 
@@ -53,7 +56,7 @@ class Checkpoint:
         told = {
             "frames": self.frames,
             "events": self.events,
-            "dropped": self.dropped,
+            "objects": self.objects,
             "complete": self.is_complete,
             "rests": described,
         }
@@ -85,8 +88,9 @@ class Checkpoint:
                 rows = np.frombuffer(content, dtype, count, place)
                 rests[str(name)] = rows.reshape(shape)
                 place += rows.nbytes
-            frames, events, dropped = (int(told[key]) for key in ("frames", "events", "dropped"))
-            return cls(frames, events, dropped, rests, bool(told["complete"]))
+            objects = tuple(int(number) for number in told["objects"])
+            complete = bool(told["complete"])
+            return cls(int(told["frames"]), int(told["events"]), objects, rests, complete)
         except (KeyError, TypeError, struct.error) as err:
             raise ValueError("this is no checkpoint") from err
 
@@ -123,7 +127,7 @@ class Checkpoints:
         on_durable: Callable[[Checkpoint], None] | None = None,
     ) -> None:
         self.file = file
-        self.begin = begin or Checkpoint(0, 0, 0)
+        self.begin = begin or Checkpoint(0, 0)
         self.seconds = seconds
         self.durable_seconds = durable_seconds
         self._on_durable = on_durable

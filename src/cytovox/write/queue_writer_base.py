@@ -29,8 +29,6 @@ _IDLE_LIMIT = 3600.0
 #: Stored with the events; computed here.
 _COUNTING = ("index_unmapped", "nevents")
 
-Part = tuple[int, npt.NDArray[np.int64], dict[str, npt.NDArray[Any]]]
-
 
 class QueueWriterBase:
     """Takes events from a queue and writes them in order of their frames.
@@ -79,9 +77,11 @@ class QueueWriterBase:
         Whether the end was asked for before all frames had come.
     complete : bool
         Whether all frames have been written and the file is closed.
-    written_events, written_frames, written_dropped : int
-        What has been handed to the file, and the masks of these frames that
-        were dropped; it is all there when `complete`.
+    written_events, written_frames : int
+        What has been handed to the file; it is all there when `complete`.
+    written_objects : numpy.ndarray
+        What became of the objects of these frames: the sum of
+        `FrameRows.objects`, int64 of shape (8,).
     """
 
     def __init__(
@@ -110,10 +110,10 @@ class QueueWriterBase:
         self.error: Exception | None = None
         self.aborted = False
         self.complete = False
-        begin = Checkpoint(0, 0, 0) if checkpoints is None else checkpoints.begin
+        begin = Checkpoint(0, 0) if checkpoints is None else checkpoints.begin
         self.written_events = begin.events
         self.written_frames = begin.frames
-        self.written_dropped = begin.dropped
+        self.written_objects = np.array(begin.objects, np.int64)
         self._target = path_out
         self._checkpoints = checkpoints
         self._on_error = on_error
@@ -123,10 +123,9 @@ class QueueWriterBase:
         self._total = len(feat_nevents)
         self._came = np.zeros(self._total, dtype=bool)
         self._came[: begin.frames] = True
-        self._pending: dict[int, list[Part]] = {}
-        self._dropped: dict[int, int] = {}
+        self._pending: dict[int, list[FrameRows]] = {}
         self._next_group = begin.frames
-        self._queued: deque[tuple[int, int]] = deque()
+        self._queued: deque[tuple[int, npt.NDArray[np.int64]]] = deque()
         self._dq: deque[Any] = NotifyingDeque()
         self._chunk_writer: ChunkWriter | None = None
 
@@ -217,8 +216,8 @@ class QueueWriterBase:
 
     def _accept(self, item: Any) -> None:
         """Keep the events of some frames with the groups that they belong to."""
-        start, counts, rows = _as_part(item)
-        stop = start + len(counts)
+        came = _as_rows(item)
+        start, stop, counts = came.start, came.stop, came.counts
         if not len(counts):
             return
         if start < 0 or stop > self._total:
@@ -227,14 +226,15 @@ class QueueWriterBase:
             raise StageError("write", "the events of a frame came twice", frame=start)
         self._came[start:stop] = True
         ends = np.concatenate([[0], np.cumsum(counts)])
-        self._dropped[start] = getattr(item, "dropped", 0)
         for group in self._groups(start, stop):
             low, high = max(start, group), min(stop, self._group_stop(group))
             begin, end = int(ends[low - start]), int(ends[high - start])
             whole = begin == 0 and end == ends[-1]
+            rows = came.rows
             part = rows if whole else {feat: data[begin:end] for feat, data in rows.items()}
+            frames = slice(low - start, high - start)
             self._pending.setdefault(group, []).append(
-                (low, counts[low - start : high - start], part)
+                FrameRows(low, counts[frames], part, came.objects[frames])
             )
 
     def _groups(self, start: int, stop: int) -> Iterator[int]:
@@ -256,15 +256,15 @@ class QueueWriterBase:
 
     def _emit(self, group: int) -> None:
         """Hand a complete group of frames to the writer."""
-        parts = sorted(self._pending.pop(group), key=lambda part: part[0])
-        counts = np.concatenate([part[1] for part in parts])
+        parts = sorted(self._pending.pop(group), key=lambda part: part.start)
+        counts = np.concatenate([part.counts for part in parts])
         self._check_counts(group, counts)
         stash = EventStash(group, counts)  # type: ignore[arg-type]
         for part in parts:
-            stash.add_rows(*part)
+            stash.add_rows(part.start, part.counts, part.rows)
+        objects = np.concatenate([part.objects for part in parts]).sum(axis=0)
         parts.clear()
-        inside = [start for start in self._dropped if start < group + len(counts)]
-        self._queued.append((len(counts), sum(self._dropped.pop(start) for start in inside)))
+        self._queued.append((len(counts), objects))
         for feat in [feat for feat in stash.events if feat not in _COUNTING]:
             self._push(feat, stash.events.pop(feat))
         self._push("index_unmapped", stash.indices_for_data)
@@ -314,9 +314,9 @@ class QueueWriterBase:
     def _on_stored(self, feat: str, number: int) -> None:
         if feat == "nevents":
             self.written_events += number
-            frames, dropped = self._queued.popleft()
+            frames, objects = self._queued.popleft()
             self.written_frames += frames
-            self.written_dropped += dropped
+            self.written_objects += objects
             self._note_checkpoint()
 
     def _note_checkpoint(self) -> None:
@@ -326,7 +326,8 @@ class QueueWriterBase:
             return
         assert self._chunk_writer is not None
         rests = self._chunk_writer.settle()
-        made = Checkpoint(self.written_frames, self.written_events, self.written_dropped, rests)
+        objects = tuple(self.written_objects.tolist())
+        made = Checkpoint(self.written_frames, self.written_events, objects, rests)
         self._checkpoints.make(made, is_last=is_last)
 
     def _on_chunk_error(self, error: Exception) -> None:
@@ -356,19 +357,18 @@ class QueueWriterBase:
             return
 
 
-def _as_part(item: Any) -> Part:
+def _as_rows(item: Any) -> FrameRows:
     if isinstance(item, FrameRows):
-        rows = dict(item.rows)
         counts = np.asarray(item.counts, dtype=np.int64)
-        for feat, data in rows.items():
+        for feat, data in item.rows.items():
             if len(data) != counts.sum():
                 raise StageError(
                     "write",
                     f"'{feat}' has {len(data)} values for {counts.sum()} events",
                     frame=item.start,
                 )
-        return int(item.start), counts, rows
+        return item
     frame, events = item
     rows = {feat: np.asarray(data) for feat, data in (events or {}).items()}
     number = max((len(data) for data in rows.values() if data.ndim), default=0)
-    return int(frame), np.array([number], dtype=np.int64), rows
+    return FrameRows(int(frame), np.array([number], dtype=np.int64), rows)
