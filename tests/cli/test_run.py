@@ -50,9 +50,11 @@ def test_result_lies_beside_the_input(raw: Path, capsys: pytest.CaptureFixture[s
     out, err = capsys.readouterr()
     result = raw.with_name("a_dcn.rtdc")
     number = count_of(result)
-    header, row, total = out.splitlines()
-    assert header.split() == ["file", "frames", "events", "seconds", "state"]
-    assert row.split()[:3] == [str(raw), "60", str(number)]
+    header, row, total, objects = out.splitlines()
+    assert header.split() == ["file", "frames", "found", "events", "seconds", "state"]
+    found = int(row.split()[2])
+    assert row.split()[:4] == [str(raw), "60", str(found), str(number)]
+    assert f"{found} objects found: {number} kept, {found - number} lost" in objects
     assert row.split()[-1] == "done"
     assert total == "1 file: 1 done"
     assert "a.rtdc: segmentation 60 frames in" in err
@@ -67,6 +69,9 @@ def test_json_is_all_there_is_on_stdout(raw: Path, capsys: pytest.CaptureFixture
     assert result["events"] == count_of(raw.parent / "made.rtdc")
     assert len(result["pipeline_hash"]) == 32
     assert result["error"] is None
+    told = result["objects"]
+    assert told["found"] == told["kept"] + sum(told["lost"].values())
+    assert told["kept"] == result["events"]
 
 
 def test_finished_results_are_skipped(raw: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -216,3 +221,38 @@ def test_signals_stop_cleanly(long: Path, tmp_path: Path, number: str, code: int
     assert "stopped" in out
     assert not list((tmp_path / "out").glob("*.rtdc"))
     assert "the same command goes on" in out + err
+
+
+@pytest.mark.parametrize(("flicker", "word"), [(0.0, "false"), (0.05, "true")])
+def test_offset_correction_is_set_by_the_light(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], flicker: float, word: str
+) -> None:
+    raw = tmp_path / "a.rtdc"
+    simulate_recording(raw, frames=40, seed=5, flicker=flicker)
+    assert main(["run", str(raw)]) == 0
+    assert f"offset_correction={word}" in capsys.readouterr().err
+    with h5py.File(tmp_path / "a_dcn.rtdc") as h5:
+        told = h5.attrs["pipeline:dcnum background"]
+        assert told.endswith(f"^o={'1' if word == 'true' else '0'}")
+        assert ("bg_off" in h5["events"]) == (word == "true")
+    explicit = ["--set", f"background.offset_correction={word}"]
+    assert run_json(capsys, raw, *explicit)["results"][0]["state"] == "skipped"
+    automatic = ["--set", "background.offset_correction=auto"]
+    assert run_json(capsys, raw, *automatic)["results"][0]["state"] == "skipped"
+
+
+def test_offset_correction_as_it_is_given(raw: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = run_json(capsys, raw, "--set", "background.offset_correction=true")
+    assert said["results"][0]["offset_correction"] is True
+    with h5py.File(raw.with_name("a_dcn.rtdc")) as h5:
+        assert h5.attrs["pipeline:dcnum background"].endswith("^o=1")
+
+
+def test_other_backgrounds_have_no_offset_correction(
+    raw: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = run_json(capsys, raw, "--background", "rollmed")
+    assert said["results"][0]["offset_correction"] is None
+    words = ["--background", "rollmed", "--set", "background.offset_correction=auto"]
+    assert main(["run", str(raw), "-o", str(raw.parent / "o"), *words]) == 2
+    assert "offset_correction" in capsys.readouterr().err

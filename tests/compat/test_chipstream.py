@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from parity_harness.compare import compare
 
+from cytovox.cli.main import main
 from cytovox.logic import DCNumJobRunner, DCNumPipelineJob
 
 PROGRAM = shutil.which("chipstream-cli", path=sysconfig.get_path("scripts"))
@@ -100,6 +101,22 @@ def test_default_command_writes_the_peers_file(
     folder: Path, client: Callable, run_program: Callable
 ) -> None:
     same_as_on_the_peer(folder, DEFAULT, client, run_program)
+
+
+@pytest.mark.peer
+@pytest.mark.slow
+@pytest.mark.timeout(3 * LIMIT + 20)
+@pytest.mark.parametrize("name", RECORDINGS)
+def test_our_command_line_writes_the_peers_file(
+    folder: Path, run_program: Callable, name: str
+) -> None:
+    """Both test the recording for flickering light, with one result."""
+    pytest.importorskip("dcnum")
+    theirs = run_program(PROGRAM, "--drain-basins", name, "theirs.rtdc", limit=LIMIT)
+    assert theirs.code == 0, theirs.text
+    ours = folder / "ours.rtdc"
+    assert main(["run", str(folder / name), "-o", str(ours), "--quiet"]) == 0
+    assert compare(ours, folder / "theirs.rtdc") == []
 
 
 @pytest.mark.peer

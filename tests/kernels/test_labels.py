@@ -138,3 +138,51 @@ def test_process_frames_like_peer(masks, border, holes, radius):
         ]
     process_frames(labels, border, holes, radius)
     np.testing.assert_array_equal(labels, expected)
+
+
+def slow_fates(mask, clear_border, fill_holes, closing_disk):
+    """Return found, border, merged and opening of a mask, and its cleaned labels."""
+    raw, found = ndi.label(mask, EIGHT)
+    final = slow_process(raw, clear_border, fill_holes, closing_disk)
+    edge = np.concatenate([raw[0], raw[-1], raw[:, 0], raw[:, -1]])
+    left = set(range(1, found + 1)) - (set(edge.tolist()) if clear_border else set())
+    if fill_holes:
+        inside = raw.copy()
+        inside[0] = 0
+        inside[1:2, :2] = 0
+        left &= set(inside.ravel().tolist())
+    pieces = [set(raw[final == n].tolist()) & left for n in range(1, final.max() + 1)]
+    reached = set().union(*pieces)
+    owners = {min(piece) for piece in pieces if piece}
+    if not fill_holes and not closing_disk:  # labels keep their numbers
+        pieces = pieces[: len(left)]
+        assert reached == owners == left
+    split = len(pieces) - len(owners)
+    lost = (found - len(left), len(reached) - len(owners), len(left) - len(reached))
+    return (found + split, *lost), final
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    hnp.arrays(bool, hnp.array_shapes(min_dims=2, max_dims=2, max_side=14)),
+    st.sampled_from(OPTIONS),
+)
+def test_each_object_is_kept_or_lost_to_one_cause(mask, options):
+    labels, counts = relabelled(mask[np.newaxis])
+    objects = np.zeros((1, 4), np.int64)
+    objects[:, 0] = counts
+    process_frames(labels, *options, objects)
+    told, final = slow_fates(mask, *options)
+    assert objects[0].tolist() == list(told)
+    kept = len(set(final.ravel().tolist()) - {0})
+    assert objects[0, 0] - objects[0, 1:].sum() == kept
+
+
+def test_objects_of_many_frames(masks):
+    for options in OPTIONS:
+        labels, counts = relabelled(masks)
+        objects = np.zeros((len(masks), 8), np.int64)
+        objects[:, 0] = counts
+        process_frames(labels, *options, objects)
+        expected = [slow_fates(mask, *options)[0] for mask in masks]
+        np.testing.assert_array_equal(objects[:, :4], expected)

@@ -225,6 +225,8 @@ def stored(path):
                 )
         attributes = dict(h5.attrs)
         basins = [json.loads(b"\n".join(b[:])) for b in h5.get("basins", {}).values()]
+        (record,) = [log[:] for name, log in h5["logs"].items() if name.startswith("dcnum-job")]
+    found["objects"] = json.loads(b"\n".join(record))["objects"]
     for basin in basins:
         basin.pop("paths", None)
     found["basins"] = sorted(basins, key=str)

@@ -50,6 +50,7 @@ class Outcome:
     objects: dict[str, Any] | None = None
     seconds: float | None = None
     pipeline_hash: str | None = None
+    offset_correction: bool | None = None
     findings: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     error: str | None = None
@@ -144,7 +145,11 @@ def _run_one(
     from ..logic import DCNumJobRunner, DCNumPipelineJob
     from ..logic.workspace import remove_leftovers
 
-    job = DCNumPipelineJob(path_in=path, path_out=out, **settings.job_arguments())
+    arguments = settings.job_arguments()
+    if settings.tests_for_flicker:
+        _test_for_flicker(path, arguments, display)
+    outcome.offset_correction = arguments["background_kwargs"].get("offset_correction")
+    job = DCNumPipelineJob(path_in=path, path_out=out, **arguments)
     outcome.pipeline_hash = job.get_ppid(ret_hash=True)[1]
     if out.exists() and not force:
         standing = look_at_output(job, thorough=verify)
@@ -173,6 +178,19 @@ def _run_one(
         _remove_empty(made)
     outcome.state = "done"
     _find(outcome)
+
+
+def _test_for_flicker(path: Path, arguments: dict[str, Any], display: Quiet) -> None:
+    """Correct offsets if the light of a recording flickers, as ChipStream does."""
+    from ..read import HDF5Data, detect_flickering
+
+    known = arguments["data_kwargs"]
+    with HDF5Data(path, pixel_size=known.get("pixel_size")) as data:
+        known["pixel_size"] = data.pixel_size  # it need not be read again
+        flickers = detect_flickering(data)
+    arguments["background_kwargs"]["offset_correction"] = flickers
+    light = "flickers" if flickers else "does not flicker"
+    display.note(f"{path}: the light {light}, offset_correction={str(flickers).lower()}")
 
 
 def _skip(outcome: Outcome, standing: Finished) -> None:

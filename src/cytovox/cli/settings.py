@@ -10,7 +10,15 @@ from typing import Any
 
 from ..errors import OptionError
 
-__all__ = ["STAGES", "Settings", "parse_frames", "parse_settings", "stage_options"]
+__all__ = [
+    "AUTO",
+    "STAGES",
+    "Settings",
+    "is_automatic",
+    "parse_frames",
+    "parse_settings",
+    "stage_options",
+]
 
 #: What may stand before the dot of ``--set``, and the method that declares the options.
 STAGES = {
@@ -21,6 +29,11 @@ STAGES = {
     "feature": "get_events_from_masks",
     "gate": "__init__",
 }
+
+#: Value by which an option is set for each recording by looking at it.
+AUTO = "auto"
+#: The stage, its code and its option of which that is the default.
+_AUTOMATIC = ("background", "sparsemed", "offset_correction")
 
 #: Whose place in the registry the options of a stage are found in.
 _OWNER = {"mask": "segmenter"}
@@ -71,6 +84,12 @@ class Settings:
         if mask := self.options.get("mask"):
             arguments["segmenter_kwargs"]["kwargs_mask"] = dict(mask)
         return arguments
+
+    @property
+    def tests_for_flicker(self) -> bool:
+        """Whether the offset correction is to be set by a look at each recording."""
+        stage, code, option = _AUTOMATIC
+        return self.codes[stage] == code and option not in self.options.get(stage, {})
 
     def check(self) -> None:
         """Check codes and values, before any input is opened.
@@ -125,9 +144,18 @@ def parse_settings(words: Sequence[str], codes: Mapping[str, str]) -> dict[str, 
         given[stage][key] = value
     for stage in _asked(codes):
         options = stage_options(stage, codes)
+        automatic = [key for key in given.get(stage, {}) if is_automatic(stage, codes, key)]
+        for key in automatic:
+            if str(given[stage][key]).lower() == AUTO:
+                del given[stage][key]
         if stage in given:
             given[stage] = check_options(_name(stage, codes), options, given[stage])
     return given
+
+
+def is_automatic(stage: str, codes: Mapping[str, str], option: str) -> bool:
+    """Return whether an option is set by a look at each recording unless it is given."""
+    return (stage, codes.get(stage), option) == _AUTOMATIC
 
 
 def stage_options(stage: str, codes: Mapping[str, str]) -> tuple[Any, ...]:

@@ -46,11 +46,13 @@ def describe_stages() -> list[dict[str, Any]]:
 
 def _describe(kind: str, code: str) -> dict[str, Any]:
     from ..recipe.registry import load_stage
-    from .settings import stage_options
+    from .settings import AUTO, is_automatic, stage_options
 
     cls = load_stage(kind, code)
     doc = inspect.getdoc(cls) or ""
-    options = [_option(kind, option, {}) for option in stage_options(kind, {kind: code})]
+    declared = stage_options(kind, {kind: code})
+    automatic = {o.name: AUTO for o in declared if is_automatic(kind, {kind: code}, o.name)}
+    options = [_option(kind, option, automatic) for option in declared]
     if kind == "segmenter":
         preferred = cls.mask_default_kwargs
         options += [_option("mask", o, preferred) for o in stage_options("mask", {kind: code})]
