@@ -82,7 +82,18 @@ class FrameRows:
 
 
 def no_objects(number: int) -> npt.NDArray[np.int64]:
-    """Return `FrameRows.objects` for frames without any."""
+    """Return `FrameRows.objects` for frames without any.
+
+    Parameters
+    ----------
+    number
+        Number of frames.
+
+    Returns
+    -------
+    numpy.ndarray
+        int64 of shape (number, 8)
+    """
     return np.zeros((number, 1 + len(CAUSES)), np.int64)
 
 
