@@ -8,6 +8,7 @@ who know only Python can catch it.
 from __future__ import annotations
 
 import os
+import unicodedata
 from typing import Any
 
 __all__ = [
@@ -27,7 +28,44 @@ __all__ = [
     "UnknownCodeError",
     "UsageError",
     "VerificationError",
+    "escaped",
 ]
+
+#: Kinds of characters that can act on a terminal or end a line, and directions of writing.
+_UNSAFE = {"Cc", "Cs", "Zl", "Zp"}
+_DIRECTIONS = {"LRE", "RLE", "PDF", "LRO", "RLO", "LRI", "RLI", "FSI", "PDI"}
+
+
+def escaped(text: object) -> str:
+    r"""Return text as one line in which nothing acts on a terminal.
+
+    Names and metadata come from others: what they hold of control characters,
+    ends of lines and changes of the direction of writing is shown, not done.
+
+    Parameters
+    ----------
+    text
+        Text, or what has one, such as a path.
+
+    Returns
+    -------
+    str
+        The text, with such characters as Python would write them.
+
+    Examples
+    --------
+    >>> print(escaped("a\x1b[2J\nerror: forged"))
+    a\x1b[2J\nerror: forged
+    """
+    line = str(text)
+    if line.isprintable():
+        return line
+    return "".join(
+        ascii(one)[1:-1]
+        if unicodedata.category(one) in _UNSAFE or unicodedata.bidirectional(one) in _DIRECTIONS
+        else one
+        for one in line
+    )
 
 
 class CytovoxError(Exception):
@@ -72,7 +110,7 @@ class CytovoxError(Exception):
 
     def __str__(self) -> str:
         """Return the whole message on one line: where, what, what to do."""
-        where = [] if self.path is None else [self.path]
+        where = [] if self.path is None else [escaped(self.path)]
         if self.frame is not None:
             where.append(f"frame {self.frame}")
         if self.block is not None:

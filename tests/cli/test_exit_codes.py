@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -19,6 +20,7 @@ from cytovox.errors import (
     OutputExistsError,
     StorageError,
 )
+from cytovox.recipe.python_file import load_python_file
 
 DONE = Outcome("a", state="done", events=3)
 FOUND = Outcome("b", state="done", events=0, findings=["no events"])
@@ -113,3 +115,29 @@ def test_other_threads_are_left_alone() -> None:
     thread.start()
     thread.join(600)
     assert not problems
+
+
+def test_an_error_of_a_users_function_is_not_ours(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text("def look(table):\n    return table['absent']\n", encoding="utf-8")
+    with pytest.raises(KeyError) as caught:
+        load_python_file(path).look({})
+    told = describe(caught.value)
+    assert told == f"KeyError: 'absent' (raised by {path}, line 2)"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("Unable to allocate 9 GiB"),
+        OSError(28, "No space left on device"),
+        ModuleNotFoundError("No module named 'torch'"),
+    ],
+)
+def test_what_was_foreseen_need_not_be_reported(error: Exception) -> None:
+    assert "report" not in describe(error)
+    assert "report" in describe(ZeroDivisionError("x"))
+
+
+def test_left_out_files_do_not_hide_the_code_of_the_only_failure() -> None:
+    assert exit_code_of_batch([FAILED, Outcome("g", state="left out", reason="hidden")]) == 74

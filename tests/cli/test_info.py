@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import h5py
+import numpy as np
 import pytest
 
 from cytovox.cli.main import main
@@ -93,3 +94,18 @@ def test_stages(capsys: pytest.CaptureFixture[str]) -> None:
     stages = json.loads(capsys.readouterr().out)["stages"]
     kinds = {(stage["kind"], stage["code"]) for stage in stages}
     assert {("background", "sparsemed"), ("background", "rollmed"), ("gate", "norm")} <= kinds
+
+
+def test_metadata_cannot_act_on_the_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "a.rtdc"
+    simulate_recording(path, frames=5)
+    with h5py.File(path, "a") as h5:
+        h5.attrs["experiment:run identifier"] = "id\x1b]0;title\x07"
+        h5.require_group("logs")["log\x1b[2J\nerror: forged"] = np.array([b"x"])
+    assert main(["info", str(path)]) == 0
+    out, _ = capsys.readouterr()
+    assert not set(out) & {"\x1b", "\x07"}
+    assert "id\\x1b]0;title\\x07" in out
+    assert "log\\x1b[2J\\nerror:" in out

@@ -145,7 +145,8 @@ def test_folder_twice_skips_all(raw: Path, capsys: pytest.CaptureFixture[str]) -
     shutil.copy(raw, raw.with_name("b.rtdc"))
     pattern = str(raw.parent / "*.rtdc")
     assert [r["state"] for r in run_json(capsys, pattern)["results"]] == ["done", "done"]
-    assert [r["state"] for r in run_json(capsys, raw.parent)["results"]] == ["skipped", "skipped"]
+    states = [r["state"] for r in run_json(capsys, raw.parent)["results"]]
+    assert states == ["skipped", "skipped", "left out", "left out"]
 
 
 def test_no_events_is_a_finding(raw: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -256,3 +257,79 @@ def test_other_backgrounds_have_no_offset_correction(
     words = ["--background", "rollmed", "--set", "background.offset_correction=auto"]
     assert main(["run", str(raw), "-o", str(raw.parent / "o"), *words]) == 2
     assert "offset_correction" in capsys.readouterr().err
+
+
+def test_what_is_left_out_is_a_row(raw: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = raw.parent
+    (folder / "._a.rtdc").write_bytes(b"\0\5\x16\7")
+    assert main(["run", str(raw), "-q"]) == 0
+    said = run_json(capsys, folder, "-o", folder / "out")
+    assert said["exit_code"] == 0
+    states = {Path(r["input"]).name: r["state"] for r in said["results"]}
+    left = "left out"
+    assert states == {"a.rtdc": "done", "a_dcn.rtdc": left, "._a.rtdc": left}
+    assert all(r["reason"] for r in said["results"] if r["state"] == left)
+    assert main(["run", str(folder), "-o", str(folder / "out")]) == 0
+    out, _ = capsys.readouterr()
+    assert "left out: is a result itself" in out
+    assert "3 files: 1 skipped, 2 left out" in out
+
+
+def test_a_failure_keeps_its_code_beside_what_is_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.rtdc").write_bytes(b"bad")
+    (tmp_path / "._a.rtdc").write_bytes(b"\0\5\x16\7")
+    assert run_json(capsys, tmp_path)["exit_code"] == 1
+
+
+def test_folders_are_mirrored(
+    good: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for place in ("one", "two/deep"):
+        (tmp_path / "day" / place).mkdir(parents=True)
+        shutil.copy(good, tmp_path / "day" / place / "M001_data.rtdc")
+    said = run_json(capsys, tmp_path / "day", "--recurse", "-o", tmp_path / "res")
+    assert [r["state"] for r in said["results"]] == ["done", "done"]
+    made = sorted(p.relative_to(tmp_path / "res") for p in (tmp_path / "res").rglob("*.rtdc"))
+    assert [p.as_posix() for p in made] == [
+        "one/M001_data_dcn.rtdc",
+        "two/deep/M001_data_dcn.rtdc",
+    ]
+
+
+def test_findings_can_be_taken_as_success(raw: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    nothing = ["--set", "segmenter.thresh=-250"]
+    said = run_json(capsys, raw, "--findings-ok", *nothing)
+    assert said["exit_code"] == 0
+    assert said["results"][0]["findings"] == ["no events"]
+    assert main(["run", str(raw), "-q", "--findings-ok", str(raw.parent / "gone.rtdc")]) == 4
+
+
+@pytest.mark.skipif(os.name == "nt", reason="streams are closed by a POSIX shell")
+@pytest.mark.parametrize("redirection", [">&-", "2>&-", ">&- 2>&- <&-", "2>&1 | head -n 1"])
+def test_a_closed_stream_does_not_change_the_exit_code(raw: Path, redirection: str) -> None:
+    words = f"{sys.executable} -m cytovox run {raw}"
+    script = f"{words} {redirection}; exit ${{PIPESTATUS[0]}}"
+    ended = subprocess.run(["bash", "-c", script], timeout=300, check=False, capture_output=True)
+    assert ended.returncode == 0
+    assert count_of(raw.with_name("a_dcn.rtdc")) > 0
+
+
+def test_names_cannot_forge_lines(raw: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bad = raw.with_name("b\x1b[31m\nerror: forged.rtdc")
+    try:
+        shutil.copy(raw, bad)
+    except OSError:
+        pytest.skip("such names cannot be given here")
+    assert main(["run", str(bad)]) == 0
+    (raw.parent / "c\x1b\nerror: x.rtdc").write_bytes(b"bad")
+    assert main(["run", str(raw.parent), "-o", str(raw.parent / "out")]) == 4
+    assert main(["verify", str(bad.with_name(f"{bad.stem}_dcn.rtdc"))]) == 0
+    out, err = capsys.readouterr()
+    assert "\x1b" not in out + err
+    assert not [line for line in (out + err).splitlines() if line.startswith("error: forged")]
+    assert "b\\x1b[31m\\nerror: forged.rtdc" in out
+    with h5py.File(bad.with_name(f"{bad.stem}_dcn.rtdc")) as h5:
+        logs = b"".join(b"".join(log[:]) for log in h5["logs"].values())
+    assert b"\x1b" not in logs

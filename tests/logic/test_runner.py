@@ -419,3 +419,11 @@ def test_no_events_is_a_warning_not_a_failure(raw, run_job):
     with HDF5Data(raw.with_name("out.rtdc")) as data:
         assert len(data) == 0
         assert "deform" not in data
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("mapping", [0, [], slice(10, 10)])
+def test_a_mapping_that_chooses_no_frames_is_refused(raw, run_job, mapping):
+    with pytest.raises(OptionError, match="index_mapping chooses no frames"):
+        run_job(raw, raw.with_name("out.rtdc"), data_kwargs={"index_mapping": mapping})
+    assert not raw.with_name("out.rtdc").exists()

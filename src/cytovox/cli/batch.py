@@ -38,12 +38,16 @@ class Outcome:
     output
         Where its result is or would be; None if that was never settled.
     state
-        ``"done"``, ``"skipped"``, ``"failed"``, ``"stopped"`` or ``"waiting"``.
+        ``"done"``, ``"skipped"``, ``"failed"``, ``"stopped"``, ``"waiting"`` or
+        ``"left out"``.
+    reason
+        Why it was left out.
     """
 
     input: str
     output: str | None = None
     state: str = "waiting"
+    reason: str | None = None
     frames: int | None = None
     events: int | None = None
     masks_dropped: int | None = None
@@ -60,6 +64,7 @@ class Outcome:
     def verdict(self) -> str:
         """The state in words, with what was found."""
         words = {"skipped": "skipped, was finished", "waiting": "not begun"}
+        words["left out"] = f"left out: {self.reason}"
         if self.error is not None:
             words["failed"] = f"failed: {self.error.removeprefix(f'{self.input}: ')}"
         return ", ".join([words.get(self.state, self.state), *self.findings])
@@ -127,8 +132,10 @@ def exit_code_of_batch(outcomes: Sequence[Outcome]) -> int:
     for outcome in outcomes:
         if outcome.exit_code >= _BY_SIGNAL:
             return outcome.exit_code
-    if any(outcome.state == "failed" for outcome in outcomes):
-        return SOME_FAILED if len(outcomes) > 1 else outcomes[0].exit_code
+    failed = [outcome.exit_code for outcome in outcomes if outcome.state == "failed"]
+    if failed:
+        tried = sum(outcome.state != "left out" for outcome in outcomes)
+        return SOME_FAILED if tried > 1 else failed[0]
     return FINDINGS if any(outcome.findings for outcome in outcomes) else 0
 
 

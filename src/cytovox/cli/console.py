@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
+import os
 import sys
 import traceback
 import warnings
@@ -11,9 +13,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TextIO
 
-from ..errors import CytovoxError
+from ..errors import CytovoxError, escaped
 
 __all__ = [
+    "complete_streams",
     "describe",
     "exit_code_of",
     "print_json",
@@ -23,15 +26,35 @@ __all__ = [
     "showing_warnings",
 ]
 
+#: Names of the errors by which libraries tell that memory is short.
+_MEMORY = ("MemoryError", "OutOfMemoryError")
 
-def say(text: str) -> None:
-    """Write one line about the work to stderr."""
-    _write(sys.stderr, text)
+
+def complete_streams() -> None:
+    """Open what the caller has closed of stdin, stdout and stderr, to lead nowhere.
+
+    Else a file that is opened later would get the number of one of them, and
+    with it all that is written there.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest that is free
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: PTH123, SIM115
+
+
+def say(*lines: str) -> None:
+    """Write lines about the work to stderr; nothing in them begins another one."""
+    with contextlib.suppress(OSError):  # the work goes on, whoever reads of it
+        _write(sys.stderr, "\n".join(map(escaped, lines)))
 
 
 def print_text(text: str) -> None:
-    """Write a result to stdout."""
-    _write(sys.stdout, text)
+    """Write a result, which may have several lines, to stdout."""
+    _write(sys.stdout, "\n".join(map(escaped, text.split("\n"))))
 
 
 def print_json(value: Mapping[str, Any]) -> None:
@@ -48,11 +71,14 @@ def describe(error: BaseException) -> str:
     'a.rtdc: no images (record with images)'
     >>> describe(ZeroDivisionError("division by zero"))
     'ZeroDivisionError: division by zero (say --debug to see where, and please report it)'
+    >>> describe(ImportError("No module named 'torch'"))
+    "No module named 'torch' (install what is missing; cytovox doctor tells what is there)"
     """
     if isinstance(error, CytovoxError):
         text = str(error)
     elif isinstance(error, OSError):
-        text = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        place = escaped(error.filename) if error.filename else ""
+        text = f"{place}: {error.strerror}" if place else str(error)
         if error.errno == errno.ENAMETOOLONG:
             text += " (choose a shorter name)"
         else:
@@ -60,11 +86,26 @@ def describe(error: BaseException) -> str:
     elif _is_usage(error):
         text = error.format_message()  # type: ignore[attr-defined]
         text = f"{text.rstrip('.')} (say --help to see what is possible)"
-    elif isinstance(error, MemoryError):
+    elif any(cls.__name__ in _MEMORY for cls in type(error).mro()):
         text = "out of memory (close other programs, or give fewer --workers)"
+    elif found := _place_in_a_users_file(error):
+        text = f"{type(error).__name__}: {error} (raised by {escaped(found)})"
+    elif isinstance(error, ImportError):
+        text = f"{error} (install what is missing; cytovox doctor tells what is there)"
     else:
         text = f"{type(error).__name__}: {error} (say --debug to see where, and please report it)"
-    return " ".join(text.split())
+    return escaped(" ".join(text.split()))
+
+
+def _place_in_a_users_file(error: BaseException) -> str | None:
+    """Return file and line of a user's function, if an error comes from one."""
+    from ..recipe.python_file import file_of_module
+
+    place = None
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        if file_of_module(str(frame.f_globals.get("__name__"))) is not None:
+            place = f"{frame.f_code.co_filename}, line {line}"
+    return place
 
 
 def exit_code_of(error: BaseException) -> int:
@@ -85,7 +126,7 @@ def exit_code_of(error: BaseException) -> int:
 def report_error(error: BaseException, *, debug: bool = False) -> int:
     """Say an error in one line, with its traceback if asked; return the exit code."""
     if debug:
-        say("".join(traceback.format_exception(error)).rstrip())
+        say(*"".join(traceback.format_exception(error)).rstrip().split("\n"))
     # A command without words has shown its help instead of an error.
     if not _is_usage(error) or error.format_message():  # type: ignore[attr-defined]
         say(f"error: {describe(error)}")
@@ -121,7 +162,21 @@ def _is_usage(error: BaseException) -> bool:
 
 def _write(stream: TextIO, text: str) -> None:
     try:
-        stream.write(text + "\n")
-    except UnicodeEncodeError:
-        stream.write(text.encode("ascii", "backslashreplace").decode("ascii") + "\n")
-    stream.flush()
+        try:
+            stream.write(text + "\n")
+        except UnicodeEncodeError:
+            stream.write(text.encode("ascii", "backslashreplace").decode("ascii") + "\n")
+        stream.flush()
+    except OSError as error:
+        _discard(stream)
+        if not isinstance(error, BrokenPipeError):
+            raise
+
+
+def _discard(stream: TextIO) -> None:
+    """Let what else is written to a stream go nowhere, or Python fails when it ends."""
+    with contextlib.suppress(OSError, ValueError):
+        number = stream.fileno()
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, number)
+        os.close(nowhere)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError
+from ..errors import InputError, escaped
 
 __all__ = ["describe_file", "in_words", "recipe_in_words"]
 
@@ -91,7 +91,7 @@ def in_words(found: Mapping[str, Any]) -> str:
         What `describe_file` returned.
     """
     counted = "events" if found["kind"] == "result" else "frames"
-    lines = [found["file"]]
+    lines = [escaped(found["file"])]
     rows = [("kind", found["kind"]), (counted, f"{found['events']}")]
     if found["image_shape"]:
         height, width = found["image_shape"]
@@ -118,7 +118,7 @@ def in_words(found: Mapping[str, Any]) -> str:
 
 
 def _row(name: str, text: str) -> list[str]:
-    folded = textwrap.wrap(text, 85, break_long_words=False, break_on_hyphens=False)
+    folded = textwrap.wrap(escaped(text), 85, break_long_words=False, break_on_hyphens=False)
     return [f"  {name if i == 0 else '':<12} {line}" for i, line in enumerate(folded)]
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
+from ..errors import escaped
 from .batch import FINDINGS
 
 __all__ = [
@@ -145,9 +146,9 @@ def table_of(found: Sequence[Examined]) -> str:
         group = one.group if one.group != before else ""
         before = one.group
         cells = [group.ljust(widths[0]), one.name.ljust(widths[1]), one.state.ljust(widths[2])]
-        lines.append("  ".join([*cells, one.told]))
+        lines.append("  ".join([*cells, escaped(one.told)]))
     wrong = [one for one in found if one.state in ("look", "BAD")]
-    lines += [f"{one.state}: {one.group}, {one.name}: {one.told}" for one in wrong]
+    lines += [f"{one.state}: {one.group}, {one.name}: {escaped(one.told)}" for one in wrong]
     return "\n".join(lines if wrong else [*lines, "all is well"])
 
 

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Sequence
+import stat
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..errors import CytovoxError, InputNotFoundError, UsageError
+from ..errors import CytovoxError, InputError, InputNotFoundError, UsageError
 
-__all__ = ["SUFFIX", "Found", "find_inputs", "output_paths"]
+__all__ = ["SUFFIX", "Found", "find_inputs", "is_recording_name", "output_paths"]
 
 #: What an output's name adds to the stem of its input.
 SUFFIX = "_dcn"
+#: First bytes of an HDF5 file.
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+#: What begins the name of a file in which macOS keeps attributes of another.
+_APPLE_DOUBLE = "._"
 
 
 @dataclass(slots=True)
@@ -25,52 +30,82 @@ class Found:
     inputs
         Recordings, each once, in the order of the words; sorted by name
         within a folder or pattern.
-    notes
-        One sentence for each file that was left out.
+    below
+        Folder of each recording below the one that was searched for it.
+    left_out
+        Each file or folder that was left out, and why.
     errors
         What is wrong with words that stand for nothing.
     """
 
     inputs: list[Path] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    below: dict[Path, Path] = field(default_factory=dict)
+    left_out: list[tuple[Path, str]] = field(default_factory=list)
     errors: list[CytovoxError] = field(default_factory=list)
 
 
-def find_inputs(words: Sequence[str]) -> Found:
+def is_recording_name(name: str) -> bool:
+    """Return whether a name ends as that of a recording does, in any case.
+
+    Examples
+    --------
+    >>> is_recording_name("M001_data.RTDC"), is_recording_name("M001_data.rtdc~")
+    (True, False)
+    """
+    return name.lower().endswith(".rtdc")
+
+
+def find_inputs(words: Sequence[str], *, recurse: bool = False, out: Path | None = None) -> Found:
     """Find the recordings that files, folders and patterns stand for.
 
     A file that was made by a run is no input where it was merely found in a
     folder or by a pattern, or where its own input is named as well; named
-    alone it is taken.
+    alone it is taken. Only regular files are looked into.
 
     Parameters
     ----------
     words
         Files, folders or patterns such as ``day1/*.rtdc``.
+    recurse
+        Whether folders within folders are searched too.
+    out
+        Folder of the results, which is not searched.
     """
     found = Found()
     named: list[Path] = []
+    folders = [word for word in words if Path(word).is_dir()]
     for word in words:
         path = Path(word)
         if path.is_dir():
-            _add_from(found, sorted(path.glob("*.rtdc")), word, "folder")
-        elif not path.exists() and glob.has_magic(word):
+            # With several, each keeps its name, so that they do not meet in the output.
+            own = Path(path.resolve().name) if recurse and len(folders) > 1 else Path()
+            files = _files_in(path, recurse, out, found)
+            _add_from(found, files, word, "folder", path, own)
+        elif not os.path.lexists(path) and glob.has_magic(word):
             matches = sorted(Path(name) for name in glob.glob(word, recursive=True))
-            _add_from(found, [p for p in matches if p.is_file()], word, "pattern")
-        elif path.exists():
-            named.append(path)
-            found.inputs.append(path)
-        else:
+            _add_from(found, matches, word, "pattern", _fixed_part(word), Path())
+        elif not path.exists():
             found.errors.append(
                 InputNotFoundError(
                     "there is no such file or folder", path=word, hint="check the spelling"
                 )
             )
+        elif not path.is_file():
+            found.errors.append(
+                InputError("this is not a file", path=word, hint="give a recording (.rtdc)")
+            )
+        elif path.name.startswith(_APPLE_DOUBLE) and not _is_hdf5(path):
+            found.left_out.append((path, _MACOS))
+        else:
+            named.append(path)
+            found.inputs.append(path)
     found.inputs = _once(found, found.inputs, named)
     return found
 
 
-def output_paths(inputs: Sequence[Path], out: Path | None) -> list[Path]:
+def output_paths(
+    inputs: Sequence[Path], out: Path | None, below: dict[Path, Path] | None = None
+) -> list[Path]:
     """Return where the result of each input goes.
 
     Parameters
@@ -80,6 +115,8 @@ def output_paths(inputs: Sequence[Path], out: Path | None) -> list[Path]:
     out
         Folder for all results, or a file name ending in .rtdc for that of a
         single input; None puts each result beside its input.
+    below
+        Folder below `out` for each input; all go to `out` itself if None.
 
     Raises
     ------
@@ -91,14 +128,17 @@ def output_paths(inputs: Sequence[Path], out: Path | None) -> list[Path]:
     >>> [p.as_posix() for p in output_paths([Path("a.rtdc")], Path("res"))]
     ['res/a_dcn.rtdc']
     """
-    if out is not None and out.suffix == ".rtdc" and not out.is_dir():
+    if out is not None and is_recording_name(out.name) and not out.is_dir():
         if len(inputs) > 1:
             raise UsageError(
                 f"{len(inputs)} inputs cannot go to one file", path=out, hint="name a folder"
             )
         outputs = [out for _ in inputs]
     else:
-        outputs = [(out or p.parent) / f"{p.stem}{SUFFIX}.rtdc" for p in inputs]
+        folders = [p.parent if out is None else out / (below or {}).get(p, "") for p in inputs]
+        outputs = [
+            folder / f"{p.stem}{SUFFIX}.rtdc" for folder, p in zip(folders, inputs, strict=True)
+        ]
     owner: dict[Path, Path] = {}
     for path, result in zip(inputs, outputs, strict=True):
         key = Path(os.path.realpath(result))
@@ -107,22 +147,72 @@ def output_paths(inputs: Sequence[Path], out: Path | None) -> list[Path]:
         if key in owner:
             raise UsageError(
                 f"{owner[key]} and {path} would both go to {result}",
-                hint="run them apart, into two folders",
+                hint="name the folder above them with --recurse, or run them apart",
             )
         owner[key] = path
     return outputs
 
 
-def _add_from(found: Found, paths: Sequence[Path], word: str, kind: str) -> None:
+_MACOS = "holds only what macOS notes of another file"
+
+
+def _files_in(folder: Path, recurse: bool, out: Path | None, found: Found) -> Iterator[Path]:
+    """Yield what is named like a recording, folder by folder, sorted by name."""
+
+    def complain(error: OSError) -> None:
+        place = error.filename or folder
+        what = f"the folder cannot be read: {error.strerror or error}"
+        found.errors.append(InputError(what, path=place, hint="check its rights"))
+
+    results = None if out is None else os.path.realpath(out)
+    for name, folders, files in os.walk(folder, onerror=complain):
+        place = Path(name)
+        for inner in sorted(folders):
+            reason = _reason_not_to_enter(place / inner, recurse, results)
+            if reason is not None:
+                folders.remove(inner)
+                if reason:
+                    found.left_out.append((place / inner, reason))
+        folders.sort()
+        yield from (place / file for file in sorted(files) if is_recording_name(file))
+
+
+def _reason_not_to_enter(folder: Path, recurse: bool, results: str | None) -> str | None:
+    """Return why a folder is not searched; empty if that need not be said, None if it is."""
+    if not recurse:
+        try:
+            holds_some = any(map(_may_be_input, os.listdir(folder)))
+        except OSError:
+            holds_some = False
+        return "is not searched without --recurse" if holds_some else ""
+    if os.path.realpath(folder) == results:
+        return "is the folder of the results"
+    if folder.name.startswith("."):
+        return "is hidden"
+    return "is a link to a folder, which is not followed" if folder.is_symlink() else None
+
+
+def _may_be_input(name: str) -> bool:
+    is_result = Path(name).stem.endswith(SUFFIX)
+    return is_recording_name(name) and not is_result and not name.startswith(".")
+
+
+def _add_from(
+    found: Found, paths: Iterator[Path] | list[Path], word: str, kind: str, root: Path, own: Path
+) -> None:
     inputs = []
+    results = False
     for path in paths:
-        if _is_output(path):
-            found.notes.append(f"{path}: is a result itself, left out")
-        else:
+        reason = _reason_to_leave_out(path)
+        if reason is None:
             inputs.append(path)
+            found.below[path] = own / path.parent.relative_to(root)
+        else:
+            found.left_out.append((path, reason))
+            results = True
     found.inputs += inputs
     if not inputs:
-        more = " but results" if paths else ""
+        more = " but what is left out" if results else ""
         found.errors.append(
             UsageError(
                 f"the {kind} holds no .rtdc recordings{more}", path=word, hint="name another"
@@ -130,18 +220,54 @@ def _add_from(found: Found, paths: Sequence[Path], word: str, kind: str) -> None
         )
 
 
+def _reason_to_leave_out(path: Path) -> str | None:
+    """Return why what was found is no input, looking into regular files only."""
+    if path.name.startswith(_APPLE_DOUBLE):
+        return _MACOS
+    if path.name.startswith("."):
+        return "is hidden"
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return None  # the run will say what is wrong with it
+    if not stat.S_ISREG(mode):
+        return "is a folder" if stat.S_ISDIR(mode) else "is not a regular file"
+    return "is a result itself" if _is_output(path) else None
+
+
+def _fixed_part(pattern: str) -> Path:
+    """Return the folder below which all matches of a pattern lie."""
+    parts: list[str] = []
+    for part in Path(pattern).parts[:-1]:
+        if glob.has_magic(part):
+            break
+        parts.append(part)
+    return Path(*parts)
+
+
 def _once(found: Found, paths: Sequence[Path], named: Sequence[Path]) -> list[Path]:
     seen: dict[Path, Path] = {}
     for path in paths:
-        seen.setdefault(Path(os.path.realpath(path)), path)
+        first = seen.setdefault(Path(os.path.realpath(path)), path)
+        if first is not path:
+            found.left_out.append((path, f"is {first}, which is there already"))
+    stems = {(real.parent, real.stem): path for real, path in seen.items()}
     kept = []
     for real, path in seen.items():
-        source = real.with_name(real.name.replace(f"{SUFFIX}.rtdc", ".rtdc"))
-        if path in named and source != real and source in seen:
-            found.notes.append(f"{path}: is the result of {seen[source].name}, left out")
+        source = stems.get((real.parent, real.stem.removesuffix(SUFFIX)), path)
+        if path in named and source is not path:
+            found.left_out.append((path, f"is the result of {source.name}"))
         else:
             kept.append(path)
     return kept
+
+
+def _is_hdf5(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(len(_HDF5)) == _HDF5
+    except OSError:
+        return True  # the run will say what is wrong with it
 
 
 def _is_output(path: Path) -> bool:

@@ -11,7 +11,7 @@ import typer
 from .. import __version__
 from ..run.heaps import share_heaps
 from .as_dcnum import as_dcnum
-from .console import report_error, showing_warnings
+from .console import complete_streams, report_error, showing_warnings
 from .demo import demo
 from .doctor import doctor
 from .info import info
@@ -88,6 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
+    complete_streams()
     with showing_warnings(), stop_on_signals() as received:
         try:
             code = app(words, prog_name="cytovox", standalone_mode=False)

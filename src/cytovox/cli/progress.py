@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Self
 
+from ..errors import escaped
 from ..run.progress import ProgressEvent, StageFinished, StageProgress, StageStarted, Warned
 from .console import say
 
@@ -34,7 +35,7 @@ class Quiet:
 
     def begin(self, name: str) -> None:
         """Turn to the next file."""
-        self.name = name
+        self.name = escaped(name)
 
     def show(self, event: ProgressEvent) -> None:
         """Show one event of the present file."""
@@ -166,7 +167,7 @@ class Bars(Quiet):
 
     def note(self, text: str) -> None:
         """Say one line that stays, above the bars."""
-        self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self._progress.console.print(escaped(text), markup=False, highlight=False, soft_wrap=True)
 
     def compiling(self, kernel: str | None) -> None:
         """Show the kernel that is being compiled."""

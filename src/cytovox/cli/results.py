@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from .. import __version__
+from ..errors import escaped
 from .batch import Outcome
 from .batch import as_json as plain
 from .console import print_json, print_text
@@ -49,7 +50,7 @@ def table_of(outcomes: Sequence[Outcome]) -> str:
         seconds = "-" if one.seconds is None else f"{one.seconds:.1f}"
         found = None if one.objects is None else one.objects["found"]
         numbers = (_number(one.frames), _number(found), _number(one.events), seconds)
-        rows.append((one.input, *numbers, one.verdict))
+        rows.append((escaped(one.input), *numbers, escaped(one.verdict)))
     widths = [max(len(row[column]) for row in rows) for column in range(5)]
     lines = [
         "  ".join(

@@ -93,6 +93,14 @@ def run(
         int | None,
         typer.Option(min=1, help="Number of workers; as many as cores if not given."),
     ] = None,
+    recurse: Annotated[
+        bool,
+        typer.Option(
+            "--recurse",
+            "-r",
+            help="Search folders within folders too; results lie in the same folders below OUT.",
+        ),
+    ] = False,
     force: Annotated[
         bool, typer.Option("--force", help="Replace results that exist already.")
     ] = False,
@@ -108,6 +116,13 @@ def run(
         typer.Option(
             "--no-preflight",
             help="Do not look whether disk and memory suffice before work begins.",
+        ),
+    ] = False,
+    findings_ok: Annotated[
+        bool,
+        typer.Option(
+            "--findings-ok",
+            help="End with exit code 0 in place of 3, for programs that delete results at others.",
         ),
     ] = False,
     as_json: Annotated[
@@ -142,17 +157,18 @@ def run(
         debug=debug,
         preflight=not no_preflight,
     )
-    raise typer.Exit(
-        _run(
-            inputs,
-            out,
-            common,
-            force=force,
-            verify=verify,
-            as_json=as_json,
-            quiet=quiet or as_json,
-        )
+    code = _run(
+        inputs,
+        out,
+        common,
+        recurse=recurse,
+        force=force,
+        verify=verify,
+        findings_ok=findings_ok,
+        as_json=as_json,
+        quiet=quiet or as_json,
     )
+    raise typer.Exit(code)
 
 
 def _segmenter_code(segmenter: str, *, trust_model: bool) -> str:
@@ -185,20 +201,23 @@ def _run(
     out: Path | None,
     common: Settings,
     *,
+    recurse: bool,
     force: bool,
     verify: bool,
+    findings_ok: bool,
     as_json: bool,
     quiet: bool,
 ) -> int:
-    from .batch import Outcome, exit_code_of_batch, run_batch
+    from .batch import FINDINGS, Outcome, exit_code_of_batch, run_batch
     from .compiling import telling_of_compilation
     from .console import report_error
     from .inputs import find_inputs, output_paths
     from .progress import choose_display
     from .results import show_results
 
-    found = find_inputs(words)
-    pairs = list(zip(found.inputs, output_paths(found.inputs, out), strict=True))
+    found = find_inputs(words, recurse=recurse, out=out)
+    outputs = output_paths(found.inputs, out, found.below if recurse else None)
+    pairs = list(zip(found.inputs, outputs, strict=True))
     common.check()
     failed = []
     for error in found.errors:
@@ -208,9 +227,10 @@ def _run(
         )
     display = choose_display(quiet=quiet)
     with display, telling_of_compilation(display.compiling):
-        for note in found.notes:
-            display.note(note)
         outcomes = failed + run_batch(pairs, common, display, force=force, verify=verify)
+    outcomes += [Outcome(str(path), state="left out", reason=why) for path, why in found.left_out]
     code = exit_code_of_batch(outcomes)
+    if findings_ok and code == FINDINGS:
+        code = 0
     show_results(outcomes, code, as_json=as_json, quiet=quiet)
     return code

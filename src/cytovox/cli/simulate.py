@@ -48,7 +48,7 @@ def simulate_recording_command(
     from ..testing import simulate_recording
     from .console import say
 
-    if out.suffix != ".rtdc":
+    if out.suffix.lower() != ".rtdc":
         raise UsageError("a recording is named .rtdc", path=out, hint=f"say {out.stem}.rtdc")
     table = out.with_suffix(".truth.csv")
     for path in (out, table):

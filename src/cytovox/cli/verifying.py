@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..errors import CytovoxError, UsageError
+from ..errors import CytovoxError, UsageError, escaped
 from ..run.findings import Verification
 from ..run.lock import LockOwner
 from ..run.progress import StageFinished, StageProgress, StageStarted
@@ -297,7 +297,9 @@ def _inside(folder: Path) -> list[Path]:
             # The folder beside labels is checked with them.
             if path.suffix in (".zarr", ".n5", ".precomputed") and _is_volume(path):
                 found.append(path)
-        elif path.suffix in (".rtdc", ".rtdc~", ".ozx") or path.name.endswith(".zarr.zip"):
+        elif path.name.startswith("._"):  # macOS keeps notes of other files there
+            continue
+        elif path.name.lower().endswith((".rtdc", ".rtdc~", ".ozx", ".zarr.zip")):
             found.append(path)
     return found
 
@@ -322,9 +324,12 @@ def _table(checks: Sequence[Check], number: int) -> str:
         kind = "-" if result is None else result.kind
         seconds = "-" if result is None else f"{result.seconds:.1f}"
         checked = f"{size / 1e6:.1f} MB" if size else "-"
-        rows.append((check.path, kind, checked, seconds, check.state))
-        lines = [] if check.error is None else [f"  {_without(check.error, check.path)}"]
-        lines_of.append(lines + [f"  {one}" for one in (result.findings if result else [])])
+        path = escaped(check.path)
+        rows.append((path, kind, checked, seconds, check.state))
+        lines = [] if check.error is None else [f"  {_without(check.error, path)}"]
+        lines_of.append(
+            lines + [f"  {escaped(one)}" for one in (result.findings if result else [])]
+        )
     widths = [max(len(row[i]) for row in rows) for i in range(4)]
     text = []
     for row, lines in zip(rows, lines_of, strict=True):

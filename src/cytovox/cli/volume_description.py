@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from ..errors import escaped
+
 __all__ = ["describe_volume", "volume_in_words"]
 
 _LISTED = 20
@@ -125,7 +127,8 @@ def volume_in_words(found: Mapping[str, Any]) -> str:
         rows.append(("state", "not finished"))
     if run := found["run"]:
         rows += _run_in_words(run)
-    return "\n".join([found["volume"], *(f"  {name:<10} {text}" for name, text in rows)])
+    lines = (f"  {name:<10} {escaped(text)}" for name, text in rows)
+    return "\n".join([escaped(found["volume"]), *lines])
 
 
 def _run_in_words(run: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ..errors import escaped
 from .batch import SOME_FAILED
 from .console import print_json, print_text, say
 from .signals import GOES_ON, resumable
@@ -102,7 +103,7 @@ def show_volume(
         )
         return code
     if not result:
-        say(failures_in_words(result, output, replays=replays))
+        say(*failures_in_words(result, output, replays=replays).split("\n"))
         return code
     if not quiet:
         print_text(f"{output}: {_in_words(result)}")
@@ -156,7 +157,7 @@ def failures_in_words(result: Any, output: str, *, replays: bool = True) -> str:
         f"{len(result.failed)} of {result.blocks} blocks failed{others}; the same command does "
         f"only those again, and {look}"
     )
-    return "\n".join(lines)
+    return "\n".join(map(escaped, lines))
 
 
 def _blocks(failed: list[Any]) -> str:

@@ -207,7 +207,7 @@ class Conveyor:
         return QueueWriterThread(
             event_queue=events,
             write_queue_size=register.counters["write_queue_size"],
-            feat_nevents=register.feat_nevents,
+            feat_nevents=register.nevents[: register.num_frames],
             path_out=self.path_out,
             hdf5_dataset_kwargs=self.job.get_hdf5_dataset_kwargs(),
             # whole chunks, so that little is to be done again after a stop

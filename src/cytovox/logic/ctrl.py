@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..background.base import BackgroundKind
-from ..errors import CytovoxError, InterruptedRunError, StorageError, UsageError
+from ..errors import CytovoxError, InterruptedRunError, OptionError, StorageError, UsageError
 from ..feat import Gate, QueueEventExtractor
 from ..read import HDF5Data, get_measurement_identifier
 from ..read.permissions import Permissions, default_permissions
@@ -281,6 +281,12 @@ class DCNumJobRunner(RunnerLog, threading.Thread):
                 "input and output are the same file",
                 path=self.path_in,
                 hint="choose another name for the output",
+            )
+        if self.draw.index_mapping is not None and not len(self.draw):
+            raise OptionError(
+                "index_mapping chooses no frames",
+                path=self.path_in,
+                hint="leave it out for all frames",
             )
         # a stored background may also be that of an earlier run, which still holds
         measured = "pipeline:dcnum background" in self.draw.meta

@@ -7,9 +7,20 @@ import logging
 import uuid
 from pathlib import Path
 
+from ..errors import escaped
+
 __all__ = ["RunLog"]
 
-_FORMAT = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s", "%H:%M:%S")
+
+class _OneLine(logging.Formatter):
+    """Shows each message on one line, whatever the names in it hold."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+        record.message = escaped(record.message)
+        return super().formatMessage(record)
+
+
+_FORMAT = _OneLine("%(asctime)s %(levelname)s %(name)s: %(message)s", "%H:%M:%S")
 
 
 class RunLog:
