@@ -136,7 +136,7 @@ def _do(
     """Do the blocks that are not done, or not as they were written any more."""
     kept: set[BlockKey] = set()
     records = journal.records("blocks")
-    before = volume.fingerprint()
+    before = volume.stamp()
     with open_volume(work.output) as made:
 
         def is_done(block: Block) -> bool:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from ..errors import InputError, InputNotFoundError
 from ..read.volume import Volume
+from ..read.volume_source import OF_SYSTEM
 from ..run.fingerprint import differences
 from ..run.journal import BlockKey, Journal
 from .block_result import BlockFailure, RunResult
@@ -75,7 +76,7 @@ def refuse_changed_input(
     Parameters
     ----------
     before
-        Fingerprint of the input as it was.
+        Stamp of the input as it was, see `cytovox.read.Volume.stamp`.
     reopen
         Opens the input anew.
     journal, stage
@@ -92,7 +93,7 @@ def refuse_changed_input(
     """
     try:
         with reopen() as volume:
-            changes = differences(before, volume.fingerprint())
+            changes = differences(*_comparable(before, volume.stamp()))
             where = volume.url
     except InputNotFoundError as err:
         # Blocks that came too late have failed, since reading says so.
@@ -110,6 +111,16 @@ def refuse_changed_input(
         path=where,
         hint="bring back what it was, and the same command goes on; or do all again",
     )
+
+
+def _comparable(*stamps: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Leave out what new rights or names of files change without a change of voxels."""
+    same = len({stamp["content"].get("access") for stamp in stamps}) == 1
+    left_out = ("access",) if same else OF_SYSTEM
+    return [
+        {**stamp, "content": {k: v for k, v in stamp["content"].items() if k not in left_out}}
+        for stamp in stamps
+    ]
 
 
 def without_damaged(done: RunResult, earlier: str, journal: Journal) -> RunResult:

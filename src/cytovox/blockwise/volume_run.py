@@ -266,7 +266,7 @@ class VolumeRun:
                 err.path = str(self.output)  # not where it is made
                 raise
             self._labels(self.local, volume, np.uint32, "ome-zarr-0.5")
-        before = volume.fingerprint()
+        before = volume.stamp()
         kept: set[BlockKey] = set()
 
         def is_done(block: Block) -> bool:

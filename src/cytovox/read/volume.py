@@ -14,7 +14,7 @@ from ..errors import UsageError
 from .volume_axes import SPATIAL, common_unit
 from .volume_limits import Box, box_shape, check_box, check_fill, check_index
 from .volume_region import RegionGrid, region_grid
-from .volume_source import Source
+from .volume_source import OF_SYSTEM, Source
 
 if TYPE_CHECKING:
     from funlib.geometry import Coordinate, Roi
@@ -297,6 +297,7 @@ class Volume:
         themselves are not read. Volumes in object stores are known by their
         metadata only.
         """
+        identity = self._opened().identity()
         return {
             "url": self.url,
             "format": self.format,
@@ -306,8 +307,16 @@ class Volume:
             "voxel_size": list(self.voxel_size),
             "offset": list(self.offset),
             "units": self.units,
-            "content": self._opened().identity(),
+            "content": {k: v for k, v in identity.items() if k not in OF_SYSTEM},
         }
+
+    def stamp(self) -> dict[str, Any]:
+        """Return the fingerprint and what the system alone says of the files.
+
+        It shows a change of voxels even if times were set back, but files that
+        were copied have another one, so it serves within one run only.
+        """
+        return self.fingerprint() | {"content": self._opened().identity()}
 
     def close(self) -> None:
         """Close the files; closing twice is no mistake."""

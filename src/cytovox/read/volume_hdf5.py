@@ -21,7 +21,7 @@ from .volume_address import Address
 from .volume_axes import SPATIAL, name_axes, place_axes
 from .volume_hdf5_layouts import default_array, dimension_scales, layout_of
 from .volume_limits import Box, box_shape, check_chunk, check_dtype, check_shape
-from .volume_source import Described, ReadOnlySource
+from .volume_source import Described, ReadOnlySource, file_identity
 
 if TYPE_CHECKING:
     import h5py
@@ -205,8 +205,7 @@ class HDF5Source(ReadOnlySource):
 
     def identity(self) -> dict[str, Any]:
         """Return size and time of the file."""
-        status = Path(self._file.filename).stat()
-        return {"bytes": status.st_size, "modified_ns": status.st_mtime_ns}
+        return file_identity(Path(self._file.filename))
 
     def close(self) -> None:
         """Close the file."""

@@ -14,7 +14,7 @@ from ..errors import InputError, OptionError
 from .volume_address import Address
 from .volume_axes import name_axes
 from .volume_limits import Box, check_dtype, check_shape
-from .volume_source import Described, ReadOnlySource
+from .volume_source import Described, ReadOnlySource, file_identity
 
 __all__ = ["MappedSource", "map_file", "open_npy"]
 
@@ -88,8 +88,7 @@ class MappedSource(ReadOnlySource):
 
     def identity(self) -> dict[str, Any]:
         """Return size and time of the file."""
-        status = self._path.stat()
-        return {"bytes": status.st_size, "modified_ns": status.st_mtime_ns}
+        return file_identity(self._path)
 
     def close(self) -> None:
         """Let go of the map."""

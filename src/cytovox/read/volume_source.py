@@ -15,7 +15,17 @@ import numpy.typing as npt
 from ..errors import UsageError
 from .volume_limits import Box
 
-__all__ = ["Described", "ReadOnlySource", "Source", "digest_files"]
+__all__ = [
+    "OF_SYSTEM",
+    "Described",
+    "ReadOnlySource",
+    "Source",
+    "digest_files",
+    "file_identity",
+]
+
+#: Names of what the system says of files: when anything of them was changed, and their rights.
+OF_SYSTEM = ("changed", "access")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +135,7 @@ def digest_files(root: Path, files: Iterable[Path], limit: int = 200_000) -> dic
         At most so many are looked at.
     """
     digest = hashlib.sha256()
+    statuses: list[os.stat_result] = []
     number = total = 0
     for file in files:
         if number >= limit:
@@ -135,6 +146,31 @@ def digest_files(root: Path, files: Iterable[Path], limit: int = 200_000) -> dic
             continue  # a writer replaced it in this moment
         name = os.path.relpath(file, root).replace(os.sep, "/")
         digest.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+        statuses.append(status)
         number += 1
         total += status.st_size
-    return {"files": number, "bytes": total, "sha256": digest.hexdigest()}
+    found = {"files": number, "bytes": total, "sha256": digest.hexdigest()}
+    return found | _system_says(statuses)
+
+
+def file_identity(path: Path) -> dict[str, Any]:
+    """Return size and times of a file.
+
+    Parameters
+    ----------
+    path
+        The file.
+    """
+    status = path.stat()
+    found = {"bytes": status.st_size, "modified_ns": status.st_mtime_ns}
+    return found | _system_says([status])
+
+
+def _system_says(statuses: Iterable[os.stat_result]) -> dict[str, str]:
+    """Return what nobody can set back, and what changes it beside the content."""
+    changed, access = hashlib.sha256(), hashlib.sha256()
+    for status in statuses:
+        changed.update(f"{status.st_ctime_ns}\n".encode())
+        told = (status.st_mode, status.st_nlink, status.st_uid, status.st_gid)
+        access.update(f"{told}\n".encode())
+    return dict(zip(OF_SYSTEM, (changed.hexdigest(), access.hexdigest()), strict=True))

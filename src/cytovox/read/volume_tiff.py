@@ -19,7 +19,7 @@ from .volume_axes import SPATIAL, name_axes, normalize_unit
 from .volume_limits import Box, check_chunk, check_dtype, check_shape
 from .volume_npy import MappedSource, map_file
 from .volume_ome import choose_level
-from .volume_source import Described, ReadOnlySource, digest_files
+from .volume_source import Described, ReadOnlySource, digest_files, file_identity
 from .volume_tiff_images import TiffImage, choose_image
 from .volume_tiff_page import check_strips, read_page
 from .volume_tiff_set import TiffSet, reading
@@ -191,8 +191,7 @@ class TiffSource(ReadOnlySource):
         path = self._files.path
         if len(self._level.files) > 1:
             return digest_files(path.parent, self._level.files)
-        status = path.stat()
-        return {"bytes": status.st_size, "modified_ns": status.st_mtime_ns}
+        return file_identity(path)
 
     def close(self) -> None:
         """Close the files."""
