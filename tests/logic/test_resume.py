@@ -424,10 +424,18 @@ def test_an_input_with_its_own_background_is_gone_on_with(raw, run_job, kill, go
     same(wanted, stored(out))
 
 
-def test_a_changed_recipe_begins_anew_and_says_so(raw, kill, go_on, expected):
+def test_a_changed_recipe_gives_up_a_stopped_run_only_if_forced(raw, kill, go_on, expected):
     kill(CHECKPOINT, 3)
-    (warning,) = go_on(segmenter_kwargs={"thresh": -8})
-    assert "not gone on with: recipe: seg was" in warning
+    left = listing(raw)
+    with pytest.raises(OutputExistsError, match="had other settings: recipe: seg was") as caught:
+        go_on(segmenter_kwargs={"thresh": -8})
+    assert "--force" in str(caught.value)
+    assert {name for name in left if not name.endswith(".log")} <= set(listing(raw))
+    assert frames_gone_on_at(go_on()) == 3 * CHUNK
+    raw.with_name("out.rtdc").unlink()
+    kill(CHECKPOINT, 3)
+    (warning,) = go_on(segmenter_kwargs={"thresh": -8}, force=True)
+    assert "cannot be resumed: recipe: seg was" in warning
     assert "thresh:t=-8" in warning
     same(expected(segmenter_kwargs={"thresh": -8}), stored(raw.with_name("out.rtdc")))
 
@@ -437,7 +445,7 @@ def test_a_changed_input_begins_anew_and_says_so(raw, kill, go_on):
     with h5py.File(raw, "a") as h5:
         h5["events/image"][0] = h5["events/image"][5]
     warnings = go_on()
-    assert any("not gone on with: input: " in text for text in warnings)
+    assert any("cannot be resumed: input: " in text for text in warnings)
     assert not any("going on" in text for text in warnings)
 
 
@@ -452,6 +460,17 @@ def test_another_version_begins_anew_and_says_so(raw, kill, go_on, monkeypatch):
 def test_killed_just_after_it_was_renamed(raw, kill, run_job):
     kill(RENAME)
     assert len(listing(raw)) > 2
+    with pytest.raises(OutputExistsError):
+        run_job(raw, raw.with_name("out.rtdc"))
+    assert listing(raw) == ["out.rtdc", "raw.rtdc"]
+
+
+@pytest.mark.parametrize("gone", range(4))
+def test_what_is_left_by_a_kill_while_it_is_removed_is_removed(raw, kill, run_job, gone):
+    kill(RENAME)
+    left = [n for n in listing(raw) if n not in ("raw.rtdc", "out.rtdc", "out.rtdc.lock")]
+    for name in sorted(left)[:gone]:
+        raw.with_name(name).unlink()
     with pytest.raises(OutputExistsError):
         run_job(raw, raw.with_name("out.rtdc"))
     assert listing(raw) == ["out.rtdc", "raw.rtdc"]

@@ -20,6 +20,7 @@ from ..errors import InputError, StorageError
 from ..kernels.lattice import Ids, Int64s
 from ..kernels.objects import BlockSums
 from ..kernels.packed import Packed
+from ..run.folder_sync import sync_file
 from .grid import Box, box_shape
 
 __all__ = [
@@ -182,7 +183,7 @@ def write_atomically(path: Path, parts: Mapping[str, Any]) -> None:
             with temporary.open("xb") as file:
                 _write_parts(file, parts)
                 file.flush()
-                os.fsync(file.fileno())
+                sync_file(file.fileno())
             os.replace(temporary, path)
         except BaseException:
             temporary.unlink(missing_ok=True)

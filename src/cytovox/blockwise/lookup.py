@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from ..errors import InputError, StorageError
 from ..kernels.lattice import Int64s
+from ..run.folder_sync import sync_file
 
 __all__ = [
     "Lookup",
@@ -181,7 +182,7 @@ def _replace(path: Path, write: Any) -> None:
     with open(temporary, "wb") as file:
         write(file)
         file.flush()
-        os.fsync(file.fileno())
+        sync_file(file.fileno())
     os.replace(temporary, path)
 
 

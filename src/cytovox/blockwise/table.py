@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import OptionError, StorageError
+from ..run.folder_sync import sync_file
 
 __all__ = [
     "ObjectTable",
@@ -160,7 +161,7 @@ def write_objects(
         try:
             count = write(temporary, final, parts, dict(recipe or {}))
             with open(temporary, "r+b") as file:  # or a power cut may leave an empty table
-                os.fsync(file.fileno())
+                sync_file(file.fileno())
             os.replace(temporary, final)
         except BaseException:
             temporary.unlink(missing_ok=True)

@@ -328,9 +328,10 @@ class DCNumJobRunner(RunnerLog, threading.Thread):
 
     def _go_on(self) -> None:
         """Find out what another run of this job has done."""
-        changes = self._files.enter(fingerprint_of(self.job, self.draw, self.ppdict))
+        fingerprint = fingerprint_of(self.job, self.draw, self.ppdict)
+        changes = self._files.enter(fingerprint, force=self.force)
         if changes:
-            self._warn(f"a run that was stopped is not gone on with: {'; '.join(changes)}")
+            self._warn(f"a run that was stopped cannot be resumed: {'; '.join(changes)}")
         self._files.recover()
         store, checkpoint = self._files.store, self._files.checkpoint
         if store is None or checkpoint is None:

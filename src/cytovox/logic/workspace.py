@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import OutputBusyError, OutputError, StorageError
+from ..errors import OutputBusyError, OutputError, OutputExistsError, StorageError
 from ..run.fingerprint import differences
 from ..run.journal import Journal, read_journal
 from ..run.journal_content import JournalContent
@@ -160,20 +160,29 @@ class Workspace:
         self._lock.acquire()
         self.suffix = self._lock.suffix
 
-    def enter(self, fingerprint: Mapping[str, Any]) -> list[str]:
+    def enter(self, fingerprint: Mapping[str, Any], *, force: bool = False) -> list[str]:
         """Find out what a dead run has left, and begin or go on.
 
         Parameters
         ----------
         fingerprint
             What the output is made from.
+        force
+            Whether to give up what was made with other settings.
 
         Returns
         -------
         list of str
             What has changed since; then all begins anew.
+
+        Raises
+        ------
+        OutputExistsError
+            If a dead run had other settings; what it has left stays.
         """
         left = () if self._lock.left is None else self._lock.left.suffixes
+        if self.suffix in left and not force:
+            self._refuse_other_settings(fingerprint)
         for suffix in left:
             if suffix != self.suffix:
                 _remove_all(self.path_out, suffix)
@@ -189,12 +198,29 @@ class Workspace:
             self._journal, self._exit_journal = journal, stack.pop_all()
         return changes
 
+    def _left_journal(self) -> JournalContent:
+        try:
+            return read_journal(self.path("journal"))
+        except (OSError, ValueError):
+            return JournalContent()
+
+    def _refuse_other_settings(self, fingerprint: Mapping[str, Any]) -> None:
+        """Raise an error if a dead run could be resumed with the settings that it had."""
+        content = self._left_journal()
+        has_background = any(note.get("event") == "background" for note in content.notes)
+        if content.fingerprint is None or not (has_background or self.path("redo").is_file()):
+            return
+        changes = differences(content.fingerprint, fingerprint)
+        if changes and all(change.startswith("recipe") for change in changes):
+            raise OutputExistsError(
+                f"a run that was stopped had other settings: {'; '.join(changes)}",
+                path=self.path_out,
+                hint="give its settings to resume it, --force to give it up, or another output",
+            )
+
     def _inherit(self, fingerprint: Mapping[str, Any]) -> list[str]:
         """Take over the files of a dead run, or delete them."""
-        try:
-            content = read_journal(self.path("journal"))
-        except (OSError, ValueError):
-            content = JournalContent()
+        content = self._left_journal()
         old = content.fingerprint
         changes = [] if old is None else differences(old, fingerprint)
         if old is None or changes:
@@ -339,7 +365,9 @@ class Workspace:
             self._exit_journal.close()
             self._journal = None
         if not keep:
-            for path in sorted(self._ours):
+            # the journal last: without it nothing else would be known as left over
+            journal = self.path("journal")
+            for path in sorted(self._ours, key=lambda path: (path == journal, path)):
                 self.discard(path)
         elif not self._has_checkpoints():
             self.discard(self.path("output"))
@@ -392,10 +420,15 @@ def remove_leftovers(path_out: Path, *, only_published: bool = False) -> None:
 
 
 def _is_published(path_out: Path, suffix: str) -> bool:
-    """Return whether a dead run has given its output the final name."""
-    path = _path(path_out, suffix, "output")
+    """Return whether a dead run has given its output the final name.
+
+    Without a journal no run goes on with what is left, so it is as good as that.
+    """
+    path, journal = _path(path_out, suffix, "output"), _path(path_out, suffix, "journal")
+    if not journal.exists():
+        return True
     try:
-        notes = read_journal(_path(path_out, suffix, "journal")).notes
+        notes = read_journal(journal).notes
         is_named = not path.exists() or path.samefile(path_out)
     except OSError:
         return False

@@ -19,6 +19,7 @@ from .basins import is_basin_map
 from .chunk_guard import read_checked
 from .const import HDF5_VERSIONS
 from .hdf5_data import HDF5Data
+from .hdf5_file import open_own_file
 from .opening import open_recording
 from .permissions import default_permissions
 
@@ -64,7 +65,7 @@ def concatenated_hdf5_data(
         warnings.warn("to concatenate one file is equivalent to using that file", stacklevel=2)
     inputs = [Path(path).resolve() for path in paths]
     target = _target(path_out)
-    with h5py.File(target, "w", libver=HDF5_VERSIONS) as h5:
+    with open_own_file(target, "w", libver=HDF5_VERSIONS) as h5:
         _describe(h5, inputs, features, compute_frame)
     # the views of other files in it are those that were just made
     return HDF5Data(target, permissions=replace(default_permissions(), external=True))

@@ -15,7 +15,7 @@ from ..errors import InputError, InputNotFoundError
 from .heap_guard import check_heaps
 from .permissions import default_permissions
 
-__all__ = ["is_being_written", "keep_to_known_filters", "open_hdf5_file"]
+__all__ = ["is_being_written", "keep_to_known_filters", "open_hdf5_file", "open_own_file"]
 
 _plugins = threading.Lock()
 #: What HDF5 says of a file that is marked as open, as newer formats are.
@@ -32,6 +32,26 @@ def keep_to_known_filters() -> None:
     with _plugins:
         while h5py.h5pl.size():
             h5py.h5pl.remove(0)
+
+
+def open_own_file(path: Path, mode: str, **options: Any) -> h5py.File:
+    """Open an HDF5 file of this program, also where the file system refuses locks.
+
+    Parameters
+    ----------
+    path
+        The file.
+    mode, **options
+        As for `h5py.File`.
+    """
+    try:
+        return h5py.File(path, mode, **options)
+    except BlockingIOError:  # another program has it
+        raise
+    except OSError as err:
+        if "lock" not in str(err).lower():
+            raise
+        return h5py.File(path, mode, locking=False, **options)
 
 
 def is_being_written(path: Path) -> bool:

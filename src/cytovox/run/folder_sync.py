@@ -1,12 +1,36 @@
-"""Names in a folder that outlive a power cut."""
+"""Contents of files and names in folders that outlive a power cut."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from pathlib import Path
 
-__all__ = ["sync_folder"]
+__all__ = ["sync_file", "sync_folder"]
+
+#: What file systems say that cannot synchronise a file: there it does nothing.
+_CANNOT = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
+
+
+def sync_file(descriptor: int) -> None:
+    """Wait until everything written to a file so far would outlive a power cut.
+
+    Parameters
+    ----------
+    descriptor
+        Of an open file.
+
+    Raises
+    ------
+    OSError
+        If the storage refuses; not if the file system cannot do it at all.
+    """
+    try:
+        os.fsync(descriptor)
+    except OSError as err:
+        if err.errno not in _CANNOT:
+            raise
 
 
 def sync_folder(folder: Path) -> None:

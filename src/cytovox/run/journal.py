@@ -21,6 +21,7 @@ from typing import Any, Literal, Self
 
 from ..errors import OutputBusyError, StorageError, UsageError
 from .fingerprint import differences, plain
+from .folder_sync import sync_file
 from .journal_content import BlockKey, BlockRecord, JournalContent, read_journal
 from .lock import OutputLock, lock_descriptor
 
@@ -137,7 +138,7 @@ class Journal:
         if self._syncer is not None:
             self._syncer.join()
         with contextlib.suppress(OSError):  # the disk is full, as was said before
-            os.fsync(self._fd)
+            sync_file(self._fd)
         self._close()
 
     def _close(self) -> None:
@@ -357,7 +358,7 @@ class Journal:
 
     def _sync(self) -> None:
         try:
-            os.fsync(self._fd)
+            sync_file(self._fd)
         except OSError as err:
             raise self._refused(err) from err
 
@@ -367,7 +368,7 @@ class Journal:
                 self._news.wait_for(lambda: self._dirty or self._closing.is_set())
                 self._dirty = False
             with contextlib.suppress(OSError):  # writing will say so
-                os.fsync(self._fd)
+                sync_file(self._fd)
             self._closing.wait(_SYNC)
 
     def _refused(self, err: OSError) -> StorageError:

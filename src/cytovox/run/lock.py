@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import OutputBusyError, OutputError, StorageError
-from .folder_sync import sync_folder
+from .folder_sync import sync_file, sync_folder
 
 try:
     import fcntl
@@ -254,7 +254,9 @@ class OutputLock:
         try:
             os.link(mine, self.path)
         except (FileExistsError, FileNotFoundError):  # another was faster, or has swept it
-            self._drop()
+            # or a network has asked twice, and the first answer was lost
+            if not _is_still(self._fd, self.path):
+                self._drop()
         except OSError:  # a file system without links
             self._drop()
             return self._try_exclusively()
@@ -270,7 +272,7 @@ class OutputLock:
         with contextlib.suppress(BlockingIOError):  # somebody looks whether we live
             self._is_locked = lock_descriptor(fd)
         os.write(fd, self._content())
-        os.fsync(fd)
+        sync_file(fd)
         self._fd = fd
         return True
 
@@ -281,7 +283,7 @@ class OutputLock:
         try:
             os.write(fd, self._content())
             self._is_locked = lock_descriptor(fd)
-            os.fsync(fd)
+            sync_file(fd)
         except BaseException:
             os.close(fd)
             mine.unlink(missing_ok=True)

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import OptionError
+from ..read.hdf5_file import open_own_file
 from .drawing import channel_background, draw_frames
 from .plan import FramePlan, Scene, plan_frames
 from .shapes import egg_area, egg_centroid, egg_deformation, egg_volume
@@ -127,7 +128,7 @@ def simulate_recording(
     rows: list[npt.NDArray[Any]] = []
     repeated: list[int] = []
     try:
-        with h5py.File(unfinished, "w") as h5:
+        with open_own_file(unfinished, "w") as h5:
             h5.attrs.update(_metadata(scene))
             image = _prepare(h5, scene, min(chunk, frames))
             # Whole chunks at a time, so that none is compressed twice.

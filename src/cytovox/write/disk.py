@@ -10,7 +10,7 @@ import io
 import os
 from pathlib import Path
 
-from ..run.folder_sync import sync_folder
+from ..run.folder_sync import sync_file, sync_folder
 
 __all__ = ["DISK", "Disk", "DiskFile"]
 
@@ -75,7 +75,7 @@ class DiskFile:
 
     def sync(self) -> None:
         """Wait until everything written so far would outlive a power cut."""
-        os.fsync(self._file.fileno())
+        sync_file(self._file.fileno())
 
     def close(self) -> None:
         """Close the file."""
@@ -126,7 +126,10 @@ class Disk:
         try:
             os.link(source, target)
         except FileExistsError:
-            raise
+            # A network may ask twice, so that the first answer is lost.
+            if not os.path.samefile(source, target):
+                raise
+            os.unlink(source)
         except OSError:
             # Some network and FAT file systems know no links.
             if target.exists():

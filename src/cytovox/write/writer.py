@@ -23,6 +23,7 @@ from ..errors import UsageError
 from ..read.basins import extract_basin_dicts
 from ..read.chunk_guard import read_checked
 from ..read.const import HDF5_VERSIONS
+from ..read.hdf5_file import open_own_file
 from ..read.mapped import get_mapping_indices
 from ..read.members import members
 from .items import IMAGE_ATTRIBUTES, as_items, fit_items, set_default_filter_kwargs, text_lines
@@ -405,7 +406,7 @@ class HDF5Writer:
 def _open(path: Path, mode: str) -> tuple[h5py.File, Sink | None]:
     exists = path.is_file() and path.stat().st_size > 0
     if exists and mode in ("a", "r+") and _refers_to_other_files(path):
-        return h5py.File(path, "r+", **_OPTIONS), None
+        return open_own_file(path, "r+", **_OPTIONS), None
     if mode in ("x", "w-"):
         sink = Sink(path, "x+b")
     elif mode == "w" or (mode == "a" and not exists):
@@ -425,7 +426,7 @@ def _refers_to_other_files(path: Path) -> bool:
 
     HDF5 crashes when it reads one while it writes through a file object.
     """
-    with h5py.File(path, "r") as h5:
+    with open_own_file(path, "r") as h5:
         events = h5.get("events", {})
         return any(isinstance(ds, h5py.Dataset) and ds.is_virtual for _, ds in members(events))
 

@@ -18,7 +18,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-import h5py
 import numpy as np
 import numpy.typing as npt
 
@@ -29,6 +28,7 @@ from ...errors import OptionError
 from ...logic.background_step import store_background
 from ...logic.chunk_slot_data import mp_spawn
 from ...read import HDF5Data
+from ...read.hdf5_file import open_own_file
 from ...recipe.identity import DCNUM_PPID_GENERATION
 from ...run.resources import cpu_count
 from ...write import HDF5Writer, create_with_basins, set_default_filter_kwargs
@@ -217,12 +217,12 @@ class Background(abc.ABC):
         if not self.output_path.exists():
             paths: list[list[PathLike]] = [[path, path.name] for path in self.paths_ref]
             create_with_basins(self.output_path, paths)
-        with h5py.File(self.output_path, "a") as h5:
+        with open_own_file(self.output_path, "a") as h5:
             forget(h5)
 
     def _sign(self) -> None:
         """Write which method has made the background."""
-        with h5py.File(self.output_path, "a") as h5:
+        with open_own_file(self.output_path, "a") as h5:
             for dataset in datasets(h5):
                 dataset.attrs["dcnum ppid background"] = self.get_ppid()
                 dataset.attrs["dcnum ppid generation"] = DCNUM_PPID_GENERATION
