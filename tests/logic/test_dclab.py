@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import warnings
 
+import h5py
 import numpy as np
 import pytest
 
+from cytovox.logic.verify import verify_recording
+from cytovox.read import HDF5Data
+from cytovox.run.progress import Warned
+
 dclab = pytest.importorskip("dclab")
+pytest.importorskip("dclab.cli")
 
 
 def complaints(path):
@@ -49,3 +55,70 @@ def test_check_dataset_finds_nothing_that_the_input_has_not(raw, run_job, strate
     out = raw.with_name("out.rtdc")
     run_job(raw, out, basin_strategy=strategy)
     assert complaints(out) <= complaints(raw)
+
+
+@pytest.fixture
+def exports(raw, run_job):
+    """Files that dclab makes of a recording and of its results."""
+    folder = raw.parent
+    with h5py.File(raw, "a") as h5:
+        h5["events/temp"] = np.linspace(20, 25, len(h5["events/image"]))
+    results = []
+    for strategy in ("drain", "tap"):
+        results.append(folder / f"{strategy}.rtdc")
+        run_job(raw, results[-1], basin_strategy=strategy)
+    made = []
+
+    def export(source, name, features, filtered):
+        made.append(folder / f"{source.stem}_{name}.rtdc")
+        with dclab.new_dataset(source) as dataset:
+            dataset.filter.manual[::3] = not filtered
+            dataset.apply_filter()
+            few = features or [f for f in dataset.features_innate if not f.startswith("basinmap")]
+            dataset.export.hdf5(made[-1], features=few, filtered=filtered, basins=True)
+        return made[-1]
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for source in (raw, *results):
+            few = ["temp"] if source == raw else ["deform"]
+            export(source, "same", few, False)
+            once = export(source, "filtered", None, True)
+            export(once, "again", few, True)
+            made += dclab.cli.split(source, folder, split_events=120, ret_out_paths=True)
+            made.append(folder / f"{source.stem}_compressed.rtdc")
+            dclab.cli.compress(source, made[-1])
+        made.append(folder / "joined.rtdc")
+        dclab.cli.join([results[0], results[0]], made[-1])
+        made.append(folder / "condensed.rtdc")
+        dclab.cli.condense(results[0], made[-1])
+    return made
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_what_dclab_writes_is_read_as_dclab_reads_it(exports, run_job):
+    for number, path in enumerate(exports):
+        found = verify_recording(path)
+        assert [*found.errors, *found.warnings] == [], path
+        with HDF5Data(path) as data, dclab.new_dataset(path) as dataset:
+            assert data.unread() == []
+            known = {*dataset.features_innate, *dataset.features_basin}
+            for feature in ("image", "image_bg", "mask", "frame", "temp", "deform", "bg_off"):
+                assert (feature in data) == (feature in known), (path, feature)
+                if feature in data:
+                    theirs = np.array([dataset[feature][i] for i in range(len(dataset))])
+                    np.testing.assert_array_equal(data[feature][:], theirs, err_msg=str(path))
+            count = len(data) if "image" in data else 0
+        if count:
+            out, strategy = path.with_name(f"out{number}.rtdc"), ("drain", "tap")[number % 2]
+            assert run_job(path, out, basin_strategy=strategy).event_count > count / 10
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_parts_in_another_folder_need_nothing_of_the_whole(raw, run_job, tmp_path):
+    (tmp_path / "parts").mkdir()
+    told = []
+    for path in dclab.cli.split(raw, tmp_path / "parts", split_events=120, ret_out_paths=True):
+        run_job(path, path.with_suffix(".result.rtdc"), on_event=told.append)
+    texts = [event.text for event in told if isinstance(event, Warned)]
+    assert len([text for text in texts if "is not read" in text and "basin-root" in text]) == 2

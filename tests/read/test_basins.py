@@ -9,12 +9,16 @@ import numpy as np
 import pytest
 
 from cytovox.errors import BasinIdentifierMismatchError, BasinNotFoundError, InputError
-from cytovox.read import HDF5Data, Permissions
+from cytovox.read import HDF5Data, Permissions, RefusedInputError
 from cytovox.read.mapped import IndexMappingError
+from cytovox.write import copy_basins
 
 
 def add_basin(path: Path, key: str = "b", mapping=None, **definition) -> None:
     """Add a basin to a file; the mapping becomes the next map."""
+    if isinstance(mapping, str):
+        definition["mapping"] = mapping
+        mapping = None
     with h5py.File(path, "a") as h5:
         if mapping is not None:
             name = f"basinmap{sum(k.startswith('basinmap') for k in h5.require_group('events'))}"
@@ -172,8 +176,11 @@ def test_another_measurement_is_refused(make_recording, tmp_path):
         for _ in range(2):
             with pytest.raises(BasinIdentifierMismatchError, match="run of recording"):
                 _ = data.image
-        with pytest.raises(InputError):
-            data.keys()
+        with pytest.raises(BasinIdentifierMismatchError):
+            data["time"]
+        with pytest.raises(BasinIdentifierMismatchError):
+            data.check()
+        assert data.keys() == []
 
 
 def test_identifiers_made_of_undecoded_bytes_are_understood(make_recording, tmp_path):
@@ -317,3 +324,144 @@ def test_files_that_refer_to_each_other_are_in_the_order_of_their_names(make_rec
         file_basin(path, f"{name}.rtdc", name, identifier="one")
     with HDF5Data(path) as data:
         assert data["temp"].tolist() == [0] * 23
+
+
+WINDOWS = {
+    "sub\\source.rtdc": "sub/source.rtdc",
+    ".\\sub\\deeper\\source.rtdc": "sub/deeper/source.rtdc",
+    "C:\\data\\day 1\\source.rtdc": "source.rtdc",
+    "C:/data/source.rtdc": "source.rtdc",
+    "\\\\server\\share\\source.rtdc": "source.rtdc",
+    "/gone/source.rtdc": "source.rtdc",
+}
+
+
+@pytest.mark.parametrize("stored", WINDOWS)
+@pytest.mark.parametrize("mapping", ["same", "", None])
+def test_paths_of_windows_and_files_beside_are_found(make_recording, tmp_path, stored, mapping):
+    source = make_recording()
+    target = tmp_path / WINDOWS[stored]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    source.rename(target)
+    path = referring(tmp_path, events=23)
+    basin = {"paths": [stored], "identifier": "run of recording.rtdc", "mapping": mapping}
+    add_basin(path, type="file", format="hdf5", features=None, **basin)
+    with HDF5Data(path) as data, HDF5Data(target) as whole:
+        np.testing.assert_array_equal(data.image[:], whole.image[:])
+        data.check()
+    moved = tmp_path / "elsewhere" / "copy.rtdc"
+    moved.parent.mkdir()
+    with h5py.File(path) as src, h5py.File(moved, "w") as dst:
+        dst.attrs.update(src.attrs)
+        copy_basins(src, dst)
+    with HDF5Data(moved, permissions=Permissions(basin_roots=(tmp_path,))) as data:
+        assert len(data.image) == 23
+
+
+def test_a_file_is_not_taken_for_its_own_origin(make_recording):
+    path = make_recording("m001.rtdc", image=None)
+    add_basin(path, type="file", format="hdf5", paths=["C:\\data\\m001.rtdc"])
+    with HDF5Data(path) as data, pytest.raises(BasinNotFoundError, match="C:.data.m001.rtdc"):
+        data["image"]
+
+
+@pytest.mark.parametrize(
+    ("own", "mapping", "followed"),
+    [
+        ("run", None, True),
+        ("run_dclab-123", [0, 1], True),
+        ("run_dclab-123", None, False),
+        ("run2", [0, 1], False),
+        ("", [0, 1], False),
+    ],
+)
+def test_a_basin_without_identifier_is_followed_in_files_of_its_measurement(
+    make_recording, tmp_path, own, mapping, followed
+):
+    source = make_recording(attrs={"experiment:run identifier": "run"})
+    path = referring(tmp_path, events=2 if mapping else 23)
+    with h5py.File(path, "a") as h5:
+        h5.attrs["experiment:run identifier"] = own
+    file_basin(path, source, mapping=mapping, identifier=None)
+    with HDF5Data(path) as data:
+        if followed:
+            assert len(data.image) == len(data)
+        else:
+            with pytest.raises(RefusedInputError, match="no identifier"):
+                _ = data.image
+
+
+def apart(tmp_path, make_recording):
+    """Return a recording, and a part of it in another folder."""
+    (tmp_path / "here").mkdir()
+    part = make_recording("part.rtdc").rename(tmp_path / "here" / "part.rtdc")
+    return make_recording("origin.rtdc", temp=np.arange(23.0)), part
+
+
+@pytest.mark.parametrize("kind", ["outside", "mistaken", "damaged", "missing"])
+def test_basins_of_which_nothing_is_needed_do_not_matter(make_recording, tmp_path, kind):
+    source, path = apart(tmp_path, make_recording)
+    if kind != "outside":
+        source = source.rename(path.with_name("origin.rtdc"))
+    file_basin(path, source, **({"identifier": "x"} if kind == "mistaken" else {}))
+    if kind == "damaged":
+        source.write_bytes(b"nothing")
+    if kind == "missing":
+        source.unlink()
+    with HDF5Data(path) as data:
+        data.check()
+        assert "temp" not in data
+        assert data.image[0].shape == (8, 12)
+        (told,) = data.unread()
+        assert "origin.rtdc" in told
+        with pytest.raises(InputError, match="origin.rtdc"):
+            data["temp"]
+
+
+def test_a_basin_that_lists_nothing_else_is_not_told_of(make_recording, tmp_path):
+    source, path = apart(tmp_path, make_recording)
+    file_basin(path, source, features=["image", "time", "deform"])
+    with HDF5Data(path) as data:
+        assert data.unread() == []
+
+
+@pytest.mark.parametrize("rows", [20, 30])
+@pytest.mark.parametrize("mapped", [False, True])
+def test_a_basin_with_another_number_of_rows_is_refused(make_recording, tmp_path, rows, mapped):
+    source = make_recording(
+        frames=40 if mapped else rows, temp=np.arange(40.0 if mapped else rows)
+    )
+    path = referring(tmp_path, events=23)
+    file_basin(path, source, mapping=np.arange(rows) if mapped else None)
+    with HDF5Data(path) as data:
+        for read in (data.check, lambda: data["temp"], lambda: data.image):
+            with pytest.raises(InputError, match=f"{rows} rows where there are 23 events"):
+                read()
+
+
+@pytest.mark.parametrize(
+    "basin",
+    [
+        {"type": "remote", "format": "http", "urls": ["https://x.example/a"], "perishable": True},
+        {"type": "remote", "format": "s3", "urls": ["s3://b/a"], "features": ["image", "temp"]},
+        {"type": "remote", "format": "dcor", "urls": ["https://d.example/1"], "mapping": "same"},
+        {"type": "file", "format": "tdms", "paths": ["a.tdms"]},
+        {"type": "internal", "format": "h5datasetchop", "paths": ["basin_events"],
+         "features": ["image", "temp"]},
+        {"type": "telepathy"},
+    ],
+)  # fmt: skip
+def test_basins_of_other_kinds_are_left_out(make_recording, basin):
+    path = make_recording("part.rtdc")
+    add_basin(path, **basin)
+    with h5py.File(path, "a") as h5:
+        h5["basin_events/image/0"] = np.zeros((2, 3, 4), np.uint8)
+    with HDF5Data(path) as data:
+        data.check()
+        assert data.basins == []
+        with pytest.raises(InputError, match=r"network.*example|s3://b/a|are not read"):
+            data["temp"]
+    path = make_recording("part.rtdc", image=None)
+    add_basin(path, **basin)
+    with HDF5Data(path) as data, pytest.raises(InputError, match="network|are not read"):
+        data.check()

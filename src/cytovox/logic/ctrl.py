@@ -302,6 +302,8 @@ class DCNumJobRunner(RunnerLog, threading.Thread):
         tell = self.logger.info if given == Permissions() else self._warn
         for text in self.draw.followed:
             tell(f"read from elsewhere: {text}")
+        for text in self.draw.unread():
+            self._warn(text)
         gate = Gate(self.draw, **self.job["gate_kwargs"])
         gate.check(QueueEventExtractor.feature_names(self.job["feature_kwargs"]))
         if not self.force:

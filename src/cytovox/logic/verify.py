@@ -241,10 +241,9 @@ def _check_yield(
     where = "pipeline:dcnum yield"
     if count is None or made == count:
         return
-    programs = str(as_text(h5.attrs.get("setup:software version", "")))
-    if wanted is None and made is not None and made > count and "dclab" in programs:
-        # An export of some events keeps what the whole file says of its making.
-        found.note(where, f"is {made}: the {count} events here are a selection of those")
+    if wanted is None and made is not None and _is_export(h5):
+        # It keeps what the file that it was made from, or the first, says of its making.
+        found.note(where, f"is {made}: the {count} events here were chosen or joined by dclab")
         return
     found.error(where, f"is {made} where the header counts {count} events")
 
@@ -273,8 +272,15 @@ def _check_promised(h5: h5py.File, part: str, found: Verification, count: int | 
     options = dict(pair.partition("=")[::2] for pair in text.split("^"))
     wanted = [feat for key, feat in _PROMISED.items() if options.get(key) == "1"]
     absent = [feat for feat in ["deform", "mask", *wanted] if feat not in h5["events"]]
-    if absent:
+    if absent and _is_export(h5):
+        found.note("events", f"the export by dclab left out {', '.join(absent)}")
+    elif absent:
         found.warn("events", f"the recipe makes {', '.join(absent)}, but there is none")
+
+
+def _is_export(h5: h5py.File) -> bool:
+    programs = str(as_text(h5.attrs.get("setup:software version", "")))
+    return "dclab" in programs.rpartition("|")[2]
 
 
 def _whole(value: Any) -> int | None:

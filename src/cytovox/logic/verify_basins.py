@@ -12,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import CytovoxError
+from ..read.basin_definitions import is_readable
 from ..read.basins import find_allowed_file
 from ..read.chunk_guard import read_checked
-from ..read.identifier import get_measurement_identifier, identifier_fits
+from ..read.identifier import get_measurement_identifier, identifier_fits, is_made_of
 from ..read.opening import open_recording
 from ..read.permissions import default_permissions
 from ..read.text import read_lines
@@ -48,12 +49,14 @@ def check_basins(h5: h5py.File, path: Path, found: Verification, count: int | No
         where = f"basins/{key}"
         rows = _rows_wanted(h5, definition, where, found, count)
         kind = definition.get("type")
-        if kind == "internal":
+        if not is_readable(definition):
+            what = f"type {kind} and format {definition.get('format')}"
+            found.note(where, f"is of the {what}, which is not looked at")
+        elif kind == "internal":
             _check_internal(h5, definition, where, found, rows)
-        elif kind == "file":
-            _check_file(path, definition, where, found, rows)
         else:
-            found.note(where, f"is of the type {kind}, which is not looked at")
+            own = get_measurement_identifier(h5)
+            _check_file(path, definition, where, found, rows, own)
     found.counts["basins"] = number
 
 
@@ -137,11 +140,11 @@ def _check_file(
     where: str,
     found: Verification,
     rows: npt.NDArray[Any] | int | None,
+    own: str | None,
 ) -> None:
     paths = [str(text) for text in definition.get("paths") or []]
-    folder = path.absolute().parent
-    permissions = default_permissions().within(folder)
-    file, refused = find_allowed_file(paths, folder, permissions)
+    permissions = default_permissions().within(path.absolute().parent)
+    file, refused = find_allowed_file(paths, path.absolute(), permissions)
     if refused is not None:
         found.note(where, f"{refused} is outside of the folder and was not looked at")
         return
@@ -150,7 +153,7 @@ def _check_file(
         return
     try:
         with open_recording(file) as other:
-            _check_other(other, file, definition, where, found, rows)
+            _check_other(other, file, definition, where, found, rows, own)
     except CytovoxError as err:
         found.error(where, f"its file cannot be used: {err}")
 
@@ -162,12 +165,13 @@ def _check_other(
     where: str,
     found: Verification,
     rows: npt.NDArray[Any] | int | None,
+    own: str | None,
 ) -> None:
     expected = definition.get("identifier")
-    if not expected:
+    stated = get_measurement_identifier(other)
+    if not expected and not is_made_of(own, stated or "", not isinstance(rows, int)):
         found.note(where, f"no identifier tells whether {file} is the right file")
-    elif not identifier_fits(other, str(expected)):
-        stated = get_measurement_identifier(other)
+    elif expected and not identifier_fits(other, str(expected)):
         found.error(where, f"{file} holds the measurement '{stated}', not '{expected}'")
         return
     events = other.get("events")

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 import h5py
@@ -22,10 +21,12 @@ __all__ = [
     "find_basin_file",
     "is_basin_map",
     "is_on_server",
+    "is_readable",
     "sort_basin_dicts",
 ]
 
-logger = logging.getLogger(__name__)
+#: Formats in which basins of each type are read; others are left out.
+_FORMATS = {"file": ("hdf5",), "internal": ("h5dataset", "hdf5")}
 
 
 def is_basin_map(feat: str) -> bool:
@@ -53,7 +54,7 @@ def extract_basin_dicts(h5: h5py.Group, check: bool = True) -> list[dict[str, An
         Opened file.
     check
         Whether to leave out what cannot be used here: other types than
-        ``internal`` and ``file``, and basins whose map is missing.
+        ``internal`` and ``file``, other formats, and basins whose map is missing.
 
     Raises
     ------
@@ -72,6 +73,8 @@ def extract_basin_dicts(h5: h5py.Group, check: bool = True) -> list[dict[str, An
                 hint="the file is damaged",
             ) from err
         _check_definition(definition, key, h5)
+        if definition.get("mapping") in ("", "same"):  # so others say that there is no map
+            definition["mapping"] = None
         if not check or _is_usable(h5, definition):
             basins.append(definition)
     return basins
@@ -117,8 +120,10 @@ def sort_basin_dicts(basins: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(basins, key=lambda b: (b.get("type") != "internal", str(b.get("name"))))
 
 
-def find_basin_file(paths: list[str], folder: Path | None) -> Path | None:
-    """Return the first path that exists, as it is or relative to a folder.
+def find_basin_file(
+    paths: list[str], folder: Path | None, beside: str | None = None
+) -> Path | None:
+    """Return the first file that is there, see `files_there`.
 
     Parameters
     ----------
@@ -126,12 +131,18 @@ def find_basin_file(paths: list[str], folder: Path | None) -> Path | None:
         Where the file may be.
     folder
         Folder of the referring file; None if that is not on a disk.
+    beside
+        Name of the referring file, if the file may also lie beside it.
     """
-    return next(files_there(paths, folder), None)
+    return next(files_there(paths, folder, beside), None)
 
 
-def files_there(paths: list[str], folder: Path | None) -> Iterator[Path]:
-    """Yield the paths that exist, as they are or relative to a folder.
+def files_there(
+    paths: list[str], folder: Path | None, beside: str | None = None
+) -> Iterator[Path]:
+    """Yield the files that are there, as their paths say or relative to a folder.
+
+    Paths of Windows are understood everywhere.
 
     Parameters
     ----------
@@ -139,27 +150,52 @@ def files_there(paths: list[str], folder: Path | None) -> Iterator[Path]:
         Where the file may be; other computers are not asked.
     folder
         Folder of the referring file; None if that is not on a disk.
+    beside
+        Name of the referring file. If it is given, and no path leads to a file,
+        those of the same names in the folder are taken, but not itself.
     """
-    for text in paths:
-        path = Path(text)
-        if is_on_server(text) and (folder is None or Path(text).drive != folder.drive):
-            # merely to look would send the user's name and a proof of the password there
-            continue
-        if not path.is_absolute():
-            if folder is None:
-                continue
-            path = folder / path
-        try:
-            if path.is_file():
-                yield path
-        except (OSError, ValueError):
-            # a path of another operating system may be no path here
-            continue
+    local = folder or Path()
+    places = [
+        local / form
+        for text in paths
+        # merely to look would send the user's name and a proof of the password there
+        if not is_on_server(text) or (folder is not None and Path(text).drive == folder.drive)
+        for form in dict.fromkeys((text, text.replace("\\", "/")))
+        if folder is not None or Path(form).is_absolute()
+    ]
+    found = False
+    for place in filter(_is_file, places):
+        found = True
+        yield place
+    if not found and folder is not None and beside is not None:
+        names = dict.fromkeys(PureWindowsPath(text).name for text in paths)
+        yield from filter(_is_file, (folder / name for name in names if name != beside))
 
 
-def _is_usable(h5: h5py.Group, definition: Any) -> bool:
-    if not isinstance(definition, dict) or definition.get("type") not in ("internal", "file"):
-        logger.info("ignored a basin of a type that cannot be read here")
-        return False
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False  # a path of another operating system may be none here
+
+
+def is_readable(definition: dict[str, Any]) -> bool:
+    """Return whether basins of this type and format are read here.
+
+    Parameters
+    ----------
+    definition
+        Definition of the basin.
+
+    Examples
+    --------
+    >>> is_readable({"type": "file", "format": "hdf5"}), is_readable({"type": "remote"})
+    (True, False)
+    """
+    formats = _FORMATS.get(str(definition.get("type")), ())
+    return definition.get("format") in (None, *formats) and bool(formats)
+
+
+def _is_usable(h5: h5py.Group, definition: dict[str, Any]) -> bool:
     mapping = definition.get("mapping")
-    return mapping is None or (isinstance(mapping, str) and mapping in h5.get("events", {}))
+    return is_readable(definition) and (mapping is None or mapping in h5.get("events", {}))

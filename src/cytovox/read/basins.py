@@ -7,7 +7,6 @@ a dataset of the referring file.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +16,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import BasinIdentifierMismatchError, InputError
+from ..errors import BasinIdentifierMismatchError, BasinNotFoundError, InputError
 from .basin_definitions import (
     extract_basin_dicts,
     files_there,
@@ -28,8 +27,9 @@ from .basin_definitions import (
 )
 from .chunk_guard import checked, read_checked
 from .elsewhere import OtherFiles
-from .identifier import get_measurement_identifier, identifier_fits
-from .mapped import check_mapping, get_mapped_object
+from .identifier import get_measurement_identifier, identifier_fits, is_made_of
+from .mapped import IndexMappingError, check_mapping, get_mapped_object
+from .members import members
 from .permissions import Permissions, RefusedInputError
 from .structure import check_group
 
@@ -60,9 +60,12 @@ class _Reader(Protocol):
     def h5(self) -> h5py.File: ...
     @property
     def followed(self) -> list[str]: ...
+    @property
+    def stored_length(self) -> int: ...
     def offered(self) -> list[str]: ...
     def locate(self, feat: str) -> Any: ...
     def referred(self) -> set[Path]: ...
+    def why_not(self, feat: str) -> InputError | None: ...
     def close(self) -> None: ...
 
 
@@ -70,7 +73,7 @@ OpenNested = Callable[[Path, Indices], _Reader | None]
 
 
 def find_allowed_file(
-    paths: list[str], folder: Path | None, permissions: Permissions
+    paths: list[str], place: Path | None, permissions: Permissions
 ) -> tuple[Path | None, str | None]:
     """Return the first file that exists where it may lie, or a place where it may not.
 
@@ -78,8 +81,8 @@ def find_allowed_file(
     ----------
     paths
         Where the file may be.
-    folder
-        Folder of the referring file; None if that is not on a disk.
+    place
+        The referring file, absolute; None if that is not on a disk.
     permissions
         Where it may lie.
 
@@ -91,7 +94,8 @@ def find_allowed_file(
         A place that is not allowed, if no other is there.
     """
     refused = None
-    for path in files_there(paths, folder):
+    folder, beside = (None, None) if place is None else (place.parent, place.name)
+    for path in files_there(paths, folder, beside):
         if permissions.external or permissions.is_allowed_place(path):
             return path, None
         refused = refused or str(path)
@@ -162,7 +166,8 @@ class InternalBasin:
     def features(self) -> list[str]:
         """Return the names of the features that can be had here."""
         group = self.group()
-        stored = set() if group is None else set(group)
+        kinds = () if group is None else members(group)
+        stored = {name for name, found in kinds if isinstance(found, h5py.Dataset)}
         listed = self.definition.get("features")
         return [feat for feat in (sorted(stored) if listed is None else listed) if feat in stored]
 
@@ -192,63 +197,91 @@ class FileBasin:
         Definition of the basin.
     indices
         Rows of the other file, integers of shape (n,), or None for all.
-    folder
-        Folder of the referring file.
+    place
+        The referring file, absolute; None if that is not on a disk.
     open_nested
         Function that opens a reader for a path and rows; it returns None if
         the file must not be followed.
     permissions
         Where the other file may lie, and what it may do.
-    place
-        The referring file, for messages.
+    identifier
+        Measurement identifier of the referring file, if it has one.
+
+    Attributes
+    ----------
+    problem : InputError or None
+        Why nothing can be read of the other file, once that was tried.
     """
 
     def __init__(
         self,
         definition: dict[str, Any],
         indices: Indices,
-        folder: Path | None,
+        place: Path | None,
         open_nested: OpenNested,
         permissions: Permissions,
-        place: str | None = None,
+        identifier: str | None = None,
     ) -> None:
         self.definition = definition
         self.indices = indices
         self.permissions = permissions
         #: The file, if there is one where it may lie; else a place where it may not.
         self.path, self.refused = find_allowed_file(
-            definition.get("paths") or [], folder, permissions
+            definition.get("paths") or [], place, permissions
         )
         self._open_nested = open_nested
         self._reader: _Reader | None = None
         self._opened = False
         self._referred: set[Path] | None = None
         self._place = place
+        self._identifier = identifier
+        self.problem: InputError | None = None
+
+    @property
+    def name(self) -> str:
+        """Name of the basin, for messages."""
+        return f"the basin '{str(self.definition.get('name'))[:80]}'"
 
     def _open(self) -> _Reader | None:
+        """Return the reader of the other file; None if there is none, see `problem`."""
+        if not self._opened:
+            self._opened = True
+            try:
+                self._reader = self._connect()
+            except InputError as err:
+                # many a file needs nothing of those that it refers to
+                self.problem = err.with_traceback(None)
+        return self._reader
+
+    def _connect(self) -> _Reader | None:
         if self.path is None and self.refused is not None:
             raise RefusedInputError(
-                f"the basin '{str(self.definition.get('name'))[:80]}' is in {self.refused}, "
-                "outside of the folder of the recording",
+                f"{self.name} is in {self.refused}, outside of the folder of the recording",
                 path=self._place,
                 hint=f"if you trust the recording, say --basin-root {_folder_of(self.refused)}",
             )
-        if not self._opened and self.path is not None:
-            reader = self._open_nested(self.path, self.indices)
-            if reader is not None:
-                self._check_identifier(reader)
-            self._reader = reader
-            self._opened = True
-        return self._reader
+        if self.path is None:
+            paths = ", ".join(self.definition.get("paths") or []) or "its path is not given"
+            raise BasinNotFoundError(
+                f"{self.name} is a file that cannot be found: {paths}",
+                path=self._place,
+                hint="bring that file back, or put it beside this one",
+            )
+        reader = self._open_nested(self.path, self.indices)
+        if reader is not None:
+            self._check_identifier(reader)
+        return reader
 
     def _check_identifier(self, reader: _Reader) -> None:
         expected = self.definition.get("identifier")
         found = get_measurement_identifier(reader.h5)
-        if not expected and found and not self.permissions.unidentified:
+        mapped = self.definition.get("mapping") is not None
+        known = self.permissions.unidentified or not found
+        if not expected and not known and not is_made_of(self._identifier, str(found), mapped):
             reader.close()
             raise RefusedInputError(
-                f"the basin '{str(self.definition.get('name'))[:80]}' is the file {self.path}, "
-                f"but has no identifier that says it is of the measurement '{found[:60]}'",
+                f"{self.name} is the file {self.path}, "
+                f"but has no identifier that says it is of the measurement '{str(found)[:60]}'",
                 path=self._place,
                 hint=self.permissions.hint_for("unidentified"),
             )
@@ -283,12 +316,23 @@ class FileBasin:
     def referred(self) -> set[Path]:
         """Return the files that the other file refers to, at any depth."""
         if self._referred is None:
-            self._referred = set()
-            # an error is raised again when a feature is taken from here
-            with contextlib.suppress(InputError):
-                reader = self._open()
-                self._referred = set() if reader is None else reader.referred()
+            reader = self._open()
+            self._referred = set() if reader is None else reader.referred()
         return self._referred
+
+    def why_not(self, feat: str) -> InputError | None:
+        """Return why a feature that may be in the other file cannot be read.
+
+        Parameters
+        ----------
+        feat
+            Name of the feature.
+        """
+        listed = self.definition.get("features")
+        if listed is not None and feat not in listed:
+            return None
+        reader = self._open()
+        return self.problem if reader is None else reader.why_not(feat)
 
     def features(self) -> list[str]:
         """Return the names of the features that can be had here."""
@@ -313,6 +357,12 @@ class FileBasin:
         reader = self._open()
         if reader is None:
             raise KeyError(feat)
+        if self.indices is not None:
+            try:
+                check_mapping(self.indices, reader.stored_length, self.name)
+            except IndexMappingError as err:
+                err.path = err.path or (None if self._place is None else str(self._place))
+                raise
         return reader.locate(feat)
 
     def close(self) -> None:
@@ -321,13 +371,14 @@ class FileBasin:
             self._reader.close()
         self._reader = None
         self._opened = False
+        self.problem = None
 
 
 def make_basin(
     h5: h5py.File,
     definition: dict[str, Any],
     indices: Indices,
-    folder: Path | None,
+    place: Path | None,
     open_nested: OpenNested,
     permissions: Permissions,
     others: OtherFiles,
@@ -345,8 +396,8 @@ def make_basin(
         Definition of the basin.
     indices
         Events that the reader shows, integers of shape (n,), or None for all.
-    folder
-        Folder of the referring file.
+    place
+        The referring file, absolute; None if that is not on a disk.
     open_nested
         Function that opens a reader for a path and rows; it returns None if
         the file must not be followed.
@@ -379,7 +430,8 @@ def make_basin(
     if definition.get("type") == "internal":
         check_group(h5, (definition.get("paths") or ["basin_events"])[0], permissions, others)
         return InternalBasin(h5, definition, indices, permissions, others)
-    return FileBasin(definition, indices, folder, open_nested, permissions, str(h5.filename))
+    own = get_measurement_identifier(h5)
+    return FileBasin(definition, indices, place, open_nested, permissions, own)
 
 
 def in_order_of_reference(basins: list[Basin]) -> list[Basin]:

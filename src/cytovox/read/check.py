@@ -9,7 +9,8 @@ import h5py
 import numpy as np
 
 from ..errors import BasinNotFoundError, InputError
-from .mapped import IndexMappingError, check_mapping
+from .const import PROTECTED_FEATURES
+from .mapped import IndexMappingError
 from .members import members
 
 if TYPE_CHECKING:
@@ -52,15 +53,12 @@ def check_recording(
     _check_lengths(data.h5, data.stored_length, path)
     _check_virtual(data)
     length = len(data)  # also checks the index mapping
-    for number in range(len(data.basins)):
-        group, features, indices = data.get_basin_data(number)
-        for feat in features:
-            if group is not None and indices is not None and feat in group:
-                try:
-                    check_mapping(indices, len(group[feat]), f"basin feature '{feat}'")
-                except IndexMappingError as err:
-                    err.path = err.path or (None if path is None else str(path))
-                    raise
+    try:
+        for feat in ["image_bg"] * need_background + PROTECTED_FEATURES:
+            data.locate(feat)  # also checks the map of a basin
+    except IndexMappingError as err:
+        err.path = err.path or (None if path is None else str(path))
+        raise
     if need_images:
         _check_images(data, length, path, ("image", "image_bg")[: 1 + need_background])
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from ..errors import BasinNotFoundError, InputError
 from . import data_identity
-from .basin_definitions import is_on_server
+from .basin_definitions import is_on_server, is_readable
 from .basins import (
     MAX_BASIN_DEPTH,
     Basin,
@@ -291,7 +291,10 @@ class HDF5Data(RecordingFile):
             if feat not in self._images:
                 obj = self.locate(feat)
                 if obj is None:
-                    return None
+                    problem = self.why_not(feat)
+                    if problem is None or isinstance(problem, BasinNotFoundError):
+                        return None
+                    raise problem
                 if obj.ndim != 3:
                     raise InputError(f"'{feat}' holds no images", path=self._path_or_none)
                 self._images[feat] = HDF5ImageCache(
@@ -339,10 +342,18 @@ class HDF5Data(RecordingFile):
                 if feat not in self._datasets:
                     self._datasets[feat] = self.checked(own)
                 return get_mapped_object(self._datasets[feat], self.mapping_indices)
-            for source in self._sources:
-                if feat in source.features():
-                    return source.get(feat)
-            return None
+            source = next((s for s in self._sources if feat in s.features()), None)
+            if source is None:
+                return None
+            found = source.get(feat)
+            if len(found) != len(self):
+                raise InputError(
+                    f"'{feat}' of the basin '{str(source.definition.get('name'))[:80]}' has "
+                    f"{len(found)} rows where there are {len(self)} events",
+                    path=self._path_or_none,
+                    hint="one of the two files was changed or is damaged",
+                )
+            return found
 
     def stored_chunk_frames(self, feat: str) -> int:
         """Return how many frames of a feature are stored in one piece; 0 if not in pieces.
@@ -408,12 +419,14 @@ class HDF5Data(RecordingFile):
         return None
 
     @property
+    def _absolute_path(self) -> Path | None:
+        path = self._path_or_none
+        return None if path is None else path.absolute()
+
+    @property
     def _sources(self) -> list[Basin]:
         with self._lock:
             if "sources" not in self._cached:
-                folder = (
-                    None if self._path_or_none is None else self._path_or_none.absolute().parent
-                )
                 given = self._state["basins"]
                 definitions = extract_basin_dicts(self.h5) if given is None else given
                 sources = [
@@ -421,7 +434,7 @@ class HDF5Data(RecordingFile):
                         self.h5,
                         definition,
                         self.mapping_indices,
-                        folder,
+                        self._absolute_path,
                         self._open_nested,
                         self.permissions,
                         self._others,
@@ -467,6 +480,18 @@ class HDF5Data(RecordingFile):
                 found += source.followed
         return list(dict.fromkeys(found))
 
+    def unread(self) -> list[str]:
+        """Return which basins are left out that may have what a run needs, in words."""
+        wanted = {"image", "image_bg", *PROTECTED_FEATURES}.difference(self.keys())
+        found = []
+        for source in self._sources:
+            listed = source.definition.get("features")
+            if isinstance(source, FileBasin) and (listed is None or wanted.intersection(listed)):
+                problem = source.problem
+                if problem is not None:
+                    found.append(f"a basin is not read: {problem}")
+        return found
+
     def find_basin(self, paths: list[str]) -> tuple[Path | None, bool]:
         """Return the file that a basin would be read from, and whether it may be.
 
@@ -475,54 +500,52 @@ class HDF5Data(RecordingFile):
         paths
             Where the basin says that it is.
         """
-        place = self._path_or_none
-        folder = None if place is None else place.absolute().parent
-        path, refused = find_allowed_file(paths, folder, self.permissions)
+        path, refused = find_allowed_file(paths, self._absolute_path, self.permissions)
         if refused is not None and not is_on_server(refused):
             path = Path(refused)
         return path, refused is None
 
-    def missing_basin_of(self, feat: str) -> FileBasin | None:
-        """Return the basin that names a feature but whose file cannot be found.
+    def why_not(self, feat: str) -> InputError | None:
+        """Return why a feature that this file refers to cannot be read.
 
         Parameters
         ----------
         feat
             Name of the feature.
-        """
-        for source in self._sources:
-            if isinstance(source, FileBasin) and source.path is None:
-                listed = source.definition.get("features")
-                if listed is None or feat in listed:
-                    return source
-        return None
 
-    def _remote_places(self, feat: str) -> str:
-        """Return where else the file says that a feature is."""
-        places = [
-            str(path)[:200]
-            for definition in extract_basin_dicts(self.h5, check=False)
-            if definition.get("type") == "remote"
-            and feat in (definition.get("features") or [feat])
-            for path in definition.get("paths") or []
-        ]
-        return ", ".join(places[:3])
+        Returns
+        -------
+        InputError or None
+            None if no basin can have it, or its file has no such feature.
+        """
+        files = (source for source in self._sources if isinstance(source, FileBasin))
+        return next(filter(None, (source.why_not(feat) for source in files)), None)
 
     def _missing(self, feat: str) -> InputError:
-        basin = self.missing_basin_of(feat)
-        if basin is None:
-            elsewhere = self._remote_places(feat)
-            return FeatureNotFoundError(
-                f"there is no feature '{feat}'"
-                + (
-                    f"; nothing is read over the network, such as {elsewhere}" if elsewhere else ""
-                ),
-                path=self._path_or_none,
-                hint="download that file, and put it beside this one" if elsewhere else None,
+        problem = self.why_not(feat)
+        if problem is None:
+            elsewhere, hint = self._left_out(feat)
+            what = f"there is no feature '{feat}'{elsewhere}"
+            return FeatureNotFoundError(what, path=self._path_or_none, hint=hint)
+        if isinstance(problem, BasinNotFoundError):
+            what = f"the feature '{feat}' is missing, and {problem.what}"
+            return FeatureInMissingBasinError(what, path=problem.path, hint=problem.hint)
+        return problem
+
+    def _left_out(self, feat: str) -> tuple[str, str | None]:
+        """Return where a feature may be that is never read, in words, and what to do."""
+        for definition in extract_basin_dicts(self.h5, check=False):
+            if is_readable(definition) or feat not in (definition.get("features") or [feat]):
+                continue
+            if definition.get("type") == "remote":
+                places = definition.get("urls") or definition.get("paths") or []
+                text = ", ".join(str(place)[:200] for place in places[:3])
+                return (
+                    f"; nothing is read over the network, such as {text}",
+                    "download that file, and put it beside this one",
+                )
+            kind = (
+                f"type {definition.get('type')!a:.40} and format {definition.get('format')!a:.40}"
             )
-        return FeatureInMissingBasinError(
-            f"the feature '{feat}' is kept in another file that cannot be found: "
-            + ", ".join(map(str, basin.definition.get("paths") or [])),
-            path=self._path_or_none,
-            hint="bring that file back, or put it beside this one",
-        )
+            return f"; basins of {kind} are not read", "use the recording that this was made of"
+        return "", None

@@ -10,7 +10,7 @@ from typing import Any
 
 import h5py
 
-__all__ = ["as_text", "get_measurement_identifier", "identifier_fits", "md5sum"]
+__all__ = ["as_text", "get_measurement_identifier", "identifier_fits", "is_made_of", "md5sum"]
 
 
 def as_text(value: Any) -> Any:
@@ -77,6 +77,28 @@ def identifier_fits(h5: h5py.Group, expected: str) -> bool:
         return False
     raw = [str(bytes(p)) if isinstance(p, bytes) else str(p) for p in _parts(h5)]
     return _from_parts(raw) == expected
+
+
+def is_made_of(own: str | None, origin: str, mapped: bool) -> bool:
+    """Return whether an identifier says that a file is of a measurement, or was made of it.
+
+    Programs that choose or measure events append something to the identifier.
+
+    Parameters
+    ----------
+    own
+        Identifier of the file, if it has one.
+    origin
+        Identifier of the measurement.
+    mapped
+        Whether the file has other rows than the measurement.
+
+    Examples
+    --------
+    >>> is_made_of("run_dclab-1f3", "run", True), is_made_of("run_dclab-1f3", "run", False)
+    (True, False)
+    """
+    return own == origin or (mapped and own is not None and own.startswith(f"{origin}_"))
 
 
 def _parts(h5: h5py.Group) -> list[Any]:

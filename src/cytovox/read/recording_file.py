@@ -214,7 +214,12 @@ class RecordingFile:
                 )
             return int(number)
         events = members(self.h5.get("events", {}))
-        lengths = [len(ds) for _, ds in events if isinstance(ds, h5py.Dataset)]
+        # some writers stored the map of a basin as a table of one row
+        lengths = [
+            int(ds.size) if str(name).startswith("basinmap") else len(ds)
+            for name, ds in events
+            if isinstance(ds, h5py.Dataset)
+        ]
         length = lengths[0] if lengths else self._referred_length()
         if length is None:
             raise InputError("the number of frames is unknown", path=self._path_or_none)

@@ -88,7 +88,8 @@ def _linked_folder(folder: Path) -> dict[str, Any]:
 
 
 def _unidentified(folder: Path) -> dict[str, Any]:
-    plain_recording(folder / "other.rtdc")
+    with h5py.File(plain_recording(folder / "other.rtdc"), "a", libver="latest") as h5:
+        h5.attrs["experiment:run identifier"] = "another measurement"
     return _file("other.rtdc")
 
 

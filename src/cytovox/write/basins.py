@@ -74,15 +74,13 @@ def _copy_basin(h5_src: h5py.File, writer: HDF5Writer, definition: dict[str, Any
 
 def _still_found(h5_src: h5py.File, h5_dst: h5py.File, paths: list[str]) -> list[str]:
     """Return paths, preceded by an absolute one unless they lead to the same file."""
-    found = find_basin_file(paths, _folder(h5_src))
-    again = find_basin_file(paths, _folder(h5_dst))
+    found, again = (
+        find_basin_file(paths, place.parent, place.name)
+        for place in (Path(h5.filename).absolute() for h5 in (h5_src, h5_dst))
+    )
     if found is None or (again is not None and again.resolve() == found.resolve()):
         return paths
     return [str(found.resolve()), *paths]
-
-
-def _folder(h5: h5py.File) -> Path:
-    return Path(h5.filename).absolute().parent
 
 
 def create_with_basins(
