@@ -3,6 +3,9 @@
 #
 #   make demo     simulate a recording, measure it, compare with the truth
 #   make test     linters, types, arrows between the rooms, all tests
+#   make test-latest   the same with the newest release of each dependency
+#   make test-oldest   the same with the lowest releases that pyproject.toml declares
+#   make constraints   write constraints.txt, the releases that demo and test install
 #   make parity   the long comparison with dcnum, setting by setting
 #   make faults   inject faults as often as the full matrix wants (hours)
 #   make bench    measure speed and memory against the peers (hours; a quiet machine)
@@ -21,19 +24,25 @@ EXE :=
 endif
 
 PY := $(BIN)/python$(EXE)
+LATEST := $(subst .venv,.venv-latest,$(PY))
+OLDEST := $(subst .venv,.venv-oldest,$(PY))
+UV := $(BIN)/uv$(EXE)
 PIP := $(PY) -m pip --disable-pip-version-check
 OUT ?= demo
 # Files of tests run side by side; -n 0 runs them one after another.
 PYTEST_ARGS ?= -n auto --maxprocesses 4 --dist loadfile
 # Installed for the tests besides, e.g. TEST_WITH=torch for those of the models.
 TEST_WITH ?=
+# The releases that demo and test install; CONSTRAINTS= takes the newest ones.
+CONSTRAINTS ?= constraints.txt
+PIP_WITH := $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS))
 BENCH_ARGS ?=
 FAULTS_ARGS ?=
 
 export PYTHONUTF8 := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint parity faults bench wheel docs clean
+.PHONY: help demo test test-latest test-oldest constraints lint parity faults bench wheel docs clean
 
 help:
 	@$(PYTHON) -c "print(open('Makefile').read().split('\n\n')[0].replace('# ', '').replace('#', ''))"
@@ -49,6 +58,22 @@ lint: .venv/test.stamp
 	@$(BIN)/ruff$(EXE) format --check .
 	@$(BIN)/mypy$(EXE)
 	@$(BIN)/lint-imports$(EXE)
+
+# Each in an environment of its own, made anew: what is newest changes.
+# Old releases warn of newer ones below them, so warnings are no errors there.
+test-latest:
+	@$(PYTHON) -m venv --clear .venv-latest
+	@$(LATEST) -m pip --disable-pip-version-check install -qq --editable ".[test]" $(TEST_WITH)
+	@$(LATEST) -m pytest $(PYTEST_ARGS)
+
+test-oldest: .venv/uv.stamp
+	@$(PYTHON) -m venv --clear .venv-oldest
+	@$(UV) pip install -q --python .venv-oldest --resolution lowest-direct --only-binary :all: --editable ".[test]" $(TEST_WITH)
+	@$(OLDEST) -m pytest -W default $(PYTEST_ARGS)
+
+# One resolution for all systems and all versions of Python. Without torch, whose builds differ.
+constraints: .venv/uv.stamp
+	@$(UV) pip compile -q --universal --upgrade --python-version 3.11 --extra test --extra bench --extra dask --extra docs --extra mutex --no-annotate --custom-compile-command "make constraints" --output-file constraints.txt pyproject.toml
 
 parity: .venv/test.stamp
 	@$(PY) tests/parity/run_matrix.py
@@ -69,6 +94,10 @@ docs: .venv/test.stamp
 	@$(PY) -m sphinx -q -W --keep-going -b html -d docs/_build/trees docs docs/_build/html
 	@echo docs/_build/html/index.html
 
+.venv/uv.stamp: .venv/made.stamp
+	@$(PIP) install -qq uv
+	@$(PY) -c "open('$@', 'w').close()"
+
 # A stamp is older than pyproject.toml when what must be installed may have changed.
 .venv/made.stamp:
 	@$(PYTHON) -c "import sys; sys.exit('Python 3.11 or newer is needed, and this is ' + sys.version.split()[0] + '; say make PYTHON=...' if sys.version_info < (3, 11) else 0)"
@@ -76,20 +105,20 @@ docs: .venv/test.stamp
 	@$(PYTHON) -m venv .venv
 	@$(PY) -c "open('$@', 'w').close()"
 
-.venv/run.stamp: .venv/made.stamp pyproject.toml
+.venv/run.stamp: .venv/made.stamp pyproject.toml $(CONSTRAINTS)
 	@echo "installing cytovox and what it needs (once, some minutes)"
-	@$(PIP) install -qq --editable .
+	@$(PIP) install -qq --editable . $(PIP_WITH)
 	@$(PY) -c "open('$@', 'w').close()"
 
 .venv/test.stamp: .venv/run.stamp pyproject.toml
 	@echo "installing what the tests need (once, some minutes)"
-	@$(PIP) install -qq --editable ".[test]" $(TEST_WITH)
+	@$(PIP) install -qq --editable ".[test]" $(TEST_WITH) $(PIP_WITH)
 	@$(PY) -c "open('$@', 'w').close()"
 
 .venv/bench.stamp: .venv/run.stamp pyproject.toml
 	@echo "installing the peers (once, some minutes)"
-	@$(PIP) install -qq --editable ".[bench]"
+	@$(PIP) install -qq --editable ".[bench]" $(PIP_WITH)
 	@$(PY) -c "open('$@', 'w').close()"
 
 clean:
-	@$(PYTHON) -c "import shutil; [shutil.rmtree(p, ignore_errors=True) for p in ('.venv', 'dist', 'build', 'docs/_build', 'demo', '.mypy_cache', '.ruff_cache', '.hypothesis', '.import_linter_cache')]"
+	@$(PYTHON) -c "import shutil; [shutil.rmtree(p, ignore_errors=True) for p in ('.venv', '.venv-latest', '.venv-oldest', 'dist', 'build', 'docs/_build', 'demo', '.mypy_cache', '.ruff_cache', '.hypothesis', '.import_linter_cache')]"

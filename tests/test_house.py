@@ -11,6 +11,8 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 import cytovox
 
@@ -129,3 +131,21 @@ def test_each_decision_is_a_page_with_its_parts() -> None:
         text = path.read_text(encoding="utf-8")
         for part in ("## Context", "## Choice", "## Consequences"):
             assert part in text, f"{path.name} lacks {part}"
+
+
+def test_the_tested_releases_are_ones_that_are_declared() -> None:
+    """Whoever changes a dependency runs ``make constraints``."""
+    pins: dict[str, list[Requirement]] = {}
+    for line in (ROOT / "constraints.txt").read_text("utf-8").splitlines():
+        if line and not line.lstrip().startswith("#"):
+            pins.setdefault(canonicalize_name(Requirement(line).name), []).append(
+                Requirement(line)
+            )
+    assert "torch" not in pins, "its builds differ from machine to machine"
+    optional = PROJECT["optional-dependencies"]
+    for text in (*PROJECT["dependencies"], *optional["test"], *optional["bench"]):
+        wanted = Requirement(text)
+        pinned = pins[canonicalize_name(wanted.name)]
+        for pin in pinned:
+            (only,) = pin.specifier
+            assert wanted.specifier.contains(only.version), f"{pin} is not {wanted}"
