@@ -68,7 +68,9 @@ test-latest:
 
 test-oldest: .venv/uv.stamp
 	@$(PYTHON) -m venv --clear .venv-oldest
-	@$(UV) pip install -q --python .venv-oldest --resolution lowest-direct --only-binary :all: --editable ".[test]" $(TEST_WITH)
+	@$(UV) pip compile -q --python .venv-oldest --resolution lowest-direct --only-binary :all: --extra test --output-file .venv-oldest/lowest.txt pyproject.toml
+	@$(UV) pip install -q --python .venv-oldest --requirement .venv-oldest/lowest.txt $(TEST_WITH)
+	@$(UV) pip install -q --python .venv-oldest --no-deps --editable .
 	@$(OLDEST) -m pytest -W default $(PYTEST_ARGS)
 
 # One resolution for all systems and all versions of Python. Without torch, whose builds differ.
