@@ -76,6 +76,10 @@ def check_encoded(frame: Any, data: bytes, path: Path) -> None:
         )
 
 
+#: So much is unpacked and thrown away to come to the end of a strip [bytes].
+_FILLED = 1 << 28
+
+
 def cut_deflated(frame: Any, data: bytes, voxels: int) -> bytes | None:
     """Return a deflated strip anew that becomes more than its voxels, or None if it does not.
 
@@ -84,11 +88,18 @@ def cut_deflated(frame: Any, data: bytes, voxels: int) -> bytes | None:
     if int(frame.compression) not in _DEFLATE:
         return None
     size = voxels * frame.dtype.itemsize
+    decoder = zlib.decompressobj()
     try:
-        unpacked = zlib.decompressobj().decompress(data, size + 1)
+        unpacked = decoder.decompress(data, size + 1)
+        # only the end has the checksum: a damaged strip may become longer, too
+        left, step = _FILLED, unpacked
+        while step and left > 0 and not decoder.eof:
+            step = decoder.decompress(decoder.unconsumed_tail, 1 << 20)
+            left -= len(step)
     except zlib.error:
         return None
-    return zlib.compress(unpacked[:size], 1) if len(unpacked) > size else None
+    good = decoder.eof and len(unpacked) > size
+    return zlib.compress(unpacked[:size], 1) if good else None
 
 
 def encoded_size(
