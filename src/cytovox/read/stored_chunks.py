@@ -6,7 +6,6 @@ can compare checksums at the speed of the disk.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,9 +18,10 @@ import numpy.typing as npt
 import zstandard
 
 from ..errors import CytovoxError
-from ..kernels.checksum import fletcher32
 from .chunk_guard import check_stored
+from .filters import FLETCHER, ZSTD, ChunkError, Pipeline, checksum_fits
 from .members import chunk_infos
+from .permissions import RefusedInputError
 
 __all__ = ["MAX_CHUNK_BYTES", "ChunkDefect", "StoredChunk", "check_chunks", "list_chunks"]
 
@@ -31,7 +31,7 @@ MAX_CHUNK_BYTES = 1 << 30
 _BATCH = 8 << 20
 _GAP = 1 << 16
 
-_DEFLATE, _SHUFFLE, _FLETCHER, _ZSTD = 1, 2, 3, 32015
+_DEFLATE, _SHUFFLE = 1, 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +48,13 @@ class StoredChunk:
         First byte in the file and number of bytes.
     check
         How it can be checked without HDF5: ``"fletcher32"``, ``"zstd"``,
-        ``"deflate"``, ``"plain"`` (nothing to check but its place), or
-        ``"hdf5"`` where only HDF5 itself knows.
+        ``"deflate"``, ``"size"`` (too short or too long for a chunk without
+        filters), ``"plain"`` (nothing to check but its place), or ``"hdf5"``
+        where only HDF5 itself knows.
     content
         Number of bytes when unpacked.
+    pipeline, mask
+        Its filters, if all are known, and bits of those that were left out.
     """
 
     name: str
@@ -60,6 +63,8 @@ class StoredChunk:
     size: int
     check: str
     content: int
+    pipeline: Pipeline | None = None
+    mask: int = 0
 
     @property
     def where(self) -> str:
@@ -105,6 +110,10 @@ def list_chunks(dataset: h5py.Dataset) -> tuple[list[StoredChunk], int]:
         return _one_piece(dataset)
     if layout != h5py.h5d.CHUNKED or dataset.chunks is None:
         return [], 0
+    try:
+        pipeline: Pipeline | None = Pipeline.of(dataset)
+    except RefusedInputError:
+        pipeline = None  # HDF5 may know its filters
     filters = [plist.get_filter(i)[0] for i in range(plist.get_nfilters())]
     content = int(np.prod(dataset.chunks, dtype=np.int64)) * dataset.dtype.itemsize
     chunks = [
@@ -113,8 +122,10 @@ def list_chunks(dataset: h5py.Dataset) -> tuple[list[StoredChunk], int]:
             tuple(info.chunk_offset),
             int(info.byte_offset),
             int(info.size),
-            _check_of(filters, int(info.filter_mask)),
+            _check_of(filters, int(info.filter_mask), int(info.size) == content),
             content,
+            pipeline,
+            int(info.filter_mask),
         )
         for info in chunk_infos(dataset)
     ]
@@ -180,16 +191,16 @@ def _one_piece(dataset: h5py.Dataset) -> tuple[list[StoredChunk], int]:
     return [StoredChunk(name, (0,), int(position), size, "plain", size)], 0
 
 
-def _check_of(filters: Sequence[int], skipped: int) -> str:
+def _check_of(filters: Sequence[int], skipped: int, full: bool) -> str:
     """Return how a chunk can be checked, given its filters in the order of writing."""
     used = [number for i, number in enumerate(filters) if not skipped >> i & 1]
     if not used:
-        return "plain"
-    if used[-1] == _FLETCHER:
+        return "plain" if full else "size"
+    if used[-1] == FLETCHER:
         return "fletcher32"
     # Other filters change the size, so that it says nothing.
-    if set(used[:-1]) <= {_SHUFFLE} and used[-1] in (_ZSTD, _DEFLATE):
-        return "zstd" if used[-1] == _ZSTD else "deflate"
+    if set(used[:-1]) <= {_SHUFFLE} and used[-1] in (ZSTD, _DEFLATE):
+        return "zstd" if used[-1] == ZSTD else "deflate"
     return "hdf5"
 
 
@@ -242,23 +253,14 @@ def _read_into(readinto: Callable[[memoryview], int | None], view: memoryview) -
 
 
 def _defect_of(chunk: StoredChunk, data: npt.NDArray[np.uint8]) -> str | None:
-    if chunk.check == "fletcher32":
-        return None if _fletcher_fits(data) else "its checksum does not fit its bytes"
-    if chunk.check == "zstd":
-        return _zstd_defect(chunk, data)
-    return _deflate_defect(chunk, data)
-
-
-def _fletcher_fits(data: npt.NDArray[np.uint8]) -> bool:
-    if data.size < 4:
-        return False
-    stored = int.from_bytes(data[-4:].tobytes(), "little")
-    computed = fletcher32(data[:-4])
-    if stored == computed:
-        return True
-    # Old versions of the filter swapped the bytes of each half on some machines.
-    halves = np.array([computed], "<u4").view("<u2").byteswap().view("<u4")
-    return stored == int(halves[0])
+    if chunk.check == "fletcher32" and not checksum_fits(data):
+        return "its checksum does not fit its bytes"
+    if chunk.pipeline is not None:
+        try:
+            chunk.pipeline.check(data.data, chunk.size, chunk.mask)
+        except ChunkError as err:
+            return str(err)
+    return _zstd_defect(chunk, data) if chunk.check == "zstd" else None
 
 
 def _zstd_defect(chunk: StoredChunk, data: npt.NDArray[np.uint8]) -> str | None:
@@ -283,24 +285,6 @@ def _unpacked(chunk: StoredChunk, data: npt.NDArray[np.uint8]) -> Iterable[bytes
         while left and (part := reader.read(min(left, 1 << 20))):
             left -= len(part)
             yield part
-
-
-def _deflate_defect(chunk: StoredChunk, data: npt.NDArray[np.uint8]) -> str | None:
-    unpacker = zlib.decompressobj()
-    left: bytes | memoryview = data.data
-    got = 0
-    try:
-        while not unpacker.eof and got <= chunk.content:
-            part = unpacker.decompress(left, 1 << 20)
-            left = unpacker.unconsumed_tail
-            got += len(part)
-            if not part and not left:
-                return "is cut short within"
-    except zlib.error as err:
-        return f"cannot be unpacked: {err}"
-    if got != chunk.content:
-        return f"unpacks to {got} bytes instead of {chunk.content}"
-    return None
 
 
 def _check_by_hdf5(h5: h5py.File, chunk: StoredChunk) -> ChunkDefect | None:

@@ -1,0 +1,82 @@
+"""A stored chunk that unpacks to anything but a chunk is refused, and never shows memory."""
+
+from __future__ import annotations
+
+import zlib
+from pathlib import Path
+
+import h5py
+import hdf5plugin  # noqa: F401  registers the filters
+import numpy as np
+import pytest
+
+from cytovox.logic.verify import verify_recording
+from cytovox.read import HDF5Data, RefusedInputError
+from cytovox.testing.hostile_recordings import FRAMES, SHAPE, plain_recording
+
+CONTENT = 5 * SHAPE[0] * SHAPE[1]
+SHORT = bytes(range(100))
+CASES = {
+    "shuffle": ([(2, (1,))], SHORT, 0),
+    "plain bitshuffle": ([(32008, ())], SHORT, 0),
+    "gzip of little": ([(1, (1,))], zlib.compress(SHORT), 0),
+    "gzip of much": ([(1, (1,))], zlib.compress(bytes(CONTENT + 1)), 0),
+    "gzip cut short": ([(1, (1,))], zlib.compress(bytes(CONTENT))[:-6], 0),
+    "gzip left out": ([(1, (1,))], SHORT, 1),
+    "zstd left out": ([(32015, (3,))], SHORT, 1),
+    "lz4 without its block": (
+        [(32004, (0,))], CONTENT.to_bytes(8, "big") + 2 * CONTENT.to_bytes(4, "big"), 0
+    ),
+    "blosc that ends later": (
+        [(32001, (2, 2, 1, CONTENT, 5, 0, 1))],
+        bytes((2, 1, 2, 1))
+        + b"".join(n.to_bytes(4, "little") for n in (CONTENT, CONTENT, CONTENT + 16)),
+        0,
+    ),
+}  # fmt: skip
+
+
+def stored(path: Path, filters, data: bytes, mask: int) -> Path:
+    """Write a recording whose chunks of images are given bytes."""
+    plain_recording(path)
+    with h5py.File(path, "a", libver="latest") as h5:
+        del h5["events/image"]
+        made = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        made.set_chunk((5, *SHAPE))
+        for number, values in filters:
+            made.set_filter(number, h5py.h5z.FLAG_OPTIONAL, values)
+        space = h5py.h5s.create_simple((FRAMES, *SHAPE))
+        image = h5py.h5d.create(h5["events"].id, b"image", h5py.h5t.NATIVE_UINT8, space, made)
+        for start in range(0, FRAMES, 5):
+            image.write_direct_chunk((start, 0, 0), data, mask)
+    return path
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_it_is_refused_by_readers_and_found_by_verify(tmp_path: Path, name: str) -> None:
+    path = stored(tmp_path / "a.rtdc", *CASES[name])
+    with HDF5Data(path) as data:
+        for read in (lambda: data.image[:], lambda: data.locate("image")[3, 2:4]):
+            with pytest.raises(RefusedInputError, match="a chunk of 'image'"):
+                read()
+    found = verify_recording(path)
+    assert any("chunk at" in error.where for error in found.errors), found.findings
+
+
+@pytest.mark.parametrize("compression", ["lzf", "gzip", "szip"])
+@pytest.mark.parametrize("more", [{}, {"shuffle": True}, {"fletcher32": True}])
+def test_large_chunks_are_read(tmp_path: Path, compression: str, more) -> None:
+    """Also those of filters that do not say what they unpack to."""
+    if not h5py.h5z.filter_avail({"szip": 4, "gzip": 1, "lzf": 32000}[compression]):
+        pytest.skip(f"HDF5 has no {compression} here")
+    path = plain_recording(tmp_path / "a.rtdc")
+    image = np.random.default_rng(0).integers(0, 200, (FRAMES, 96, 128), np.uint8)
+    with h5py.File(path, "a") as h5:
+        del h5["events/image"]
+        h5.create_dataset(
+            "events/image", data=image, chunks=image.shape, compression=compression, **more
+        )
+    with HDF5Data(path) as data:
+        np.testing.assert_array_equal(data.image[:], image)
+        np.testing.assert_array_equal(data.locate("image")[7, 3:9], image[7, 3:9])
+    assert not verify_recording(path).errors
