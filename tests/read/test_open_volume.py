@@ -445,3 +445,8 @@ def test_fingerprint_changes_with_the_voxels(tmp_path: Path) -> None:
     array[0, 0, 0] = 1
     with open_volume(path) as volume:
         assert volume.fingerprint() != before
+
+
+def test_a_url_that_cannot_be_one_is_refused() -> None:
+    with pytest.raises(UsageError, match="not a URL"):
+        open_volume("http://[::1")

@@ -91,6 +91,12 @@ def parse_address(url: str | os.PathLike[str]) -> Address:
     text = os.fspath(url)
     if not isinstance(text, str) or not text.strip() or "\0" in text:
         raise UsageError("this is not a path or URL", hint="give the place of a volume")
+    try:
+        urlsplit(text)
+    except ValueError as err:
+        if "://" in text:
+            what = f"this is not a URL: {err}"
+            raise UsageError(what, path=text, hint="give the place of a volume") from err
     scheme, found, _ = text.partition("://")
     if not found or not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.|-]+", scheme):
         return _local(text)
