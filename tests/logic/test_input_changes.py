@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from cytovox.errors import InputError
-from cytovox.read import Permissions
+from cytovox.read import Permissions, concatenated_hdf5_data
 from cytovox.run.progress import ProgressEvent, StageStarted
 from cytovox.write import create_with_basins
 
@@ -100,6 +100,18 @@ def test_a_basin_that_changes_is_an_input_as_well(plain, run_job):
             referring,
             plain.with_name("result.rtdc"),
             data_kwargs={"permissions": may},
+            on_event=once_segmentation_begins(lambda: overwrite(plain)),
+        )
+    assert not plain.with_name("result.rtdc").exists()
+
+
+def test_a_file_that_is_shown_in_a_view_is_an_input_as_well(plain, run_job):
+    both = plain.with_name("both.rtdc")
+    concatenated_hdf5_data([plain, plain], both).close()
+    with pytest.raises(InputError, match=r"plain\.rtdc: the input has changed"):
+        run_job(
+            both,
+            plain.with_name("result.rtdc"),
             on_event=once_segmentation_begins(lambda: overwrite(plain)),
         )
     assert not plain.with_name("result.rtdc").exists()

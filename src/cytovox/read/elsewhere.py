@@ -125,6 +125,11 @@ class OtherFiles:
     def __init__(self) -> None:
         self._opened: dict[Path, h5py.File] = {}
 
+    @property
+    def paths(self) -> set[Path]:
+        """The files, without symbolic links on the way there."""
+        return set(self._opened)
+
     def close(self) -> None:
         """Close all of them; may be called again."""
         opened, self._opened = self._opened, {}

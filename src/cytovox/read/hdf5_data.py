@@ -469,7 +469,9 @@ class HDF5Data(RecordingFile):
     def files(self) -> list[Path]:
         """Return the files that are read: its own, and those that it refers to."""
         own = self._path_or_none
-        return [*([] if own is None else [own.resolve()]), *sorted(self.referred())]
+        _ = self.h5  # only then it is known what it shows of others
+        others = self.referred() | self._others.paths
+        return [*([] if own is None else [own.resolve()]), *sorted(others)]
 
     @property
     def followed(self) -> list[str]:
