@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .channels import one_channel
 from .functions import as_segment_function, filled
 
 __all__ = ["blobs", "default_parameters", "segment_function"]
@@ -20,6 +21,7 @@ default_parameters: dict[str, Any] = {
 }
 
 
+@one_channel
 def blobs(
     array: npt.NDArray[Any],
     *,

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..read.open_volume import open_volume
 from ..read.volume import Volume
+from ..read.volume_view import VolumeView
 
 __all__ = ["close_kept", "keep_open"]
 
@@ -18,7 +19,7 @@ _opening = threading.Lock()
 
 def keep_open(
     url: str,
-    scale: int | str | None = None,
+    view: VolumeView | None = None,
     fill_value: float = 0,
     writable: bool = False,
     stamp: int | str = 0,
@@ -27,8 +28,10 @@ def keep_open(
 
     Parameters
     ----------
-    url, scale, fill_value, writable
+    url, fill_value, writable
         See `cytovox.read.open_volume`.
+    view
+        What is taken of the volume; all if None.
     stamp
         Tells volumes of one name apart that were made one after the other.
 
@@ -41,12 +44,13 @@ def keep_open(
     True
     >>> close_kept()
     """
-    key = (url, scale, fill_value, writable, stamp)
+    key = (url, view, fill_value, writable, stamp)
     with _opening:
         if key not in _OPENED:
             while len(_OPENED) >= _MOST:
                 _OPENED.pop(next(iter(_OPENED))).close()
-            _OPENED[key] = open_volume(url, scale=scale, fill_value=fill_value, writable=writable)
+            words = {} if view is None else view.keywords()
+            _OPENED[key] = open_volume(url, fill_value=fill_value, writable=writable, **words)
         return _OPENED[key]
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..kernels.components import label_components
+from .channels import one_channel
 from .functions import as_segment_function
 from .threads import uses_threads
 
@@ -17,6 +18,7 @@ __all__ = ["default_parameters", "label", "segment_function"]
 default_parameters: dict[str, Any] = {"threshold": 0.0, "connectivity": None, "below": False}
 
 
+@one_channel
 @uses_threads
 def label(
     array: npt.NDArray[Any],

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import OptionError
+from .channels import all_channels
 from .functions import as_segment_function
 
 __all__ = ["default_parameters", "mutex_watershed", "segment_function"]
@@ -21,6 +22,7 @@ default_parameters: dict[str, Any] = {
 }
 
 
+@all_channels
 def mutex_watershed(
     array: npt.NDArray[Any],
     *,

@@ -15,7 +15,9 @@ from ..errors import OptionError
 from ..kernels.lattice import connectivity_rank
 from ..read.open_volume import open_volume
 from ..read.volume import Volume
+from ..read.volume_view import VolumeView
 from ..run.fingerprint import describe_function
+from .channels import choose_channel
 from .evidence import STITCH_MODES, Measures, StitchMode
 from .functions import find_function
 from .gate import columns_of
@@ -102,8 +104,8 @@ class VolumeRecipe:
         For which ways to stitch evidence is kept.
     measures
         What is measured of each object; None for nothing.
-    scale
-        Scale of a pyramid to read; the finest if None.
+    view
+        What is taken of the input, and what its file does not say.
     fill_value
         What is read outside of the volume; nothing is if None, and blocks at
         its ends are given less context.
@@ -126,7 +128,7 @@ class VolumeRecipe:
     connectivity: int | None = None
     keeps: StitchMode = "owner"
     measures: Measures | None = field(default_factory=Measures)
-    scale: int | str | None = None
+    view: VolumeView = field(default_factory=VolumeView)
     fill_value: float | None = None
     format: str = "ome-zarr-0.5"
     gate: str | None = None
@@ -158,9 +160,14 @@ class VolumeRecipe:
         check_parameters(found, words)
         if more.get("gate") is not None:
             columns_of(more["gate"])
-        with open_volume(input, scale=more.get("scale")) as volume:
-            ndim = len(volume.spatial_shape)
+        wanted: VolumeView = more.pop("view", VolumeView())
+        everything = dataclasses.replace(wanted, channel=None)
+        with open_volume(input, **everything.keywords()) as volume:
+            view, measured = choose_channel(volume, found, everything, wanted.channel)
             shape = volume.spatial_shape
+        ndim = len(shape)
+        if measured is not None and more.get("measures") is not None:
+            more["measures"] = dataclasses.replace(more["measures"], channel=measured)
         recipe = cls(
             input=_absolute(input),
             output=os.fspath(output),
@@ -172,6 +179,7 @@ class VolumeRecipe:
             stitching=dataclasses.replace(how, connectivity=connectivity),
             connectivity=connectivity,
             keeps=how.keeps,
+            view=view,
             **more,
         )
         recipe.check(recipe.grid_of(shape))
@@ -196,7 +204,7 @@ class VolumeRecipe:
 
     def open_input(self) -> Volume:
         """Open the input."""
-        return open_volume(self.input, scale=self.scale, fill_value=self.fill_value or 0)
+        return open_volume(self.input, **self.view.keywords(), fill_value=self.fill_value or 0)
 
     def grid(self, volume: Volume) -> Grid:
         """Return the blocks of a volume of the shape of the input."""
@@ -217,7 +225,7 @@ class VolumeRecipe:
                 "block": list(self.block),
                 "context": list(self.context),
                 "fill_value": self.fill_value,
-                "scale": self.scale,
+                "scale": self.view.scale,
             },
             "evidence": {
                 "keeps": self.keeps,
@@ -238,7 +246,7 @@ class VolumeRecipe:
             "parameters": dict(self.parameters),
             "block": list(self.block),
             "context": list(self.context),
-            "scale": self.scale,
+            "view": asdict(self.view),
             "fill_value": self.fill_value,
             "stitch": asdict(self.stitching),
             "connectivity": self.connectivity,

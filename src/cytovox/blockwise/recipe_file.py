@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ..errors import InputNotFoundError, StorageError, UsageError
+from ..read.volume_view import VolumeView
 from .evidence import Measures
 from .functions import find_function
 from .recipe import Stitching, VolumeRecipe, side_folder
@@ -78,6 +80,8 @@ def read_recipe(folder: str | os.PathLike[str]) -> dict[str, Any]:
         If it is none.
     """
     told = json.loads((Path(folder) / _NAME).read_bytes())
+    if isinstance(told, dict) and "scale" in told:  # of version 0.1.0
+        told["view"] = asdict(VolumeView(scale=told.pop("scale")))
     _check_kinds(told)
     if told["table"] is not None and not is_table(told["table"]):
         raise ValueError(f"'table' is {told['table'][:80]!r}")
@@ -127,7 +131,7 @@ def load_recipe(
             measures=None
             if measures is None
             else Measures(**{**measures, "percentiles": tuple(measures["percentiles"])}),
-            scale=told["scale"],
+            view=_view_of(told),
             fill_value=told["fill_value"],
             format=told["format"],
             gate=told["gate"],
@@ -139,13 +143,20 @@ def load_recipe(
         ) from err
 
 
+def _view_of(told: Mapping[str, Any]) -> VolumeView:
+    view = dict(told["view"])
+    if isinstance(view["voxel_size"], list):
+        view["voxel_size"] = tuple(view["voxel_size"])
+    return VolumeView(**view)
+
+
 #: What each part of a recipe is, as JSON tells it; None where it may be missing.
 _KINDS: dict[str, tuple[Any, ...]] = {
     "input": (str,),
     "function": (str, None),
     "named": (bool,),
     "parameters": (dict,),
-    "scale": (int, str, None),
+    "view": (dict,),
     "fill_value": (int, float, None),
     "connectivity": (int, None),
     "keeps": (str,),
@@ -165,6 +176,15 @@ _INNER_KINDS: dict[str, dict[str, tuple[Any, ...]]] = {
         "threshold": (int, float),
         "min_voxels": (int,),
         "reach": (int, None),
+    },
+    "view": {
+        "scale": (int, str, None),
+        "series": (int, str, None),
+        "channel": (int, str, None),
+        "time": (int, None),
+        "axes": (str, None),
+        "voxel_size": (int, float, list, None),
+        "units": (str, None),
     },
     "measures": {
         "intensity": (bool,),
@@ -186,7 +206,7 @@ def _check_kinds(told: Any, kinds: Mapping[str, tuple[Any, ...]] = _KINDS) -> No
             raise TypeError(f"'{name}' is {str(value)[:80]}")
         if name in _INNER_KINDS:
             _check_kinds(value, _INNER_KINDS[name])
-        number = (int, float) if name == "percentiles" else int
+        number = (int, float) if name in ("percentiles", "voxel_size") else int
         if isinstance(value, list) and not all(
             isinstance(one, number) and not isinstance(one, bool) for one in value
         ):

@@ -120,7 +120,7 @@ class SegmentWork(RegionWork):
         roi = volume.grid.to_roi(box)
         work = SegmentPass(
             input=self.input,
-            scale=None,
+            view=None,
             fill_value=self.fill_value,
             labels=self.labels,
             folder=self.folder,

@@ -23,9 +23,12 @@ from typing import Any, Literal
 import numpy as np
 
 from ..errors import UsageError
+from ..read.volume_view import VolumeView
 from ..run.progress import Listener
 from .evidence import Measures
+from .given_array import stored_input
 from .lookup import load_lookup
+from .moments import segment_moments
 from .recipe import Stitching, VolumeRecipe
 from .recipe_file import load_recipe
 from .table import is_table
@@ -42,7 +45,7 @@ __all__ = [
 
 
 def segment_volume(
-    input: str | os.PathLike[str],
+    input: Any,
     output: str | os.PathLike[str],
     function: Callable[..., Any] | str,
     *,
@@ -62,6 +65,12 @@ def segment_volume(
     gate: str | None = None,
     measures: Measures | None = None,
     scale: int | str | None = None,
+    series: int | str | None = None,
+    channel: int | str | None = None,
+    time: int | None = None,
+    axes: str | None = None,
+    voxel_size: float | Sequence[float] | None = None,
+    units: str | None = None,
     fill_value: float | None = None,
     format: str = "ome-zarr-0.5",
     timeout: float | None = None,
@@ -75,14 +84,18 @@ def segment_volume(
     Parameters
     ----------
     input
-        Path or URL of an array, see `cytovox.read.open_volume`.
+        Path or URL of an array, see `cytovox.read.open_volume`; or a NumPy, Dask
+        or zarr array. What is not stored on a disk yet is written beside the
+        output, some slices at a time.
     output
         Path of the labels to make. A folder of this name with ``.cytovox``
         behind it keeps what is needed to go on or to stitch again.
     function
         ``f(array, **parameters) -> labels`` of the same shape, 0 for
         background; the name of an installed function; or ``"file.py:name"``.
-        It gets a block with its context, channels first if there are any.
+        It gets a block with its context, channels first if there are any and
+        none is chosen. Functions that take one channel, such as ``"label"``,
+        get the first one if none is chosen, which a warning says.
     block, context
         Voxels that a block writes, and that it reads beyond on either side,
         along each axis of space.
@@ -115,6 +128,17 @@ def segment_volume(
         What is measured.
     scale
         Scale of a pyramid to read.
+    series, axes, voxel_size, units
+        Which image of the file, and what it does not say or says wrong; see
+        `cytovox.read.open_volume`.
+    channel
+        Number or name of the channel that is segmented and measured. For
+        functions that need all channels, such as ``"mutex_watershed"``, the one
+        that is measured.
+    time
+        Only this point in time. By default all of them, one after the other;
+        the labels then have the axis t, and the table a column ``t``. Labels of
+        different times are independent.
     fill_value
         What is read outside of the volume. If None, blocks at its ends are
         given less context, so that the function sees the end of the volume as
@@ -153,10 +177,16 @@ def segment_volume(
     >>> bool(result), result.objects
     (True, 1)
     """
+    address = stored_input(input, output)
+    size = (
+        voxel_size
+        if voxel_size is None or isinstance(voxel_size, (int, float))
+        else tuple(voxel_size)
+    )
     if measures is None and (objects is not False or gate is not None):
         measures = Measures()
     recipe = VolumeRecipe.make(
-        input,
+        address,
         output,
         function,
         block=block,
@@ -164,14 +194,18 @@ def segment_volume(
         parameters=parameters,
         stitching=Stitching(stitch, connectivity, rule, threshold, min_voxels, reach),
         measures=measures,
-        scale=scale,
+        view=VolumeView(scale, series, channel, time, axes, size, units),
         fill_value=fill_value,
         format=format,
         gate=gate,
         table=_table_path(objects, output),
     )
     placement = Placement(workers, cluster, host, timeout, retries, memory)
-    return VolumeRun(recipe, placement, on_event).whole(resume)
+    with recipe.open_input() as volume:
+        moments = volume.shape[0] if "t" in volume.axes else None
+    if moments is None:
+        return VolumeRun(recipe, placement, on_event).whole(resume)
+    return segment_moments(recipe, moments, placement, on_event, resume)
 
 
 def restitch_volume(

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import InputError, InputNotFoundError
+from ..read.volume_view import VolumeView
 from .checks import checksum
 from .evidence import EvidenceFolder, Measures, StitchMode, save_evidence, segment_block
 from .evidence_file import load_written
@@ -58,7 +59,7 @@ class SegmentPass:
 
     Parameters
     ----------
-    input, scale, fill_value
+    input, view, fill_value
         What to read.
     labels
         Volume that takes the labels of the blocks.
@@ -77,7 +78,7 @@ class SegmentPass:
     """
 
     input: str
-    scale: int | str | None
+    view: VolumeView | None
     fill_value: float
     labels: str
     folder: str
@@ -116,7 +117,7 @@ class SegmentPass:
 
     def read(self, block: Block) -> npt.NDArray[Any]:
         """Read a block with its context and all channels."""
-        volume = keep_open(self.input, self.scale, self.fill_value, False, self.stamp)
+        volume = keep_open(self.input, self.view, self.fill_value, False, self.stamp)
         begin = self.begin or (0,) * len(block.read)
         box = tuple((a + at, b + at) for (a, b), at in zip(block.read, begin, strict=True))
         return volume.read(box)

@@ -276,7 +276,7 @@ class VolumeRun:
 
         work = SegmentPass(
             recipe.input,
-            recipe.scale,
+            recipe.view,
             recipe.fill_value or 0,
             str(self.local),
             str(self.evidence),

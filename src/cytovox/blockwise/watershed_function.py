@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import OptionError
+from .channels import one_channel
 from .functions import as_segment_function, filled
 
 __all__ = ["default_parameters", "segment_function", "watershed"]
@@ -24,6 +25,7 @@ default_parameters: dict[str, Any] = {
 }
 
 
+@one_channel
 def watershed(
     array: npt.NDArray[Any],
     *,

@@ -32,9 +32,13 @@ def plan(
     stitch: Annotated[
         o.Stitch, typer.Option("--stitch", help="How labels will be stitched.")
     ] = o.Stitch.overlap,
-    scale: Annotated[
-        str | None, typer.Option("--scale", metavar="NAME", help="Scale of a pyramid to read.")
-    ] = None,
+    scale: o.Scale = None,
+    series: o.Series = None,
+    channel: o.Channel = None,
+    time: o.Time = None,
+    axes: o.Axes = None,
+    voxel_size: o.VoxelSize = None,
+    units: o.Units = None,
     fill_value: Annotated[
         float | None,
         typer.Option(
@@ -60,7 +64,9 @@ def plan(
     from .volume_results import showing
 
     usual = 16 if stitch in ("overlap", "owner") else 0
-    size, around = o.sizes_for(input, scale, block, context, usual)
+    view = o.view_of(scale, series, channel, time, axes, voxel_size, units)
+    view = o.first_moment(input, view)
+    size, around = o.sizes_for(input, view, block, context, usual)
     recipe = VolumeRecipe.make(
         input,
         "plan",
@@ -69,7 +75,7 @@ def plan(
         context=around,
         stitching=Stitching(stitch.value),
         parameters=o.parse_parameters(settings),
-        scale=scale,
+        view=view,
         fill_value=fill_value,
     )
     tried = [_context(text, recipe) for text in contexts] if contexts else None

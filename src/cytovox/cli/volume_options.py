@@ -140,6 +140,95 @@ Set = Annotated[
 ]
 
 
+Scale = Annotated[
+    str | None, typer.Option("--scale", metavar="NAME", help="Scale of a pyramid to read.")
+]
+Series = Annotated[
+    str | None,
+    typer.Option(
+        "--series", metavar="NAME", help="Which image of several in the file, by number or name."
+    ),
+]
+Channel = Annotated[
+    str | None,
+    typer.Option(
+        "--channel",
+        metavar="NAME",
+        help="Channel that is segmented and measured, by number or name; for mutex_watershed, "
+        "which takes all, the one that is measured. The first one if not given.",
+    ),
+]
+Time = Annotated[
+    int | None,
+    typer.Option(
+        "--time", min=0, metavar="N", help="Only this point in time; all of them if not given."
+    ),
+]
+Axes = Annotated[
+    str | None,
+    typer.Option(
+        "--axes",
+        metavar="LETTERS",
+        help="Axes in the order of the file, such as tzyx, if the file does not say them right.",
+    ),
+]
+VoxelSize = Annotated[
+    str | None,
+    typer.Option(
+        "--voxel-size",
+        metavar="N[,N,N]",
+        help="Size of a voxel along (z,) y, x, in place of what the file says.",
+    ),
+]
+Units = Annotated[
+    str | None,
+    typer.Option("--units", metavar="NAME", help="Unit of the voxel size, such as micrometer."),
+]
+
+
+def view_of(
+    scale: str | None,
+    series: str | None,
+    channel: str | None,
+    time: int | None,
+    axes: str | None,
+    voxel_size: str | None,
+    units: str | None,
+) -> Any:
+    """Return what is taken of a volume, and what its file does not say."""
+    from ..read.volume_view import VolumeView
+
+    return VolumeView(scale, series, channel, time, axes, parse_lengths(voxel_size), units)
+
+
+def first_moment(input: str, view: Any) -> Any:
+    """Return a view of the first point in time, if there are several and none is chosen."""
+    from dataclasses import replace
+
+    from ..read.open_volume import open_volume
+
+    with open_volume(input, **view.keywords()) as volume:
+        return replace(view, time=0) if "t" in volume.axes else view
+
+
+def parse_lengths(text: str | None) -> tuple[float, ...] | None:
+    """Read the size of a voxel: one number, or one for each axis.
+
+    Examples
+    --------
+    >>> parse_lengths("2,0.5,0.5"), parse_lengths(None)
+    ((2.0, 0.5, 0.5), None)
+    """
+    if text is None:
+        return None
+    try:
+        return tuple(float(part) for part in re.split(r"[\s,x]+", text.strip()))
+    except ValueError:
+        raise OptionError(
+            f"--voxel-size '{text}' is not a size", hint="write --voxel-size 2,0.5,0.5"
+        ) from None
+
+
 def parse_size(text: str | None, option: str) -> int | tuple[int, ...] | None:
     """Read a size: one number for all axes, or one for each.
 
@@ -233,27 +322,27 @@ def placement_of(
 
 
 def sizes_for(
-    input: str, scale: str | None, block: str | None, context: str | None, usual_context: int
+    input: str, view: Any, block: str | None, context: str | None, usual_context: int
 ) -> tuple[Any, Any]:
     """Return block and context, with what is usual where none was given."""
     size = parse_size(block, "--block")
     if size is None:
         from ..read.open_volume import open_volume
 
-        with open_volume(input, scale=scale) as volume:
+        with open_volume(input, **view.keywords()) as volume:
             size = 128 if len(volume.spatial_shape) == 3 else 1024
     around = parse_size(context, "--context")
     return size, usual_context if around is None else around
 
 
 def look_for_room(
-    input: str, scale: str | None, output: str, block: Any, context: Any, *, here: int | None
+    input: str, view: Any, output: str, block: Any, context: Any, *, here: int | None
 ) -> None:
     """Raise an error if a run cannot fit on disk or in memory; warn if it may not.
 
     Parameters
     ----------
-    input, scale, output, block, context
+    input, view, output, block, context
         As the command has them.
     here
         Number of workers on this machine; None for one a core, 0 for none.
@@ -268,7 +357,7 @@ def look_for_room(
     from .console import say
 
     side = side_folder(output)
-    with open_volume(input, scale=scale) as volume:
+    with open_volume(input, **view.keywords()) as volume:
         ndim = len(volume.spatial_shape)
         sizes = fitting_sizes("block", block, ndim), fitting_sizes("context", context, ndim)
         need = volume_need(volume, *sizes, here)

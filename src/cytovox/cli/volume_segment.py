@@ -101,13 +101,13 @@ def segment(
     no_objects: _NoObjects = False,
     gate: _Gate = None,
     picture: _Picture = None,
-    scale: Annotated[
-        str | None, typer.Option("--scale", metavar="NAME", help="Scale of a pyramid to read.")
-    ] = None,
-    channel: Annotated[
-        int | None,
-        typer.Option("--channel", metavar="N", help="Channel whose intensity is measured."),
-    ] = None,
+    scale: o.Scale = None,
+    series: o.Series = None,
+    channel: o.Channel = None,
+    time: o.Time = None,
+    axes: o.Axes = None,
+    voxel_size: o.VoxelSize = None,
+    units: o.Units = None,
     fill_value: Annotated[
         float | None,
         typer.Option(
@@ -141,10 +141,11 @@ def segment(
     from .volume_results import show_volume, showing
 
     usual = 16 if stitch in ("overlap", "owner") else 0
-    size, around = o.sizes_for(input, scale, block, context, usual)
+    view = o.view_of(scale, series, channel, time, axes, voxel_size, units)
+    size, around = o.sizes_for(input, view, block, context, usual)
     if not no_preflight:
         here = 0 if cluster else 1 if workers == 0 else workers
-        o.look_for_room(input, scale, output, size, around, here=here)
+        o.look_for_room(input, view, output, size, around, here=here)
     with showing(Path(output).name, quiet=quiet or as_json) as listen:
         result = segment_volume(
             input,
@@ -161,8 +162,7 @@ def segment(
             min_voxels=min_voxels,
             reach=reach,
             gate=gate,
-            measures=_measures(channel),
-            scale=scale,
+            **view.keywords(),
             fill_value=fill_value,
             format=format.value,
             workers=workers,
@@ -174,7 +174,7 @@ def segment(
             resume=not no_resume,
             on_event=listen,
         )
-    drawn = _draw(result, input, scale, picture)
+    drawn = _draw(result, input, view, picture)
     raise typer.Exit(
         show_volume(result, output=output, as_json=as_json, quiet=quiet, picture=drawn)
     )
@@ -240,7 +240,7 @@ def restitch(
             on_event=listen,
         )
     recipe = load_recipe(output)
-    drawn = _draw(result, recipe.input, recipe.scale, picture)
+    drawn = _draw(result, recipe.input, recipe.view, picture)
     raise typer.Exit(
         show_volume(result, output=output, as_json=as_json, quiet=quiet, picture=drawn)
     )
@@ -285,15 +285,9 @@ def objects(
         print_text(f"{near(path)}: {count} objects")
 
 
-def _measures(channel: int | None) -> Any:
-    from ..blockwise.evidence import Measures
-
-    return Measures(channel=channel)
-
-
-def _draw(result: Any, input: str, scale: Any, picture: Path | None) -> str | None:
+def _draw(result: Any, input: str, view: Any, picture: Path | None) -> str | None:
     if picture is None or not result:
         return None
     from ..report.volume import draw_volume
 
-    return str(draw_volume(input, result.output, picture, scale=scale))
+    return str(draw_volume(input, result.output, picture, view=view))

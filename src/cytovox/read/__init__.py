@@ -11,6 +11,7 @@ from .mapped import MappedHDF5Dataset, get_mapped_object, get_mapping_indices
 from .open_volume import open_volume
 from .permissions import Permissions, RefusedInputError, allow, allow_basin_roots
 from .volume import Volume
+from .volume_view import VolumeView
 
 __all__ = [
     "PROTECTED_FEATURES",
@@ -23,6 +24,7 @@ __all__ = [
     "Permissions",
     "RefusedInputError",
     "Volume",
+    "VolumeView",
     "allow",
     "allow_basin_roots",
     "concatenated_hdf5_data",

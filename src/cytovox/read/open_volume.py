@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +13,7 @@ from .volume_address import Address, parse_address, safe_join
 from .volume_folder import check_regular, open_archive
 from .volume_limits import MAX_BOX_BYTES
 from .volume_source import Source
+from .volume_view import VolumeView
 
 __all__ = ["open_volume", "reopen_volume"]
 
@@ -25,6 +27,11 @@ def open_volume(
     *,
     scale: int | str | None = None,
     series: int | str | None = None,
+    channel: int | str | None = None,
+    time: int | None = None,
+    axes: str | None = None,
+    voxel_size: float | Sequence[float] | None = None,
+    units: str | None = None,
     fill_value: float = 0,
     writable: bool = False,
     max_bytes: int = MAX_BOX_BYTES,
@@ -49,6 +56,15 @@ def open_volume(
         (HDF5, zip); the same as a place inside of the file after ``:/``. By
         default it is the first image, which a warning says. In a folder, the
         path of an image or array.
+    channel, time
+        Only this channel, by number (from 0) or name, and this point in time;
+        the volume then has no such axis.
+    axes
+        One letter of t, c, z, y, x for each axis, in the order of the file, in
+        place of what it says.
+    voxel_size, units
+        Size of a voxel along each axis of space, or one for all, and its unit,
+        in place of what the file says; the first voxel is at 0 then.
     fill_value
         What is read outside of the volume.
     writable
@@ -91,6 +107,12 @@ def open_volume(
             address = safe_join(address, str(series).strip("/"))
         else:
             address = Address(address.url, inner=f"/{series}".replace("//", "/"))
+    size = (
+        voxel_size
+        if voxel_size is None or isinstance(voxel_size, (int, float))
+        else tuple(voxel_size)
+    )
+    view = VolumeView(scale, series, channel, time, axes, size, units)
     source = _open_source(address, scale, writable)
     try:
         return Volume(
@@ -98,8 +120,7 @@ def open_volume(
             str(address),
             {
                 "url": file,
-                "scale": scale,
-                "series": series,
+                **view.keywords(),
                 "fill_value": fill_value,
                 "writable": writable,
                 "max_bytes": max_bytes,
@@ -107,6 +128,7 @@ def open_volume(
             fill_value=fill_value,
             writable=writable,
             max_bytes=max_bytes,
+            view=view,
         )
     except BaseException:
         source.close()

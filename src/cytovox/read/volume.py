@@ -15,6 +15,7 @@ from .volume_axes import SPATIAL, common_unit
 from .volume_limits import Box, box_shape, check_box, check_fill, check_index
 from .volume_region import RegionGrid, region_grid
 from .volume_source import OF_SYSTEM, Source
+from .volume_view import VolumeView
 
 if TYPE_CHECKING:
     from funlib.geometry import Coordinate, Roi
@@ -42,6 +43,8 @@ class Volume:
         Whether it may be written.
     max_bytes
         Largest box that is read at once.
+    view
+        What is taken of it, and what its file does not say.
 
     Attributes
     ----------
@@ -73,18 +76,21 @@ class Volume:
         fill_value: float,
         writable: bool,
         max_bytes: int,
+        view: VolumeView | None = None,
     ) -> None:
         self._source: Source | None = source
         self._reopen = reopen
         self._max_bytes = max_bytes
-        self._described = described = source.described
+        view = view or VolumeView()
+        self._described = described = view.describe(source.described, url)
+        self._fixed = view.fixed(described, url)
         self.url = url
         self.writable = writable
         # position in the file of each axis that is kept
         kept = [
             number
             for number, axis in enumerate(described.axes)
-            if axis in SPATIAL or described.shape[number] > 1
+            if axis in SPATIAL or (described.shape[number] > 1 and number not in self._fixed)
         ]
         rank = {"t": -2, "c": -1} | {axis: i for i, axis in enumerate(SPATIAL)}
         self._order = sorted(kept, key=lambda n: rank.get(described.axes[n], -3))
@@ -131,6 +137,27 @@ class Volume:
     def axes(self) -> tuple[str, ...]:
         """One letter per axis, e.g. ``("c", "z", "y", "x")``."""
         return self._kept(self._described.axes)
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Names of the channels of the file, as far as it gives them."""
+        return self._described.channels
+
+    def number_of_channel(self, channel: int | str) -> int:
+        """Return the number of a channel that is given by number or name.
+
+        Parameters
+        ----------
+        channel
+            Number (from 0) or name.
+
+        Raises
+        ------
+        UsageError
+            If there is none.
+        """
+        view = VolumeView(channel=channel)
+        return min(view.fixed(self._described, self.url).values())
 
     @property
     def spatial_shape(self) -> tuple[int, ...]:
@@ -298,6 +325,7 @@ class Volume:
         metadata only.
         """
         identity = self._opened().identity()
+        taken = {self._described.axes[n]: k for n, k in self._fixed.items()}
         return {
             "url": self.url,
             "format": self.format,
@@ -307,6 +335,7 @@ class Volume:
             "voxel_size": list(self.voxel_size),
             "offset": list(self.offset),
             "units": self.units,
+            **({"taken": taken} if taken else {}),
             "content": {k: v for k, v in identity.items() if k not in OF_SYSTEM},
         }
 
@@ -367,7 +396,8 @@ class Volume:
 
     def _stored_box(self, box: Box) -> Box:
         """Return the box in the order of the file."""
-        stored = [(0, 1)] * len(self._described.shape)
+        at = [self._fixed.get(n, 0) for n in range(len(self._described.shape))]
+        stored = [(n, n + 1) for n in at]
         for number, side in zip(self._order, box, strict=True):
             stored[number] = side
         return tuple(stored)

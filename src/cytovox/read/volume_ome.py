@@ -30,6 +30,8 @@ class Multiscale:
     axes: tuple[str, ...]
     units: tuple[str, ...]
     levels: tuple[Level, ...]
+    #: Names of the channels, as far as they are given.
+    channels: tuple[str, ...] = ()
 
 
 def parse_multiscales(
@@ -83,7 +85,15 @@ def parse_multiscales(
     # From 0.6 on, the transformations of an image lead from its own system to others.
     top = image.get("coordinateTransformations", []) if systems is None else []
     axes, units = _axes(image.get("axes") if systems is None else _own_axes(image), where)
-    return Multiscale(version, axes, units, _levels(datasets, top, axes, where))
+    levels = _levels(datasets, top, axes, where)
+    return Multiscale(version, axes, units, levels, _channels(block.get("omero")))
+
+
+def _channels(omero: Any) -> tuple[str, ...]:
+    told = omero.get("channels") if isinstance(omero, dict) else None
+    listed = told if isinstance(told, list) else []
+    labels = [entry.get("label") if isinstance(entry, dict) else None for entry in listed]
+    return tuple(str(label or number) for number, label in enumerate(labels))
 
 
 def _paths(image: Any) -> list[str]:

@@ -53,6 +53,8 @@ class Described:
     series
         Which image of how many in the file this is, in words; empty if it is
         the only one.
+    channels
+        Names of the channels, as far as the file gives them.
     """
 
     format: str
@@ -65,6 +67,7 @@ class Described:
     offset: tuple[float, ...]
     units: tuple[str, ...]
     series: str = ""
+    channels: tuple[str, ...] = ()
 
 
 class Source(Protocol):

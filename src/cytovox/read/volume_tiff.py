@@ -97,6 +97,7 @@ def _describe(level: TiffImage, finest: TiffImage, where: str, series: str = "")
         (0.0,) * len(shape),
         tuple(unit.get(a, "") for a in axes),
         series,
+        finest.channels,
     )
 
 

@@ -43,6 +43,7 @@ class TiffImage:
     start: int | None = None
     files: tuple[Path, ...] = ()
     levels: tuple[TiffImage, ...] = field(default=())
+    channels: tuple[str, ...] = ()
 
     def contiguous(self) -> int | None:
         """Return where the voxels lie in the file as in memory, or None."""
@@ -342,6 +343,7 @@ def _ome_image(files: TiffSet, ome: Ome, image: Any, own: Path) -> TiffImage:
         page,
         image.sizes,
         "ome",
+        channels=tuple(image.channels),
         files=tuple(dict.fromkeys((files.path, *used))) if used != (files.path,) else used,
         levels=tuple(levels),
     )

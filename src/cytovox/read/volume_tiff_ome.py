@@ -31,6 +31,7 @@ class OmeImage:
     name: str
     pixels: dict[str, str] = field(default_factory=dict)
     data: list[TiffData] = field(default_factory=list)
+    channels: list[str] = field(default_factory=list)
 
     @property
     def axes(self) -> str:
@@ -88,6 +89,9 @@ def parse_ome(text: str, path: Path) -> Ome:
                 ome.images.append(OmeImage(attributes.get("Name", "")))
             case ("Image", "Pixels"):
                 ome.images[-1].pixels = attributes
+            case ("Image", "Pixels", "Channel"):
+                names = ome.images[-1].channels
+                names.append(attributes.get("Name") or str(len(names)))
             case ("Image", "Pixels", "TiffData"):
                 data.append((attributes, {}, []))
             case ("Image", "Pixels", "TiffData", "UUID"):

@@ -59,7 +59,9 @@ def open_zarr(address: Address, scale: int | str | None, *, writable: bool) -> T
     if document is None:
         raise InputError("the metadata name this scale, but there is no array", path=str(inside))
     placed = (image.axes, image.units, level.scale, level.translation, f"ome-zarr-{image.version}")
-    return _open_array(inside, version, document, {}, placed, writable)
+    source = _open_array(inside, version, document, {}, placed, writable)
+    source.described = replace(source.described, channels=image.channels)
+    return source
 
 
 def _only_member(address: Address, attributes: dict[str, Any]) -> Address:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from ..errors import InputError
 from ..read.open_volume import open_volume
 from ..read.volume import Volume
+from ..read.volume_view import VolumeView
 from .seams import draw_seams
 from .style import FAINT, new_figure, save_figure, title
 
@@ -103,8 +104,7 @@ def draw_volume(
     labels: str | os.PathLike[str],
     out: str | os.PathLike[str],
     *,
-    scale: int | str | None = None,
-    channel: int = 0,
+    view: VolumeView | None = None,
 ) -> Path:
     """Draw middle slices with outlines, and how objects at seams compare, as one PNG.
 
@@ -117,10 +117,9 @@ def draw_volume(
         sizes of objects at seams and inside of blocks are shown, too.
     out
         Picture to write; an existing one is replaced.
-    scale
-        Scale of the image to which the labels belong.
-    channel
-        Channel of the image that is shown.
+    view
+        What is taken of the image; the first channel is shown, and the first
+        point in time.
 
     Returns
     -------
@@ -140,14 +139,17 @@ def draw_volume(
     >>> draw_volume(folder / "image.npy", folder / "labels.npy", folder / "a.png").name
     'a.png'
     """
-    with open_volume(image, scale=scale) as raw, open_volume(labels) as found:
+    words = {} if view is None else view.keywords()
+    with open_volume(labels) as found:
+        first: dict[str, Any] = {"time": 0} if "t" in found.axes else {}
+    with open_volume(image, **(first | words)) as raw, open_volume(labels, **first) as found:
         shape = found.spatial_shape
         if raw.spatial_shape != shape:
             raise InputError(
                 f"the labels have {shape} voxels, but the image has {raw.spatial_shape}",
                 path=os.fspath(labels),
             )
-        panels = [_panel(raw, found, axis, channel) for axis in _axes(shape)]
+        panels = [_panel(raw, found, axis) for axis in _axes(shape)]
         names = [_name(found, axis) for axis in _axes(shape)]
         tall = [_aspect(found, axis) for axis in _axes(shape)]
     with_seams = _made_by_blocks(labels)
@@ -187,7 +189,7 @@ def _aspect(volume: Volume, axis: int) -> float:
     return size[0] / size[1]
 
 
-def _panel(raw: Volume, found: Volume, axis: int, channel: int) -> Bytes:
+def _panel(raw: Volume, found: Volume, axis: int) -> Bytes:
     """Return the middle slice across an axis."""
     shape = found.spatial_shape
     box = []
@@ -199,7 +201,7 @@ def _panel(raw: Volume, found: Volume, axis: int, channel: int) -> Bytes:
             room = min(size, _MOST)
             start = (size - room) // 2
             box.append((start, start + room))
-    channels = [(channel, channel + 1)] * (raw.ndim - len(shape))
+    channels = [(0, 1)] * (raw.ndim - len(shape))
     image = raw.read((*channels, *box)).reshape([b - a for a, b in box])
     labels = found.read(box)
     if len(shape) == 3:

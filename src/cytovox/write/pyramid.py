@@ -249,7 +249,7 @@ def _add_array(address: Address, number: int, finest: Volume, scale: Scale) -> V
         scale.voxel_size,
         scale.offset,
         finest.units,
-        finest.write_unit[lead:],
+        finest.write_unit,
         None,
         True,
     )

@@ -73,6 +73,7 @@ def create_labels(
     block: Sequence[int] | None = None,
     format: str = "ome-zarr-0.5",
     chunk: Sequence[int] | None = None,
+    axes: Sequence[str] | None = None,
     overwrite: bool = False,
 ) -> Volume:
     """Make an empty volume of labels, to be written by blocks.
@@ -85,7 +86,7 @@ def create_labels(
     url
         Folder or URL to make.
     shape
-        Voxels along (z,) y, x.
+        Voxels along (t,) (z,) y, x.
     dtype
         Type of labels, integers.
     voxel_size
@@ -102,6 +103,8 @@ def create_labels(
         One of `FORMATS`.
     chunk
         Voxels of a chunk along each axis, if it must be a certain size.
+    axes
+        One letter per axis, if there is t; by default the last ones of z, y, x.
     overwrite
         Replace a volume that is there; anything else is never replaced.
 
@@ -143,7 +146,7 @@ def create_labels(
         offset=offset,
         block=block,
         chunk=chunk,
-        axes=None,
+        axes=axes,
         labels=True,
     )
 
@@ -236,7 +239,7 @@ def _plan(url: Any, **wanted: Any) -> VolumePlan:
         space = sum(axis in "zyx" for axis in axes)
         if len(axes) != len(shape) or space < 2 or list(axes) != sorted(axes, key="tczyx".index):
             raise OptionError(f"axes {axes} do not fit shape {shape}", path=where)
-        if wanted["labels"] and space != len(shape):
+        if wanted["labels"] and space + ("t" in axes and bool(wanted["axes"])) != len(shape):
             raise OptionError(f"labels of shape {shape} have more than z, y, x", path=where)
         size = wanted["voxel_size"]
         size = [1.0] * space if size is None else [float(s) for s in size]

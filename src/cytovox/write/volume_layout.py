@@ -87,7 +87,7 @@ def plan_layout(
             raise UsageError(f"{what} {sizes} is no size in {len(shape)} axes", path=where)
     if chunk is None:
         chunk = tuple(
-            length if axis < len(leading) else _best_chunk(b, length, liked)
+            min(b, length) if axis < len(leading) else _best_chunk(b, length, liked)
             for axis, (b, length) in enumerate(zip(block, shape, strict=True))
         )
     else:
