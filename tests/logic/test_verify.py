@@ -395,9 +395,7 @@ def test_a_chunk_that_unpacks_to_too_much(tmp_path: Path) -> None:
     with h5py.File(path, "w") as h5:
         data = h5.create_dataset("data", (100,), "u1", chunks=(100,), **hdf5plugin.Zstd())
         data.id.write_direct_chunk((0,), bomb)
-    assert [one.what for one in verify_hdf5(path).errors] == [
-        "unpacks to 101 bytes instead of 100"
-    ]
+    assert [one.what for one in verify_hdf5(path).errors] == ["does not say what it unpacks to"]
 
 
 def test_progress_ends_at_the_whole(drain: Path) -> None:

@@ -6,7 +6,7 @@ import zlib
 from pathlib import Path
 
 import h5py
-import hdf5plugin  # noqa: F401  registers the filters
+import hdf5plugin
 import numpy as np
 import pytest
 
@@ -79,4 +79,16 @@ def test_large_chunks_are_read(tmp_path: Path, compression: str, more) -> None:
     with HDF5Data(path) as data:
         np.testing.assert_array_equal(data.image[:], image)
         np.testing.assert_array_equal(data.locate("image")[7, 3:9], image[7, 3:9])
+    assert not verify_recording(path).errors
+
+
+@pytest.mark.parametrize("filters", [{}, {"compression": "gzip"}, hdf5plugin.Zstd(3)])
+def test_texts_of_any_length_are_read(tmp_path: Path, filters) -> None:
+    path = plain_recording(tmp_path / "a.rtdc")
+    with h5py.File(path, "a") as h5:
+        kind = h5py.string_dtype()
+        h5.create_dataset("logs/b", data=["one", "three"], dtype=kind, chunks=(10,),
+                          maxshape=(None,), **filters)  # fmt: skip
+    with HDF5Data(path) as data:
+        assert data.logs["b"] == ["one", "three"]
     assert not verify_recording(path).errors

@@ -102,7 +102,7 @@ class Pipeline:
             If a filter is not one of `KNOWN_FILTERS`, or data are packed twice.
         """
         plist = dataset.id.get_create_plist()
-        content = math.prod(dataset.chunks or (0,)) * dataset.dtype.itemsize
+        content = math.prod(dataset.chunks or (0,)) * _stored_size(dataset)
         filters = []
         for number, _, values, name in map(plist.get_filter, range(plist.get_nfilters())):
             if number not in KNOWN_FILTERS:
@@ -196,6 +196,18 @@ class Pipeline:
         if len(part) != self.content:
             raise ChunkError(f"is stored in {len(part):,} bytes instead of {self.content:,}")
         return np.frombuffer(part, np.uint8)
+
+
+def _stored_size(dataset: h5py.Dataset) -> int:
+    """Return the bytes that a value takes in the file, where a text is a place in a heap."""
+    dtype = dataset.dtype
+    if not dtype.hasobject:
+        return int(dtype.itemsize)
+    address = dataset.file.id.get_create_plist().get_sizes()[0]
+    kinds = [dtype[name] for name in dtype.names] if dtype.names else [dtype]
+    texts = sum(h5py.check_string_dtype(kind) is not None and kind.hasobject for kind in kinds)
+    # a length and a place, and a pointer in memory
+    return int(dtype.itemsize + texts * (4 + address + 4 - np.dtype(object).itemsize))
 
 
 def checksum_fits(data: npt.NDArray[np.uint8]) -> bool:

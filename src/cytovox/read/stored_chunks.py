@@ -116,13 +116,14 @@ def list_chunks(dataset: h5py.Dataset) -> tuple[list[StoredChunk], int]:
         pipeline = None  # HDF5 may know its filters
     filters = [plist.get_filter(i)[0] for i in range(plist.get_nfilters())]
     content = int(np.prod(dataset.chunks, dtype=np.int64)) * dataset.dtype.itemsize
+    content = content if pipeline is None else pipeline.content
     chunks = [
         StoredChunk(
             dataset.name.lstrip("/"),
             tuple(info.chunk_offset),
             int(info.byte_offset),
             int(info.size),
-            _check_of(filters, int(info.filter_mask), int(info.size) == content),
+            _check_of(filters, int(info.filter_mask), pipeline, int(info.size)),
             content,
             pipeline,
             int(info.filter_mask),
@@ -191,11 +192,11 @@ def _one_piece(dataset: h5py.Dataset) -> tuple[list[StoredChunk], int]:
     return [StoredChunk(name, (0,), int(position), size, "plain", size)], 0
 
 
-def _check_of(filters: Sequence[int], skipped: int, full: bool) -> str:
+def _check_of(filters: Sequence[int], skipped: int, pipeline: Pipeline | None, size: int) -> str:
     """Return how a chunk can be checked, given its filters in the order of writing."""
     used = [number for i, number in enumerate(filters) if not skipped >> i & 1]
     if not used:
-        return "plain" if full else "size"
+        return "plain" if pipeline is None or size == pipeline.content else "size"
     if used[-1] == FLETCHER:
         return "fletcher32"
     # Other filters change the size, so that it says nothing.
