@@ -259,6 +259,57 @@ def test_other_backgrounds_have_no_offset_correction(
     assert "offset_correction" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("identifier", "stored", "log", "taken", "said_in_words"),
+    [
+        ("RC-1", 0.34, None, 0.2645, "naiad 1.0"),
+        ("RC-1", 0.34, ["Laser: on", " Device Name: Naiad 1.1 "], 0.2675, "naiad 1.1"),
+        ("RC-1", 0.0, ["device name: naiad 1.0"], 0.2645, "naiad 1.0"),
+        ("RC-1", 0.34, ["device name: other"], 0.34, "'other' is not known"),
+        ("RC-1", 0.256, ["device name: naiad 1.1"], 0.256, None),
+        ("ZMD-1", 0.34, ["device name: naiad 1.1"], 0.34, None),
+    ],
+)
+def test_pixel_size_of_devices_that_store_a_wrong_one(
+    raw: Path,
+    capsys: pytest.CaptureFixture[str],
+    identifier: str,
+    stored: float,
+    log: list[str] | None,
+    taken: float,
+    said_in_words: str | None,
+) -> None:
+    with h5py.File(raw, "a") as h5:
+        h5.attrs.update({"setup:identifier": identifier, "imaging:pixel size": stored})
+        if log is not None:
+            h5["logs/cytoshot-acquisition"] = [line.encode() for line in log]
+    assert main(["run", str(raw)]) == 0
+    err = capsys.readouterr().err
+    lines = [line for line in err.splitlines() if "pixel size" in line]
+    if said_in_words is None:
+        assert lines == []
+    else:
+        assert len(lines) == 1
+        assert said_in_words in lines[0]
+        assert lines[0].startswith(str(raw))
+        assert lines[0].endswith(f"pixel_size={taken}")
+    with h5py.File(raw.with_name("a_dcn.rtdc")) as h5:
+        assert h5.attrs["imaging:pixel size"] == taken
+        assert f"p={taken}^" in h5.attrs["pipeline:dcnum data"]
+    said = run_json(capsys, raw, "--set", "data.pixel_size=auto")["results"][0]
+    assert (said["state"], said["pixel_size"]) == ("skipped", taken)
+    assert bool(said["warnings"]) == bool(said_in_words)
+
+
+def test_pixel_size_as_it_is_given(raw: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with h5py.File(raw, "a") as h5:
+        h5.attrs.update({"setup:identifier": "RC-1", "imaging:pixel size": 0.34})
+    assert main(["run", str(raw), "--set", "data.pixel_size=0.34"]) == 0
+    assert "pixel size" not in capsys.readouterr().err
+    with h5py.File(raw.with_name("a_dcn.rtdc")) as h5:
+        assert h5.attrs["imaging:pixel size"] == 0.34
+
+
 def test_what_is_left_out_is_a_row(raw: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = raw.parent
     (folder / "._a.rtdc").write_bytes(b"\0\5\x16\7")

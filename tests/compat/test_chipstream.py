@@ -20,6 +20,7 @@ from parity_harness.compare import compare
 
 from cytovox.cli.main import main
 from cytovox.logic import DCNumJobRunner, DCNumPipelineJob
+from cytovox.testing import simulate_recording
 
 PROGRAM = shutil.which("chipstream-cli", path=sysconfig.get_path("scripts"))
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="chipstream[cli] is not installed")
@@ -122,6 +123,31 @@ def test_our_command_line_writes_the_peers_file(
 @pytest.mark.peer
 @pytest.mark.slow
 @pytest.mark.timeout(3 * LIMIT + 20)
+@pytest.mark.parametrize("device", [None, "Naiad 1.0", "Naiad 1.1", "other"])
+def test_pixel_sizes_are_corrected_as_by_the_peer(
+    tmp_path: Path, run_program: Callable, device: str | None
+) -> None:
+    """Both take the pixel size of the device in place of a wrong one that is stored."""
+    pytest.importorskip("dcnum")
+    raw = tmp_path / "raw.rtdc"
+    simulate_recording(raw, frames=40, seed=3, pixel_size=0.34)
+    with h5py.File(raw, "a") as h5:
+        h5.attrs["setup:identifier"] = "RC-ab12"
+        if device is not None:
+            h5["logs/cytoshot-acquisition"] = [f"Device name: {device}".encode()]
+    theirs = run_program(PROGRAM, "--drain-basins", "raw.rtdc", "theirs.rtdc", limit=LIMIT)
+    assert theirs.code == 0, theirs.text
+    ours = tmp_path / "ours.rtdc"
+    assert main(["run", str(raw), "-o", str(ours), "--quiet"]) == 0
+    with h5py.File(ours) as a, h5py.File(tmp_path / "theirs.rtdc") as b:
+        for key in ("pipeline:dcnum hash", "imaging:pixel size"):
+            assert a.attrs[key] == b.attrs[key]
+    assert compare(ours, tmp_path / "theirs.rtdc") == []
+
+
+@pytest.mark.peer
+@pytest.mark.slow
+@pytest.mark.timeout(3 * LIMIT + 20)
 @pytest.mark.parametrize("command", OTHERS, ids=str)
 def test_other_commands_write_the_peers_files(
     folder: Path, command: Command, client: Callable, run_program: Callable
@@ -135,8 +161,6 @@ def test_other_commands_write_the_peers_files(
 def test_long_recording_gives_the_peers_file(
     folder: Path, client: Callable, run_program: Callable
 ) -> None:
-    from cytovox.testing import simulate_recording
-
     simulate_recording(folder / "big.rtdc", frames=1200, seed=8)
     same_as_on_the_peer(folder, LARGE, client, run_program)
 

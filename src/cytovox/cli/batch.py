@@ -54,6 +54,7 @@ class Outcome:
     objects: dict[str, Any] | None = None
     seconds: float | None = None
     pipeline_hash: str | None = None
+    pixel_size: float | None = None
     offset_correction: bool | None = None
     findings: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -153,8 +154,9 @@ def _run_one(
     from ..logic.workspace import remove_leftovers
 
     arguments = settings.job_arguments()
-    if settings.tests_for_flicker:
-        _test_for_flicker(path, arguments, display)
+    if settings.automatic:
+        _look_at_recording(path, settings, arguments, display, outcome)
+    outcome.pixel_size = arguments["data_kwargs"]["pixel_size"]
     outcome.offset_correction = arguments["background_kwargs"].get("offset_correction")
     job = DCNumPipelineJob(path_in=path, path_out=out, **arguments)
     outcome.pipeline_hash = job.get_ppid(ret_hash=True)[1]
@@ -187,17 +189,25 @@ def _run_one(
     _find(outcome)
 
 
-def _test_for_flicker(path: Path, arguments: dict[str, Any], display: Quiet) -> None:
-    """Correct offsets if the light of a recording flickers, as ChipStream does."""
+def _look_at_recording(
+    path: Path, settings: Settings, arguments: dict[str, Any], display: Quiet, outcome: Outcome
+) -> None:
+    """Set the options of a recording that are automatic, as ChipStream does."""
     from ..read import HDF5Data, detect_flickering
+    from ..read.device_pixel_size import find_pixel_size
 
-    known = arguments["data_kwargs"]
+    known, background = arguments["data_kwargs"], arguments["background_kwargs"]
     with HDF5Data(path, pixel_size=known.get("pixel_size")) as data:
-        known["pixel_size"] = data.pixel_size  # it need not be read again
-        flickers = detect_flickering(data)
-    arguments["background_kwargs"]["offset_correction"] = flickers
-    light = "flickers" if flickers else "does not flicker"
-    display.note(f"{path}: the light {light}, offset_correction={str(flickers).lower()}")
+        if "pixel_size" in settings.automatic:
+            known["pixel_size"], doubt = find_pixel_size(data)
+            if doubt is not None:
+                doubt = f"{doubt}, pixel_size={known['pixel_size']:g}"
+                outcome.warnings.append(doubt)
+                display.note(f"{path}: {doubt}")
+        if "offset_correction" in settings.automatic:
+            flickers = background["offset_correction"] = detect_flickering(data)
+            light = "flickers" if flickers else "does not flicker"
+            display.note(f"{path}: the light {light}, offset_correction={str(flickers).lower()}")
 
 
 def _skip(outcome: Outcome, standing: Finished) -> None:

@@ -32,8 +32,11 @@ STAGES = {
 
 #: Value by which an option is set for each recording by looking at it.
 AUTO = "auto"
-#: The stage, its code and its option of which that is the default.
-_AUTOMATIC = ("background", "sparsemed", "offset_correction")
+#: Stage, code and option of which that is the default.
+_AUTOMATIC = (
+    ("data", None, "pixel_size"),
+    ("background", "sparsemed", "offset_correction"),
+)
 
 #: Whose place in the registry the options of a stage are found in.
 _OWNER = {"mask": "segmenter"}
@@ -86,10 +89,13 @@ class Settings:
         return arguments
 
     @property
-    def tests_for_flicker(self) -> bool:
-        """Whether the offset correction is to be set by a look at each recording."""
-        stage, code, option = _AUTOMATIC
-        return self.codes[stage] == code and option not in self.options.get(stage, {})
+    def automatic(self) -> set[str]:
+        """Options that are to be set by a look at each recording."""
+        return {
+            option
+            for stage, code, option in _AUTOMATIC
+            if self.codes.get(stage) == code and option not in self.options.get(stage, {})
+        }
 
     def check(self) -> None:
         """Check codes and values, before any input is opened.
@@ -155,7 +161,7 @@ def parse_settings(words: Sequence[str], codes: Mapping[str, str]) -> dict[str, 
 
 def is_automatic(stage: str, codes: Mapping[str, str], option: str) -> bool:
     """Return whether an option is set by a look at each recording unless it is given."""
-    return (stage, codes.get(stage), option) == _AUTOMATIC
+    return (stage, codes.get(stage), option) in _AUTOMATIC
 
 
 def stage_options(stage: str, codes: Mapping[str, str]) -> tuple[Any, ...]:
