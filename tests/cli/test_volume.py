@@ -60,6 +60,19 @@ def test_from_stack_to_labels_table_and_picture(stack: Path, capsys: Capture) ->
         assert volume.units == "nanometer"
 
 
+def test_labels_that_were_damaged_are_said_and_made_again(stack: Path, capsys: Capture) -> None:
+    labels = segment(stack)[1]
+    right = labels_of(labels)
+    next(file for file in (labels / "0" / "c").rglob("*") if file.is_file()).unlink()
+    assert (labels_of(labels) != right).any()
+    capsys.readouterr()
+    assert segment(stack, "--verify")[0] == 0
+    assert "labels.zarr was damaged after it was finished" in capsys.readouterr().err
+    assert (labels_of(labels) == right).all()
+    assert segment(stack, "--verify")[0] == 0
+    assert "damaged" not in capsys.readouterr().err
+
+
 def test_json_tells_all(stack: Path, capsys: Capture) -> None:
     capsys.readouterr()
     code, labels = segment(stack, "--json", "--objects", str(stack.with_name("t.csv")))

@@ -22,6 +22,7 @@ from .block_result import RunResult
 from .checks import is_as_written, refuse_changed_input
 from .grid import Block, Grid
 from .kept_open import close_kept
+from .published import as_told, is_as_published, take_back
 from .recipe import fitting_sizes, side_folder
 from .volume_result import Placement, VolumeResult, publish, refuse_stranger
 from .worker_file import ArrayWork
@@ -38,6 +39,7 @@ def run_array_work(
     context: Sequence[int] | int = 0,
     format: str = "ome-zarr-0.5",
     resume: bool = True,
+    verify: bool = False,
     placement: Placement | None = None,
     on_event: Listener | None = None,
     **options: Any,
@@ -57,6 +59,9 @@ def run_array_work(
     resume
         Whether to go on where the same call was stopped; all is done again
         otherwise.
+    verify
+        Whether an output of any size that was finished is read in full; those
+        of more than 32 MiB are not by default. What was damaged is made again.
     placement, on_event
         Where blocks are done, and who is told.
     **options
@@ -109,7 +114,13 @@ def run_array_work(
         )
         before = len(journal.completed("blocks"))
         if target.exists() and not making.exists() and before == len(grid):
-            return VolumeResult(str(output), blocks=len(grid))
+            same = as_told(grid, journal.records("blocks"))
+            boxes = [block.write for block in grid]
+            if is_as_published(target, journal, boxes, same, thorough=verify):
+                return VolumeResult(str(output), blocks=len(grid))
+            like = work.output_like(volume)
+            shape = (*like["channels"], *volume.spatial_shape)
+            take_back(target, making, shape, like["dtype"], on_event)
         if not making.exists() or not before:
             journal.forget("blocks")
             shutil.rmtree(making, ignore_errors=True)  # perhaps it was made in part only
@@ -119,7 +130,7 @@ def run_array_work(
         finally:
             close_kept()
         if done:
-            publish(making, target, folder / "replaced")
+            publish(making, target, folder / "replaced", journal)
             journal.note("finished", output=str(target))
     return VolumeResult(
         str(output) if done else None,

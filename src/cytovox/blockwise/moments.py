@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import json
@@ -9,8 +10,10 @@ import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ..errors import OptionError
 from ..read.open_volume import open_volume
@@ -19,6 +22,8 @@ from ..run.journal import Journal
 from ..run.progress import Listener
 from ..write.pyramid import tiles, write_pyramid
 from ..write.volume import create_labels
+from .grid import Box
+from .published import is_as_published
 from .recipe import VolumeRecipe, side_folder
 from .table import ObjectTable, read_objects, write_objects
 from .volume_result import Placement, VolumeResult, publish, refuse_stranger
@@ -33,6 +38,7 @@ def segment_moments(
     placement: Placement,
     on_event: Listener | None,
     resume: bool,
+    verify: bool,
 ) -> VolumeResult:
     """Segment each point in time, and write labels with the axis t.
 
@@ -46,6 +52,8 @@ def segment_moments(
         Where, and who is told.
     resume
         Whether what is done is kept.
+    verify
+        Whether outputs of any size that were finished are read in full.
     """
     begin = time.perf_counter()
     if recipe.format == "precomputed":
@@ -58,9 +66,9 @@ def segment_moments(
     output = Path(recipe.output.removeprefix("file://")).absolute()
     refuse_stranger(output, folder)
     folder.mkdir(parents=True, exist_ok=True)
-    with Journal(folder / "journal.jsonl"):  # one run at a time
+    with Journal(folder / "journal.jsonl") as journal:  # one run at a time
         parts = [_moment(recipe, folder, number) for number in range(count)]
-        results = [VolumeRun(part, placement, on_event).whole(resume) for part in parts]
+        results = [VolumeRun(part, placement, on_event, verify).whole(resume) for part in parts]
         whole = VolumeResult(
             recipe.output if all(results) else None,
             sum(result.objects for result in results),
@@ -72,7 +80,7 @@ def segment_moments(
             sum(result.untried for result in results),
         )
         if whole:
-            _join(recipe, parts, folder, output)
+            _join(recipe, parts, folder, output, journal, verify)
     return whole
 
 
@@ -88,11 +96,19 @@ def _moment(recipe: VolumeRecipe, folder: Path, number: int) -> VolumeRecipe:
     )
 
 
-def _join(recipe: VolumeRecipe, parts: list[VolumeRecipe], folder: Path, output: Path) -> None:
+def _join(
+    recipe: VolumeRecipe,
+    parts: list[VolumeRecipe],
+    folder: Path,
+    output: Path,
+    journal: Journal,
+    verify: bool,
+) -> None:
     """Write labels and objects of all points in time as one; nothing if they are there."""
     stamps = [(side_folder(part.output) / "stamp.json").read_text() for part in parts]
     stamp, mark = json.dumps([stamps, recipe.format, recipe.table]), folder / "published.json"
-    if output.exists() and mark.is_file() and mark.read_text() == stamp:
+    is_finished = output.exists() and mark.is_file() and mark.read_text() == stamp
+    if is_finished and _is_joined(parts, output, journal, verify):
         return
     mark.unlink(missing_ok=True)
     making = folder / "final" / output.name
@@ -100,8 +116,21 @@ def _join(recipe: VolumeRecipe, parts: list[VolumeRecipe], folder: Path, output:
     _join_labels(recipe, parts, making)
     if recipe.table is not None:
         write_objects(recipe.table, _with_time(parts), recipe=recipe.text())
-    publish(making, output, folder / "replaced")
+    publish(making, output, folder / "replaced", journal)
     mark.write_text(stamp)
+
+
+def _is_joined(parts: list[VolumeRecipe], output: Path, journal: Journal, thorough: bool) -> bool:
+    """Return whether an output that was finished still holds the labels of all times."""
+    with contextlib.ExitStack() as stack:
+        opened = [stack.enter_context(open_volume(part.output)) for part in parts]
+        boxes = tiles(tuple((0, n) for n in opened[0].shape), opened[0].write_unit)
+
+        def is_same(box: Box, values: npt.NDArray[Any]) -> bool:
+            every = zip(opened, values, strict=True)
+            return all(np.array_equal(volume.read(box), labels) for volume, labels in every)
+
+        return is_as_published(output, journal, boxes, is_same, thorough=thorough)
 
 
 def _join_labels(recipe: VolumeRecipe, parts: list[VolumeRecipe], making: Path) -> None:

@@ -320,7 +320,7 @@ class _Run:
         elif result:
             if self.format != "zarr2":
                 write_pyramid(making, levels=levels_of_image(target))
-            publish(making, target, self.folder / "replaced")
+            publish(making, target, self.folder / "replaced", self.journal)
         return result
 
     def _pass(

@@ -19,7 +19,7 @@ from ..run.findings import Verification
 from ..write.pyramid import tiles
 from .grid import Box
 
-__all__ = ["check_files", "check_voxels", "open_scales", "tiles_of"]
+__all__ = ["check_files", "check_voxels", "files_below", "open_scales", "tiles_of"]
 
 _T = TypeVar("_T")
 #: Called with a box and its voxels, from several threads.
@@ -115,7 +115,7 @@ def check_files(scales: Sequence[Volume], path: Path, found: Verification) -> No
         Takes what is found.
     """
     stored = left = 0
-    for file in _files(path):
+    for file in files_below(path):
         if file.name.endswith(_LEFT_BEHIND):
             left += 1
         elif file.name not in _DOCUMENTS:
@@ -228,7 +228,8 @@ def tiles_of(volume: Volume) -> Iterator[Box]:
     return tiles(tuple((0, n) for n in volume.spatial_shape), unit)
 
 
-def _files(path: Path) -> Iterator[Path]:
+def files_below(path: Path) -> Iterator[Path]:
+    """Yield all files below a folder in order."""
     try:
         with os.scandir(path) as entries:
             listed = sorted(entries, key=lambda entry: entry.name)
@@ -236,7 +237,7 @@ def _files(path: Path) -> Iterator[Path]:
         return
     for entry in listed:
         if entry.is_dir(follow_symlinks=False):
-            yield from _files(Path(entry.path))
+            yield from files_below(Path(entry.path))
         elif entry.is_file(follow_symlinks=False):
             yield Path(entry.path)
 

@@ -57,6 +57,7 @@ def segment_volume(
     objects: str | os.PathLike[str] | bool | None = None,
     cluster: Any = None,
     resume: bool = True,
+    verify: bool = False,
     connectivity: int | None = None,
     rule: Literal["iou", "mutual"] = "iou",
     threshold: float = 0.5,
@@ -119,6 +120,10 @@ def segment_volume(
     resume
         Whether to go on where a run of the same recipe was stopped. If False,
         all is done again and an output that was made here is replaced.
+    verify
+        Whether labels of any size that were finished are read in full; of more
+        than 32 MiB, only metadata and sizes of chunk files are compared by
+        default. What was damaged since is made again.
     connectivity, rule, threshold, min_voxels, reach
         See `cytovox.blockwise.stitch.stitch`.
     gate
@@ -204,8 +209,8 @@ def segment_volume(
     with recipe.open_input() as volume:
         moments = volume.shape[0] if "t" in volume.axes else None
     if moments is None:
-        return VolumeRun(recipe, placement, on_event).whole(resume)
-    return segment_moments(recipe, moments, placement, on_event, resume)
+        return VolumeRun(recipe, placement, on_event, verify).whole(resume)
+    return segment_moments(recipe, moments, placement, on_event, resume, verify)
 
 
 def restitch_volume(

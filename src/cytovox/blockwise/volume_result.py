@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import OutputExistsError, StorageError
+from ..run.journal import Journal
 from ..write.volume import enter_label
 from .block_result import BlockFailure, RunResult
 from .lookup import SeamReport
+from .published import note_files
 from .run_blocks import run_blocks
 
 __all__ = ["Placement", "VolumeResult", "publish", "refuse_stranger"]
@@ -98,7 +100,7 @@ def refuse_stranger(output: Path, folder: Path) -> None:
         )
 
 
-def publish(made: Path, output: Path, old: Path) -> None:
+def publish(made: Path, output: Path, old: Path, journal: Journal) -> None:
     """Give a volume its place, instead of that of an earlier run, and list labels in their image.
 
     Parameters
@@ -109,6 +111,8 @@ def publish(made: Path, output: Path, old: Path) -> None:
         The name.
     old
         Where what is replaced goes for a moment.
+    journal
+        Is told the files that were published.
 
     Raises
     ------
@@ -124,4 +128,5 @@ def publish(made: Path, output: Path, old: Path) -> None:
     except OSError as err:
         raise StorageError(f"it cannot get its name: {err}", path=output) from err
     enter_label(output)
+    note_files(output, journal)
     shutil.rmtree(old, ignore_errors=True)

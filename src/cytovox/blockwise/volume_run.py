@@ -42,6 +42,7 @@ from .grid import Block, Grid
 from .lookup import Lookup, SeamReport, drop_objects, load_lookup
 from .objects import iter_objects
 from .preflight import check_gate, check_measures, check_table
+from .published import as_told, is_as_published, take_back
 from .recipe import VolumeRecipe, side_folder
 from .recipe_file import save_recipe
 from .stitch import report_again
@@ -72,14 +73,21 @@ class VolumeRun:
         Where.
     on_event
         Is told what happens.
+    verify
+        Whether an output of any size that was finished is read in full.
     """
 
     def __init__(
-        self, recipe: VolumeRecipe, placement: Placement, on_event: Listener | None = None
+        self,
+        recipe: VolumeRecipe,
+        placement: Placement,
+        on_event: Listener | None = None,
+        verify: bool = False,
     ) -> None:
         self.recipe = recipe
         self.placement = placement
         self.on_event = on_event
+        self.verify = verify
         self.folder = side_folder(recipe.output)
         self.output = Path(recipe.output.removeprefix("file://")).absolute()
         self.table = None if recipe.table is None else Path(recipe.table)
@@ -350,9 +358,14 @@ class VolumeRun:
     def _relabel(self, volume: Volume, grid: Grid, lookup: Lookup, journal: Journal) -> RunResult:
         stamp = _stamp(lookup, self.recipe.format)
         mark = self._published()
-        if self.output.exists() and _says(mark, stamp):
-            return RunResult("relabel", len(grid), 0, len(grid), (), {}, 0.0)
         final = self._final
+        if self.output.exists() and _says(mark, stamp):
+            same = as_told(grid, journal.records("relabel"))
+            boxes = [block.write for block in grid]
+            if is_as_published(self.output, journal, boxes, same, thorough=self.verify):
+                return RunResult("relabel", len(grid), 0, len(grid), (), {}, 0.0)
+            mark.unlink()
+            take_back(self.output, final, volume.spatial_shape, lookup.dtype, self.on_event)
         if not journal.completed("relabel") or not final.exists():
             journal.forget("relabel")
             self._labels(final, volume, lookup.dtype, self.recipe.format)
@@ -366,7 +379,7 @@ class VolumeRun:
                     write_pyramid(final, levels=levels_of_image(self.output))
             forget_volumes(self._stamps)
             mark.unlink(missing_ok=True)
-            publish(final, self.output, self.folder / "replaced")
+            publish(final, self.output, self.folder / "replaced", journal)
             mark.write_text(stamp, encoding="utf-8")
         return done
 

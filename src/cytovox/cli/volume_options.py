@@ -120,6 +120,13 @@ NoResume = Annotated[
     bool,
     typer.Option("--no-resume", help="Do all again, and replace what was made here before."),
 ]
+Verify = Annotated[
+    bool,
+    typer.Option(
+        "--verify",
+        help="Read a finished output in full before it is left as it is, not only a small one.",
+    ),
+]
 NoPreflight = Annotated[
     bool,
     typer.Option(

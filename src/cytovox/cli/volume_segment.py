@@ -124,6 +124,7 @@ def segment(
     retries: o.Retries = 2,
     memory: o.Memory = None,
     no_resume: o.NoResume = False,
+    verify: o.Verify = False,
     no_preflight: o.NoPreflight = False,
     as_json: o.AsJson = False,
     quiet: o.QuietOption = False,
@@ -172,6 +173,7 @@ def segment(
             retries=retries,
             memory=o.as_size(memory),
             resume=not no_resume,
+            verify=verify,
             on_event=listen,
         )
     drawn = _draw(result, input, view, picture)

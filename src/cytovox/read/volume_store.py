@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from ..errors import CytovoxError, InputError, InputNotFoundError, StorageError, UsageError
@@ -18,7 +19,7 @@ from .volume_address import Address
 from .volume_chunk_files import ChunkFiles, Index
 from .volume_folder import check_regular, folder_of, unpack
 from .volume_leftovers import forget_torn_write
-from .volume_limits import MAX_DOCUMENT_BYTES, Box
+from .volume_limits import MAX_DOCUMENT_BYTES, Box, box_shape
 from .volume_source import Described, digest_files
 
 __all__ = [
@@ -375,11 +376,39 @@ class TensorSource:
         if self._files is not None:
             for index in self._files.indices(box):
                 forget_torn_write(self._address.path / self._files.names[0](index))
-        part = self._tensor[tuple(slice(*b) for b in box)]
         try:
-            part.write(array).result(timeout=_TIMEOUT if self._address.remote else None)
+            self._store(box, array)
         except _FAILURES as err:
-            raise explain(err, str(self._address), StorageError) from err
+            if not self._discard_damaged(box):
+                raise explain(err, str(self._address), StorageError) from err
+            try:
+                self._store(box, array)
+            except _FAILURES as again:
+                raise explain(again, str(self._address), StorageError) from again
+
+    def _store(self, box: Box, array: npt.NDArray[Any]) -> None:
+        part = self._tensor[tuple(slice(*b) for b in box)]
+        part.write(array).result(timeout=_TIMEOUT if self._address.remote else None)
+
+    def _discard_damaged(self, box: Box) -> bool:
+        """Remove chunks that cannot be read and are replaced as a whole; return if there are any.
+
+        At the ends of an array tensorstore reads a chunk before it replaces it.
+        """
+        found = False
+        files = self._files
+        every = tuple((0, n) for n in self.described.shape)
+        for index in () if files is None else files.indices(box):
+            assert files is not None
+            part = files.part(index, every)
+            if part != files.part(index, box):
+                continue
+            try:
+                self._copy(self._tensor, part, np.empty(box_shape(part), self.described.dtype))
+            except InputError:
+                (self._address.path / files.names[0](index)).unlink(missing_ok=True)
+                found = True
+        return found
 
     def identity(self) -> dict[str, Any]:
         """Return a digest of the metadata and, on this computer, of all files' times."""
