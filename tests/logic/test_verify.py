@@ -242,7 +242,7 @@ def no_count(h5: h5py.File) -> None:
         (shorter, "error: events/deform: has * rows where the header counts"),
         (unwritten, "error: events/deform: * of its chunks were never written"),
         (count_lies, "error: events/area_um: has * rows where the header counts 7 events"),
-        (no_count, "error: experiment:event count: is no number of events: many"),
+        (no_count, "error: experiment:event count: is not a number of events: many"),
         (yield_lies, "error: pipeline:dcnum yield: is 7 where the header counts"),
         (hash_lies, "error: pipeline:dcnum hash: is 0000*but the identifier gives"),
         (part_lies, "error: pipeline:dcnum hash: "),

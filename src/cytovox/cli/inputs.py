@@ -275,9 +275,11 @@ def _is_output(path: Path) -> bool:
         return True
     import h5py
 
+    from ..read.identifier import stated
+
     try:
         with h5py.File(path, "r") as h5:
-            return "pipeline:dcnum hash" in h5.attrs
+            return stated(h5.attrs, "pipeline:dcnum hash") is not None
     except OSError:
         # Not ours to judge: the run will say what is wrong with it.
         return False

@@ -16,7 +16,7 @@ import numpy as np
 
 from ..errors import InputError, VerificationError
 from ..read.hdf5_file import open_hdf5_file
-from ..read.identifier import as_text
+from ..read.identifier import stated
 from ..read.members import text_names
 from ..read.opening import examine
 from ..recipe.identity import compute_pipeline_hash
@@ -150,25 +150,25 @@ def _check_header(
     h5: h5py.File, found: Verification, wanted: int | None, trusted: bool
 ) -> int | None:
     """Return the number of events that the header counts."""
-    if "pipeline:dcnum hash" in h5.attrs:
+    if stated(h5.attrs, "pipeline:dcnum hash") is not None:
         found.kind = "result"
     reachable = trusted or isinstance(h5.get("events", getlink=True), h5py.HardLink)
     if not reachable or not isinstance(h5.get("events"), h5py.Group):
         found.error("events", "there are no events: this is not a recording")
         return None
-    value = h5.attrs.get("experiment:event count")
+    value = stated(h5.attrs, "experiment:event count")
     count = _whole(value)
     if value is None:
         found.warn("experiment:event count", "is missing")
     elif count is None or count < 0:
-        found.error("experiment:event count", f"is no number of events: {as_text(value)}")
+        found.error("experiment:event count", f"is not a number of events: {value}")
         count = None
     if wanted is not None and count != wanted:
         found.error("experiment:event count", f"is {count} where {wanted} were made")
     if count is not None:
         found.counts["events"] = count
     images = [name for name in ("image", "mask", "image_bg") if name in h5["events"]]
-    pixel = h5.attrs.get("imaging:pixel size")
+    pixel = stated(h5.attrs, "imaging:pixel size")
     if images and not (isinstance(pixel, int | float | np.number) and 0 < pixel < 1e6):
         found.warn("imaging:pixel size", "is missing or no length, though there are images")
     return count
@@ -214,7 +214,8 @@ def _check_pipeline(
     h5: h5py.File, found: Verification, count: int | None, events: int | None
 ) -> None:
     names = [key for key in text_names(h5.attrs) if key.startswith("pipeline:dcnum ")]
-    named = {key: as_text(h5.attrs[key]) for key in names}
+    stored = {key: stated(h5.attrs, key) for key in names}
+    named = {key: value for key, value in stored.items() if value is not None}
     if not named:
         return
     parts = {name: str(named.get(f"pipeline:dcnum {name}", "")) for name in ID_ATTRIBUTES}
@@ -259,7 +260,7 @@ def _check_mapping_part(data: str, named: dict[str, Any], found: Verification) -
 
 def _check_run_identifier(h5: h5py.File, pphash: str, found: Verification) -> None:
     name = "experiment:run identifier"
-    text = str(as_text(h5.attrs.get(name, "")))
+    text = str(stated(h5.attrs, name, ""))
     own = text.rpartition("dcn-")[2] if "dcn-" in text else None
     if own is not None and not pphash.startswith(own[:7]):
         found.warn(name, f"names the pipeline {own[:7]} where the hash is {pphash[:7]}")
@@ -279,7 +280,7 @@ def _check_promised(h5: h5py.File, part: str, found: Verification, count: int | 
 
 
 def _is_export(h5: h5py.File) -> bool:
-    programs = str(as_text(h5.attrs.get("setup:software version", "")))
+    programs = str(stated(h5.attrs, "setup:software version", ""))
     return "dclab" in programs.rpartition("|")[2]
 
 

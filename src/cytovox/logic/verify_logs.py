@@ -9,7 +9,7 @@ from typing import Any
 import h5py
 
 from ..errors import CytovoxError
-from ..read.identifier import as_text
+from ..read.identifier import stated
 from ..read.text import read_lines
 from ..run.findings import Verification
 
@@ -39,7 +39,7 @@ def check_logs(h5: h5py.File, found: Verification) -> None:
         if name.startswith("dcnum-job-"):
             hashes |= _hashes_of(lines, name, found)
     found.counts["logs"] = number
-    own = as_text(h5.attrs.get("pipeline:dcnum hash"))
+    own = stated(h5.attrs, "pipeline:dcnum hash")
     if hashes and own is not None and own not in hashes:
         found.error("logs", f"no record of a run names the pipeline {own}")
 

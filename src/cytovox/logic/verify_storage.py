@@ -89,7 +89,7 @@ def walk(h5: h5py.File, found: Verification) -> dict[str, h5py.Dataset]:
     datasets: dict[str, h5py.Dataset] = {}
     seen: set[Any] = set()
     with surviving("attributes", found):
-        _ = dict(h5.attrs)
+        _read_attributes(h5)
     for name, item in _links(h5, "", found, seen):
         if isinstance(item, h5py.ExternalLink):
             found.note(name, f"is in another file, which was not looked at: {item.filename}")
@@ -97,13 +97,20 @@ def walk(h5: h5py.File, found: Verification) -> dict[str, h5py.Dataset]:
             found.note(name, f"is a link to {item.path}, not followed")
         else:
             try:
-                _ = dict(item.attrs)
+                _read_attributes(item)
             except DAMAGE as err:
                 found.error(name, f"is damaged: {_short(err)}")
                 continue
             if isinstance(item, h5py.Dataset):
                 datasets[name] = item
     return datasets
+
+
+def _read_attributes(item: h5py.HLObject) -> None:
+    for name in item.attrs:
+        # of a type that has no equivalent in NumPy
+        with contextlib.suppress(TypeError):
+            _ = item.attrs[name]
 
 
 def _links(

@@ -20,6 +20,7 @@ from .chunk_guard import read_checked
 from .const import HDF5_VERSIONS
 from .hdf5_data import HDF5Data
 from .hdf5_file import open_own_file
+from .members import copy_attributes
 from .opening import open_recording
 from .permissions import default_permissions
 
@@ -101,7 +102,7 @@ def _describe(
         with open_recording(path) as source:
             events = source["events"]
             if not lengths:
-                h5.attrs.update(source.attrs)
+                copy_attributes(source, h5)
                 layout = {feat: [] for feat in _choose(events, features, compute_frame)}
             for feat, parts in layout.items():
                 if feat not in events:
@@ -112,7 +113,8 @@ def _describe(
                 parts.append((path, events[feat].shape, events[feat].dtype))
             if compute_frame:
                 frames.append(_frames(events, path))
-            lengths.append(int(source.attrs["experiment:event count"]))
+            with HDF5Data(source) as data:
+                lengths.append(data.stored_length)
     h5.attrs["experiment:event count"] = sum(lengths)
     for feat, parts in layout.items():
         _link(h5, feat, parts)

@@ -5,12 +5,24 @@ from __future__ import annotations
 import hashlib
 import os
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
 
-__all__ = ["as_text", "get_measurement_identifier", "identifier_fits", "is_made_of", "md5sum"]
+__all__ = [
+    "as_text",
+    "get_measurement_identifier",
+    "identifier_fits",
+    "is_made_of",
+    "md5sum",
+    "stated",
+]
+
+#: Attributes that identify a measurement which has no run identifier.
+_PARTS = ("experiment:time", "experiment:date", "setup:identifier")
 
 
 def as_text(value: Any) -> Any:
@@ -24,6 +36,40 @@ def as_text(value: Any) -> Any:
     if isinstance(value, bytes):
         return value.decode("utf-8", errors="replace")
     return value
+
+
+def stated(attributes: Mapping[str, Any], name: str, default: Any = None) -> Any:
+    """Return an attribute; one that is empty is as if it were absent.
+
+    Programs write what they do not know in many ways: as text without
+    characters, as an array without values, or as an attribute without data.
+
+    Parameters
+    ----------
+    attributes
+        Those of a file or dataset, or a plain mapping.
+    name
+        Name of the attribute.
+    default
+        What to return if there is none.
+
+    Examples
+    --------
+    >>> stated({"setup:chip": b"FLIC"}, "setup:chip"), stated({"setup:chip": [""]}, "setup:chip")
+    ('FLIC', None)
+    """
+    value = as_text(attributes.get(name))
+    return default if value is None or _is_empty(value) else value
+
+
+def _is_empty(value: Any) -> bool:
+    if isinstance(value, h5py.Empty):
+        return True
+    values = np.asarray(value)
+    if values.dtype.kind not in "SUO":
+        return not values.size
+    texts = (as_text(one) for one in values.flat)
+    return all(isinstance(text, str) and not text.strip("\0 \t\r\n") for text in texts)
 
 
 def get_measurement_identifier(h5: h5py.Group) -> str | None:
@@ -52,10 +98,10 @@ def get_measurement_identifier(h5: h5py.Group) -> str | None:
     >>> get_measurement_identifier(h5)
     'f0cfdc6f-93c7-c093-d135-a20f3e5bdbfa'
     """
-    run = str(as_text(h5.attrs.get("experiment:run identifier", "")))
+    run = str(stated(h5.attrs, "experiment:run identifier", ""))
     if run:
         return run
-    return _from_parts([str(as_text(part)) for part in _parts(h5)])
+    return _from_parts([str(stated(h5.attrs, name, "")) for name in _PARTS])
 
 
 def identifier_fits(h5: h5py.Group, expected: str) -> bool:
@@ -73,9 +119,12 @@ def identifier_fits(h5: h5py.Group, expected: str) -> bool:
     """
     if get_measurement_identifier(h5) == expected:
         return True
-    if as_text(h5.attrs.get("experiment:run identifier", "")):
+    if stated(h5.attrs, "experiment:run identifier"):
         return False
-    raw = [str(bytes(p)) if isinstance(p, bytes) else str(p) for p in _parts(h5)]
+    if not all(stated(h5.attrs, name) for name in _PARTS):
+        return False
+    parts = [h5.attrs[name] for name in _PARTS]
+    raw = [str(bytes(p)) if isinstance(p, bytes) else str(p) for p in parts]
     return _from_parts(raw) == expected
 
 
@@ -99,11 +148,6 @@ def is_made_of(own: str | None, origin: str, mapped: bool) -> bool:
     (True, False)
     """
     return own == origin or (mapped and own is not None and own.startswith(f"{origin}_"))
-
-
-def _parts(h5: h5py.Group) -> list[Any]:
-    names = ("experiment:time", "experiment:date", "setup:identifier")
-    return [h5.attrs.get(name, "") for name in names]
 
 
 def _from_parts(parts: list[str]) -> str | None:

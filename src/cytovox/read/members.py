@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import h5py
+import numpy as np
 
-__all__ = ["chunk_infos", "dataset_ids", "members", "text_names"]
+__all__ = ["chunk_infos", "copy_attributes", "dataset_ids", "members", "text_names"]
 
 
 def members(group: Mapping[Any, Any]) -> list[tuple[Any, Any]]:
@@ -51,6 +52,41 @@ def text_names(attributes: Mapping[Any, Any]) -> list[str]:
     ['setup:chip']
     """
     return [name for name in attributes if isinstance(name, str)]
+
+
+def copy_attributes(source: h5py.HLObject, target: h5py.HLObject) -> list[str]:
+    """Copy attributes as they are, also empty ones; what exists already is kept.
+
+    Parameters
+    ----------
+    source, target
+        File, group or dataset.
+
+    Returns
+    -------
+    list of str
+        Names of those that cannot be copied: references, which mean something
+        in their own file alone, and types that have no equivalent in NumPy.
+    """
+    left_out = []
+    for name in text_names(source.attrs):
+        if name in target.attrs:
+            continue
+        try:
+            if _refers(source.attrs.get_id(name).dtype):
+                left_out.append(name)
+            else:
+                target.attrs[name] = source.attrs[name]
+        except (TypeError, ValueError):
+            left_out.append(name)
+    return left_out
+
+
+def _refers(dtype: np.dtype[Any]) -> bool:
+    """Return whether values are references, or have some in them."""
+    kinds = [dtype[name] for name in dtype.names] if dtype.names else [dtype.base]
+    inner = [h5py.check_vlen_dtype(kind) or kind for kind in kinds]
+    return any(h5py.check_ref_dtype(kind) for kind in inner if isinstance(kind, np.dtype))
 
 
 def chunk_infos(dataset: h5py.Dataset) -> list[h5py.h5d.StoreInfo]:

@@ -18,7 +18,7 @@ from .chunk_guard import CheckedDataset, checked, read_checked
 from .data_identity import round_pixel_size
 from .elsewhere import OtherFiles
 from .hdf5_file import open_hdf5_file
-from .identifier import as_text, md5sum
+from .identifier import as_text, md5sum, stated
 from .members import members, text_names
 from .opening import examine
 from .permissions import Permissions, default_permissions
@@ -135,15 +135,16 @@ class RecordingFile:
 
     @property
     def meta(self) -> dict[str, Any]:
-        """Attributes as ``"section:key"``; text is decoded."""
+        """Attributes as ``"section:key"`` that are not empty; text is decoded."""
         with self._lock:
             if "meta" not in self._cached:
                 given = self._state["meta"]
                 source = self.h5.attrs if given is None else given
                 try:
-                    meta = {key: as_text(source[key]) for key in text_names(source)}
+                    values = {key: stated(source, key) for key in text_names(source)}
                 except (OSError, RuntimeError, ValueError, TypeError) as err:
                     raise read_error(err, self.h5) from err
+                meta = {key: value for key, value in values.items() if value is not None}
                 if self._state["pixel_size"] is not None:
                     meta["imaging:pixel size"] = self._state["pixel_size"]
                 self._cached["meta"] = meta
@@ -201,7 +202,7 @@ class RecordingFile:
     def stored_length(self) -> int:
         """Number of rows in the file, whatever the index mapping."""
         try:
-            count = self.h5.attrs.get("experiment:event count")
+            count = stated(self.h5.attrs, "experiment:event count")
         except (OSError, RuntimeError, ValueError, TypeError) as err:
             raise read_error(err, self.h5) from err
         if count is not None:
@@ -280,14 +281,14 @@ def frame_rate_of(meta: Mapping[str, Any], path: str | Path | None = None) -> fl
     Raises
     ------
     InputError
-        If it is no number.
+        If it is not a number.
 
     Examples
     --------
     >>> frame_rate_of({"imaging:frame rate": "3000"}), frame_rate_of({})
     (3000.0, 0.0)
     """
-    found = meta.get("imaging:frame rate", 0)
+    found = stated(meta, "imaging:frame rate", 0)
     rate = _number(found)
     if rate is None or not math.isfinite(rate):
         raise InputError(

@@ -353,10 +353,15 @@ class _Look:
             self._refuse(f"there are {count:,} {place.replace('ute', 'utes', 1)}", "oversized")
         for index in range(min(count, _MAX_ATTRIBUTES)):
             opened = h5py.h5a.open(owner.id, index=index)
-            size = opened.get_storage_size()
+            # HDF5 fails to tell the size of what is empty
+            size = opened.get_storage_size() if _has_values(opened) else 0
             if size > _MAX_ATTRIBUTE_BYTES:
                 name = _decoded(opened.name)
                 self._refuse(f"the {place} '{name}' takes {size / 1e6:.3g} MB", "oversized")
+
+
+def _has_values(attribute: h5py.h5a.AttrID) -> bool:
+    return bool(attribute.get_space().get_simple_extent_npoints())
 
 
 def _external_files(dataset: h5py.Dataset) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,9 @@ import numpy.typing as npt
 from .. import __version__
 from ..errors import InputError, UsageError
 from ..read.chunk_guard import checked, read_checked
-from ..read.identifier import as_text
+from ..read.identifier import stated
 from ..read.mapped import MappedHDF5Dataset, check_mapping, get_mapping_indices
-from ..read.members import members, text_names
+from ..read.members import copy_attributes, members
 from ..read.read_errors import read_errors
 from ..read.stored_chunks import check_chunks, list_chunks
 from ..read.text import read_lines
@@ -25,6 +26,9 @@ from .storage import storage_errors
 from .writer import HDF5Writer
 
 __all__ = ["FeatureIsGroupError", "copy_features", "copy_metadata"]
+
+
+logger = logging.getLogger(__name__)
 
 
 class FeatureIsGroupError(InputError, NotImplementedError):
@@ -37,7 +41,8 @@ def copy_metadata(
     """Copy attributes, tables and logs; what exists already is kept.
 
     Copied logs and tables say in their attribute ``software`` that they were
-    copied. Empty ones are left out.
+    copied. Empty ones are left out, and what cannot be copied is named in a
+    warning.
 
     Parameters
     ----------
@@ -49,17 +54,20 @@ def copy_metadata(
         Name and version of the program that copies.
     """
     with storage_errors(h5_dst.filename):
-        for key in text_names(h5_src.attrs):
-            if key not in h5_dst.attrs:
-                h5_dst.attrs[key] = h5_src.attrs[key]
+        left_out = copy_attributes(h5_src, h5_dst)
         for name in ("logs", "tables"):
             for key, dataset in members(h5_src.get(name, {})):
                 group = h5_dst.require_group(name)
                 if key not in group and isinstance(dataset, h5py.Dataset) and dataset.size:
-                    _copy_text_or_table(dataset, group, key, software)
+                    left_out += _copy_text_or_table(dataset, group, key, software)
+    if left_out:
+        logger.warning("%s: not copied: %s", h5_src.filename, ", ".join(map(repr, left_out)))
 
 
-def _copy_text_or_table(dataset: h5py.Dataset, group: h5py.Group, key: str, software: str) -> None:
+def _copy_text_or_table(
+    dataset: h5py.Dataset, group: h5py.Group, key: str, software: str
+) -> list[str]:
+    """Copy a log or table; return the names of its attributes that cannot be copied."""
     values: Any
     if dataset.dtype.kind == "O":
         values = text_lines(read_lines(dataset))
@@ -72,9 +80,10 @@ def _copy_text_or_table(dataset: h5py.Dataset, group: h5py.Group, key: str, soft
         # Those of a log that has become shorter may be longer than it is.
         kwds["chunks"] = tuple(map(min, dataset.chunks, dataset.shape))
     copied = group.create_dataset(key, data=values, **kwds)
-    copied.attrs.update(dataset.attrs)
-    before = as_text(dataset.attrs.get("software"))
-    copied.attrs["software"] = " | ".join(filter(None, [before, software]))
+    left_out = copy_attributes(dataset, copied)
+    before = stated(dataset.attrs, "software")
+    copied.attrs["software"] = software if before is None else f"{before} | {software}"
+    return left_out
 
 
 def copy_features(
@@ -225,5 +234,5 @@ def _copy_stored(dataset: h5py.Dataset, group: h5py.Group, feat: str) -> bool:
             filter_mask, data = dataset.id.read_direct_chunk(offset)
         target.write_direct_chunk(offset, data, filter_mask)
     copied = h5py.Dataset(target)
-    copied.attrs.update(dataset.attrs)
+    copy_attributes(dataset, copied)
     return True
