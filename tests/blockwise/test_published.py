@@ -20,7 +20,7 @@ from cytovox.blockwise.volume_result import Placement
 from cytovox.errors import OptionError
 from cytovox.read.open_volume import open_volume
 from cytovox.write.pyramid import write_pyramid
-from cytovox.write.volume import create_volume
+from cytovox.write.volume import create_labels, create_volume
 
 SHAPE = (8, 20, 24)
 
@@ -78,6 +78,46 @@ def test_zarr_finds_the_labels_of_an_image(tmp_path: Path) -> None:
     group = zarr.open_group(raw, mode="r")["labels"]
     (name,) = group.attrs["ome"]["labels"]
     assert int(group[name]["0"][...].max()) == done.objects
+
+
+@pytest.mark.parametrize("format", ["ome-zarr-0.5", "ome-zarr-0.4"])
+@pytest.mark.filterwarnings("ignore:Consolidated metadata")
+def test_groups_with_consolidated_metadata_show_new_labels(tmp_path: Path, format: str) -> None:
+    zarr = pytest.importorskip("zarr")
+    whole = zarr.open_group(
+        tmp_path / "plate.zarr", mode="w", zarr_format=3 if format == "ome-zarr-0.5" else 2
+    )
+    raw = image(tmp_path / "plate.zarr" / "image.ome.zarr", format)
+    old = np.ones(SHAPE, "u4")
+    with create_labels(raw / "labels" / "old", shape=SHAPE, format=format) as volume:
+        volume.write(tuple((0, n) for n in SHAPE), old)
+    for folder in (raw / "labels", raw, Path(str(whole.store_path).removeprefix("file://"))):
+        zarr.consolidate_metadata(folder)
+    done = segment(raw, raw / "labels" / "cells", format)
+    assert segment(raw, tmp_path / "plate.zarr" / "beside.zarr", format)
+    for place, inside in (
+        ("plate.zarr", "image.ome.zarr/labels/"),
+        ("plate.zarr/image.ome.zarr", "labels/"),
+        ("plate.zarr/image.ome.zarr/labels", ""),
+    ):
+        group = zarr.open_group(tmp_path / place, mode="r")
+        found = group[inside.rstrip("/")] if inside else group
+        attributes = dict(found.attrs)
+        assert attributes.get("ome", attributes)["labels"] == ["old", "cells"]
+        if inside:
+            assert sorted(found.group_keys()) == ["cells", "old"]
+        assert int(group[f"{inside}cells/0"][...].max()) == done.objects
+        assert group[f"{inside}cells/1"].shape
+        np.testing.assert_array_equal(group[f"{inside}old/0"][...], old)
+    group = zarr.open_group(tmp_path / "plate.zarr", mode="r", use_consolidated=True)
+    assert int(group["beside.zarr/0"][...].max()) == done.objects
+    assert group["image.ome.zarr/1"].shape
+    write_pyramid(raw / "labels" / "cells", levels=1)
+    write_pyramid(raw, levels=3, method="mean")
+    group = zarr.open_group(tmp_path / "plate.zarr", mode="r", use_consolidated=True)
+    cells = group["image.ome.zarr/labels/cells"]
+    assert sorted(cells.array_keys()) == ["0"]
+    assert sorted(group["image.ome.zarr"].array_keys()) == ["0", "1", "2"]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import OutputExistsError, StorageError
+from ..read.volume_address import parse_address
 from ..run.journal import Journal
+from ..write.consolidated import refresh_consolidated
 from ..write.volume import enter_label
 from .block_result import BlockFailure, RunResult
 from .lookup import SeamReport
@@ -128,5 +130,6 @@ def publish(made: Path, output: Path, old: Path, journal: Journal) -> None:
     except OSError as err:
         raise StorageError(f"it cannot get its name: {err}", path=output) from err
     enter_label(output)
+    refresh_consolidated(parse_address(output))
     note_files(output, journal)
     shutil.rmtree(old, ignore_errors=True)

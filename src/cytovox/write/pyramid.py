@@ -19,6 +19,7 @@ from ..read.volume_address import Address, parse_address
 from ..read.volume_limits import Box
 from ..read.volume_ome import parse_multiscales
 from ..read.volume_store import remove_tree
+from .consolidated import refresh_consolidated
 from .precomputed import add_scale
 from .volume import (
     VolumePlan,
@@ -273,3 +274,4 @@ def _list_scales(
     if version == 3:
         made = {"ome": {**attributes.get("ome", {}), **made["ome"]}}
     write_documents(address, group_documents({**attributes, **made}, version))
+    refresh_consolidated(address)

@@ -18,6 +18,7 @@ from ..read.volume_axes import normalize_unit
 from ..read.volume_limits import check_dtype, check_numbers, check_shape
 from ..read.volume_ome import parse_multiscales
 from ..read.volume_store import read_json, remove_tree, write_bytes
+from .consolidated import refresh_consolidated
 from .volume_layout import plan_layout
 from .volume_metadata import (
     array_documents,
@@ -224,6 +225,7 @@ def _create(url: Any, format: str, overwrite: bool, **wanted: Any) -> Volume:
         write_array(plan.address, plan, version=2, attributes=attributes)
     else:
         _write_image(plan, format.removeprefix("ome-zarr-"))
+    refresh_consolidated(plan.address)
     return open_volume(str(plan.address), writable=True)
 
 
