@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from cytovox.errors import BasinIdentifierMismatchError, BasinNotFoundError, InputError
+from cytovox.logic.verify import verify_recording
 from cytovox.read import HDF5Data, Permissions, RefusedInputError
 from cytovox.read.mapped import IndexMappingError
 from cytovox.write import copy_basins
@@ -356,6 +357,33 @@ def test_paths_of_windows_and_files_beside_are_found(make_recording, tmp_path, s
         copy_basins(src, dst)
     with HDF5Data(moved, permissions=Permissions(basin_roots=(tmp_path,))) as data:
         assert len(data.image) == 23
+
+
+@pytest.mark.skipif(os.name == "nt", reason="symbolic links need privileges there")
+@pytest.mark.parametrize("stored", ["source.rtdc", "sub/source.rtdc", "C:\\gone\\source.rtdc"])
+def test_basins_are_found_beside_the_file_that_a_link_leads_to(make_recording, tmp_path, stored):
+    """Workflow engines link inputs into a folder of their own."""
+    source = make_recording()
+    folder = tmp_path / "real"
+    target = folder / (stored if "\\" not in stored else "source.rtdc")
+    target.parent.mkdir(parents=True)
+    source.rename(target)
+    path = folder / referring(tmp_path, events=23).rename(folder / "derived.rtdc").name
+    basin = {"paths": [stored], "identifier": "run of recording.rtdc"}
+    add_basin(path, type="file", format="hdf5", features=None, **basin)
+    link = tmp_path / "work" / "input.rtdc"
+    link.parent.mkdir()
+    link.symlink_to(path)
+    with HDF5Data(link) as data, HDF5Data(target) as whole:
+        np.testing.assert_array_equal(data.image[:], whole.image[:])
+        data.check()
+    copy = link.with_name("copy.rtdc")
+    with h5py.File(link) as src, h5py.File(copy, "w") as dst:
+        dst.attrs.update(src.attrs)
+        copy_basins(src, dst)
+    with HDF5Data(copy, permissions=Permissions(basin_roots=(folder,))) as data:
+        assert len(data.image) == 23
+    assert verify_recording(link).warnings == verify_recording(path).warnings
 
 
 def test_a_file_is_not_taken_for_its_own_origin(make_recording):

@@ -143,8 +143,9 @@ def _check_file(
     own: str | None,
 ) -> None:
     paths = [str(text) for text in definition.get("paths") or []]
-    permissions = default_permissions().within(path.absolute().parent)
-    file, refused = find_allowed_file(paths, path.absolute(), permissions)
+    place = path.absolute()
+    permissions = default_permissions().within(place.parent, place.resolve().parent)
+    file, refused = find_allowed_file(paths, place, permissions)
     if refused is not None:
         found.note(where, f"{refused} is outside of the folder and was not looked at")
         return

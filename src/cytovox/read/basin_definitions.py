@@ -151,12 +151,18 @@ def files_there(
     folder
         Folder of the referring file; None if that is not on a disk.
     beside
-        Name of the referring file. If it is given, and no path leads to a file,
-        those of the same names in the folder are taken, but not itself.
+        Name of the referring file. If it is given, paths are also relative to
+        the folder that it is in after all symbolic links. If no path leads to a
+        file, those of the same names in both folders are taken, but not itself.
     """
-    local = folder or Path()
+    folders = [] if folder is None else [folder]
+    itself = {beside}
+    if folder is not None and beside is not None:
+        real = (folder / beside).resolve()
+        folders, itself = list(dict.fromkeys((folder, real.parent))), {beside, real.name}
     places = [
         local / form
+        for local in folders or [Path()]
         for text in paths
         # merely to look would send the user's name and a proof of the password there
         if not is_on_server(text) or (folder is not None and Path(text).drive == folder.drive)
@@ -164,12 +170,13 @@ def files_there(
         if folder is not None or Path(form).is_absolute()
     ]
     found = False
-    for place in filter(_is_file, places):
+    for place in filter(_is_file, dict.fromkeys(places)):
         found = True
         yield place
-    if not found and folder is not None and beside is not None:
+    if not found and beside is not None:
         names = dict.fromkeys(PureWindowsPath(text).name for text in paths)
-        yield from filter(_is_file, (folder / name for name in names if name != beside))
+        beneath = (local / name for local in folders for name in names if name not in itself)
+        yield from filter(_is_file, beneath)
 
 
 def _is_file(path: Path) -> bool:
