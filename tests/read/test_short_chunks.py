@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import h5py
@@ -11,7 +12,8 @@ import numpy as np
 import pytest
 
 from cytovox.logic.verify import verify_recording
-from cytovox.read import HDF5Data, RefusedInputError
+from cytovox.read import HDF5Data, Permissions, RefusedInputError
+from cytovox.read.chunk_guard import read_checked
 from cytovox.testing.hostile_recordings import FRAMES, SHAPE, plain_recording
 
 CONTENT = 5 * SHAPE[0] * SHAPE[1]
@@ -92,3 +94,25 @@ def test_texts_of_any_length_are_read(tmp_path: Path, filters) -> None:
     with HDF5Data(path) as data:
         assert data.logs["b"] == ["one", "three"]
     assert not verify_recording(path).errors
+
+
+def test_a_permission_ends_with_its_reader(make_recording: Callable[..., Path]) -> None:
+    path = make_recording(time=None)
+    with h5py.File(path, "a") as h5:
+        options = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        options.set_chunk((23,))
+        options.set_deflate(4)
+        options.set_filter(h5py.h5z.FILTER_LZF)  # packed twice, which only a permission reads
+        space = h5py.h5s.create_simple((23,))
+        made = h5py.h5d.create(
+            h5["events"].id, b"time", h5py.h5t.NATIVE_DOUBLE, space, dcpl=options
+        )
+        h5py.Dataset(made)[:] = np.arange(23)
+    with HDF5Data(path, permissions=Permissions(oversized=True)) as data:
+        assert data["time"].tolist() == list(range(23))
+        with pytest.raises(RefusedInputError, match="packed twice"), HDF5Data(path) as other:
+            other.check()
+        with h5py.File(path) as h5, pytest.raises(RefusedInputError, match="packed twice"):
+            read_checked(h5["events/time"])
+    with pytest.raises(RefusedInputError, match="packed twice"), HDF5Data(path) as other:
+        other.check()

@@ -11,13 +11,14 @@ import numpy as np
 from ..background.base import BackgroundKind, BackgroundResult
 from ..errors import InputError
 from ..read import HDF5Data
+from ..read.filters import ZSTD
 from ..write import HDF5Writer
 from .plumbing import internal_images
 
 __all__ = ["TEMPORARY_FILTERS", "store_background"]
 
 #: Filters of what lives only as long as the run: fast rather than small.
-TEMPORARY_FILTERS = {"fletcher32": True, "compression": 32015, "compression_opts": (1,)}
+TEMPORARY_FILTERS = {"fletcher32": True, "compression": ZSTD, "compression_opts": (1,)}
 _BLOCK = 200
 
 

@@ -16,6 +16,7 @@ from ..background.base import BackgroundKind
 from ..errors import CytovoxError, InterruptedRunError, OptionError, StorageError, UsageError
 from ..feat import Gate, QueueEventExtractor
 from ..read import HDF5Data, get_measurement_identifier
+from ..read.kinds import left_alone
 from ..read.permissions import Permissions, default_permissions
 from ..run.logs import RunLog
 from ..run.progress import Listener, RunFinished
@@ -300,6 +301,8 @@ class DCNumJobRunner(RunnerLog, threading.Thread):
         # what is followed because somebody allowed it is also shown
         given = self.job["data_kwargs"].get("permissions") or default_permissions()
         tell = self.logger.info if given == Permissions() else self._warn
+        if alone := left_alone(self.draw.h5, self.draw.stored_length):
+            self._warn(f"not read: {'; '.join(alone)}")
         for text in self.draw.followed:
             tell(f"read from elsewhere: {text}")
         for text in self.draw.unread():

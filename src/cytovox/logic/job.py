@@ -12,6 +12,7 @@ from ..background import get_available_background_methods
 from ..errors import OptionError, UnknownCodeError
 from ..feat import Gate, QueueEventExtractor
 from ..read import HDF5Data
+from ..read.filters import ZSTD
 from ..recipe.identity import DCNUM_PPID_GENERATION, compute_pipeline_hash
 from ..recipe.options import check_options, options_of
 from ..recipe.registry import load_stage
@@ -23,8 +24,6 @@ __all__ = ["DCNumPipelineJob"]
 
 _STAGES = ("data", "background", "segmenter", "feature", "gate")
 _COMPRESSIONS = ("none", *(f"zstd-{level}" for level in range(1, 10)))
-#: HDF5 filter number of Zstandard.
-_ZSTD = 32015
 
 
 class DCNumPipelineJob:
@@ -234,7 +233,7 @@ class DCNumPipelineJob:
         if text == "none":
             return {"fletcher32": True, "compression": None, "compression_opts": None}
         level = int(text.removeprefix("zstd-"))
-        return {"fletcher32": True, "compression": _ZSTD, "compression_opts": (level,)}
+        return {"fletcher32": True, "compression": ZSTD, "compression_opts": (level,)}
 
     def get_ppid(self, ret_hash: bool = False, ret_dict: bool = False) -> Any:
         """Return the pipeline identifier.

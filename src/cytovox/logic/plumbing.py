@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from .. import __version__
 from ..read import HDF5Data, get_measurement_identifier
+from ..read.kinds import what_is_odd
 from ..write import HDF5Writer, copy_basins, copy_features
 
 __all__ = [
@@ -318,7 +319,8 @@ def pass_on(writer: HDF5Writer, whole: HDF5Data, *, copy: bool) -> None:
         Whether to copy everything, also what the input only refers to, or to
         refer to the input.
     """
-    stored = list(whole.h5["events"])
+    events = whole.h5["events"]
+    stored = [name for name in events if not what_is_odd(events[name], "events")]
     own = [name for name in stored if not name.startswith("basinmap")]
     if copy:
         copy_features(whole.h5, writer.h5, stored)

@@ -17,6 +17,7 @@ import numpy as np
 from ..errors import InputError, VerificationError
 from ..read.hdf5_file import open_hdf5_file
 from ..read.identifier import stated
+from ..read.kinds import what_is_odd
 from ..read.members import text_names
 from ..read.opening import examine
 from ..recipe.identity import compute_pipeline_hash
@@ -177,7 +178,14 @@ def _check_header(
 def _check_features(
     datasets: dict[str, h5py.Dataset], found: Verification, count: int | None
 ) -> None:
-    features = {n: d for n, d in datasets.items() if n.startswith("events/")}
+    features = {}
+    for name, dataset in datasets.items():
+        if not name.startswith("events/"):
+            continue
+        if odd := what_is_odd(dataset, "events"):
+            found.note(name, f"is not read: it {odd}")
+        else:
+            features[name] = dataset
     found.counts["features"] = len(features)
     lengths = {n: _rows(d) for n, d in features.items() if not n.startswith("events/contour/")}
     contours = len(features) - len(lengths)

@@ -10,6 +10,7 @@ import h5py
 
 from ..errors import CytovoxError
 from ..read.identifier import stated
+from ..read.kinds import what_is_odd
 from ..read.text import read_lines
 from ..run.findings import Verification
 
@@ -52,7 +53,10 @@ def _readable(logs: h5py.Group, found: Verification) -> Iterator[tuple[str, list
             dataset = logs[name]
             if not isinstance(dataset, h5py.Dataset) or dataset.is_virtual or dataset.external:
                 continue
-            if dataset.size * dataset.dtype.itemsize > _MAX_BYTES:
+            if odd := what_is_odd(dataset, "logs"):
+                found.note(f"logs/{name}", f"is not read: it {odd}")
+                continue
+            if (dataset.size or 0) * dataset.dtype.itemsize > _MAX_BYTES:
                 found.warn(f"logs/{name}", "is too large to be read")
                 continue
             lines = read_lines(dataset)

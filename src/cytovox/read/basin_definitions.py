@@ -81,12 +81,12 @@ def extract_basin_dicts(h5: h5py.Group, check: bool = True) -> list[dict[str, An
 
 
 def _check_definition(definition: Any, key: str, h5: h5py.Group) -> None:
-    wrong = _what_is_wrong(definition) if isinstance(definition, dict) else "it is no object"
+    wrong = _what_is_wrong(definition) if isinstance(definition, dict) else "it is not an object"
     if wrong:
         raise InputError(
             f"the definition of basin '{key}' cannot be used: {wrong}",
             path=h5.file.filename,
-            hint="the file is damaged, or was made to harm",
+            hint="the file is damaged, or its basins are of a kind that is not read",
         )
 
 
@@ -94,18 +94,18 @@ def _what_is_wrong(definition: dict[str, Any]) -> str:
     """Tell of values of a wrong type, and of names that are paths."""
     for name in ("type", "mapping", "identifier"):
         if not isinstance(definition.get(name) or "", str):
-            return f"its {name} is no text"
+            return f"its {name} is not a text"
     for name in ("paths", "features"):
         texts = definition.get(name) or []
         if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-            return f"its {name} are no list of texts"
+            return f"its {name} are not a list of texts"
     if "/" in (definition.get("mapping") or ""):
-        return "its mapping is no name of a map"
+        return "its mapping is not the name of a map"
     if any("/" in feature for feature in definition.get("features") or []):
-        return "its features are no names"
+        return "its features are not names"
     groups = definition.get("paths") or [] if definition.get("type") == "internal" else []
     if any(group in ("", ".") or "/" in group for group in groups):
-        return "its group is none of the file"
+        return "its group is not one of the file"
     return ""
 
 

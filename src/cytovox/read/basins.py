@@ -28,8 +28,8 @@ from .basin_definitions import (
 from .chunk_guard import checked, read_checked
 from .elsewhere import OtherFiles
 from .identifier import get_measurement_identifier, identifier_fits, is_made_of
+from .kinds import features_in
 from .mapped import IndexMappingError, check_mapping, get_mapped_object
-from .members import members
 from .permissions import Permissions, RefusedInputError
 from .structure import check_group
 
@@ -165,9 +165,7 @@ class InternalBasin:
 
     def features(self) -> list[str]:
         """Return the names of the features that can be had here."""
-        group = self.group()
-        kinds = () if group is None else members(group)
-        stored = {name for name, found in kinds if isinstance(found, h5py.Dataset)}
+        stored = {name for name, _ in features_in(self.group())}
         listed = self.definition.get("features")
         return [feat for feat in (sorted(stored) if listed is None else listed) if feat in stored]
 
@@ -414,14 +412,14 @@ def make_basin(
             raise InputError(
                 f"there is no map '{str(name)[:80]}', by which a basin is read",
                 path=h5.filename,
-                hint="the file is damaged, or was made to harm",
+                hint="the file is damaged, or was changed by another program",
             )
         mapping = np.ravel(read_checked(checked(stored, permissions, others)))
         if mapping.dtype.kind not in "ui":
             raise InputError(
                 f"the map '{name}' does not hold row numbers",
                 path=h5.filename,
-                hint="the file is damaged, or was made to harm",
+                hint="the file is damaged, or was changed by another program",
             )
         if indices is not None:
             check_mapping(indices, len(mapping), f"the map '{name}'")

@@ -10,8 +10,8 @@ import numpy as np
 
 from ..errors import BasinNotFoundError, InputError
 from .const import PROTECTED_FEATURES
+from .kinds import features_in
 from .mapped import IndexMappingError
-from .members import members
 
 if TYPE_CHECKING:
     from .hdf5_data import HDF5Data
@@ -45,17 +45,21 @@ def check_recording(
     InputError
         If the file has no events, no images or no pixel size, if the lengths
         of its features differ from its event count, or if images have grey
-        values that cannot be measured.
+        values that cannot be measured. Of a recording, only features that are
+        read are compared.
     """
     path = data.path if isinstance(data.path, Path) else None
     if not isinstance(data.h5.get("events"), h5py.Group):
         raise InputError("there are no events", path=path, hint="give a recording (.rtdc)")
-    _check_lengths(data.h5, data.stored_length, path)
+    read = ["image", *["image_bg"] * need_background, *PROTECTED_FEATURES]
+    is_result = "pipeline:dcnum hash" in data.meta
+    _check_lengths(data.h5, data.stored_length, path, None if is_result else read)
     _check_virtual(data)
     length = len(data)  # also checks the index mapping
     try:
-        for feat in ["image_bg"] * need_background + PROTECTED_FEATURES:
-            data.locate(feat)  # also checks the map of a basin
+        for feat in read[1:]:
+            if not feat.startswith("userdef") or feat in data:
+                data.locate(feat)  # also checks the map of a basin
     except IndexMappingError as err:
         err.path = err.path or (None if path is None else str(path))
         raise
@@ -63,14 +67,14 @@ def check_recording(
         _check_images(data, length, path, ("image", "image_bg")[: 1 + need_background])
 
 
-def _check_lengths(h5: h5py.File, length: int, path: Path | None) -> None:
-    for feat, dataset in members(h5["events"]):
-        if not isinstance(dataset, h5py.Dataset) or feat.startswith("basinmap"):
+def _check_lengths(h5: h5py.File, length: int, path: Path | None, read: list[str] | None) -> None:
+    """Refuse features of another length; only those that are read, if they are given."""
+    for feat, dataset in features_in(h5["events"]):
+        if feat.startswith("basinmap") or (read is not None and feat not in read):
             continue
-        if dataset.ndim == 0 or len(dataset) != length:
-            rows = 0 if dataset.ndim == 0 else len(dataset)
+        if len(dataset) != length:
             raise InputError(
-                f"'{feat}' has {rows} rows, but the event count of the file is {length}",
+                f"'{feat}' has {len(dataset)} rows, but the event count of the file is {length}",
                 path=path,
                 hint="the recording was not completed or was damaged",
             )
@@ -78,8 +82,8 @@ def _check_lengths(h5: h5py.File, length: int, path: Path | None) -> None:
 
 def _check_virtual(data: HDF5Data) -> None:
     # HDF5 reads zeros from a virtual dataset whose source is gone
-    for _, dataset in members(data.h5["events"]):
-        if isinstance(dataset, h5py.Dataset) and dataset.is_virtual:
+    for _, dataset in features_in(data.h5["events"]):
+        if dataset.is_virtual:
             data.checked(dataset).find_sources()
 
 

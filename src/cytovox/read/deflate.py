@@ -39,7 +39,7 @@ def check_deflated(packed: bytes, size: int, path: Path) -> None:
         raise RefusedInputError(
             f"a piece does not unpack to its {size:,} bytes, but to more",
             path=path,
-            hint="it is damaged, or was made to fill the memory; get the file again",
+            hint="it is damaged; get the file again",
         )
 
 

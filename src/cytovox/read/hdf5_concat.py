@@ -20,6 +20,7 @@ from .chunk_guard import read_checked
 from .const import HDF5_VERSIONS
 from .hdf5_data import HDF5Data
 from .hdf5_file import open_own_file
+from .kinds import features_in
 from .members import copy_attributes
 from .opening import open_recording
 from .permissions import default_permissions
@@ -123,6 +124,7 @@ def _describe(
 
 
 def _choose(events: h5py.Group, features: list[str] | None, compute_frame: bool) -> list[str]:
+    readable = [name for name, _ in features_in(events)]
     names = list(events) if features is None else features
     if "contour" in names:
         warnings.warn("Ignoring contour; not implemented yet!", stacklevel=4)
@@ -132,7 +134,7 @@ def _choose(events: h5py.Group, features: list[str] | None, compute_frame: bool)
         for feat in names
         if feat not in dropped
         and not is_basin_map(feat)
-        and (feat not in events or isinstance(events[feat], h5py.Dataset))
+        and (feat not in events or feat in readable)
     ]
 
 

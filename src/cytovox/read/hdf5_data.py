@@ -27,6 +27,7 @@ from .cache import HDF5ImageCache, ImageCorrCache
 from .check import check_recording
 from .chunk_guard import CheckedDataset, read_checked
 from .const import PROTECTED_FEATURES
+from .kinds import features_in, what_is_odd
 from .mapped import IndexMapping, check_mapping, get_mapped_object, get_mapping_indices
 from .permissions import Permissions
 from .recording_file import RecordingFile
@@ -231,8 +232,7 @@ class HDF5Data(RecordingFile):
         """Return the names of all features, in the order of look-up."""
         with self._lock:
             if "keys" not in self._cached:
-                events = self.h5.get("events", {})
-                found = [k for k in events if isinstance(events[k], h5py.Dataset)]
+                found = [name for name, _ in features_in(self.h5.get("events"))]
                 for source in self._sources:
                     found.extend(source.features())
                 self._cached["keys"] = list(dict.fromkeys(found))
@@ -335,6 +335,9 @@ class HDF5Data(RecordingFile):
         """
         with self._lock:
             own = self.h5.get(f"events/{feat}")
+            if own is not None and (odd := what_is_odd(own, "events")):
+                hint = "features are rows of numbers"
+                raise InputError(f"'{feat}' {odd}", path=self._path_or_none, hint=hint)
             if isinstance(own, h5py.Dataset):
                 if self._path_or_none is None and own.is_virtual:
                     # HDF5 would crash while it looks for the other files

@@ -19,6 +19,7 @@ from .data_identity import round_pixel_size
 from .elsewhere import OtherFiles
 from .hdf5_file import open_hdf5_file
 from .identifier import as_text, md5sum, stated
+from .kinds import features_in, what_is_odd
 from .members import members, text_names
 from .opening import examine
 from .permissions import Permissions, default_permissions
@@ -214,13 +215,9 @@ class RecordingFile:
                     hint="the recording was not completed or was damaged",
                 )
             return int(number)
-        events = members(self.h5.get("events", {}))
+        events = features_in(self.h5.get("events"))
         # some writers stored the map of a basin as a table of one row
-        lengths = [
-            int(ds.size) if str(name).startswith("basinmap") else len(ds)
-            for name, ds in events
-            if isinstance(ds, h5py.Dataset)
-        ]
+        lengths = [int(ds.size) if name.startswith("basinmap") else len(ds) for name, ds in events]
         length = lengths[0] if lengths else self._referred_length()
         if length is None:
             raise InputError("the number of frames is unknown", path=self._path_or_none)
@@ -253,7 +250,7 @@ class RecordingFile:
                     given = {
                         key: read(self.checked(ds))
                         for key, ds in stored
-                        if isinstance(ds, h5py.Dataset)
+                        if isinstance(ds, h5py.Dataset) and not what_is_odd(ds, name)
                     }
                 self._cached[name] = given
             found: dict[str, Any] = self._cached[name]

@@ -22,11 +22,10 @@ from .chunk_guard import check_stored
 from .filters import FLETCHER, ZSTD, ChunkError, Pipeline, checksum_fits
 from .members import chunk_infos
 from .permissions import RefusedInputError
+from .volume_limits import MAX_CHUNK_BYTES
 
-__all__ = ["MAX_CHUNK_BYTES", "ChunkDefect", "StoredChunk", "check_chunks", "list_chunks"]
+__all__ = ["ChunkDefect", "StoredChunk", "check_chunks", "list_chunks"]
 
-#: Larger chunks are not read for a check [bytes].
-MAX_CHUNK_BYTES = 1 << 30
 #: So much is read at a time [bytes]; neighbours with small gaps come together.
 _BATCH = 8 << 20
 _GAP = 1 << 16

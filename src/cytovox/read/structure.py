@@ -16,6 +16,7 @@ import numpy as np
 
 from .elsewhere import OtherFiles, virtual_parts
 from .filters import Pipeline
+from .kinds import what_is_odd
 from .permissions import Permissions, RefusedInputError
 
 __all__ = [
@@ -27,7 +28,8 @@ __all__ = [
     "check_structure",
 ]
 
-#: Largest chunk of a dataset, unpacked [bytes].
+#: Largest chunk of a dataset, unpacked [bytes]; less than that of volumes, since
+#: several features of a recording are read at a time.
 MAX_CHUNK_BYTES = 1 << 28
 #: Largest image [bytes].
 MAX_FRAME_BYTES = 1 << 26
@@ -44,7 +46,7 @@ _MAX_CHUNKS_PER_FRAME = 4096
 _MAX_LINKS = 8
 _MAX_FILES_IN_A_ROW = 8
 _GROUPS = ("events", "basin_events", "basins", "logs", "tables")
-_NOT_DONE = "the recording was not completed, is damaged, or was made to harm"
+_NOT_DONE = "the recording was not completed, is damaged, or is of a kind that is not read"
 _BRING_BACK = "bring that file back, or put it beside the recording"
 
 
@@ -177,8 +179,8 @@ class _Look:
             self._refuse(f"'{where}' cannot be found")
         elif name == "basins" and isinstance(found, h5py.Group):
             self._refuse(f"'{where}' is a group, not the definition of a basin")
-        elif isinstance(found, h5py.Datatype) and name not in ("logs", "tables"):
-            self._refuse(f"'{where}' is the name of a type, not data")
+        elif name == "basins":
+            self._refuse(f"'{where}' is a type, not the definition of a basin")
 
     def _link(self, group: h5py.Group, name: str, where: str) -> None:
         """Refuse what leads to another file, at whatever step of the way."""
@@ -209,11 +211,15 @@ class _Look:
                 group = below
 
     def _dataset(self, dataset: h5py.Dataset, name: str, where: str) -> None:
+        if odd := what_is_odd(dataset, name):
+            if name == "basins" or self._views:
+                self._refuse(f"'{where}' {odd}")
+            return  # nobody reads it
         outside = self._elsewhere(dataset, name, where)
-        dtype = self._dtype(dataset, where)
+        dtype = dataset.dtype
         self.attributes(dataset, where)
         if dataset.shape is None:
-            self._refuse(f"'{where}' has no values")
+            return
         if name in MAX_TEXT_BYTES:
             self._text(dataset, dtype, name, where)
         else:
@@ -275,19 +281,7 @@ class _Look:
         if isinstance(source, h5py.Dataset):
             self._dataset(source, name, where)
 
-    def _dtype(self, dataset: h5py.Dataset, where: str) -> np.dtype[Any]:
-        try:
-            dtype: np.dtype[Any] = dataset.dtype
-        except (TypeError, ValueError) as err:
-            self._refuse(f"'{where}' holds values of an unknown type: {err}")
-            raise
-        return dtype
-
     def _feature(self, dataset: h5py.Dataset, dtype: np.dtype[Any], where: str) -> None:
-        if dtype.kind not in "biuf":
-            self._refuse(f"'{where}' holds no numbers, but {str(dtype)[:80]}")
-        if not dataset.shape:
-            self._refuse(f"'{where}' has no rows")
         if dataset.shape[0] > MAX_FRAMES:
             self._refuse(f"'{where}' has {dataset.shape[0]:,} rows", "oversized")
         row = math.prod(dataset.shape[1:]) * dtype.itemsize
@@ -300,13 +294,6 @@ class _Look:
             self._refuse(f"'{where}' has no pixels")
 
     def _text(self, dataset: h5py.Dataset, dtype: np.dtype[Any], name: str, where: str) -> None:
-        kinds = [dtype[field] for field in dtype.names] if dtype.names else [dtype]
-        for kind in kinds:
-            text = h5py.check_string_dtype(kind) is not None
-            if kind.hasobject and not text:
-                self._refuse(f"'{where}' holds objects, which are not read")
-            if name != "tables" and not text and (dtype.names or kind.kind not in "SU"):
-                self._refuse(f"'{where}' holds no text, but {str(dtype)[:80]}")
         size = math.prod(dataset.shape) * dtype.itemsize
         if size > MAX_TEXT_BYTES[name]:
             self._refuse(f"'{where}' takes {size / 1e9:.3g} GB", "oversized")

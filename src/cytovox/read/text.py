@@ -43,6 +43,8 @@ def read_lines(dataset: h5py.Dataset, limit: int | None = None) -> list[str]:
 
 
 def _read_lines(dataset: h5py.Dataset, limit: int | None) -> list[str]:
+    if not dataset.size:
+        return []
     dataset = checked(dataset)
     dataset.check()
     if not dataset.dtype.hasobject or dataset.ndim != 1:
@@ -62,7 +64,7 @@ def _read_lines(dataset: h5py.Dataset, limit: int | None) -> list[str]:
             raise RefusedInputError(
                 f"'{str(dataset.name).lstrip('/')}' has more than {most / 1e6:.3g} MB of text",
                 path=dataset.file.filename,
-                hint="it was made to fill the memory; allow it with --allow-oversized",
+                hint="if you trust the file: --allow-oversized",
             )
         lines += block
     return lines

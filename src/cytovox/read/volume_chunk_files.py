@@ -38,7 +38,7 @@ _EXTRA = 1 << 16
 _BLOSC_HEAD = 16
 #: So many names are looked at before it is said that there is no chunk.
 _LOOKED_AT = 10_000
-_DAMAGED = "it is damaged, or was made to fill the memory; get the volume again"
+_DAMAGED = "it is damaged; get the volume again"
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,7 +72,7 @@ def check_encoded(frame: Any, data: bytes, path: Path) -> None:
         raise RefusedInputError(
             f"a piece of {pixels:,} pixels unpacks to {' x '.join(map(str, size))}",
             path=path,
-            hint="it is damaged, or was made to fill the memory; get the file again",
+            hint="it is damaged; get the file again",
         )
 
 

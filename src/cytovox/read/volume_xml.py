@@ -53,7 +53,7 @@ def parse_xml(
         raise RefusedInputError(
             "its XML declares a document type",
             path=path,
-            hint="metadata do not need one; it may have been made to fill the memory",
+            hint="metadata do not need one; remove it",
         )
 
     parser = expat.ParserCreate()

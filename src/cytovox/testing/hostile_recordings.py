@@ -453,13 +453,13 @@ RECORDING_CASES: tuple[HostileCase, ...] = (
     _case("references for images", "image", quick=True)(
         _dataset("events/image", shape=_IMAGES, dtype=h5py.ref_dtype)
     ),
-    _case("records for a feature", "deform")(
+    _case("records for a feature")(
         _dataset("events/deform", data=np.zeros(FRAMES, _TABLE))
     ),
     _case("complex images", "image")(_dataset("events/image", data=np.zeros(_IMAGES, complex))),
     _case("colour images", "image")(_dataset("events/image", data=np.zeros((*_IMAGES, 3), "u1"))),
     _case("a type for images", "image")(_committed_type),
-    _case("lists for a log", "logs/b")(_dataset("logs/b", shape=(3,), dtype=_NUMBERS)),
+    _case("lists for a log")(_dataset("logs/b", shape=(3,), dtype=_NUMBERS)),
     _case("a log of 4 GB", "logs/b", allow="oversized")(
         _dataset("logs/b", shape=(4 << 20,), dtype="S1000", chunks=(1000,), compression="gzip")
     ),
@@ -468,7 +468,7 @@ RECORDING_CASES: tuple[HostileCase, ...] = (
     _case("a table of 4 GB", "tables/t", allow="oversized")(
         _dataset("tables/t", shape=(2 << 30,), dtype=_TABLE, chunks=(1000,), compression="gzip")
     ),
-    _case("objects in a table", "tables/t")(
+    _case("objects in a table")(
         _dataset("tables/t", shape=(4,), dtype=[("a", h5py.ref_dtype), ("b", "u1")])
     ),
     _case("logs that are an array", "logs")(

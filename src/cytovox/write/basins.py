@@ -14,6 +14,7 @@ import numpy as np
 from .. import __version__
 from ..read import get_measurement_identifier
 from ..read.basins import extract_basin_dicts, find_basin_file, is_basin_map
+from ..read.kinds import features_in
 from ..read.opening import open_recording
 from ..read.permissions import Permissions
 from .copy import copy_metadata
@@ -144,7 +145,7 @@ def _refer(
             copy_basins(source, writer.h5, internal_basins=False)
             identifier = get_measurement_identifier(source)
             groups = (source.get(name) for name in ("events", *_internal_groups(source)))
-            names = {name for group in groups if isinstance(group, h5py.Group) for name in group}
+            names = {name for group in groups for name, _ in features_in(group)}
             features = sorted(name for name in names if not is_basin_map(name)) or None
     writer.store_basin(
         name=Path(paths[0]).name,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,12 +13,14 @@ import numpy.typing as npt
 
 from .. import __version__
 from ..errors import InputError, UsageError
-from ..read.chunk_guard import checked, read_checked
+from ..read.chunk_guard import check_stored, checked, read_checked
 from ..read.identifier import stated
+from ..read.kinds import what_is_odd
 from ..read.mapped import MappedHDF5Dataset, check_mapping, get_mapping_indices
-from ..read.members import copy_attributes, members
+from ..read.members import chunk_infos, copy_attributes, members
 from ..read.read_errors import read_errors
 from ..read.stored_chunks import check_chunks, list_chunks
+from ..read.structure import MAX_TEXT_BYTES
 from ..read.text import read_lines
 from .items import set_default_filter_kwargs, text_lines
 from .storage import storage_errors
@@ -58,10 +59,27 @@ def copy_metadata(
         for name in ("logs", "tables"):
             for key, dataset in members(h5_src.get(name, {})):
                 group = h5_dst.require_group(name)
-                if key not in group and isinstance(dataset, h5py.Dataset) and dataset.size:
+                if key in group or not isinstance(dataset, h5py.Dataset) or not dataset.size:
+                    continue
+                if what_is_odd(dataset, name) and not _is_plain(dataset, MAX_TEXT_BYTES[name]):
+                    left_out.append(f"{name}/{key}")
+                else:
                     left_out += _copy_text_or_table(dataset, group, key, software)
     if left_out:
         logger.warning("%s: not copied: %s", h5_src.filename, ", ".join(map(repr, left_out)))
+
+
+def _is_plain(dataset: h5py.Dataset, most: int) -> bool:
+    """Return whether a dataset that is not read can be copied as it is."""
+    try:
+        dtype = dataset.dtype
+        plain = not (dtype.hasobject or dataset.is_virtual or dataset.external)
+        if plain and dataset.nbytes <= most:
+            check_stored(dataset)
+            return bool(h5py.h5t.py_create(dtype, logical=True) == dataset.id.get_type())
+    except (TypeError, ValueError, InputError):
+        return False
+    return False
 
 
 def _copy_text_or_table(
@@ -223,14 +241,12 @@ def _copy_stored(dataset: h5py.Dataset, group: h5py.Group, feat: str) -> bool:
     )
     if dataset.file.mode != "r":
         dataset.flush()
-    steps = [
-        range(0, size, chunk) for size, chunk in zip(dataset.shape, dataset.chunks, strict=True)
-    ]
-    for offset in itertools.product(*steps):
+    with read_errors(dataset):  # to ask for each would go through all of them each time
+        stored = sorted(info.chunk_offset for info in chunk_infos(dataset))
+    for offset in stored:
+        if any(start >= size for start, size in zip(offset, dataset.shape, strict=True)):
+            continue
         with read_errors(dataset):
-            info = dataset.id.get_chunk_info_by_coord(offset)
-            if info.byte_offset is None:
-                continue
             filter_mask, data = dataset.id.read_direct_chunk(offset)
         target.write_direct_chunk(offset, data, filter_mask)
     copied = h5py.Dataset(target)

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..read.filters import ZSTD
+
 __all__ = [
     "IMAGE_ATTRIBUTES",
     "as_items",
@@ -15,9 +17,6 @@ __all__ = [
     "set_default_filter_kwargs",
     "text_lines",
 ]
-
-#: Number of the Zstandard filter.
-_ZSTD = 32015
 
 #: By these a viewer recognises images.
 IMAGE_ATTRIBUTES = {
@@ -45,8 +44,8 @@ def set_default_filter_kwargs(
     {'compression': 32015, 'compression_opts': (5,), 'fletcher32': True}
     """
     kwds = dict(ds_kwds or {})
-    kwds.setdefault("compression", _ZSTD if compression else None)
-    kwds.setdefault("compression_opts", (5,) if kwds["compression"] == _ZSTD else None)
+    kwds.setdefault("compression", ZSTD if compression else None)
+    kwds.setdefault("compression_opts", (5,) if kwds["compression"] == ZSTD else None)
     kwds.setdefault("fletcher32", True)
     return kwds
 

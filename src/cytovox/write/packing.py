@@ -19,10 +19,9 @@ import numpy.typing as npt
 import zstandard
 
 from ..kernels.checksum import fletcher32
+from ..read.filters import ZSTD
 
 __all__ = ["PackedDataset", "can_pack", "pack_chunk", "suits_short_way"]
-
-_ZSTD = 32015
 
 
 class _Compressors(threading.local):
@@ -61,7 +60,7 @@ def can_pack(ds_kwds: Mapping[str, Any]) -> bool:
     False
     """
     known = {"compression", "compression_opts", "fletcher32"}
-    return set(ds_kwds) <= known and ds_kwds.get("compression") in (None, _ZSTD)
+    return set(ds_kwds) <= known and ds_kwds.get("compression") in (None, ZSTD)
 
 
 def pack_chunk(
@@ -146,7 +145,7 @@ class PackedDataset:
         self.dtype: np.dtype[Any] = dataset.dtype
         self.item_shape: tuple[int, ...] = dataset.shape[1:]
         level = ds_kwds.get("compression_opts")
-        self._level = int(level[0]) if ds_kwds.get("compression") == _ZSTD and level else None
+        self._level = int(level[0]) if ds_kwds.get("compression") == ZSTD and level else None
         self._checksum = bool(ds_kwds.get("fletcher32"))
         self._short_way: bool | None = None
         self._pool = pool
