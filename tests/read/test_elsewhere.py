@@ -184,6 +184,21 @@ def test_values_that_a_view_lacks_are_not_zeros(day: Path) -> None:
         data.check()
 
 
+@pytest.mark.parametrize(("stored", "fits"), [("u2", False), ("i1", False), ("u1", True)])
+def test_views_that_cut_values_off_are_refused(day: Path, stored: str, fits: bool) -> None:
+    """HDF5 would show 1120 as 255, and -5 as 0."""
+    with h5py.File(day / "parts" / "part.rtdc", "a") as h5:
+        del h5["events/image"]
+        h5["events/image"] = np.full(IMAGES, 100, stored)
+    path = view(day / "input.rtdc", "parts/part.rtdc")
+    if fits:
+        with HDF5Data(path) as data:
+            assert (data.image[:] == 100).all()
+        return
+    with pytest.raises(RefusedInputError, match="cuts their values off"):
+        HDF5Data(path)
+
+
 def test_a_file_that_disappears_is_missed(day: Path) -> None:
     with HDF5Data(view(day / "input.rtdc", "parts/part.rtdc"), image_cache_size=0) as data:
         assert (data.image[0] == 70).all()

@@ -270,16 +270,22 @@ class _Look:
             if file != ".":
                 other = self._other(file, dataset.file, what, "view")
             if other is not None:
-                self._view(other, inner, name, where)
+                self._view(other, inner, dataset, name, where)
         self._views.pop()
         return bool(files or parts)
 
-    def _view(self, h5: h5py.File, inner: str, name: str, where: str) -> None:
+    def _view(self, h5: h5py.File, inner: str, view: h5py.Dataset, name: str, where: str) -> None:
         """Look at a dataset of which another one is a view."""
         self._link(h5, inner, where)
         source = h5.get(inner)
         if isinstance(source, h5py.Dataset):
             self._dataset(source, name, where)
+            if view.ndim == 3 and not np.can_cast(source.dtype, view.dtype):
+                self._refuse(
+                    f"'{where}' shows images of {source.dtype} as {view.dtype}, "
+                    "which cuts their values off",
+                    hint=f"make the virtual dataset with the type {source.dtype}",
+                )
 
     def _feature(self, dataset: h5py.Dataset, dtype: np.dtype[Any], where: str) -> None:
         if dataset.shape[0] > MAX_FRAMES:
