@@ -12,7 +12,7 @@ from cytovox.errors import BasinIdentifierMismatchError, BasinNotFoundError, Inp
 from cytovox.logic.verify import verify_recording
 from cytovox.read import HDF5Data, Permissions, RefusedInputError
 from cytovox.read.mapped import IndexMappingError
-from cytovox.write import copy_basins
+from cytovox.write import HDF5Writer, copy_basins
 
 
 def add_basin(path: Path, key: str = "b", mapping=None, **definition) -> None:
@@ -400,7 +400,7 @@ def test_a_file_is_not_taken_for_its_own_origin(make_recording):
         ("run_dclab-123", [0, 1], True),
         ("run_dclab-123", None, False),
         ("run2", [0, 1], False),
-        ("", [0, 1], False),
+        ("", [0, 1], True),
     ],
 )
 def test_a_basin_without_identifier_is_followed_in_files_of_its_measurement(
@@ -493,3 +493,26 @@ def test_basins_of_other_kinds_are_left_out(make_recording, basin):
     add_basin(path, **basin)
     with HDF5Data(path) as data, pytest.raises(InputError, match="network|are not read"):
         data.check()
+
+
+def test_a_file_that_says_of_no_measurement_follows_the_files_beside_it(make_recording):
+    origin = make_recording("origin.rtdc", deform=np.arange(23.0))
+    other = origin.with_name("other.rtdc")
+    with HDF5Writer(other, mode="w") as writer:
+        writer.store_basin(name="origin", paths=["origin.rtdc"])
+    with HDF5Data(other) as data:
+        assert data["deform"].tolist() == list(range(23))
+        group, names, _ = data.get_basin_data(0)
+        assert "deform" in group
+        assert "deform" in names
+
+
+def test_a_file_that_refers_to_itself(make_recording):
+    path = make_recording("own.rtdc", deform=np.arange(23.0))
+    with HDF5Writer(path) as writer:
+        writer.store_basin(name="own", paths=[path])
+    with HDF5Data(path) as data:
+        group, names, _ = data.get_basin_data(0)
+        assert "deform" in group
+        assert "image" in names
+        assert data["deform"].tolist() == list(range(23))

@@ -6,16 +6,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 
 from ..background.base import BackgroundKind, BackgroundResult
 from ..errors import InputError
 from ..read import HDF5Data
 from ..read.filters import ZSTD
+from ..recipe.identity import DCNUM_PPID_GENERATION
 from ..write import HDF5Writer
 from .plumbing import internal_images
 
-__all__ = ["TEMPORARY_FILTERS", "store_background"]
+__all__ = ["TEMPORARY_FILTERS", "sign_background", "store_background"]
 
 #: Filters of what lives only as long as the run: fast rather than small.
 TEMPORARY_FILTERS = {"fletcher32": True, "compression": ZSTD, "compression_opts": (1,)}
@@ -59,6 +61,24 @@ def store_background(
                 writer.store_feature_chunk("image_bg", block)
         if result.bg_off is not None:
             writer.store_feature_chunk("bg_off", result.bg_off)
+
+
+def sign_background(path: Path, bg_id: str) -> None:
+    """Write beside a background in a file which method has made it, as dcnum does.
+
+    Parameters
+    ----------
+    path
+        The file.
+    bg_id
+        Identifier of the background.
+    """
+    with h5py.File(path, "a") as h5:
+        for name in ("image_bg", "bg_off"):
+            for group in ("events", "basin_events"):
+                if (dataset := h5.get(f"{group}/{name}")) is not None:
+                    dataset.attrs["dcnum ppid background"] = bg_id
+                    dataset.attrs["dcnum ppid generation"] = DCNUM_PPID_GENERATION
 
 
 def _copy_background(writer: HDF5Writer, data: HDF5Data) -> None:

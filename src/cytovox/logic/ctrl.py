@@ -25,7 +25,7 @@ from ..segm import UNISegmenter
 from ..write import HDF5Writer, copy_metadata
 from ..write.checkpoint import Checkpoint
 from . import plumbing
-from .background_step import store_background
+from .background_step import sign_background, store_background
 from .conveyor import Conveyor
 from .job import DCNumPipelineJob
 from .preflight import check_room
@@ -225,7 +225,7 @@ class DCNumJobRunner(RunnerLog, threading.Thread):
 
     def _give_up(self, error: BaseException) -> None:
         """Leave what another run can go on with, or nothing."""
-        self._close_readers(("_data_temp_in", "_frame_data"))
+        self._close_readers(("_data_slots", "_data_temp_in", "_frame_data"))
         if not self._files.is_entered:
             return
         keep = is_resumable(error)
@@ -387,6 +387,9 @@ class DCNumJobRunner(RunnerLog, threading.Thread):
     def task_background(self) -> None:
         """Compute the background and store it in `path_temp_in`."""
         self._compute_background(defer_offset=False)
+        self._close_readers(("_data_temp_in",))  # what was read before lacks the background
+        if self.job["background_code"] != "copy":
+            sign_background(self.path_temp_in, self.ppdict["bg_id"])
 
     def _compute_background(self, defer_offset: bool) -> None:
         """Compute the background; its offset can wait until frames are loaded."""
@@ -425,7 +428,7 @@ class DCNumJobRunner(RunnerLog, threading.Thread):
         checkpoints = self._files.open_output()
         conveyor = Conveyor(
             self.job,
-            self.dtin,
+            self._slots_in,
             self._files.store or self.path_temp_out,
             frame_images=self._plan.images,
             logger=self.logger,
@@ -445,7 +448,7 @@ class DCNumJobRunner(RunnerLog, threading.Thread):
         told = objects_by_cause(self._objects)
         lost = ", ".join(f"{cause} {number}" for cause, number in told["lost"].items())
         self.logger.info("Objects: found %d, kept %d, lost: %s", told["found"], told["kept"], lost)
-        if self.masks_dropped > _DROPPED_WARNING * len(self.dtin):
+        if self.masks_dropped > _DROPPED_WARNING * len(self._slots_in):
             self._warn(f"Encountered {self.masks_dropped} invalid masks")
         if not self.event_count:
             self._warn(f"No events found in {self.path_in}")
@@ -460,7 +463,7 @@ class DCNumJobRunner(RunnerLog, threading.Thread):
     def _on_frames_done(self, frames: int, events: int, rate: float) -> None:
         self.event_count = events
         self._segm_rate = rate
-        self._report(RunState.SEGMENTATION, frames / max(1, len(self.dtin)))
+        self._report(RunState.SEGMENTATION, frames / max(1, len(self._slots_in)))
 
     def _plumb(self, redo: Redo) -> None:
         if redo.segmentation:
@@ -472,7 +475,7 @@ class DCNumJobRunner(RunnerLog, threading.Thread):
         """Bring frame data to the events, as copies or as references."""
         with self._writer() as writer:
             plumbing.bring_frame_data(
-                writer, self._plan, self._whole, self._frame_data, self.dtin.mapping_indices
+                writer, self._plan, self._whole, self._frame_data, self._slots_in.mapping_indices
             )
 
     def _pass_on_input(self) -> None:

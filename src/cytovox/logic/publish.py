@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 from ..errors import InputError, OutputExistsError, StorageError, VerificationError
@@ -24,7 +26,7 @@ def refuse_existing(path: Path) -> None:
             "the output exists already",
             path=path,
             hint="choose another name, or say that it may be replaced",
-        )
+        ) from FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
 
 
 def verify_output(path: Path, events: int) -> None:

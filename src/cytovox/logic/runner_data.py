@@ -22,7 +22,7 @@ from .workspace import Workspace
 __all__ = ["RunnerData"]
 
 #: Attributes of readers, all of which are closed at the end.
-_READERS = ("_data_temp_in", "_data_raw", "_whole", "_frame_data")
+_READERS = ("_data_slots", "_data_temp_in", "_data_raw", "_whole", "_frame_data")
 
 
 class RunnerData:
@@ -47,6 +47,7 @@ class RunnerData:
     _offsets: Offsets | None = None
     _data_raw: HDF5Data | None = None
     _data_temp_in: HDF5Data | None = None
+    _data_slots: HDF5Data | None = None
 
     @property
     def path_temp_in(self) -> Path:
@@ -135,14 +136,27 @@ class RunnerData:
             If there is no background image.
         """
         if self._data_temp_in is None:
-            self._make_temp_in()
-            kwargs = self.job["data_kwargs"]
-            kwargs.setdefault("image_chunk_size", chunk_size_for(self.draw, self.job))
-            kwargs["permissions"] = self.draw.permissions
-            self._data_temp_in = HDF5Data(self.path_temp_in, **kwargs)
-            if "image_bg" not in self._data_temp_in:
-                raise InputError("there is no background image", path=self.path_in)
+            self._data_temp_in = self._open_temp_in()
         return self._data_temp_in
+
+    @property
+    def _slots_in(self) -> HDF5Data:
+        """The same, in chunks that fit into the slots."""
+        if self._data_slots is None:
+            self._data_slots = self._open_temp_in(chunk_size_for(self.draw, self.job))
+        return self._data_slots
+
+    def _open_temp_in(self, chunk_size: int | None = None) -> HDF5Data:
+        self._make_temp_in()
+        kwargs = self.job["data_kwargs"]
+        if chunk_size is not None:
+            kwargs.setdefault("image_chunk_size", chunk_size)
+        kwargs["permissions"] = self.draw.permissions
+        data = HDF5Data(self.path_temp_in, **kwargs)
+        if "image_bg" not in data:
+            data.close()
+            raise InputError("there is no background image", path=self.path_in)
+        return data
 
     def _make_temp_in(self) -> None:
         if not self._files.has(self.path_temp_in):
@@ -162,5 +176,5 @@ class RunnerData:
                 self.__dict__.pop(name, None)
 
     def _discard_temp_in(self) -> None:
-        self._close_readers(("_data_temp_in", "_frame_data"))
+        self._close_readers(("_data_slots", "_data_temp_in", "_frame_data"))
         self._files.discard(self.path_temp_in)

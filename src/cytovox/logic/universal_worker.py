@@ -109,6 +109,12 @@ class UniversalWorker:
         if not issubclass(job.get_segmenter_class(), UNISegmenter):
             names.remove("segment_images")  # other segmenters have workers of their own
         others = [name for name in names if name != "load_all"]
+        device = job["segmenter_kwargs"].get("device") or "cpu"
+        if "segment_images" in names and device != "cpu" and num_universal > 1:
+            # the first one is kept busy by the accelerator
+            others.remove("segment_images")
+            idle = [list(others) for _ in range(num_universal - 2)]
+            return [["segment_images_full_chunk"], ["load_all", *others], *idle]
         return [names, *(list(others) for _ in range(num_universal - 1))]
 
     @property

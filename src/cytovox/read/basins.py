@@ -274,7 +274,8 @@ class FileBasin:
         expected = self.definition.get("identifier")
         found = get_measurement_identifier(reader.h5)
         mapped = self.definition.get("mapping") is not None
-        known = self.permissions.unidentified or not found
+        # a file that says of no measurement that it is of it cannot be of another one
+        known = self.permissions.unidentified or not found or not self._identifier
         if not expected and not known and not is_made_of(self._identifier, str(found), mapped):
             reader.close()
             raise RefusedInputError(

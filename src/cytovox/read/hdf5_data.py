@@ -29,6 +29,7 @@ from .chunk_guard import CheckedDataset, read_checked
 from .const import PROTECTED_FEATURES
 from .kinds import features_in, what_is_odd
 from .mapped import IndexMapping, check_mapping, get_mapped_object, get_mapping_indices
+from .members import members
 from .permissions import Permissions
 from .recording_file import RecordingFile
 
@@ -277,7 +278,14 @@ class HDF5Data(RecordingFile):
         """
         with self._lock:
             source = self._sources[index]
+            if isinstance(source, FileBasin) and source.real_path == self._real_path():
+                group = self.h5.get("events")  # it refers to itself
+                names = [] if group is None else [name for name, _ in members(group)]
+                return group, names, source.indices
             return source.group(), source.features(), source.indices
+
+    def _real_path(self) -> Path | None:
+        return self.path.resolve() if isinstance(self.path, Path) else None
 
     def get_image_cache(self, feat: str) -> HDF5ImageCache | None:
         """Return the images of a feature; None if it does not exist.
@@ -533,7 +541,7 @@ class HDF5Data(RecordingFile):
             what = f"there is no feature '{feat}'{elsewhere}"
             return FeatureNotFoundError(what, path=self._path_or_none, hint=hint)
         if isinstance(problem, BasinNotFoundError):
-            what = f"the feature '{feat}' is missing, and {problem.what}"
+            what = f"feature '{feat}' not found, and {problem.what}"
             return FeatureInMissingBasinError(what, path=problem.path, hint=problem.hint)
         return problem
 

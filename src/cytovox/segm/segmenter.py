@@ -359,7 +359,8 @@ class Segmenter(abc.ABC):
         bg_off
             Offset of the background of each frame, float64 of shape (N,), or None.
         """
-        return np.stack([self.label_and_clean(m) for m in self.segment_batch(images, bg_off)])
+        masks = self.segment_batch(images, bg_off)
+        return np.stack([self.label_and_clean(mask).astype(np.uint16) for mask in masks])
 
     @classmethod
     def get_ppid_code(cls) -> str:

@@ -25,14 +25,13 @@ from ... import background
 from ...background.base import BackgroundKind, Recording
 from ...background.timing import recording_times
 from ...errors import OptionError
-from ...logic.background_step import store_background
+from ...logic.background_step import sign_background, store_background
 from ...logic.chunk_slot_data import mp_spawn
 from ...read import HDF5Data
 from ...read.hdf5_file import open_own_file
-from ...recipe.identity import DCNUM_PPID_GENERATION
 from ...run.resources import cpu_count
 from ...write import HDF5Writer, create_with_basins, set_default_filter_kwargs
-from .background_output import datasets, forget, is_same, kept_aside, rechunked
+from .background_output import forget, is_same, kept_aside, rechunked
 
 __all__ = [
     "ArrayRecording",
@@ -202,7 +201,7 @@ class Background(abc.ABC):
         # only what is copied is read again, and that is never from an array
         store_background(result, self.hdin, self.output_path, self.get_ppid(), self._filters)  # type: ignore[arg-type]
         if result.kind is not BackgroundKind.COPY:
-            self._sign()
+            sign_background(self.output_path, self.get_ppid())
 
     @property
     def _is_input(self) -> bool:
@@ -219,13 +218,6 @@ class Background(abc.ABC):
             create_with_basins(self.output_path, paths)
         with open_own_file(self.output_path, "a") as h5:
             forget(h5)
-
-    def _sign(self) -> None:
-        """Write which method has made the background."""
-        with open_own_file(self.output_path, "a") as h5:
-            for dataset in datasets(h5):
-                dataset.attrs["dcnum ppid background"] = self.get_ppid()
-                dataset.attrs["dcnum ppid generation"] = DCNUM_PPID_GENERATION
 
 
 class _WithWorkers(Background):
@@ -326,7 +318,7 @@ class BackgroundRollMed(_WithWorkers):
         batch = next(self._batches)
         with HDF5Writer(self.output_path, mode="a", ds_kwds=self._filters) as writer:
             writer.store_feature_chunk("image_bg", batch)
-        self._sign()
+        sign_background(self.output_path, self.get_ppid())
         self.current_batch += 1
         self._progress = min(1.0, self.current_batch * self.batch_size / self.image_count)
 
