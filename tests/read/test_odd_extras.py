@@ -16,7 +16,7 @@ from cytovox.errors import InputError
 from cytovox.logic.verify import verify_recording
 from cytovox.read import HDF5Data, concatenated_hdf5_data
 from cytovox.testing import simulate_recording
-from cytovox.write import copy_metadata, create_with_basins
+from cytovox.write import HDF5Writer, copy_basins, copy_metadata, create_with_basins
 
 Change = Callable[[h5py.File, str], None]
 
@@ -241,3 +241,20 @@ def test_a_run_names_what_it_left_alone(
     told = capsys.readouterr()
     for name in ("events/label", "events/deform", "logs/note"):
         assert f"'{name}'" in told.out + told.err
+
+
+def test_beside_features_of_an_internal_basin(
+    make_recording: Callable[..., Path], tmp_path: Path
+) -> None:
+    path = make_recording(image_bg=None)
+    with HDF5Writer(path, mode="a") as writer:
+        writer.store_basin(
+            name="background",
+            mapping=np.arange(23),
+            internal_data={"image_bg": np.full((23, 8, 12), 7, np.uint8)},
+        )
+    edited(path, ODD["texts"], "basin_events/label")
+    with h5py.File(path) as h5, h5py.File(tmp_path / "copy.h5", "w") as copy:
+        copy_basins(h5, copy)
+        assert list(copy["basin_events"]) == ["image_bg"]
+        assert (copy["basin_events/image_bg"][:] == 7).all()

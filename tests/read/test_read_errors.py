@@ -50,7 +50,7 @@ def test_a_damaged_feature_is_not_copied(damaged: Path, tmp_path: Path) -> None:
 def test_a_group_is_not_copied(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "raw.rtdc", "w") as source, h5py.File(tmp_path / "b", "w") as target:
         source.create_group("events/trace")
-        with pytest.raises(FeatureIsGroupError, match=r"raw\.rtdc: the feature 'trace'") as told:
+        with pytest.raises(FeatureIsGroupError, match=r"raw\.rtdc: .* 'trace' is a group") as told:
             copy_features(source, target, ["trace"])
         assert isinstance(told.value, NotImplementedError)
 

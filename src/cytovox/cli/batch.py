@@ -204,7 +204,14 @@ def _look_at_recording(
                 doubt = f"{doubt}, pixel_size={known['pixel_size']:g}"
                 outcome.warnings.append(doubt)
                 display.note(f"{path}: {doubt}")
-        if "offset_correction" in settings.automatic:
+        image = data.locate("image")
+        # of anything but images, the run tells what is wrong
+        if (
+            "offset_correction" in settings.automatic
+            and image is not None
+            and len(image.shape) == 3
+            and len(image)
+        ):
             flickers = background["offset_correction"] = detect_flickering(data)
             light = "flickers" if flickers else "does not flicker"
             display.note(f"{path}: the light {light}, offset_correction={str(flickers).lower()}")

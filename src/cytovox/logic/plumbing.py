@@ -104,8 +104,8 @@ def internal_images(
         return None
     for index, basin in enumerate(data.basins):
         if basin.get("type") == "internal" and "image_bg" in (basin.get("features") or ()):
-            group, _, mapping = data.get_basin_data(index)
-            if group is None:
+            group, features, mapping = data.get_basin_data(index)
+            if group is None or "image_bg" not in features:
                 continue
             images = group["image_bg"]
             rows = np.arange(len(images)) if mapping is None else np.asarray(mapping)

@@ -155,7 +155,7 @@ def safe_join(address: Address, relative: object) -> Address:
         raise InputError(
             f"the metadata name {str(relative)[:80]!r}, which is not a place inside of it",
             path=str(address),
-            hint="it may have been made to read other files; do not trust it",
+            hint="names in metadata may not lead out of the volume; get it again",
         )
     if address.archive is not None:
         return replace(address, inner=f"{address.inner.rstrip('/')}/{relative}")

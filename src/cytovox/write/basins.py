@@ -66,9 +66,11 @@ def _copy_basin(h5_src: h5py.File, writer: HDF5Writer, definition: dict[str, Any
             identifier=definition.get("identifier"),
         )
         return
-    group = h5_src.get((definition.get("paths") or ["basin_events"])[0], {})
+    stored = dict(features_in(h5_src.get((definition.get("paths") or ["basin_events"])[0])))
     listed = definition.get("features")
-    data = {feat: group[feat] for feat in (group if listed is None else listed) if feat in group}
+    data = {
+        feat: stored[feat] for feat in (stored if listed is None else listed) if feat in stored
+    }
     if data:
         writer.store_basin(**text, mapping=mapping, internal_data=data)  # type: ignore[arg-type]
 
