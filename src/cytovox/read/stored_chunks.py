@@ -294,7 +294,7 @@ def _check_by_hdf5(h5: h5py.File, chunk: StoredChunk) -> ChunkDefect | None:
     sizes = zip(chunk.start, dataset.chunks or (), strict=True)
     rows = tuple(slice(start, start + size) for start, size in sizes)
     try:
-        # Filters of others may crash on what was made to deceive them.
+        # Filters of others may crash on what was not made as they expect.
         check_stored(dataset, rows[0].start, min(rows[0].stop, len(dataset)))
         _ = dataset[rows]
     except (CytovoxError, OSError, RuntimeError, ValueError) as err:

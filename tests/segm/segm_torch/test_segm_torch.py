@@ -250,7 +250,7 @@ def test_workers_refuse_what_was_swapped_meanwhile(models, sha256, tmp_path, sta
     with make(SegmentTorchMPO, path, sha256, num_workers=1) as segmenter:
         path.unlink()
         shutil.copy(models["17ec6"], path)
-        with pytest.raises(StageError, match="tampered with"):
+        with pytest.raises(StageError, match="damaged or changed"):
             segmenter.segment_batch(stack[:2])
     renamed = tmp_path / models["17ec6"].name
     path.rename(renamed)

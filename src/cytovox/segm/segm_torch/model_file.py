@@ -210,7 +210,7 @@ def _check_name(path: pathlib.Path, md5: str) -> None:
     if named != md5[:5]:
         raise ModelFileError(
             f"the name of this model says that its MD5 begins with '{named}', but it begins "
-            f"with '{md5[:5]}': the file was renamed, damaged or tampered with",
+            f"with '{md5[:5]}': the file was renamed, damaged or changed",
             path=path,
             hint="get the model again from where it came from",
         )
@@ -221,7 +221,7 @@ def _archive_of_2(content: bytes, path: pathlib.Path) -> bytes:
     if hashlib.md5(body, usedforsecurity=False).hexdigest().encode() != trailer:
         raise ModelFileError(
             "the checksum at the end of this model does not fit its content: "
-            "the file was damaged or tampered with",
+            "the file was damaged or changed",
             path=path,
             hint="get the model again from where it came from",
         )
