@@ -18,6 +18,7 @@ from cytovox.blockwise.events import BlockDone, BlockFailed
 from cytovox.blockwise.task_result import leftovers
 from cytovox.errors import UsageError
 from cytovox.run.journal import FingerprintChangedError, read_journal
+from cytovox.run.progress import Warned
 
 #: A worker file as people write them: a loop around daisy's client.
 FILE = """
@@ -152,6 +153,76 @@ def test_a_failing_block_costs_only_itself(tmp_path: Path, workers: int) -> None
     assert "block at 20 is bad" in records[20,].traceback
     assert sum(isinstance(e, BlockDone) for e in events) == 8
     assert sum(isinstance(e, BlockFailed) and e.final for e in events) == 2
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_function_that_fails_all_over_the_region_stops_early(
+    tmp_path: Path, workers: int
+) -> None:
+    events: list[Any] = []
+
+    def run(bad: list[int], folder: Path) -> Any:
+        folder.mkdir()
+        return run_blockwise(
+            worker_file(tmp_path),
+            roi(0, 1000),
+            roi(0, 10),
+            roi(0, 10),
+            workers,
+            1,
+            out=str(folder),
+            bad=bad,
+            on_event=events.append,
+        )
+
+    result = run(list(range(0, 1000, 10)), tmp_path / "none")
+    assert (result.total, result.done, result.undone) == (100, 0, 100)
+    # Those that were begun meanwhile by the other worker are among them.
+    assert 8 <= len(result.failed) <= 8 + 2 * workers
+    assert {0, 990} <= {failure.block[0] for failure in result.failed}
+    (warned,) = [event.text for event in events if isinstance(event, Warned)]
+    assert "none worked; no more are tried" in warned
+    events.clear()
+    # One of those from all over the region that works is enough.
+    result = run([at for at in range(0, 1000, 10) if at != 570], tmp_path / "one")
+    assert (result.done, result.undone, len(result.failed)) == (1, 99, 99)
+    assert not [event for event in events if isinstance(event, Warned)]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_first_block_that_fails_costs_the_others_no_attempt(
+    tmp_path: Path, workers: int
+) -> None:
+    result = run_blockwise(
+        worker_file(tmp_path),
+        roi(0, 300),
+        roi(0, 10),
+        roi(0, 10),
+        workers,
+        0,
+        out=str(tmp_path),
+        bad=[0, 10],
+    )
+    assert (result.done, result.undone) == (28, 2)
+    assert [(f.block, f.attempts) for f in result.failed] == [((0,), 1), ((10,), 1)]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_what_must_come_again_is_not_tried_again(tmp_path: Path, workers: int) -> None:
+    file = tmp_path / "refusing.py"
+    file.write_text(
+        "from cytovox.errors import UsageError\n"
+        "def spawn_worker():\n"
+        "    def work(block):\n"
+        "        if block.write_roi.begin[0] == 10:\n"
+        "            raise UsageError('not with these options')\n"
+        "        if block.write_roi.begin[0] == 20:\n"
+        "            raise ValueError('perhaps')\n"
+        "    return work\n"
+    )
+    result = run_blockwise(file, roi(0, 50), roi(0, 10), roi(0, 10), workers, 2)
+    assert (result.done, result.undone) == (3, 2)
+    assert [(f.block, f.attempts) for f in result.failed] == [((10,), 1), ((20,), 3)]
 
 
 def test_a_second_run_does_only_what_failed(tmp_path: Path) -> None:

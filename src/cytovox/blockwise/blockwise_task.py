@@ -41,7 +41,9 @@ class DaCapoBlockwiseTask(engine.Task):
     - ``init_callback_fn(context)``: called once in this process when the task
       starts, with the text that lets a `daisy.Client` find the server.
 
-    A block that raises is failed and tried again; its worker goes on.
+    A block that raises is failed and tried again, but not after a `UsageError`,
+    which would come again; its worker goes on. If blocks from all over the region
+    fail and none works, no more are tried.
 
     Parameters
     ----------

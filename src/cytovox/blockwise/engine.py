@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 import os
 import threading
 import warnings
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 import daisy
+import numpy as np
 from daisy import logging as daisy_logging
 from daisy import v2
 from funlib.geometry import Coordinate, Roi
@@ -34,6 +36,7 @@ __all__ = [
     "block_at",
     "clone",
     "context_from",
+    "far_blocks",
     "guarded",
     "loop_over_blocks",
     "pipeline_of",
@@ -83,7 +86,9 @@ def clone(
     check_function: Callable[[Any], bool] | None,
     notes: Path | None = None,
 ) -> Any:
-    """Return a task like this one that does something else.
+    """Return a task like this one that does something else, with one more retry.
+
+    That one is for a block that a guard has refused to do first.
 
     Parameters
     ----------
@@ -96,7 +101,7 @@ def clone(
     kept: dict[str, Any] = {name: getattr(task, name) for name in names}
     kept |= {
         "max_workers": task.max_workers,
-        "max_retries": task.max_retries,
+        "max_retries": task.max_retries + 1,
         "timeout": task.timeout_secs,
         "process_function": process_function,
         "requires": task.requires or None,
@@ -109,8 +114,8 @@ def clone(
 class Guard(Protocol):
     """Who is told about the blocks that a client acquires."""
 
-    def begin(self, block: Any) -> None:
-        """Take note that a block begins."""
+    def begin(self, block: Any) -> bool:
+        """Take note that a block begins; return whether it shall be done now."""
 
     def check(self, block: Any) -> bool:
         """Return whether a block that was worked on is really done."""
@@ -156,25 +161,32 @@ class GuardedClient(v2.Client):
     @contextlib.contextmanager
     def acquire_block(self) -> Iterator[Any]:
         """Yield a block to work on, or None if there are no more."""
-        source = super().acquire_block() if self.here is None else self.here.acquire()
-        with source as block:
-            if block is None or self.guard is None:
-                yield block
-                return
-            self.guard.begin(block)
-            self.result = None
-            error: BaseException | str | None = None
-            try:
-                yield block
-                if block.status == BlockStatus.FAILED:
-                    error = "the worker marked it as failed"
-                elif not self.guard.check(block):
-                    error = "check_function says that it is not done"
-            except (Exception, SystemExit) as err:
-                error = err
-            if error is not None:
+        while True:
+            source = super().acquire_block() if self.here is None else self.here.acquire()
+            with source as block:
+                if block is None or self.guard is None:
+                    yield block
+                    return
+                if self.guard.begin(block):
+                    yield from self._guarded(self.guard, block)
+                    return
                 block.status = BlockStatus.FAILED
-            self.guard.end(block, error, self.result)
+
+    def _guarded(self, guard: Guard, block: Any) -> Iterator[Any]:
+        """Yield a block, and tell the guard what became of it."""
+        self.result = None
+        error: BaseException | str | None = None
+        try:
+            yield block
+            if block.status == BlockStatus.FAILED:
+                error = "the worker marked it as failed"
+            elif not guard.check(block):
+                error = "check_function says that it is not done"
+        except (Exception, SystemExit) as err:
+            error = err
+        if error is not None:
+            block.status = BlockStatus.FAILED
+        guard.end(block, error, self.result)
 
 
 _patching = threading.Lock()
@@ -262,6 +274,26 @@ def block_at(task: Any, begin: Any) -> Any:
         end = Coordinate(map(min, end, total.end - behind))
     reads = Roi(start - before, end + behind - start + before)
     return v2.Block(total, reads, Roi(start, end - start), task.task_id)
+
+
+def far_blocks(task: Any, number: int) -> set[tuple[int, ...]]:
+    """Return where blocks from all over a task write from; none if it has few blocks."""
+    read, write = task.read_roi, task.write_roi
+    start = task.total_roi.begin + (write.begin - read.begin)
+    stop = task.total_roi.end - (read.end - write.end)
+    extra = 0 if task.fit == "valid" else 1
+    sizes = [
+        (b - a + extra * (w - 1)) // w for a, b, w in zip(start, stop, write.shape, strict=True)
+    ]
+    total = math.prod(sizes)
+    if total <= 2 * number:
+        return set()
+    chosen = (round(i * (total - 1) / (number - 1)) for i in range(number))
+    places = (np.unravel_index(at, sizes) for at in chosen)
+    return {
+        tuple(int(a + i * w) for a, i, w in zip(start, place, write.shape, strict=True))
+        for place in places
+    }
 
 
 def set_context(text: str) -> None:

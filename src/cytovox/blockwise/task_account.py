@@ -11,7 +11,7 @@ from typing import Any
 
 from ..errors import UsageError
 from ..run.journal import BlockKey, Journal
-from ..run.progress import Listener, StageProgress, StageStarted, announce
+from ..run.progress import Listener, StageProgress, StageStarted, Warned, announce
 from . import engine
 from .block_result import BlockFailure
 from .events import BlockDone, BlockFailed, BlockStarted
@@ -22,6 +22,9 @@ from .workers import Outcome
 __all__ = ["Account", "RunTask"]
 
 logger = logging.getLogger(__name__)
+
+#: Number of blocks from all over the region that must fail before the others are not tried.
+_TRIED = 8
 
 
 @dataclass(slots=True, eq=False)
@@ -81,9 +84,14 @@ class Account:
         self._on_event = on_event
         self._known = set() if journal is None else journal.completed(self.stage)
         self._attempts: dict[BlockKey, int] = {}
+        self._final: set[BlockKey] = set()
+        self._refused: set[BlockKey] = set()
+        #: Blocks from all over the region that must fail before the others are not tried.
+        self._far: set[BlockKey] | None = None
         self._last: dict[BlockKey, BlockFailure] = {}
         self._done = 0
         self._total = 0
+        self._has_skipped = bool(self._known)
         self._start = 0.0
 
     def is_done(self, block: Any) -> bool:
@@ -107,6 +115,7 @@ class Account:
         if not self._total:
             self._total = state.total_block_count
             self._tell(StageStarted(self.stage, self._total, "blocks"))
+        self._has_skipped |= state.skipped_count > 0
         self._tell(StageProgress(self.stage, state.completed_count, self._total))
 
     def call_back(self, context: str) -> None:
@@ -120,10 +129,31 @@ class Account:
             logger.exception("init_callback_fn of %s failed", self.stage)
             self.broken = f"init_callback_fn failed: {type(err).__name__}: {err}"
 
-    def begin(self, block: Any) -> None:
-        """Take note that a block begins in this process."""
-        self._start = time.perf_counter()
-        self.begins(block_key(block), "this process")
+    def begin(self, block: Any) -> bool:
+        """Take note that a block begins in this process; return whether it shall be done now."""
+        shall_begin = self.shall_begin(block_key(block))
+        if shall_begin:
+            self._start = time.perf_counter()
+            self.begins(block_key(block), "this process")
+        return shall_begin
+
+    def shall_begin(self, key: BlockKey) -> bool:
+        """Return whether a block shall be done now: not if it must fail again, or if all do.
+
+        Daisy tries a block again last. So once a block has failed and none has
+        worked, those that are not from all over the region are put off once.
+        """
+        if key in self._final:
+            return False
+        if self._far is None or self._done or self._has_skipped:
+            return True
+        if not self._far:
+            self._refused.add(key)
+            return False
+        if key in self._far or key in self._attempts or key in self._refused:
+            return True
+        self._refused.add(key)
+        return False
 
     def check(self, block: Any) -> bool:
         """Ask the task whether a block is done."""
@@ -188,7 +218,9 @@ class Account:
 
     def _fails(self, key: BlockKey, outcome: Outcome, reason: str) -> None:
         number = self._attempts.get(key, 1)
-        final = number > self.run.task.max_retries
+        final = number > self.run.task.max_retries or outcome.hopeless
+        if final:
+            self._final.add(key)
         self._last[key] = BlockFailure(key, reason, outcome.error, outcome.traceback, number)
         if self._journal is not None:
             self._journal.failed(
@@ -203,6 +235,19 @@ class Account:
                 final=final,
             )
         self._tell(BlockFailed(self.stage, key, outcome.error, outcome.traceback, number, final))
+        self._look_elsewhere(key)
+
+    def _look_elsewhere(self, failed: BlockKey) -> None:
+        """Let blocks from all over the region be next, since the first one has failed."""
+        if self._done or self._has_skipped:
+            return
+        if self._far is None:
+            self._far = {*engine.far_blocks(self.run.task, _TRIED)} or None
+        if self._far and failed in self._far:
+            self._far.discard(failed)
+            if not self._far:
+                text = "blocks from all over the region failed and none worked; no more are tried"
+                self._tell(Warned(f"{self.stage}: {text}"))
 
     def failures(self) -> list[BlockFailure]:
         """Return the blocks that were given up."""
@@ -235,7 +280,7 @@ class Account:
             self.ends(block.key, outcome)
 
     def _is_untold(self, key: BlockKey) -> bool:
-        return key not in self._attempts and key not in self._known
+        return not any(key in told for told in (self._attempts, self._known, self._refused))
 
     def _unfinished(self, task: Any, key: BlockKey) -> str:
         """Return why a block that daisy takes as done is not."""

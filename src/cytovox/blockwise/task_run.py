@@ -321,12 +321,17 @@ class _Clerk:
             if busy is not None and not self._abandoned:
                 account.dies(busy[0], worker, time.monotonic() - busy[1])
             return
-        if self._abandoned:
-            return
         kind, *content = message.content
+        if self._abandoned:
+            if kind == "begin":
+                link.send(True)
+            return
         if kind == "begin":
-            self._busy[link] = content[0], time.monotonic()
-            account.begins(content[0], worker)
+            shall_begin = account.shall_begin(content[0])
+            if shall_begin:
+                self._busy[link] = content[0], time.monotonic()
+                account.begins(content[0], worker)
+            link.send(shall_begin)
         elif kind == "end":
             self._busy.pop(link, None)
             account.ends(content[0], content[1])

@@ -12,6 +12,7 @@ import os
 import pickle
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -23,7 +24,16 @@ from ..run.peak_memory import peak_bytes, restart_peak
 from .engine import guarded, loop_over_blocks, positional_arity, set_context
 from .pickling import pickled
 from .places import Place
-from .workers import UNREACHABLE, Line, Outcome, call_desk, describe_error, serve, told_traceback
+from .workers import (
+    UNREACHABLE,
+    Line,
+    Outcome,
+    call_desk,
+    describe_error,
+    failure_of,
+    serve,
+    told_traceback,
+)
 
 __all__ = ["AloneLoop", "TaskJob", "block_key", "make_slot", "outcome_of"]
 
@@ -46,7 +56,7 @@ def outcome_of(
     if isinstance(error, SystemExit):
         text = f"the function called sys.exit({error.code!r})"
         return Outcome(None, seconds, peak_bytes(), text, told_traceback(error))
-    return Outcome(None, seconds, peak_bytes(), describe_error(error), told_traceback(error))
+    return failure_of(error, seconds)
 
 
 class LineGuard:
@@ -57,13 +67,18 @@ class LineGuard:
         self.check_after = check_after
         self.blocks = 0
         self._start = 0.0
+        self._asking = threading.Lock()
 
-    def begin(self, block: Any) -> None:
-        """Tell that a block begins."""
+    def begin(self, block: Any) -> bool:
+        """Tell that a block begins; return whether it shall be done now."""
         self.blocks += 1
-        self.line.send(("begin", block_key(block)))
+        with self._asking:
+            self.line.send(("begin", block_key(block)))
+            if not self.line.receive():
+                return False
         restart_peak()
         self._start = time.perf_counter()
+        return True
 
     def check(self, block: Any) -> bool:
         """Ask the worker file."""
@@ -233,8 +248,9 @@ class AloneLoop:
             else:
                 self.work()
 
-    def begin(self, block: Any) -> None:
-        """Do nothing; daisy keeps account."""
+    def begin(self, block: Any) -> bool:
+        """Return True; daisy keeps account."""
+        return True
 
     def check(self, block: Any) -> bool:
         """Ask the worker file."""

@@ -40,6 +40,7 @@ __all__ = [
     "attempt",
     "call_desk",
     "describe_error",
+    "failure_of",
     "main",
     "run_beside",
     "serve",
@@ -103,11 +104,16 @@ def attempt(function: Callable[[Any], Any], block: Any) -> Outcome:
         return Outcome(None, seconds, peak_bytes(), error, told_traceback(err))
     except BaseException as err:  # compiled modules raise others than Exception, too
         seconds = time.perf_counter() - start
-        # What was asked for wrongly does not get right by asking again.
-        hopeless = any(isinstance(cause, UsageError) for cause in _causes(err))
-        error, text = describe_error(err), told_traceback(err)
-        return Outcome(None, seconds, peak_bytes(), error, text, hopeless, _is_full(err))
+        return failure_of(err, seconds)
     return Outcome(result, time.perf_counter() - start, peak_bytes())
+
+
+def failure_of(err: BaseException, seconds: float) -> Outcome:
+    """Return the outcome of an attempt that has raised."""
+    # What was asked for wrongly does not get right by asking again.
+    hopeless = any(isinstance(cause, UsageError) for cause in _causes(err))
+    error, text = describe_error(err), told_traceback(err)
+    return Outcome(None, seconds, peak_bytes(), error, text, hopeless, _is_full(err))
 
 
 def _causes(err: BaseException | None) -> Iterator[BaseException]:
