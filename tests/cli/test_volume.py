@@ -60,6 +60,12 @@ def test_from_stack_to_labels_table_and_picture(stack: Path, capsys: Capture) ->
         assert volume.units == "nanometer"
 
 
+def test_arrays_are_made_without_a_block_size(stack: Path) -> None:
+    mask = stack.with_name("mask.zarr")
+    assert main(["volume", "threshold", str(stack), str(mask), "-t", "100", "--workers", "0"]) == 0
+    assert set(np.unique(labels_of(mask))) == {0, 1}
+
+
 def test_labels_that_were_damaged_are_said_and_made_again(stack: Path, capsys: Capture) -> None:
     labels = segment(stack)[1]
     right = labels_of(labels)

@@ -336,7 +336,7 @@ def sizes_for(
     if size is None:
         from ..read.open_volume import open_volume
 
-        with open_volume(input, **view.keywords()) as volume:
+        with open_volume(input, **({} if view is None else view.keywords())) as volume:
             size = 128 if len(volume.spatial_shape) == 3 else 1024
     around = parse_size(context, "--context")
     return size, usual_context if around is None else around
