@@ -171,11 +171,12 @@ def test_four_images_are_cleansed_by_the_rule(fake):
     assert result.mapping.tolist() == [0] * 5 + [1] * 20 + [2] * 15
 
 
-def test_wide_integers_wrap(fake):
-    images = np.full((3, 5, 5), 300, np.uint16)
-    result = BackgroundSparseMed(fake(images)).compute()
-    assert result.images.dtype == np.uint8
-    assert result.images.max() == 300 - 256
+def test_wide_integers_are_refused_where_they_do_not_fit(fake):
+    images = np.full((3, 5, 5), 200, np.uint16)
+    assert BackgroundSparseMed(fake(images)).compute().images.max() == 200
+    images[1, 2, 3] = 300
+    with pytest.raises(InputError, match="values from 200 to 300"):
+        BackgroundSparseMed(fake(images)).compute()
 
 
 @pytest.mark.parametrize("times", [[0.0, np.nan, np.nan], [0.0, np.nan, 2.0], [0.0, 1.0, np.inf]])

@@ -225,7 +225,8 @@ def stored(path):
                 )
         attributes = dict(h5.attrs)
         basins = [json.loads(b"\n".join(b[:])) for b in h5.get("basins", {}).values()]
-        (record,) = [log[:] for name, log in h5["logs"].items() if name.startswith("dcnum-job")]
+        # that of the input is there as well, if it has been measured before
+        record = [log[:] for name, log in h5["logs"].items() if name.startswith("dcnum-job")][-1]
     found["objects"] = json.loads(b"\n".join(record))["objects"]
     for basin in basins:
         basin.pop("paths", None)

@@ -232,7 +232,7 @@ def test_chunk_that_is_nowhere(dark: MPOSegmenter) -> None:
 
 def test_wrong_use_is_told_before_work() -> None:
     with load("SegmentDark")(num_workers=1) as segmenter:
-        with pytest.raises(ValueError, match="no background offset applies"):
+        with pytest.raises(ValueError, match="background offset does not apply"):
             segmenter.segment_batch(np.zeros((2, 3, 3)), np.zeros(2))
         with pytest.raises(ValueError, match="no stack of images"):
             segmenter.segment_batch(np.zeros((3, 3)))

@@ -138,6 +138,7 @@ def segment(
 
     Example: cytovox volume segment stack.tif labels.zarr -f watershed --set threshold=100
     """
+    from ..blockwise.evidence import Measures
     from ..blockwise.volume import segment_volume
     from .volume_results import show_volume, showing
 
@@ -163,6 +164,7 @@ def segment(
             min_voxels=min_voxels,
             reach=reach,
             gate=gate,
+            measures=Measures(),  # so that a table can be written later
             **view.keywords(),
             fill_value=fill_value,
             format=format.value,

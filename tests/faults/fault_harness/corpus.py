@@ -260,6 +260,7 @@ def _stop_in_the_middle(folder: Path) -> None:
             folder / "raw.rtdc",
             folder / "out.rtdc",
             data_kwargs={"image_chunk_size": 5},
+            background_kwargs={"offset_correction": False},  # as the command line finds it
             num_procs=1,
         )
         runner = DCNumJobRunner(job)

@@ -40,6 +40,7 @@ def main() -> int:
         args.path_in,
         args.path_out,
         data_kwargs={"image_chunk_size": args.chunk} if args.chunk else None,
+        background_kwargs={"offset_correction": False},  # as the command line finds it
         segmenter_code=args.segmenter,
         basin_strategy=args.basins,
         num_procs=args.workers,

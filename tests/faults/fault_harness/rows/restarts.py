@@ -157,7 +157,11 @@ def _one_output(case: Case) -> str:
 def _run_four(source: Path, outs: list[Path]) -> list[str]:
     from cytovox.logic import DCNumJobRunner, DCNumPipelineJob
 
-    runners = [DCNumJobRunner(DCNumPipelineJob(source, out, num_procs=2)) for out in outs]
+    background = {"offset_correction": False}  # as the command line finds it
+    runners = [
+        DCNumJobRunner(DCNumPipelineJob(source, out, background_kwargs=background, num_procs=2))
+        for out in outs
+    ]
     meet()
     for runner in runners:
         runner.start()
