@@ -15,6 +15,7 @@ from scipy import ndimage
 import cytovox
 from cytovox import open_volume, segment_volume
 from cytovox.blockwise.table import read_objects
+from cytovox.cli.main import main
 from cytovox.errors import UsageError
 from cytovox.write.volume import create_volume
 
@@ -130,6 +131,7 @@ def test_each_point_in_time_is_segmented(tmp_path: Path, format: str, table: str
         assert labels.axes == ("t", "y", "x")
         assert np.array_equal(labels[...] > 0, film > 500)
         assert [int(labels[n].max()) for n in range(4)] == counts
+    assert main(["verify", str(result.output)]) == 0
     if table == ".parquet":
         objects = read_objects(result.table)[0]
         assert np.unique(objects["t"], return_counts=True)[1].tolist() == counts

@@ -63,6 +63,7 @@ def test_from_stack_to_labels_table_and_picture(stack: Path, capsys: Capture) ->
 def test_arrays_are_made_without_a_block_size(stack: Path) -> None:
     mask = stack.with_name("mask.zarr")
     assert main(["volume", "threshold", str(stack), str(mask), "-t", "100", "--workers", "0"]) == 0
+    assert main(["verify", str(mask)]) == 0
     assert set(np.unique(labels_of(mask))) == {0, 1}
 
 

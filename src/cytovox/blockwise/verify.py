@@ -103,7 +103,9 @@ def _facts_of(text: str, found: Verification) -> RunFacts | None:
     if parse_address(text).remote:
         return None
     folder = side_folder(text)
-    return check_run(text, folder, found) if folder.is_dir() else None
+    # Masks, other arrays and labels over time keep a journal there, but no blocks of labels.
+    is_run = any((folder / name).exists() for name in ("recipe.json", "local.zarr", "blocks"))
+    return check_run(text, folder, found) if is_run else None
 
 
 def _check_scales(
