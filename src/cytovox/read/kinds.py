@@ -28,8 +28,9 @@ def what_is_odd(item: Any, place: str) -> str:
     Examples
     --------
     >>> import io
+    >>> import numpy as np
     >>> h5 = h5py.File(io.BytesIO(), "w")
-    >>> what_is_odd(h5.create_dataset("events/label", data=[b"a"]), "events")
+    >>> what_is_odd(h5.create_dataset("events/label", data=np.zeros(2, "S1")), "events")
     'holds |S1 instead of numbers'
     """
     if isinstance(item, h5py.Group):

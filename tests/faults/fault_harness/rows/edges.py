@@ -265,9 +265,7 @@ EDGES = (
         "has no background to copy",
         None,
     ),
-    Edge(
-        "a basin that is gone", _lost_basin, 1, "kept in another file that cannot be found", None
-    ),
+    Edge("a basin that is gone", _lost_basin, 1, "is a file that cannot be found", None),
     Edge(
         "no HDF5",
         _content(lambda content: b"frame;deform\n1;0.1\n"),
