@@ -270,7 +270,7 @@ class Crew:
                 self._assign(other)
 
     def _end(self, started: _Started, how: str) -> None:
-        """Take note that a place has ended, so that another worker can start."""
+        """Record that a place has ended, so that another worker can start."""
         if self._started.pop(started.number, None) is None:
             return
         if not started.ready:

@@ -115,7 +115,7 @@ class Guard(Protocol):
     """Who is told about the blocks that a client acquires."""
 
     def begin(self, block: Any) -> bool:
-        """Take note that a block begins; return whether it shall be done now."""
+        """Record that a block begins; return whether it shall be done now."""
 
     def check(self, block: Any) -> bool:
         """Return whether a block that was worked on is really done."""
@@ -123,7 +123,7 @@ class Guard(Protocol):
     def end(
         self, block: Any, error: BaseException | str | None, result: Mapping[str, Any] | None
     ) -> None:
-        """Take note that it has ended, and how."""
+        """Record that it has ended, and how."""
 
 
 class _OfThread(threading.local):

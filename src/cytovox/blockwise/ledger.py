@@ -104,7 +104,7 @@ class Ledger:
         return skip
 
     def begin(self, block: Any, worker: str) -> None:
-        """Take note that an attempt begins."""
+        """Record that an attempt begins."""
         self._running += 1
         number = self._attempts[block.index] = self._attempts.get(block.index, 0) + 1
         if self._journal is not None:
@@ -112,7 +112,7 @@ class Ledger:
         self._tell(BlockStarted(self.stage, block.index, number, worker))
 
     def settle(self, block: Any, outcome: Outcome) -> None:
-        """Take note of an outcome."""
+        """Record an outcome."""
         self._running -= 1
         if outcome.error or not isinstance(outcome.result, (Mapping, type(None))):
             error = outcome.error or (
@@ -152,7 +152,7 @@ class Ledger:
         self._tell(StageProgress(self.stage, done, self.total))
 
     def worker_died(self, block: Any, worker: str, how: str, seconds: float, log: str) -> None:
-        """Take note that a worker died over a block."""
+        """Record that a worker died over a block."""
         self._running -= 1
         outcome = Outcome(None, seconds, None)
         if self._timeout is not None and seconds >= self._timeout:
@@ -164,7 +164,7 @@ class Ledger:
         self._fail(block, "killed", f"its worker {how}", log, outcome)
 
     def lost(self, worker: str, how: str) -> None:
-        """Take note that a worker has ended."""
+        """Record that a worker has ended."""
         logger.info("%s %s", worker, how)
 
     def warn(self, text: str) -> None:

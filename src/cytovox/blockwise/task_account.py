@@ -108,7 +108,7 @@ class Account:
         return bool(self._known) or self.run.check_before is not None
 
     def started(self, states: Mapping[str, Any]) -> None:
-        """Take note of daisy's counters."""
+        """Record daisy's counters."""
         state = states.get(self.stage)
         if state is None:
             return
@@ -130,7 +130,7 @@ class Account:
             self.broken = f"init_callback_fn failed: {type(err).__name__}: {err}"
 
     def begin(self, block: Any) -> bool:
-        """Take note that a block begins in this process; return whether it shall be done now."""
+        """Record that a block begins in this process; return whether it shall be done now."""
         shall_begin = self.shall_begin(block_key(block))
         if shall_begin:
             self._start = time.perf_counter()
@@ -165,12 +165,12 @@ class Account:
         error: BaseException | str | None,
         result: Mapping[str, Any] | None = None,
     ) -> None:
-        """Take note that it has ended."""
+        """Record that it has ended."""
         seconds = time.perf_counter() - self._start
         self.ends(block_key(block), outcome_of(error, seconds, result))
 
     def begins(self, key: BlockKey, worker: str) -> None:
-        """Take note that an attempt begins."""
+        """Record that an attempt begins."""
         self.stillborn = 0
         number = self._attempts[key] = self._attempts.get(key, 0) + 1
         if self._journal is not None:
@@ -178,7 +178,7 @@ class Account:
         self._tell(BlockStarted(self.stage, key, number, worker))
 
     def ends(self, key: BlockKey, outcome: Outcome, reason: str = "error") -> None:
-        """Take note of the outcome of an attempt."""
+        """Record the outcome of an attempt."""
         if outcome.error:
             self._fails(key, outcome, reason)
             return
@@ -206,7 +206,7 @@ class Account:
         )
 
     def dies(self, key: BlockKey, worker: str, seconds: float) -> None:
-        """Take note that a worker was lost over a block."""
+        """Record that a worker was lost over a block."""
         limit = float(self.run.task.timeout_secs or engine.NO_LIMIT)
         slow = seconds >= limit
         error = (
@@ -254,7 +254,7 @@ class Account:
         return sorted(self._last.values(), key=lambda failure: failure.block)
 
     def conclude(self, state: Any, task: Any, notes: Path, logs: Path) -> None:
-        """Take note of what daisy knows and no guard has told.
+        """Record what daisy knows and no guard has told.
 
         Parameters
         ----------

@@ -28,10 +28,10 @@ from ..run.progress import Listener
 from .evidence import Measures
 from .given_array import stored_input
 from .lookup import load_lookup
-from .moments import segment_moments
 from .recipe import Stitching, VolumeRecipe
 from .recipe_file import load_recipe
 from .table import is_table
+from .time_points import segment_time_points
 from .volume_result import Placement, VolumeResult
 from .volume_run import VolumeRun
 
@@ -210,7 +210,7 @@ def segment_volume(
         moments = volume.shape[0] if "t" in volume.axes else None
     if moments is None:
         return VolumeRun(recipe, placement, on_event, verify).whole(resume)
-    return segment_moments(recipe, moments, placement, on_event, resume, verify)
+    return segment_time_points(recipe, moments, placement, on_event, resume, verify)
 
 
 def restitch_volume(

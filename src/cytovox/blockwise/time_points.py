@@ -29,10 +29,10 @@ from .table import ObjectTable, read_objects, write_objects
 from .volume_result import Placement, VolumeResult, publish, refuse_stranger
 from .volume_run import VolumeRun
 
-__all__ = ["segment_moments"]
+__all__ = ["segment_time_points"]
 
 
-def segment_moments(
+def segment_time_points(
     recipe: VolumeRecipe,
     count: int,
     placement: Placement,
