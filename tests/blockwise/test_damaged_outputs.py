@@ -1,4 +1,4 @@
-"""Outputs that were finished and damaged since are made again by the same call."""
+"""Outputs that were finished and damaged since are refused, and made again if asked for."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cytovox.blockwise import published
+from cytovox.blockwise import published, volume_result
 from cytovox.blockwise.array_run import run_array_work
 from cytovox.blockwise.threshold_worker import ThresholdWork
 from cytovox.blockwise.volume import segment_volume
 from cytovox.blockwise.volume_result import Placement
+from cytovox.errors import OutputExistsError
 from cytovox.read.open_volume import open_volume
 from cytovox.run.progress import Warned
 from cytovox.write.volume import FORMATS
@@ -38,7 +39,7 @@ def segment(raw: Path, output: Path, told: list[str] | None = None, **more: Any)
         if told is not None and type(event).__name__ == "BlockStarted":
             told.append(event.stage)
 
-    how = {"block": 32, "context": 0, "stitch": "touch", "workers": 0, **more}
+    how = {"force": True, "block": 32, "context": 0, "stitch": "touch", "workers": 0, **more}
     parameters = {"threshold": 60}
     return segment_volume(raw, output, "label", parameters=parameters, on_event=listen, **how)
 
@@ -84,6 +85,52 @@ def test_damaged_chunks_are_made_again(
     told.clear()
     assert segment(raw, output, told, format=format)
     assert not told
+
+
+def test_damage_is_an_error_until_it_may_be_mended(raw: Path, tmp_path: Path) -> None:
+    mask, labels, times = (tmp_path / name for name in ("mask.zarr", "labels.zarr", "t.zarr"))
+    how: dict[str, Any] = {"block": 32, "placement": Placement(0), "threshold": 60}
+
+    def make(output: Path, **more: Any) -> Any:
+        if output == mask:
+            return run_array_work(ThresholdWork, raw, output, **how, **more)
+        return segment(raw, output, axes="tyx" if output == times else None, **more)
+
+    for output in (mask, labels, times):
+        assert make(output, force=False)
+        assert make(output, force=False)
+        right, file = voxels(output), chunks(output / "0")[1]
+        file.unlink()
+        for _ in range(2):
+            with pytest.raises(OutputExistsError, match="damaged after it was finished"):
+                make(output, force=False)
+            assert not file.exists()
+        assert make(output, force=True)
+        np.testing.assert_array_equal(voxels(output), right)
+        file.unlink()
+        assert make(output, force=False, resume=False)
+        np.testing.assert_array_equal(voxels(output), right)
+        assert make(output, force=False)
+
+
+def test_outputs_of_which_nothing_is_noted_are_read_in_full(
+    raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(published, "_SMALL", 0)
+    output = tmp_path / "labels.zarr"
+    with monkeypatch.context() as earlier:
+        earlier.setattr(volume_result, "note_files", lambda *_: None)
+        assert segment(raw, output)
+    overwrite(chunks(output / "0")[0])
+    with pytest.raises(OutputExistsError):
+        segment(raw, output, force=False)
+    with monkeypatch.context() as earlier:
+        earlier.setattr(volume_result, "note_files", lambda *_: None)
+        assert segment(raw, output)
+    assert segment(raw, output, force=False)  # which notes the files
+    chunks(output / "1")[0].unlink()
+    with pytest.raises(OutputExistsError):
+        segment(raw, output, force=False)
 
 
 def test_a_coarse_scale_that_lost_a_chunk_is_made_again(raw: Path, tmp_path: Path) -> None:
@@ -169,6 +216,6 @@ def test_other_arrays_are_made_again_as_well(raw: Path, tmp_path: Path) -> None:
     for damage in (remove, overwrite):
         damage(chunks(mask)[1])
         done: list[Any] = []
-        assert run_array_work(ThresholdWork, raw, mask, on_event=done.append, **how)
+        assert run_array_work(ThresholdWork, raw, mask, force=True, on_event=done.append, **how)
         assert sum(type(event).__name__ == "BlockStarted" for event in done) == 1
         np.testing.assert_array_equal(voxels(mask), right)

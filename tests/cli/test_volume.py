@@ -67,13 +67,17 @@ def test_arrays_are_made_without_a_block_size(stack: Path) -> None:
     assert set(np.unique(labels_of(mask))) == {0, 1}
 
 
-def test_labels_that_were_damaged_are_said_and_made_again(stack: Path, capsys: Capture) -> None:
+def test_labels_that_were_damaged_are_said_and_made_again_by_force(
+    stack: Path, capsys: Capture
+) -> None:
     labels = segment(stack)[1]
     right = labels_of(labels)
     next(file for file in (labels / "0" / "c").rglob("*") if file.is_file()).unlink()
     assert (labels_of(labels) != right).any()
     capsys.readouterr()
-    assert segment(stack, "--verify")[0] == 0
+    assert segment(stack, "--verify")[0] == 1
+    assert "damaged after it was finished (give --force" in capsys.readouterr().err
+    assert segment(stack, "--force")[0] == 0
     assert "labels.zarr was damaged after it was finished" in capsys.readouterr().err
     assert (labels_of(labels) == right).all()
     assert segment(stack, "--verify")[0] == 0

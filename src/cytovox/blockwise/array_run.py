@@ -22,7 +22,7 @@ from .block_result import RunResult
 from .checks import is_as_written, refuse_changed_input
 from .grid import Block, Grid
 from .kept_open import close_kept
-from .published import as_told, is_as_published, take_back
+from .published import as_told, is_as_published, refuse_damaged, take_back
 from .recipe import fitting_sizes, side_folder
 from .volume_result import Placement, VolumeResult, publish, refuse_stranger
 from .worker_file import ArrayWork
@@ -40,6 +40,7 @@ def run_array_work(
     format: str = "ome-zarr-0.5",
     resume: bool = True,
     verify: bool = False,
+    force: bool = False,
     placement: Placement | None = None,
     on_event: Listener | None = None,
     **options: Any,
@@ -61,7 +62,9 @@ def run_array_work(
         otherwise.
     verify
         Whether an output of any size that was finished is read in full; those
-        of more than 32 MiB are not by default. What was damaged is made again.
+        of more than 32 MiB are not by default.
+    force
+        Whether what was damaged since is made again; it is an error if False.
     placement, on_event
         Where blocks are done, and who is told.
     **options
@@ -77,7 +80,7 @@ def run_array_work(
     FingerprintChangedError
         If the output was begun in another way.
     OutputExistsError
-        If there is an output that was not made so.
+        If there is an output that was not made so, or was damaged since.
 
     Examples
     --------
@@ -118,9 +121,9 @@ def run_array_work(
             boxes = [block.write for block in grid]
             if is_as_published(target, journal, boxes, same, thorough=verify):
                 return VolumeResult(str(output), blocks=len(grid))
+            refuse_damaged(target, on_event, force=force)
             like = work.output_like(volume)
-            shape = (*like["channels"], *volume.spatial_shape)
-            take_back(target, making, shape, like["dtype"], on_event)
+            take_back(target, making, (*like["channels"], *volume.spatial_shape), like["dtype"])
         if not making.exists() or not before:
             journal.forget("blocks")
             shutil.rmtree(making, ignore_errors=True)  # perhaps it was made in part only

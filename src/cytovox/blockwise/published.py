@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import CytovoxError
+from ..errors import CytovoxError, OutputExistsError
 from ..read.open_volume import open_volume
 from ..run.findings import Verification
 from ..run.journal import BlockKey, BlockRecord, Journal
@@ -30,7 +30,7 @@ from .checks import checksum
 from .grid import Block, Box
 from .verify_array import check_voxels, files_below, open_scales
 
-__all__ = ["as_told", "is_as_published", "note_files", "take_back"]
+__all__ = ["as_told", "is_as_published", "note_files", "refuse_damaged", "take_back"]
 
 logger = logging.getLogger(__name__)
 
@@ -72,17 +72,19 @@ def is_as_published(
     found = Verification(str(output), "volume")
     try:
         now = _files_of(output)
-        if not noted or noted[-1].get("files") != now["files"]:
+        # Nothing is noted by earlier versions, and after a kill in between.
+        last = noted[-1] if noted else now
+        if last.get("files") != now["files"]:
             return False
         # Other scales may be made anew by anybody, but do not lose chunks.
-        if noted[-1].get("scales") == now["scales"] and noted[-1].get("coarser") > now["coarser"]:
+        if last.get("scales") == now["scales"] and last.get("coarser") > now["coarser"]:
             return False
         with contextlib.ExitStack() as stack:
             scales = open_scales(output, found)
             for scale in scales:
                 stack.callback(scale.close)
             size = sum(int(np.prod(s.shape, dtype=np.int64)) * s.dtype.itemsize for s in scales)
-            if not (thorough or size <= _SMALL):
+            if noted and not thorough and size > _SMALL:
                 return not found.errors
 
             def look(box: Box, values: npt.NDArray[Any]) -> None:
@@ -92,24 +94,28 @@ def is_as_published(
             check_voxels(scales[0], "scale 0", found, boxes=boxes, look=look)
             for number, scale in enumerate(scales[1:], 1):
                 check_voxels(scale, f"scale {number}", found)
+        if not noted and not found.errors:
+            journal.note(_EVENT, **now)
     except (CytovoxError, OSError, ValueError):
         return False
     return not found.errors
 
 
-def take_back(
-    output: Path,
-    making: Path,
-    shape: tuple[int, ...],
-    dtype: npt.DTypeLike,
-    on_event: Listener | None,
-) -> None:
+def refuse_damaged(output: Path, on_event: Listener | None, *, force: bool) -> None:
+    """Say that a finished output was damaged since; raise an error unless it may be mended."""
+    what = "was damaged after it was finished"
+    if not force:
+        raise OutputExistsError(
+            f"the output {what}", path=output, hint="give --force to make again what is damaged"
+        )
+    announce(on_event, Warned(f"{output.name} {what}; what is damaged is made again"), logger)
+
+
+def take_back(output: Path, making: Path, shape: tuple[int, ...], dtype: npt.DTypeLike) -> None:
     """Move an output to where it was made, so that only what is damaged is made again.
 
     It stays where it is, to be replaced, if its metadata are damaged.
     """
-    text = f"{output.name} was damaged after it was finished; what is damaged is made again"
-    announce(on_event, Warned(text), logger)
     try:
         with open_volume(output) as volume:
             is_usable = (volume.shape, volume.dtype) == (shape, np.dtype(dtype))

@@ -23,7 +23,7 @@ from ..run.progress import Listener
 from ..write.pyramid import tiles, write_pyramid
 from ..write.volume import create_labels
 from .grid import Box
-from .published import is_as_published
+from .published import is_as_published, refuse_damaged
 from .recipe import VolumeRecipe, side_folder
 from .table import ObjectTable, read_objects, write_objects
 from .volume_result import Placement, VolumeResult, publish, refuse_stranger
@@ -39,6 +39,7 @@ def segment_time_points(
     on_event: Listener | None,
     resume: bool,
     verify: bool,
+    force: bool,
 ) -> VolumeResult:
     """Segment each point in time, and write labels with the axis t.
 
@@ -54,6 +55,8 @@ def segment_time_points(
         Whether what is done is kept.
     verify
         Whether outputs of any size that were finished are read in full.
+    force
+        Whether a finished output that was damaged since is made again.
     """
     begin = time.perf_counter()
     if recipe.format == "precomputed":
@@ -68,7 +71,11 @@ def segment_time_points(
     folder.mkdir(parents=True, exist_ok=True)
     with Journal(folder / "journal.jsonl") as journal:  # one run at a time
         parts = [_moment(recipe, folder, number) for number in range(count)]
-        results = [VolumeRun(part, placement, on_event, verify).whole(resume) for part in parts]
+        results = [
+            # Labels of one point are nobody's result, and are made again unasked.
+            VolumeRun(part, placement, on_event, verify, force=True).whole(resume)
+            for part in parts
+        ]
         whole = VolumeResult(
             recipe.output if all(results) else None,
             sum(result.objects for result in results),
@@ -80,7 +87,16 @@ def segment_time_points(
             sum(result.untried for result in results),
         )
         if whole:
-            _join(recipe, parts, folder, output, journal, verify)
+            stamps = [(side_folder(part.output) / "stamp.json").read_text() for part in parts]
+            stamp = json.dumps([stamps, recipe.format, recipe.table])
+            mark = folder / "published.json"
+            if output.exists() and mark.is_file() and mark.read_text() == stamp:
+                if _is_joined(parts, output, journal, verify):
+                    return whole
+                refuse_damaged(output, on_event, force=force or not resume)
+            mark.unlink(missing_ok=True)
+            _join(recipe, parts, folder, output, journal)
+            mark.write_text(stamp)
     return whole
 
 
@@ -97,27 +113,15 @@ def _moment(recipe: VolumeRecipe, folder: Path, number: int) -> VolumeRecipe:
 
 
 def _join(
-    recipe: VolumeRecipe,
-    parts: list[VolumeRecipe],
-    folder: Path,
-    output: Path,
-    journal: Journal,
-    verify: bool,
+    recipe: VolumeRecipe, parts: list[VolumeRecipe], folder: Path, output: Path, journal: Journal
 ) -> None:
-    """Write labels and objects of all points in time as one; nothing if they are there."""
-    stamps = [(side_folder(part.output) / "stamp.json").read_text() for part in parts]
-    stamp, mark = json.dumps([stamps, recipe.format, recipe.table]), folder / "published.json"
-    is_finished = output.exists() and mark.is_file() and mark.read_text() == stamp
-    if is_finished and _is_joined(parts, output, journal, verify):
-        return
-    mark.unlink(missing_ok=True)
+    """Write labels and objects of all points in time as one."""
     making = folder / "final" / output.name
     shutil.rmtree(making, ignore_errors=True)
     _join_labels(recipe, parts, making)
     if recipe.table is not None:
         write_objects(recipe.table, _with_time(parts), recipe=recipe.text())
     publish(making, output, folder / "replaced", journal)
-    mark.write_text(stamp)
 
 
 def _is_joined(parts: list[VolumeRecipe], output: Path, journal: Journal, thorough: bool) -> bool:

@@ -58,6 +58,7 @@ def segment_volume(
     cluster: Any = None,
     resume: bool = True,
     verify: bool = False,
+    force: bool = False,
     connectivity: int | None = None,
     rule: Literal["iou", "mutual"] = "iou",
     threshold: float = 0.5,
@@ -123,7 +124,10 @@ def segment_volume(
     verify
         Whether labels of any size that were finished are read in full; of more
         than 32 MiB, only metadata and sizes of chunk files are compared by
-        default. What was damaged since is made again.
+        default.
+    force
+        Whether what was damaged of finished labels is made again; it is an
+        error if False.
     connectivity, rule, threshold, min_voxels, reach
         See `cytovox.blockwise.stitch.stitch`.
     gate
@@ -168,6 +172,8 @@ def segment_volume(
     ------
     FingerprintChangedError
         If the output was begun with another input, function or geometry.
+    OutputExistsError
+        If there is an output that was not made so, or was damaged since.
     CytovoxError
         If the job cannot be done as a whole.
 
@@ -209,8 +215,8 @@ def segment_volume(
     with recipe.open_input() as volume:
         moments = volume.shape[0] if "t" in volume.axes else None
     if moments is None:
-        return VolumeRun(recipe, placement, on_event, verify).whole(resume)
-    return segment_time_points(recipe, moments, placement, on_event, resume, verify)
+        return VolumeRun(recipe, placement, on_event, verify, force).whole(resume)
+    return segment_time_points(recipe, moments, placement, on_event, resume, verify, force)
 
 
 def restitch_volume(
@@ -278,7 +284,7 @@ def restitch_volume(
         gate=recipe.gate if gate is None else gate.strip() or None,
         table=recipe.table if objects is None else _table_path(objects, output),
     )
-    return VolumeRun(recipe, Placement(workers, cluster, host), on_event).again()
+    return VolumeRun(recipe, Placement(workers, cluster, host), on_event, force=True).again()
 
 
 def measure_volume(

@@ -42,7 +42,7 @@ from .grid import Block, Grid
 from .lookup import Lookup, SeamReport, drop_objects, load_lookup
 from .objects import iter_objects
 from .preflight import check_gate, check_measures, check_table
-from .published import as_told, is_as_published, take_back
+from .published import as_told, is_as_published, refuse_damaged, take_back
 from .recipe import VolumeRecipe, side_folder
 from .recipe_file import save_recipe
 from .stitch import report_again
@@ -75,6 +75,8 @@ class VolumeRun:
         Is told what happens.
     verify
         Whether an output of any size that was finished is read in full.
+    force
+        Whether what was damaged of a finished output is made again.
     """
 
     def __init__(
@@ -83,11 +85,13 @@ class VolumeRun:
         placement: Placement,
         on_event: Listener | None = None,
         verify: bool = False,
+        force: bool = False,
     ) -> None:
         self.recipe = recipe
         self.placement = placement
         self.on_event = on_event
         self.verify = verify
+        self.force = force
         self.folder = side_folder(recipe.output)
         self.output = Path(recipe.output.removeprefix("file://")).absolute()
         self.table = None if recipe.table is None else Path(recipe.table)
@@ -364,8 +368,9 @@ class VolumeRun:
             boxes = [block.write for block in grid]
             if is_as_published(self.output, journal, boxes, same, thorough=self.verify):
                 return RunResult("relabel", len(grid), 0, len(grid), (), {}, 0.0)
+            refuse_damaged(self.output, self.on_event, force=self.force)
             mark.unlink()
-            take_back(self.output, final, volume.spatial_shape, lookup.dtype, self.on_event)
+            take_back(self.output, final, volume.spatial_shape, lookup.dtype)
         if not journal.completed("relabel") or not final.exists():
             journal.forget("relabel")
             self._labels(final, volume, lookup.dtype, self.recipe.format)

@@ -127,6 +127,10 @@ Verify = Annotated[
         help="Read a finished output in full before it is left as it is, not only a small one.",
     ),
 ]
+Force = Annotated[
+    bool,
+    typer.Option("--force", help="Make again what of a finished output was damaged since."),
+]
 NoPreflight = Annotated[
     bool,
     typer.Option(

@@ -125,6 +125,7 @@ def segment(
     memory: o.Memory = None,
     no_resume: o.NoResume = False,
     verify: o.Verify = False,
+    force: o.Force = False,
     no_preflight: o.NoPreflight = False,
     as_json: o.AsJson = False,
     quiet: o.QuietOption = False,
@@ -176,6 +177,7 @@ def segment(
             memory=o.as_size(memory),
             resume=not no_resume,
             verify=verify,
+            force=force,
             on_event=listen,
         )
     drawn = _draw(result, input, view, picture)
