@@ -88,7 +88,7 @@ def directive_for(module: str, name: str, value: Any) -> Iterator[str]:
 
 def comment_on(where: str, name: str, value: Any) -> list[str]:
     """Return the ``#:`` comment on a constant, wherever in the program that is defined."""
-    for module in [m for key, m in sys.modules.items() if key.startswith("cytovox.")]:
+    for module in [m for key, m in sys.modules.items() if key.startswith("cytovox")]:
         if getattr(module, name, None) is value:
             comments = ModuleAnalyzer.for_module(module.__name__).find_attr_docs()
             if ("", name) in comments:

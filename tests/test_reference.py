@@ -76,7 +76,7 @@ def inventory(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
 
 def test_every_room_has_a_page() -> None:
     rooms = {info.name for info in pkgutil.iter_modules(cytovox.__path__)} - UNDOCUMENTED
-    assert rooms == {name.split(".")[1] for name in MODULES}
+    assert rooms == {name.split(".")[1] for name in MODULES if "." in name}
 
 
 def test_every_page_is_in_the_table_of_contents() -> None:

@@ -6,17 +6,32 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .blockwise.volume import restitch_volume, segment_volume
+    from .blockwise.volume import (
+        VolumeResult,
+        measure_volume,
+        restitch_volume,
+        segment_volume,
+    )
     from .read.open_volume import open_volume
 
+#: Version of the program.
 __version__ = "0.1.0"
 
-__all__ = ["__version__", "open_volume", "restitch_volume", "segment_volume"]
+__all__ = [
+    "VolumeResult",
+    "__version__",
+    "measure_volume",
+    "open_volume",
+    "restitch_volume",
+    "segment_volume",
+]
 
 # Who uses the library decides where its log goes; nothing is printed unasked.
 logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 _HOMES = {
+    "VolumeResult": "blockwise.volume",
+    "measure_volume": "blockwise.volume",
     "open_volume": "read.open_volume",
     "restitch_volume": "blockwise.volume",
     "segment_volume": "blockwise.volume",

@@ -13,21 +13,7 @@ _LEAST_PIXELS = 4096
 
 
 class BandPool:
-    """A pool of threads; each job is a function of a range of pixels.
-
-    Parameters
-    ----------
-    num_workers
-        Number of threads.
-
-    Examples
-    --------
-    >>> done = []
-    >>> with BandPool(2) as pool:
-    ...     pool.wait(pool.start(10000, lambda a, b: done.append((a, b))))
-    >>> sorted(done)
-    [(0, 5000), (5000, 10000)]
-    """
+    """A pool of threads; each job is a function of a range of pixels."""
 
     def __init__(self, num_workers: int) -> None:
         self.num_workers = num_workers

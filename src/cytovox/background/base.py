@@ -293,38 +293,13 @@ class Background(abc.ABC):
 
 
 def place_of(data: Recording) -> str | None:
-    """Return the path of a recording for a message, if it has one.
-
-    Parameters
-    ----------
-    data
-        The recording.
-    """
+    """Return the path of a recording for a message, if it has one."""
     path = getattr(data, "path", None)
     return os.fspath(path) if isinstance(path, str | os.PathLike) else None
 
 
 def load_images(data: Recording, start: int, stop: int) -> npt.NDArray[np.uint8]:
-    """Read frames ``start`` to ``stop - 1`` as contiguous uint8.
-
-    Parameters
-    ----------
-    data
-        The recording.
-    start, stop
-        Index of the first frame, and of the one after the last.
-
-    Returns
-    -------
-    numpy.ndarray
-        Images, uint8 of shape (stop - start, H, W).
-
-    Raises
-    ------
-    InputError
-        If the recording has no images, fewer than it says, or grey values
-        beyond 255.
-    """
+    """Read frames ``start`` to ``stop - 1`` as contiguous uint8."""
     if data.image is None:
         raise InputError(
             "the recording has no images (feature 'image')",

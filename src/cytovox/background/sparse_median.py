@@ -187,35 +187,9 @@ def select_images(
     A cell that stood still during a burst widens the range of grey values in
     the rows around the middle of the channel.
 
-    Parameters
-    ----------
-    ranges
-        Largest minus smallest grey value of each row, uint8, shape (n, H).
-    thresh_cleansing
-        0, or the divisor of the variance that gives the threshold.
-    frac_cleansing
-        Share to keep at least.
-    weights
-        How many equal images each row stands for, int64, shape (n,); 1 each if
-        None. A row of more than 1 has at least five rows like it on both sides.
-
-    Returns
-    -------
-    ndarray
-        bool, shape (n,); at least one is True.
-
-    Notes
-    -----
     For H < 40 the first row of the window is negative and counts from the end,
     so that only the last rows are looked at. This is dcnum's, and kept, since
     it decides which images are stored.
-
-    Examples
-    --------
-    >>> ranges = np.full((8, 80), 10, dtype=np.uint8)
-    >>> ranges[3, 40] = 90
-    >>> select_images(ranges).astype(int).tolist()
-    [1, 1, 1, 0, 1, 1, 1, 1]
     """
     height = ranges.shape[1]
     middle, half = height // 2, max(20, height // 4)

@@ -31,26 +31,6 @@ def recording_times(data: Recording, number: int) -> tuple[Floats, tuple[str, ..
     feature that does not rise from the first frame to the last gives no
     intervals of time, so it is passed over with a warning. One that falls in
     between is used, with a warning.
-
-    Parameters
-    ----------
-    data
-        The recording.
-    number
-        Number of frames N.
-
-    Returns
-    -------
-    times : ndarray
-        float64, shape (N,).
-    warnings : tuple of str
-        What the user should know.
-
-    Raises
-    ------
-    InputError
-        If the feature is not one number for each frame of the recording, or
-        the frame rate is not a number.
     """
     rate = frame_rate_of(data.meta, place_of(data))
     warnings: tuple[str, ...] = ()
@@ -116,31 +96,7 @@ class Bursts:
     """Number of successive steps that each of them serves, shape (n,)."""
 
     def positions(self, most: int) -> tuple[Indices, Indices, Indices | None]:
-        """Return the burst, the number and the weight of each step.
-
-        Parameters
-        ----------
-        most
-            If there are more steps than this, the steps within long runs of the
-            same burst are given as one, the last of them, with their number as
-            its weight.
-
-        Returns
-        -------
-        burst, step : ndarray
-            int64, shape (k,).
-        weight : ndarray or None
-            int64, shape (k,); None if each step is given.
-
-        Examples
-        --------
-        >>> bursts = Bursts(np.array([0, 5]), np.array([1, 90]))
-        >>> [len(each) for each in bursts.positions(100)[:2]]
-        [91, 91]
-        >>> burst, step, weight = bursts.positions(50)
-        >>> step[[10, 11, 12]].tolist(), weight[[10, 11, 12]].tolist()
-        ([10, 80, 81], [1, 70, 1])
-        """
+        """Return the burst, the number and the weight of each step."""
         whole = int(self.counts.sum()) <= most
         kept = self.counts if whole else np.minimum(self.counts, 2 * _EDGE + 1)
         burst = np.repeat(np.arange(len(self.starts)), kept)
@@ -155,33 +111,6 @@ def find_bursts(times: Floats, split_time: float, length: int, path: str | None 
 
     Step k is at ``k * split_time``. Its burst begins at the frame whose time is
     nearest, or earlier, so that every burst is whole.
-
-    Parameters
-    ----------
-    times
-        Time of each frame, s, shape (N,).
-    split_time
-        Interval between the steps, s.
-    length
-        Number of frames in a burst, at most N.
-    path
-        File, for the message.
-
-    Returns
-    -------
-    Bursts
-        One step if all frames have the same time.
-
-    Raises
-    ------
-    InputError
-        If the times are so long that the steps cannot be counted.
-
-    Examples
-    --------
-    >>> bursts = find_bursts(np.array([0.0, 1.0, 2.0, 9.0]), 1.0, 2)
-    >>> bursts.starts.tolist(), bursts.counts.tolist()
-    ([0, 1, 2], [1, 1, 7])
     """
     duration = float(times[-1] - times[0])
     if duration / split_time > _MOST_STEPS:
@@ -224,25 +153,6 @@ def assign_frames(times: Floats, steps: Floats, split_time: float) -> Indices:
 
     An image serves the frames up to half an interval after its time. Where
     images were sorted out, the frames of the gap take the next one that is left.
-
-    Parameters
-    ----------
-    times
-        Time of each frame, s, shape (N,).
-    steps
-        Times of the images that are left, s.
-    split_time
-        Interval between images, s.
-
-    Returns
-    -------
-    ndarray
-        int64, shape (N,).
-
-    Examples
-    --------
-    >>> assign_frames(np.arange(6.0), np.array([0.0, 2.0, 4.0]), 2.0).tolist()
-    [0, 1, 1, 2, 2, 2]
     """
     nearest = _Nearest(times)
     mapping = np.full(len(times), len(steps) - 1, dtype=np.int64)

@@ -5,9 +5,17 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-__all__ = ["DaCapoBlockwiseTask", "run_blockwise", "segment_blockwise"]
+__all__ = [
+    "BlockFailure",
+    "DaCapoBlockwiseTask",
+    "SeamReport",
+    "run_blockwise",
+    "segment_blockwise",
+]
 
 _HOMES = {
+    "BlockFailure": "block_result",
+    "SeamReport": "lookup",
     "DaCapoBlockwiseTask": "blockwise_task",
     "run_blockwise": "scheduler",
     "segment_blockwise": "segment_region",

@@ -26,13 +26,7 @@ def is_plain_array(path: Path) -> bool:
 
 
 def check_array(path: Path, source: Volume, region: RegionWork) -> None:
-    """Check that labels of a region can be written into an array.
-
-    Raises
-    ------
-    UsageError
-        If it has other voxels, or does not reach so far.
-    """
+    """Check that labels of a region can be written into an array."""
     with open_volume(path, writable=True) as array:
         box = _box_in(array, source, region)
         whole = tuple((0, n) for n in array.shape)
@@ -60,17 +54,7 @@ def _box_in(array: Volume, source: Volume, region: RegionWork) -> Box:
 
 
 def copy_into(made: Path, path: Path, region: RegionWork) -> None:
-    """Write labels into an array, whole write units at once.
-
-    Parameters
-    ----------
-    made
-        Labels of the region.
-    path
-        The array.
-    region
-        The region, and the input that it is of.
-    """
+    """Write labels into an array, whole write units at once."""
     with (
         open_volume(made) as labels,
         open_volume(region.input) as source,

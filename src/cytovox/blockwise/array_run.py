@@ -45,55 +45,7 @@ def run_array_work(
     on_event: Listener | None = None,
     **options: Any,
 ) -> VolumeResult:
-    """Make an array from another one.
-
-    Parameters
-    ----------
-    make
-        The work, such as `cytovox.blockwise.threshold_worker.ThresholdWork`.
-    input, output
-        Path or URL of an array, and path of the one to make.
-    block, context
-        Voxels that a block writes, and reads beyond on either side.
-    format
-        Format of the output.
-    resume
-        Whether to go on where the same call was stopped; all is done again
-        otherwise.
-    verify
-        Whether an output of any size that was finished is read in full; those
-        of more than 32 MiB are not by default.
-    force
-        Whether what was damaged since is made again; it is an error if False.
-    placement, on_event
-        Where blocks are done, and who is told.
-    **options
-        Keywords of the work.
-
-    Returns
-    -------
-    VolumeResult
-        True only if every voxel was done. The output appears only then.
-
-    Raises
-    ------
-    FingerprintChangedError
-        If the output was begun in another way.
-    OutputExistsError
-        If there is an output that was not made so, or was damaged since.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from cytovox.blockwise.threshold_worker import ThresholdWork
-    >>> folder = getfixture("tmp_path")
-    >>> np.save(folder / "a.npy", np.arange(12).reshape(3, 4))
-    >>> done = run_array_work(ThresholdWork, folder / "a.npy", folder / "b.zarr", block=2,
-    ...     placement=Placement(0), threshold=5)
-    >>> with open_volume(folder / "b.zarr") as mask:
-    ...     bool(done), mask[:].tolist()
-    (True, [[0, 0, 0, 0], [0, 0, 1, 1], [1, 1, 1, 1]])
-    """
+    """Make an array from another one."""
     begin = time.perf_counter()
     folder = side_folder(output)
     target = Path(os.fspath(output).removeprefix("file://")).absolute()

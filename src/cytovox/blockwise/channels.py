@@ -19,24 +19,13 @@ def one_channel(function: Function) -> Function:
     """Say that a function takes an image of one channel.
 
     Of a volume with channels it is then given one, the first if none is named.
-
-    Parameters
-    ----------
-    function
-        Function of an array.
     """
     function.one_channel = True  # type: ignore[attr-defined]
     return function
 
 
 def all_channels(function: Function) -> Function:
-    """Say that a function needs all channels; naming one means that it is measured.
-
-    Parameters
-    ----------
-    function
-        Function of an array, channels first.
-    """
+    """Say that a function needs all channels; naming one means that it is measured."""
     function.one_channel = False  # type: ignore[attr-defined]
     return function
 
@@ -44,19 +33,7 @@ def all_channels(function: Function) -> Function:
 def choose_channel(
     volume: Volume, function: Callable[..., Any], view: VolumeView, channel: int | str | None
 ) -> tuple[VolumeView, int | None]:
-    """Return what a function is given, and the channel to measure if it is given all.
-
-    Parameters
-    ----------
-    volume
-        The input with all channels.
-    function
-        What will segment it.
-    view
-        What else is taken of the input.
-    channel
-        Number or name of a channel, or None.
-    """
+    """Return what a function is given, and the channel to measure if it is given all."""
     takes_one = getattr(function, "one_channel", None)
     if channel is None:
         if not takes_one or "c" not in volume.axes:

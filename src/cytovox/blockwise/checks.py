@@ -31,33 +31,12 @@ DAMAGED = "damaged"
 
 
 def checksum(array: npt.NDArray[Any]) -> int:
-    """Return a number that changes with the values of an array.
-
-    Parameters
-    ----------
-    array
-        Of any shape and type.
-
-    Examples
-    --------
-    >>> checksum(np.arange(6)) == checksum(np.arange(6).reshape(2, 3)) != checksum(np.ones(6))
-    True
-    """
+    """Return a number that changes with the values of an array."""
     return zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
 
 
 def is_as_written(volume: Volume, block: Block, told: Mapping[str, Any] | None) -> bool:
-    """Return whether a block can be read and has the checksum that the journal tells.
-
-    Parameters
-    ----------
-    volume
-        Where it was written.
-    block
-        The block.
-    told
-        What it returned when it was done; its checksum as ``"written"``.
-    """
+    """Return whether a block can be read and has the checksum that the journal tells."""
     try:
         return checksum(volume.read(block.write)) == (told or {}).get("written")
     except InputError:
@@ -71,26 +50,7 @@ def refuse_changed_input(
     stage: str,
     kept: set[BlockKey],
 ) -> None:
-    """Refuse what was done if the input has changed meanwhile, so that it is done again.
-
-    Parameters
-    ----------
-    before
-        Stamp of the input as it was, see `cytovox.read.Volume.stamp`.
-    reopen
-        Opens the input anew.
-    journal, stage
-        Where the blocks are told as done.
-    kept
-        Blocks that were done before.
-
-    Raises
-    ------
-    InputError
-        If it has changed.
-    InputNotFoundError
-        If it is gone.
-    """
+    """Refuse what was done if the input has changed meanwhile, so that it is done again."""
     try:
         with reopen() as volume:
             changes = differences(*_comparable(before, volume.stamp()))
@@ -127,16 +87,6 @@ def without_damaged(done: RunResult, earlier: str, journal: Journal) -> RunResul
     """Return a result in which blocks have failed whose labels were found to be damaged.
 
     They are forgotten in both stages, so that they are done again.
-
-    Parameters
-    ----------
-    done
-        What came of the stage that has read; rows with ``"damaged"`` tell what
-        is wrong.
-    earlier
-        Name of the stage that has written.
-    journal
-        The journal.
     """
     damaged = {block: rows["damaged"] for block, rows in done.rows.items() if "damaged" in rows}
     if not damaged:

@@ -80,21 +80,7 @@ class _Member:
 
 
 class Crew:
-    """Workers at one place with one function; to be used with ``with``.
-
-    Parameters
-    ----------
-    place
-        Where they are.
-    function
-        What they do with a block.
-    folder
-        Folder for what they print.
-    timeout
-        Seconds that a block may take.
-    memory
-        Bytes that a worker may hold.
-    """
+    """Workers at one place with one function; to be used with ``with``."""
 
     def __init__(
         self,
@@ -137,18 +123,7 @@ class Crew:
         self._desk.__exit__(kind, error, traceback)
 
     def run(self, ledger: Ledger) -> None:
-        """Do all blocks; return when each is done or given up.
-
-        Parameters
-        ----------
-        ledger
-            Has the blocks and is told about each.
-
-        Raises
-        ------
-        WorkerError
-            If workers cannot start, or cannot load the function.
-        """
+        """Do all blocks; return when each is done or given up."""
         self._ledger = ledger
         alone = time.monotonic()
         while ledger.left:

@@ -47,13 +47,7 @@ class Message(NamedTuple):
 
 
 class Link:
-    """The desk's end of the line to one worker.
-
-    Attributes
-    ----------
-    hello : dict
-        What the worker said about itself when it came.
-    """
+    """The desk's end of the line to one worker."""
 
     def __init__(self, line: Connection, hello: dict[str, Any]) -> None:
         self.hello = hello
@@ -75,20 +69,7 @@ class Link:
 
 
 class Desk:
-    """Listens for workers; all they do is told by `next`, one thing at a time.
-
-    Parameters
-    ----------
-    host
-        Name or address under which workers reach this process.
-
-    Attributes
-    ----------
-    address : tuple
-        Host and port.
-    key : str
-        What workers must know.
-    """
+    """Listens for workers; all they do is told by `next`, one thing at a time."""
 
     def __init__(self, host: str = LOOPBACK) -> None:
         self.host = host
@@ -100,13 +81,7 @@ class Desk:
         self._closed = False
 
     def __enter__(self) -> Self:
-        """Begin to listen.
-
-        Raises
-        ------
-        UsageError
-            If the host is no address of this machine.
-        """
+        """Begin to listen."""
         try:
             self._listener = Listener((self.host, 0), backlog=128)
         except OSError as err:
@@ -147,18 +122,7 @@ class Desk:
             self._bell.send(b".")
 
     def next(self, timeout: float | None = None) -> Message | None:
-        """Wait for something to happen.
-
-        Parameters
-        ----------
-        timeout
-            Seconds to wait at most.
-
-        Returns
-        -------
-        Message or None
-            None if nothing has happened.
-        """
+        """Wait for something to happen."""
         if not self._news:
             for key, _ in self._selector.select(timeout):
                 if key.data is None:
@@ -201,13 +165,7 @@ class Desk:
 
 
 def connect(host: str, port: int, key: str, hello: dict[str, Any]) -> Connection:
-    """Call a desk, prove to know its key, and say hello.
-
-    Raises
-    ------
-    ConnectionError
-        If nobody is there, or somebody who does not know the key.
-    """
+    """Call a desk, prove to know its key, and say hello."""
     line = connection.Client((host, port))
     _settle(line)
     if _challenged(line, key.encode(), first=False) is None:
@@ -268,13 +226,7 @@ def _settle(line: Connection) -> None:
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether a name or address means this machine alone.
-
-    Examples
-    --------
-    >>> is_loopback("127.0.0.1"), is_loopback("localhost"), is_loopback("10.0.0.7")
-    (True, True, False)
-    """
+    """Return whether a name or address means this machine alone."""
     if host == "localhost":
         return True
     try:

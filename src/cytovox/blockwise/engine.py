@@ -89,13 +89,6 @@ def clone(
     """Return a task like this one that does something else, with one more retry.
 
     That one is for a block that a guard has refused to do first.
-
-    Parameters
-    ----------
-    task, process_function, check_function
-        The task, what to do with a block, and whether it is done already.
-    notes
-        Empty folder in which daisy notes what becomes of each block.
     """
     names = ("total_roi", "read_roi", "write_roi", "fit", "read_write_conflict")
     kept: dict[str, Any] = {name: getattr(task, name) for name in names}
@@ -195,15 +188,7 @@ _patched: list[Any] = []
 
 @contextlib.contextmanager
 def guarded(guard: Guard | None = None, *, everywhere: bool = False) -> Iterator[None]:
-    """Let what says ``daisy.Client`` meanwhile get a `GuardedClient`.
-
-    Parameters
-    ----------
-    guard
-        Who is told about the blocks of this thread; who was told before if None.
-    everywhere
-        Whether blocks of other threads of this process are told of as well.
-    """
+    """Let what says ``daisy.Client`` meanwhile get a `GuardedClient`."""
     modules: tuple[Any, ...] = (daisy, v2)
     before, process_before = _of_thread.guard, GuardedClient.process_guard
     _of_thread.guard = guard or before
@@ -334,13 +319,7 @@ def run_server(
     folder: Path,
     on_progress: Callable[[dict[str, Any]], None],
 ) -> dict[str, Any]:
-    """Run tasks with worker processes; return their states by name.
-
-    Raises
-    ------
-    StageError
-        If daisy gives up.
-    """
+    """Run tasks with worker processes; return their states by name."""
     try:
         with _logging_to(folder):
             states: dict[str, Any] = v2.run_blockwise(

@@ -77,20 +77,7 @@ class Measures:
             )
 
     def image_of(self, array: npt.NDArray[Any], ndim: int) -> npt.NDArray[Any] | None:
-        """Return the image to be measured, or None if there is none.
-
-        Parameters
-        ----------
-        array
-            What was read, of shape (channels, ...) or of the shape of the block.
-        ndim
-            Number of axes of space.
-
-        Returns
-        -------
-        numpy.ndarray or None
-            Of the shape of the block, without channels.
-        """
+        """Return the image to be measured, or None if there is none."""
         if not self.intensity or array.dtype.kind not in "buif":
             return None
         if array.ndim == ndim:
@@ -141,46 +128,7 @@ def segment_block(
     connectivity: int | None = None,
     measure: Measures | None = None,
 ) -> BlockResult:
-    """Segment one block and collect its evidence.
-
-    Parameters
-    ----------
-    array
-        What the block reads, of the shape of ``block.read``; axes before
-        those of the grid are channels.
-    block
-        The block.
-    function
-        ``function(array, **parameters)`` returns labels of the shape of
-        ``block.read``, of any integer type, with 0 for background. A mask
-        (bool) is divided into its connected components.
-    parameters
-        Keywords for the function.
-    grid
-        The grid of blocks.
-    stitch
-        How labels shall be joined, which decides what evidence is needed.
-    connectivity
-        For components of a mask; see `cytovox.kernels.components`.
-    measure
-        What to measure; None for nothing.
-
-    Raises
-    ------
-    StageError
-        If the function raises an exception, which is its cause.
-    LabelsError
-        If what it returns are not labels of this block.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> grid = Grid((2, 6), (2, 3), (0, 0))
-    >>> image = np.array([[5, 0, 5], [5, 0, 0]])
-    >>> result = segment_block(image, grid[0], lambda a, least: a > least, {"least": 1}, grid)
-    >>> result.labels.tolist(), result.evidence.sizes.tolist()
-    ([[1, 0, 2], [1, 0, 0]], [2, 1])
-    """
+    """Segment one block and collect its evidence."""
     if array.shape[array.ndim - grid.ndim :] != box_shape(block.read):
         raise InputError(
             f"the block reads {box_shape(block.read)} voxels, but {array.shape} were given",
@@ -248,23 +196,7 @@ def _check(labels: Any, block: Block, connectivity: int | None) -> npt.NDArray[A
 def evidence_of(
     labels: npt.NDArray[Any], block: Block, grid: Grid, *, stitch: StitchMode = "overlap"
 ) -> tuple[Ids, Evidence]:
-    """Give the labels of a block numbers, and collect what its neighbours need to know.
-
-    Parameters
-    ----------
-    labels
-        Labels of ``block.read``, of its shape and of any integer type without
-        negative values.
-    block, grid, stitch
-        As for `segment_block`.
-
-    Returns
-    -------
-    labels : numpy.ndarray
-        Labels of ``block.write``, uint32 of its shape.
-    evidence : Evidence
-        The evidence.
-    """
+    """Give the labels of a block numbers, and collect what its neighbours need to know."""
     if stitch not in STITCH_MODES:
         raise OptionError(f"unknown way to stitch '{stitch}'", hint=f"one of {STITCH_MODES}")
     with_context = stitch in ("overlap", "owner")

@@ -85,19 +85,7 @@ class Evidence:
     centres: Int64s | None = None
 
     def facing(self, direction: tuple[int, ...]) -> Ids:
-        """Return the voxels that face the neighbour in a direction.
-
-        Parameters
-        ----------
-        direction
-            -1, 0 or 1 along each axis.
-
-        Returns
-        -------
-        numpy.ndarray
-            uint32; the shape is that of a plane for a neighbour at a face, of
-            a line for one at an edge, and so on down to a single value.
-        """
+        """Return the voxels that face the neighbour in a direction."""
         axis = next(i for i, step in enumerate(direction) if step)
         plane = self.faces[axis][direction[axis] > 0]
         if plane is None:
@@ -119,22 +107,7 @@ def save_evidence(
     sums: BlockSums | None = None,
     written: int | None = None,
 ) -> None:
-    """Write the evidence of a block, all or nothing.
-
-    Parameters
-    ----------
-    path
-        File (``.npz``), which is replaced if it exists.
-    evidence, sums
-        From `cytovox.blockwise.evidence.segment_block`.
-    written
-        Checksum of the labels that were written.
-
-    Raises
-    ------
-    StorageError
-        If the storage refuses.
-    """
+    """Write the evidence of a block, all or nothing."""
     parts: dict[str, Any] = {
         "format": _FORMAT,
         "index": evidence.index,
@@ -162,20 +135,7 @@ def save_evidence(
 
 
 def write_atomically(path: Path, parts: Mapping[str, Any]) -> None:
-    """Write arrays as ``.npz`` under another name first.
-
-    Parameters
-    ----------
-    path
-        File to write.
-    parts
-        Arrays by name.
-
-    Raises
-    ------
-    StorageError
-        If the storage refuses.
-    """
+    """Write arrays as ``.npz`` under another name first."""
     try:
         # Unlike a file of mkstemp, it has the mode that the umask says.
         temporary = path.with_name(f"{path.stem}{uuid.uuid4().hex[:8]}.tmp")
@@ -207,22 +167,7 @@ def load_evidence(
     faces: bool = True,
     shell: bool = True,
 ) -> Evidence:
-    """Read the evidence of a block.
-
-    Parameters
-    ----------
-    path
-        File from `save_evidence`.
-    index
-        Index of the block that it has to be of; any if None.
-    faces, shell
-        Whether these parts are needed.
-
-    Raises
-    ------
-    StorageError
-        If the file is not there, not whole, or of another block.
-    """
+    """Read the evidence of a block."""
     with _Opened(path) as parts:
         if index is not None and int(parts["index"]) != index:
             raise ValueError(f"it is that of block {int(parts['index'])}")
@@ -250,35 +195,13 @@ def load_evidence(
 
 
 def load_written(path: str | os.PathLike[str]) -> int | None:
-    """Read the checksum of the labels of a block; None if it was not kept.
-
-    Parameters
-    ----------
-    path
-        File of the block.
-
-    Raises
-    ------
-    StorageError
-        If the file is not there or not whole.
-    """
+    """Read the checksum of the labels of a block; None if it was not kept."""
     with _Opened(path) as parts:
         return int(parts["written"]) if "written" in parts else None
 
 
 def load_sums(path: str | os.PathLike[str]) -> BlockSums | None:
-    """Read the sums of a block; None if nothing was measured.
-
-    Parameters
-    ----------
-    path
-        File of the block.
-
-    Raises
-    ------
-    StorageError
-        If the file is not there or not whole.
-    """
+    """Read the sums of a block; None if nothing was measured."""
     with _Opened(path) as parts:
         if "sums_count" not in parts:
             return None
@@ -320,22 +243,7 @@ class _Opened:
 
 
 class EvidenceFolder:
-    """The evidence of all blocks, read as needed; the last used stays in memory.
-
-    Parameters
-    ----------
-    folder
-        Where the files are.
-    keep_bytes
-        How much may stay in memory.
-    faces, shell
-        Which parts are needed; see `load_evidence`.
-
-    Examples
-    --------
-    >>> EvidenceFolder("out.zarr.cytovox/blocks").path(7).name
-    '000007.npz'
-    """
+    """The evidence of all blocks, read as needed; the last used stays in memory."""
 
     def __init__(
         self,
@@ -352,13 +260,7 @@ class EvidenceFolder:
         self._bytes = 0
 
     def path(self, index: int) -> Path:
-        """Return the file of a block.
-
-        Parameters
-        ----------
-        index
-            Index of the block.
-        """
+        """Return the file of a block."""
         return self.folder / f"{index:06d}.npz"
 
     def __call__(self, index: int) -> Evidence:
@@ -373,13 +275,7 @@ class EvidenceFolder:
         return found
 
     def is_whole(self, index: int) -> bool:
-        """Return whether the evidence of a block is there, to the last byte.
-
-        Parameters
-        ----------
-        index
-            Index of the block.
-        """
+        """Return whether the evidence of a block is there, to the last byte."""
         path = self.path(index)
         try:
             with zipfile.ZipFile(path) as parts:
@@ -390,11 +286,5 @@ class EvidenceFolder:
             return False
 
     def sums(self, index: int) -> BlockSums | None:
-        """Return the sums of a block.
-
-        Parameters
-        ----------
-        index
-            Index of the block.
-        """
+        """Return the sums of a block."""
         return load_sums(self.path(index))

@@ -24,18 +24,6 @@ def stored_input(given: Any, output: str | os.PathLike[str]) -> str | os.PathLik
 
     Workers are processes, perhaps elsewhere, so they need a path. The same
     array given again leaves the file as it is, so that a run can be resumed.
-
-    Parameters
-    ----------
-    given
-        A path, or an array with `shape`, `dtype` and slices along its first axis.
-    output
-        The output of the run.
-
-    Raises
-    ------
-    UsageError
-        If it is neither, or not an array of numbers.
     """
     if isinstance(given, (str, os.PathLike)):
         return given

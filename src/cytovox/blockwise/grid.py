@@ -56,21 +56,6 @@ class Grid:
     clipped
         Whether what is read ends where the volume ends, so that a function sees
         the end as it would in the whole; otherwise there is something to fill.
-
-    Raises
-    ------
-    OptionError
-        If the lengths differ, a block has no voxel, or a context is negative.
-
-    Examples
-    --------
-    >>> grid = Grid((5, 8), (4, 4), (1, 2))
-    >>> len(grid), grid[3].write, grid[3].read
-    (4, ((4, 5), (4, 8)), ((3, 6), (2, 10)))
-    >>> grid.owner((4, 0))
-    2
-    >>> Grid((5, 8), (4, 4), (1, 2), clipped=True)[3].read
-    ((3, 5), (2, 8))
     """
 
     shape: tuple[int, ...]
@@ -118,13 +103,7 @@ class Grid:
         return self.at(tuple(reversed(position)))
 
     def at(self, position: tuple[int, ...]) -> Block:
-        """Return the block at a position.
-
-        Parameters
-        ----------
-        position
-            Number of the block along each axis.
-        """
+        """Return the block at a position."""
         index = 0
         write, read = [], []
         for at, count, size, step, context in zip(
@@ -138,39 +117,13 @@ class Grid:
         return Block(index, tuple(position), seen, tuple(write))
 
     def owner(self, voxel: tuple[int, ...]) -> int:
-        """Return the index of the block that writes a voxel.
-
-        Parameters
-        ----------
-        voxel
-            Index of the voxel along each axis.
-        """
+        """Return the index of the block that writes a voxel."""
         return self.at(tuple(v // step for v, step in zip(voxel, self.block, strict=True))).index
 
     def neighbours(
         self, position: tuple[int, ...], *, later: bool = False
     ) -> list[tuple[tuple[int, ...], Block]]:
-        """Return the blocks around a position, corners included.
-
-        Parameters
-        ----------
-        position
-            Place in the grid of blocks.
-        later
-            Only those that come later in C order, so that each pair of
-            blocks is met once.
-
-        Returns
-        -------
-        list of tuple
-            Direction (-1, 0 or 1 along each axis) and block.
-
-        Examples
-        --------
-        >>> grid = Grid((4, 4), (2, 2), (0, 0))
-        >>> [(step, block.index) for step, block in grid.neighbours((0, 0))]
-        [((0, 1), 1), ((1, 0), 2), ((1, 1), 3)]
-        """
+        """Return the blocks around a position, corners included."""
         zero = (0,) * self.ndim
         found = []
         for step in itertools.product((-1, 0, 1), repeat=self.ndim):
@@ -182,13 +135,7 @@ class Grid:
         return found
 
     def inside(self, box: Box) -> Box:
-        """Return the part of a box that is in the volume.
-
-        Parameters
-        ----------
-        box
-            Start and stop along each axis, in voxels.
-        """
+        """Return the part of a box that is in the volume."""
         return tuple(
             (min(max(start, 0), size), max(min(stop, size), 0))
             for (start, stop), size in zip(box, self.shape, strict=True)
@@ -196,53 +143,18 @@ class Grid:
 
 
 def box_shape(box: Box) -> tuple[int, ...]:
-    """Return the shape of a box.
-
-    Parameters
-    ----------
-    box
-        Start and stop along each axis, in voxels.
-
-    Examples
-    --------
-    >>> box_shape(((2, 5), (0, 4)))
-    (3, 4)
-    """
+    """Return the shape of a box."""
     return tuple(max(stop - start, 0) for start, stop in box)
 
 
 def intersect(a: Box, b: Box) -> Box | None:
-    """Return what two boxes share, or None.
-
-    Parameters
-    ----------
-    a, b
-        Boxes: start and stop along each axis, in voxels.
-
-    Examples
-    --------
-    >>> intersect(((0, 4),), ((2, 9),)), intersect(((0, 4),), ((4, 9),))
-    (((2, 4),), None)
-    """
+    """Return what two boxes share, or None."""
     common = tuple((max(p[0], q[0]), min(p[1], q[1])) for p, q in zip(a, b, strict=True))
     return common if all(start < stop for start, stop in common) else None
 
 
 def slices(box: Box, within: Box) -> tuple[slice, ...]:
-    """Return where a box is in an array that holds another box.
-
-    Parameters
-    ----------
-    box
-        Start and stop along each axis, in voxels.
-    within
-        The box that the array holds.
-
-    Examples
-    --------
-    >>> slices(((4, 6),), ((2, 9),))
-    (slice(2, 4, None),)
-    """
+    """Return where a box is in an array that holds another box."""
     return tuple(
         slice(start - origin, stop - origin)
         for (start, stop), (origin, _) in zip(box, within, strict=True)

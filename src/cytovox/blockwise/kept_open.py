@@ -24,26 +24,7 @@ def keep_open(
     writable: bool = False,
     stamp: int | str = 0,
 ) -> Volume:
-    """Return a volume that stays open in this process.
-
-    Parameters
-    ----------
-    url, fill_value, writable
-        See `cytovox.read.open_volume`.
-    view
-        What is taken of the volume; all if None.
-    stamp
-        Tells volumes of one name apart that were made one after the other.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> path = str(getfixture("tmp_path") / "a.npy")
-    >>> np.save(path, np.zeros((2, 2)))
-    >>> keep_open(path) is keep_open(path)
-    True
-    >>> close_kept()
-    """
+    """Return a volume that stays open in this process."""
     key = (url, view, fill_value, writable, stamp)
     with _opening:
         if key not in _OPENED:
@@ -55,13 +36,7 @@ def keep_open(
 
 
 def close_kept(stamps: Collection[int | str] | None = None) -> None:
-    """Close them.
-
-    Parameters
-    ----------
-    stamps
-        Those with which they were opened; all if None.
-    """
+    """Close them."""
     with _opening:
         for key in list(_OPENED):
             if stamps is None or key[-1] in stamps:

@@ -15,25 +15,7 @@ _HERE = Path(__file__).resolve().parent
 
 
 def load_file(path: str | os.PathLike[str]) -> Any:
-    """Return a Python file as a module.
-
-    Parameters
-    ----------
-    path
-        A user's file, or one of this package, which is then imported as such.
-
-    Raises
-    ------
-    InputNotFoundError
-        If there is no such file.
-    UsageError
-        If it cannot be run.
-
-    Examples
-    --------
-    >>> load_file(_HERE / "threshold_worker.py").fit
-    'shrink'
-    """
+    """Return a Python file as a module."""
     file = Path(path).expanduser().resolve()
     if file.parent == _HERE and file.is_file():
         return importlib.import_module(f"{__package__}.{file.stem}")

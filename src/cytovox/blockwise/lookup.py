@@ -125,45 +125,16 @@ class Lookup:
         return f"{check:08x}-{self.count}"
 
     def slice(self, index: int) -> npt.NDArray[Any]:
-        """Return the part of one block, with 0 for background in front.
-
-        Parameters
-        ----------
-        index
-            Index of the block.
-
-        Returns
-        -------
-        numpy.ndarray
-            Of the type of the labels and of shape (n + 1,): the final label
-            of the local labels 0 to n.
-        """
+        """Return the part of one block, with 0 for background in front."""
         part = self.lut[self.offsets[index] : self.offsets[index + 1]]
         return np.concatenate([np.zeros(1, self.dtype), part])
 
     def with_report(self, report: SeamReport) -> Lookup:
-        """Return the same table with a report.
-
-        Parameters
-        ----------
-        report
-            The report.
-        """
+        """Return the same table with a report."""
         return dataclasses.replace(self, report=report)
 
     def save(self, folder: str | os.PathLike[str]) -> None:
-        """Write the table, the offsets and the report to a folder.
-
-        Parameters
-        ----------
-        folder
-            Folder, which exists.
-
-        Raises
-        ------
-        StorageError
-            If the storage refuses.
-        """
+        """Write the table, the offsets and the report to a folder."""
         place = Path(folder)
         report = None if self.report is None else self.report.as_dict()
         text = json.dumps({"count": self.count, "seams": report}, indent=1)
@@ -190,16 +161,6 @@ def load_lookup(folder: str | os.PathLike[str]) -> Lookup:
     """Open the table in a folder; only what is used of it is read.
 
     The report is not read back; it is in ``lookup.json``.
-
-    Parameters
-    ----------
-    folder
-        Folder to which it was saved.
-
-    Raises
-    ------
-    StorageError
-        If it is not there.
     """
     place = Path(folder)
     try:
@@ -215,18 +176,7 @@ def load_lookup(folder: str | os.PathLike[str]) -> Lookup:
 
 
 def label_dtype(count: int) -> np.dtype[Any]:
-    """Return the type of labels for so many objects.
-
-    Parameters
-    ----------
-    count
-        Number of objects.
-
-    Examples
-    --------
-    >>> label_dtype(10), label_dtype(2**32)
-    (dtype('uint32'), dtype('uint64'))
-    """
+    """Return the type of labels for so many objects."""
     return np.dtype(np.uint32 if count < 2**32 else np.uint64)
 
 
@@ -236,22 +186,7 @@ def as_lookup(
     count: int,
     folder: str | os.PathLike[str] | None = None,
 ) -> Lookup:
-    """Return a table of the smallest type that holds it.
-
-    Parameters
-    ----------
-    lut
-        Final labels, int64 of shape (labels,).
-    offsets, count
-        See `Lookup`; int64 of shape (blocks + 1,), and the number of objects.
-    folder
-        Where to keep the table in a scratch file; None for memory.
-
-    Raises
-    ------
-    InputError
-        If a label is not one of 0 to `count`.
-    """
+    """Return a table of the smallest type that holds it."""
     dtype = label_dtype(count)
     if folder is None or lut.size == 0:
         small = np.empty(lut.size, dtype)
@@ -270,27 +205,7 @@ def as_lookup(
 def scratch_array(
     folder: str | os.PathLike[str], name: str, dtype: npt.DTypeLike, size: int
 ) -> npt.NDArray[Any]:
-    """Return an array in a scratch file, for which there is room.
-
-    Parameters
-    ----------
-    folder
-        Where to make the file.
-    name
-        The file is ``scratch_<name>.npy``.
-    dtype, size
-        Type and number of elements, at least one.
-
-    Returns
-    -------
-    numpy.ndarray
-        Of shape (size,), mapped to the file; its values are not set.
-
-    Raises
-    ------
-    StorageError
-        If the storage refuses.
-    """
+    """Return an array in a scratch file, for which there is room."""
     path = Path(folder) / f"scratch_{name}.npy"
     try:
         array = np.lib.format.open_memmap(path, "w+", dtype, (size,))
@@ -308,21 +223,6 @@ def scratch_array(
 
 
 def drop_objects(lookup: Lookup, kept: npt.NDArray[np.bool_]) -> Lookup:
-    """Return a table without some objects, numbered 1 to N anew.
-
-    Parameters
-    ----------
-    lookup
-        The table.
-    kept
-        Whether to keep each object, bool of shape (count,).
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> lookup = as_lookup(np.array([1, 2, 3]), np.array([0, 3]), 3)
-    >>> drop_objects(lookup, np.array([True, False, True])).slice(0).tolist()
-    [0, 1, 0, 2]
-    """
+    """Return a table without some objects, numbered 1 to N anew."""
     numbers = np.concatenate([[0], np.where(kept, np.cumsum(kept), 0)]).astype(np.int64)
     return as_lookup(numbers[lookup.lut], lookup.offsets, int(np.count_nonzero(kept)))

@@ -47,46 +47,6 @@ def objects_table(
     """Measure all objects, in the order of their labels.
 
     The columns are described in `iter_objects`.
-
-    Parameters
-    ----------
-    grid
-        The grid of blocks.
-    lookup
-        From `cytovox.blockwise.stitch.stitch`.
-    sums
-        Returns the sums of a block by its index.
-    evidence
-        Returns the evidence of a block; needed for the surface, since voxels
-        on either side of a seam may be of one object.
-    measure
-        What was measured.
-    voxel_size, offset, unit
-        Of the volume, along each axis. As in OME-Zarr, the centre of voxel 0
-        is at `offset`.
-    axes
-        Names of the axes; the last of t, z, y, x by default.
-
-    Raises
-    ------
-    InputError
-        If a block was not measured.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from cytovox.blockwise.evidence import Measures, segment_block
-    >>> from cytovox.blockwise.stitch import stitch
-    >>> grid, image = Grid((1, 4), (1, 2), (0, 0)), np.array([[0, 3, 5, 0]])
-    >>> done = [segment_block(image[:, slice(*b.write[1])], b, lambda a: a > 0, {}, grid,
-    ...                       stitch="touch", measure=Measures()) for b in grid]
-    >>> load = [d.evidence for d in done].__getitem__
-    >>> table = objects_table(grid, stitch("touch", load, grid), lambda i: done[i].sums,
-    ...                       evidence=load, voxel_size=(2, 0.5), unit="micrometer")
-    >>> table["voxels"].tolist(), table["area"].tolist(), table["mean_intensity"].tolist()
-    ([2], [2.0], [4.0])
-    >>> table.units["area"]
-    'micrometer^2'
     """
     parts = list(
         iter_objects(
@@ -143,18 +103,6 @@ def iter_objects(
       0.4 % otherwise. All are NaN for an object with a NaN voxel, and
       ``sd_intensity`` for one with an infinite voxel;
     - ``touches_border``, whether the object touches the end of the volume.
-
-    Parameters
-    ----------
-    grid, lookup, sums, evidence, measure, voxel_size, offset, unit, axes
-        As for `objects_table`.
-    at_once
-        Number of objects in one part.
-
-    Yields
-    ------
-    ObjectTable
-        Objects of consecutive labels.
     """
     scale = _Scale(
         np.array(voxel_size if voxel_size is not None else (1,) * grid.ndim, np.float64),
@@ -185,22 +133,7 @@ def iter_objects(
 
 
 def no_objects(ndim: int, measured: bool, measure: Measures) -> ObjectTable:
-    """Return the table of no objects, e.g. to see which columns a run will give.
-
-    Parameters
-    ----------
-    ndim
-        Number of axes of space.
-    measured
-        Whether intensities are measured.
-    measure
-        What is measured.
-
-    Examples
-    --------
-    >>> "area" in no_objects(2, True, Measures())
-    True
-    """
+    """Return the table of no objects, e.g. to see which columns a run will give."""
     one = (1,) * ndim
     scale = _Scale(np.ones(ndim), np.zeros(ndim), "voxel", axis_names(ndim))
     merged = _Merged.zero(ndim, 0, measured)

@@ -22,11 +22,6 @@ class Made:
 
     So the loop of a worker file is made in each worker, by the file itself: it
     may hold what cannot be pickled, and its tracebacks name the file.
-
-    Parameters
-    ----------
-    function, *args, **kwargs
-        The call, already made here.
     """
 
     def __init__(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> None:
@@ -44,12 +39,6 @@ def pickled(thing: Any) -> bytes:
     `load_python_file` has loaded, are told by name and loaded by the worker.
     Only lambdas, inner functions and what a script or a notebook defines go
     by value.
-
-    Examples
-    --------
-    >>> import pickle
-    >>> pickle.loads(pickled(lambda x: 2 * x))(3)
-    6
     """
     stream = io.BytesIO()
     _Pickler(stream).dump(thing)

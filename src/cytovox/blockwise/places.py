@@ -2,7 +2,7 @@
 
 A place starts workers and ends them, and knows how they ended; what they do is
 the same everywhere. A worker is a process that runs this package's
-`cytovox.blockwise.workers` and calls the desk of the run.
+``cytovox.blockwise.workers`` and calls the desk of the run.
 """
 
 from __future__ import annotations
@@ -49,7 +49,13 @@ class Handle(Protocol):
     """A worker that was started, whether or not it has called yet."""
 
     def wait(self, seconds: float | None = None) -> str | None:
-        """Wait for its end and return how it ended, None if it has not."""
+        """Wait for its end and return how it ended, None if it has not.
+
+        Parameters
+        ----------
+        seconds
+            How long at most; without a limit if None.
+        """
 
     def kill(self) -> None:
         """Make it end at once."""
@@ -82,11 +88,19 @@ class Place(Protocol):
 
 
 def worker_command(call: list[str], python: str | None = None) -> list[str]:
-    """Return the command that runs a worker."""
+    """Return the command that runs a worker.
+
+    Parameters
+    ----------
+    call
+        Arguments that say where the run listens.
+    python
+        Interpreter; this one if None.
+    """
     return [python or sys.executable, "-m", _MODULE, *call]
 
 
-class _Lasting:
+class _Lasting(Place):
     """A place that holds nothing, and from which a worker may always come.
 
     That goes for a command, too: a queue may let workers wait for days.
@@ -230,7 +244,7 @@ def _filled(word: str, command: list[str]) -> str:
     return word.replace("{command}", shlex.join(command))
 
 
-class DaskPlace:
+class DaskPlace(Place):
     """Workers that live as tasks on a Dask cluster.
 
     Each task runs a process of its own beside the Dask worker, so a block that
@@ -340,13 +354,7 @@ def _host_of(address: str) -> str:
 
 
 def describe_exit(code: int) -> str:
-    """Say how a process ended.
-
-    Examples
-    --------
-    >>> describe_exit(3)
-    'ended with exit code 3'
-    """
+    """Say how a process ended."""
     if code >= 0:
         return f"ended with exit code {code}"
     try:

@@ -40,27 +40,7 @@ _PROGRAM = 150 << 20
 def volume_need(
     volume: Volume, block: Sequence[int], context: Sequence[int], workers: int | None = None
 ) -> Need:
-    """Return what a run will need.
-
-    Parameters
-    ----------
-    volume
-        The input.
-    block, context
-        Voxels that a block writes, and that it reads beyond on either side.
-    workers
-        Number of workers; one a core if None.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from cytovox.read.open_volume import open_volume
-    >>> path = getfixture("tmp_path") / "a.npy"
-    >>> np.save(path, np.zeros((100, 100, 100), np.uint8))
-    >>> with open_volume(path) as volume:
-    ...     volume_need(volume, (50, 50, 50), (8, 8, 8), 2).likely_bytes
-    457142
-    """
+    """Return what a run will need."""
     grid = Grid(volume.spatial_shape, tuple(block), tuple(context))
     labels = _LABEL_BYTES * math.prod(grid.shape) * _COPIES
     inner = tuple(min(b + 2 * c, n) for b, c, n in zip(block, context, grid.shape, strict=True))
@@ -77,22 +57,7 @@ def volume_need(
 
 
 def check_measures(recipe: VolumeRecipe, volume: Volume) -> None:
-    """Check that objects can be measured and gated as asked.
-
-    Parameters
-    ----------
-    recipe
-        What shall be done.
-    volume
-        The input.
-
-    Raises
-    ------
-    InputError
-        If no surface can be measured in such voxels.
-    OptionError
-        If there is no such channel, or the gate names what is not measured.
-    """
+    """Check that objects can be measured and gated as asked."""
     measures = recipe.measures
     if measures is None:
         return
@@ -108,39 +73,13 @@ def check_measures(recipe: VolumeRecipe, volume: Volume) -> None:
 
 
 def check_gate(recipe: VolumeRecipe, ndim: int, measured: bool) -> None:
-    """Check that there will be all columns that the gate names.
-
-    Parameters
-    ----------
-    recipe
-        With the gate.
-    ndim
-        Number of axes of space.
-    measured
-        Whether intensities are measured.
-
-    Raises
-    ------
-    OptionError
-        If there are not.
-    """
+    """Check that there will be all columns that the gate names."""
     if recipe.gate is not None and recipe.measures is not None:
         gate_rows(no_objects(ndim, measured, recipe.measures).columns, recipe.gate)
 
 
 def check_table(table: Path | None) -> None:
-    """Check that a table can be written in its folder.
-
-    Parameters
-    ----------
-    table
-        The file; None for none.
-
-    Raises
-    ------
-    StorageError
-        If it cannot.
-    """
+    """Check that a table can be written in its folder."""
     if table is None:
         return
     folder = table.parent

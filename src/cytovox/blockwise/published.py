@@ -53,21 +53,7 @@ def is_as_published(
     *,
     thorough: bool,
 ) -> bool:
-    """Return whether an output can be opened and has the chunk files that it had.
-
-    Parameters
-    ----------
-    output
-        The output.
-    journal
-        The journal of the run that has made it.
-    boxes
-        Boxes in space that tile it.
-    is_same
-        Whether a box holds what was written.
-    thorough
-        Whether outputs of any size are read in full, not only small ones.
-    """
+    """Return whether an output can be opened and has the chunk files that it had."""
     noted = [note for note in journal.content.notes if note.get("event") == _EVENT]
     found = Verification(str(output), "volume")
     try:

@@ -36,7 +36,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Stitching:
-    """How labels of neighbouring blocks become one; see `cytovox.blockwise.stitch`.
+    """How labels of neighbouring blocks become one; see `cytovox.segment_volume`.
 
     Parameters
     ----------
@@ -110,7 +110,8 @@ class VolumeRecipe:
         What is read outside of the volume; nothing is if None, and blocks at
         its ends are given less context.
     format
-        Format of the output, see `cytovox.write.volume.FORMATS`.
+        Format of the output: ``"ome-zarr-0.5"``, ``"ome-zarr-0.4"``, ``"zarr2"`` or
+        ``"precomputed"``.
     gate
         Which objects are kept, e.g. ``"voxels > 100"``; all if None.
     table
@@ -148,6 +149,19 @@ class VolumeRecipe:
         **more: Any,
     ) -> VolumeRecipe:
         """Return a recipe, with sizes for each axis of the input.
+
+        Parameters
+        ----------
+        input, output, function
+            As for `cytovox.segment_volume`.
+        block, context
+            Voxels along each axis of space, or one number for all.
+        stitching
+            How labels of neighbouring blocks become one.
+        parameters
+            Keywords of the function.
+        **more
+            Other fields of the recipe.
 
         Raises
         ------
@@ -188,6 +202,11 @@ class VolumeRecipe:
     def check(self, grid: Grid) -> None:
         """Check that blocks can be stitched as asked.
 
+        Parameters
+        ----------
+        grid
+            The grid of blocks.
+
         Raises
         ------
         OptionError
@@ -207,15 +226,33 @@ class VolumeRecipe:
         return open_volume(self.input, **self.view.keywords(), fill_value=self.fill_value or 0)
 
     def grid(self, volume: Volume) -> Grid:
-        """Return the blocks of a volume of the shape of the input."""
+        """Return the blocks of a volume of the shape of the input.
+
+        Parameters
+        ----------
+        volume
+            The input.
+        """
         return self.grid_of(volume.spatial_shape)
 
     def grid_of(self, shape: tuple[int, ...]) -> Grid:
-        """Return the blocks of a volume of this shape."""
+        """Return the blocks of a volume of this shape.
+
+        Parameters
+        ----------
+        shape
+            Voxels of the input along each axis of space.
+        """
         return Grid(shape, self.block, self.context, clipped=self.fill_value is None)
 
     def fingerprint(self, volume: Volume) -> dict[str, Any]:
-        """Return what the labels of the blocks depend on."""
+        """Return what the labels of the blocks depend on.
+
+        Parameters
+        ----------
+        volume
+            The input.
+        """
         assert self.function is not None
         return {
             "input": volume.fingerprint(),
@@ -285,6 +322,11 @@ def _absolute(address: str | os.PathLike[str]) -> str:
 def side_folder(output: str | os.PathLike[str]) -> Path:
     """Return the folder beside an output that keeps journal and evidence.
 
+    Parameters
+    ----------
+    output
+        Volume of labels.
+
     Raises
     ------
     OptionError
@@ -307,6 +349,15 @@ def side_folder(output: str | os.PathLike[str]) -> Path:
 
 def fitting_sizes(what: str, size: Sequence[int] | int, ndim: int) -> tuple[int, ...]:
     """Return a number for each axis, given those or one for all.
+
+    Parameters
+    ----------
+    what
+        Name of the option, for messages.
+    size
+        Voxels along each axis, or one number for all.
+    ndim
+        Number of axes of space.
 
     Raises
     ------
@@ -337,6 +388,13 @@ def _keywords(function: Callable[..., Any]) -> list[str]:
 
 def takes(function: Callable[..., Any], name: str) -> bool:
     """Return whether a function has a parameter of this name, or takes any.
+
+    Parameters
+    ----------
+    function
+        Function of blocks.
+    name
+        Name of the parameter.
 
     Examples
     --------

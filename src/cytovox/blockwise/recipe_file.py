@@ -49,6 +49,11 @@ def save_recipe(folder: str | os.PathLike[str], recipe: VolumeRecipe) -> None:
 def find_run(output: str | os.PathLike[str]) -> Path:
     """Return the folder beside an output that was made by blocks.
 
+    Parameters
+    ----------
+    output
+        Volume of labels.
+
     Raises
     ------
     InputNotFoundError
@@ -214,13 +219,7 @@ def _check_kinds(told: Any, kinds: Mapping[str, tuple[Any, ...]] = _KINDS) -> No
 
 
 def function_of(recipe: VolumeRecipe) -> Callable[..., Any]:
-    """Return the function of a recipe that was read.
-
-    Raises
-    ------
-    UsageError
-        If it had no name.
-    """
+    """Return the function of a recipe that was read."""
     if recipe.function is not None:
         return recipe.function
     if recipe.named is None:

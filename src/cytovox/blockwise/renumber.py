@@ -99,17 +99,7 @@ def unique_labels(
     placement: Placement | None = None,
     on_event: Listener | None = None,
 ) -> Labels:
-    """Return all labels of a volume but 0, in rising order.
-
-    Parameters
-    ----------
-    input
-        The volume.
-    block
-        Voxels that are looked at at once.
-    placement, on_event
-        Where blocks are done, and who is told.
-    """
+    """Return all labels of a volume but 0, in rising order."""
     with open_volume(input) as volume:
         url, shape = volume.url, volume.spatial_shape
         if volume.dtype.kind not in "ui" or volume.ndim != len(shape):
@@ -136,25 +126,7 @@ def unique_labels(
 
 
 def read_label_map(path: str | os.PathLike[str]) -> Labels:
-    """Read which labels become which: two columns, old and new, with or without names.
-
-    Parameters
-    ----------
-    path
-        A ``.csv`` or ``.npy`` file.
-
-    Returns
-    -------
-    numpy.ndarray
-        uint64 of shape (n, 2), old labels in rising order.
-
-    Raises
-    ------
-    InputNotFoundError
-        If there is no such file.
-    InputError
-        If it is none, or tells two things of one label.
-    """
+    """Read which labels become which: two columns, old and new, with or without names."""
     file = Path(path)
     if not file.is_file():
         raise InputNotFoundError("there is no such file", path=file)
@@ -184,15 +156,7 @@ def read_label_map(path: str | os.PathLike[str]) -> Labels:
 
 
 def write_label_map(path: str | os.PathLike[str], pairs: Iterable[Any]) -> None:
-    """Write a table for `MappedLabels` (``.npy``).
-
-    Parameters
-    ----------
-    path
-        The file.
-    pairs
-        Old and new labels, shape (n, 2).
-    """
+    """Write a table for `MappedLabels` (``.npy``)."""
     table = np.asarray(pairs, np.uint64).reshape(-1, 2)
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     np.save(path, table[np.argsort(table[:, 0])])
@@ -207,23 +171,7 @@ def keep_label_map(
     placement: Placement | None = None,
     on_event: Listener | None = None,
 ) -> Path:
-    """Put a table of labels beside an output, where all workers see it.
-
-    Parameters
-    ----------
-    input, output
-        The labels, and those that will be made.
-    table
-        File for `read_label_map`; labels are numbered 1 to N in rising order
-        if None.
-    block, placement, on_event
-        For looking which labels there are; see `unique_labels`.
-
-    Returns
-    -------
-    pathlib.Path
-        Named after its content, so that another table is another file.
-    """
+    """Put a table of labels beside an output, where all workers see it."""
     if table is not None:
         pairs = read_label_map(table)
     else:

@@ -47,26 +47,7 @@ def replay_block(
     *,
     function: Callable[..., Any] | None = None,
 ) -> Replay:
-    """Segment one block again; nothing is written.
-
-    Parameters
-    ----------
-    output
-        The output of `cytovox.segment_volume`, finished or not.
-    block
-        Number of the block, as the list of failed blocks tells it.
-    function
-        The function, if the run was given one without a name.
-
-    Raises
-    ------
-    InputNotFoundError
-        If nothing was begun there.
-    OptionError
-        If there is no such block.
-    StageError
-        If the function raises an exception, which is the cause.
-    """
+    """Segment one block again; nothing is written."""
     recipe = load_recipe(output, function)
     segment = function_of(recipe)
     with recipe.open_input() as volume:

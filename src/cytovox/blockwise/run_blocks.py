@@ -44,70 +44,7 @@ def run_blocks(
     check: Callable[[Any], bool] | None = None,
     logs: Path | None = None,
 ) -> RunResult:
-    """Call a function for each block; blocks must not depend on each other.
-
-    Parameters
-    ----------
-    blocks
-        Anything with an `index` that tells them apart and can be pickled.
-    function
-        Called with a block; returns a dict, or None. Workers load it by its
-        module or file and its name; what has none is sent by cloudpickle.
-    workers, cluster, host
-        Where blocks are done; see `places.find_place`. Workers of this machine
-        are threads of this process if the function allows it, see
-        `threads.uses_threads`, and there is neither `timeout` nor `memory`.
-    timeout
-        Seconds that a block may take; its worker is killed then. Not with
-        ``workers=0``, where nobody could be killed.
-    retries
-        How often a block is tried again after an error or a timeout, but not
-        after a `UsageError` or an error that has one as its cause, which would
-        come again. A block over which a
-        worker dies is tried once more whatever is said here, and is given up
-        if that kills a worker, too.
-    memory
-        Bytes that a worker may hold; asking for more fails the block. Only
-        Linux can see to that, and not with ``workers=0``, where this process
-        would be limited.
-    journal
-        An open journal. Blocks that it tells as done in this stage are skipped.
-    stage
-        Name of this stage in the journal and in events.
-    on_event
-        Is told what happens.
-    on_rows
-        Is given what a block returned, once, in the order of arrival; then the
-        result does not hold it.
-    check
-        Whether a block that the journal tells as done really is; it is done
-        again if not.
-    logs
-        Folder for what workers print; a temporary one if None, which is
-        removed at the end.
-
-    Returns
-    -------
-    RunResult
-        True only if each block is done.
-
-    Raises
-    ------
-    UsageError
-        If there is no such place.
-    WorkerError
-        If workers cannot start or cannot load the function.
-    StorageError
-        If there is no room for results; no more blocks are begun then.
-
-    Examples
-    --------
-    >>> from types import SimpleNamespace
-    >>> blocks = [SimpleNamespace(index=i) for i in range(3)]
-    >>> result = run_blocks(blocks, lambda block: {"square": block.index**2}, workers=0)
-    >>> bool(result), result.rows[2]
-    (True, {'square': 4})
-    """
+    """Call a function for each block; blocks must not depend on each other."""
     if timeout is not None and timeout <= 0:
         raise UsageError(f"a block cannot be done in {timeout} s", hint="give more, or None")
     if not isinstance(blocks, Sized):
@@ -140,18 +77,7 @@ def run_blocks(
 
 
 def refuse_limits(timeout: float | None, memory: int | None = None) -> None:
-    """Refuse limits that nobody could see to in this process.
-
-    Parameters
-    ----------
-    timeout, memory
-        Limits of a block; None for none.
-
-    Raises
-    ------
-    UsageError
-        If there is one.
-    """
+    """Refuse limits that nobody could see to in this process."""
     if timeout is not None:
         raise UsageError(
             "a block in this process cannot be stopped",
@@ -173,13 +99,7 @@ def _in_threads(
 
 
 def log_folder(logs: Path | None) -> Path:
-    """Return a folder for what the workers of one run print.
-
-    Parameters
-    ----------
-    logs
-        Where it shall be; a temporary one if None.
-    """
+    """Return a folder for what the workers of one run print."""
     if logs is None:
         return Path(tempfile.mkdtemp(prefix="cytovox-"))
     # Workers are numbered anew in each run. Unlike a folder of mkdtemp, others may read it.

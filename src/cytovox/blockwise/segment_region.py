@@ -76,7 +76,7 @@ def segment_blockwise(
     """Run a segmentation function in parallel over all blocks of a region.
 
     Blocks are segmented by themselves and then stitched; see
-    `cytovox.blockwise.stitch` for how. What is written is the total region
+    `cytovox.segment_volume` for how. What is written is the total region
     without what blocks read beyond what they write; if `read_roi` and
     `write_roi` are the same, all of it.
 

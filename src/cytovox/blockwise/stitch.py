@@ -135,63 +135,7 @@ def stitch(
     votes: Callable[[int], Votes] | None = None,
     folder: str | os.PathLike[str] | None = None,
 ) -> Lookup:
-    """Decide which labels of all blocks are one object.
-
-    Parameters
-    ----------
-    mode
-        ``"touch"``: labels that touch across a border are one object; exact
-        for connected components. ``"overlap"``: labels that agree in the
-        context that two blocks share. ``"owner"``: an object is that of the
-        block that holds its centre; labels elsewhere are joined with it, and
-        those that their own block does not know are dropped. ``"none"``:
-        nothing is joined.
-    load
-        Returns the evidence of a block by its index, e.g. an
-        `cytovox.blockwise.evidence.EvidenceFolder` or ``list.__getitem__``.
-    grid
-        The grid of blocks.
-    connectivity
-        Neighbours of a voxel for ``"touch"``, e.g. 6, 18 or 26; None for those
-        that share a face.
-    rule
-        How labels agree, for ``"overlap"``: ``"iou"``, by intersection over
-        union, or ``"mutual"``, if each is the best of the other, by the
-        intersection over the smaller.
-    threshold
-        Labels must agree by more than this, from 0 to 1. For ``"owner"``, the
-        intersection over the smaller must.
-    min_voxels
-        In that many voxels at least.
-    reach
-        How far from the seam labels are compared, for ``"overlap"``; see
-        `cytovox.blockwise.votes.block_votes`.
-    votes
-        Returns the votes of a block, where they were kept; otherwise they are
-        counted.
-    folder
-        Where to keep the nodes in scratch files (``scratch_*.npy``) rather
-        than in memory; they may be deleted once the table is saved.
-
-    Raises
-    ------
-    OptionError
-        If a parameter has no such value.
-    UsageError
-        If the evidence was collected for another mode.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from cytovox.blockwise.evidence import segment_block
-    >>> grid = Grid((6,), (3,), (0,))
-    >>> image = np.array([1, 0, 1, 1, 0, 1], bool)
-    >>> done = [segment_block(image[b.write[0][0]:b.write[0][1]], b, np.array, {}, grid,
-    ...                       stitch="touch") for b in grid]
-    >>> lookup = stitch("touch", [d.evidence for d in done].__getitem__, grid)
-    >>> [relabel_block(d.labels, lookup.slice(i)).tolist() for i, d in enumerate(done)]
-    [[1, 0, 2], [2, 0, 3]]
-    """
+    """Decide which labels of all blocks are one object."""
     _check_options(mode, rule, threshold, min_voxels)
     counts = np.fromiter((load(i).count for i in range(len(grid))), np.int64, len(grid))
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
@@ -240,26 +184,7 @@ def _forest(size: int, folder: str | os.PathLike[str] | None) -> Int64s:
 
 
 def relabel_block(labels: npt.NDArray[Any], lut: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return the final labels of a block.
-
-    Parameters
-    ----------
-    labels
-        Labels of the block, of any shape, from
-        `cytovox.blockwise.evidence.segment_block`.
-    lut
-        Its part of the table, of shape (n + 1,), from `Lookup.slice`.
-
-    Returns
-    -------
-    numpy.ndarray
-        Of the shape of `labels` and the type of `lut`.
-
-    Raises
-    ------
-    InputError
-        If the labels are not those that were counted.
-    """
+    """Return the final labels of a block."""
     return relabel(labels, lut)
 
 
@@ -303,17 +228,7 @@ def _seams(mode: StitchMode, lookup: Lookup, load: Load, doubtful: int) -> SeamR
 
 
 def report_again(report: SeamReport, lookup: Lookup, load: Load) -> SeamReport:
-    """Return the report for the objects that a gate has left.
-
-    Parameters
-    ----------
-    report
-        The report about all objects.
-    lookup
-        Labels of those that are left.
-    load
-        Function that returns the evidence of a block, by its index.
-    """
+    """Return the report for the objects that a gate has left."""
     left = _seams(cast("StitchMode", report.mode), lookup, load, report.doubtful)
     # Labels of objects that did not pass were dropped for another reason.
     return dataclasses.replace(left, dropped=report.dropped)

@@ -28,25 +28,6 @@ def surface_weights(directions: Int64s, voxel_size: Floats) -> Floats:
 
     For cubic voxels this is the estimator of Legland, Kiêu & Devaux (Image
     Analysis & Stereology 26, 2007); here voxels may have any proportions.
-
-    Parameters
-    ----------
-    directions
-        Half of the directions to a neighbour, int64 of shape (k, 2 or 3).
-    voxel_size
-        Size of a voxel along each axis, in units.
-
-    Returns
-    -------
-    numpy.ndarray
-        float64 of shape (k,), in units or square units.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> directions = np.array([[0, 1], [1, -1], [1, 0], [1, 1]])
-    >>> surface_weights(directions, np.ones(2)).round(4).tolist()
-    [0.3927, 0.2777, 0.3927, 0.2777]
     """
     steps = directions * np.asarray(voxel_size, np.float64)
     length = np.linalg.norm(steps, axis=1)
@@ -84,14 +65,7 @@ def _shares(units: Floats) -> Floats:
 
 
 def faces_area(directions: Int64s, voxel_size: Floats) -> Floats:
-    """Return the area of the voxel face in each direction; 0 for diagonal ones.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> faces_area(np.array([[0, 1], [1, 0], [1, 1]]), np.array([2.0, 0.5])).tolist()
-    [2.0, 0.5, 0.0]
-    """
+    """Return the area of the voxel face in each direction; 0 for diagonal ones."""
     size = np.asarray(voxel_size, np.float64)
     straight = np.abs(directions).sum(axis=1) == 1
     areas: Floats = np.where(straight, size.prod() / (np.abs(directions) @ size), 0.0)

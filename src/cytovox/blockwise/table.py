@@ -39,13 +39,6 @@ class ObjectTable:
         Arrays of shape (n,) by name.
     units
         Unit of each column; ``"1"`` for what has none.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> table = ObjectTable({"voxels": np.array([5, 200])}, {"voxels": "voxel"})
-    >>> len(table), table["voxels"].tolist(), table.gate("voxels > 100")["voxels"].tolist()
-    (2, [5, 200], [200])
     """
 
     columns: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
@@ -80,24 +73,12 @@ class ObjectTable:
 
 
 def axis_names(ndim: int) -> tuple[str, ...]:
-    """Return the usual names of axes.
-
-    Examples
-    --------
-    >>> axis_names(3)
-    ('z', 'y', 'x')
-    """
+    """Return the usual names of axes."""
     return tuple("tzyx"[-ndim:]) if ndim <= 4 else tuple(f"d{i}" for i in range(ndim))
 
 
 def is_table(path: str | os.PathLike[str]) -> bool:
-    """Return whether a path names a kind of table that can be written.
-
-    Examples
-    --------
-    >>> is_table("objects.parquet"), is_table("objects.CSV"), is_table("objects.xlsx")
-    (True, True, False)
-    """
+    """Return whether a path names a kind of table that can be written."""
     return Path(path).suffix.lower() in _WRITERS
 
 
@@ -114,43 +95,7 @@ def write_objects(
     *,
     recipe: Mapping[str, Any] | None = None,
 ) -> int:
-    """Write a table, all or nothing.
-
-    Parameters
-    ----------
-    path
-        ``.parquet``: units are in the metadata of each field (``unit``), and
-        units and recipe as JSON in that of the schema (``cytovox``).
-        ``.csv``: a plain table; units and recipe are beside it in
-        ``<name>.csv-metadata.json``, as the W3C's "CSV on the Web" has it.
-    tables
-        The table, or parts of it that are written one after the other.
-    recipe
-        How it was made: anything that JSON can hold.
-
-    Returns
-    -------
-    int
-        Number of rows.
-
-    Raises
-    ------
-    OptionError
-        If the suffix is another one.
-    StorageError
-        If the storage refuses.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> table = ObjectTable({"label": np.array([1, 2])}, {"label": "1"})
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     path = Path(folder) / "objects.parquet"
-    ...     n = write_objects(path, table, recipe={"function": "label"})
-    ...     back, recipe = read_objects(path)
-    >>> n, back["label"].tolist(), recipe
-    (2, [1, 2], {'function': 'label'})
-    """
+    """Write a table, all or nothing."""
     final = Path(path)
     parts = iter([tables] if isinstance(tables, ObjectTable) else tables)
     if not is_table(final):
@@ -237,13 +182,7 @@ _WRITERS = {".parquet": _write_parquet, ".csv": _write_csv}
 
 
 def read_objects(path: str | os.PathLike[str]) -> tuple[ObjectTable, dict[str, Any]]:
-    """Read a table (``.parquet``) and its recipe.
-
-    Raises
-    ------
-    StorageError
-        If it is not there or no such table.
-    """
+    """Read a table (``.parquet``) and its recipe."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

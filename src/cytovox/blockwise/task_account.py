@@ -254,19 +254,7 @@ class Account:
         return sorted(self._last.values(), key=lambda failure: failure.block)
 
     def conclude(self, state: Any, task: Any, notes: Path, logs: Path) -> None:
-        """Record what daisy knows and no guard has told.
-
-        Parameters
-        ----------
-        state
-            Daisy's counters.
-        task
-            Daisy's task, which was run.
-        notes
-            Where daisy has noted what became of each block.
-        logs
-            Where workers have printed.
-        """
+        """Record what daisy knows and no guard has told."""
         untold = state.completed_count - state.skipped_count - self._done
         if untold <= 0 and state.failed_count <= len(self._last):
             return

@@ -48,23 +48,7 @@ def run_tasks(
     on_event: Listener | None = None,
     logs: Path | None = None,
 ) -> BlockwiseResult:
-    """Run tasks and all that they need; return what became of them.
-
-    Parameters
-    ----------
-    tasks
-        The tasks; those upstream of them are found from them.
-    place
-        Where workers are; processes of this machine if None. How many there
-        are, each task says itself.
-    journal
-        Is told all, and knows which blocks are done.
-    on_event
-        Is told what happens.
-    logs
-        Folder for what workers print; beside the journal if None, or a
-        temporary one. It is removed unless something fails.
-    """
+    """Run tasks and all that they need; return what became of them."""
     ordered, edges = _in_order(tasks)
     start = time.monotonic()
     left = {

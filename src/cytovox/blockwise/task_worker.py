@@ -96,15 +96,7 @@ class LineGuard:
 
 
 class TaskJob:
-    """A job: the loop of a worker file, as often as daisy starts it.
-
-    Parameters
-    ----------
-    work
-        The loop, or a function of a block, pickled.
-    check_after
-        Pickled function that says whether a block is done, or None.
-    """
+    """A job: the loop of a worker file, as often as daisy starts it."""
 
     def __init__(self, work: bytes, check_after: bytes | None) -> None:
         self.work = work
@@ -147,19 +139,7 @@ class _Refuse:
 def make_slot(
     address: tuple[str, int], key: str, number: int, place: Place | None, folder: Path
 ) -> Callable[..., None]:
-    """Return what daisy runs in a process of its own for each worker.
-
-    Parameters
-    ----------
-    address, key
-        Of the desk.
-    number
-        Of the task.
-    place
-        Where the worker shall be; in that very process if None.
-    folder
-        For what it prints.
-    """
+    """Return what daisy runs in a process of its own for each worker."""
     host, port = address
     # It goes through cloudpickle, and a client cannot.
     packed = None if place is None else pickled(place)
@@ -214,17 +194,7 @@ def _hear_of_loss(line: Line) -> None:
 
 
 class AloneLoop:
-    """What a worker does if daisy itself runs the task, without this package's runner.
-
-    Parameters
-    ----------
-    work
-        The loop over blocks, or a function of a block.
-    check_after
-        Whether a block is done.
-    sent
-        What daisy's workers unpickle as the work; the work itself if None.
-    """
+    """What a worker does if daisy itself runs the task, without this package's runner."""
 
     def __init__(
         self,

@@ -41,23 +41,7 @@ def segment_time_points(
     verify: bool,
     force: bool,
 ) -> VolumeResult:
-    """Segment each point in time, and write labels with the axis t.
-
-    Parameters
-    ----------
-    recipe
-        What shall be done with each.
-    count
-        Number of points in time.
-    placement, on_event
-        Where, and who is told.
-    resume
-        Whether what is done is kept.
-    verify
-        Whether outputs of any size that were finished are read in full.
-    force
-        Whether a finished output that was damaged since is made again.
-    """
+    """Segment each point in time, and write labels with the axis t."""
     begin = time.perf_counter()
     if recipe.format == "precomputed":
         raise OptionError(

@@ -49,17 +49,7 @@ class TrackedBlock:
 def tracked_blocks(
     task: Any, folder: Path, wanted: Callable[[BlockKey], bool]
 ) -> Iterator[TrackedBlock]:
-    """Yield the blocks that were done or given up, of those that are wanted.
-
-    Parameters
-    ----------
-    task
-        A daisy task that has been run.
-    folder
-        Where it kept its notes.
-    wanted
-        Whether to yield the block that writes there.
-    """
+    """Yield the blocks that were done or given up, of those that are wanted."""
     import zarr
 
     store = zarr.open_group(folder, mode="r")
@@ -89,23 +79,7 @@ def _key(block: Any) -> BlockKey:
 
 
 def logged_error(folder: Path, task: str, number: int) -> tuple[str, str]:
-    """Return what workers have printed about a block that failed.
-
-    Parameters
-    ----------
-    folder
-        Folder of their logs.
-    task
-        Name of the task.
-    number
-        Daisy's number of the block.
-
-    Returns
-    -------
-    error, traceback : str
-        A line that names the log, and what stands there; the folder, and
-        nothing, if no log tells anything.
-    """
+    """Return what workers have printed about a block that failed."""
     told = re.compile(rf"^block \('{re.escape(task)}', {number}\) failed: ?(.*)$", re.M)
     for log in sorted(folder.rglob("*")):
         if not log.is_file():

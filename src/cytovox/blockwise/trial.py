@@ -84,28 +84,7 @@ def try_blocks(
     contexts: Sequence[Sequence[int]] | None = None,
     on_event: Listener | None = None,
 ) -> Trial:
-    """Segment two blocks, one of them with several contexts; nothing is kept.
-
-    Parameters
-    ----------
-    recipe
-        What shall be done.
-    workers
-        Number of workers of the run that is planned; one a core if None.
-    contexts
-        Contexts to compare; half, once and twice that of the recipe if None.
-    on_event
-        Is told what happens.
-
-    Returns
-    -------
-    Trial
-
-    Raises
-    ------
-    StageError
-        If a block fails.
-    """
+    """Segment two blocks, one of them with several contexts; nothing is kept."""
     with recipe.open_input() as volume, tempfile.TemporaryDirectory() as folder:
         grid = recipe.grid(volume)
         wanted = list(contexts) if contexts else _around(recipe.context)
@@ -148,17 +127,6 @@ def disagreement(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> float:
     object in the one, those that are in the other; and the other way round
     (Arganda-Carreras et al. 2015). Voxels that are background in both do not
     count, those that are in one only count as objects of their own.
-
-    Parameters
-    ----------
-    one, other
-        Labels, 0 is background.
-
-    Examples
-    --------
-    >>> a = np.array([[1, 1, 2, 2]], np.uint32)
-    >>> disagreement(a, a), round(disagreement(a, np.ones_like(a)), 3)
-    (0.0, 0.333)
     """
     a, b, n = count_overlap(
         np.ascontiguousarray(one, np.uint32), np.ascontiguousarray(other, np.uint32)

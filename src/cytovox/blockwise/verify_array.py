@@ -46,25 +46,7 @@ _DOCUMENTS = (
 
 
 def open_scales(url: str | os.PathLike[str], found: Verification) -> list[Volume]:
-    """Open all scales of a volume and compare them with the finest.
-
-    Parameters
-    ----------
-    url
-        See `cytovox.read.open_volume`.
-    found
-        Takes what is found.
-
-    Returns
-    -------
-    list of Volume
-        To be closed by the caller, the finest first.
-
-    Raises
-    ------
-    CytovoxError
-        If the finest cannot be opened.
-    """
+    """Open all scales of a volume and compare them with the finest."""
     scales = [open_volume(url)]
     for number in range(1, _MOST_SCALES):
         try:
@@ -104,15 +86,6 @@ def check_files(scales: Sequence[Volume], path: Path, found: Verification) -> No
     """Look at the files of chunks: empty ones, and what was left behind.
 
     A chunk that has only the fill value need not be stored.
-
-    Parameters
-    ----------
-    scales
-        The arrays.
-    path
-        The folder that holds them.
-    found
-        Takes what is found.
     """
     stored = left = 0
     for file in files_below(path):
@@ -142,30 +115,7 @@ def check_voxels(
     workers: int = 2,
     on_box: Callable[[int], None] | None = None,
 ) -> int:
-    """Read all voxels; name what cannot be read.
-
-    Parameters
-    ----------
-    volume
-        An array.
-    where
-        What it is called in findings.
-    found
-        Takes what is found.
-    boxes
-        Boxes in space that tile the volume; whole chunks if None.
-    look
-        Is shown what was read.
-    workers
-        Number of threads.
-    on_box
-        Called with the bytes of each box, in this thread.
-
-    Returns
-    -------
-    int
-        Number of boxes that could not be read.
-    """
+    """Read all voxels; name what cannot be read."""
 
     def read(box: Box) -> CytovoxError | None:
         try:
@@ -211,13 +161,7 @@ def _in_order(
 
 
 def tiles_of(volume: Volume) -> Iterator[Box]:
-    """Return boxes in space of whole chunks that tile a volume and fit into memory.
-
-    Parameters
-    ----------
-    volume
-        The volume.
-    """
+    """Return boxes in space of whole chunks that tile a volume and fit into memory."""
     ndim = len(volume.spatial_shape)
     unit = list(volume.write_unit[-ndim:])
     chunk = volume.chunk[-ndim:]

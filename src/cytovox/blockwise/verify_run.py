@@ -55,22 +55,7 @@ class RunFacts:
 
 
 def check_run(output: str, folder: Path, found: Verification) -> RunFacts | None:
-    """Check journal, input, evidence and lookup of a run.
-
-    Parameters
-    ----------
-    output
-        The labels.
-    folder
-        The folder beside them.
-    found
-        Takes what is found.
-
-    Returns
-    -------
-    RunFacts or None
-        None if it cannot be told how the labels were made.
-    """
+    """Check journal, input, evidence and lookup of a run."""
     try:
         recipe = load_recipe(output)
         journal = read_journal(folder / "journal.jsonl")
@@ -183,18 +168,7 @@ def _check_lookup(folder: Path, facts: RunFacts, found: Verification) -> None:
 def check_table(
     facts: RunFacts, counts: npt.NDArray[np.int64] | None, found: Verification
 ) -> None:
-    """Compare the table of objects with the labels.
-
-    Parameters
-    ----------
-    facts
-        What the run tells.
-    counts
-        Voxels of each label, int64 of shape (objects + 1,); None if they were
-        not counted.
-    found
-        Takes what is found.
-    """
+    """Compare the table of objects with the labels."""
     if facts.recipe.table is None:
         return
     path = _find_table(facts.recipe)

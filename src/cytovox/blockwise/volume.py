@@ -128,8 +128,21 @@ def segment_volume(
     force
         Whether what was damaged of finished labels is made again; it is an
         error if False.
-    connectivity, rule, threshold, min_voxels, reach
-        See `cytovox.blockwise.stitch.stitch`.
+    connectivity
+        Neighbours of a voxel for ``"touch"``, e.g. 6, 18 or 26; None for those
+        that share a face.
+    rule
+        How labels agree, for ``"overlap"``: ``"iou"``, by intersection over
+        union, or ``"mutual"``, if each is the best of the other, by the
+        intersection over the smaller.
+    threshold
+        Labels must agree by more than this, from 0 to 1. For ``"owner"``, the
+        intersection over the smaller must.
+    min_voxels
+        In that many voxels at least.
+    reach
+        How many voxels from the seam labels are compared, for ``"overlap"``,
+        along each axis of space; an eighth of the context if None.
     gate
         Which objects are kept, e.g. ``"voxels > 100"``; the others become
         background.
@@ -153,7 +166,8 @@ def segment_volume(
         given less context, so that the function sees the end of the volume as
         it would if it were given the whole.
     format
-        Format of the output, see `cytovox.write.volume.FORMATS`.
+        Format of the output: ``"ome-zarr-0.5"``, ``"ome-zarr-0.4"``, ``"zarr2"`` or
+        ``"precomputed"``.
     timeout, retries, memory
         Limits of a block: seconds, further attempts, bytes. A limit of time or
         memory needs workers that are processes.

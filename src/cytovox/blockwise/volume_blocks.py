@@ -42,13 +42,7 @@ def _lookup(folder: str, stamp: int | str) -> Lookup:
 
 
 def forget_volumes(stamps: Collection[int | str] | None = None) -> None:
-    """Let go of what blocks that were done in this process have opened.
-
-    Parameters
-    ----------
-    stamps
-        Those of their passes; all if None.
-    """
+    """Let go of what blocks that were done in this process have opened."""
     close_kept(stamps)
     _lookup.cache_clear()
 
@@ -148,13 +142,7 @@ class RelabelPass:
     uses_threads: ClassVar[bool] = True
 
     def __call__(self, block: Block) -> dict[str, Any]:
-        """Do it; return the number of voxels that have a label, and the checksum.
-
-        Raises
-        ------
-        DamagedLabelsError
-            If the labels of the block are not those that were written.
-        """
+        """Do it; return the number of voxels that have a label, and the checksum."""
         labels = self.read(block)
         table = _lookup(self.folder, self.stamp).slice(block.index)
         final = relabel_block(labels, table)
@@ -182,15 +170,7 @@ class RelabelPass:
 
 
 class DamagedLabelsError(InputError):
-    """The labels of a block are not those that were written.
-
-    Parameters
-    ----------
-    why
-        How that shows.
-    block
-        Index of the block.
-    """
+    """The labels of a block are not those that were written."""
 
     def __init__(self, why: str, *, block: int) -> None:
         hint = "segmenting again makes them anew"

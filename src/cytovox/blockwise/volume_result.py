@@ -82,20 +82,7 @@ class VolumeResult:
 
 
 def refuse_stranger(output: Path, folder: Path) -> None:
-    """Refuse an output that no run of ours has made.
-
-    Parameters
-    ----------
-    output
-        The output, which may not be there.
-    folder
-        The folder beside it, where a run keeps its journal.
-
-    Raises
-    ------
-    OutputExistsError
-        If there is an output without a journal.
-    """
+    """Refuse an output that no run of ours has made."""
     if output.exists() and not (folder / "journal.jsonl").is_file():
         raise OutputExistsError(
             "the output exists and was not made here", path=output, hint="choose another name"
@@ -103,24 +90,7 @@ def refuse_stranger(output: Path, folder: Path) -> None:
 
 
 def publish(made: Path, output: Path, old: Path, journal: Journal) -> None:
-    """Give a volume its place, instead of that of an earlier run, and list labels in their image.
-
-    Parameters
-    ----------
-    made
-        The volume that was made.
-    output
-        The name.
-    old
-        Where what is replaced goes for a moment.
-    journal
-        Is told the files that were published.
-
-    Raises
-    ------
-    StorageError
-        If the storage refuses.
-    """
+    """Give a volume its place instead of that of an earlier run; list labels in their image."""
     try:
         shutil.rmtree(old, ignore_errors=True)
         if output.exists():

@@ -63,21 +63,7 @@ logger = logging.getLogger(__name__)
 
 
 class VolumeRun:
-    """One run on a volume.
-
-    Parameters
-    ----------
-    recipe
-        What shall be done.
-    placement
-        Where.
-    on_event
-        Is told what happens.
-    verify
-        Whether an output of any size that was finished is read in full.
-    force
-        Whether what was damaged of a finished output is made again.
-    """
+    """One run on a volume."""
 
     def __init__(
         self,
@@ -203,19 +189,7 @@ class VolumeRun:
         *,
         renumber: bool = True,
     ) -> npt.NDArray[np.bool_]:
-        """Write the table of objects that pass a gate; return which do.
-
-        Parameters
-        ----------
-        lookup, volume, grid
-            Which labels are one object, and where.
-        path
-            File to write, or None.
-        gate
-            The condition, or None.
-        renumber
-            Whether objects are numbered 1 to N anew after gating.
-        """
+        """Write the table of objects that pass a gate; return which do."""
         load = EvidenceFolder(self.evidence)
         parts = iter_objects(
             grid,

@@ -60,22 +60,7 @@ class Votes:
 
 
 def block_votes(index: int, grid: Grid, load: Load, reach: tuple[int, ...] | None = None) -> Votes:
-    """Count the votes of a block and its later neighbours.
-
-    Parameters
-    ----------
-    index
-        Number of the block.
-    grid
-        The grid of blocks.
-    load
-        Returns the evidence of a block.
-    reach
-        How far from the seam votes count, in voxels along each axis; None for
-        an eighth of the context, rounded up. Far from its seam, each block
-        sees but the end of its context, where it is least reliable. Along the
-        seam, votes count where the two blocks meet.
-    """
+    """Count the votes of a block and its later neighbours."""
     reach = tuple(-(-c // 8) for c in grid.context) if reach is None else reach
     evidence = load(index)
     parts: list[tuple[Any, ...]] = []
@@ -100,26 +85,7 @@ def _near_seam(one: Box, two: Box, reach: tuple[int, ...]) -> Box:
 
 
 def shared_labels(one: Evidence, two: Evidence, near: Box | None = None) -> tuple[Any, ...] | None:
-    """Return which labels two blocks have at the same places.
-
-    Parameters
-    ----------
-    one, two
-        Evidence of two blocks.
-    near
-        Box to look in; None for all that both blocks read.
-
-    Returns
-    -------
-    tuple or None
-        Labels of the one, labels of the other, how often they coincide, and
-        the sizes of either, as in `Votes`; None if there is no such place.
-
-    Raises
-    ------
-    UsageError
-        If the blocks did not keep what they saw in their context.
-    """
+    """Return which labels two blocks have at the same places."""
     common = intersect(one.box, two.box)
     if common is not None and near is not None:
         common = intersect(common, near)
@@ -146,52 +112,18 @@ def shared_labels(one: Evidence, two: Evidence, near: Box | None = None) -> tupl
 
 
 def save_votes(path: str | os.PathLike[str], votes: Votes) -> None:
-    """Write the votes of a block (``.npz``), all or nothing.
-
-    Parameters
-    ----------
-    path
-        File to write.
-    votes
-        Votes of one block.
-
-    Raises
-    ------
-    StorageError
-        If the storage refuses.
-    """
+    """Write the votes of a block (``.npz``), all or nothing."""
     write_atomically(Path(path), asdict(votes))
 
 
 def load_votes(path: str | os.PathLike[str]) -> Votes:
-    """Read the votes of a block.
-
-    Parameters
-    ----------
-    path
-        File to read.
-    """
+    """Read the votes of a block."""
     with np.load(path, allow_pickle=False) as parts:
         return Votes(**{name: parts[name] for name in Votes.__dataclass_fields__})
 
 
 def is_best(group: Int64s, of: Any, among: Any, common: Int64s) -> npt.NDArray[np.bool_]:
-    """Tell which pair has the most in common for its first label; the smaller id wins a draw.
-
-    Parameters
-    ----------
-    group
-        What pairs are compared among each other, int64 of shape (k,).
-    of, among
-        First and second label of each pair, of shape (k,).
-    common
-        Voxels that the two have in common, int64 of shape (k,).
-
-    Returns
-    -------
-    numpy.ndarray
-        bool of shape (k,).
-    """
+    """Tell which pair has the most in common for its first label; the smaller id wins a draw."""
     order = np.lexsort((among, -common, of, group))
     of, group = of[order], group[order]
     best = np.ones(order.size, np.bool_)

@@ -83,15 +83,7 @@ class Outcome(NamedTuple):
 
 
 def attempt(function: Callable[[Any], Any], block: Any) -> Outcome:
-    """Do a block; what it raises becomes part of the outcome.
-
-    Examples
-    --------
-    >>> attempt(lambda block: {"count": block}, 3).result
-    {'count': 3}
-    >>> attempt(lambda block: 1 / 0, 3).error
-    'ZeroDivisionError: division by zero'
-    """
+    """Do a block; what it raises becomes part of the outcome."""
     restart_peak()
     start = time.perf_counter()
     try:
@@ -144,17 +136,7 @@ def told_traceback(err: BaseException, limit: int = 16_000) -> str:
 
 
 class BlockLoop:
-    """A job: do blocks one after the other, until there are no more.
-
-    Parameters
-    ----------
-    function
-        The function of a block, pickled.
-    timeout
-        Seconds that a block may take.
-    memory
-        Bytes that the process may hold.
-    """
+    """A job: do blocks one after the other, until there are no more."""
 
     def __init__(self, function: bytes, timeout: float | None, memory: int | None) -> None:
         self.function = function
@@ -191,15 +173,7 @@ def _on_packed(function: Callable[[Any], Any], block: bytes) -> Any:
 
 
 class Line:
-    """The worker's end of the line; if it breaks, the process ends.
-
-    Parameters
-    ----------
-    connection
-        Where the desk was reached.
-    context
-        What the job needs to know about this worker.
-    """
+    """The worker's end of the line; if it breaks, the process ends."""
 
     def __init__(self, connection: Connection, context: str = "") -> None:
         self.context = context
@@ -273,19 +247,7 @@ def main(arguments: list[str] | None = None) -> int:
 def call_desk(
     host: str, port: int, key: str, number: int, context: str = "", **more: str
 ) -> Line | None:
-    """Call a desk and say hello; return None if it cannot be reached.
-
-    Parameters
-    ----------
-    host, port, key
-        Where the desk is, and what it wants to hear.
-    number
-        As which worker.
-    context
-        What the job needs to know about this worker.
-    **more
-        Told as well.
-    """
+    """Call a desk and say hello; return None if it cannot be reached."""
     hello = {
         "number": number,
         "pid": os.getpid(),

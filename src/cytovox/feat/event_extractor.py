@@ -40,18 +40,7 @@ VOLUME_NAMES = ("volume",)
 def feature_names(
     *, brightness: bool = True, haralick: bool = True, volume: bool = True
 ) -> tuple[str, ...]:
-    """Return the names of the scalar features that are computed.
-
-    Parameters
-    ----------
-    brightness, haralick, volume
-        Groups of features to compute beside those of the contour.
-
-    Examples
-    --------
-    >>> len(feature_names()), feature_names(haralick=False)[-2:]
-    (48, ('bright_perc_90', 'volume'))
-    """
+    """Return the names of the scalar features that are computed."""
     return (
         *CONTOUR_NAMES,
         *(BRIGHTNESS_NAMES if brightness else ()),
@@ -76,60 +65,7 @@ def measure_frames(
     duplicate: npt.NDArray[np.bool_] | None = None,
     objects: npt.NDArray[np.int64] | None = None,
 ) -> FrameRows:
-    """Measure and gate all events of consecutive frames.
-
-    Parameters
-    ----------
-    labels
-        Labels, uint16 of shape (n, H, W).
-    image, image_bg
-        Images and their backgrounds, uint8 of shape (n, H, W).
-    image_corr
-        ``int16(image) - image_bg``, int16 of shape (n, H, W).
-    bg_off
-        Offset of the background of each frame, float64 of shape (n,), or None.
-    pixel_size
-        Pixel size, µm.
-    gate
-        Says how large a mask has to be, and which events are kept.
-    brightness, haralick, volume
-        Groups of features to compute beside those of the contour.
-    start
-        Index of the first frame in the recording.
-    duplicate
-        Frames that only repeat the frame before them and so yield no events,
-        bool of shape (n,); see `equal_to_previous`.
-    objects
-        What became of the objects of each frame before, as
-        `FrameRows.objects`, int64 of shape (n, 8). If None, each label is an
-        object.
-
-    Returns
-    -------
-    FrameRows
-        All features, ``mask`` and ``nevents``, in order of frame, then label.
-        Each object that is no event is counted under its cause.
-
-    Raises
-    ------
-    OptionError
-        If a gated feature is not computed, the pixel size is not above 0, or
-        textures lack the background.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from types import SimpleNamespace
-    >>> labels = np.zeros((2, 20, 20), np.uint16)
-    >>> labels[1, 5:9, 5:12] = 1
-    >>> image = np.full((2, 20, 20), 100, np.uint8)
-    >>> image[1, 5:9, 5:12] = 90
-    >>> background = np.full((2, 20, 20), 100, np.uint8)
-    >>> gate = Gate(SimpleNamespace(meta={}, pixel_size=0.5))
-    >>> rows = measure_frames(labels, image, background, None, None, pixel_size=0.5, gate=gate)
-    >>> rows.counts.tolist(), float(rows.rows["area_um"][0]), rows.rows["bright_bc_avg"].tolist()
-    ([0, 1], 4.5, [-10.0])
-    """
+    """Measure and gate all events of consecutive frames."""
     names = feature_names(brightness=brightness, haralick=haralick, volume=volume)
     gate.check(names)
     small = np.zeros(len(labels), np.int64)

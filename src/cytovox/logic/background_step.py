@@ -31,21 +31,7 @@ def store_background(
     bg_id: str,
     filters: Mapping[str, Any] = TEMPORARY_FILTERS,
 ) -> None:
-    """Write a background into the temporary input.
-
-    Parameters
-    ----------
-    result
-        What the background method has returned.
-    data
-        The input without index mapping.
-    path
-        Temporary input, a file that refers to the input.
-    bg_id
-        Identifier of the background.
-    filters
-        Options for new datasets.
-    """
+    """Write a background into the temporary input."""
     with HDF5Writer(path, mode="a", ds_kwds=dict(filters)) as writer:
         if result.kind is BackgroundKind.COPY:
             _copy_background(writer, data)
@@ -64,15 +50,7 @@ def store_background(
 
 
 def sign_background(path: Path, bg_id: str) -> None:
-    """Write beside a background in a file which method has made it, as dcnum does.
-
-    Parameters
-    ----------
-    path
-        The file.
-    bg_id
-        Identifier of the background.
-    """
+    """Write beside a background in a file which method has made it, as dcnum does."""
     with h5py.File(path, "a") as h5:
         for name in ("image_bg", "bg_off"):
             for group in ("events", "basin_events"):

@@ -74,40 +74,7 @@ def _stored_rows(images: Any) -> int:
 
 
 class Conveyor:
-    """Segments and measures a recording and writes its events.
-
-    Parameters
-    ----------
-    job
-        What to do.
-    data
-        The recording with background.
-    path_out
-        File that takes the events, or what was opened of it already.
-    frame_images
-        Images of the frame that each event takes along, and the type to store.
-    logger
-        Where to report.
-    processes
-        Whether the workers are processes, for segmenters that would keep
-        threads waiting for each other.
-    offsets
-        Computes the background offset of frames while they are loaded.
-    checkpoints
-        Where to begin, and when and where to note what is written.
-    counts
-        Number of events of each frame that is done already, shape (n_frames,).
-
-    Attributes
-    ----------
-    events : int
-        Number of events that were written.
-    objects : numpy.ndarray
-        What became of the objects of all frames: the sum of
-        `FrameRows.objects`, int64 of shape (8,).
-    crew
-        The workers, once they are hired.
-    """
+    """Segments and measures a recording and writes its events."""
 
     def __init__(
         self,
@@ -155,19 +122,7 @@ class Conveyor:
         self._wake.set()
 
     def run(self, on_progress: OnProgress) -> None:
-        """Do it all.
-
-        Parameters
-        ----------
-        on_progress
-            Called now and then with frames and events done and frames per
-            second; may raise an exception to stop the run.
-
-        Raises
-        ------
-        CytovoxError
-            The first thing that went wrong in a worker or the writer.
-        """
+        """Do it all."""
         events = ByteQueue(_WAITING_BYTES)
         register = SlotRegister(
             self.job,

@@ -60,13 +60,7 @@ class Crew(Protocol):
         """Let all work."""
 
     def end(self, seconds: float = _END) -> None:
-        """Wait until all have stopped; the register has told them to.
-
-        Parameters
-        ----------
-        seconds
-            How long to wait at most.
-        """
+        """Wait until all have stopped; the register has told them to."""
 
 
 class ThreadCrew:
@@ -74,17 +68,6 @@ class ThreadCrew:
 
     A thread that hangs cannot be ended. It ends the run with an error, and
     does not keep the process from ending.
-
-    Parameters
-    ----------
-    register
-        What they work on.
-    count
-        Number of workers.
-    on_error
-        Called with the exception that ended a worker.
-    logger
-        Where they report.
     """
 
     def __init__(
@@ -130,13 +113,7 @@ class ThreadCrew:
         )
 
     def end(self, seconds: float = _END) -> None:
-        """Wait until all have stopped; the register has told them to.
-
-        Parameters
-        ----------
-        seconds
-            How long to wait at most.
-        """
+        """Wait until all have stopped; the register has told them to."""
         self._timekeeper.stop()
         self.register.segmenter.close()  # wakes the one who waits for its masks
         limit = time.monotonic() + seconds
@@ -156,19 +133,6 @@ class ProcessCrew:
     pieces, at first half as many frames at a time (memory may have been
     short), then one by one. So a frame that kills its worker is found, and if
     it does so twice it is named and ends the run.
-
-    Parameters
-    ----------
-    register
-        What they work on; must be a shared one.
-    count
-        Number of workers.
-    on_error
-        Called with the error that ends the run.
-    logger
-        Where deaths are reported.
-    events
-        Queue that takes the rows.
     """
 
     def __init__(
@@ -217,13 +181,7 @@ class ProcessCrew:
         self.workers[receiver] = worker
 
     def end(self, seconds: float = _END) -> None:
-        """Wait until all have stopped; the register has told them to.
-
-        Parameters
-        ----------
-        seconds
-            How long to wait at most; who still works then is killed.
-        """
+        """Wait until all have stopped; the register has told them to."""
         self._timekeeper.stop()
         limit = time.monotonic() + seconds
         self._stop_out.send(None)

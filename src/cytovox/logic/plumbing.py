@@ -68,20 +68,7 @@ class Source:
 
 
 def find_source(data: HDF5Data, feature: str) -> Source | None:
-    """Return where a feature is stored, following basins.
-
-    Parameters
-    ----------
-    data
-        The input without an index mapping.
-    feature
-        Name of the feature.
-
-    Returns
-    -------
-    Source or None
-        None if only an internal basin has it, or nothing.
-    """
+    """Return where a feature is stored, following basins."""
     stored = data.locate(feature)
     if stored is None or not stored.name.startswith("/events/"):
         return None
@@ -92,14 +79,7 @@ def find_source(data: HDF5Data, feature: str) -> Source | None:
 def internal_images(
     data: HDF5Data,
 ) -> tuple[h5py.Dataset, npt.NDArray[np.int64], str, str | None] | None:
-    """Return the background images that a file keeps in an internal basin.
-
-    Returns
-    -------
-    tuple or None
-        The images, the row for each frame, and name and description of the
-        basin; None if there are none or if the events have their own.
-    """
+    """Return the background images that a file keeps in an internal basin."""
     if "image_bg" in data.h5["events"]:
         return None
     for index, basin in enumerate(data.basins):
@@ -146,17 +126,6 @@ def plan_frame_data(
 
     What was made in this run exists nowhere else and is always copied. The
     rest is copied to drain the input and referred to in order to tap it.
-
-    Parameters
-    ----------
-    whole
-        The input without index mapping.
-    temp_in
-        Temporary input with the background of this run.
-    strategy
-        ``"drain"`` or ``"tap"``.
-    makes_offsets
-        Whether events take a ``bg_off`` along that was computed on the way.
     """
     made = set(temp_in.h5["events"])
     internal = internal_images(temp_in) or (
@@ -190,20 +159,7 @@ def bring_frame_data(
     frame_data: HDF5Data,
     mapping: npt.NDArray[Any] | None,
 ) -> None:
-    """Bring frame data to the events of an output, as planned.
-
-    Parameters
-    ----------
-    writer
-        Output with all events; its ``index_unmapped`` becomes the map from
-        event to frame of the input file.
-    plan
-        What is copied and what is referred to.
-    whole, frame_data
-        The input, and the input with background, both without index mapping.
-    mapping
-        Frames of the input that were segmented; all if None.
-    """
+    """Bring frame data to the events of an output, as planned."""
     frames = writer.events["index_unmapped"][:]
     del writer.events["index_unmapped"]
     if mapping is not None:
@@ -241,17 +197,7 @@ def _refer_to_sources(
     sources: Mapping[str, Source],
     frames: npt.NDArray[Any],
 ) -> None:
-    """Let the output refer to the files that hold its frame features.
-
-    Parameters
-    ----------
-    writer
-        Output.
-    sources
-        Where each feature is stored.
-    frames
-        Frame of the input for each event.
-    """
+    """Let the output refer to the files that hold its frame features."""
     for features, source in _grouped(sources):
         rows = frames if source.mapping is None else source.mapping[frames]
         writer.store_basin(
@@ -287,19 +233,7 @@ def _paths(path: Path, output: Path) -> list[str | Path]:
 def _copy_scalars(
     writer: HDF5Writer, data: Any, features: Sequence[str], frames: npt.NDArray[Any]
 ) -> None:
-    """Copy frame scalars to the events, keeping their type.
-
-    Parameters
-    ----------
-    writer
-        Output.
-    data
-        Reader that holds the features for all frames of the input.
-    features
-        Names of scalar features.
-    frames
-        Frame of the input for each event.
-    """
+    """Copy frame scalars to the events, keeping their type."""
     for feature in features:
         values = np.asarray(data[feature][:])
         for start in range(0, max(1, len(frames)), _BLOCK):
@@ -307,18 +241,7 @@ def _copy_scalars(
 
 
 def pass_on(writer: HDF5Writer, whole: HDF5Data, *, copy: bool) -> None:
-    """Let an output stand for an input to which nothing has to be done.
-
-    Parameters
-    ----------
-    writer
-        Output, still empty.
-    whole
-        The input.
-    copy
-        Whether to copy everything, also what the input only refers to, or to
-        refer to the input.
-    """
+    """Let an output stand for an input to which nothing has to be done."""
     events = whole.h5["events"]
     stored = [name for name in events if not what_is_odd(events[name], "events")]
     own = [name for name in stored if not name.startswith("basinmap")]

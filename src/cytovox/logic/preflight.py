@@ -59,29 +59,7 @@ Images = npt.NDArray[np.uint8]
 
 
 def check_room(job: DCNumPipelineJob, data: HDF5Data, path_out: Path) -> str | None:
-    """Look whether there is room for what a job will need; nothing is written.
-
-    Parameters
-    ----------
-    job
-        The job.
-    data
-        Its input, with its index mapping, checked.
-    path_out
-        Its output.
-
-    Returns
-    -------
-    str or None
-        A warning, if there may not be enough.
-
-    Raises
-    ------
-    StorageError
-        If what it needs at least is not free.
-    NotEnoughMemoryError
-        If it needs more memory than it may use.
-    """
+    """Look whether there is room for what a job will need; nothing is written."""
     folder = path_out.parent
     need = job_need(job, data, free_bytes(folder))
     # What an earlier run has left of the same output is gone on with, or removed.
@@ -90,18 +68,7 @@ def check_room(job: DCNumPipelineJob, data: HDF5Data, path_out: Path) -> str | N
 
 
 def job_need(job: DCNumPipelineJob, data: HDF5Data, free: int | None = None) -> Need:
-    """Return what a job will need; a few frames are read.
-
-    Parameters
-    ----------
-    job
-        The job.
-    data
-        Its input, with its index mapping, checked.
-    free
-        Bytes that are free. Where they are plenty for any recording of this
-        size, nothing is read, and the need of disk is given as nothing.
-    """
+    """Return what a job will need; a few frames are read."""
     pixels = max(1, math.prod(data.locate("image").shape[1:]))
     memory = _memory(job, data, pixels)
     if free is not None and free > _PLENTY * pixels * max(len(data), data.stored_length):
@@ -148,19 +115,7 @@ def _memory(job: DCNumPipelineJob, data: HDF5Data, pixels: int) -> int:
 def estimate_events(
     sample: Images, background: Images, job: DCNumPipelineJob, frames: int
 ) -> tuple[float, float]:
-    """Return how many events there are at least, and how many there probably are.
-
-    Parameters
-    ----------
-    sample
-        Some frames, uint8 of shape (n, H, W).
-    background
-        Their background, uint8 of shape (H, W).
-    job
-        The job.
-    frames
-        Number of all frames.
-    """
+    """Return how many events there are at least, and how many there probably are."""
     options = job.kwargs["segmenter_kwargs"] or {}
     threshold = options.get("thresh") or -6
     smallest = (job.kwargs["gate_kwargs"] or {}).get("size_thresh_mask") or 10

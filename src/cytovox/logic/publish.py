@@ -14,13 +14,7 @@ __all__ = ["publish", "refuse_existing", "verify_output"]
 
 
 def refuse_existing(path: Path) -> None:
-    """Raise an error if something has this name already.
-
-    Raises
-    ------
-    OutputExistsError
-        If so.
-    """
+    """Raise an error if something has this name already."""
     if path.exists() or path.is_symlink():
         raise OutputExistsError(
             "the output exists already",
@@ -33,18 +27,6 @@ def verify_output(path: Path, events: int) -> None:
     """Read a finished file back and check that nothing is missing or changed.
 
     Lengths, header, checksums of all that is stored, and what it refers to.
-
-    Parameters
-    ----------
-    path
-        File to check.
-    events
-        Number of events that were counted while they were made.
-
-    Raises
-    ------
-    VerificationError
-        If the file is not what it must be.
     """
     try:
         require_whole(verify_recording(path, events=events))
@@ -56,24 +38,7 @@ def verify_output(path: Path, events: int) -> None:
 
 
 def publish(temporary: Path, final: Path, *, replace: bool) -> None:
-    """Give a finished file its final name, so that it outlives a power cut.
-
-    Parameters
-    ----------
-    temporary
-        Closed file in the same folder.
-    final
-        Name that it gets.
-    replace
-        Whether a file of that name may be replaced.
-
-    Raises
-    ------
-    OutputExistsError
-        If there is such a file and it may not be replaced.
-    StorageError
-        If the storage refuses.
-    """
+    """Give a finished file its final name, so that it outlives a power cut."""
     try:
         file = DISK.open(temporary, "r+b")
         try:

@@ -24,13 +24,7 @@ _LINE = 100
 
 
 def time_stamp() -> str:
-    """Return the time (UTC) in the form that names logs.
-
-    Examples
-    --------
-    >>> len(time_stamp())
-    19
-    """
+    """Return the time (UTC) in the form that names logs."""
     return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d-%H.%M.%S")
 
 
@@ -55,25 +49,7 @@ def job_record(
     source: Mapping[str, Any] | None = None,
     objects: Mapping[str, Any] | None = None,
 ) -> list[str]:
-    """Return the record of a job as lines of JSON.
-
-    Parameters
-    ----------
-    kwargs
-        Keyword arguments of the job.
-    ids
-        Parts of its identifier.
-    pphash
-        Hash of its identifier.
-    redo
-        What was done.
-    segmenter_source
-        File and checksum of a segmenter that is not installed.
-    source
-        What was read: number of frames, and size and stamp of each file.
-    objects
-        How many objects were found, kept, and lost by cause.
-    """
+    """Return the record of a job as lines of JSON."""
     uname = platform.uname()
     record = {
         "cytovox version": __version__,
@@ -113,21 +89,7 @@ def write_identity(
     events: int,
     pixel_size: float,
 ) -> None:
-    """Write into a measured file how it was made.
-
-    Parameters
-    ----------
-    h5
-        File opened for writing.
-    ids, pphash
-        Parts of the pipeline identifier, and its hash.
-    mapping
-        Identifier of the index mapping.
-    events
-        Number of events.
-    pixel_size
-        Pixel size that was used, um.
-    """
+    """Write into a measured file how it was made."""
     for name, key in ID_ATTRIBUTES.items():
         h5.attrs[f"pipeline:dcnum {name}"] = ids[key]
     h5.attrs["pipeline:dcnum hash"] = pphash
@@ -138,13 +100,7 @@ def write_identity(
 
 
 def wrap_lines(lines: list[str]) -> list[str]:
-    """Break long lines of a log.
-
-    Examples
-    --------
-    >>> [len(line) for line in wrap_lines(["x" * 150])]
-    [100, 52]
-    """
+    """Break long lines of a log."""
     wrapped = []
     for line in lines:
         wrapped += textwrap.wrap(line, _LINE, subsequent_indent="  ") or [""]

@@ -33,20 +33,7 @@ class Redo:
 
 
 def what_to_redo(data: HDF5Data, wanted: Mapping[str, str]) -> Redo:
-    """Compare what a file says of its making with what is wanted.
-
-    Parameters
-    ----------
-    data
-        The input, with the index mapping of the job.
-    wanted
-        Parts of the identifier, see `DCNumPipelineJob.get_ppid`.
-
-    Returns
-    -------
-    Redo
-        Segmentation is always done again where the background is.
-    """
+    """Compare what a file says of its making with what is wanted."""
     stored = {
         key: str(data.meta.get(f"pipeline:dcnum {name}", "0"))
         for name, key in ID_ATTRIBUTES.items()

@@ -32,16 +32,6 @@ def is_resumable(error: BaseException) -> bool:
 
     That is so if the run was stopped from outside, if the storage was full, or
     if a worker was lost; not if the input or the options are wrong.
-
-    Parameters
-    ----------
-    error
-        What has ended a run.
-
-    Examples
-    --------
-    >>> is_resumable(InterruptedRunError("stopped")), is_resumable(ValueError("wrong"))
-    (True, False)
     """
     if isinstance(error, StageError):
         return error.stage == "worker"
@@ -55,18 +45,6 @@ def is_damage(error: BaseException) -> bool:
 
     HDF5 complains of a file that does not fit together in the same way as of a
     disk, but then the system gives no reason.
-
-    Parameters
-    ----------
-    error
-        What has ended a run.
-
-    Examples
-    --------
-    >>> error = StorageError("cannot write: incorrect metadata checksum")
-    >>> error.__cause__ = OSError("incorrect metadata checksum")
-    >>> is_damage(error), is_damage(StorageError("the folder is gone"))
-    (True, False)
     """
     cause = error.__cause__
     if not isinstance(error, StorageError) or error.errno is not None:
@@ -80,22 +58,7 @@ def is_damage(error: BaseException) -> bool:
 def fingerprint_of(
     job: DCNumPipelineJob, data: HDF5Data, ids: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Return all that decides about the bytes of the output.
-
-    Parameters
-    ----------
-    job
-        The job.
-    data
-        Its input.
-    ids
-        Parts of the pipeline identifier.
-
-    Returns
-    -------
-    dict
-        Values that JSON can tell, by name; see `cytovox.run.fingerprint`.
-    """
+    """Return all that decides about the bytes of the output."""
     path = Path(job["path_in"]).absolute()
     stored = data.locate("image")
     images = path if stored is None else Path(stored.file.filename).absolute()
@@ -127,20 +90,7 @@ def _marks(path: Path) -> dict[str, Any]:
 
 
 def events_per_frame(store: ResumableFile, checkpoint: Checkpoint) -> npt.NDArray[np.int64] | None:
-    """Return the number of events of each frame that is done.
-
-    Parameters
-    ----------
-    store
-        The temporary output at a checkpoint.
-    checkpoint
-        The checkpoint.
-
-    Returns
-    -------
-    numpy.ndarray or None
-        int64 of shape (n_frames,); None if file and checkpoint do not fit.
-    """
+    """Return the number of events of each frame that is done."""
     try:
         with h5py.File(store, "r") as h5:
             events = h5.get("events", {})
@@ -164,13 +114,7 @@ def events_per_frame(store: ResumableFile, checkpoint: Checkpoint) -> npt.NDArra
 
 
 def offsets_of_kept(data: HDF5Data) -> Offsets | None:
-    """Return what computes the background offsets of frames, from a kept background.
-
-    Parameters
-    ----------
-    data
-        The temporary input, without index mapping.
-    """
+    """Return what computes the background offsets of frames, from a kept background."""
     found = internal_images(data)
     if found is None:
         return None

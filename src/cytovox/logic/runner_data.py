@@ -86,13 +86,7 @@ class RunnerData:
         return {"frames": frames, "growing": self._is_growing, "files": files}
 
     def _require_unchanged(self) -> None:
-        """Raise an error if a file has changed since it was opened.
-
-        Raises
-        ------
-        InputError
-            If so: nobody can tell what was read before and what after it.
-        """
+        """Raise an error if a file has changed since it was opened."""
         for stamp in self._stamps:
             change = stamp.change(may_grow=self.draw.permissions.growing)
             if change is not None:

@@ -125,13 +125,7 @@ LOADED_STATES = tuple(stage.takes for stage in STAGES)
 
 
 def state_after(state: str) -> SlotState:
-    """Return the state of a slot when all its frames are done in a state.
-
-    Examples
-    --------
-    >>> state_after("i").name
-    'SEGMENT'
-    """
+    """Return the state of a slot when all its frames are done in a state."""
     return next((s.leaves for s in STAGES if s.takes == state), SlotState.SEGMENT)
 
 
@@ -140,13 +134,6 @@ def start_over(register: SlotRegister, slot: ChunkSlot, start: int, stop: int) -
 
     All stages write what they did not read, but for cleaning, which changes
     labels in place. To clean twice is not the same as to clean once.
-
-    Parameters
-    ----------
-    register, slot
-        The register, and its slot in the state of that work.
-    start, stop
-        Index of the first frame in the slot, and of the one after the last.
     """
     if slot.state == CLEAN.takes:
         label(register, slot, start, stop)
@@ -163,20 +150,6 @@ def run_stage(
     """Run a stage on frames of a slot; an error says which frame it was.
 
     If memory is short it goes on with half the frames at a time.
-
-    Parameters
-    ----------
-    stage, register, slot
-        What is done, and with what.
-    start, stop
-        Index of the first frame in the slot, and of the one after the last.
-    logger
-        Who is told that memory is short.
-
-    Raises
-    ------
-    StageError
-        If the stage fails; with the number of the frame in the input.
     """
     try:
         return stage.work(register, slot, start, stop)
@@ -212,13 +185,7 @@ def run_stage(
 
 
 def is_memory_error(error: BaseException | None) -> bool:
-    """Return whether an error, or what it came from, tells that memory is short.
-
-    Examples
-    --------
-    >>> is_memory_error(MemoryError()), is_memory_error(ValueError())
-    (True, False)
-    """
+    """Return whether an error, or what it came from, tells that memory is short."""
     while error is not None:
         # The one of torch is no MemoryError, but has a name of its own.
         if any(cls.__name__ in ("MemoryError", "OutOfMemoryError") for cls in type(error).mro()):

@@ -40,18 +40,7 @@ class Stint(NamedTuple):
 
 
 class Stints:
-    """What the threads of this process are working on.
-
-    Examples
-    --------
-    >>> stints = Stints()
-    >>> stints.begin("label", 20, 29)
-    >>> [str(stint) for stint in stints.under_way().values()]
-    ['label, frames 20 to 29']
-    >>> stints.end()
-    >>> stints.under_way()
-    {}
-    """
+    """What the threads of this process are working on."""
 
     def __init__(self) -> None:
         self._under_way: dict[int, Stint] = {}
@@ -75,18 +64,7 @@ class Stints:
 
 
 class SharedStint:
-    """What a worker process is working on, as its parent can see.
-
-    Examples
-    --------
-    >>> stint = SharedStint()
-    >>> stint.begin("measure", 7, 7)
-    >>> [str(one) for one in stint.under_way().values()]
-    ['measure, frame 7']
-    >>> stint.end()
-    >>> stint.under_way()
-    {}
-    """
+    """What a worker process is working on, as its parent can see."""
 
     def __init__(self) -> None:
         self._memory = mp_spawn.RawArray("q", 4)
@@ -107,18 +85,7 @@ class SharedStint:
 
 
 class Timekeeper(threading.Thread):
-    """Tells when a piece of work takes longer than allowed.
-
-    Parameters
-    ----------
-    limit
-        Seconds that it may take; nobody looks if None. It is told at most a
-        quarter of that late.
-    under_way
-        Returns what is worked on, by worker.
-    on_late
-        Called with worker and work, once for each that is late.
-    """
+    """Tells when a piece of work takes longer than allowed."""
 
     def __init__(
         self,

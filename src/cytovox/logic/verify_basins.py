@@ -30,19 +30,7 @@ _MAX_TEXT = 1 << 24
 
 
 def check_basins(h5: h5py.File, path: Path, found: Verification, count: int | None) -> None:
-    """Check all basins of a file and their maps.
-
-    Parameters
-    ----------
-    h5
-        Opened file.
-    path
-        Where it is; relative paths start there.
-    found
-        Takes what is found.
-    count
-        Number of events, if known.
-    """
+    """Check all basins of a file and their maps."""
     number = 0
     for key, definition in _definitions(h5, found):
         number += 1

@@ -21,15 +21,7 @@ _MAX_BYTES = 64 << 20
 
 
 def check_logs(h5: h5py.File, found: Verification) -> None:
-    """Read all logs; compare the records of runs with the header.
-
-    Parameters
-    ----------
-    h5
-        Opened file.
-    found
-        Takes what is found.
-    """
+    """Read all logs; compare the records of runs with the header."""
     logs = h5.get("logs") if isinstance(h5.get("logs", getlink=True), h5py.HardLink) else None
     if not isinstance(logs, h5py.Group):
         return

@@ -37,18 +37,7 @@ def verify_hdf5(
     workers: int | None = None,
     on_progress: Progress | None = None,
 ) -> Verification:
-    """Check how an HDF5 file is stored, whatever it is about.
-
-    Parameters
-    ----------
-    path, thorough, workers, on_progress
-        See `cytovox.logic.verify.verify_recording`.
-
-    Returns
-    -------
-    Verification
-        A file that cannot even be opened raises instead.
-    """
+    """Check how an HDF5 file is stored, whatever it is about."""
     begin = time.perf_counter()
     path = Path(path)
     found = Verification(os.fspath(path), "hdf5")
@@ -61,15 +50,7 @@ def verify_hdf5(
 
 @contextlib.contextmanager
 def surviving(where: str, found: Verification) -> Iterator[None]:
-    """Make a finding of what damage makes a check fail with.
-
-    Parameters
-    ----------
-    where
-        What is being checked.
-    found
-        Takes the finding.
-    """
+    """Make a finding of what damage makes a check fail with."""
     try:
         yield
     except DAMAGE as err:
@@ -77,15 +58,7 @@ def surviving(where: str, found: Verification) -> Iterator[None]:
 
 
 def walk(h5: h5py.File, found: Verification) -> dict[str, h5py.Dataset]:
-    """Return all datasets that a file itself holds; links out of it are only named.
-
-    Parameters
-    ----------
-    h5
-        Opened file.
-    found
-        Takes what is found.
-    """
+    """Return all datasets that a file itself holds; links out of it are only named."""
     datasets: dict[str, h5py.Dataset] = {}
     seen: set[Any] = set()
     with surviving("attributes", found):
@@ -153,23 +126,7 @@ def check_storage(
     workers: int,
     on_progress: Progress | None,
 ) -> None:
-    """Check where chunks lie and, if asked, their checksums.
-
-    Parameters
-    ----------
-    h5, path
-        Opened file, and where it is.
-    datasets
-        Its datasets by name.
-    found
-        Takes what is found.
-    thorough
-        Whether chunks are read.
-    workers
-        Number of threads.
-    on_progress
-        Called as work goes on.
-    """
+    """Check where chunks lie and, if asked, their checksums."""
     size = path.stat().st_size
     chunks: list[StoredChunk] = []
     for name, dataset in datasets.items():

@@ -42,29 +42,7 @@ _PUBLISHING = "publishing"
 
 
 class Workspace:
-    """Temporary files of a run, of which it has made each itself or inherited it.
-
-    Parameters
-    ----------
-    path_out
-        The output.
-    suffix
-        Text in the names of the files. If None it is that of a dead run, or
-        made up.
-
-    Attributes
-    ----------
-    suffix : str
-        Text in the names of the files.
-    is_entered : bool
-        Whether the output is locked for this run.
-    is_kept : bool
-        Whether files were left for a run that goes on.
-    checkpoint : Checkpoint or None
-        Where to go on; None to begin with the first frame.
-    store : ResumableFile or None
-        The temporary output, once it is open.
-    """
+    """Temporary files of a run, of which it has made each itself or inherited it."""
 
     def __init__(self, path_out: Path, suffix: str | None = None) -> None:
         made_up = f"{platform.node()}_{uuid.uuid4().hex[:5]}"
@@ -79,13 +57,7 @@ class Workspace:
         self._ours: set[Path] = set()
 
     def path(self, kind: str) -> Path:
-        """Return the path of a file.
-
-        Parameters
-        ----------
-        kind
-            One of `TEMPORARY_FILES`.
-        """
+        """Return the path of a file."""
         return _path(self.path_out, self.suffix, kind)
 
     @property
@@ -94,28 +66,11 @@ class Workspace:
         return self._lock.is_held
 
     def has(self, path: Path) -> bool:
-        """Return whether a file is one of this run.
-
-        Parameters
-        ----------
-        path
-            The file.
-        """
+        """Return whether a file is one of this run."""
         return path in self._ours
 
     def claim(self, path: Path) -> None:
-        """Create an empty file that nobody else has, so that it is ours to delete.
-
-        Parameters
-        ----------
-        path
-            The file.
-
-        Raises
-        ------
-        StorageError
-            If that is not possible.
-        """
+        """Create an empty file that nobody else has, so that it is ours to delete."""
         try:
             with path.open("xb"):
                 self._ours.add(path)
@@ -127,59 +82,23 @@ class Workspace:
             ) from err
 
     def discard(self, path: Path) -> None:
-        """Delete a file if it is one of this run.
-
-        Parameters
-        ----------
-        path
-            The file.
-        """
+        """Delete a file if it is one of this run."""
         if path in self._ours:
             with contextlib.suppress(OSError):
                 DISK.remove(path)
                 self._ours.discard(path)
 
     def let_go(self, path: Path) -> None:
-        """Take a file as no longer temporary.
-
-        Parameters
-        ----------
-        path
-            The file.
-        """
+        """Take a file as no longer temporary."""
         self._ours.discard(path)
 
     def lock(self) -> None:
-        """Lock the output; the names of the files are final afterwards.
-
-        Raises
-        ------
-        OutputBusyError
-            If another run makes this output.
-        """
+        """Lock the output; the names of the files are final afterwards."""
         self._lock.acquire()
         self.suffix = self._lock.suffix
 
     def enter(self, fingerprint: Mapping[str, Any], *, force: bool = False) -> list[str]:
-        """Find out what a dead run has left, and begin or go on.
-
-        Parameters
-        ----------
-        fingerprint
-            What the output is made from.
-        force
-            Whether to give up what was made with other settings.
-
-        Returns
-        -------
-        list of str
-            What has changed since; then all begins anew.
-
-        Raises
-        ------
-        OutputExistsError
-            If a dead run had other settings; what it has left stays.
-        """
+        """Find out what a dead run has left, and begin or go on."""
         left = () if self._lock.left is None else self._lock.left.suffixes
         if self.suffix in left and not force:
             self._refuse_other_settings(fingerprint)
@@ -249,13 +168,7 @@ class Workspace:
         return None
 
     def keep_background(self, **more: Any) -> None:
-        """Note that the background is done, so that it need not be done again.
-
-        Parameters
-        ----------
-        **more
-            What else to know about it.
-        """
+        """Note that the background is done, so that it need not be done again."""
         if self._journal is None:
             return
         path = self.path("input")
@@ -315,13 +228,7 @@ class Workspace:
         self._journal.note("checkpoint", frames=checkpoint.frames, events=checkpoint.events)
 
     def complete_output(self, checkpoint: Checkpoint) -> None:
-        """Let the temporary output be a complete file.
-
-        Parameters
-        ----------
-        checkpoint
-            What it holds.
-        """
+        """Let the temporary output be a complete file."""
         if self.store is not None:
             try:
                 self.store.commit(checkpoint.encode())
@@ -344,15 +251,7 @@ class Workspace:
         return path in self._ours and path.is_file()
 
     def leave(self, *, keep: bool, error: BaseException | None = None) -> None:
-        """Give the output free.
-
-        Parameters
-        ----------
-        keep
-            Whether what was done is kept, so that another run can go on.
-        error
-            What has ended the run.
-        """
+        """Give the output free."""
         if not self.is_entered:
             return
         has_begun = self._journal is not None
@@ -376,13 +275,7 @@ class Workspace:
         self._lock.release(keep=keep or not (has_begun or self._lock.left is None))
 
     def close(self, *, delete: bool) -> None:
-        """Let go of all files; may be called again.
-
-        Parameters
-        ----------
-        delete
-            Whether files are deleted even if another run could go on.
-        """
+        """Let go of all files; may be called again."""
         self.leave(keep=not delete)
         if not delete:
             return
@@ -395,15 +288,7 @@ class Workspace:
 
 
 def remove_leftovers(path_out: Path, *, only_published: bool = False) -> None:
-    """Delete what dead runs have left beside an output.
-
-    Parameters
-    ----------
-    path_out
-        The output. Nothing is done while another run makes it.
-    only_published
-        Whether to keep what belongs to a result that was not published yet.
-    """
+    """Delete what dead runs have left beside an output."""
     lock = OutputLock(path_out)
     if not lock.path.is_file():
         return
@@ -436,13 +321,7 @@ def _is_published(path_out: Path, suffix: str) -> bool:
 
 
 def checksum_of(path: Path) -> tuple[int, str]:
-    """Return size and CRC-32 of a file.
-
-    Parameters
-    ----------
-    path
-        The file.
-    """
+    """Return size and CRC-32 of a file."""
     check = size = 0
     with path.open("rb") as file:
         while block := file.read(_BLOCK):

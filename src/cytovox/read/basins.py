@@ -75,24 +75,7 @@ OpenNested = Callable[[Path, Indices], _Reader | None]
 def find_allowed_file(
     paths: list[str], place: Path | None, permissions: Permissions
 ) -> tuple[Path | None, str | None]:
-    """Return the first file that exists where it may lie, or a place where it may not.
-
-    Parameters
-    ----------
-    paths
-        Where the file may be.
-    place
-        The referring file, absolute; None if that is not on a disk.
-    permissions
-        Where it may lie.
-
-    Returns
-    -------
-    path : pathlib.Path or None
-        The file.
-    refused : str or None
-        A place that is not allowed, if no other is there.
-    """
+    """Return the first file that exists where it may lie, or a place where it may not."""
     refused = None
     folder, beside = (None, None) if place is None else (place.parent, place.name)
     for path in files_there(paths, folder, beside):
@@ -112,13 +95,7 @@ class Basin(Protocol):
         """Return the names of the features that can be had here."""
 
     def get(self, feat: str) -> Any:
-        """Return a feature as dataset or mapped dataset.
-
-        Parameters
-        ----------
-        feat
-            Name of the feature.
-        """
+        """Return a feature as dataset or mapped dataset."""
 
     def group(self) -> h5py.Group | None:
         """Return the group that holds the features; None if it is missing."""
@@ -128,21 +105,7 @@ class Basin(Protocol):
 
 
 class InternalBasin:
-    """Features in a group of the same file.
-
-    Parameters
-    ----------
-    h5
-        The file.
-    definition
-        Definition of the basin.
-    indices
-        Rows of the group, integers of shape (n,), or None for all.
-    permissions
-        What the file may do.
-    others
-        Files that it leads to.
-    """
+    """Features in a group of the same file."""
 
     def __init__(
         self,
@@ -170,13 +133,7 @@ class InternalBasin:
         return [feat for feat in (sorted(stored) if listed is None else listed) if feat in stored]
 
     def get(self, feat: str) -> Any:
-        """Return a feature as dataset or mapped dataset.
-
-        Parameters
-        ----------
-        feat
-            Name of the feature.
-        """
+        """Return a feature as dataset or mapped dataset."""
         group = self.group()
         if group is None:
             raise KeyError(feat)
@@ -187,29 +144,7 @@ class InternalBasin:
 
 
 class FileBasin:
-    """Features of another file, with what that file has in its own basins.
-
-    Parameters
-    ----------
-    definition
-        Definition of the basin.
-    indices
-        Rows of the other file, integers of shape (n,), or None for all.
-    place
-        The referring file, absolute; None if that is not on a disk.
-    open_nested
-        Function that opens a reader for a path and rows; it returns None if
-        the file must not be followed.
-    permissions
-        Where the other file may lie, and what it may do.
-    identifier
-        Measurement identifier of the referring file, if it has one.
-
-    Attributes
-    ----------
-    problem : InputError or None
-        Why nothing can be read of the other file, once that was tried.
-    """
+    """Features of another file, with what that file has in its own basins."""
 
     def __init__(
         self,
@@ -320,13 +255,7 @@ class FileBasin:
         return self._referred
 
     def why_not(self, feat: str) -> InputError | None:
-        """Return why a feature that may be in the other file cannot be read.
-
-        Parameters
-        ----------
-        feat
-            Name of the feature.
-        """
+        """Return why a feature that may be in the other file cannot be read."""
         listed = self.definition.get("features")
         if listed is not None and feat not in listed:
             return None
@@ -346,13 +275,7 @@ class FileBasin:
         return [feat for feat in listed if feat in known]
 
     def get(self, feat: str) -> Any:
-        """Return a feature as dataset or mapped dataset.
-
-        Parameters
-        ----------
-        feat
-            Name of the feature.
-        """
+        """Return a feature as dataset or mapped dataset."""
         reader = self._open()
         if reader is None:
             raise KeyError(feat)
@@ -386,24 +309,6 @@ def make_basin(
 
     The map of the basin is looked up first: the row of event i in the basin
     is ``map[indices[i]]``.
-
-    Parameters
-    ----------
-    h5
-        The referring file.
-    definition
-        Definition of the basin.
-    indices
-        Events that the reader shows, integers of shape (n,), or None for all.
-    place
-        The referring file, absolute; None if that is not on a disk.
-    open_nested
-        Function that opens a reader for a path and rows; it returns None if
-        the file must not be followed.
-    permissions
-        What the file may do.
-    others
-        Takes the files that it leads to.
     """
     name = definition.get("mapping")
     if name is not None:
@@ -438,11 +343,6 @@ def in_order_of_reference(basins: list[Basin]) -> list[Basin]:
 
     A file that was made from another one has the features of its own before
     those of the other, also where a third file refers to both of them.
-
-    Parameters
-    ----------
-    basins
-        Basins of one file.
     """
     ordered: list[Basin] = []
     for basin in basins:

@@ -25,29 +25,7 @@ _SAMPLE = 32
 def check_recording(
     data: HDF5Data, need_images: bool = True, need_background: bool = True
 ) -> None:
-    """Make sure that a run on a recording can succeed; reads a few images at most.
-
-    Parameters
-    ----------
-    data
-        The recording.
-    need_images
-        Whether there must be images and a pixel size.
-    need_background
-        Whether stored background images, if there are any, must fit the images.
-
-    Raises
-    ------
-    BasinNotFoundError
-        If images are in a file that cannot be found.
-    IndexMappingError
-        If the index mapping names frames that do not exist.
-    InputError
-        If the file has no events, no images or no pixel size, if the lengths
-        of its features differ from its event count, or if images have grey
-        values that cannot be measured. Of a recording, only features that are
-        read are compared.
-    """
+    """Make sure that a run on a recording can succeed; reads a few images at most."""
     path = data.path if isinstance(data.path, Path) else None
     if not isinstance(data.h5.get("events"), h5py.Group):
         raise InputError("there are no events", path=path, hint="give a recording (.rtdc)")

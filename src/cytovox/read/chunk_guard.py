@@ -36,46 +36,14 @@ def checked(
     permissions: Permissions | None = None,
     others: OtherFiles | None = None,
 ) -> CheckedDataset:
-    """Return a dataset whose chunks are looked at before they are unpacked.
-
-    Parameters
-    ----------
-    dataset
-        Any dataset; one that is checked already is returned as it is.
-    permissions
-        What the file may do; what is allowed in this process if None.
-    others
-        Files that it leads to, kept open by the reader.
-    """
+    """Return a dataset whose chunks are looked at before they are unpacked."""
     if isinstance(dataset, CheckedDataset):
         return dataset
     return CheckedDataset(dataset, permissions, others)
 
 
 def read_checked(dataset: h5py.Dataset, rows: Any = ()) -> npt.NDArray[Any]:
-    """Return values of a dataset whose chunks have been looked at.
-
-    Parameters
-    ----------
-    dataset
-        Any dataset.
-    rows
-        A slice of rows; all if not given.
-
-    Returns
-    -------
-    ndarray
-        Of shape (rows, ...).
-
-    Raises
-    ------
-    RefusedInputError
-        If a chunk does not unpack to what a chunk holds.
-    BasinNotFoundError
-        If values are in a file that cannot be found.
-    InputError
-        If it cannot be read.
-    """
+    """Return values of a dataset whose chunks have been looked at."""
     with read_errors(dataset):
         values: npt.NDArray[Any] = checked(dataset)[rows]
     return values
@@ -87,39 +55,12 @@ def check_stored(
     stop: int | None = None,
     rest: Sequence[tuple[int, int]] | None = None,
 ) -> None:
-    """Look at the chunks that hold some rows; each is looked at once.
-
-    Parameters
-    ----------
-    dataset
-        Any dataset.
-    start, stop
-        First row, and the one after the last; all if None.
-    rest
-        Start and stop along each further axis; all if None.
-
-    Raises
-    ------
-    RefusedInputError
-        If a chunk does not unpack to what a chunk holds.
-    BasinNotFoundError
-        If values are in a file that cannot be found.
-    """
+    """Look at the chunks that hold some rows; each is looked at once."""
     checked(dataset).check(start, stop, rest)
 
 
 class CheckedDataset(h5py.Dataset):  # type: ignore[misc]
-    """A dataset of an input; it holds the index of its chunks.
-
-    Parameters
-    ----------
-    dataset
-        Any dataset.
-    permissions
-        What the file may do; what is allowed in this process if None.
-    others
-        Files that it leads to; if None, they are kept open for as long as this.
-    """
+    """A dataset of an input; it holds the index of its chunks."""
 
     def __init__(
         self,
@@ -150,26 +91,12 @@ class CheckedDataset(h5py.Dataset):  # type: ignore[misc]
         return super().__getitem__(args, **kwargs)
 
     def read_direct(self, dest: Any, source_sel: Any = None, dest_sel: Any = None) -> None:
-        """Read into an array.
-
-        Parameters
-        ----------
-        dest, source_sel, dest_sel
-            See `h5py.Dataset.read_direct`.
-        """
+        """Read into an array."""
         self.check(*self._region(() if source_sel is None else source_sel))
         super().read_direct(dest, source_sel, dest_sel)
 
     def read_rows(self, start: int, stop: int, out: npt.NDArray[Any]) -> None:
-        """Read rows that exist into an array.
-
-        Parameters
-        ----------
-        start, stop
-            First row, and the one after the last.
-        out
-            Where to write, of shape (stop - start, ...) and the stored type.
-        """
+        """Read rows that exist into an array."""
         if self._is_unpacked_here():
             self._unpack(start, stop, out)
             return
@@ -185,13 +112,7 @@ class CheckedDataset(h5py.Dataset):  # type: ignore[misc]
         stop: int | None = None,
         rest: Sequence[tuple[int, int]] | None = None,
     ) -> None:
-        """Look at the chunks that hold some rows; see `check_stored`.
-
-        Parameters
-        ----------
-        start, stop, rest
-            See `check_stored`.
-        """
+        """Look at the chunks that hold some rows; see `check_stored`."""
         if self.is_virtual and self.shape:
             self._check_sources(start, stop)
         if self._trusted or not self.chunks or not (pipeline := self._how()):
@@ -307,15 +228,7 @@ class CheckedDataset(h5py.Dataset):  # type: ignore[misc]
     # --------------------------------------------------------- other files
 
     def find_sources(self) -> list[tuple[VirtualPart, CheckedDataset]]:
-        """Return the parts of a virtual dataset and what they are read from.
-
-        Raises
-        ------
-        BasinNotFoundError
-            If one is in a file that cannot be found.
-        InputError
-            If it leaves out values, or the other dataset lacks some.
-        """
+        """Return the parts of a virtual dataset and what they are read from."""
         if self._sources is None:
             self._sources = list(self._open_sources())
         for part, source in self._sources:

@@ -16,22 +16,7 @@ MOST_PER_BYTE = 1032
 
 
 def check_deflated(packed: bytes, size: int, path: Path) -> None:
-    """Refuse deflated bytes that become many more than they should.
-
-    Parameters
-    ----------
-    packed
-        Deflated bytes.
-    size
-        Number of bytes that they should become.
-    path
-        File, for the message.
-
-    Raises
-    ------
-    RefusedInputError
-        If they become more than 32 MiB, and more than they should.
-    """
+    """Refuse deflated bytes that become many more than they should."""
     most = max(HARMLESS, size)
     if len(packed) * MOST_PER_BYTE <= most or default_permissions().oversized:
         return
@@ -44,15 +29,7 @@ def check_deflated(packed: bytes, size: int, path: Path) -> None:
 
 
 def inflates_beyond(packed: bytes, most: int) -> bool:
-    """Return whether deflated bytes become more than so many; 1 MiB is held at a time.
-
-    Parameters
-    ----------
-    packed
-        Deflated bytes, with the head of zlib.
-    most
-        Number of bytes.
-    """
+    """Return whether deflated bytes become more than so many; 1 MiB is held at a time."""
     unpacker, left, total = zlib.decompressobj(), packed, 0
     try:
         while left and not unpacker.eof and total <= most:

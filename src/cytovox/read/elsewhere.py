@@ -55,13 +55,7 @@ class VirtualPart:
 
 
 def virtual_parts(dataset: h5py.Dataset) -> list[VirtualPart]:
-    """Return what a virtual dataset is put together of; nothing for any other.
-
-    Parameters
-    ----------
-    dataset
-        Any dataset.
-    """
+    """Return what a virtual dataset is put together of; nothing for any other."""
     if not dataset.is_virtual:
         return []
     atexit.unregister(_free_views)
@@ -102,13 +96,7 @@ def _bounds(space: h5py.h5s.SpaceID) -> tuple[tuple[int, ...], tuple[int, ...]] 
 
 
 def folders_of(h5: h5py.File) -> tuple[Path, ...]:
-    """Return the folder of a file, also after all symbolic links; none for a stream.
-
-    Parameters
-    ----------
-    h5
-        Opened file.
-    """
+    """Return the folder of a file, also after all symbolic links; none for a stream."""
     if h5.driver == "fileobj":
         return ()
     path = Path(_text(h5.filename))
@@ -138,17 +126,7 @@ class OtherFiles:
 
     @staticmethod
     def find(name: str, referring: h5py.File, kind: str) -> Path | None:
-        """Return the file that HDF5 would open; None if there is none.
-
-        Parameters
-        ----------
-        name
-            File, as it is stored.
-        referring
-            File that refers to it.
-        kind
-            ``"link"`` or ``"view"``.
-        """
+        """Return the file that HDF5 would open; None if there is none."""
         for path in _places(name.replace("%%", "%"), referring, _PREFIXES[kind]):
             try:
                 if path.exists():
@@ -158,20 +136,7 @@ class OtherFiles:
         return None
 
     def open(self, path: Path, *, growing: bool) -> tuple[h5py.File, bool]:
-        """Return a file, and whether it was opened before.
-
-        Parameters
-        ----------
-        path
-            An existing file.
-        growing
-            Whether another program may have it open for writing.
-
-        Raises
-        ------
-        InputError
-            If it cannot be opened.
-        """
+        """Return a file, and whether it was opened before."""
         there = path.resolve()
         if there in self._opened:
             return self._opened[there], True

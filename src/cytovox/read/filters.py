@@ -78,15 +78,6 @@ class Pipeline:
         Number and values of each filter, in the order of writing.
     content
         Bytes of a chunk.
-
-    Examples
-    --------
-    >>> pipeline = Pipeline(((1, (4,)),), 100)
-    >>> pipeline.unpack(zlib.compress(bytes(100))).size
-    100
-    >>> pipeline.check(b"", 99, mask=1)
-    Traceback (most recent call last):
-    cytovox.read.filters.ChunkError: is stored in 99 bytes instead of 100
     """
 
     filters: tuple[tuple[int, _Values], ...]
@@ -94,13 +85,7 @@ class Pipeline:
 
     @classmethod
     def of(cls, dataset: h5py.Dataset) -> Pipeline:
-        """Return the pipeline of a dataset that is stored in chunks.
-
-        Raises
-        ------
-        RefusedInputError
-            If a filter is not one of `KNOWN_FILTERS`, or data are packed twice.
-        """
+        """Return the pipeline of a dataset that is stored in chunks."""
         plist = dataset.id.get_create_plist()
         content = math.prod(dataset.chunks or (0,)) * _stored_size(dataset)
         filters = []
@@ -145,22 +130,7 @@ class Pipeline:
         return min(size, _HEAD) if packer else 0
 
     def check(self, data: bytes | memoryview, size: int, mask: int = 0) -> None:
-        """Make sure that a chunk unpacks to a chunk.
-
-        Parameters
-        ----------
-        data
-            As many of its stored bytes as are `needed`, or more.
-        size
-            Number of its stored bytes.
-        mask
-            Bits of the filters that were left out.
-
-        Raises
-        ------
-        ChunkError
-            If it does not.
-        """
+        """Make sure that a chunk unpacks to a chunk."""
         steps = self.steps(mask)
         stored = size - steps.added
         if not steps.packer:
@@ -177,13 +147,7 @@ class Pipeline:
                 raise ChunkError(f"unpacks to {said:,} bytes instead of {steps.size:,}")
 
     def unpack(self, data: bytes | memoryview, mask: int = 0) -> npt.NDArray[np.uint8]:
-        """Return what a chunk holds, uint8 of shape (n,).
-
-        Raises
-        ------
-        ChunkError
-            If its checksum does not fit, or it does not unpack to a chunk.
-        """
+        """Return what a chunk holds, uint8 of shape (n,)."""
         steps = self.steps(mask)
         part: Any = memoryview(data)
         for number, values in reversed(steps.used):

@@ -35,15 +35,7 @@ def keep_to_known_filters() -> None:
 
 
 def open_own_file(path: Path, mode: str, **options: Any) -> h5py.File:
-    """Open an HDF5 file of this program, also where the file system refuses locks.
-
-    Parameters
-    ----------
-    path
-        The file.
-    mode, **options
-        As for `h5py.File`.
-    """
+    """Open an HDF5 file of this program, also where the file system refuses locks."""
     try:
         return h5py.File(path, mode, **options)
     except BlockingIOError:  # another program has it
@@ -58,11 +50,6 @@ def is_being_written(path: Path) -> bool:
     """Return whether another program has an HDF5 file open for writing.
 
     HDF5 locks a file that it writes, from version 1.10 on.
-
-    Parameters
-    ----------
-    path
-        The file.
     """
     try:
         h5py.File(path, "r").close()
@@ -74,24 +61,7 @@ def is_being_written(path: Path) -> bool:
 
 
 def open_hdf5_file(source: Path | BinaryIO, *, growing: bool | None = None) -> h5py.File:
-    """Open any HDF5 file for reading, and look no further.
-
-    Parameters
-    ----------
-    source
-        Path or binary stream.
-    growing
-        Whether another program may have it open for writing; what is allowed in
-        this process if None.
-
-    Raises
-    ------
-    InputNotFoundError
-        If there is no such file.
-    InputError
-        If it is no HDF5 file, or was cut short, or may not be read, or if another
-        program has it open for writing.
-    """
+    """Open any HDF5 file for reading, and look no further."""
     may = default_permissions()
     if not may.oversized:
         keep_to_known_filters()

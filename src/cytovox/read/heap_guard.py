@@ -33,22 +33,7 @@ _PIECE = 1 << 22
 
 
 def check_heaps(h5: h5py.File, stream: BinaryIO, path: Any = None) -> None:
-    """Refuse a file with a heap that HDF5 would read for ever.
-
-    Parameters
-    ----------
-    h5
-        Opened file.
-    stream
-        Its bytes.
-    path
-        For messages.
-
-    Raises
-    ------
-    InputError
-        If there is one.
-    """
+    """Refuse a file with a heap that HDF5 would read for ever."""
     length = h5.id.get_create_plist().get_sizes()[1]
     for begin, end in _gaps(_chunks(h5), stream.seek(0, os.SEEK_END)):
         after = begin
@@ -82,15 +67,7 @@ def _chunks(h5: h5py.File) -> list[tuple[int, int]]:
 
 
 def _gaps(taken: list[tuple[int, int]], size: int) -> Iterator[tuple[int, int]]:
-    """Yield the parts of a file between others in which a heap has room.
-
-    Examples
-    --------
-    >>> list(_gaps([(5000, 6000), (0, 500), (5500, 9000)], 10_000))
-    [(500, 5000)]
-    >>> list(_gaps([(10**18, 10**18 + 9)], 10_000))  # of a damaged file
-    [(0, 10000)]
-    """
+    """Yield the parts of a file between others in which a heap has room."""
     after = 0
     for begin, end in sorted([*taken, (size, size)]):
         if min(begin, size) - after >= _SMALLEST:
@@ -116,18 +93,7 @@ def _heap_size(stream: BinaryIO, position: int, length: int) -> int:
 
 
 def _leads_on(stream: BinaryIO, position: int, size: int, length: int) -> bool:
-    """Return whether each object of a heap leads to the next, and the last to the end.
-
-    Examples
-    --------
-    >>> import io
-    >>> text = bytes([1, 0, 1, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0]) + b"abc" + bytes(5)
-    >>> rest = bytes(8) + (40).to_bytes(8, "little") + bytes(24)
-    >>> _leads_on(io.BytesIO(bytes(16) + text + rest), 0, 80, 8)
-    True
-    >>> _leads_on(io.BytesIO(bytes(16) + text + bytes(40)), 0, 80, 8)
-    False
-    """
+    """Return whether each object of a heap leads to the next, and the last to the end."""
     at = _HEADER
     for _ in range(_MOST_OBJECTS):
         if at + _OBJECT > size:

@@ -26,13 +26,7 @@ _PARTS = ("experiment:time", "experiment:date", "setup:identifier")
 
 
 def as_text(value: Any) -> Any:
-    """Return bytes as text and anything else unchanged.
-
-    Examples
-    --------
-    >>> as_text(b"CytoShot"), as_text(3)
-    ('CytoShot', 3)
-    """
+    """Return bytes as text and anything else unchanged."""
     if isinstance(value, bytes):
         return value.decode("utf-8", errors="replace")
     return value
@@ -43,20 +37,6 @@ def stated(attributes: Mapping[str, Any], name: str, default: Any = None) -> Any
 
     Programs write what they do not know in many ways: as text without
     characters, as an array without values, or as an attribute without data.
-
-    Parameters
-    ----------
-    attributes
-        Those of a file or dataset, or a plain mapping.
-    name
-        Name of the attribute.
-    default
-        What to return if there is none.
-
-    Examples
-    --------
-    >>> stated({"setup:chip": b"FLIC"}, "setup:chip"), stated({"setup:chip": [""]}, "setup:chip")
-    ('FLIC', None)
     """
     value = as_text(attributes.get(name))
     return default if value is None or _is_empty(value) else value
@@ -109,13 +89,6 @@ def identifier_fits(h5: h5py.Group, expected: str) -> bool:
 
     Some programs make the identifier of byte strings without decoding them,
     so that it contains ``b'...'``; what they wrote is understood as well.
-
-    Parameters
-    ----------
-    h5
-        Opened file.
-    expected
-        Identifier that a referring file has stored.
     """
     if get_measurement_identifier(h5) == expected:
         return True
@@ -132,20 +105,6 @@ def is_made_of(own: str | None, origin: str, mapped: bool) -> bool:
     """Return whether an identifier says that a file is of a measurement, or was made of it.
 
     Programs that choose or measure events append something to the identifier.
-
-    Parameters
-    ----------
-    own
-        Identifier of the file, if it has one.
-    origin
-        Identifier of the measurement.
-    mapped
-        Whether the file has other rows than the measurement.
-
-    Examples
-    --------
-    >>> is_made_of("run_dclab-1f3", "run", True), is_made_of("run_dclab-1f3", "run", False)
-    (True, False)
     """
     return own == origin or (mapped and own is not None and own.startswith(f"{origin}_"))
 

@@ -16,23 +16,7 @@ __all__ = ["features_in", "left_alone", "what_is_odd"]
 
 
 def what_is_odd(item: Any, place: str) -> str:
-    """Return why a member of a group is not read; nothing if it is, or is a group.
-
-    Parameters
-    ----------
-    item
-        Dataset, group or type.
-    place
-        Group of the root that it is in.
-
-    Examples
-    --------
-    >>> import io
-    >>> import numpy as np
-    >>> h5 = h5py.File(io.BytesIO(), "w")
-    >>> what_is_odd(h5.create_dataset("events/label", data=np.zeros(2, "S1")), "events")
-    'holds |S1 instead of numbers'
-    """
+    """Return why a member of a group is not read; nothing if it is, or is a group."""
     if isinstance(item, h5py.Group):
         return ""
     if not isinstance(item, h5py.Dataset):
@@ -58,13 +42,7 @@ def what_is_odd(item: Any, place: str) -> str:
 
 
 def features_in(group: Any) -> list[tuple[str, h5py.Dataset]]:
-    """Return names and datasets of the features in a group.
-
-    Parameters
-    ----------
-    group
-        Such as ``events``; anything else has none.
-    """
+    """Return names and datasets of the features in a group."""
     found = members(group) if isinstance(group, h5py.Group) else []
     return [
         (name, item)
@@ -74,15 +52,7 @@ def features_in(group: Any) -> list[tuple[str, h5py.Dataset]]:
 
 
 def left_alone(h5: h5py.File, length: int) -> list[str]:
-    """Return what in a recording is not read, in words.
-
-    Parameters
-    ----------
-    h5
-        Opened file.
-    length
-        Number of rows that features have.
-    """
+    """Return what in a recording is not read, in words."""
     told = []
     for place in ("events", "logs", "tables"):
         group = h5.get(place)

@@ -93,26 +93,7 @@ def get_mapping_indices(index_mapping: IndexMapping) -> npt.NDArray[Any]:
 
 
 def check_mapping(indices: npt.NDArray[Any], length: int, what: str = "the file") -> None:
-    """Make sure that all rows exist.
-
-    Parameters
-    ----------
-    indices
-        Row numbers, integers of shape (n,).
-    length
-        Number of rows that there are.
-    what
-        What has the rows, for the message.
-
-    Raises
-    ------
-    IndexMappingError
-        If the largest row is `length` or more, or the smallest is negative.
-
-    Examples
-    --------
-    >>> check_mapping(np.array([0, 4]), 5)
-    """
+    """Make sure that all rows exist."""
     if indices.size and (int(indices.max()) >= length or int(indices.min()) < 0):
         worst = int(indices.max()) if int(indices.max()) >= length else int(indices.min())
         raise IndexMappingError(
@@ -124,22 +105,7 @@ def check_mapping(indices: npt.NDArray[Any], length: int, what: str = "the file"
 def read_rows(
     dataset: h5py.Dataset, indices: npt.NDArray[Any], out: npt.NDArray[Any] | None = None
 ) -> npt.NDArray[Any]:
-    """Read rows in any order, each stored chunk only once.
-
-    Parameters
-    ----------
-    dataset
-        Dataset of shape (N, ...).
-    indices
-        Row numbers below N, shape (n,), in any order, repetitions allowed.
-    out
-        Array of shape (n, ...) to fill; made if None.
-
-    Returns
-    -------
-    ndarray
-        `out`, of shape (n, ...).
-    """
+    """Read rows in any order, each stored chunk only once."""
     size = len(indices)
     if out is None:
         out = np.empty((size, *dataset.shape[1:]), dtype=dataset.dtype)

@@ -18,20 +18,6 @@ def members(group: Mapping[Any, Any]) -> list[tuple[Any, Any]]:
     the library from one step to the next. If an error leaves a comprehension
     over such a view, its frame keeps the view, and so the lock, for as long as
     somebody keeps the error; all other threads wait for ever. A list does not.
-
-    Parameters
-    ----------
-    group
-        Group, file, attributes, or a plain mapping.
-
-    Examples
-    --------
-    >>> import io
-    >>> import h5py
-    >>> h5 = h5py.File(io.BytesIO(), "w")
-    >>> h5["deform"] = [0.1]
-    >>> [(name, member.shape) for name, member in members(h5)]
-    [('deform', (1,))]
     """
     return list(group.items())
 
@@ -40,34 +26,12 @@ def text_names(attributes: Mapping[Any, Any]) -> list[str]:
     """Return the names of attributes, without those that are no text.
 
     h5py gives those as bytes; nobody asks for them.
-
-    Parameters
-    ----------
-    attributes
-        Those of a file, or a plain mapping.
-
-    Examples
-    --------
-    >>> text_names({"setup:chip": 1, b"setup": 2})
-    ['setup:chip']
     """
     return [name for name in attributes if isinstance(name, str)]
 
 
 def copy_attributes(source: h5py.HLObject, target: h5py.HLObject) -> list[str]:
-    """Copy attributes as they are, also empty ones; what exists already is kept.
-
-    Parameters
-    ----------
-    source, target
-        File, group or dataset.
-
-    Returns
-    -------
-    list of str
-        Names of those that cannot be copied: references, which mean something
-        in their own file alone, and types that have no equivalent in NumPy.
-    """
+    """Copy attributes as they are, also empty ones; what exists already is kept."""
     left_out = []
     for name in text_names(source.attrs):
         if name in target.attrs:
@@ -90,18 +54,7 @@ def _refers(dtype: np.dtype[Any]) -> bool:
 
 
 def chunk_infos(dataset: h5py.Dataset) -> list[h5py.h5d.StoreInfo]:
-    """Return where the chunks of a dataset are that were written.
-
-    Parameters
-    ----------
-    dataset
-        One that is stored in chunks.
-
-    Raises
-    ------
-    OSError, RuntimeError
-        If the index of the chunks is damaged.
-    """
+    """Return where the chunks of a dataset are that were written."""
     if hasattr(dataset.id, "chunk_iter"):
         found: list[h5py.h5d.StoreInfo] = []
         dataset.id.chunk_iter(found.append)
@@ -114,20 +67,6 @@ def dataset_ids(h5: h5py.File) -> Iterator[tuple[str, h5py.h5d.DatasetID]]:
 
     h5py's own visitors find each object by its path, so that a thousand groups
     within each other take a million steps.
-
-    Parameters
-    ----------
-    h5
-        Opened file. Links to other places are not followed.
-
-    Examples
-    --------
-    >>> import io
-    >>> h5 = h5py.File(io.BytesIO(), "w")
-    >>> h5["events/deform"] = [0.1]
-    >>> h5["events/again"] = h5["events/deform"]
-    >>> [path for path, _ in dataset_ids(h5)]
-    ['events/again']
     """
     known = set()
     groups = [("", h5.id)]

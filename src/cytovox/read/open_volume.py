@@ -136,13 +136,7 @@ def open_volume(
 
 
 def reopen_volume(keywords: dict[str, Any]) -> Volume:
-    """Open a volume again that came here from another process.
-
-    Parameters
-    ----------
-    keywords
-        Arguments of `open_volume`.
-    """
+    """Open a volume again that came here from another process."""
     return open_volume(**keywords)
 
 

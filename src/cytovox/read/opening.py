@@ -17,24 +17,7 @@ __all__ = ["examine", "open_recording"]
 
 
 def open_recording(source: Path | BinaryIO, permissions: Permissions | None = None) -> h5py.File:
-    """Open a recording for reading, unless it leads elsewhere or claims too much.
-
-    Parameters
-    ----------
-    source
-        Path or binary stream.
-    permissions
-        What it may do; what is allowed in this process if None.
-
-    Raises
-    ------
-    InputNotFoundError
-        If there is no such file.
-    RefusedInputError
-        If it leads to other files, or claims impossible sizes.
-    InputError
-        If it is no HDF5 file, or was cut short, or may not be read.
-    """
+    """Open a recording for reading, unless it leads elsewhere or claims too much."""
     h5 = open_hdf5_file(source, growing=permissions.growing if permissions else None)
     try:
         examine(h5, permissions)
@@ -47,30 +30,7 @@ def open_recording(source: Path | BinaryIO, permissions: Permissions | None = No
 def examine(
     h5: h5py.File, permissions: Permissions | None = None, others: OtherFiles | None = None
 ) -> list[str]:
-    """Look at all that a reader of a recording may touch.
-
-    Parameters
-    ----------
-    h5
-        Opened file.
-    permissions
-        What it may do; what is allowed in this process if None. What lies in
-        its own folder or below may be led to.
-    others
-        Takes the files that it leads to; they are closed again if None.
-
-    Returns
-    -------
-    list of str
-        What leads outside of the file and is allowed, in words.
-
-    Raises
-    ------
-    RefusedInputError
-        If something is not allowed.
-    InputError
-        If the file is damaged.
-    """
+    """Look at all that a reader of a recording may touch."""
     may = default_permissions() if permissions is None else permissions
     may = may.within(*folders_of(h5))
     found = OtherFiles() if others is None else others

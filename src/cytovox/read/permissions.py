@@ -114,29 +114,12 @@ class Permissions:
 
 
 def is_on_server(path: str) -> bool:
-    r"""Return whether a path names another computer, as Windows does.
-
-    Parameters
-    ----------
-    path
-        Path as it is stored.
-
-    Examples
-    --------
-    >>> is_on_server(r"\\\\server\\share\\a.rtdc"), is_on_server("/data/a.rtdc")
-    (True, False)
-    """
+    r"""Return whether a path names another computer, as Windows does."""
     return path[:1] in ("/", "\\") and path[1:2] in ("/", "\\")
 
 
 def default_permissions() -> Permissions:
-    """Return what is allowed in this process where nothing else is said.
-
-    Raises
-    ------
-    OptionError
-        If the environment names something that cannot be allowed.
-    """
+    """Return what is allowed in this process where nothing else is said."""
     words = os.environ.get(ALLOW_VARIABLE, "")
     roots = os.environ.get(ROOTS_VARIABLE, "")
     if not words and not roots:

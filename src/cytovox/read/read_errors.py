@@ -15,22 +15,7 @@ __all__ = ["read_error", "read_errors"]
 
 @contextmanager
 def read_errors(dataset: Any, frames: tuple[int, int] | None = None) -> Iterator[None]:
-    """Raise what fails while a dataset is read as an error that names file and place.
-
-    Parameters
-    ----------
-    dataset
-        What is read.
-    frames
-        First frame, and the one after the last, if some are read.
-
-    Raises
-    ------
-    InputError
-        If the file is damaged there.
-    StorageError
-        If the system refuses to read.
-    """
+    """Raise what fails while a dataset is read as an error that names file and place."""
     try:
         yield
     except CytovoxError:
@@ -45,15 +30,6 @@ def read_error(
     """Return what a failed read means.
 
     HDF5 tells the reason of the system, if there is one, only within its message.
-
-    Parameters
-    ----------
-    err
-        What was raised.
-    dataset
-        What was read, also seen through a mapping; a file if it was an attribute.
-    frames
-        First frame, and the one after the last, if some were read.
     """
     name, path = str(dataset.name or "").lstrip("/"), dataset.file.filename
     what = f"'{name}'" if name else "an attribute"

@@ -266,25 +266,7 @@ def _number(value: Any) -> float | None:
 
 
 def frame_rate_of(meta: Mapping[str, Any], path: str | Path | None = None) -> float:
-    """Return the number of frames in a second; 0 if unknown.
-
-    Parameters
-    ----------
-    meta
-        Attributes as ``"section:key"``.
-    path
-        The recording, for the message.
-
-    Raises
-    ------
-    InputError
-        If it is not a number.
-
-    Examples
-    --------
-    >>> frame_rate_of({"imaging:frame rate": "3000"}), frame_rate_of({})
-    (3000.0, 0.0)
-    """
+    """Return the number of frames in a second; 0 if unknown."""
     found = stated(meta, "imaging:frame rate", 0)
     rate = _number(found)
     if rate is None or not math.isfinite(rate):

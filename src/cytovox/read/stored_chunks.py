@@ -92,16 +92,6 @@ def list_chunks(dataset: h5py.Dataset) -> tuple[list[StoredChunk], int]:
 
     A dataset in one piece counts as one chunk. What is kept in the header of
     the dataset or in another file has no chunks.
-
-    Parameters
-    ----------
-    dataset
-        A dataset that is neither virtual nor kept in external files.
-
-    Raises
-    ------
-    OSError, RuntimeError
-        If the index of the chunks is damaged.
     """
     plist = dataset.id.get_create_plist()
     layout = plist.get_layout()
@@ -145,21 +135,7 @@ def check_chunks(
     workers: int = 2,
     on_bytes: Callable[[int], None] | None = None,
 ) -> Iterator[ChunkDefect]:
-    """Read chunks and yield those that are not as they were written.
-
-    Parameters
-    ----------
-    path
-        The file.
-    chunks
-        Chunks that lie within the file.
-    h5
-        The opened file, for chunks that only HDF5 can read.
-    workers
-        Number of threads.
-    on_bytes
-        Called with the number of bytes that were checked, in this thread.
-    """
+    """Read chunks and yield those that are not as they were written."""
     alone = [chunk for chunk in chunks if chunk.check == "hdf5"]
     rest = sorted(
         (c for c in chunks if c.check not in ("hdf5", "plain")), key=lambda c: c.position

@@ -51,27 +51,7 @@ _BRING_BACK = "bring that file back, or put it beside the recording"
 
 
 def check_structure(h5: h5py.File, permissions: Permissions, others: OtherFiles) -> list[str]:
-    """Look at all that a reader may touch.
-
-    Parameters
-    ----------
-    h5
-        Opened file.
-    permissions
-        What it may do.
-    others
-        Takes the files that it leads to.
-
-    Returns
-    -------
-    list of str
-        What leads outside of the file and is allowed, in words.
-
-    Raises
-    ------
-    RefusedInputError
-        If something is not allowed.
-    """
+    """Look at all that a reader may touch."""
     look = _Look(h5, permissions, others)
     look.file()
     return look.followed
@@ -80,29 +60,7 @@ def check_structure(h5: h5py.File, permissions: Permissions, others: OtherFiles)
 def check_group(
     h5: h5py.File, name: str, permissions: Permissions, others: OtherFiles
 ) -> list[str]:
-    """Look at another group that holds features, such as one of an internal basin.
-
-    Parameters
-    ----------
-    h5
-        Opened file.
-    name
-        Name of a group of the root.
-    permissions
-        What it may do.
-    others
-        Takes the files that it leads to.
-
-    Returns
-    -------
-    list of str
-        What leads outside of the file and is allowed, in words.
-
-    Raises
-    ------
-    RefusedInputError
-        If something is not allowed.
-    """
+    """Look at another group that holds features, such as one of an internal basin."""
     look = _Look(h5, permissions, others)
     look.group(name)
     return look.followed

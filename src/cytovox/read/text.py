@@ -25,18 +25,6 @@ def read_lines(dataset: h5py.Dataset, limit: int | None = None) -> list[str]:
 
     Lines of variable length are kept apart from the dataset, and many may be
     the same one; they are read few at a time.
-
-    Parameters
-    ----------
-    dataset
-        Text, of fixed or variable length, of any shape.
-    limit
-        Most characters in all; that of logs if None.
-
-    Raises
-    ------
-    RefusedInputError
-        If there are more, or a chunk does not unpack to what a chunk holds.
     """
     with read_errors(dataset):
         return _read_lines(dataset, limit)

@@ -67,27 +67,7 @@ class Address:
 
 
 def parse_address(url: str | os.PathLike[str]) -> Address:
-    """Take apart a path, ``file.h5:/path/inside``, ``file.tif:/1`` or a URL.
-
-    Parameters
-    ----------
-    url
-        A path on this computer, ``file://``, ``s3://``, ``gs://``, ``http://`` or
-        ``https://``.
-
-    Raises
-    ------
-    UsageError
-        If the scheme is another, or if the URL holds a password, a query or a
-        fragment.
-
-    Examples
-    --------
-    >>> parse_address("a.h5:/raw").inner
-    '/raw'
-    >>> parse_address("s3://bucket/a.zarr/").url
-    's3://bucket/a.zarr'
-    """
+    """Take apart a path, ``file.h5:/path/inside``, ``file.tif:/1`` or a URL."""
     text = os.fspath(url)
     if not isinstance(text, str) or not text.strip() or "\0" in text:
         raise UsageError("this is not a path or URL", hint="give the place of a volume")
@@ -137,18 +117,7 @@ def _local(text: str) -> Address:
 
 
 def safe_join(address: Address, relative: object) -> Address:
-    """Return a place inside of a folder; metadata name such places.
-
-    Raises
-    ------
-    InputError
-        If it would be outside of the folder.
-
-    Examples
-    --------
-    >>> safe_join(Address("s3://bucket/a", True), "0").url
-    's3://bucket/a/0'
-    """
+    """Return a place inside of a folder; metadata name such places."""
     parts = relative.split("/") if isinstance(relative, str) else [""]
     bad = any(p in ("", ".", "..") or "\\" in p or ":" in p or "\0" in p for p in parts)
     if bad:

@@ -80,15 +80,7 @@ _OTHERS = {"t": "t", "time": "t", "c": "c", "c^": "c", "channel": "c", "s": "c",
 
 
 def normalize_unit(unit: object) -> str:
-    r"""Return the name that OME-Zarr has for a unit, or an empty text.
-
-    Examples
-    --------
-    >>> normalize_unit("µm"), normalize_unit("Nanometers"), normalize_unit(None)
-    ('micrometer', 'nanometer', '')
-    >>> normalize_unit("\\u00B5m")  # as Fiji writes it
-    'micrometer'
-    """
+    r"""Return the name that OME-Zarr has for a unit, or an empty text."""
     if isinstance(unit, bytes):
         unit = unit.decode("utf-8", "replace")
     if not isinstance(unit, str):
@@ -114,16 +106,6 @@ def common_unit(
     """Return sizes and offsets in the unit of the last axis.
 
     If the unit of an axis is not said, that of all is unknown.
-
-    Raises
-    ------
-    InputError
-        If one unit cannot be told in the other.
-
-    Examples
-    --------
-    >>> common_unit(["micrometer", "nanometer"], [1, 4], [0, 0], "a.zarr")
-    ('nanometer', (1000.0, 4.0), (0.0, 0.0))
     """
     said = [unit for unit in units if unit]
     last = said[-1] if said else ""
@@ -155,30 +137,7 @@ def common_unit(
 def name_axes(
     dimensions: int, names: Sequence[object] | None, where: str, *, fastest_first: bool = False
 ) -> tuple[str, ...]:
-    """Return a one-letter name for each axis, in the order of the file.
-
-    Parameters
-    ----------
-    dimensions
-        Number of axes.
-    names
-        What the file calls them, if it says.
-    where
-        For the message.
-    fastest_first
-        Whether the format keeps x first.
-
-    Raises
-    ------
-    InputError
-        If fewer than two or more than three axes are of space, or if two have
-        the same name.
-
-    Examples
-    --------
-    >>> name_axes(4, None, "a.h5"), name_axes(2, ["Y", "X"], "a.h5")
-    (('c', 'z', 'y', 'x'), ('y', 'x'))
-    """
+    """Return a one-letter name for each axis, in the order of the file."""
     usual = ("t", "c", "z", "y", "x")[-dimensions:]
     usual = usual[::-1] if fastest_first else usual
     known: list[str] = []
@@ -209,22 +168,7 @@ def name_axes(
 
 
 def other_axis(name: str, kind: object, taken: Sequence[str]) -> str:
-    """Return a letter for an axis that is not of space.
-
-    Parameters
-    ----------
-    name
-        What the file calls it.
-    kind
-        Type of the axis, if it is said: ``"time"``, ``"channel"`` or another.
-    taken
-        Letters of other axes.
-
-    Examples
-    --------
-    >>> other_axis("channel", None, []), other_axis("phase", "channel", ["c"])
-    ('c', 'a')
-    """
+    """Return a letter for an axis that is not of space."""
     own = name.lower() if len(name) == 1 and name.isalpha() else ""
     usual = [_OTHERS.get(str(kind), ""), _OTHERS.get(name.lower(), "")]
     used = {"", *taken, *SPATIAL}
@@ -233,21 +177,7 @@ def other_axis(name: str, kind: object, taken: Sequence[str]) -> str:
 
 
 def read_transform(transform: object, axes: tuple[str, ...]) -> dict[str, Any] | None:
-    """Return resolution, offset and units of arrays that say them as a transform of named axes.
-
-    Parameters
-    ----------
-    transform
-        Member ``transform`` of the attributes of an array, as used by COSEM.
-    axes
-        Names of the axes, in the order of the file.
-
-    Examples
-    --------
-    >>> said = {"axes": ["z", "y", "x"], "scale": [40, 4, 8], "units": ["nm"] * 3}
-    >>> read_transform(said, ("x", "y", "z"))
-    {'resolution': [8, 4, 40], 'units': ['nm', 'nm', 'nm']}
-    """
+    """Return resolution, offset and units of arrays that say them as a transform of named axes."""
     if not isinstance(transform, dict) or not isinstance(transform.get("axes"), list):
         return None
     order = [str(axis).lower() for axis in transform["axes"]]
@@ -264,26 +194,7 @@ def read_transform(transform: object, axes: tuple[str, ...]) -> dict[str, Any] |
 def place_axes(
     axes: tuple[str, ...], attributes: Mapping[str, Any], where: str
 ) -> tuple[tuple[float, ...], tuple[float, ...], tuple[str, ...]]:
-    """Return voxel size, offset and units per axis from loosely written attributes.
-
-    Parameters
-    ----------
-    axes
-        Names of all axes.
-    attributes
-        May hold ``voxel_size`` or ``resolution``, ``offset`` and ``units``, one
-        value per axis or per axis of space.
-
-    Raises
-    ------
-    InputError
-        If a value is no list of numbers of that length.
-
-    Examples
-    --------
-    >>> place_axes(("c", "y", "x"), {"resolution": [4, 8], "units": "nm"}, "a.n5")
-    ((1.0, 4.0, 8.0), (0.0, 0.0, 0.0), ('', 'nanometer', 'nanometer'))
-    """
+    """Return voxel size, offset and units per axis from loosely written attributes."""
     space = [axis in SPATIAL for axis in axes]
 
     def numbers(key: str, values: Any, other: float) -> tuple[float, ...]:

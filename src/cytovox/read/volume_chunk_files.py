@@ -107,13 +107,7 @@ class ChunkFiles:
     ranked: bool = True
 
     def indices(self, box: Box) -> Iterator[Index]:
-        """Yield the chunks that a box touches.
-
-        Parameters
-        ----------
-        box
-            Start and stop along each axis, within the array.
-        """
+        """Yield the chunks that a box touches."""
         ranges = [range(a // u, -(-b // u)) for (a, b), u in zip(box, self.unit, strict=True)]
         return itertools.product(*ranges)
 
@@ -125,13 +119,7 @@ class ChunkFiles:
         )
 
     def naming(self) -> int:
-        """Return by which of `names` the chunks are stored; 0 if there are none.
-
-        Raises
-        ------
-        InputError
-            If there are other files, and not one chunk.
-        """
+        """Return by which of `names` the chunks are stored; 0 if there are none."""
         number, stranger = len(self.names), None
         for name in itertools.islice(self.folder.names(), _LOOKED_AT):
             if not may_be_chunk(name):
@@ -161,20 +149,7 @@ class ChunkFiles:
         return len(self.names)
 
     def check(self, box: Box) -> Iterator[tuple[Index, str]]:
-        """Look at the files that hold a box; yield those that are stored.
-
-        Parameters
-        ----------
-        box
-            Start and stop along each axis, within the array.
-
-        Raises
-        ------
-        InputError
-            If two files hold the same chunk.
-        RefusedInputError
-            If a file is elsewhere, too large, or unpacks to anything but a chunk.
-        """
+        """Look at the files that hold a box; yield those that are stored."""
         allowed = default_permissions()
         most = self._most()
         for index in self.indices(box):
@@ -194,13 +169,7 @@ class ChunkFiles:
             yield index, name
 
     def load(self, name: str) -> bytes:
-        """Return a stored chunk, unpacked if its name says that it is packed.
-
-        Raises
-        ------
-        InputError
-            If it is damaged.
-        """
+        """Return a stored chunk, unpacked if its name says that it is packed."""
         return unpack(self.folder, name, self._most(), self._path(name))
 
     def _most(self) -> int:

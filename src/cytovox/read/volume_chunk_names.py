@@ -26,24 +26,7 @@ def _joined(start: str, separator: str) -> Callable[[Index], str]:
 def files_of_zarr(
     folder: Folder, where: str, document: dict[str, Any], itemsize: int
 ) -> tuple[ChunkFiles, dict[str, Any]]:
-    """Return the files of a zarr array, and its description with the names that they have.
-
-    Parameters
-    ----------
-    folder
-        Files of the array.
-    where
-        Where that is.
-    document
-        Its description, as `clean_array` returns it.
-    itemsize
-        Bytes of a voxel.
-
-    Raises
-    ------
-    InputError
-        If there are files, and not one chunk.
-    """
+    """Return the files of a zarr array, and its description with the names that they have."""
     shape = tuple(document["shape"])
     if document["zarr_format"] == 2:
         unit, shards, codecs = tuple(document["chunks"]), None, [document["compressor"]]
@@ -85,24 +68,7 @@ def _shards(configuration: dict[str, Any]) -> Shards:
 
 
 def files_of_n5(folder: Folder, where: str, document: dict[str, Any], itemsize: int) -> ChunkFiles:
-    """Return the files of an N5 array.
-
-    Parameters
-    ----------
-    folder
-        Files of the array.
-    where
-        Where that is.
-    document
-        Its description, which has been checked.
-    itemsize
-        Bytes of a voxel.
-
-    Raises
-    ------
-    InputError
-        If there are files, and not one chunk.
-    """
+    """Return the files of an N5 array."""
     shape = tuple(document["dimensions"])
     files = ChunkFiles(
         folder,
@@ -122,26 +88,7 @@ def files_of_n5(folder: Folder, where: str, document: dict[str, Any], itemsize: 
 def files_of_precomputed(
     folder: Folder, where: str, scale: dict[str, Any], shape: tuple[int, ...], itemsize: int
 ) -> ChunkFiles:
-    """Return the files of a scale of a precomputed volume that is not sharded.
-
-    Parameters
-    ----------
-    folder
-        Files of the scale.
-    where
-        Where that is.
-    scale
-        Its description, which has been checked.
-    shape
-        Voxels along x, y, z and channels.
-    itemsize
-        Bytes of a voxel.
-
-    Raises
-    ------
-    InputError
-        If there are files, and not one chunk.
-    """
+    """Return the files of a scale of a precomputed volume that is not sharded."""
     unit = (*scale["chunk_size"], shape[3])
     origin = scale["voxel_offset"]
 
@@ -170,24 +117,7 @@ def _with_ending(called: Callable[[Index], str], ending: str) -> Callable[[Index
 
 
 def check_shard_files(folder: Folder, where: str, digits: int) -> None:
-    """Look at all files of a sharded precomputed scale, which are few.
-
-    Parameters
-    ----------
-    folder
-        Files of the scale.
-    where
-        Where that is.
-    digits
-        Length of the names, without their ending.
-
-    Raises
-    ------
-    InputError
-        If there are files, and not one shard.
-    RefusedInputError
-        If one is elsewhere.
-    """
+    """Look at all files of a sharded precomputed scale, which are few."""
     good, stranger = False, None
     for name in folder.names():
         if re.fullmatch(rf"[0-9a-f]{{{digits}}}\.shard", name):

@@ -50,13 +50,7 @@ def folder_of(address: Address) -> Folder:
 
 
 def check_regular(path: Path) -> bool:
-    """Return whether there is a file.
-
-    Raises
-    ------
-    InputError
-        If it is a pipe, socket or device: reading it could take for ever.
-    """
+    """Return whether there is a file."""
     try:
         mode = path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError):
@@ -141,15 +135,7 @@ class _ZipFolder:
 
 
 def open_archive(path: Path) -> zipfile.ZipFile:
-    """Open a zip file whose list of files is not too large.
-
-    Raises
-    ------
-    InputError
-        If it is damaged.
-    RefusedInputError
-        If the list is too large.
-    """
+    """Open a zip file whose list of files is not too large."""
     try:
         with path.open("rb") as file:
             size = _directory_bytes(file, path.stat().st_size)
@@ -215,15 +201,7 @@ PACKED: dict[str, Callable[[bytes, int], bytes]] = {
 
 
 def unpack(folder: Folder, name: str, most: int, where: str) -> bytes:
-    """Return what a file holds, unpacked where its name says that it is packed.
-
-    Raises
-    ------
-    InputError
-        If it is damaged.
-    RefusedInputError
-        If it holds more than `most` bytes.
-    """
+    """Return what a file holds, unpacked where its name says that it is packed."""
     suffix = os.path.splitext(name)[1].lower()
     try:
         with folder.open(name) as file:

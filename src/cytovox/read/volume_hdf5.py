@@ -44,13 +44,6 @@ def open_hdf5(address: Address, scale: int | str | None) -> HDF5Source:
     Only what is in this very file is read: links to other files, raw data kept
     in other files, and virtual arrays are refused, since a file could name any,
     unless that is allowed.
-
-    Raises
-    ------
-    InputNotFoundError
-        If there is no such file.
-    InputError
-        If there is no such array, or if it is elsewhere.
     """
     from .hdf5_file import open_hdf5_file
 
@@ -125,17 +118,7 @@ def _arrays(file: h5py.File) -> list[str]:
 
 
 class HDF5Source(ReadOnlySource):
-    """An array of an open file.
-
-    Parameters
-    ----------
-    file
-        Closed together with this.
-    array
-        What is read.
-    address
-        Where it is.
-    """
+    """An array of an open file."""
 
     def __init__(self, file: h5py.File, array: h5py.Dataset, address: Address) -> None:
         where = str(address)
@@ -173,13 +156,7 @@ class HDF5Source(ReadOnlySource):
         self.described = Described(form, shape, dtype, axes, chunk, chunk, size, offset, units)
 
     def read_into(self, box: Box, out: npt.NDArray[Any]) -> None:
-        """Read a box, slab by slab.
-
-        Raises
-        ------
-        InputError
-            If a chunk is damaged, its compression unknown, or not what a chunk unpacks to.
-        """
+        """Read a box, slab by slab."""
         deep = self.described.chunk[0]
         row = math.prod(box_shape(box)[1:]) * self.described.dtype.itemsize
         step = max(deep, _SLAB_BYTES // max(row, 1) // deep * deep)

@@ -49,19 +49,7 @@ class Layout:
 def default_array(
     file: h5py.File, names: list[str], scale: int | str | None, path: Path
 ) -> str | None:
-    """Return the first image of a file of such a program, or None if it is of another.
-
-    Parameters
-    ----------
-    file
-        Opened file.
-    names
-        Arrays in it.
-    scale
-        Which of its scales, by number; the finest by default.
-    path
-        For messages.
-    """
+    """Return the first image of a file of such a program, or None if it is of another."""
     for form, level in ((_IMARIS, 1), (_BDV, 3)):
         found = [match for match in map(form.fullmatch, names) if match is not None]
         if not found:
@@ -82,13 +70,7 @@ def default_array(
 
 
 def layout_of(array: h5py.Dataset, path: Path) -> Layout | None:
-    """Return what the layout of its program says of an array, or None.
-
-    Raises
-    ------
-    InputError
-        If the file contradicts itself such that voxels would be misplaced.
-    """
+    """Return what the layout of its program says of an array, or None."""
     name = array.name.strip("/")
     if len(array.shape) != 3:
         return None

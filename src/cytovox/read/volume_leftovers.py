@@ -22,20 +22,6 @@ def forget_torn_write(path: str | os.PathLike[str]) -> None:
 
     tensorstore would write over it from its beginning and not cut it off, so
     that the rest of a longer content stayed behind a shorter one.
-
-    Parameters
-    ----------
-    path
-        The file; content that somebody is writing is left alone.
-
-    Examples
-    --------
-    >>> path = getfixture("tmp_path") / "0.0"
-    >>> torn = path.with_name("0.0.__lock")
-    >>> _ = torn.write_bytes(b"half of a chunk")
-    >>> forget_torn_write(path)
-    >>> torn.exists()
-    False
     """
     if fcntl is None:
         return

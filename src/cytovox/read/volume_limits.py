@@ -47,18 +47,7 @@ Where = str | os.PathLike[str]
 
 
 def check_shape(shape: Any, where: Where) -> tuple[int, ...]:
-    """Return the shape of an array as integers.
-
-    Raises
-    ------
-    InputError
-        If it is no shape, or if no array has such a shape.
-
-    Examples
-    --------
-    >>> check_shape([3, 4], "a.zarr")
-    (3, 4)
-    """
+    """Return the shape of an array as integers."""
     good = (
         isinstance(shape, (list, tuple))
         and 1 <= len(shape) <= _MAX_DIMENSIONS
@@ -76,19 +65,7 @@ def check_shape(shape: Any, where: Where) -> tuple[int, ...]:
 
 
 def check_dtype(dtype: Any, where: Where) -> np.dtype[Any]:
-    """Return the type of the voxels in the byte order of this computer.
-
-    Raises
-    ------
-    InputError
-        If voxels are not plain numbers; objects are never read, since reading
-        them can run programs.
-
-    Examples
-    --------
-    >>> str(check_dtype(">u2", "a.npy"))
-    'uint16'
-    """
+    """Return the type of the voxels in the byte order of this computer."""
     try:
         known = np.dtype(dtype)
     except (TypeError, ValueError, SyntaxError):
@@ -106,13 +83,7 @@ def check_dtype(dtype: Any, where: Where) -> np.dtype[Any]:
 def check_chunk(
     chunk: Any, shape: Sequence[int], dtype: npt.DTypeLike, where: Where
 ) -> tuple[int, ...]:
-    """Return the shape of a chunk, if one fits into memory.
-
-    Raises
-    ------
-    InputError
-        If it is no shape of as many dimensions, or too large.
-    """
+    """Return the shape of a chunk, if one fits into memory."""
     checked = check_shape(chunk, where)
     if len(checked) != len(shape):
         raise InputError(f"chunks of {len(checked)} dimensions in {len(shape)}", path=where)
@@ -127,18 +98,7 @@ def check_chunk(
 
 
 def check_box(box: Iterable[Sequence[int]], dimensions: int, where: Where) -> Box:
-    """Return a box as pairs of integers.
-
-    Raises
-    ------
-    UsageError
-        If it is no box of so many dimensions, or stops before it starts.
-
-    Examples
-    --------
-    >>> check_box([(0, 3), [-1, 5]], 2, "a.zarr")
-    ((0, 3), (-1, 5))
-    """
+    """Return a box as pairs of integers."""
     try:
         checked = tuple((int(start), int(stop)) for start, stop in box)
     except (TypeError, ValueError) as err:
@@ -160,19 +120,7 @@ def box_shape(box: Box) -> tuple[int, ...]:
 def check_numbers(
     values: Any, count: int, what: str, where: Where, *, positive: bool = False
 ) -> tuple[float, ...]:
-    """Return so many finite numbers.
-
-    Raises
-    ------
-    InputError
-        If there are more or fewer, or if one is no number, infinite or, where
-        it must be positive, not.
-
-    Examples
-    --------
-    >>> check_numbers([4, 0.5], 2, "scale", "a.zarr")
-    (4.0, 0.5)
-    """
+    """Return so many finite numbers."""
     if isinstance(values, np.ndarray):
         values = values.tolist()
     numbers = values if isinstance(values, (list, tuple)) else ()
@@ -186,18 +134,7 @@ def check_numbers(
 
 
 def check_fill(value: Any, dtype: np.dtype[Any], where: Where) -> Any:
-    """Return a fill value as voxels have it.
-
-    Raises
-    ------
-    UsageError
-        If voxels cannot have it.
-
-    Examples
-    --------
-    >>> check_fill(7, np.dtype("u1"), "a.zarr")
-    np.uint8(7)
-    """
+    """Return a fill value as voxels have it."""
     try:
         with np.errstate(all="ignore"):
             fitting = np.asarray(value).astype(dtype)[()]
@@ -212,18 +149,7 @@ def check_fill(value: Any, dtype: np.dtype[Any], where: Where) -> Any:
 
 
 def check_index(key: Any, length: int, where: Where) -> tuple[int, int]:
-    """Return start and stop of a slice or number along an axis.
-
-    Raises
-    ------
-    UsageError
-        If it is neither, has a step, or is outside.
-
-    Examples
-    --------
-    >>> check_index(slice(2, None), 9, "a.zarr"), check_index(-1, 9, "a.zarr")
-    ((2, 9), (8, 9))
-    """
+    """Return start and stop of a slice or number along an axis."""
     if isinstance(key, slice):
         start, stop, step = key.indices(length)
         if step != 1:

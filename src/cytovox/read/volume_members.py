@@ -16,15 +16,7 @@ _NAMED = 8
 
 
 def find_members(address: Address, is_member: Callable[[Address], bool]) -> list[Address]:
-    """Return the first arrays or images in a group, and in the groups in it.
-
-    Parameters
-    ----------
-    address
-        Group; of one in an object store nothing is found.
-    is_member
-        Function that says whether a folder is looked for.
-    """
+    """Return the first arrays or images in a group, and in the groups in it."""
     found: list[Address] = []
     groups = [address]
     for _ in range(2):

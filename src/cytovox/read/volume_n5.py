@@ -34,15 +34,7 @@ _COMPRESSIONS: dict[str, dict[str, Any]] = {
 
 
 def open_n5(address: Address, scale: int | str | None, *, writable: bool) -> TensorSource | None:
-    """Open an array, or a scale (``s0``, ``s1`` ...) of a group; None if this is no N5.
-
-    Raises
-    ------
-    InputError
-        If it is a group without scales, or not to be read.
-    OptionError
-        If there is no such scale.
-    """
+    """Open an array, or a scale (``s0``, ``s1`` ...) of a group; None if this is no N5."""
     document = read_json(address, "attributes.json")
     if document is None and not _is_array(safe_join(address, "s0")):
         return None

@@ -20,13 +20,7 @@ __all__ = ["MappedSource", "map_file", "open_npy"]
 
 
 def open_npy(address: Address, scale: int | str | None) -> MappedSource:
-    """Open a ``.npy`` file; objects are refused, since reading them runs programs.
-
-    Raises
-    ------
-    InputError
-        If it is no such file, or shorter than it says.
-    """
+    """Open a ``.npy`` file; objects are refused, since reading them runs programs."""
     if scale is not None:
         raise OptionError("a NumPy file has no scales", path=str(address), hint="omit scale")
     where = str(address)
@@ -56,13 +50,7 @@ def open_npy(address: Address, scale: int | str | None) -> MappedSource:
 def map_file(
     path: Path, dtype: Any, start: int, shape: tuple[int, ...], order: Any = "C"
 ) -> np.memmap[Any, Any]:
-    """Map the part of a file that holds an array.
-
-    Raises
-    ------
-    InputError
-        If the file is too short for it.
-    """
+    """Map the part of a file that holds an array."""
     needed = start + math.prod(shape) * np.dtype(dtype).itemsize
     if path.stat().st_size < needed:
         raise InputError(

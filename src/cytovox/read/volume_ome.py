@@ -37,33 +37,7 @@ class Multiscale:
 def parse_multiscales(
     attributes: dict[str, Any], where: str, path: str | None = None
 ) -> Multiscale | None:
-    """Return what the attributes of a group say of an image, or None if nothing.
-
-    Parameters
-    ----------
-    attributes
-        Of the group.
-    where
-        Its address, for messages.
-    path
-        Which image of several: the one that has a scale of this path, else the
-        first.
-
-    Raises
-    ------
-    InputError
-        If they contradict the specification such that voxels would be
-        misplaced.
-
-    Examples
-    --------
-    >>> axes = [{"name": n, "type": "space", "unit": "nanometer"} for n in "yx"]
-    >>> scale = {"type": "scale", "scale": [4, 4]}
-    >>> levels = [{"path": "0", "coordinateTransformations": [scale]}]
-    >>> ome = {"version": "0.5", "multiscales": [{"axes": axes, "datasets": levels}]}
-    >>> parse_multiscales({"ome": ome}, "a.zarr").levels[0].scale
-    (4.0, 4.0)
-    """
+    """Return what the attributes of a group say of an image, or None if nothing."""
     ome = attributes.get("ome")
     block = ome if isinstance(ome, dict) and "multiscales" in ome else attributes
     if "multiscales" not in block:
@@ -193,18 +167,7 @@ def _transform(
 
 
 def choose_level(names: list[str], scale: int | str | None, where: str) -> int:
-    """Return the number of a scale that is asked for by number or name.
-
-    Raises
-    ------
-    OptionError
-        If there is none such.
-
-    Examples
-    --------
-    >>> choose_level(["s0", "s1"], "s1", "a.zarr"), choose_level(["s0", "s1"], None, "a.zarr")
-    (1, 0)
-    """
+    """Return the number of a scale that is asked for by number or name."""
     if scale is None:
         return 0
     if isinstance(scale, str) and scale in names:

@@ -31,15 +31,7 @@ _SHARDING = (
 def open_precomputed(
     address: Address, scale: int | str | None, *, writable: bool
 ) -> TensorSource | None:
-    """Open a scale of a volume; None if there is no ``info``.
-
-    Raises
-    ------
-    InputError
-        If its ``info`` is not to be read.
-    OptionError
-        If there is no such scale.
-    """
+    """Open a scale of a volume; None if there is no ``info``."""
     info = read_json(address, "info")
     where = f"{address}/info"
     if info is None:

@@ -44,33 +44,14 @@ class RegionGrid:
         return Coordinate(self.voxel)
 
     def to_roi(self, box: Box) -> Roi:
-        """Return the region of a box of voxels.
-
-        Parameters
-        ----------
-        box
-            Start and stop along each axis, in voxels.
-        """
+        """Return the region of a box of voxels."""
         from funlib.geometry import Roi
 
         start = [o + a * v for o, (a, _), v in zip(self.origin, box, self.voxel, strict=True)]
         return Roi(start, [(b - a) * v for (a, b), v in zip(box, self.voxel, strict=True)])
 
     def to_box(self, roi: Any, where: str) -> Box:
-        """Return the voxels of a region.
-
-        Parameters
-        ----------
-        roi
-            Region, in the units of the grid.
-        where
-            Address of the volume, for the message.
-
-        Raises
-        ------
-        UsageError
-            If it is unbounded, has other dimensions, or cuts voxels.
-        """
+        """Return the voxels of a region."""
         if roi.dims != len(self.voxel) or roi.unbounded or None in tuple(roi.offset):
             raise UsageError(f"{roi} is no region of {len(self.voxel)} bounded axes", path=where)
         box, whole = [], True
@@ -98,20 +79,6 @@ def region_grid(
     A voxel of 0.25 micrometer is 250 nanometer there. Where no unit makes
     voxels whole to a ten-thousandth of a voxel over the length of the volume,
     regions are of voxels.
-
-    Parameters
-    ----------
-    voxel_size, offset
-        Size of a voxel and place of the first one along each axis, in `units`.
-    units
-        Unit of length.
-    shape
-        Number of voxels along each axis.
-
-    Examples
-    --------
-    >>> region_grid((0.25, 4.0), (0.0, 8.0), "micrometer", (100, 100))
-    RegionGrid(units='nanometer', voxel=(250, 4000), origin=(0, 8000))
     """
     length = metres(units)
     tries = [(units, 1.0)]

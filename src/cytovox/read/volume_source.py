@@ -76,26 +76,10 @@ class Source(Protocol):
     described: Described
 
     def read_into(self, box: Box, out: npt.NDArray[Any]) -> None:
-        """Read a box that lies inside of the array; `out` may have any strides.
-
-        Parameters
-        ----------
-        box
-            Start and stop along each axis, in voxels.
-        out
-            Where to write, of the shape of the box.
-        """
+        """Read a box that lies inside of the array; `out` may have any strides."""
 
     def write(self, box: Box, array: npt.NDArray[Any]) -> None:
-        """Write a box of whole write units.
-
-        Parameters
-        ----------
-        box
-            Start and stop along each axis, in voxels.
-        array
-            Values, of the shape of the box.
-        """
+        """Write a box of whole write units."""
 
     def identity(self) -> dict[str, Any]:
         """Return what changes when the voxels change."""
@@ -108,35 +92,12 @@ class ReadOnlySource:
     """Base of the formats that are only read."""
 
     def write(self, box: Box, array: npt.NDArray[Any]) -> None:
-        """Refuse.
-
-        Parameters
-        ----------
-        box
-            Start and stop along each axis, in voxels.
-        array
-            Values, of the shape of the box.
-
-        Raises
-        ------
-        UsageError
-            Always.
-        """
+        """Refuse."""
         raise UsageError("this format is only read", hint="write OME-Zarr with create_labels")
 
 
 def digest_files(root: Path, files: Iterable[Path], limit: int = 200_000) -> dict[str, Any]:
-    """Return number, bytes and a digest of names, sizes and times of files.
-
-    Parameters
-    ----------
-    root
-        Names are relative to it.
-    files
-        Files in an order that is always the same.
-    limit
-        At most so many are looked at.
-    """
+    """Return number, bytes and a digest of names, sizes and times of files."""
     digest = hashlib.sha256()
     statuses: list[os.stat_result] = []
     number = total = 0
@@ -157,13 +118,7 @@ def digest_files(root: Path, files: Iterable[Path], limit: int = 200_000) -> dic
 
 
 def file_identity(path: Path) -> dict[str, Any]:
-    """Return size and times of a file.
-
-    Parameters
-    ----------
-    path
-        The file.
-    """
+    """Return size and times of a file."""
     status = path.stat()
     found = {"bytes": status.st_size, "modified_ns": status.st_mtime_ns}
     return found | _system_says([status])

@@ -65,14 +65,7 @@ def context() -> Any:
 
 
 def kvstore(address: Address) -> Any:
-    """Return where tensorstore finds a folder, as it wants it said.
-
-    Examples
-    --------
-    >>> from cytovox.read.volume_address import parse_address
-    >>> kvstore(parse_address("s3://bucket/a.zarr"))["driver"]
-    's3'
-    """
+    """Return where tensorstore finds a folder, as it wants it said."""
     import tensorstore as ts
 
     if not address.remote:
@@ -103,13 +96,7 @@ def _s3_settings() -> dict[str, Any]:
 
 
 def read_json(address: Address, name: str) -> Any:
-    """Return a document of a folder, or None if there is none of this name.
-
-    Raises
-    ------
-    InputError
-        If it is too large or not a JSON object, or if the store does not answer.
-    """
+    """Return a document of a folder, or None if there is none of this name."""
     where = f"{address}/{name}"
     if address.remote:
         data = _remote_bytes(address, name)
@@ -164,13 +151,7 @@ def _remote_bytes(address: Address, name: str) -> bytes | None:
 
 
 def write_bytes(address: Address, name: str, data: bytes) -> None:
-    """Put a document into a folder; readers see the old or the new one.
-
-    Raises
-    ------
-    StorageError
-        If the store refuses.
-    """
+    """Put a document into a folder; readers see the old or the new one."""
     import tensorstore as ts
 
     spec = kvstore(address)
@@ -184,13 +165,7 @@ def write_bytes(address: Address, name: str, data: bytes) -> None:
 
 
 def remove_tree(address: Address) -> None:
-    """Remove all that is in a folder of chunks.
-
-    Raises
-    ------
-    StorageError
-        If the store refuses.
-    """
+    """Remove all that is in a folder of chunks."""
     import tensorstore as ts
 
     spec = kvstore(address)
@@ -233,24 +208,7 @@ def _first_line(err: Exception) -> str:
 def open_tensor(
     spec: dict[str, Any], address: Address, *, writable: bool = False, memory: Any = None
 ) -> Any:
-    """Open an array whose metadata are in `spec`, so that nothing is read for it.
-
-    Parameters
-    ----------
-    spec
-        Driver and metadata for tensorstore, without the place of the files.
-    address
-        Where the files are.
-    writable
-        Whether it will be written.
-    memory
-        A context whose memory has the files; also those of a zip file are there.
-
-    Raises
-    ------
-    InputError
-        If tensorstore does not understand the metadata.
-    """
+    """Open an array whose metadata are in `spec`, so that nothing is read for it."""
     import tensorstore as ts
 
     in_memory = memory is not None or address.archive is not None
@@ -275,23 +233,7 @@ def open_tensor(
 
 
 class TensorSource:
-    """An array of chunks.
-
-    Parameters
-    ----------
-    tensor
-        Opened tensorstore, first voxel at 0.
-    spec
-        What it was opened with.
-    described
-        What its metadata say.
-    address
-        Where it is.
-    documents
-        Descriptions whose content identifies the array.
-    files
-        Files of the chunks, which are looked at before they are read.
-    """
+    """An array of chunks."""
 
     def __init__(
         self,
@@ -310,13 +252,7 @@ class TensorSource:
         self.described = described
 
     def read_into(self, box: Box, out: npt.NDArray[Any]) -> None:
-        """Read a box straight into memory that is already there.
-
-        Raises
-        ------
-        InputError
-            If a chunk is damaged, cannot be had, or is not what it should be.
-        """
+        """Read a box straight into memory that is already there."""
         others = [] if self._files is None else self._others(self._files, box)
         self._copy(self._tensor, box, out)
         for files, index, name in others:
@@ -366,13 +302,7 @@ class TensorSource:
         self._copy(tensor, part, out[here])
 
     def write(self, box: Box, array: npt.NDArray[Any]) -> None:
-        """Write a box and wait until it is stored.
-
-        Raises
-        ------
-        StorageError
-            If the store refuses.
-        """
+        """Write a box and wait until it is stored."""
         if self._files is not None:
             for index in self._files.indices(box):
                 forget_torn_write(self._address.path / self._files.names[0](index))

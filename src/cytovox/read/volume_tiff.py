@@ -34,14 +34,6 @@ def open_tiff(address: Address, scale: int | str | None) -> TiffSource | MappedS
 
     Pages are decoded one strip or tile at a time, and only those that are
     asked for. Planes of OME-TIFF may be in other files of the same folder.
-
-    Raises
-    ------
-    InputError
-        If it is not a TIFF, cut short, or compressed in an unknown way, or if
-        planes are missing.
-    OptionError
-        If there is no such image or scale.
     """
     with reading(address.path):
         files = TiffSet(address.path)
@@ -102,13 +94,7 @@ def _describe(level: TiffImage, finest: TiffImage, where: str, series: str = "")
 
 
 def _letters(axes: str) -> list[str]:
-    """Return names of axes; those that the file does not name are z, c and t from the last.
-
-    Examples
-    --------
-    >>> _letters("QQYX"), _letters("QYXS")
-    (['c', 'z', 'y', 'x'], ['z', 'y', 'x', 'c'])
-    """
+    """Return names of axes; those that the file does not name are z, c and t from the last."""
     names = [a.lower() if a in "TCZYX" else "?" for a in axes.upper()]
     if "S" in axes.upper() and "c" not in names:
         names[axes.upper().index("S")] = "c"
@@ -139,17 +125,7 @@ def _place(
 
 
 class TiffSource(ReadOnlySource):
-    """Pages of an image.
-
-    Parameters
-    ----------
-    files
-        Where they are; closed together with this.
-    level
-        The image.
-    described
-        What it says about itself.
-    """
+    """Pages of an image."""
 
     def __init__(self, files: TiffSet, level: TiffImage, described: Described) -> None:
         page_dims = len(level.keyframe.shape)
@@ -168,13 +144,7 @@ class TiffSource(ReadOnlySource):
         self.described = described
 
     def read_into(self, box: Box, out: npt.NDArray[Any]) -> None:
-        """Decode what a box needs of each page.
-
-        Raises
-        ------
-        InputError
-            If a page is missing, damaged, or compressed in an unknown way.
-        """
+        """Decode what a box needs of each page."""
         outer = len(self._pages_shape)
         for at in itertools.product(*(range(*b) for b in box[:outer])):
             number = int(np.ravel_multi_index(at, self._pages_shape)) if at else 0
@@ -206,11 +176,6 @@ def open_tiff_folder(
 
     The files of one OME-TIFF are in the order that their metadata say. Returns
     None if there is no TIFF in it.
-
-    Raises
-    ------
-    InputError
-        If the first file is not to be read.
     """
     found = [p for p in address.path.iterdir() if p.suffix.lower() in TIFF_SUFFIXES]
     files = sorted((p for p in found if not p.name.startswith(".")), key=_natural)
@@ -232,15 +197,7 @@ def _natural(path: Path) -> tuple[list[Any], str]:
 
 
 class TiffFolderSource(ReadOnlySource):
-    """Files of one page each, opened one at a time.
-
-    Parameters
-    ----------
-    folder
-        Where they are.
-    files
-        In order along z.
-    """
+    """Files of one page each, opened one at a time."""
 
     def __init__(self, folder: Path, files: list[Path]) -> None:
         with contextlib.closing(TiffSet(files[0])) as first, reading(files[0]):
@@ -269,13 +226,7 @@ class TiffFolderSource(ReadOnlySource):
         self._files = files
 
     def read_into(self, box: Box, out: npt.NDArray[Any]) -> None:
-        """Read a box, file by file.
-
-        Raises
-        ------
-        InputError
-            If a page is of another shape or type than the first.
-        """
+        """Read a box, file by file."""
         expected = (self.described.shape[1:], self.described.dtype)
         for number, z in enumerate(range(*box[0])):
             path = self._files[z]

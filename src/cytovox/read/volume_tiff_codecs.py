@@ -29,24 +29,7 @@ _MAX_SAMPLES = 8
 
 
 def check_encoded(frame: Any, data: bytes, path: Path) -> None:
-    """Refuse a strip or tile that becomes much more than it should.
-
-    Parameters
-    ----------
-    frame
-        Page that says how it is stored.
-    data
-        The stored bytes.
-    path
-        File, for the message.
-
-    Raises
-    ------
-    InputError
-        If a package is missing to decode it.
-    RefusedInputError
-        If its header promises another size.
-    """
+    """Refuse a strip or tile that becomes much more than it should."""
     compression = int(frame.compression)
     if importlib.util.find_spec("imagecodecs") is None:
         if compression not in _WITHOUT_IMAGECODECS:

@@ -63,15 +63,7 @@ class TiffImage:
 
 
 def choose_image(files: TiffSet, address: Address) -> tuple[TiffImage, str]:
-    """Return the image that is meant, and which of how many that is, in words.
-
-    Raises
-    ------
-    OptionError
-        If there is no such image.
-    InputError
-        If there is none at all.
-    """
+    """Return the image that is meant, and which of how many that is, in words."""
     wanted = address.inner.strip("/")
     if wanted == _PAGES:
         return _plain_images(files)[0], _PAGES

@@ -69,13 +69,7 @@ def plain_pages_hint(path: Path) -> str:
 
 
 def parse_ome(text: str, path: Path) -> Ome:
-    """Return what a description says.
-
-    Raises
-    ------
-    InputError
-        If it is not XML, or too long, or if it declares a document type.
-    """
+    """Return what a description says."""
     ome = Ome()
 
     def start(place: tuple[str, ...], attributes: dict[str, str]) -> None:
@@ -111,24 +105,7 @@ def planes_of(
     count: Callable[[Path], int],
     samples_of: Callable[[Path, int], int],
 ) -> tuple[tuple[int, ...], list[tuple[Path, int]]]:
-    """Return lengths of the axes but y and x, and file and page of each plane.
-
-    Parameters
-    ----------
-    image
-        What the metadata say.
-    own
-        Path and identifier of the file that has the metadata.
-    count
-        Number of pages of a file.
-    samples_of
-        Number of channels in a page of a file.
-
-    Raises
-    ------
-    InputError
-        If a plane is in no file, or in a file that is missing or elsewhere.
-    """
+    """Return lengths of the axes but y and x, and file and page of each plane."""
     path = own[0]
     data = image.data or [({}, {}, [])]
     alone = len({file.get("FileName", "") for _, file, _ in data}) == 1

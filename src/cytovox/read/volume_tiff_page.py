@@ -35,14 +35,7 @@ class PageKind:
 
 
 def scan_pages(path: Path) -> dict[int, PageKind]:
-    """Follow the list of pages to its end, and return place and kind of each.
-
-    Raises
-    ------
-    InputError
-        If the list leaves the file, runs in a circle, or is endless. Reading
-        would otherwise find fewer pages, and say nothing.
-    """
+    """Follow the list of pages to its end, and return place and kind of each."""
     with path.open("rb") as file:
         size = file.seek(0, 2)
         file.seek(0)
@@ -98,13 +91,7 @@ def _kind(file: BinaryIO, tags: Iterable[tuple[int, int, int, bytes]], order: st
 
 
 def check_strips(page: Any, path: Path) -> None:
-    """Check that a page says of each of its strips or tiles where it is.
-
-    Raises
-    ------
-    InputError
-        If it does not.
-    """
+    """Check that a page says of each of its strips or tiles where it is."""
     frame = page.keyframe
     empty = 0 in frame.shaped or (frame.is_tiled and 0 in (frame.tilelength, frame.tilewidth))
     wanted = 0 if empty else math.prod(frame.chunked)
@@ -119,13 +106,7 @@ def check_strips(page: Any, path: Path) -> None:
 
 
 def read_page(page: Any, box: Box, out: npt.NDArray[Any], path: Path) -> None:
-    """Read a box of one page into `out`, strip by strip or tile by tile.
-
-    Raises
-    ------
-    InputError
-        If it is damaged, or compressed in a way that needs another package.
-    """
+    """Read a box of one page into `out`, strip by strip or tile by tile."""
     frame = page.keyframe
     check_strips(page, path)
     # the normal form: separate samples, depth, length, width, samples together

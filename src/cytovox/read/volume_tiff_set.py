@@ -25,13 +25,7 @@ logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 
 class TiffSet:
-    """A TIFF, and the files beside it that hold planes of its images.
-
-    Parameters
-    ----------
-    path
-        First file; it stays open, the others are opened for each read.
-    """
+    """A TIFF, and the files beside it that hold planes of its images."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -22,13 +22,7 @@ _PRINTING = (1, 2.54, 72, 75, 96, 100, 120, 144, 150, 180, 200, 240, 300, 350, 3
 
 
 def positive(value: Any) -> float | None:
-    """Return a number as a size, or None if it is not one; signs are of the direction.
-
-    Examples
-    --------
-    >>> positive("-0,5"), positive(0), positive("a")
-    (0.5, None, None)
-    """
+    """Return a number as a size, or None if it is not one; signs are of the direction."""
     try:
         number = abs(float(value.replace(",", ".") if isinstance(value, str) else value))
     except (TypeError, ValueError):
@@ -37,15 +31,7 @@ def positive(value: Any) -> float | None:
 
 
 def voxel_sizes(file: tifffile.TiffFile, page: Any) -> Sizes:
-    """Return what the file says besides OME-XML, else what its tags say.
-
-    Parameters
-    ----------
-    file
-        Opened file.
-    page
-        Page of the image.
-    """
+    """Return what the file says besides OME-XML, else what its tags say."""
     for kind, read in _READERS.items():
         if getattr(file, f"is_{kind}", False) and (said := read(file, page)):
             return said

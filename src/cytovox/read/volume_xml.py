@@ -23,26 +23,7 @@ def parse_xml(
     characters: Callable[[tuple[str, ...], str], None],
     hint: str | None = None,
 ) -> None:
-    """Call functions for each element and for the text in it, in the order of the text.
-
-    Parameters
-    ----------
-    text
-        Document; a declared encoding does not count any more.
-    path, hint
-        For messages.
-    start, characters
-        Called with the names from the root to the element, without prefixes,
-        and with its attributes or a part of its text.
-
-    Raises
-    ------
-    InputError
-        If it is not XML.
-    RefusedInputError
-        If it is too long, or declares a document type, which can define
-        entities that fill the memory or name other files.
-    """
+    """Call functions for each element and for the text in it, in the order of the text."""
     place: list[str] = []
 
     def begin(tag: str, attributes: dict[str, str]) -> None:

@@ -25,22 +25,6 @@ def open_zarr(address: Address, scale: int | str | None, *, writable: bool) -> T
     """Open an array or a scale of an OME-Zarr image; None if this is not zarr.
 
     A group in which there is one array or image only stands for that.
-
-    Parameters
-    ----------
-    address
-        Array or group.
-    scale
-        Which scale of an image, by number or path.
-    writable
-        Whether it will be written.
-
-    Raises
-    ------
-    InputError
-        If it is a group without an image, or not to be read.
-    OptionError
-        If there is no such scale.
     """
     version, document, attributes = _documents(address)
     if document is None and attributes is None:

@@ -58,31 +58,7 @@ _HINT = "store it again with one of "
 def clean_array(
     document: dict[str, Any], version: int, where: str, *, writable: bool = False
 ) -> dict[str, Any]:
-    """Return the description of an array with what is needed to read it, and nothing else.
-
-    Parameters
-    ----------
-    document
-        Content of ``.zarray`` or ``zarr.json``.
-    version
-        2 or 3.
-    where
-        For messages.
-    writable
-        Whether settings of compressors are kept.
-
-    Raises
-    ------
-    InputError
-        If it is not to be read, or if a member is not understood that may matter.
-
-    Examples
-    --------
-    >>> said = {"shape": [4], "chunks": [2], "dtype": ">u2", "filters": [], "nthreads": 1}
-    >>> said["compressor"] = {"id": "zstd", "level": 3, "checksum": False}
-    >>> clean_array(said, 2, "a.zarr")["compressor"]
-    {'id': 'zstd'}
-    """
+    """Return the description of an array with what is needed to read it, and nothing else."""
     if version == 2:
         return _clean_2(document, where, writable)
     return _clean_3(document, where, writable)

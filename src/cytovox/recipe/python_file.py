@@ -35,34 +35,7 @@ _DIGITS = 16
 
 
 def load_python_file(path: str | os.PathLike[str]) -> ModuleType:
-    """Run a Python file as a module, once per process and content.
-
-    Parameters
-    ----------
-    path
-        The file. Files beside it are not on the import path.
-
-    Returns
-    -------
-    module
-        What it defines can be pickled, and is found in worker processes.
-
-    Raises
-    ------
-    InputNotFoundError
-        If there is no such file.
-    UsageError
-        If it cannot be read or run.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     file = Path(folder) / "mine.py"
-    ...     _ = file.write_text("def double(x): return 2 * x")
-    ...     load_python_file(file).double(3)
-    6
-    """
+    """Run a Python file as a module, once per process and content."""
     path = Path(path).expanduser().resolve()
     if path.suffix.lower() != ".py":
         raise UsageError("this is no Python file", path=path, hint="its name must end with .py")
@@ -83,24 +56,7 @@ def load_python_file(path: str | os.PathLike[str]) -> ModuleType:
 
 
 def file_of_module(name: str) -> tuple[Path, str] | None:
-    """Return the file that such a module was loaded from, and its digest.
-
-    Parameters
-    ----------
-    name
-        Name of the module, the ``__module__`` of what it defines.
-
-    Returns
-    -------
-    tuple or None
-        Path and the first 16 hexadecimal digits of the SHA-256; None for a
-        module from elsewhere.
-
-    Examples
-    --------
-    >>> file_of_module("json") is None
-    True
-    """
+    """Return the file that such a module was loaded from, and its digest."""
     parts = name.removeprefix(f"{__name__}.").split(":")
     if not name.startswith(f"{__name__}.") or len(parts) != 3:
         return None

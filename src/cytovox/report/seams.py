@@ -16,25 +16,13 @@ __all__ = ["draw_seams", "seam_lines", "seam_sizes", "seams_in_words"]
 
 
 def seams_in_words(report: SeamReport) -> str:
-    """Return a report about the seams as text.
-
-    Parameters
-    ----------
-    report
-        From a run over blocks.
-    """
+    """Return a report about the seams as text."""
     first, *rest = seam_lines(report.as_dict())
     return "\n".join([f"seams: {first}", *(f"       {line}" for line in rest)])
 
 
 def seam_lines(report: Mapping[str, Any]) -> list[str]:
-    """Return the lines of a report about the seams.
-
-    Parameters
-    ----------
-    report
-        From ``SeamReport.as_dict``.
-    """
+    """Return the lines of a report about the seams."""
     lines = [
         f"{report['at_seam']} of {report['objects']} objects touch a seam, "
         f"{report['spanning']} are in several blocks"
@@ -58,18 +46,7 @@ def seam_lines(report: Mapping[str, Any]) -> list[str]:
 def seam_sizes(
     output: str | os.PathLike[str],
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-    """Return the size of each object, and whether it touches a seam.
-
-    Parameters
-    ----------
-    output
-        Labels that were made by blocks.
-
-    Returns
-    -------
-    voxels, at_seam
-        int64 and bool of shape (objects,), in order of labels.
-    """
+    """Return the size of each object, and whether it touches a seam."""
     from ..blockwise.evidence import EvidenceFolder
     from ..blockwise.lookup import load_lookup
     from ..blockwise.recipe_file import find_run
@@ -88,15 +65,7 @@ def seam_sizes(
 
 
 def draw_seams(axes: Any, output: str | os.PathLike[str]) -> None:
-    """Draw the sizes of objects that touch a seam against those that do not.
-
-    Parameters
-    ----------
-    axes
-        Axes of matplotlib.
-    output
-        Labels that were made by blocks.
-    """
+    """Draw the sizes of objects that touch a seam against those that do not."""
     from .style import FAINT, INK, MEASURED, TRUE, label_axes, title
 
     voxels, at_seam = seam_sizes(output)

@@ -25,23 +25,7 @@ Bytes = npt.NDArray[np.uint8]
 
 
 def colours_of(labels: npt.NDArray[Any]) -> Bytes:
-    """Return a colour for each label, the same in every picture.
-
-    Parameters
-    ----------
-    labels
-        Labels of any shape.
-
-    Returns
-    -------
-    numpy.ndarray
-        uint8 of that shape and 3; neighbouring numbers look different.
-
-    Examples
-    --------
-    >>> colours_of(np.array([1, 2])).shape
-    (2, 3)
-    """
+    """Return a colour for each label, the same in every picture."""
     # Steps of the golden ratio never come close to where they were before.
     hue = (labels.astype(np.float64) * 0.6180339887498949) % 1.0
     level = 0.75 + 0.25 * ((labels.astype(np.float64) * 0.7548776662466927) % 1.0)
@@ -52,18 +36,7 @@ def colours_of(labels: npt.NDArray[Any]) -> Bytes:
 
 
 def outlines(labels: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-    """Tell which pixels of objects have a neighbour that is not of their object.
-
-    Parameters
-    ----------
-    labels
-        Labels of a slice.
-
-    Examples
-    --------
-    >>> int(outlines(np.array([[1, 1, 1], [1, 1, 1], [1, 1, 1], [0, 0, 2]])).sum())
-    4
-    """
+    """Tell which pixels of objects have a neighbour that is not of their object."""
     edge = np.zeros(labels.shape, np.bool_)
     for axis in range(labels.ndim):
         change = np.diff(labels, axis=axis) != 0
@@ -77,18 +50,7 @@ def outlines(labels: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
 
 
 def slice_picture(image: npt.NDArray[Any], labels: npt.NDArray[Any]) -> Bytes:
-    """Return a grey slice with coloured outlines.
-
-    Parameters
-    ----------
-    image, labels
-        Slices of the same shape.
-
-    Returns
-    -------
-    numpy.ndarray
-        uint8 of that shape and 3.
-    """
+    """Return a grey slice with coloured outlines."""
     grey = image.astype(np.float64)
     finite = grey[np.isfinite(grey)]
     low, high = np.percentile(finite, (0.5, 99.5)) if finite.size else (0.0, 1.0)
@@ -109,35 +71,6 @@ def draw_volume(
     """Draw middle slices with outlines, and how objects at seams compare, as one PNG.
 
     Only the slices are read. Of large ones the middle is shown.
-
-    Parameters
-    ----------
-    image, labels
-        Volumes of the same extent. Where the labels were made by blocks, the
-        sizes of objects at seams and inside of blocks are shown, too.
-    out
-        Picture to write; an existing one is replaced.
-    view
-        What is taken of the image; the first channel is shown, and the first
-        point in time.
-
-    Returns
-    -------
-    pathlib.Path
-        The picture.
-
-    Raises
-    ------
-    InputError
-        If the extents differ, or a volume cannot be read.
-
-    Examples
-    --------
-    >>> folder = getfixture("tmp_path")
-    >>> np.save(folder / "image.npy", np.eye(20, dtype=np.uint8))
-    >>> np.save(folder / "labels.npy", np.eye(20, dtype=np.uint8))
-    >>> draw_volume(folder / "image.npy", folder / "labels.npy", folder / "a.png").name
-    'a.png'
     """
     words = {} if view is None else view.keywords()
     with open_volume(labels) as found:

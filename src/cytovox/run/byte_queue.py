@@ -15,24 +15,6 @@ class ByteQueue(queue.Queue[Any]):
     An item weighs as many bytes as its ``nbytes`` says, and one at least. One
     item always finds room in an empty queue, however large it is, so at most
     one item more than `most_bytes` waits.
-
-    Parameters
-    ----------
-    most_bytes
-        Bytes from which on the queue is full.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> waiting = ByteQueue(100)
-    >>> waiting.put(np.zeros(80, np.uint8))
-    >>> waiting.full()
-    False
-    >>> waiting.put(np.zeros(80, np.uint8))
-    >>> waiting.full(), waiting.qsize()
-    (True, 160)
-    >>> len(waiting.get()), waiting.full()
-    (80, False)
     """
 
     def __init__(self, most_bytes: int) -> None:

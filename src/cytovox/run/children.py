@@ -65,12 +65,6 @@ def single_threaded_start() -> Iterator[None]:
 
     As many workers as cores, each with as many threads as cores, would stand
     in each other's way. The environment is restored afterwards.
-
-    Examples
-    --------
-    >>> with single_threaded_start():
-    ...     os.environ["OMP_NUM_THREADS"]
-    '1'
     """
     with _starting:
         before = {name: os.environ.get(name) for name in SINGLE_THREAD_VARIABLES}
@@ -91,12 +85,6 @@ def start_child(start: Callable[[], None]) -> None:
     To Linux the parent is the thread that has started a process, and a worker
     that wants to be killed with its parent ends with that thread. So all are
     started by the main thread or by one that never ends.
-
-    Parameters
-    ----------
-    start
-        Starts it, e.g. the method of a `multiprocessing.Process`. What it
-        raises is raised here.
     """
     if threading.current_thread() is threading.main_thread():
         _start(start)
@@ -168,13 +156,7 @@ _starter = _Starter()
 
 
 def note_child(child: Killable) -> None:
-    """Let `kill_children` know a process that `multiprocessing` does not know.
-
-    Parameters
-    ----------
-    child
-        The process; it is forgotten when nobody holds it any more.
-    """
+    """Let `kill_children` know a process that `multiprocessing` does not know."""
     _noted.add(child)
 
 
@@ -190,12 +172,6 @@ def settle_child(parent: int | None = None) -> None:
 
     To be called first in the child. The parent may be killed without a chance
     to say goodbye.
-
-    Parameters
-    ----------
-    parent
-        Number of the process that has started this one and waits for its end,
-        where that is not `multiprocessing`.
     """
     numbers = _signals(_LEFT_TO_PARENT)
     with contextlib.suppress(ValueError):  # not in the main thread

@@ -46,16 +46,6 @@ class FileStamp:
         Mode, number of names and owner, whose changes alter `ctime_ns` too.
     content
         Digest of both ends of the file and of samples in between.
-
-    Examples
-    --------
-    >>> path = getfixture("tmp_path") / "a"
-    >>> _ = path.write_bytes(b"first")
-    >>> stamp = FileStamp.of(path)
-    >>> stamp.change()
-    >>> _ = path.write_bytes(b"other and longer")
-    >>> stamp.change()
-    'its size was 5 and is 16'
     """
 
     path: Path
@@ -67,18 +57,7 @@ class FileStamp:
 
     @classmethod
     def of(cls, path: Path) -> FileStamp:
-        """Return the stamp of a file as it is now.
-
-        Parameters
-        ----------
-        path
-            The file.
-
-        Raises
-        ------
-        OSError
-            If it cannot be read.
-        """
+        """Return the stamp of a file as it is now."""
         digest = hashlib.sha256()
         with path.open("rb") as file:
             told = os.fstat(file.fileno())
@@ -102,11 +81,6 @@ class FileStamp:
         """Say what has happened to the file since, or None if nothing has.
 
         A file that only got other rights, another name or another owner is the same.
-
-        Parameters
-        ----------
-        may_grow
-            Whether its writer may go on, as long as it does not become shorter.
         """
         try:
             now = FileStamp.of(self.path)
@@ -124,19 +98,7 @@ class FileStamp:
 
 
 def plain(value: Any) -> Any:
-    """Return a value as JSON would give it back.
-
-    Parameters
-    ----------
-    value
-        Anything; what JSON cannot tell is told by its text, arrays by their
-        content if they are small and by a digest if they are not.
-
-    Examples
-    --------
-    >>> plain({"block": (4, 4), "file": Path("a.py")})
-    {'block': [4, 4], 'file': 'a.py'}
-    """
+    """Return a value as JSON would give it back."""
     return json.loads(json.dumps(_plain(value), sort_keys=True))
 
 
@@ -166,18 +128,7 @@ def _plain(value: Any) -> Any:
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Say what has changed between two fingerprints, a phrase for each change.
-
-    Parameters
-    ----------
-    old, new
-        Fingerprints: nested mappings of what JSON can tell.
-
-    Examples
-    --------
-    >>> differences({"parameters": {"sigma": 1}}, {"parameters": {"sigma": 2}})
-    ['parameters: sigma was 1 and is 2']
-    """
+    """Say what has changed between two fingerprints, a phrase for each change."""
     return list(_differences(plain(old), plain(new), ""))
 
 
@@ -206,16 +157,6 @@ def describe_function(function: Callable[..., Any]) -> dict[str, Any]:
     may call others there. Of one in a script or typed in, its own source and
     that of all it names there, so that the rest of the script may change.
     Values that a closure or a `functools.partial` holds count as well.
-
-    Parameters
-    ----------
-    function
-        The function, or a `functools.partial` of one.
-
-    Examples
-    --------
-    >>> sorted(describe_function(describe_function))
-    ['name', 'source']
     """
     if isinstance(function, functools.partial):
         bound = {"args": _plain(function.args), "keywords": _plain(function.keywords)}

@@ -45,13 +45,7 @@ class FolderTrait:
 
 
 def existing_folder(path: str | os.PathLike[str]) -> Path:
-    """Return a folder or, if it does not exist yet, the one in which it would be made.
-
-    Parameters
-    ----------
-    path
-        The folder.
-    """
+    """Return a folder or, if it does not exist yet, the one in which it would be made."""
     place = Path(path).absolute()
     while not place.is_dir() and place != place.parent:
         place = place.parent
@@ -59,13 +53,7 @@ def existing_folder(path: str | os.PathLike[str]) -> Path:
 
 
 def examine_folder(path: str | os.PathLike[str]) -> list[FolderTrait]:
-    """Try out in a folder what runs do there; leave nothing behind.
-
-    Parameters
-    ----------
-    path
-        A folder that exists.
-    """
+    """Try out in a folder what runs do there; leave nothing behind."""
     folder = Path(path)
     if not folder.is_dir():
         return [FolderTrait("folder", False, True, "there is no such folder")]

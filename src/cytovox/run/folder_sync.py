@@ -14,18 +14,7 @@ _CANNOT = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 
 
 def sync_file(descriptor: int) -> None:
-    """Wait until everything written to a file so far would outlive a power cut.
-
-    Parameters
-    ----------
-    descriptor
-        Of an open file.
-
-    Raises
-    ------
-    OSError
-        If the storage refuses; not if the file system cannot do it at all.
-    """
+    """Wait until everything written to a file so far would outlive a power cut."""
     try:
         os.fsync(descriptor)
     except OSError as err:
@@ -38,15 +27,6 @@ def sync_folder(folder: Path) -> None:
 
     Windows cannot open a folder, and some file systems cannot synchronise one:
     there it does nothing.
-
-    Parameters
-    ----------
-    folder
-        The folder.
-
-    Examples
-    --------
-    >>> sync_folder(getfixture("tmp_path"))
     """
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)

@@ -21,21 +21,8 @@ def share_heaps() -> bool:
     every recording has new threads, memory would rise over many recordings
     until each heap has held the most that any thread ever needed.
 
-    Returns
-    -------
-    bool
-        False where there is no such C library, or where the user has settled
-        the number by ``MALLOC_ARENA_MAX`` or ``GLIBC_TUNABLES``.
-
-    Notes
-    -----
     This goes for the whole process, so that the program does it and the
     library does not.
-
-    Examples
-    --------
-    >>> share_heaps() in (True, False)
-    True
     """
     if "MALLOC_ARENA_MAX" in os.environ or "arena_max" in os.environ.get("GLIBC_TUNABLES", ""):
         return False

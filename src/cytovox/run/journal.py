@@ -39,15 +39,7 @@ _SYNC = 0.2
 
 
 class FingerprintChangedError(UsageError):
-    """The journal is of another input, function, parameters or geometry.
-
-    Parameters
-    ----------
-    changes
-        A phrase for each change.
-    path
-        The journal.
-    """
+    """The journal is of another input, function, parameters or geometry."""
 
     def __init__(self, changes: Sequence[str], *, path: str | os.PathLike[str]) -> None:
         super().__init__(
@@ -60,30 +52,7 @@ class FingerprintChangedError(UsageError):
 
 
 class Journal:
-    """A journal that is open for writing, by one run at a time.
-
-    Parameters
-    ----------
-    path
-        The file; it and its folder are made if they are not there.
-    guarded
-        Whether the caller holds a lock that keeps other runs away.
-
-    Attributes
-    ----------
-    content : JournalContent
-        What is in it, kept up to date.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder, Journal(f"{folder}/j.jsonl") as journal:
-    ...     _ = journal.begin({"parameters": {"sigma": 1}})
-    ...     journal.started("segment", 7)
-    ...     journal.done("segment", 7, seconds=0.5)
-    ...     journal.completed("segment")
-    {7}
-    """
+    """A journal that is open for writing, by one run at a time."""
 
     def __init__(self, path: str | os.PathLike[str], *, guarded: bool = False) -> None:
         self.path = Path(path)
@@ -98,15 +67,7 @@ class Journal:
         self._syncer: threading.Thread | None = None
 
     def __enter__(self) -> Self:
-        """Open the file, refuse a second writer, and read what is there.
-
-        Raises
-        ------
-        OutputBusyError
-            If another run is writing to it.
-        StorageError
-            If it cannot be opened.
-        """
+        """Open the file, refuse a second writer, and read what is there."""
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -171,30 +132,7 @@ class Journal:
         resume: bool = True,
         **more: Any,
     ) -> list[str]:
-        """Begin a run, and say what has changed since the last one.
-
-        Parameters
-        ----------
-        fingerprint
-            What the blocks are made from: input, function, parameters and
-            geometry.
-        on_change
-            Whether to refuse what was made from something else, or to forget it.
-        resume
-            Whether to keep what is done; all of it is forgotten if not.
-        **more
-            Told in the journal.
-
-        Returns
-        -------
-        list of str
-            A phrase for each change; all is computed again if there are any.
-
-        Raises
-        ------
-        FingerprintChangedError
-            If there are any, and `on_change` is ``"refuse"``.
-        """
+        """Begin a run, and say what has changed since the last one."""
         before = self.content.fingerprint
         changes = [] if before is None or not resume else differences(before, fingerprint)
         if changes and on_change == "refuse":
@@ -205,17 +143,7 @@ class Journal:
         return changes
 
     def started(self, stage: str, block: BlockKey, **more: Any) -> None:
-        """Tell that a block is being worked on.
-
-        Parameters
-        ----------
-        stage
-            Name of the stage.
-        block
-            What tells the block from others.
-        **more
-            What else to note, as far as JSON can tell it.
-        """
+        """Tell that a block is being worked on."""
         self._add("started", stage=stage, block=block, **more)
 
     def done(
@@ -227,21 +155,7 @@ class Journal:
         peak_bytes: int | None = None,
         result: Mapping[str, Any] | None = None,
     ) -> None:
-        """Tell that a block is done, and what it returned, if JSON can tell that.
-
-        Parameters
-        ----------
-        stage
-            Name of the stage.
-        block
-            What tells the block from others.
-        seconds
-            How long it took.
-        peak_bytes
-            Most memory that was used meanwhile.
-        result
-            What the block returned.
-        """
+        """Tell that a block is done, and what it returned, if JSON can tell that."""
         self._add(
             "done",
             stage=stage,
@@ -262,25 +176,7 @@ class Journal:
         peak_bytes: int | None = None,
         **more: Any,
     ) -> None:
-        """Tell that an attempt at a block has failed, and why.
-
-        Parameters
-        ----------
-        stage
-            Name of the stage.
-        block
-            What tells the block from others.
-        error
-            What happened, in one line.
-        traceback
-            Where, as text.
-        seconds
-            How long it took.
-        peak_bytes
-            Most memory that was used meanwhile.
-        **more
-            What else to note, as far as JSON can tell it.
-        """
+        """Tell that an attempt at a block has failed, and why."""
         self._add(
             "failed",
             stage=stage,
@@ -293,47 +189,19 @@ class Journal:
         )
 
     def forget(self, stage: str, blocks: Iterable[BlockKey] | None = None) -> None:
-        """Let blocks of a stage, or all of them, be done again.
-
-        Parameters
-        ----------
-        stage
-            Name of the stage.
-        blocks
-            The blocks; all if None.
-        """
+        """Let blocks of a stage, or all of them, be done again."""
         self._add("forget", stage=stage, blocks=None if blocks is None else list(blocks))
 
     def note(self, event: str, **more: Any) -> None:
-        """Tell something about the run as a whole.
-
-        Parameters
-        ----------
-        event
-            A word for what happens.
-        **more
-            What else to note, as far as JSON can tell it.
-        """
+        """Tell something about the run as a whole."""
         self._add(event, **more)
 
     def records(self, stage: str) -> dict[BlockKey, BlockRecord]:
-        """Return what is known of the blocks of a stage.
-
-        Parameters
-        ----------
-        stage
-            Name of the stage.
-        """
+        """Return what is known of the blocks of a stage."""
         return self.content.stages.setdefault(stage, {})
 
     def completed(self, stage: str) -> set[BlockKey]:
-        """Return which blocks of a stage are done.
-
-        Parameters
-        ----------
-        stage
-            Name of the stage.
-        """
+        """Return which blocks of a stage are done."""
         return {key for key, record in self.records(stage).items() if record.state == "done"}
 
     def _add(self, event: str, **line: Any) -> None:

@@ -70,13 +70,7 @@ class JournalContent:
     notes: list[dict[str, Any]] = field(default_factory=list)
 
     def learn(self, line: Mapping[str, Any]) -> None:
-        """Take in one line.
-
-        Parameters
-        ----------
-        line
-            One line of the journal, as JSON tells it.
-        """
+        """Take in one line."""
         event = line.get("event")
         if event == "begin":
             self.runs += 1
@@ -118,20 +112,7 @@ class JournalContent:
 
 
 def read_journal(path: str | os.PathLike[str]) -> JournalContent:
-    """Read a journal, which may still be written.
-
-    Parameters
-    ----------
-    path
-        The file.
-
-    Raises
-    ------
-    InputNotFoundError
-        If there is none.
-    StorageError
-        If it cannot be read.
-    """
+    """Read a journal, which may still be written."""
     content = JournalContent()
     try:
         with open(path, "rb") as file:

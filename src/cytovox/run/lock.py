@@ -49,23 +49,7 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 def lock_descriptor(descriptor: int) -> bool:
-    """Lock an open file for this process, until it is closed or the process ends.
-
-    Parameters
-    ----------
-    descriptor
-        Of a file that is open for writing.
-
-    Returns
-    -------
-    bool
-        False if the file system knows no locks.
-
-    Raises
-    ------
-    BlockingIOError
-        If somebody else has locked it.
-    """
+    """Lock an open file for this process, until it is closed or the process ends."""
     try:
         if fcntl is not None:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -137,36 +121,7 @@ class LockOwner:
 
 
 class OutputLock:
-    """The lock of an output.
-
-    Parameters
-    ----------
-    output
-        The output; the lock is a file beside it.
-    suffix
-        Text in the names of temporary files. If None, it is that of a dead
-        run, or `default` where there was none.
-    default
-        See `suffix`.
-
-    Attributes
-    ----------
-    path : pathlib.Path
-        The lock file.
-    suffix : str
-        That of this run, once the output is taken.
-    left : LockOwner or None
-        The dead run whose lock was found.
-
-    Examples
-    --------
-    >>> output = getfixture("tmp_path") / "out.rtdc"
-    >>> with OutputLock(output, None, "a") as lock:
-    ...     lock.suffix, lock.path.name
-    ('a', 'out.rtdc.lock')
-    >>> lock.path.exists()
-    False
-    """
+    """The lock of an output."""
 
     def __init__(self, output: Path, suffix: str | None = None, default: str = "") -> None:
         self.output = output
@@ -190,17 +145,7 @@ class OutputLock:
         return self._fd >= 0
 
     def acquire(self) -> None:
-        """Take the output.
-
-        Raises
-        ------
-        OutputBusyError
-            If another run has taken it; it names host and process.
-        OutputError
-            If there is a file of this name that is no lock.
-        StorageError
-            If the lock cannot be made.
-        """
+        """Take the output."""
         try:
             for _ in range(_ATTEMPTS):
                 if self._try_new() or self._try_old():
@@ -222,13 +167,7 @@ class OutputLock:
         raise OutputBusyError("other runs take it again and again", path=self.output)
 
     def release(self, *, keep: bool = False) -> None:
-        """Give the output free; may be called again.
-
-        Parameters
-        ----------
-        keep
-            Whether the file stays, because temporary files stay as well.
-        """
+        """Give the output free; may be called again."""
         fd, self._fd = self._fd, -1
         if fd < 0:
             return
@@ -387,13 +326,7 @@ _FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
 
 
 def _read(path: Path) -> LockOwner | None:
-    """Return who has taken an output; None if the file is empty.
-
-    Raises
-    ------
-    OutputError
-        If it is no lock.
-    """
+    """Return who has taken an output; None if the file is empty."""
     with path.open("rb") as file:
         content = file.read(_MOST)
     if not content.strip():

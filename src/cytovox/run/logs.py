@@ -29,15 +29,6 @@ class RunLog:
     Every run has a logger of its own below ``cytovox``, so two runs in one
     process never write into each other's file. The file appears with the
     first line.
-
-    Parameters
-    ----------
-    name
-        Name of the logger below ``cytovox``.
-    path
-        File to write; must not exist.
-    level
-        Lowest level that is recorded.
     """
 
     def __init__(self, name: str, path: Path, level: int = logging.INFO) -> None:
@@ -62,13 +53,7 @@ class RunLog:
         return self.path.read_text(encoding="utf-8", errors="replace").splitlines()
 
     def move_to(self, path: Path) -> None:
-        """Go on in another file, after what is in it already.
-
-        Parameters
-        ----------
-        path
-            The file; what was logged so far is added to it.
-        """
+        """Go on in another file, after what is in it already."""
         if path == self.path:
             return
         lines = self.lines()

@@ -32,13 +32,7 @@ class MemoryLimit:
 
 
 def memory_limits() -> list[MemoryLimit]:
-    """Return all limits that hold for this process, the machine's memory first.
-
-    Examples
-    --------
-    >>> all(limit.size > 0 for limit in memory_limits())
-    True
-    """
+    """Return all limits that hold for this process, the machine's memory first."""
     found = []
     if physical := _physical():
         found.append(MemoryLimit(physical, "memory of this machine"))

@@ -34,15 +34,6 @@ class SharedMonitor:
     of those who said that they wait, which needs no answer. The lock is a
     semaphore as well and knows the process that holds it, so that someone else
     can give it back for a process that has died.
-
-    Examples
-    --------
-    >>> monitor = SharedMonitor()
-    >>> with monitor:
-    ...     monitor.notify_all()
-    >>> with monitor:
-    ...     monitor.wait_for(lambda: False, timeout=0.01)
-    False
     """
 
     def __init__(self) -> None:
@@ -82,20 +73,7 @@ class SharedMonitor:
                 self._bells[i].release()
 
     def wait_for(self, predicate: Callable[[], bool], timeout: float | None = None) -> bool:
-        """Wait until something is true; the lock must be held, once.
-
-        Parameters
-        ----------
-        predicate
-            Function that is asked whenever there was a change.
-        timeout
-            Seconds to wait at most; for ever if None.
-
-        Returns
-        -------
-        bool
-            The last answer of `predicate`.
-        """
+        """Wait until something is true; the lock must be held, once."""
         end = None if timeout is None else time.monotonic() + timeout
         while not (result := predicate()):
             remaining = None if end is None else end - time.monotonic()
@@ -121,18 +99,7 @@ class SharedMonitor:
             self._waiting[place] = 0
 
     def recover(self, pid: int) -> bool:
-        """Give the lock back if a process that has died was holding it.
-
-        Parameters
-        ----------
-        pid
-            Number of the process.
-
-        Returns
-        -------
-        bool
-            Whether it was.
-        """
+        """Give the lock back if a process that has died was holding it."""
         held = not self._lock.acquire(timeout=_ORPHANED)
         if held and self._owner.value not in (0, pid):
             return False  # someone else is slow

@@ -23,19 +23,7 @@ def restart_peak() -> None:
 
 
 def peak_bytes() -> int | None:
-    """Return the largest resident memory of this process in bytes.
-
-    Returns
-    -------
-    int or None
-        None where the system does not tell.
-
-    Examples
-    --------
-    >>> restart_peak()
-    >>> (peak_bytes() or 2**20) >= 2**20
-    True
-    """
+    """Return the largest resident memory of this process in bytes."""
     with contextlib.suppress(OSError, ValueError), open("/proc/self/status", "rb") as file:
         for line in file:
             if line.startswith(b"VmHWM:"):
@@ -47,18 +35,7 @@ def peak_bytes() -> int | None:
 
 
 def limit_memory(number: int) -> bool:
-    """Make this process fail with MemoryError rather than use more.
-
-    Parameters
-    ----------
-    number
-        Bytes of data that it may hold.
-
-    Returns
-    -------
-    bool
-        Whether the system can do that.
-    """
+    """Make this process fail with MemoryError rather than use more."""
     if resource is None or sys.platform == "darwin":  # macOS takes it and ignores it
         return False
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)

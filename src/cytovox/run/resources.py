@@ -8,13 +8,7 @@ __all__ = ["cpu_count"]
 
 
 def cpu_count() -> int:
-    """Return the number of cores that this process may use.
-
-    Examples
-    --------
-    >>> cpu_count() >= 1
-    True
-    """
+    """Return the number of cores that this process may use."""
     usable = getattr(os, "process_cpu_count", None)  # Python 3.13
     if usable is not None:
         return usable() or 1

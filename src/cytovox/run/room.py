@@ -59,38 +59,6 @@ def check_need(
     """Compare what a run needs with what there is; nothing is written.
 
     It is refused only if it cannot fit. If it just may not fit, that is said.
-
-    Parameters
-    ----------
-    need
-        From an estimate.
-    folder
-        Where the output goes; it need not be there yet.
-    already
-        Files of an earlier part of the same run, which need no room again.
-    memory
-        What may be used, if less than the machine and its limits allow.
-
-    Returns
-    -------
-    str or None
-        A warning, if less than the likely need times `MARGIN` is free.
-
-    Raises
-    ------
-    StorageError
-        If less than the least need times `MARGIN` is free.
-    NotEnoughMemoryError
-        If the least need is more than may be used.
-
-    Examples
-    --------
-    >>> check_need(Need(10, 20, 30), ".")
-    >>> try:
-    ...     check_need(Need(1 << 60, 1 << 61, 30), ".")
-    ... except StorageError as err:
-    ...     print(err.exit_code)
-    74
     """
     _check_memory(need, memory)
     place = existing_folder(folder)
@@ -117,13 +85,7 @@ def check_need(
 
 
 def free_bytes(folder: str | os.PathLike[str]) -> int | None:
-    """Return how many bytes are free, or None where a file system does not tell.
-
-    Parameters
-    ----------
-    folder
-        A folder; it need not be there yet.
-    """
+    """Return how many bytes are free, or None where a file system does not tell."""
     try:
         return shutil.disk_usage(existing_folder(folder)).free
     except OSError:
@@ -144,18 +106,7 @@ def _check_memory(need: Need, memory: int | None) -> None:
 
 
 def in_words(size: float) -> str:
-    """Return a number of bytes in words.
-
-    Parameters
-    ----------
-    size
-        Bytes; what is below zero counts as zero.
-
-    Examples
-    --------
-    >>> in_words(2_340_000), in_words(7.8e9)
-    ('2.3 MB', '7.8 GB')
-    """
+    """Return a number of bytes in words."""
     for unit, factor in (("TB", 1e12), ("GB", 1e9)):
         if size >= factor:
             return f"{size / factor:.1f} {unit}"

@@ -35,13 +35,6 @@ class FrameRows:
         How many objects were found in each frame, and how many of them were
         lost for each of the `CAUSES`, int64 of shape (n_frames, 8). If None,
         each event was an object, and none was lost.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> rows = FrameRows(10, np.array([0, 2, 1]), {"deform": np.array([0.1, 0.2, 0.3])})
-    >>> rows.stop, rows.n_events, rows.frames.tolist()
-    (13, 3, [11, 11, 12])
     """
 
     start: int
@@ -82,35 +75,12 @@ class FrameRows:
 
 
 def no_objects(number: int) -> npt.NDArray[np.int64]:
-    """Return `FrameRows.objects` for frames without any.
-
-    Parameters
-    ----------
-    number
-        Number of frames.
-
-    Returns
-    -------
-    numpy.ndarray
-        int64 of shape (number, 8)
-    """
+    """Return `FrameRows.objects` for frames without any."""
     return np.zeros((number, 1 + len(CAUSES)), np.int64)
 
 
 def objects_by_cause(objects: npt.ArrayLike) -> dict[str, Any]:
-    """Return what became of objects as plain values; what is kept and lost adds up.
-
-    Parameters
-    ----------
-    objects
-        Number found, and number lost for each of the `CAUSES`, shape (8,).
-
-    Examples
-    --------
-    >>> told = objects_by_cause([9, 2, 0, 1, 3, 0, 0, 0])
-    >>> told["found"], told["kept"], told["lost"]["size"], sum(told["lost"].values())
-    (9, 3, 3, 6)
-    """
+    """Return what became of objects as plain values; what is kept and lost adds up."""
     found, *lost = (int(number) for number in np.asarray(objects))
     return {
         "found": found,
@@ -120,21 +90,7 @@ def objects_by_cause(objects: npt.ArrayLike) -> dict[str, Any]:
 
 
 def joined_rows(parts: Sequence[FrameRows]) -> FrameRows:
-    """Return the rows of consecutive parts as one.
-
-    Parameters
-    ----------
-    parts
-        Rows, each beginning with the frame after the last of the one before.
-
-    Examples
-    --------
-    >>> one = FrameRows(4, np.array([2]), {"deform": np.array([0.1, 0.2])})
-    >>> two = FrameRows(5, np.array([0, 0]))
-    >>> both = joined_rows([one, two])
-    >>> both.start, both.counts.tolist(), both.rows["deform"].tolist()
-    (4, [2, 0, 0], [0.1, 0.2])
-    """
+    """Return the rows of consecutive parts as one."""
     filled = [part.rows for part in parts if part.n_events]
     names = filled[0] if filled else parts[0].rows
     return FrameRows(

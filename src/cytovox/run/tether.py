@@ -28,16 +28,6 @@ def tethered(words: Sequence[str]) -> list[str]:
 
     It must lead a session of its own. It ends as the command does. Windows
     knows no groups that could be killed; there the command stays as it is.
-
-    Parameters
-    ----------
-    words
-        The command.
-
-    Examples
-    --------
-    >>> tethered(["srun", "worker"])[-2:]
-    ['srun', 'worker']
     """
     if os.name == "nt":
         return list(words)
@@ -49,11 +39,6 @@ def tied(words: Sequence[str]) -> list[str]:
 
     The command keeps its standard input and its group of processes, and thus
     hears Ctrl-C itself. Elsewhere it stays as it is.
-
-    Parameters
-    ----------
-    words
-        The command. Its program must be found as it is written.
     """
     if sys.platform != "linux":
         return list(words)

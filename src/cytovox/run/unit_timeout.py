@@ -19,21 +19,6 @@ def unit_timeout() -> float | None:
 
     It is a matter of the machine, not of the result, so no recipe knows it:
     the environment variable ``CYTOVOX_UNIT_TIMEOUT`` sets it, 0 for no limit.
-
-    Returns
-    -------
-    float or None
-        Seconds; None for no limit.
-
-    Raises
-    ------
-    UsageError
-        If the variable is no number of seconds.
-
-    Examples
-    --------
-    >>> unit_timeout()
-    1800.0
     """
     text = os.environ.get(_VARIABLE, "").strip() or str(_TIMEOUT)
     try:

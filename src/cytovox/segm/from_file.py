@@ -17,13 +17,7 @@ __all__ = ["file_of_segmenter", "is_segmenter_file", "load_segmenter_file"]
 
 
 def is_segmenter_file(text: str) -> bool:
-    """Return whether a text names a Python file rather than a code.
-
-    Examples
-    --------
-    >>> is_segmenter_file("my_file.py:SegmentMine"), is_segmenter_file("thresh")
-    (True, False)
-    """
+    """Return whether a text names a Python file rather than a code."""
     return _split(text)[0].lower().endswith(".py")
 
 
@@ -79,18 +73,7 @@ def load_segmenter_file(spec: str | os.PathLike[str]) -> type[Segmenter]:
 
 
 def file_of_segmenter(cls: type) -> tuple[Path, str] | None:
-    """Return the file that a class was loaded from, and the start of its sha256.
-
-    Returns
-    -------
-    tuple or None
-        Path and 16 hexadecimal digits; None for a class from elsewhere.
-
-    Examples
-    --------
-    >>> file_of_segmenter(Segmenter) is None
-    True
-    """
+    """Return the file that a class was loaded from, and the start of its sha256."""
     return file_of_module(cls.__module__)
 
 

@@ -13,32 +13,7 @@ __all__ = ["as_masks"]
 
 
 def as_masks(code: str, masks: Any, shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:
-    """Return what an algorithm made of images as boolean masks.
-
-    Parameters
-    ----------
-    code
-        Code of the segmenter, for the message.
-    masks
-        What the algorithm has returned; anything that is not zero is object.
-    shape
-        Shape of the images, in pixels (H, W) or (N, H, W).
-
-    Returns
-    -------
-    numpy.ndarray
-        Boolean array of this shape.
-
-    Raises
-    ------
-    UsageError
-        If the shape is another.
-
-    Examples
-    --------
-    >>> as_masks("mine", [[0, 2]], (1, 2))
-    array([[False,  True]])
-    """
+    """Return what an algorithm made of images as boolean masks."""
     found = np.asarray(masks)
     if found.shape != shape:
         raise UsageError(

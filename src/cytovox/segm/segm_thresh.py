@@ -34,31 +34,7 @@ class SegmentThresh(UNISegmenter):
 
     @staticmethod
     def segment_algorithm(image: npt.NDArray[Any], *, thresh: float = -6) -> npt.NDArray[np.bool_]:
-        """Return where the image is below a threshold.
-
-        Parameters
-        ----------
-        image
-            Background-corrected image or stack of images, any number type.
-        thresh
-            Grey values relative to the background, below zero. A pixel at
-            the threshold is background.
-
-        Returns
-        -------
-        numpy.ndarray
-            Boolean array of the same shape.
-
-        Raises
-        ------
-        OptionError
-            If the threshold is not below zero.
-
-        Examples
-        --------
-        >>> SegmentThresh.segment_algorithm(np.array([[-7, -6, 0]]), thresh=-6)
-        array([[ True, False, False]])
-        """
+        """Return where the image is below a threshold."""
         _check_threshold(thresh)
         return np.asarray(image < thresh)
 

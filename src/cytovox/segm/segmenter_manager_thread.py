@@ -39,15 +39,7 @@ class RegisterOfSlots(Protocol):
         """A number that grows with every change."""
 
     def wait_for_change(self, seen: int, timeout: float) -> None:
-        """Wait until `changes` is another number.
-
-        Parameters
-        ----------
-        seen
-            Number that `changes` had.
-        timeout
-            Seconds to wait at most.
-        """
+        """Wait until `changes` is another number."""
 
     def notify(self) -> None:
         """Wake all who wait for a change."""
@@ -56,24 +48,10 @@ class RegisterOfSlots(Protocol):
         """Tell all workers to quit."""
 
     def raw_frame(self, index: int) -> int:
-        """Return the number in the input of a frame.
-
-        Parameters
-        ----------
-        index
-            Index of the frame (0-based) as the data show it.
-        """
+        """Return the number in the input of a frame."""
 
     def reserve_slot_for_task(self, current_state: str, next_state: str) -> Any:
-        """Return a context manager that reserves frames, or None.
-
-        Parameters
-        ----------
-        current_state
-            State in which the slot must be.
-        next_state
-            State of the slot when all its frames are done.
-        """
+        """Return a context manager that reserves frames, or None."""
 
 
 class SegmenterManagerThread(threading.Thread):

@@ -60,27 +60,7 @@ class SharedArray:
 
 
 def share_array(array: npt.NDArray[Any]) -> SharedArray | None:
-    """Return how another process gets at an array, if it lies in shared memory.
-
-    Parameters
-    ----------
-    array
-        Any array.
-
-    Returns
-    -------
-    SharedArray or None
-        None if the array's memory is that of this process only.
-
-    Examples
-    --------
-    >>> from multiprocessing.sharedctypes import RawArray
-    >>> raw = RawArray("h", 6)
-    >>> share_array(np.frombuffer(raw, np.int16).reshape(2, 3)[1]).offset
-    6
-    >>> share_array(np.zeros(6)) is None
-    True
-    """
+    """Return how another process gets at an array, if it lies in shared memory."""
     owner: Any = array
     while isinstance(owner, np.ndarray | memoryview):
         owner = owner.base if isinstance(owner, np.ndarray) else owner.obj
@@ -153,13 +133,7 @@ class BatchView:
 
 
 class Batch:
-    """Shared memory for images that come from anywhere.
-
-    Parameters
-    ----------
-    image_bytes, pixels, frames
-        Room for images, for masks (a byte per pixel), and for offsets.
-    """
+    """Shared memory for images that come from anywhere."""
 
     def __init__(self, image_bytes: int, pixels: int, frames: int) -> None:
         self.room = (int(image_bytes), int(pixels), int(frames))

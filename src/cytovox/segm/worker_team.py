@@ -52,15 +52,7 @@ class WorkerTraceback(Exception):  # noqa: N818 - it is no error but tells of on
 
 
 class SegmenterWorkerError(StageError):
-    """A worker of a segmenter has raised an error or was lost.
-
-    Attributes
-    ----------
-    frame_in_chunk : int or None
-        Position within its chunk of the frame concerned, if it is known.
-    worker_traceback : str
-        Traceback of the worker, empty if it was lost.
-    """
+    """A worker of a segmenter has raised an error or was lost."""
 
     def __init__(
         self,
@@ -148,54 +140,14 @@ class _Share:
 
 
 def split_frames(length: int, count: int) -> list[tuple[int, int]]:
-    """Divide frames evenly into contiguous ranges.
-
-    Parameters
-    ----------
-    length
-        Number of frames.
-    count
-        Number of ranges wanted.
-
-    Returns
-    -------
-    list of tuple of int
-        Start and stop of each range, none of them empty; fewer than `count`
-        if there are fewer frames.
-
-    Examples
-    --------
-    >>> split_frames(10, 3)
-    [(0, 3), (3, 6), (6, 10)]
-    >>> split_frames(2, 3)
-    [(0, 1), (1, 2)]
-    """
+    """Divide frames evenly into contiguous ranges."""
     count = min(length, count)
     edges = [length * i // count for i in range(count + 1)] if count else [0]
     return list(zip(edges, edges[1:], strict=False))
 
 
 class WorkerTeam:
-    """Workers for the slots of one list, as many as are needed, at most `size`.
-
-    Parameters
-    ----------
-    make_worker
-        Returns a new worker for the range of frames of a place in the team.
-    size
-        Largest number of workers.
-    ticket
-        Shared number of the piece of work that may go on, 0 for none.
-    done
-        Shared number of workers that are done with it.
-    logger
-        Where a lost worker is reported.
-
-    Attributes
-    ----------
-    workers : list
-        Those that were started and not lost.
-    """
+    """Workers for the slots of one list, as many as are needed, at most `size`."""
 
     def __init__(
         self,
@@ -230,15 +182,7 @@ class WorkerTeam:
                 self._replace(place)
 
     def run(self, work: Work) -> None:
-        """Segment frames; return when all are done.
-
-        Raises
-        ------
-        SegmenterWorkerError
-            If the algorithm fails, or two workers were lost over the same frame.
-        InterruptedRunError
-            If the team was told to stop meanwhile.
-        """
+        """Segment frames; return when all are done."""
         ranges = split_frames(work.length, self.size)
         self.staff(len(ranges))
         self._last_ticket += 1

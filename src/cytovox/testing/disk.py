@@ -65,23 +65,7 @@ class _RecordedFile(DiskFile):
 
 
 class RecordingDisk(Disk):
-    """Does what it is told, and notes it; nothing is really synchronised.
-
-    Attributes
-    ----------
-    operations : list of Operation
-        What was done.
-
-    Examples
-    --------
-    >>> disk = RecordingDisk()
-    >>> file = disk.open(getfixture("tmp_path") / "a", "w+b")
-    >>> file.write_at(0, memoryview(b"abc"))
-    3
-    >>> file.close()
-    >>> [operation.kind for operation in disk.operations]
-    ['create', 'write']
-    """
+    """Does what it is told, and notes it; nothing is really synchronised."""
 
     def __init__(self) -> None:
         self.operations: list[Operation] = []
@@ -89,15 +73,7 @@ class RecordingDisk(Disk):
         self._count = 0
 
     def open(self, path: Path, mode: str) -> DiskFile:
-        """Open a file for reading and writing.
-
-        Parameters
-        ----------
-        path
-            The file.
-        mode
-            ``"r+b"``, ``"w+b"`` or ``"x+b"``.
-        """
+        """Open a file for reading and writing."""
         known = path in self._numbers and path.exists()
         there = path.read_bytes() if mode == "r+b" and not known else b""
         number = self._numbers[path] if known else self._count
@@ -112,24 +88,12 @@ class RecordingDisk(Disk):
         return file
 
     def replace(self, source: Path, target: Path) -> None:
-        """Rename a file over another one, all at once.
-
-        Parameters
-        ----------
-        source, target
-            Old and new name, in one folder.
-        """
+        """Rename a file over another one, all at once."""
         super().replace(source, target)
         self._renamed(source, target)
 
     def rename_new(self, source: Path, target: Path) -> None:
-        """Rename a file, but never over an existing one.
-
-        Parameters
-        ----------
-        source, target
-            Old and new name, in one folder.
-        """
+        """Rename a file, but never over an existing one."""
         super().rename_new(source, target)
         self._renamed(source, target)
 
@@ -139,39 +103,17 @@ class RecordingDisk(Disk):
         self.operations.append(Operation("rename", number, path=source, target=target))
 
     def remove(self, path: Path) -> None:
-        """Remove a file if it is there.
-
-        Parameters
-        ----------
-        path
-            The file.
-        """
+        """Remove a file if it is there."""
         super().remove(path)
         self.operations.append(Operation("remove", self._numbers.pop(path, -1), path=path))
 
     def sync_folder(self, folder: Path) -> None:
-        """Note that names are synchronised.
-
-        Parameters
-        ----------
-        folder
-            The folder.
-        """
+        """Note that names are synchronised."""
         self.operations.append(Operation("sync folder", path=folder))
 
 
 def after_kill(operations: Sequence[Operation], stop: int, torn: float = 0.0) -> dict[Path, bytes]:
-    """Return the files as they are after the writer was killed.
-
-    Parameters
-    ----------
-    operations
-        What was done.
-    stop
-        Number of operations that were done.
-    torn
-        Share of the next operation that was done, if it is a write.
-    """
+    """Return the files as they are after the writer was killed."""
     done = list(operations[:stop])
     if torn and stop < len(operations):
         done += _torn(operations[stop], torn)
@@ -181,17 +123,7 @@ def after_kill(operations: Sequence[Operation], stop: int, torn: float = 0.0) ->
 def after_power_cut(
     operations: Sequence[Operation], stop: int, rng: random.Random
 ) -> dict[Path, bytes]:
-    """Return the files as a power cut may have left them.
-
-    Parameters
-    ----------
-    operations
-        What was done.
-    stop
-        Number of operations that were done.
-    rng
-        Chooses what is lost.
-    """
+    """Return the files as a power cut may have left them."""
     done = operations[:stop]
     synced = {op.file: i for i, op in enumerate(done) if op.kind == "sync"}
     folder = max((i for i, op in enumerate(done) if op.kind == "sync folder"), default=-1)

@@ -39,26 +39,7 @@ CELL_COLUMNS = (
 
 
 def channel_background(shape: tuple[int, int], rng: np.random.Generator) -> Floats:
-    """Return the image of an empty channel: walls, fringes, uneven light and dust.
-
-    Parameters
-    ----------
-    shape
-        Height and width.
-    rng
-        Places the dust.
-
-    Returns
-    -------
-    ndarray
-        Grey levels, float32, shape (H, W).
-
-    Examples
-    --------
-    >>> image = channel_background((80, 400), np.random.default_rng(0))
-    >>> bool(image[6].mean() < image[40].mean() - 30)
-    True
-    """
+    """Return the image of an empty channel: walls, fringes, uneven light and dust."""
     height, width = shape
     y = np.arange(height)[:, np.newaxis] * (80 / height)
     x = np.arange(width)[np.newaxis] / width
@@ -87,27 +68,7 @@ def draw_frames(
     firsts: npt.NDArray[np.int64],
     out: npt.NDArray[np.uint8],
 ) -> None:
-    """Draw frames; a pixel depends on seed, identity and place only.
-
-    Parameters
-    ----------
-    background
-        Empty channel, float32, shape (H, W).
-    noise
-        Standard deviation of each pixel, grey levels, float32, shape (H, W).
-    seed
-        Seed of the noise.
-    identities
-        int64, shape (n,); frames of the same identity have the same noise.
-    gains
-        Brightness of each frame relative to the background, shape (n,).
-    cells
-        One row per cell, see `CELL_COLUMNS`, shape (m, 11).
-    firsts
-        Cells ``firsts[i]`` to ``firsts[i + 1] - 1`` are in frame i, shape (n + 1,).
-    out
-        Result, uint8, shape (n, H, W).
-    """
+    """Draw frames; a pixel depends on seed, identity and place only."""
     number, height, width = out.shape
     image = np.empty((height, width), np.float32)
     for i in range(number):

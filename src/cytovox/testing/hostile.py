@@ -61,18 +61,7 @@ class HostileCase:
 
 
 def hostile_cases(*, quick: bool = False) -> tuple[HostileCase, ...]:
-    """Return the cases, always in the same order.
-
-    Parameters
-    ----------
-    quick
-        Only the small selection.
-
-    Examples
-    --------
-    >>> len(hostile_cases()) > 100, len(hostile_cases(quick=True))
-    (True, 37)
-    """
+    """Return the cases, always in the same order."""
     from .hostile_basins import BASIN_CASES
     from .hostile_recordings import RECORDING_CASES
     from .hostile_volumes import VOLUME_CASES
@@ -82,13 +71,7 @@ def hostile_cases(*, quick: bool = False) -> tuple[HostileCase, ...]:
 
 
 def write_secret(folder: Path) -> Path:
-    """Write the private files, and return the folder for the input.
-
-    Parameters
-    ----------
-    folder
-        Empty folder.
-    """
+    """Write the private files, and return the folder for the input."""
     from .hostile_recordings import plain_recording
 
     private, inbox = folder / "private", folder / "inbox"
@@ -102,17 +85,7 @@ def write_secret(folder: Path) -> Path:
 def read_everything(
     case: HostileCase, target: Path | str, **options: Any
 ) -> Iterator[npt.NDArray[Any]]:
-    """Open an input as a run does, and yield what can be read of it.
-
-    Parameters
-    ----------
-    case
-        What the input is.
-    target
-        What `build` has returned.
-    **options
-        For `HDF5Data` or `open_volume`.
-    """
+    """Open an input as a run does, and yield what can be read of it."""
     if case.kind == "volume":
         from ..read import open_volume
 

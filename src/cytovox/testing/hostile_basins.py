@@ -20,17 +20,7 @@ _SECRET = "secret measurement"
 
 
 def store_definition(path: Path, text: str | dict[str, Any], key: str = "b") -> None:
-    """Write the definition of a basin into a file, whatever it says.
-
-    Parameters
-    ----------
-    path
-        The file.
-    text
-        What is stored; a dict as JSON.
-    key
-        Name of the basin.
-    """
+    """Write the definition of a basin into a file, whatever it says."""
     if isinstance(text, dict):
         text = json.dumps({"name": key, "description": None, "format": "hdf5", **text})
     with h5py.File(path, "a", libver="latest") as h5:

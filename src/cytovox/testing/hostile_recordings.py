@@ -32,17 +32,7 @@ Change = Callable[[h5py.File, Path], None]
 
 
 def plain_recording(path: Path, *, value: int = 60, identifier: str = "a measurement") -> Path:
-    """Write a small recording that is as it should be.
-
-    Parameters
-    ----------
-    path
-        File to write.
-    value
-        All pixels and values.
-    identifier
-        Its run identifier.
-    """
+    """Write a small recording that is as it should be."""
     with h5py.File(path, "w", libver="latest") as h5:
         h5.attrs["experiment:event count"] = FRAMES
         h5.attrs["experiment:run identifier"] = identifier

@@ -19,18 +19,6 @@ def descendants(pid: int) -> list[int]:
     """Return the numbers of all processes below one.
 
     Those that have ended and are only waited for do not count.
-
-    Parameters
-    ----------
-    pid
-        Number of the process.
-
-    Examples
-    --------
-    >>> import subprocess, sys
-    >>> with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as one:
-    ...     one.pid in descendants(os.getpid())
-    True
     """
     children: dict[int, list[int]] = {}
     for child, parent in _parents():
@@ -56,21 +44,6 @@ class Watched:
     """Processes whose end can be waited for, whoever has started them.
 
     To be used with ``with``; at its end all that are left are killed.
-
-    Parameters
-    ----------
-    pids
-        Their numbers.
-
-    Examples
-    --------
-    >>> import subprocess, sys
-    >>> with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as one:
-    ...     with Watched([one.pid]) as watched:
-    ...         before = watched.left(0)
-    ...         one.kill()
-    ...         (before == [one.pid], watched.left(30))
-    (True, [])
     """
 
     def __init__(self, pids: Iterable[int]) -> None:
@@ -94,13 +67,7 @@ class Watched:
             os.close(handle)
 
     def left(self, seconds: float) -> list[int]:
-        """Wait until all have ended; return the numbers of those that have not.
-
-        Parameters
-        ----------
-        seconds
-            How long to wait at most.
-        """
+        """Wait until all have ended; return the numbers of those that have not."""
         end = time.monotonic() + seconds
         left = dict(self._handles)
         while left:

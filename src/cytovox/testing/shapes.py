@@ -22,13 +22,7 @@ _POINTS = 512
 
 
 def egg_area(a: Floats, b: Floats) -> Floats:
-    """Return the area, ``pi a b``; k leaves it as it is.
-
-    Examples
-    --------
-    >>> float(egg_area(np.array([2.0]), np.array([0.5]))[0] / np.pi)
-    1.0
-    """
+    """Return the area, ``pi a b``; k leaves it as it is."""
     return np.asarray(np.pi * a * b)
 
 
@@ -38,13 +32,7 @@ def egg_centroid(a: Floats, k: Floats) -> Floats:
 
 
 def egg_perimeter(a: Floats, b: Floats, k: Floats) -> Floats:
-    """Return the length of the outline, by the periodic trapezoidal rule.
-
-    Examples
-    --------
-    >>> round(float(egg_perimeter(np.array([1.0]), np.array([1.0]), np.array([0.0]))[0]), 12)
-    6.28318530718
-    """
+    """Return the length of the outline, by the periodic trapezoidal rule."""
     t = np.arange(_POINTS) * (2 * np.pi / _POINTS)
     dx = -a[:, np.newaxis] * np.sin(t)
     dy = b[:, np.newaxis] * (np.cos(t) + k[:, np.newaxis] * np.cos(2 * t))
@@ -57,12 +45,5 @@ def egg_deformation(a: Floats, b: Floats, k: Floats) -> Floats:
 
 
 def egg_volume(a: Floats, b: Floats, k: Floats) -> Floats:
-    """Return the volume of the body made by turning the egg about its long axis.
-
-    Examples
-    --------
-    >>> ball = egg_volume(np.array([1.0]), np.array([1.0]), np.array([0.0]))
-    >>> round(float(ball[0] / np.pi), 6)
-    1.333333
-    """
+    """Return the volume of the body made by turning the egg about its long axis."""
     return np.asarray(np.pi * a * b**2 * (4 / 3 + k**2 * 4 / 15))

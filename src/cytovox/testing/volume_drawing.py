@@ -75,23 +75,7 @@ def draw_blobs(
     image: npt.NDArray[np.uint8],
     labels: npt.NDArray[np.uint32],
 ) -> None:
-    """Draw ellipsoids on an uneven background.
-
-    Parameters
-    ----------
-    start
-        First voxel of the block, int64, shape (3,).
-    sites
-        Sites that may reach into the block, shape (n, 9), see `SITE_COLUMNS`.
-    waves
-        Background along z, y, and x of the block, grey levels.
-    seed
-        Of noise and texture.
-    noise
-        Most that noise changes a voxel, grey levels.
-    image, labels
-        Result, shape (Z, Y, X).
-    """
+    """Draw ellipsoids on an uneven background."""
     depth, height, width = image.shape
     labels[:] = 0
     for n in range(len(sites)):
@@ -138,15 +122,6 @@ def draw_cells(
     """Draw cells that fill space, with dark membranes between them.
 
     Each voxel is of the site that is nearest.
-
-    Parameters
-    ----------
-    start, seed, noise, image, labels
-        As for `draw_blobs`.
-    sites
-        Sites that may be nearest to a voxel of the block, shape (n, 9).
-    scale
-        Size of a voxel along each axis, relative to the finest, shape (3,).
     """
     depth, height, width = image.shape
     near = np.empty(len(sites), np.int64)
@@ -231,19 +206,7 @@ def add_block(
     low: npt.NDArray[np.int64],
     high: npt.NDArray[np.int64],
 ) -> None:
-    """Add the voxels of a block to the sums of each label.
-
-    Parameters
-    ----------
-    start
-        First voxel of the block, int64, shape (3,).
-    labels
-        shape (Z, Y, X), uint32.
-    count
-        Voxels, shape (N + 1,).
-    total, low, high
-        Sum, smallest, and largest coordinate, shape (N + 1, 3).
-    """
+    """Add the voxels of a block to the sums of each label."""
     depth, height, width = labels.shape
     for z in range(depth):
         for y in range(height):

@@ -35,13 +35,6 @@ class Checkpoint:
         Rows by feature that follow those in the file, shape (n, ...).
     is_complete
         Whether the file is finished altogether.
-
-    Examples
-    --------
-    >>> made = Checkpoint(7, 3, rests={"deform": np.array([0.1, 0.2, 0.3])})
-    >>> again = Checkpoint.decode(made.encode())
-    >>> again.frames, again.events, again.rests["deform"].tolist()
-    (7, 3, [0.1, 0.2, 0.3])
     """
 
     frames: int
@@ -66,18 +59,7 @@ class Checkpoint:
 
     @classmethod
     def decode(cls, content: bytes) -> Checkpoint:
-        """Return what `encode` has told.
-
-        Parameters
-        ----------
-        content
-            The bytes.
-
-        Raises
-        ------
-        ValueError
-            If it is something else.
-        """
+        """Return what `encode` has told."""
         try:
             (length,) = _HEAD.unpack_from(content)
             place = _HEAD.size + length
@@ -96,26 +78,7 @@ class Checkpoint:
 
 
 class Checkpoints:
-    """When to make checkpoints, and where they go.
-
-    Parameters
-    ----------
-    file
-        The file with the events.
-    seconds
-        Between two checkpoints, at least.
-    durable_seconds
-        Between two that outlive a power cut, at least.
-    begin
-        Where to go on; None for an empty file.
-    on_durable
-        Told each durable checkpoint.
-
-    Attributes
-    ----------
-    begin
-        Where to go on.
-    """
+    """When to make checkpoints, and where they go."""
 
     def __init__(
         self,
@@ -134,28 +97,13 @@ class Checkpoints:
         self._last = self._last_durable = time.monotonic()
 
     def is_due(self, *, is_last: bool = False) -> bool:
-        """Return whether it is time for one.
-
-        Parameters
-        ----------
-        is_last
-            Whether all frames are done. What follows can then only be saved
-            here, so this one is made unless the whole run is short.
-        """
+        """Return whether it is time for one."""
         if is_last:
             return time.monotonic() - self._last_durable >= self.durable_seconds
         return time.monotonic() - self._last >= self.seconds
 
     def make(self, checkpoint: Checkpoint, *, is_last: bool = False) -> None:
-        """Make one, of a file that has been flushed.
-
-        Parameters
-        ----------
-        checkpoint
-            Where the writing stands.
-        is_last
-            See `is_due`.
-        """
+        """Make one, of a file that has been flushed."""
         begin = time.monotonic()
         durable = is_last or begin - self._last_durable >= self.durable_seconds
         self.file.checkpoint(checkpoint.encode(), durable=durable)

@@ -32,13 +32,6 @@ class NotifyingDeque(deque[tuple[str, npt.NDArray[Any]]]):
     """A deque of features that wakes those who wait, and counts its bytes.
 
     It is for two threads: one that appends and one that takes.
-
-    Examples
-    --------
-    >>> waiting = NotifyingDeque()
-    >>> waiting.append(("deform", np.zeros(10)))
-    >>> waiting.nbytes
-    80
     """
 
     def __init__(self, items: Iterable[tuple[str, npt.NDArray[Any]]] = ()) -> None:
@@ -76,13 +69,7 @@ class NotifyingDeque(deque[tuple[str, npt.NDArray[Any]]]):
             self.condition.notify_all()
 
     def wait_for_room(self, nbytes: int, timeout: float | None) -> bool:
-        """Wait until at most `nbytes` wait, or until it is closed.
-
-        Returns
-        -------
-        bool
-            False if nothing at all was taken for `timeout` seconds.
-        """
+        """Wait until at most `nbytes` wait, or until it is closed."""
         with self.condition:
             while not self.closed and self.nbytes > nbytes:
                 if not self.condition.wait(timeout):

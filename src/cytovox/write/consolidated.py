@@ -23,13 +23,7 @@ _ZARR_2 = (".zgroup", ".zarray", ".zattrs")
 
 
 def refresh_consolidated(image: Address) -> None:
-    """Let each group above an image that holds copies of metadata hold those of the image.
-
-    Parameters
-    ----------
-    image
-        An OME-Zarr image that was written.
-    """
+    """Let each group above an image that holds copies of metadata hold those of the image."""
     document = read_json(image, "zarr.json")
     attributes = read_json(image, ".zattrs") if document is None else document.get("attributes")
     found = parse_multiscales(attributes or {}, str(image))

@@ -16,15 +16,7 @@ __all__ = ["DISK", "Disk", "DiskFile"]
 
 
 class DiskFile:
-    """An open binary file that is read and written at given places.
-
-    Parameters
-    ----------
-    path
-        The file.
-    mode
-        ``"r+b"``, ``"w+b"`` or ``"x+b"``.
-    """
+    """An open binary file that is read and written at given places."""
 
     def __init__(self, path: Path, mode: str) -> None:
         self.path = path
@@ -35,15 +27,7 @@ class DiskFile:
         return os.fstat(self._file.fileno()).st_size
 
     def read_into(self, offset: int, view: memoryview) -> int:
-        """Fill a buffer with what is at a place; return how many bytes there were.
-
-        Parameters
-        ----------
-        offset
-            First byte in the file.
-        view
-            Buffer of bytes, of which those behind the end of the file are kept.
-        """
+        """Fill a buffer with what is at a place; return how many bytes there were."""
         self._file.seek(offset)
         done = 0
         while done < len(view) and (number := self._file.readinto(view[done:])):
@@ -51,26 +35,12 @@ class DiskFile:
         return done
 
     def write_at(self, offset: int, view: memoryview) -> int:
-        """Write some or all bytes at a place; return how many were taken.
-
-        Parameters
-        ----------
-        offset
-            Place of the first byte in the file.
-        view
-            The bytes.
-        """
+        """Write some or all bytes at a place; return how many were taken."""
         self._file.seek(offset)
         return self._file.write(view) or 0
 
     def truncate(self, size: int) -> None:
-        """Set the length.
-
-        Parameters
-        ----------
-        size
-            Length in bytes; what is new is zero.
-        """
+        """Set the length."""
         self._file.truncate(size)
 
     def sync(self) -> None:
@@ -86,40 +56,15 @@ class Disk:
     """Opens, renames and removes files."""
 
     def open(self, path: Path, mode: str) -> DiskFile:
-        """Open a file for reading and writing.
-
-        Parameters
-        ----------
-        path
-            The file.
-        mode
-            ``"r+b"``, ``"w+b"`` or ``"x+b"``.
-        """
+        """Open a file for reading and writing."""
         return DiskFile(path, mode)
 
     def replace(self, source: Path, target: Path) -> None:
-        """Rename a file over another one, all at once.
-
-        Parameters
-        ----------
-        source, target
-            Old and new name, in one folder.
-        """
+        """Rename a file over another one, all at once."""
         os.replace(source, target)
 
     def rename_new(self, source: Path, target: Path) -> None:
-        """Rename a file, but never over an existing one.
-
-        Parameters
-        ----------
-        source, target
-            Old and new name, in one folder.
-
-        Raises
-        ------
-        FileExistsError
-            If there is something of the new name.
-        """
+        """Rename a file, but never over an existing one."""
         if os.name == "nt":
             os.rename(source, target)  # refuses by itself
             return
@@ -139,23 +84,11 @@ class Disk:
             os.unlink(source)
 
     def remove(self, path: Path) -> None:
-        """Remove a file if it is there.
-
-        Parameters
-        ----------
-        path
-            The file.
-        """
+        """Remove a file if it is there."""
         path.unlink(missing_ok=True)
 
     def sync_folder(self, folder: Path) -> None:
-        """Wait until new and changed names in a folder would outlive a power cut.
-
-        Parameters
-        ----------
-        folder
-            The folder.
-        """
+        """Wait until new and changed names in a folder would outlive a power cut."""
         sync_folder(folder)
 
 

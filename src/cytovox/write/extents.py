@@ -9,20 +9,7 @@ __all__ = ["Extents"]
 
 
 class Extents:
-    """Pieces of a file that are kept in memory; later writes win.
-
-    Examples
-    --------
-    >>> pieces = Extents()
-    >>> pieces.write(4, memoryview(b"abcd"))
-    >>> pieces.write(6, memoryview(b"XYZ"))
-    >>> list(pieces)
-    [(4, bytearray(b'abXYZ'))]
-    >>> buffer = bytearray(b"........")
-    >>> pieces.lay_over(0, memoryview(buffer))
-    >>> bytes(buffer)
-    b'....abXY'
-    """
+    """Pieces of a file that are kept in memory; later writes win."""
 
     def __init__(self) -> None:
         self._starts: list[int] = []
@@ -39,15 +26,7 @@ class Extents:
         return len(self._starts)
 
     def write(self, offset: int, data: memoryview) -> None:
-        """Put bytes at a place.
-
-        Parameters
-        ----------
-        offset
-            Place of the first byte.
-        data
-            The bytes.
-        """
+        """Put bytes at a place."""
         if not len(data):
             return
         stop = offset + len(data)
@@ -85,15 +64,7 @@ class Extents:
         self.nbytes += len(merged)
 
     def lay_over(self, offset: int, view: memoryview) -> None:
-        """Put the pieces over bytes that were read from the file.
-
-        Parameters
-        ----------
-        offset
-            Place of the first byte in the file.
-        view
-            The bytes.
-        """
+        """Put the pieces over bytes that were read from the file."""
         stop = offset + len(view)
         index = max(0, bisect_right(self._starts, offset) - 1)
         for start in self._starts[index : bisect_left(self._starts, stop)]:

@@ -51,13 +51,7 @@ def set_default_filter_kwargs(
 
 
 def as_items(feat: str, data: npt.ArrayLike) -> npt.NDArray[Any]:
-    """Return rows as an array; a ``mask`` of truth values becomes 0 and 255.
-
-    Raises
-    ------
-    TypeError
-        If there are no rows.
-    """
+    """Return rows as an array; a ``mask`` of truth values becomes 0 and 255."""
     items = np.asarray(data)
     if items.ndim == 0:
         raise TypeError(f"'{feat}' needs an array with a row for each item")
@@ -72,11 +66,6 @@ def fit_items(
     """Return items as the stored type.
 
     Numbers with a fraction may lose precision, but nothing else.
-
-    Raises
-    ------
-    TypeError
-        If values would change, or the items have another shape.
     """
     if items.shape[1:] != item_shape:
         raise TypeError(
@@ -92,12 +81,6 @@ def fit_items(
 
 
 def text_lines(lines: Sequence[Any]) -> npt.NDArray[np.bytes_]:
-    """Return lines of text as UTF-8 of a fixed width.
-
-    Examples
-    --------
-    >>> text_lines(["5 µm"]).dtype.itemsize
-    5
-    """
+    """Return lines of text as UTF-8 of a fixed width."""
     encoded = [str(line).encode("utf-8") for line in lines]
     return np.array(encoded, dtype=f"S{max(1, *map(len, encoded))}")

@@ -50,15 +50,7 @@ _LARGER = 1.02
 
 
 def can_pack(ds_kwds: Mapping[str, Any]) -> bool:
-    """Return whether chunks with such filters can be made here.
-
-    Examples
-    --------
-    >>> can_pack({"compression": 32015, "compression_opts": (5,), "fletcher32": True})
-    True
-    >>> can_pack({"compression": "gzip", "fletcher32": True})
-    False
-    """
+    """Return whether chunks with such filters can be made here."""
     known = {"compression", "compression_opts", "fletcher32"}
     return set(ds_kwds) <= known and ds_kwds.get("compression") in (None, ZSTD)
 
@@ -66,20 +58,7 @@ def can_pack(ds_kwds: Mapping[str, Any]) -> bool:
 def pack_chunk(
     items: npt.NDArray[Any], level: int | None, checksum: bool, *, short_way: bool = False
 ) -> bytes:
-    """Return the stored form of a whole chunk.
-
-    Parameters
-    ----------
-    items
-        All items of the chunk.
-    level
-        Level of Zstandard; None leaves the bytes as they are.
-    checksum
-        Whether to append the Fletcher-32 checksum.
-    short_way
-        Whether to look for repetitions as it suits images with noise, see
-        `suits_short_way`.
-    """
+    """Return the stored form of a whole chunk."""
     raw: Any = np.ascontiguousarray(items).reshape(-1).view(np.uint8).data
     packed = (
         raw.tobytes() if level is None else _compressor(level, len(raw), short_way).compress(raw)
@@ -88,14 +67,7 @@ def pack_chunk(
 
 
 def suits_short_way(items: npt.NDArray[Any], level: int | None) -> bool:
-    """Return whether items are images that pack as small the short way as at level 5.
-
-    Examples
-    --------
-    >>> noise = np.random.default_rng(0).integers(0, 255, (32, 80, 400), np.uint8)
-    >>> suits_short_way(noise, 5), suits_short_way(noise, 4), suits_short_way(noise.ravel(), 5)
-    (True, False, False)
-    """
+    """Return whether items are images that pack as small the short way as at level 5."""
     if level != _SHORT_WAY_LEVEL or items.ndim != 3 or items.dtype.itemsize != 1:
         return False
     short = pack_chunk(items, level, False, short_way=True)
@@ -118,19 +90,7 @@ def _compressor(level: int, size: int, short_way: bool) -> zstandard.ZstdCompres
 
 
 class PackedDataset:
-    """Appends items to a dataset, in whole chunks packed by a pool.
-
-    Parameters
-    ----------
-    dataset
-        Chunked dataset that holds nothing but whole chunks.
-    ds_kwds
-        Its filters, see `can_pack`.
-    pool
-        Threads that pack.
-    most_waiting
-        Number of chunks that may be in work; more are waited for.
-    """
+    """Appends items to a dataset, in whole chunks packed by a pool."""
 
     def __init__(
         self,
@@ -167,13 +127,7 @@ class PackedDataset:
             self._rest_rows += len(items) - start
 
     def settle(self) -> npt.NDArray[Any]:
-        """Store all whole chunks; return the items that make up none yet.
-
-        Returns
-        -------
-        numpy.ndarray
-            Items of shape (n, ...), which will follow those in the file.
-        """
+        """Store all whole chunks; return the items that make up none yet."""
         while self._waiting:
             self._store_oldest()
         if len(self._rest) > 1:

@@ -35,13 +35,7 @@ _COPIED_BYTES = 2**26
 
 
 def write_info(plan: VolumePlan) -> None:
-    """Write the ``info`` of a volume that was planned.
-
-    Raises
-    ------
-    OptionError
-        If the format cannot hold it.
-    """
+    """Write the ``info`` of a volume that was planned."""
     where = str(plan.address)
     if len(plan.shape) != len(plan.voxel_size) + (plan.axes[0] == "c") or "t" in plan.axes:
         raise OptionError("precomputed has no time", path=where, hint="write OME-Zarr")
@@ -105,13 +99,7 @@ def _scale(plan: VolumePlan) -> dict[str, Any]:
 
 
 def add_scale(address: Address, number: int, finest: Volume, scale: Scale) -> Volume:
-    """Add a coarser scale to the ``info`` and return it, open to write.
-
-    Raises
-    ------
-    UsageError
-        If the volume begins at a voxel that has no place in the coarser scale.
-    """
+    """Add a coarser scale to the ``info`` and return it, open to write."""
     info = read_json(address, "info")
     if info is None:
         raise InputError("there is no info", path=str(address))

@@ -155,13 +155,7 @@ def _begins(finest: Volume, scale: Scale) -> bool:
 
 
 def next_scale(scale: Scale) -> tuple[tuple[int, ...], Scale] | None:
-    """Return by what each axis is made coarser and what comes out, or None.
-
-    Examples
-    --------
-    >>> next_scale(Scale((30, 500, 501), (40, 4, 4), (0, 0, 0)))[0]
-    (1, 2, 2)
-    """
+    """Return by what each axis is made coarser and what comes out, or None."""
     sizes = list(zip(scale.voxel_size, scale.shape, strict=True))
     finest = min((v for v, n in sizes if n > 1), default=None)
     if finest is None:
@@ -179,17 +173,7 @@ def next_scale(scale: Scale) -> tuple[tuple[int, ...], Scale] | None:
 
 
 def copy_coarser(source: Volume, target: Volume, factors: Sequence[int], kernel: Kernel) -> None:
-    """Fill a volume with another made coarser, write unit by write unit.
-
-    Parameters
-    ----------
-    source, target
-        Volumes with the same axes.
-    factors
-        Voxels of the source in one of the target, along each axis of space.
-    kernel
-        One of `METHODS`.
-    """
+    """Fill a volume with another made coarser, write unit by write unit."""
     full = (1,) * (source.ndim - len(factors)) + tuple(factors)
     for unit in tiles(tuple((0, n) for n in target.shape), target.write_unit):
         made = np.empty([b - a for a, b in unit], target.dtype)
@@ -204,13 +188,7 @@ def copy_coarser(source: Volume, target: Volume, factors: Sequence[int], kernel:
 
 
 def tiles(box: Box, size: Sequence[int]) -> Iterator[Box]:
-    """Cut a box into boxes of a size, smaller at the ends.
-
-    Examples
-    --------
-    >>> list(tiles(((0, 3), (4, 6)), (2, 2)))
-    [((0, 2), (4, 6)), ((2, 3), (4, 6))]
-    """
+    """Cut a box into boxes of a size, smaller at the ends."""
     ranges = [range(a, b, s) for (a, b), s in zip(box, size, strict=True)]
     for start in itertools.product(*ranges):
         yield tuple((a, min(a + s, b)) for a, s, (_, b) in zip(start, size, box, strict=True))

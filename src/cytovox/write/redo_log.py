@@ -64,21 +64,7 @@ class RedoRecord:
 
 
 def encode_record(record: RedoRecord, number: int) -> bytes:
-    """Return the bytes of a record.
-
-    Parameters
-    ----------
-    record
-        The record.
-    number
-        How many records precede it in the log.
-
-    Examples
-    --------
-    >>> record = RedoRecord(RedoKind.SOFT, 100, 40, 0, [(3, b"ab")], b"{}")
-    >>> [(r.end, r.pieces, r.extra) for r in read_records(encode_record(record, 0))]
-    [(100, [(3, b'ab')], b'{}')]
-    """
+    """Return the bytes of a record."""
     sizes = sum(len(content) for _, content in record.pieces)
     head = _HEAD.pack(
         _MAGIC,
@@ -97,13 +83,7 @@ def encode_record(record: RedoRecord, number: int) -> bytes:
 
 
 def read_records(log: bytes | memoryview) -> Iterator[RedoRecord]:
-    """Yield the complete records from the beginning of a log.
-
-    Parameters
-    ----------
-    log
-        Content of the log.
-    """
+    """Yield the complete records from the beginning of a log."""
     view = memoryview(log)
     start = number = 0
     while (record := _read_record(view, start, number)) is not None:

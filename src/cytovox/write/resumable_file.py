@@ -34,33 +34,7 @@ _BLOCK = 1 << 20
 
 
 class ResumableFile(Sink):
-    """Binary file for the file-object driver of h5py, with checkpoints.
-
-    Parameters
-    ----------
-    path
-        The file.
-    log
-        The log beside it.
-    mode
-        ``"r+b"``, ``"w+b"`` or ``"x+b"``; the file is taken as empty. Use
-        `recover` for one that is not.
-    disk
-        Operations of the system.
-
-    Examples
-    --------
-    >>> folder = getfixture("tmp_path")
-    >>> with ResumableFile(folder / "data", folder / "log", "x+b") as file:
-    ...     _ = file.write(b"first")
-    ...     file.checkpoint(b"1")
-    ...     _ = file.seek(0)
-    ...     _ = file.write(b"FIRST, and what nobody has committed")
-    >>> again = ResumableFile.recover(folder / "data", folder / "log")
-    >>> again.extra, again.read(100)
-    (b'1', b'first')
-    >>> again.close()
-    """
+    """Binary file for the file-object driver of h5py, with checkpoints."""
 
     def __init__(
         self, path: Path, log: Path, mode: str = "x+b", *, disk: Disk | None = None
@@ -80,20 +54,7 @@ class ResumableFile(Sink):
 
     @classmethod
     def recover(cls, path: Path, log: Path, *, disk: Disk | None = None) -> ResumableFile | None:
-        """Open a file whose writer has ended somehow, as it was at a checkpoint.
-
-        Parameters
-        ----------
-        path, log
-            The file and its log.
-        disk
-            Operations of the system.
-
-        Returns
-        -------
-        ResumableFile or None
-            None if there is nothing to go on with.
-        """
+        """Open a file whose writer has ended somehow, as it was at a checkpoint."""
         disk = disk or DISK
         if not (path.is_file() and log.is_file()):
             return None
@@ -185,19 +146,6 @@ class ResumableFile(Sink):
         """Note the present state as one to which to return.
 
         Whoever writes here must have flushed what they keep themselves.
-
-        Parameters
-        ----------
-        extra
-            What to know about this state; not empty.
-        durable
-            Whether the state outlives a power cut as well, which means waiting
-            for the disk.
-
-        Raises
-        ------
-        OSError
-            If the storage refuses, now or before.
         """
         with self._lock:
             if self.error is not None:
@@ -211,18 +159,7 @@ class ResumableFile(Sink):
                 raise
 
     def commit(self, extra: bytes) -> None:
-        """Note the present state for good; then the file is complete by itself.
-
-        Parameters
-        ----------
-        extra
-            What to know about this state; not empty.
-
-        Raises
-        ------
-        OSError
-            If the storage refuses, now or before.
-        """
+        """Note the present state for good; then the file is complete by itself."""
         with self._lock:
             if self.error is not None:
                 raise self.error

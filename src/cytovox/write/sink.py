@@ -23,25 +23,6 @@ class Sink:
 
     After the first refused write nothing reaches the disk any more; the rest
     is kept in memory, so that the library can end in order.
-
-    Parameters
-    ----------
-    path
-        File to open.
-    mode
-        ``"r+b"``, ``"w+b"`` or ``"x+b"``.
-    disk
-        Operations of the system.
-
-    Attributes
-    ----------
-    error : OSError or None
-        The first error.
-
-    Raises
-    ------
-    OSError
-        If the file cannot be opened.
     """
 
     def __init__(self, path: Path, mode: str, *, disk: Disk | None = None) -> None:
@@ -78,13 +59,7 @@ class Sink:
             self.error = self.error or err
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Move to a position.
-
-        Parameters
-        ----------
-        offset, whence
-            As for any file.
-        """
+        """Move to a position."""
         base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._end}[whence]
         self._position = base + offset
         return self._position
@@ -97,13 +72,7 @@ class Sink:
         """Do nothing: every write goes to the system at once."""
 
     def truncate(self, size: int | None = None) -> int:
-        """Set the length of the file.
-
-        Parameters
-        ----------
-        size
-            Length in bytes; up to the position if None.
-        """
+        """Set the length of the file."""
         size = self._position if size is None else size
         if self.error is None:
             try:
@@ -117,13 +86,7 @@ class Sink:
         self._file.truncate(size)
 
     def write(self, data: Any) -> int:
-        """Write at the position; always succeeds.
-
-        Parameters
-        ----------
-        data
-            The bytes.
-        """
+        """Write at the position; always succeeds."""
         view = memoryview(data).cast("B")
         done = self._write(view) if self.error is None else 0
         if done < len(view):
@@ -142,13 +105,7 @@ class Sink:
         return done
 
     def readinto(self, buffer: Any) -> int:
-        """Read at the position what was written there, or zeros.
-
-        Parameters
-        ----------
-        buffer
-            Takes the bytes.
-        """
+        """Read at the position what was written there, or zeros."""
         view = memoryview(buffer).cast("B")
         start = self._position
         self._read(view)
@@ -164,13 +121,7 @@ class Sink:
         view[done:] = bytes(len(view) - done)
 
     def read(self, size: int) -> bytes:
-        """Return bytes from the position.
-
-        Parameters
-        ----------
-        size
-            Number of bytes; fewer at the end of the file.
-        """
+        """Return bytes from the position."""
         buffer = bytearray(max(0, min(size, self._end - self._position)))
         self.readinto(buffer)
         return bytes(buffer)

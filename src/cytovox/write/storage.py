@@ -26,12 +26,6 @@ def storage_error(err: BaseException, path: str | os.PathLike[str] | None) -> St
     """Return what a failed write means.
 
     HDF5 reports the reason of the system only within its message.
-
-    Examples
-    --------
-    >>> err = OSError("file write failed: errno = 28, error message = '...'")
-    >>> print(storage_error(err, "a.rtdc"))
-    a.rtdc: cannot write: No space left on device (free some space or choose another folder)
     """
     number = getattr(err, "errno", None)
     if number is None:

@@ -289,13 +289,7 @@ def write_array(
     version: int,
     attributes: dict[str, Any] | None = None,
 ) -> None:
-    """Write the metadata of one array.
-
-    Raises
-    ------
-    UsageError
-        If the block is not a whole number of chunks.
-    """
+    """Write the metadata of one array."""
     space = sum(axis in "zyx" for axis in plan.axes)
     layout = plan_layout(
         plan.shape,
@@ -346,13 +340,7 @@ def _write_image(plan: VolumePlan, version: str) -> None:
 
 
 def image_of_labels(url: str | os.PathLike[str]) -> Address | None:
-    """Return the OME-Zarr image in whose folder ``labels`` something lies, if there is one.
-
-    Parameters
-    ----------
-    url
-        Path or URL of the labels, which need not exist.
-    """
+    """Return the OME-Zarr image in whose folder ``labels`` something lies, if there is one."""
     above = parse_address(url).parent()
     top = above.parent() if above is not None and above.name == "labels" else None
     if top is None or parse_multiscales(read_attributes(top)[1], str(top)) is None:
@@ -361,20 +349,7 @@ def image_of_labels(url: str | os.PathLike[str]) -> Address | None:
 
 
 def check_label_place(url: str | os.PathLike[str], format: str) -> None:
-    """Check that labels in the folder of an image are of the same version of zarr.
-
-    Parameters
-    ----------
-    url
-        Path or URL of the labels, which need not exist.
-    format
-        One of `FORMATS`.
-
-    Raises
-    ------
-    OptionError
-        If they are not.
-    """
+    """Check that labels in the folder of an image are of the same version of zarr."""
     top = image_of_labels(url) if format.startswith("ome-zarr") else None
     if top is None:
         return
@@ -388,13 +363,7 @@ def check_label_place(url: str | os.PathLike[str], format: str) -> None:
 
 
 def enter_label(url: str | os.PathLike[str]) -> None:
-    """List labels in the image in whose folder ``labels`` they lie; else do nothing.
-
-    Parameters
-    ----------
-    url
-        Path or URL of OME-Zarr labels.
-    """
+    """List labels in the image in whose folder ``labels`` they lie; else do nothing."""
     address = parse_address(url)
     folder = address.parent()
     zarr, attributes = read_attributes(address)

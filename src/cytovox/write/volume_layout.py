@@ -42,38 +42,7 @@ def plan_layout(
     chunk: Sequence[int] | None = None,
     where: str = "",
 ) -> Layout:
-    """Choose chunks, and shards where the format has them, for blocks of a size.
-
-    Parameters
-    ----------
-    shape
-        Voxels along each axis.
-    block
-        Voxels that a writer writes at once, along each axis or each of space.
-    dtype
-        Type of a voxel.
-    spatial
-        Number of axes of space, the last ones.
-    shards
-        Whether the format can keep several chunks in one file.
-    chunk
-        Size of a chunk, if it must be a certain one.
-    where
-        For messages.
-
-    Raises
-    ------
-    UsageError
-        If a block cannot be a whole number of chunks; the message says the
-        sizes that would do.
-
-    Examples
-    --------
-    >>> plan_layout((500, 500, 500), (128, 128, 128), "uint32", spatial=3, shards=True)
-    Layout(chunk=(64, 64, 64), unit=(128, 128, 128))
-    >>> plan_layout((500, 500, 500), (100, 100, 100), "uint32", spatial=3, shards=False)
-    Layout(chunk=(50, 50, 50), unit=(50, 50, 50))
-    """
+    """Choose chunks, and shards where the format has them, for blocks of a size."""
     liked = _LIKED.get(spatial, 64)
     block = (2 * liked,) * spatial if block is None else tuple(int(b) for b in block)
     chunk = None if chunk is None else tuple(int(c) for c in chunk)

@@ -31,19 +31,7 @@ def array_documents(
     version: int,
     attributes: dict[str, Any] | None = None,
 ) -> dict[str, bytes]:
-    """Return the documents that describe an array, by name.
-
-    Parameters
-    ----------
-    shape, dtype, axes
-        The array.
-    layout
-        Its chunks; shards need zarr 3.
-    version
-        2 or 3.
-    attributes
-        What else is said of it.
-    """
+    """Return the documents that describe an array, by name."""
     if version == 3:
         return _encoded(_array_3(shape, np.dtype(dtype), layout, axes, attributes or {}))
     import zarr
@@ -130,30 +118,7 @@ def multiscales(
     version: str,
     method: str | None = None,
 ) -> dict[str, Any]:
-    """Return the attributes of an image by OME-Zarr.
-
-    Parameters
-    ----------
-    name
-        Name of the image.
-    axes
-        One letter per axis.
-    units
-        Unit of space, or empty.
-    levels
-        Path, scale and translation of each array, the finest first; numbers are
-        per axis of space.
-    version
-        ``"0.5"`` or ``"0.4"``.
-    method
-        How coarser levels were made.
-
-    Examples
-    --------
-    >>> found = multiscales("a", "yx", "", [("0", (2, 2), (0, 0))], "0.5")
-    >>> found["ome"]["version"], found["ome"]["multiscales"][0]["datasets"][0]["path"]
-    ('0.5', '0')
-    """
+    """Return the attributes of an image by OME-Zarr."""
     described = []
     for axis in axes:
         entry = {"name": axis, "type": _KINDS.get(axis, "channel")}
@@ -180,13 +145,7 @@ def multiscales(
 
 
 def image_name(name: str) -> str:
-    """Return the name of an image, given that of its file or folder.
-
-    Examples
-    --------
-    >>> image_name("cells.1.ome.zarr")
-    'cells.1'
-    """
+    """Return the name of an image, given that of its file or folder."""
     return name.removesuffix(".zarr").removesuffix(".ome") or name
 
 

@@ -46,13 +46,7 @@ PathLike = str | os.PathLike[str]
 
 
 class ArrayRecording:
-    """An array of images, as a recording that has nothing else.
-
-    Parameters
-    ----------
-    image
-        Images (N, H, W) of any number type.
-    """
+    """An array of images, as a recording that has nothing else."""
 
     def __init__(self, image: npt.NDArray[Any]) -> None:
         self.image = image
@@ -86,11 +80,6 @@ class Background(abc.ABC):
         Number of threads; as many as cores if None.
     **kwargs
         Options of the method.
-
-    Raises
-    ------
-    OptionError
-        If an option has an unknown name or an impossible value.
     """
 
     #: The method that does the work.
@@ -177,15 +166,7 @@ class Background(abc.ABC):
         self._progress = min(share, 0.99)  # it is done when it is written
 
     def process(self) -> None:
-        """Compute the background and write it into the output.
-
-        Raises
-        ------
-        InputError
-            If the recording does not allow it.
-        StorageError
-            If the output cannot be written.
-        """
+        """Compute the background and write it into the output."""
         self.process_approach()
         self._progress = 1.0
 
@@ -393,13 +374,7 @@ _KNOWN = (BackgroundCopy, BackgroundRollMed, BackgroundSparseMed)
 
 
 def get_available_background_methods() -> dict[str, type[Background]]:
-    """Return a class for each background method, by code.
-
-    Examples
-    --------
-    >>> sorted(get_available_background_methods())[:3]
-    ['copy', 'rollmed', 'sparsemed']
-    """
+    """Return a class for each background method, by code."""
     known = {one.method: one for one in _KNOWN}
     return {
         code: known.get(method) or _writing(method)

@@ -23,21 +23,7 @@ def compute_median_for_slice(
     output_size: int,
     job_slice: slice,
 ) -> None:
-    """Compute the rolling median of some pixels.
-
-    Parameters
-    ----------
-    shared_input
-        Frames (N, P), values of 0 to 255; N is at least `output_size` + `kernel_size` - 1.
-    shared_output
-        Result (M, P); only ``[:output_size, job_slice]`` is written.
-    kernel_size
-        Number of frames in the window, which begins at the frame itself.
-    output_size
-        Number of frames to compute.
-    job_slice
-        Pixels to compute.
-    """
+    """Compute the rolling median of some pixels."""
     last = output_size + kernel_size - 1
     frames = plain(shared_input[:last, job_slice], np.uint8)
     out = np.empty((output_size, frames.shape[1]), np.uint8)
@@ -76,21 +62,7 @@ class _Worker(mp_spawn.Process):  # type: ignore[misc,name-defined]
 
 
 class WorkerSparseMed(_Worker):
-    """Takes the median of all shared frames for slices of pixels.
-
-    Parameters
-    ----------
-    job_queue
-        Queue of tuples with a slice of pixels.
-    counter
-        Shared number of jobs that were done; negative ends the worker.
-    shared_input
-        Shared uint8 array of `kernel_size` frames.
-    shared_output
-        Shared uint8 array of one image.
-    kernel_size
-        Number of frames.
-    """
+    """Takes the median of all shared frames for slices of pixels."""
 
     def _do(self, *job: Any) -> None:
         stack = np.frombuffer(self.shared_input_raw, np.uint8).reshape(self.kernel_size, -1)
@@ -99,23 +71,7 @@ class WorkerSparseMed(_Worker):
 
 
 class WorkerRollMed(_Worker):
-    """Takes rolling medians of shared frames for slices of pixels.
-
-    Parameters
-    ----------
-    job_queue
-        Queue of tuples: the number of frames to compute, and a slice of pixels.
-    counter
-        Shared number of jobs that were done; negative ends the worker.
-    shared_input
-        Shared uint8 array of `batch_size` + `kernel_size` frames.
-    shared_output
-        Shared uint8 array of `batch_size` images.
-    batch_size
-        Number of frames to compute at most.
-    kernel_size
-        Number of frames in the window.
-    """
+    """Takes rolling medians of shared frames for slices of pixels."""
 
     def __init__(
         self,

@@ -51,25 +51,7 @@ class Worker(Protocol):
 
 
 class LazyLoader:
-    """Stands for a module that is imported when first used.
-
-    Parameters
-    ----------
-    modname
-        Name of the module.
-    sibling
-        Name of a module to which `modname` is relative.
-    action_before_import
-        Called before the import.
-    action_after_import
-        Called with the module after the import.
-
-    Examples
-    --------
-    >>> math = LazyLoader("math")
-    >>> math.gcd(4, 6)
-    2
-    """
+    """Stands for a module that is imported when first used."""
 
     def __init__(
         self,
@@ -85,15 +67,7 @@ class LazyLoader:
         self._module: ModuleType | None = None
 
     def __getattr__(self, attr: str) -> Any:
-        """Return something of the module; import it if need be.
-
-        Raises
-        ------
-        ImportError
-            If there is no such module.
-        AttributeError
-            If it has no such attribute, or one by which tools look at objects.
-        """
+        """Return something of the module; import it if need be."""
         if attr.startswith("__") and attr not in _OF_MODULES:
             raise AttributeError(attr)
         return getattr(self._load(), attr)
@@ -123,13 +97,7 @@ get_segmenters = functools.lru_cache(maxsize=0)(segm.get_segmenters)
 
 
 def copy_metadata(h5_src: h5py.File, h5_dst: h5py.File) -> None:
-    """Copy attributes, tables and logs, which then name the version of dcnum that is played.
-
-    Parameters
-    ----------
-    h5_src, h5_dst
-        Input and output, open files.
-    """
+    """Copy attributes, tables and logs, which then name the version of dcnum that is played."""
     write.copy_metadata(h5_src, h5_dst, software=f"dcnum {VERSION}")
 
 
@@ -146,26 +114,7 @@ def join_worker(
     logger: logging.Logger | None = None,
     name: str | None = None,
 ) -> None:
-    """Wait for the end of a thread or process, and tell meanwhile.
-
-    Parameters
-    ----------
-    worker
-        Thread or process.
-    timeout
-        Seconds to wait each time.
-    retries
-        How many times to wait.
-    logger
-        Where to tell that it has not ended yet.
-    name
-        What to call it.
-
-    Raises
-    ------
-    ValueError
-        If it has not ended after all.
-    """
+    """Wait for the end of a thread or process, and tell meanwhile."""
     logger = logger or logging.getLogger("cytovox.compat")
     name = name or str(worker)
     for attempt in range(1, retries + 1):
@@ -179,22 +128,7 @@ def join_worker(
 def start_workers_threaded(
     worker_list: Iterable[Worker], logger: logging.Logger, name: str
 ) -> threading.Thread:
-    """Start workers one after the other, in a thread.
-
-    Parameters
-    ----------
-    worker_list
-        Threads or processes.
-    logger
-        Where to tell when all are started.
-    name
-        What to call them.
-
-    Returns
-    -------
-    threading.Thread
-        The thread, started.
-    """
+    """Start workers one after the other, in a thread."""
 
     def start() -> None:
         for worker in worker_list:

@@ -46,33 +46,7 @@ Columns = dict[str, npt.NDArray[Any]]
 def moments_based_features(
     mask: Masks, pixel_size: float, ret_contour: bool = False
 ) -> dict[str, Any]:
-    """Return what follows from the contours of masks.
-
-    Parameters
-    ----------
-    mask
-        Masks (N, H, W); everything but 0 is object.
-    pixel_size
-        Pixel size, µm.
-    ret_contour
-        Whether to return the contours as well.
-
-    Returns
-    -------
-    dict
-        float64 arrays (N,) by feature, NaN where there is no contour with an
-        area; ``valid``, bool (N,), tells where there is. If asked for,
-        ``contour``, a list with an int32 array (n, 2) of x and y for each mask,
-        or None.
-
-    Examples
-    --------
-    >>> mask = np.zeros((1, 20, 20), bool)
-    >>> mask[0, 5:9, 5:12] = True
-    >>> found = moments_based_features(mask, pixel_size=0.5)
-    >>> float(found["area_um"][0]), float(found["size_x"][0])
-    (4.5, 3.5)
-    """
+    """Return what follows from the contours of masks."""
     masks = _stack(mask)
     labels = (masks != 0).astype(np.uint16)
     events = find_events(labels, 0)
@@ -110,29 +84,7 @@ def contour_single_opencv(mask: Masks) -> npt.NDArray[np.int32]:
     Of several objects, the one whose first pixel is last in raster order
     counts.
 
-    Parameters
-    ----------
-    mask
-        Mask (H, W).
-
-    Returns
-    -------
-    numpy.ndarray
-        int32 (n, 2), x and y of each point, visually counter-clockwise.
-
-    Raises
-    ------
-    UsageError
-        If there is no object.
-
-    Notes
-    -----
     The name tells the origin of the format; OpenCV is not used.
-
-    Examples
-    --------
-    >>> contour_single_opencv(np.array([[1, 1], [1, 1]])).tolist()
-    [[0, 0], [0, 1], [1, 1], [1, 0]]
     """
     margin = np.pad(np.asarray(mask) != 0, 2)
     if not margin.any():
@@ -156,20 +108,6 @@ def volume_from_contours(
 
     The upper and the lower half of each contour are turned around the flow
     axis, and the two volumes are averaged.
-
-    Parameters
-    ----------
-    contour
-        For each object an array (n, 2) of x and y, pixels, or None.
-    pos_x, pos_y
-        Centroid of each object, µm, float64 (N,).
-    pixel_size
-        Pixel size, µm.
-
-    Returns
-    -------
-    dict
-        ``volume``, float64 (N,), µm³; NaN for fewer than four points.
     """
     volumes = np.full(np.shape(pos_x), math.nan)
     for i, points in enumerate(contour):
@@ -183,26 +121,7 @@ def volume_from_contours(
 
 
 def vol_revolve(r: npt.ArrayLike, z: npt.ArrayLike, point_scale: float = 1.0) -> float:
-    """Return the volume that a closed polygon makes when turned around an axis.
-
-    Parameters
-    ----------
-    r, z
-        Distance from the axis, and position along it, of each corner.
-    point_scale
-        Size of a unit of `r` and `z`.
-
-    Returns
-    -------
-    float
-        Sum of the truncated cones that its sides make. It is negative if the
-        polygon runs the other way.
-
-    Examples
-    --------
-    >>> round(vol_revolve([1, 2, 2, 1], [0, 0, 10, 10]) / math.pi, 9)
-    30.0
-    """
+    """Return the volume that a closed polygon makes when turned around an axis."""
     r0 = np.asarray(r, float)
     dr = np.roll(r0, -1) - r0
     z0 = np.asarray(z, float)
@@ -218,25 +137,7 @@ def brightness_features(
     image_corr: npt.NDArray[np.int16] | None = None,
     bg_off: npt.ArrayLike | None = None,
 ) -> Columns:
-    """Return the brightness of objects and of the background behind them.
-
-    Parameters
-    ----------
-    image, image_bg
-        Images and their backgrounds, uint8 (N, H, W), or (1, H, W) for all masks.
-    mask
-        Masks (N, H, W).
-    image_corr
-        Images minus background, int16; computed if not given.
-    bg_off
-        Offset of the background, for each image or for all.
-
-    Returns
-    -------
-    dict
-        float64 arrays (N,) by name of `brightness_names`; NaN for what needs a
-        background that is not given, and for empty masks.
-    """
+    """Return the brightness of objects and of the background behind them."""
     masks = _stack(mask) != 0
     count = len(masks)
     images = _for_each(image, count)
@@ -263,28 +164,7 @@ def haralick_texture_features(
     image_bg: npt.NDArray[np.uint8] | None = None,
     image_corr: npt.NDArray[np.int16] | None = None,
 ) -> Columns:
-    """Return Haralick's texture features of objects.
-
-    Parameters
-    ----------
-    mask
-        Masks (N, H, W).
-    image, image_bg
-        Images and their backgrounds, uint8 (N, H, W), or (1, H, W) for all masks.
-    image_corr
-        Images minus background, int16; in place of the two.
-
-    Returns
-    -------
-    dict
-        float64 arrays (N,) by name of `haralick_names`; NaN where an object has
-        no neighbouring pixels in one of the four directions.
-
-    Raises
-    ------
-    UsageError
-        If neither `image_corr` nor the other two are given.
-    """
+    """Return Haralick's texture features of objects."""
     masks = _stack(mask) != 0
     count = len(masks)
     if image_corr is None and (image is None or image_bg is None):

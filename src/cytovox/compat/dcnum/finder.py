@@ -74,18 +74,7 @@ class DcnumFinder(importlib.abc.MetaPathFinder):
 
 
 def environment_as_dcnum(environment: dict[str, str]) -> dict[str, str]:
-    """Return an environment in which Python finds cytovox as dcnum.
-
-    Parameters
-    ----------
-    environment
-        Variables of a process; left as they are.
-
-    Examples
-    --------
-    >>> environment_as_dcnum({"PYTHONPATH": "mine"})["PYTHONPATH"].split(os.pathsep)[1:]
-    ['mine']
-    """
+    """Return an environment in which Python finds cytovox as dcnum."""
     before = [part for part in environment.get("PYTHONPATH", "").split(os.pathsep) if part]
     folders = [str(ON_PATH), *(part for part in before if part != str(ON_PATH))]
     return {**environment, "PYTHONPATH": os.pathsep.join(folders)}

@@ -16,24 +16,7 @@ __all__ = ["convert_to_dtype", "get_class_method_info", "kwargs_to_ppid", "simpl
 
 
 def simple_type_eval(type_string: Any) -> Any:
-    """Return the type that a text names.
-
-    Parameters
-    ----------
-    type_string
-        Text such as ``"bool"``, or a type.
-
-    Returns
-    -------
-    type, list or str
-        A list of types for a union; the text itself if it names no builtin
-        type.
-
-    Examples
-    --------
-    >>> simple_type_eval("bool"), simple_type_eval("int | None")
-    (<class 'bool'>, [<class 'int'>, <class 'NoneType'>])
-    """
+    """Return the type that a text names."""
     if not isinstance(type_string, str):
         return type_string
     parts = [part.strip() for part in type_string.split("|")]
@@ -46,20 +29,7 @@ def simple_type_eval(type_string: Any) -> Any:
 
 
 def convert_to_dtype(value: Any, dtype: Any) -> Any:
-    """Convert a value to a type, or to the first of several that is not None.
-
-    Parameters
-    ----------
-    value
-        Text of a command line or an identifier.
-    dtype
-        Type, union, list of types or the name of a type.
-
-    Examples
-    --------
-    >>> convert_to_dtype("20", [int, type(None)]), convert_to_dtype("no", bool)
-    (20, False)
-    """
+    """Convert a value to a type, or to the first of several that is not None."""
     if isinstance(dtype, str):
         dtype = simple_type_eval(dtype)
     wanted = next(one for one in _members(dtype) if one not in (None, types.NoneType))

@@ -20,14 +20,7 @@ os_env_threading = list(SINGLE_THREAD_VARIABLES)
 
 
 class RequestSingleThreaded:
-    """Let processes that are started meanwhile use one thread each.
-
-    Examples
-    --------
-    >>> with RequestSingleThreaded():
-    ...     os.environ["OMP_NUM_THREADS"]
-    '1'
-    """
+    """Let processes that are started meanwhile use one thread each."""
 
     def __init__(self) -> None:
         self._stack = contextlib.ExitStack()

@@ -257,37 +257,10 @@ TABLE: dict[str, dict[str, str]] = {
 
 
 def names_of(module: str) -> dict[str, str]:
-    """Return the names of a module, and where the object of each is.
-
-    Parameters
-    ----------
-    module
-        Name of a module of dcnum.
-
-    Raises
-    ------
-    KeyError
-        If there is no such module.
-
-    Examples
-    --------
-    >>> names_of("dcnum.feat.gate")
-    {'Gate': 'cytovox.feat.gate:Gate'}
-    """
+    """Return the names of a module, and where the object of each is."""
     return TABLE[module]
 
 
 def is_package(module: str) -> bool:
-    """Return whether a module has others below it.
-
-    Parameters
-    ----------
-    module
-        Name of a module of dcnum.
-
-    Examples
-    --------
-    >>> is_package("dcnum.feat"), is_package("dcnum.common")
-    (True, False)
-    """
+    """Return whether a module has others below it."""
     return any(name.startswith(f"{module}.") for name in TABLE)

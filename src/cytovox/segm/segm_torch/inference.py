@@ -33,20 +33,7 @@ Model = Callable[[Any], Any]
 
 
 def masks_of_format_1(model: Model, meta: dict[str, Any], images: npt.NDArray[Any]) -> Masks:
-    """Return the masks of a model of format 1.
-
-    Parameters
-    ----------
-    model, meta
-        As of `load_model`.
-    images
-        Stack (N, H, W) of uint8 grey values.
-
-    Returns
-    -------
-    numpy.ndarray
-        Boolean masks (N, H, W).
-    """
+    """Return the masks of a model of format 1."""
     pre = meta["preprocessing"]
     shape = _shape(pre["image_shape"])
     size = CUDA_BATCH if str(meta["device"]).startswith("cuda") else 1

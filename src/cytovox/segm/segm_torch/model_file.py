@@ -85,23 +85,7 @@ class ModelFile:
 
 
 def retrieve_model_file(path_or_name: str | os.PathLike[str]) -> pathlib.Path:
-    """Return the absolute path of a model file.
-
-    Parameters
-    ----------
-    path_or_name
-        Path, or a bare name that is searched in the folders registered for
-        ``"torch_model_files"``; see `cytovox.recipe.paths`.
-
-    Raises
-    ------
-    OptionError
-        If it is None or empty.
-    InputNotFoundError
-        If there is no such file.
-    ModelFileError
-        If its name and its content do not fit; it is a ValueError.
-    """
+    """Return the absolute path of a model file."""
     if path_or_name is None or not os.fspath(path_or_name):
         raise OptionError(
             "this segmenter needs a model", hint="give the option model_file, a .dcnm file"
@@ -121,11 +105,6 @@ def check_md5sum(path: str | os.PathLike[str]) -> None:
 
     The last part of the stem, after ``_``, is the beginning (five digits) of
     the MD5 of the file.
-
-    Raises
-    ------
-    ModelFileError
-        If not; it is a ValueError.
     """
     _check_name(pathlib.Path(path), hashlib.md5(_read(path), usedforsecurity=False).hexdigest())
 
@@ -141,20 +120,7 @@ def inspect_model(path: str | os.PathLike[str]) -> ModelFile:
 
 
 def read_model_file(path: str | os.PathLike[str]) -> ModelFile:
-    """Read a model file in one go, and check it, without running anything.
-
-    Parameters
-    ----------
-    path
-        The file.
-
-    Raises
-    ------
-    InputNotFoundError
-        If there is no such file.
-    ModelFileError
-        If it is no model, or its content was changed; it is a ValueError.
-    """
+    """Read a model file in one go, and check it, without running anything."""
     path = pathlib.Path(path)
     content = _read(path)
     md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()

@@ -20,22 +20,7 @@ class ModelFileError(InputError, ValueError):
 
 
 def check_meta(meta: Mapping[str, Any], version: str, path: pathlib.Path) -> None:
-    """Check the metadata that are needed to run a model.
-
-    Parameters
-    ----------
-    meta
-        Metadata as stored in the file.
-    version
-        Format version of the file, ``"1.0"`` or ``"2.0"``.
-    path
-        The file, for messages.
-
-    Raises
-    ------
-    ModelFileError
-        If something is missing or cannot be.
-    """
+    """Check the metadata that are needed to run a model."""
 
     def need(fits: bool, what: str) -> None:
         if not fits:
@@ -69,35 +54,7 @@ def choose_wiring(
     device: str | None = None,
     usable: Callable[[str | None, str | None], bool] = lambda backend, device: True,
 ) -> tuple[str | None, str | None]:
-    """Return backend and device with which to run a model.
-
-    Parameters
-    ----------
-    meta
-        Metadata with ``wiring_options``: tables of ``backend`` and ``device``,
-        the best first. Without them anything goes.
-    backend, device
-        What the user insists on; both together are taken as they are.
-    usable
-        Says whether something is there on this computer.
-
-    Returns
-    -------
-    tuple
-        Backend and device; None where anything goes.
-
-    Raises
-    ------
-    OptionError
-        If the model allows no such combination.
-
-    Examples
-    --------
-    >>> options = [{"backend": "cudagraphs", "device": "cuda"},
-    ...            {"backend": "torch.eager", "device": "cpu"}]
-    >>> choose_wiring({"wiring_options": options}, device="cpu")
-    ('torch.eager', 'cpu')
-    """
+    """Return backend and device with which to run a model."""
     options = meta.get("wiring_options")
     if (backend and device) or not options:
         return backend, device
@@ -120,20 +77,7 @@ def reasons_against(
     recording: Mapping[str, Any] | None,
     logs: Mapping[str, Sequence[str] | str] | None,
 ) -> list[str]:
-    """Return why a model does not fit a recording; nothing if it does.
-
-    Parameters
-    ----------
-    meta
-        Metadata of the model; its ``validation`` is a list of tables with
-        ``type`` (``meta`` or ``logs``), ``key``, ``allow-missing-key``,
-        ``reason`` and either ``regexp`` (with ``regexp-negate``) or ``value``
-        (fits within one percent of that of the recording).
-    recording
-        Metadata of the recording, ``"section:key"`` to value.
-    logs
-        Logs of the recording, name to lines.
-    """
+    """Return why a model does not fit a recording; nothing if it does."""
     sources: dict[str, Mapping[str, Any]] = {"meta": recording or {}, "logs": logs or {}}
     reasons = []
     for item in meta.get("validation") or []:

@@ -47,31 +47,7 @@ _loaded: dict[tuple[Any, ...], tuple[Callable[[Any], Any], dict[str, Any]]] = {}
 def get_model_meta(
     path_or_name: str | os.PathLike[str], backend: str | None = None, device: str | None = None
 ) -> dict[str, Any]:
-    """Return the metadata of a model, without running anything.
-
-    Parameters
-    ----------
-    path_or_name
-        Model file, or its bare name; see `retrieve_model_file`.
-    backend, device
-        How the user insists to run it; the metadata may restrict the rest.
-
-    Returns
-    -------
-    dict
-        Metadata as stored in the file; and ``path``, ``sha256``,
-        ``dcnm_format_version`` (``"1.0"`` or ``"2.0"``), ``wiring_options``,
-        ``backend`` and ``device`` (None where anything goes).
-
-    Raises
-    ------
-    InputNotFoundError
-        If there is no such file.
-    ModelFileError
-        If it is no model, or was changed; it is a ValueError.
-    OptionError
-        If the model does not run as the user insists; it is a ValueError.
-    """
+    """Return the metadata of a model, without running anything."""
     found = inspect_model(retrieve_model_file(path_or_name))
     meta = _meta_of(found)
     meta["backend"], meta["device"] = choose_wiring(meta, backend, device)
@@ -84,35 +60,7 @@ def load_model(
     device: str | None = None,
     model_sha256: str | None = None,
 ) -> tuple[Callable[[Any], Any], dict[str, Any]]:
-    """Load a model; this runs what is in the file.
-
-    Parameters
-    ----------
-    path_or_name
-        Model file, or its bare name; see `retrieve_model_file`.
-    backend
-        ``"torch.jit"``, ``"torch.eager"``, or a backend of `torch.compile`.
-    device
-        ``"cpu"`` or ``"cuda"``; CUDA where there is one if None.
-    model_sha256
-        Content that the recipe trusts; else it must be trusted otherwise, see
-        `cytovox.recipe.trust`.
-
-    Returns
-    -------
-    model
-        Callable from tensor to tensor. Models are kept for the life of the
-        process.
-    meta
-        Metadata as of `get_model_meta`, with the backend and device chosen.
-
-    Raises
-    ------
-    ModelNotTrustedError
-        If nobody said that the file may be run; nothing of it has been then.
-    ModelFileError
-        If the file is no model, or was changed.
-    """
+    """Load a model; this runs what is in the file."""
     path = retrieve_model_file(path_or_name)
     state = path.stat()
     key = (path, state.st_size, state.st_mtime_ns, backend, device)
@@ -141,13 +89,7 @@ def load_model(
 
 
 def program_format(program: bytes) -> str | None:
-    """Return what kind of program this is, by the names of its members alone.
-
-    Returns
-    -------
-    str or None
-        ``"ExportedProgram"``, ``"TorchScript"``, or None if it is neither.
-    """
+    """Return what kind of program this is, by the names of its members alone."""
     try:
         with zipfile.ZipFile(io.BytesIO(program)) as archive:
             names = {name.partition("/")[2] for name in archive.namelist()}

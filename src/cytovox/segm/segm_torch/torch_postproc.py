@@ -17,30 +17,7 @@ __all__ = ["postprocess_masks"]
 def postprocess_masks(
     masks: npt.NDArray[Any], original_image_shape: tuple[int, int]
 ) -> npt.NDArray[np.uint16]:
-    """Undo the cropping and padding that `preprocess_images` did.
-
-    Parameters
-    ----------
-    masks
-        Masks (N, h, w) or (N, 1, h, w); nonzero is foreground.
-    original_image_shape
-        Height and width of the recorded images in pixels.
-
-    Returns
-    -------
-    numpy.ndarray
-        uint16 labels (N, H, W): 8-connected components, numbered in raster
-        order of what the model saw. Pixels that it did not see are background.
-        Where an image was cropped along any axis, objects that touch a border
-        of what the model saw are removed: they might be cut off.
-
-    Examples
-    --------
-    >>> mask = np.zeros((1, 4, 6), bool)
-    >>> mask[0, 1:3, 1:3] = True
-    >>> postprocess_masks(mask, (6, 4))[0, 1:5].tolist()
-    [[0, 0, 0, 0], [1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 0, 0]]
-    """
+    """Undo the cropping and padding that `preprocess_images` did."""
     masks = np.asarray(masks)
     if masks.ndim == 4 and masks.shape[1] == 1:
         masks = masks[:, 0]

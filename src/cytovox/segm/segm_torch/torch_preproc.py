@@ -13,34 +13,13 @@ __all__ = ["fit_shape", "preprocess_images", "split_evenly"]
 
 
 def split_evenly(size: int, target: int) -> tuple[int, int]:
-    """Return how many pixels to change before and after, to get from one size to another.
-
-    Examples
-    --------
-    >>> split_evenly(80, 64), split_evenly(250, 257)
-    ((8, 8), (3, 4))
-    """
+    """Return how many pixels to change before and after, to get from one size to another."""
     difference = abs(size - target)
     return difference // 2, difference - difference // 2
 
 
 def fit_shape(images: npt.NDArray[Any], image_shape: tuple[int, int]) -> npt.NDArray[Any]:
-    """Crop or pad a stack, each axis on its own, evenly on both sides.
-
-    Parameters
-    ----------
-    images
-        Stack (N, H, W) of any number type.
-    image_shape
-        Wanted height and width in pixels.
-
-    Returns
-    -------
-    numpy.ndarray
-        Stack of the same type with the wanted height and width. Padding takes
-        the median of the whole original image, cast to the type of the stack.
-        The input itself if nothing is to be done.
-    """
+    """Crop or pad a stack, each axis on its own, evenly on both sides."""
     if images.shape[1:] == tuple(image_shape):
         return images
     fitted = np.empty((len(images), *image_shape), dtype=images.dtype)
@@ -60,30 +39,7 @@ def preprocess_images(
     norm_std: float | None,
     image_shape: tuple[int, int] | None = None,
 ) -> npt.NDArray[np.float32]:
-    """Make of images what a model of format 1 takes.
-
-    Parameters
-    ----------
-    images
-        Stack (N, H, W), or one image (H, W).
-    norm_mean, norm_std
-        Mean and standard deviation of the training images on a scale from 0
-        to 1; ``(images / 255 - norm_mean) / norm_std`` is returned. If either
-        is None, grey values stay as they are.
-    image_shape
-        Height and width that the model takes: larger images are cropped and
-        smaller ones padded with the median of the image, see `fit_shape`.
-
-    Returns
-    -------
-    numpy.ndarray
-        float32 array (N, 1, height, width).
-
-    Examples
-    --------
-    >>> preprocess_images(np.full((4, 6), 51, np.uint8), 0.1, 0.2, (2, 8)).shape
-    (1, 1, 2, 8)
-    """
+    """Make of images what a model of format 1 takes."""
     images = np.asarray(images)
     if images.ndim == 2:
         images = images[np.newaxis]

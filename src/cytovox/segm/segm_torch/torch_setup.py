@@ -33,13 +33,7 @@ def is_torch_installed() -> bool:
 
 
 def get_torch() -> Any:
-    """Return the module `torch`, set up by `setup_torch`.
-
-    Raises
-    ------
-    UsageError
-        If torch is not installed.
-    """
+    """Return the module `torch`, set up by `setup_torch`."""
     if not is_torch_installed():
         raise UsageError("torch is not installed", hint="pip install cytovox[torch]")
     # Read when CUDA's linear algebra is first used, so it must come before.
@@ -56,11 +50,6 @@ def setup_torch(torch: Any) -> None:
     Nondeterministic algorithms raise in place of giving other numbers each
     time, cuDNN neither measures which algorithm is fastest nor rounds to
     TF32, and TorchScript does not rewrite a model after its first calls.
-
-    Parameters
-    ----------
-    torch
-        The module.
     """
     with _lock:
         if id(torch) in _ready:
@@ -89,13 +78,7 @@ def quiet() -> Iterator[None]:
 
 
 def pick_device(torch: Any, device: str | None = None) -> str:
-    """Return the device on which to run: as asked for, else CUDA where there is one.
-
-    Raises
-    ------
-    OptionError
-        If the device that was asked for is not there.
-    """
+    """Return the device on which to run: as asked for, else CUDA where there is one."""
     if device is None:
         return "cuda" if torch.cuda.is_available() else "cpu"
     kind = str(device).split(":")[0]
