@@ -14,7 +14,7 @@ import pytest
 from funlib.geometry import Roi
 
 from cytovox.blockwise import DaCapoBlockwiseTask, run_blockwise
-from cytovox.blockwise.events import BlockDone, BlockFailed
+from cytovox.blockwise.events import BlockDone, BlockFailed, BlockStarted
 from cytovox.blockwise.task_result import leftovers
 from cytovox.errors import UsageError
 from cytovox.run.journal import FingerprintChangedError, read_journal
@@ -189,22 +189,29 @@ def test_a_function_that_fails_all_over_the_region_stops_early(
     assert not [event for event in events if isinstance(event, Warned)]
 
 
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize(("workers", "retries"), [(0, 0), (1, 0), (0, 1), (1, 1)])
 def test_a_first_block_that_fails_costs_the_others_no_attempt(
-    tmp_path: Path, workers: int
+    tmp_path: Path, workers: int, retries: int
 ) -> None:
+    events: list[Any] = []
     result = run_blockwise(
         worker_file(tmp_path),
         roi(0, 300),
         roi(0, 10),
         roi(0, 10),
         workers,
-        0,
+        retries,
         out=str(tmp_path),
-        bad=[0, 10],
+        bad=[0, 10, 20],
+        on_event=events.append,
     )
-    assert (result.done, result.undone) == (28, 2)
-    assert [(f.block, f.attempts) for f in result.failed] == [((0,), 1), ((10,), 1)]
+    assert (result.total, result.done, result.skipped, result.undone) == (30, 27, 0, 3)
+    assert [(f.block[0], f.attempts) for f in result.failed] == [
+        (at, retries + 1) for at in (0, 10, 20)
+    ]
+    begun = [event.block for event in events if isinstance(event, BlockStarted)]
+    assert len(begun) == 27 + 3 * (retries + 1)
+    assert all(len(lines) == 1 for lines in written(tmp_path).values())
 
 
 @pytest.mark.parametrize("workers", [0, 1])

@@ -108,14 +108,54 @@ def run_program(folder: Path, workers: int = 1, more: str = "", **options: Any) 
     return run_blockwise(path, roi(0, 47), read, write, workers, 1, out=str(folder), **options)
 
 
+@pytest.mark.parametrize("retries", [0, 2])
+def test_programs_of_their_own_have_as_many_attempts_as_asked_for(
+    tmp_path: Path, retries: int
+) -> None:
+    """Also where there are so many blocks that others would be put off after a failure."""
+    count = 'Path(out, "attempts").open("a").write("x")'
+    path = tmp_path / "mine.py"
+    raising = "                raise ValueError("
+    text = PROGRAM.format(more="").replace(raising, f"                {count}\n{raising}")
+    path.write_text(text)
+    block = roi(2, 12)
+    result = run_blockwise(path, roi(2, 202), block, block, 1, retries, out=str(tmp_path))
+    assert (result.total, result.done, result.undone) == (20, 19, 1)
+    assert [(f.block, f.attempts) for f in result.failed] == [((22,), retries + 1)]
+    assert (tmp_path / "attempts").read_text() == "x" * (retries + 1)
+
+
+def test_a_program_beside_a_task_whose_blocks_are_put_off(tmp_path: Path) -> None:
+    """Both are asked for what is left, and what works then is told."""
+    failing = tmp_path / "failing.py"
+    failing.write_text(
+        "def spawn_worker():\n"
+        "    def work(block):\n"
+        "        if block.write_roi.begin[0] in (2, 12):\n"
+        "            raise ValueError('never')\n"
+        "    return work\n"
+    )
+    block = roi(2, 12)
+    upstream = DaCapoBlockwiseTask(failing, roi(2, 202), block, block, 1, 0)
+    path = tmp_path / "mine.py"
+    raising = "                raise ValueError("
+    first = 'Path(out, "mended").touch()'
+    text = PROGRAM.format(more="").replace(raising, f"                {first}\n{raising}")
+    path.write_text(text.replace("begin == 22", "begin == 52"))
+    result = run_blockwise(
+        path, roi(2, 202), block, block, 1, 0, None, [upstream], out=str(tmp_path)
+    )
+    assert [(f.block, f.attempts) for f in result.failed] == [((2,), 1), ((12,), 1)]
+    assert (result.total, result.done, result.skipped, result.undone) == (40, 36, 0, 4)
+
+
 def test_programs_of_their_own_are_in_the_journal(tmp_path: Path) -> None:
     events: list[Any] = []
     first = run_program(tmp_path, on_event=events.append)
     assert not first
     assert (first.total, first.done, first.undone) == (5, 4, 1)
     (failure,) = first.failed
-    # one more than asked for: in a program of its own, nothing can refuse the spare attempt
-    assert (failure.block, failure.attempts) == ((22,), 3)
+    assert (failure.block, failure.attempts) == ((22,), 2)
     assert failure.error.startswith("ValueError: block at 22 is bad (see ")
     assert 'raise ValueError("block at 22 is bad")' in failure.traceback
     log = Path(failure.error.rpartition("(see ")[2].rstrip(")"))

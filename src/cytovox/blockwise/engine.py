@@ -86,15 +86,12 @@ def clone(
     check_function: Callable[[Any], bool] | None,
     notes: Path | None = None,
 ) -> Any:
-    """Return a task like this one that does something else, with one more retry.
-
-    That one is for a block that a guard has refused to do first.
-    """
+    """Return a task like this one that does something else."""
     names = ("total_roi", "read_roi", "write_roi", "fit", "read_write_conflict")
     kept: dict[str, Any] = {name: getattr(task, name) for name in names}
     kept |= {
         "max_workers": task.max_workers,
-        "max_retries": task.max_retries + 1,
+        "max_retries": task.max_retries,
         "timeout": task.timeout_secs,
         "process_function": process_function,
         "requires": task.requires or None,

@@ -89,13 +89,16 @@ class Account:
         #: Blocks from all over the region that must fail before the others are not tried.
         self._far: set[BlockKey] | None = None
         self._last: dict[BlockKey, BlockFailure] = {}
-        self._done = 0
+        self._done: set[BlockKey] = set()
+        self._before = 0
         self._total = 0
         self._has_skipped = bool(self._known)
         self._start = 0.0
 
     def is_done(self, block: Any) -> bool:
         """Return whether a block need not be done; what daisy asks beforehand."""
+        if block_key(block) in self._done:
+            return True
         check = self.run.check_before
         if self._known and block_key(block) in self._known:
             return check is None or bool(check(block))
@@ -105,7 +108,21 @@ class Account:
     @property
     def checks(self) -> bool:
         """Whether `is_done` can ever say yes."""
-        return bool(self._known) or self.run.check_before is not None
+        return bool(self._known or self._done) or self.run.check_before is not None
+
+    @property
+    def owes(self) -> bool:
+        """Whether blocks that were put off have had fewer attempts than was asked for."""
+        if self.broken or (self._far is not None and not self._far):
+            return False
+        owed = self._refused - self._done - self._final
+        return any(self._attempts.get(key, 0) <= self.run.task.max_retries for key in owed)
+
+    def begin_again(self) -> None:
+        """Be ready for another round, in which nothing is put off."""
+        self._far = None
+        self._has_skipped = True
+        self._before = len(self._done)
 
     def started(self, states: Mapping[str, Any]) -> None:
         """Record daisy's counters."""
@@ -141,7 +158,8 @@ class Account:
         """Return whether a block shall be done now: not if it must fail again, or if all do.
 
         Daisy tries a block again last. So once a block has failed and none has
-        worked, those that are not from all over the region are put off once.
+        worked, those that are not from all over the region are put off once. The
+        attempt that this costs is made up for in another round.
         """
         if key in self._final:
             return False
@@ -183,7 +201,7 @@ class Account:
             self._fails(key, outcome, reason)
             return
         self.unfit = 0
-        self._done += 1
+        self._done.add(key)
         self._last.pop(key, None)
         if self._journal is not None:
             self._journal.done(
@@ -199,7 +217,7 @@ class Account:
                 key,
                 outcome.seconds,
                 outcome.peak_bytes,
-                self._done,
+                len(self._done),
                 len(self._last),
                 self._total,
             )
@@ -255,10 +273,13 @@ class Account:
 
     def conclude(self, state: Any, task: Any, notes: Path, logs: Path) -> None:
         """Record what daisy knows and no guard has told."""
-        untold = state.completed_count - state.skipped_count - self._done
+        done = len(self._done) - self._before
+        untold = state.completed_count - state.skipped_count - done
         if untold <= 0 and state.failed_count <= len(self._last):
             return
         for block in tracked_blocks(task, notes, self._is_untold):
+            if block.number is not None and block.key in self._last:
+                continue  # told in the first round
             self._attempts[block.key] = block.failures + (block.number is None)
             if block.number is None:
                 error, traceback = self._unfinished(task, block.key), ""
@@ -268,7 +289,8 @@ class Account:
             self.ends(block.key, outcome)
 
     def _is_untold(self, key: BlockKey) -> bool:
-        return not any(key in told for told in (self._attempts, self._known, self._refused))
+        told = self._attempts.keys() - self._last.keys()
+        return not any(key in keys for keys in (told, self._known, self._refused))
 
     def _unfinished(self, task: Any, key: BlockKey) -> str:
         """Return why a block that daisy takes as done is not."""

@@ -59,19 +59,21 @@ def run_tasks(
     }
     accounts = [Account(run, journal, on_event) for run in ordered]
     if isinstance(place, Here):
-        states = _run_here(ordered, edges, accounts)
+        rounds = _run_here(ordered, edges, accounts)
     else:
         if logs is None and journal is not None:
             logs = Path(f"{journal.path}.logs")
-        states = _run_there(ordered, edges, accounts, place, logs)
+        rounds = _run_there(ordered, edges, accounts, place, logs)
     seconds = time.monotonic() - start
     for account in accounts:
         announce(on_event, StageFinished(account.stage, seconds), logger)
-    totals = [states[run.name] for run in ordered]
+    totals = [rounds[-1][run.name] for run in ordered]
+    # What the first round has done, the second one has skipped.
+    skipped = sum(rounds[0][run.name].skipped_count for run in ordered)
     return BlockwiseResult(
         total=sum(s.total_block_count for s in totals),
-        done=sum(s.completed_count - s.skipped_count for s in totals),
-        skipped=sum(s.skipped_count for s in totals),
+        done=sum(s.completed_count for s in totals) - skipped,
+        skipped=skipped,
         failed=tuple(itertools.chain.from_iterable(a.failures() for a in accounts)),
         undone=sum(s.total_block_count - s.completed_count for s in totals),
         leftovers=left,
@@ -103,22 +105,38 @@ def _in_order(tasks: Sequence[RunTask]) -> tuple[list[RunTask], list[tuple[int, 
     return ordered, edges
 
 
+def _in_rounds(
+    once: Callable[[], dict[str, Any]], accounts: Sequence[Account]
+) -> list[dict[str, Any]]:
+    """Run all, and once more if blocks are owed an attempt; return the states of each time."""
+    rounds = [once()]
+    if any(account.owes for account in accounts):
+        for account in accounts:
+            account.begin_again()
+        rounds.append(once())
+    return rounds
+
+
 def _run_here(
     ordered: Sequence[RunTask], edges: Sequence[tuple[int, int]], accounts: Sequence[Account]
-) -> dict[str, Any]:
+) -> list[dict[str, Any]]:
     for account in accounts:
         account.call_back("")
         if account.broken:
             raise StageError("starting a task", account.broken)
-    tasks = [
-        engine.clone(
-            run.task,
-            process_function=run.work,
-            check_function=account.is_done if account.checks else None,
-        )
-        for run, account in zip(ordered, accounts, strict=True)
-    ]
-    return engine.run_here(tasks, edges, accounts)
+
+    def once() -> dict[str, Any]:
+        tasks = [
+            engine.clone(
+                run.task,
+                process_function=run.work,
+                check_function=account.is_done if account.checks else None,
+            )
+            for run, account in zip(ordered, accounts, strict=True)
+        ]
+        return engine.run_here(tasks, edges, accounts)
+
+    return _in_rounds(once, accounts)
 
 
 def _run_there(
@@ -127,19 +145,24 @@ def _run_there(
     accounts: Sequence[Account],
     place: Place | None,
     logs: Path | None,
-) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory(prefix="cytovox-notes-") as scratch:
-        folder = log_folder(logs)
-        notes = [Path(scratch, str(i)) for i in range(len(ordered))]
-        tasks, states = _serve(ordered, edges, accounts, place, folder, notes)
-        for account, task, noted in zip(accounts, tasks, notes, strict=True):
-            account.conclude(states[account.stage], task, noted, folder)
+) -> list[dict[str, Any]]:
+    folder = log_folder(logs)
+
+    def once() -> dict[str, Any]:
+        with tempfile.TemporaryDirectory(prefix="cytovox-notes-") as scratch:
+            notes = [Path(scratch, str(i)) for i in range(len(ordered))]
+            tasks, states = _serve(ordered, edges, accounts, place, folder, notes)
+            for account, task, noted in zip(accounts, tasks, notes, strict=True):
+                account.conclude(states[account.stage], task, noted, folder)
+        return states
+
+    rounds = _in_rounds(once, accounts)
     if not any(account.failures() for account in accounts):
         shutil.rmtree(folder, ignore_errors=True)
         if logs is not None:
             with contextlib.suppress(OSError):  # those of another run
                 logs.rmdir()
-    return states
+    return rounds
 
 
 def _serve(
