@@ -326,6 +326,22 @@ def test_what_is_left_out_is_a_row(raw: Path, capsys: pytest.CaptureFixture[str]
     assert "3 files: 1 skipped, 2 left out" in out
 
 
+def test_two_inputs_of_one_output_are_refused_and_the_others_measured(
+    raw: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(raw, raw.with_name("in.rtdc"))
+    shutil.copy(raw, raw.with_name("in.RTDC"))
+    if len(list(raw.parent.glob("[iI]n.*"))) < 2:
+        pytest.skip("the file system does not tell the case of letters")
+    said = run_json(capsys, raw.parent)
+    assert said["exit_code"] == 4
+    told = said["results"]
+    states = {Path(row["input"]).name: row["state"] for row in told}
+    assert states == {"in.rtdc": "failed", "in.RTDC": "failed", raw.name: "done"}
+    assert sum("as would that of" in (row["error"] or "") for row in told) == 2
+    assert not raw.with_name("in_dcn.rtdc").exists()
+
+
 def test_a_failure_keeps_its_code_beside_what_is_left_out(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

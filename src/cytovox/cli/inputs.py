@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ..errors import CytovoxError, InputError, InputNotFoundError, UsageError
 
-__all__ = ["SUFFIX", "Found", "find_inputs", "is_recording_name", "output_paths"]
+__all__ = ["SUFFIX", "Found", "find_inputs", "is_recording_name", "output_paths", "refuse_clashes"]
 
 #: What an output's name adds to the stem of its input.
 SUFFIX = "_dcn"
@@ -108,20 +108,8 @@ def output_paths(
 ) -> list[Path]:
     """Return where the result of each input goes.
 
-    Parameters
-    ----------
-    inputs
-        Recordings.
-    out
-        Folder for all results, or a file name ending in .rtdc for that of a
-        single input; None puts each result beside its input.
-    below
-        Folder below `out` for each input; all go to `out` itself if None.
-
-    Raises
-    ------
-    UsageError
-        If two inputs would go to one file, or one to itself.
+    That is the folder `out`, or below it, or a file of that name for a single
+    input, or beside the input if `out` is None.
 
     Examples
     --------
@@ -133,24 +121,33 @@ def output_paths(
             raise UsageError(
                 f"{len(inputs)} inputs cannot go to one file", path=out, hint="name a folder"
             )
-        outputs = [out for _ in inputs]
-    else:
-        folders = [p.parent if out is None else out / (below or {}).get(p, "") for p in inputs]
-        outputs = [
-            folder / f"{p.stem}{SUFFIX}.rtdc" for folder, p in zip(folders, inputs, strict=True)
-        ]
-    owner: dict[Path, Path] = {}
+        return [out for _ in inputs]
+    folders = [p.parent if out is None else out / (below or {}).get(p, "") for p in inputs]
+    return [folder / f"{p.stem}{SUFFIX}.rtdc" for folder, p in zip(folders, inputs, strict=True)]
+
+
+def refuse_clashes(
+    inputs: Sequence[Path], outputs: Sequence[Path]
+) -> tuple[list[tuple[Path, Path]], list[CytovoxError]]:
+    """Return each input with its output, without those that meet another, and what is wrong."""
+    owners: dict[str, list[Path]] = {}
     for path, result in zip(inputs, outputs, strict=True):
-        key = Path(os.path.realpath(result))
-        if key == Path(os.path.realpath(path)):
-            raise UsageError("the output would replace its input", path=path, hint="rename it")
-        if key in owner:
-            raise UsageError(
-                f"{owner[key]} and {path} would both go to {result}",
-                hint="name the folder above them with --recurse, or run them apart",
-            )
-        owner[key] = path
-    return outputs
+        owners.setdefault(os.path.realpath(result), []).append(path)
+    pairs: list[tuple[Path, Path]] = []
+    errors: list[CytovoxError] = []
+    for path, result in zip(inputs, outputs, strict=True):
+        target = os.path.realpath(result)
+        others = [str(other) for other in owners[target] if other is not path]
+        if target == os.path.realpath(path):
+            what = "the output would replace its input"
+            errors.append(UsageError(what, path=path, hint="rename it"))
+        elif others:
+            what = f"its result would go to {result}, as would that of {', '.join(others)}"
+            hint = "name the folder above them with --recurse, rename one, or run them apart"
+            errors.append(UsageError(what, path=path, hint=hint))
+        else:
+            pairs.append((path, result))
+    return pairs, errors
 
 
 _MACOS = "holds only what macOS notes of another file"

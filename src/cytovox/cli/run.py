@@ -211,16 +211,16 @@ def _run(
     from .batch import FINDINGS, Outcome, exit_code_of_batch, run_batch
     from .compiling import telling_of_compilation
     from .console import report_error
-    from .inputs import find_inputs, output_paths
+    from .inputs import find_inputs, output_paths, refuse_clashes
     from .progress import choose_display
     from .results import show_results
 
     found = find_inputs(words, recurse=recurse, out=out)
     outputs = output_paths(found.inputs, out, found.below if recurse else None)
-    pairs = list(zip(found.inputs, outputs, strict=True))
+    pairs, clashes = refuse_clashes(found.inputs, outputs)
     common.check()
     failed = []
-    for error in found.errors:
+    for error in (*found.errors, *clashes):
         report_error(error, debug=common.debug)
         failed.append(
             Outcome(str(error.path), state="failed", error=str(error), exit_code=error.exit_code)
