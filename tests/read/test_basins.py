@@ -507,6 +507,22 @@ def test_a_file_that_says_of_no_measurement_follows_the_files_beside_it(make_rec
         assert "deform" in names
 
 
+def test_the_data_of_a_basin_are_its_own(make_recording, tmp_path):
+    """What the file of a basin refers to itself can be had, but not there."""
+    attrs = {"experiment:run identifier": "one"}
+    make_recording("origin.rtdc", attrs=attrs, deform=np.arange(23.0))
+    between = make_recording("between.rtdc", attrs=attrs, image=None, image_bg=None)
+    file_basin(between, "origin.rtdc")
+    path = referring(tmp_path, events=23)
+    file_basin(path, "between.rtdc")
+    with HDF5Data(path) as data:
+        assert data["deform"].tolist() == list(range(23))
+        group, names, _ = data.get_basin_data(0)
+        assert "time" in names
+        assert "deform" not in names
+        assert set(names) <= set(group)
+
+
 def test_a_file_that_refers_to_itself(make_recording):
     path = make_recording("own.rtdc", deform=np.arange(23.0))
     with HDF5Writer(path) as writer:

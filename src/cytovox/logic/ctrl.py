@@ -7,7 +7,7 @@ import threading
 import time
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +39,7 @@ from .resume import (
     is_resumable,
     offsets_of_kept,
 )
+from .runner_data import OF_TEMP_IN
 from .runner_log import RunnerLog
 from .states import PROGRESS_WEIGHTS, RunState
 from .workspace import Workspace, remove_leftovers
@@ -102,6 +103,11 @@ class DCNumJobRunner(RunnerLog, threading.Thread):
     ('done', True)
     """
 
+    #: Kinds of temporary files that stay until `close` when the run is done.
+    _until_close: ClassVar[tuple[str, ...]] = ()
+    #: Whether the log stays if an error leaves the context, even if nobody can go on.
+    _keeps_log: ClassVar[bool] = False
+
     def __init__(
         self,
         job: DCNumPipelineJob,
@@ -149,7 +155,8 @@ class DCNumJobRunner(RunnerLog, threading.Thread):
         if self.ident is not None and not self._ended.is_set():
             self.request_stop()
             self._ended.wait(_STOP)
-        self.close(delete_temporary_files=exc_type is None or not self._files.is_kept)
+        keep = self._keeps_log or self._files.is_kept
+        self.close(delete_temporary_files=exc_type is None or not keep)
 
     @property
     def masks_dropped(self) -> int:
@@ -225,7 +232,7 @@ class DCNumJobRunner(RunnerLog, threading.Thread):
 
     def _give_up(self, error: BaseException) -> None:
         """Leave what another run can go on with, or nothing."""
-        self._close_readers(("_data_slots", "_data_temp_in", "_frame_data"))
+        self._close_readers(OF_TEMP_IN)
         if not self._files.is_entered:
             return
         keep = is_resumable(error)
@@ -257,8 +264,8 @@ class DCNumJobRunner(RunnerLog, threading.Thread):
         self._files.begin_publishing()
         publish(self.path_temp_out, self.path_out, replace=self.force)
         self._files.let_go(self.path_temp_out)
-        self._discard_temp_in()
-        self._files.leave(keep=False)
+        self._close_readers(OF_TEMP_IN)
+        self._files.leave(keep=False, but=self._until_close)
         self._fractions[RunState.CLEANUP] = 1.0
         self.state = RunState.DONE
         seconds = time.perf_counter() - begin

@@ -19,10 +19,11 @@ from .conveyor import chunk_size_for
 from .job import DCNumPipelineJob
 from .workspace import Workspace
 
-__all__ = ["RunnerData"]
+__all__ = ["OF_TEMP_IN", "RunnerData"]
 
-#: Attributes of readers, all of which are closed at the end.
-_READERS = ("_data_slots", "_data_temp_in", "_data_raw", "_whole", "_frame_data")
+#: Attributes of readers of the temporary input, and of all, which are closed at the end.
+OF_TEMP_IN = ("_data_slots", "_data_temp_in", "_frame_data")
+_READERS = (*OF_TEMP_IN, "_data_raw", "_whole")
 
 
 class RunnerData:
@@ -168,7 +169,3 @@ class RunnerData:
                 setattr(self, name, None)
             else:
                 self.__dict__.pop(name, None)
-
-    def _discard_temp_in(self) -> None:
-        self._close_readers(("_data_slots", "_data_temp_in", "_frame_data"))
-        self._files.discard(self.path_temp_in)

@@ -6,7 +6,7 @@ import contextlib
 import platform
 import uuid
 import zlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -250,8 +250,10 @@ class Workspace:
         path = self.path("redo")
         return path in self._ours and path.is_file()
 
-    def leave(self, *, keep: bool, error: BaseException | None = None) -> None:
-        """Give the output free."""
+    def leave(
+        self, *, keep: bool, but: Collection[str] = (), error: BaseException | None = None
+    ) -> None:
+        """Give the output free; files of some kinds stay until `close` even if nothing is kept."""
         if not self.is_entered:
             return
         has_begun = self._journal is not None
@@ -266,7 +268,8 @@ class Workspace:
         if not keep:
             # the journal last: without it nothing else would be known as left over
             journal = self.path("journal")
-            for path in sorted(self._ours, key=lambda path: (path == journal, path)):
+            gone = self._ours.difference(map(self.path, but))
+            for path in sorted(gone, key=lambda path: (path == journal, path)):
                 self.discard(path)
         elif not self._has_checkpoints():
             self.discard(self.path("output"))

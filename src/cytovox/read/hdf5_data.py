@@ -272,7 +272,7 @@ class HDF5Data(RecordingFile):
         group : h5py.Group or None
             Where the features are, if that can be reached.
         features : list of str
-            Their names.
+            Names of those that are in it.
         indices : numpy.ndarray or None
             Their rows, integers of shape (n,); None for all.
         """
@@ -282,7 +282,10 @@ class HDF5Data(RecordingFile):
                 group = self.h5.get("events")  # it refers to itself
                 names = [] if group is None else [name for name, _ in members(group)]
                 return group, names, source.indices
-            return source.group(), source.features(), source.indices
+            group = source.group()
+            # a file also offers what it refers to itself
+            names = [] if group is None else [n for n in source.features() if n in group]
+            return group, names, source.indices
 
     def _real_path(self) -> Path | None:
         return self.path.resolve() if isinstance(self.path, Path) else None

@@ -164,7 +164,7 @@ class RecordingFile:
 
     @property
     def logs(self) -> dict[str, list[str]]:
-        """Logs, a list of lines each."""
+        """Logs, a list of lines each; those without lines are left out."""
         return self._contents("logs", read_lines)
 
     @property
@@ -250,7 +250,9 @@ class RecordingFile:
                     given = {
                         key: read(self.checked(ds))
                         for key, ds in stored
-                        if isinstance(ds, h5py.Dataset) and not what_is_odd(ds, name)
+                        if isinstance(ds, h5py.Dataset)
+                        and not what_is_odd(ds, name)
+                        and (ds.size or name != "logs")
                     }
                 self._cached[name] = given
             found: dict[str, Any] = self._cached[name]

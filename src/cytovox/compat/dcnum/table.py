@@ -25,6 +25,7 @@ def _in(module: str, *names: str) -> dict[str, str]:
 
 _BACKGROUND = f"{_COMPAT}.background"
 _FEATURES = f"{_COMPAT}.features"
+_RUNNER = _in(f"{_COMPAT}.runner", "DCNumJobRunner")
 _TORCH = "cytovox.segm.segm_torch"
 _SEGMENTERS = _in(f"{_COMPAT}.common", "get_available_segmenters", "get_segmenters")
 
@@ -89,18 +90,18 @@ TABLE: dict[str, dict[str, str]] = {
     "dcnum.logic": _in(
         "cytovox.logic",
         "ChunkSlot",
-        "DCNumJobRunner",
         "DCNumPipelineJob",
         "ExtendedJSONEncoder",
         "SlotRegister",
         "UniversalWorkerProcess",
         "UniversalWorkerThread",
-    ),
+    )
+    | _RUNNER,
     "dcnum.logic.chunk_slot": _in("cytovox.logic.chunk_slot", "ChunkSlot"),
     "dcnum.logic.chunk_slot_data": _in(
         "cytovox.logic.chunk_slot_data", "ChunkSlotData", "mp_spawn"
     ),
-    "dcnum.logic.ctrl": _in("cytovox.logic.ctrl", "DCNumJobRunner"),
+    "dcnum.logic.ctrl": _RUNNER,
     "dcnum.logic.job": _in("cytovox.logic.job", "DCNumPipelineJob"),
     "dcnum.logic.json_encoder": _in("cytovox.logic.json_encoder", "ExtendedJSONEncoder"),
     "dcnum.logic.slot_register": _in(
