@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from cytovox.testing import simulate_recording
-from cytovox.testing.processes import Watched, descendants
+from support.processes import Watched, descendants
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes by pidfd")
 

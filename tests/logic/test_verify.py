@@ -440,14 +440,14 @@ def test_groups_that_are_very_deep(tmp_path: Path) -> None:
 
 
 def hostile(quick: bool) -> list[Any]:
-    from cytovox.testing.hostile import hostile_cases
+    from support.hostile import hostile_cases
 
     return [case for case in hostile_cases(quick=quick) if case.kind == "recording"]
 
 
 @pytest.mark.parametrize("case", hostile(quick=True), ids=lambda case: case.name)
 def test_hostile_files_do_no_harm(case: Any, tmp_path: Path) -> None:
-    from cytovox.testing.hostile import write_secret
+    from support.hostile import write_secret
 
     target = case.build(write_secret(tmp_path))
     try:

@@ -16,10 +16,12 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 import cytovox.read.hdf5_data
 import cytovox.read.open_volume  # noqa: F401
 from cytovox.errors import CytovoxError
-from cytovox.testing.hostile import (
+from support.hostile import (
     SECRET,
     HostileCase,
     hostile_cases,

@@ -14,8 +14,8 @@ import pytest
 from cytovox.errors import BasinNotFoundError, CytovoxError, InputError
 from cytovox.logic.verify import verify_recording
 from cytovox.read import HDF5Data, Permissions, RefusedInputError
-from cytovox.testing.hostile_basins import store_definition
-from cytovox.testing.hostile_recordings import FRAMES, SHAPE, plain_recording
+from support.hostile_basins import store_definition
+from support.hostile_recordings import FRAMES, SHAPE, plain_recording
 
 IMAGES = (FRAMES, *SHAPE)
 

@@ -21,14 +21,14 @@ from cytovox.read import HDF5Data, Permissions, RefusedInputError, open_volume
 from cytovox.read.members import dataset_ids
 from cytovox.read.permissions import ALLOW_VARIABLE, ROOTS_VARIABLE, allow, default_permissions
 from cytovox.testing import simulate_recording
-from cytovox.testing.hostile import (
+from support.hostile import (
     SECRET,
     HostileCase,
     hostile_cases,
     read_everything,
     write_secret,
 )
-from cytovox.testing.hostile_recordings import plain_recording
+from support.hostile_recordings import plain_recording
 
 CASES = {case.name: case for case in hostile_cases()}
 DRIVER = Path(__file__).with_name("hostile_driver.py")

@@ -18,7 +18,7 @@ from cytovox.run.children import kill_children, note_child, start_child
 from cytovox.run.monitor import mp_spawn
 from cytovox.run.tether import tethered, tied
 from cytovox.testing import simulate_recording
-from cytovox.testing.processes import Watched, descendants
+from support.processes import Watched, descendants
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes by pidfd")
 

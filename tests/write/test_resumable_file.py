@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cytovox.testing.disk import RecordingDisk, after_kill, after_power_cut
 from cytovox.write import resumable_file
 from cytovox.write.disk import Disk, DiskFile
 from cytovox.write.extents import Extents
 from cytovox.write.resumable_file import ResumableFile
+from support.disk import RecordingDisk, after_kill, after_power_cut
 
 SIZE = 600
 writes = st.tuples(st.just("write"), st.integers(0, SIZE), st.integers(1, 80), st.integers(1, 255))

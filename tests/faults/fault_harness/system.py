@@ -16,8 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from cytovox.testing.disk import Operation, RecordingDisk
 from cytovox.write.disk import DISK, Disk, DiskFile
+from support.disk import Operation, RecordingDisk
 
 __all__ = ["RecordingSystem", "watch"]
 

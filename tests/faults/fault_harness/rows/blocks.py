@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from cytovox.errors import CytovoxError
-from cytovox.testing.processes import descendants
+from support.processes import descendants
 
 from ..corpus import made
 from ..helpers import apart

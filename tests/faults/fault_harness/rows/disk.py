@@ -18,7 +18,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from cytovox.testing.disk import Operation, after_power_cut
+from support.disk import Operation, after_power_cut
 
 from ..helpers import apart, in_helper, say
 from ..matrix import Case, Fault

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cytovox.errors import CytovoxError
-from cytovox.testing.hostile import (
+from support.hostile import (
     SECRET,
     HostileCase,
     hostile_cases,

@@ -87,7 +87,7 @@ def read_everything(
 ) -> Iterator[npt.NDArray[Any]]:
     """Open an input as a run does, and yield what can be read of it."""
     if case.kind == "volume":
-        from ..read import open_volume
+        from cytovox.read import open_volume
 
         with open_volume(target, **options) as volume:
             shape = volume.shape
@@ -95,7 +95,7 @@ def read_everything(
             yield volume.read([(0, n) for n in side])
             yield volume.read([(n - m, n) for n, m in zip(shape, side, strict=True)])
         return
-    from ..read import HDF5Data
+    from cytovox.read import HDF5Data
 
     with HDF5Data(target, **options) as data:
         data.check()

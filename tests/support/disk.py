@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..write.disk import Disk, DiskFile
+from cytovox.write.disk import Disk, DiskFile
 
 __all__ = ["Operation", "RecordingDisk", "after_kill", "after_power_cut"]
 
