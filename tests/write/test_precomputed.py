@@ -11,7 +11,7 @@ import pytest
 
 from cytovox.errors import InputError, UsageError
 from cytovox.read.open_volume import open_volume
-from cytovox.write.precomputed import export_precomputed, write_segment_properties
+from cytovox.write import export_precomputed, write_segment_properties
 from cytovox.write.volume import create_labels
 
 

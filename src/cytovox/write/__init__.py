@@ -5,8 +5,8 @@ from .chunk_writer import ChunkWriter
 from .copy import copy_features, copy_metadata
 from .event_stash import EventStash
 from .items import set_default_filter_kwargs
-from .precomputed import export_precomputed, write_segment_properties
-from .pyramid import write_pyramid
+from .precomputed import write_segment_properties
+from .pyramid import export_precomputed, write_pyramid
 from .queue_writer_base import QueueWriterBase
 from .queue_writer_process import QueueWriterProcess
 from .queue_writer_thread import QueueWriterThread

@@ -7,31 +7,24 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ..errors import InputError, OptionError, UsageError
-from ..read.open_volume import open_volume
 from ..read.volume import Volume
 from ..read.volume_address import Address, parse_address
 from ..read.volume_axes import metres
 from ..read.volume_store import read_json, remove_tree
-from .volume import VolumePlan, create_labels, create_volume, write_documents
-from .volume_layout import plan_layout
+from .volume_layout import Scale, VolumePlan, plan_layout, write_documents
 
-if TYPE_CHECKING:
-    from .pyramid import Scale
-
-__all__ = ["add_scale", "export_precomputed", "write_info", "write_segment_properties"]
+__all__ = ["add_scale", "write_info", "write_segment_properties"]
 
 _TYPES = ("uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "float32")
 #: What a number of a segment may be; others become float32.
 _PROPERTY_TYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "float32")
 _PROPERTIES = "segment_properties"
-#: bytes that are copied at once
-_COPIED_BYTES = 2**26
 
 
 def write_info(plan: VolumePlan) -> None:
@@ -98,8 +91,8 @@ def _scale(plan: VolumePlan) -> dict[str, Any]:
     return scale
 
 
-def add_scale(address: Address, number: int, finest: Volume, scale: Scale) -> Volume:
-    """Add a coarser scale to the ``info`` and return it, open to write."""
+def add_scale(address: Address, number: int, finest: Volume, scale: Scale) -> None:
+    """Add a coarser scale to the ``info``."""
     info = read_json(address, "info")
     if info is None:
         raise InputError("there is no info", path=str(address))
@@ -126,105 +119,6 @@ def add_scale(address: Address, number: int, finest: Volume, scale: Scale) -> Vo
     remove_tree(folder)
     info["scales"] = [*old[:number], made]
     write_documents(address, {"info": _json(info)})
-    return open_volume(str(address), scale=number, writable=True)
-
-
-def export_precomputed(
-    volume: Volume | str | os.PathLike[str],
-    url: str | os.PathLike[str],
-    *,
-    table: Mapping[str, npt.ArrayLike] | None = None,
-    labels: bool | None = None,
-    levels: int | None = None,
-    overwrite: bool = False,
-) -> list[tuple[int, ...]]:
-    """Copy a volume to neuroglancer's format, with scales and properties.
-
-    Parameters
-    ----------
-    volume
-        What is copied, block by block.
-    url
-        Folder or URL to make.
-    table
-        Columns of the objects, see `write_segment_properties`.
-    labels
-        Whether voxels are labels; by default if they are integers of 32 or 64
-        bits.
-    levels
-        Number of scales, see `write_pyramid`.
-    overwrite
-        Replace a volume that is there.
-
-    Returns
-    -------
-    list
-        Shape of each scale.
-
-    Raises
-    ------
-    OptionError
-        If the format cannot hold it.
-    OutputExistsError
-        If there is something already.
-
-    Examples
-    --------
-    >>> folder = getfixture("tmp_path")
-    >>> with create_labels(folder / "a.zarr", shape=(8, 80, 80), units="nm") as labels:
-    ...     export_precomputed(labels, folder / "a", table={"label": [1], "size": [5]})
-    [(8, 80, 80), (4, 40, 40)]
-    """
-    from .pyramid import tiles, write_pyramid
-
-    if not isinstance(volume, Volume):
-        with open_volume(volume) as opened:
-            return export_precomputed(
-                opened, url, table=table, labels=labels, levels=levels, overwrite=overwrite
-            )
-    if labels is None:
-        labels = str(volume.dtype) in ("int32", "int64", "uint32", "uint64")
-    dtype = volume.dtype
-    if labels and dtype.kind == "i":
-        dtype = np.dtype(f"u{dtype.itemsize}")
-    # an image of two axes is a slice
-    flat = len(volume.spatial_shape) == 2
-    lead = volume.shape[: volume.ndim - len(volume.spatial_shape)]
-    target = (create_labels if labels else create_volume)(
-        url,
-        shape=(*lead, *(1,) * flat, *volume.spatial_shape),
-        dtype=dtype,
-        voxel_size=(*(min(volume.voxel_size),) * flat, *volume.voxel_size),
-        units=volume.units,
-        offset=(*(0.0,) * flat, *volume.offset),
-        format="precomputed",
-        overwrite=overwrite,
-    )
-    with target:
-        for box in tiles(tuple((0, n) for n in target.shape), _copied_at_once(target)):
-            part = volume.read((*box[: len(lead)], *box[len(lead) + flat :]))
-            if labels and part.dtype.kind == "i" and part.size and part.min() < 0:
-                raise UsageError(
-                    "labels below 0 have no place in precomputed",
-                    path=volume.url,
-                    hint="relabel them",
-                )
-            part = part.astype(dtype, copy=False)
-            target.write(box, np.expand_dims(part, len(lead)) if flat else part)
-    if table is not None:
-        write_segment_properties(url, table)
-    return write_pyramid(url, levels=levels, method="mode" if labels else "mean")
-
-
-def _copied_at_once(target: Volume) -> tuple[int, ...]:
-    """Return whole write units, wide, since many inputs are kept by rows and pages."""
-    size = list(target.write_unit)
-    for axis in reversed(range(len(size))):
-        while size[axis] < target.shape[axis]:
-            if 2 * math.prod(size) * target.dtype.itemsize > _COPIED_BYTES:
-                return tuple(size)
-            size[axis] *= 2
-    return tuple(size)
 
 
 def write_segment_properties(

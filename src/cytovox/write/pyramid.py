@@ -1,17 +1,17 @@
-"""Coarser scales of a volume, for viewers; labels stay labels."""
+"""Copies of a volume for viewers: coarser scales, and precomputed; labels stay labels."""
 
 from __future__ import annotations
 
 import itertools
+import math
 import os
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import OptionError
+from ..errors import OptionError, UsageError
 from ..kernels.downsample import downsample_mean, downsample_mode, downsample_nearest
 from ..read.open_volume import open_volume
 from ..read.volume import Volume
@@ -20,20 +20,15 @@ from ..read.volume_limits import Box
 from ..read.volume_ome import parse_multiscales
 from ..read.volume_store import remove_tree
 from .consolidated import refresh_consolidated
-from .precomputed import add_scale
-from .volume import (
-    VolumePlan,
-    image_of_labels,
-    read_attributes,
-    write_array,
-    write_documents,
-)
+from .precomputed import add_scale, write_segment_properties
+from .volume import create_labels, create_volume, image_of_labels, read_attributes, write_array
+from .volume_layout import Scale, VolumePlan, write_documents
 from .volume_metadata import group_documents, image_name, multiscales
 
 __all__ = [
     "METHODS",
-    "Scale",
     "copy_coarser",
+    "export_precomputed",
     "levels_of_image",
     "next_scale",
     "tiles",
@@ -51,15 +46,8 @@ METHODS: dict[str, Kernel] = {
 #: A scale that is this short along each axis needs no coarser one.
 _SMALL = 64
 _MOST_SCALES = 16
-
-
-@dataclass(frozen=True, slots=True)
-class Scale:
-    """One scale: shape, voxel size and offset along the axes of space."""
-
-    shape: tuple[int, ...]
-    voxel_size: tuple[float, ...]
-    offset: tuple[float, ...]
+#: bytes that are copied at once
+_COPIED_BYTES = 2**26
 
 
 def write_pyramid(
@@ -113,7 +101,7 @@ def write_pyramid(
     address = parse_address(volume.url if isinstance(volume, Volume) else volume)
     with open_volume(str(address), writable=True) as finest:
         if finest.format == "precomputed":
-            target: Callable[..., Volume] = add_scale
+            target: Callable[..., Volume] = _add_scale
         elif finest.format.startswith("ome-zarr"):
             target = _add_array
             levels = levels or levels_of_image(str(address))
@@ -133,7 +121,7 @@ def write_pyramid(
                 if step is None:
                     break
                 factors, scale = step
-                if levels is None and target is add_scale and not _begins(finest, scale):
+                if levels is None and target is _add_scale and not _begins(finest, scale):
                     break
                 coarser = target(address, len(scales), finest, scale)
                 copy_coarser(source, coarser, factors, METHODS[method])
@@ -215,6 +203,11 @@ def _forget_coarser(address: Address, finest: Volume) -> None:
         remove_tree(Address(f"{address.url}/{number}", address.remote))
 
 
+def _add_scale(address: Address, number: int, finest: Volume, scale: Scale) -> Volume:
+    add_scale(address, number, finest, scale)
+    return open_volume(str(address), scale=number, writable=True)
+
+
 def _add_array(address: Address, number: int, finest: Volume, scale: Scale) -> Volume:
     """Make the array of a scale, which the image does not list before it is complete."""
     lead = finest.ndim - len(scale.shape)
@@ -253,3 +246,99 @@ def _list_scales(
         made = {"ome": {**attributes.get("ome", {}), **made["ome"]}}
     write_documents(address, group_documents({**attributes, **made}, version))
     refresh_consolidated(address)
+
+
+def export_precomputed(
+    volume: Volume | str | os.PathLike[str],
+    url: str | os.PathLike[str],
+    *,
+    table: Mapping[str, npt.ArrayLike] | None = None,
+    labels: bool | None = None,
+    levels: int | None = None,
+    overwrite: bool = False,
+) -> list[tuple[int, ...]]:
+    """Copy a volume to neuroglancer's format, with scales and properties.
+
+    Parameters
+    ----------
+    volume
+        What is copied, block by block.
+    url
+        Folder or URL to make.
+    table
+        Columns of the objects, see `write_segment_properties`.
+    labels
+        Whether voxels are labels; by default if they are integers of 32 or 64
+        bits.
+    levels
+        Number of scales, see `write_pyramid`.
+    overwrite
+        Replace a volume that is there.
+
+    Returns
+    -------
+    list
+        Shape of each scale.
+
+    Raises
+    ------
+    OptionError
+        If the format cannot hold it.
+    OutputExistsError
+        If there is something already.
+
+    Examples
+    --------
+    >>> folder = getfixture("tmp_path")
+    >>> with create_labels(folder / "a.zarr", shape=(8, 80, 80), units="nm") as labels:
+    ...     export_precomputed(labels, folder / "a", table={"label": [1], "size": [5]})
+    [(8, 80, 80), (4, 40, 40)]
+    """
+    if not isinstance(volume, Volume):
+        with open_volume(volume) as opened:
+            return export_precomputed(
+                opened, url, table=table, labels=labels, levels=levels, overwrite=overwrite
+            )
+    if labels is None:
+        labels = str(volume.dtype) in ("int32", "int64", "uint32", "uint64")
+    dtype = volume.dtype
+    if labels and dtype.kind == "i":
+        dtype = np.dtype(f"u{dtype.itemsize}")
+    # an image of two axes is a slice
+    flat = len(volume.spatial_shape) == 2
+    lead = volume.shape[: volume.ndim - len(volume.spatial_shape)]
+    target = (create_labels if labels else create_volume)(
+        url,
+        shape=(*lead, *(1,) * flat, *volume.spatial_shape),
+        dtype=dtype,
+        voxel_size=(*(min(volume.voxel_size),) * flat, *volume.voxel_size),
+        units=volume.units,
+        offset=(*(0.0,) * flat, *volume.offset),
+        format="precomputed",
+        overwrite=overwrite,
+    )
+    with target:
+        for box in tiles(tuple((0, n) for n in target.shape), _copied_at_once(target)):
+            part = volume.read((*box[: len(lead)], *box[len(lead) + flat :]))
+            if labels and part.dtype.kind == "i" and part.size and part.min() < 0:
+                raise UsageError(
+                    "labels below 0 have no place in precomputed",
+                    path=volume.url,
+                    hint="relabel them",
+                )
+            part = part.astype(dtype, copy=False)
+            target.write(box, np.expand_dims(part, len(lead)) if flat else part)
+    if table is not None:
+        write_segment_properties(url, table)
+    return write_pyramid(url, levels=levels, method="mode" if labels else "mean")
+
+
+def _copied_at_once(target: Volume) -> tuple[int, ...]:
+    """Return whole write units, wide, since many inputs are kept by rows and pages."""
+    size = list(target.write_unit)
+    for axis in reversed(range(len(size))):
+        while size[axis] < target.shape[axis]:
+            if 2 * math.prod(size) * target.dtype.itemsize > _COPIED_BYTES:
+                return tuple(size)
+            size[axis] *= 2
+    return tuple(size)

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import InputError, OptionError, OutputExistsError, StorageError, UsageError
+from ..errors import InputError, OptionError, OutputExistsError, UsageError
 from ..read.open_volume import open_volume
 from ..read.volume import Volume
 from ..read.volume_address import Address, parse_address
 from ..read.volume_axes import normalize_unit
 from ..read.volume_limits import check_dtype, check_numbers, check_shape
 from ..read.volume_ome import parse_multiscales
-from ..read.volume_store import read_json, remove_tree, write_bytes
+from ..read.volume_store import read_json, remove_tree
 from .consolidated import refresh_consolidated
-from .volume_layout import plan_layout
+from .precomputed import write_info
+from .volume_layout import VolumePlan, plan_layout, write_documents
 from .volume_metadata import (
     array_documents,
     group_documents,
@@ -30,7 +30,6 @@ from .volume_metadata import (
 
 __all__ = [
     "FORMATS",
-    "VolumePlan",
     "check_label_place",
     "create_labels",
     "create_volume",
@@ -38,29 +37,12 @@ __all__ = [
     "image_of_labels",
     "read_attributes",
     "write_array",
-    "write_documents",
 ]
 
 #: Formats that are written.
 FORMATS = ("ome-zarr-0.5", "ome-zarr-0.4", "zarr2", "precomputed")
 
 _MARKS = ("zarr.json", ".zarray", ".zgroup", ".zattrs", "attributes.json", "info")
-
-
-@dataclass(frozen=True, slots=True)
-class VolumePlan:
-    """A volume that was checked and can be made; numbers per axis of space."""
-
-    address: Address
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-    axes: tuple[str, ...]
-    voxel_size: tuple[float, ...]
-    offset: tuple[float, ...]
-    units: str
-    block: tuple[int, ...] | None
-    chunk: tuple[int, ...] | None
-    labels: bool
 
 
 def create_labels(
@@ -212,8 +194,6 @@ def _create(url: Any, format: str, overwrite: bool, **wanted: Any) -> Volume:
     plan = _plan(url, **wanted)
     _make_room(plan.address, overwrite)
     if format == "precomputed":
-        from .precomputed import write_info
-
         write_info(plan)
     elif format == "zarr2":
         attributes = {
@@ -309,17 +289,6 @@ def write_array(
         attributes=attributes,
     )
     write_documents(address, documents)
-
-
-def write_documents(address: Address, documents: dict[str, bytes]) -> None:
-    """Store documents of a folder, making the folder first."""
-    if not address.remote:
-        try:
-            address.path.mkdir(parents=True, exist_ok=True)
-        except OSError as err:
-            raise StorageError(f"it cannot be made: {err.strerror}", path=address.path) from err
-    for name, data in documents.items():
-        write_bytes(address, name, data)
 
 
 def _write_image(plan: VolumePlan, version: str) -> None:

@@ -1,18 +1,21 @@
-"""How an output is cut into chunks, so that a block is whole write units."""
+"""What an output will be, and how it is cut into chunks, so that a block is whole write units."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import UsageError
+from ..errors import StorageError, UsageError
+from ..read.volume_address import Address
 from ..read.volume_limits import MAX_CHUNK_BYTES
+from ..read.volume_store import write_bytes
 
-__all__ = ["Layout", "plan_layout"]
+__all__ = ["Layout", "Scale", "VolumePlan", "plan_layout", "write_documents"]
 
 #: Length of a chunk that viewers like, by the number of axes of space.
 _LIKED = {1: 4096, 2: 512, 3: 64}
@@ -98,3 +101,39 @@ def _check_whole(
         path=where,
         hint=f"blocks of {less} or {more} would do",
     )
+
+
+@dataclass(frozen=True, slots=True)
+class VolumePlan:
+    """A volume that was checked and can be made; numbers per axis of space."""
+
+    address: Address
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    axes: tuple[str, ...]
+    voxel_size: tuple[float, ...]
+    offset: tuple[float, ...]
+    units: str
+    block: tuple[int, ...] | None
+    chunk: tuple[int, ...] | None
+    labels: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """One scale: shape, voxel size and offset along the axes of space."""
+
+    shape: tuple[int, ...]
+    voxel_size: tuple[float, ...]
+    offset: tuple[float, ...]
+
+
+def write_documents(address: Address, documents: dict[str, bytes]) -> None:
+    """Store documents of a folder, making the folder first."""
+    if not address.remote:
+        try:
+            address.path.mkdir(parents=True, exist_ok=True)
+        except OSError as err:
+            raise StorageError(f"it cannot be made: {err.strerror}", path=address.path) from err
+    for name, data in documents.items():
+        write_bytes(address, name, data)
