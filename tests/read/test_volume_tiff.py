@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import os
+import pickle
 import struct
 import subprocess
 import sys
@@ -21,7 +22,7 @@ import pytest
 import tifffile
 
 from cytovox.errors import InputError, OptionError, UsageError
-from cytovox.read.open_volume import open_volume, reopen_volume
+from cytovox.read.open_volume import open_volume
 from cytovox.read.permissions import RefusedInputError
 
 SHAPE = (5, 33, 47)
@@ -197,7 +198,7 @@ def test_one_image_of_several(tmp_path: Path) -> None:
         with open_volume(place, **more) as volume:
             np.testing.assert_array_equal(volume[...], VOXELS[1:])
             assert volume.voxel_size == (1, 1, 1.25)
-            with reopen_volume(volume.__reduce__()[1][0]) as again:
+            with pickle.loads(pickle.dumps(volume)) as again:
                 np.testing.assert_array_equal(again[...], VOXELS[1:])
                 assert again.fingerprint() == volume.fingerprint()
     np.testing.assert_array_equal(read(f"{path}:/pages")[5:], VOXELS[1:])

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ..errors import UsageError
-from ..run.children import note_child, single_threaded_start
+from ..run.children import SINGLE_THREAD_VARIABLES, note_child, single_threaded_start
 from ..run.resources import cpu_count
 from ..run.tether import tethered
 from .desk import LOOPBACK, is_loopback
@@ -286,10 +286,8 @@ class DaskPlace(Place):
 
     def start(self, call: list[str], key: str, log: Path) -> Handle:
         """Submit a task that runs a worker."""
-        from .workers import run_beside
-
         future = self._client.submit(
-            run_beside, call, key, pure=False, retries=1000, key=f"cytovox-{log.stem}-{key[:12]}"
+            _run_beside, call, key, pure=False, retries=1000, key=f"cytovox-{log.stem}-{key[:12]}"
         )
         return _DaskHandle(future)
 
@@ -414,3 +412,19 @@ def find_place(
         f"'{cluster}' is no place for workers",
         hint='write "dask:tcp://HOST:8786", or a command like "srun -n1 {command}"',
     )
+
+
+def _run_beside(call: list[str], key: str) -> str:
+    """Run a worker as a process beside this one; return how it ended.
+
+    What a Dask worker runs: if it dies, its pipe breaks, and the worker ends.
+    """
+    environment = {**os.environ, KEY_VARIABLE: key}
+    environment |= dict.fromkeys(SINGLE_THREAD_VARIABLES, "1")
+    process = subprocess.Popen(
+        worker_command([*call, "--lifeline"]), stdin=subprocess.PIPE, env=environment
+    )
+    try:
+        return describe_exit(process.wait())
+    finally:
+        process.kill()

@@ -16,7 +16,6 @@ import os
 import pickle
 import platform
 import queue
-import subprocess
 import sys
 import threading
 import time
@@ -27,10 +26,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import StorageError, UsageError
-from ..run.children import SINGLE_THREAD_VARIABLES, settle_child
+from ..run.children import settle_child
 from ..run.peak_memory import limit_memory, peak_bytes, restart_peak
 from .desk import connect
-from .places import KEY_VARIABLE, describe_exit, worker_command
+from .places import KEY_VARIABLE
 
 __all__ = [
     "UNREACHABLE",
@@ -42,7 +41,6 @@ __all__ = [
     "describe_error",
     "failure_of",
     "main",
-    "run_beside",
     "serve",
     "stillborn",
     "told_traceback",
@@ -276,22 +274,6 @@ def _end_with_starter() -> None:
     while os.read(0, 1):
         pass
     os._exit(1)
-
-
-def run_beside(call: list[str], key: str) -> str:
-    """Run a worker as a process beside this one; return how it ended.
-
-    What a Dask worker runs: if it dies, its pipe breaks, and the worker ends.
-    """
-    environment = {**os.environ, KEY_VARIABLE: key}
-    environment |= dict.fromkeys(SINGLE_THREAD_VARIABLES, "1")
-    process = subprocess.Popen(
-        worker_command([*call, "--lifeline"]), stdin=subprocess.PIPE, env=environment
-    )
-    try:
-        return describe_exit(process.wait())
-    finally:
-        process.kill()
 
 
 if __name__ == "__main__":

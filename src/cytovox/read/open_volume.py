@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from ..errors import InputError, InputNotFoundError, UsageError
 from .volume import Volume
@@ -15,7 +15,7 @@ from .volume_limits import MAX_BOX_BYTES
 from .volume_source import Source
 from .volume_view import VolumeView
 
-__all__ = ["open_volume", "reopen_volume"]
+__all__ = ["open_volume"]
 
 _FORMATS = (
     "zarr, OME-Zarr, N5, precomputed (also zipped), HDF5 (file.h5:/path), TIFF and .npy are read"
@@ -118,13 +118,14 @@ def open_volume(
         return Volume(
             source,
             str(address),
-            {
-                "url": file,
+            functools.partial(
+                open_volume,
+                file,
                 **view.keywords(),
-                "fill_value": fill_value,
-                "writable": writable,
-                "max_bytes": max_bytes,
-            },
+                fill_value=fill_value,
+                writable=writable,
+                max_bytes=max_bytes,
+            ),
             fill_value=fill_value,
             writable=writable,
             max_bytes=max_bytes,
@@ -133,11 +134,6 @@ def open_volume(
     except BaseException:
         source.close()
         raise
-
-
-def reopen_volume(keywords: dict[str, Any]) -> Volume:
-    """Open a volume again that came here from another process."""
-    return open_volume(**keywords)
 
 
 def _open_source(address: Address, scale: int | str | None, writable: bool) -> Source:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -36,7 +36,7 @@ class Volume:
     url
         Where it is.
     reopen
-        Keywords to open it again in another process.
+        Opens it again, in another process.
     fill_value
         What is read outside of the volume.
     writable
@@ -71,7 +71,7 @@ class Volume:
         self,
         source: Source,
         url: str,
-        reopen: dict[str, Any],
+        reopen: Callable[[], Volume],
         *,
         fill_value: float,
         writable: bool,
@@ -365,9 +365,7 @@ class Volume:
         self.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        from .open_volume import reopen_volume
-
-        return reopen_volume, (self._reopen,)
+        return self._reopen, ()
 
     def __repr__(self) -> str:
         size = " x ".join(f"{s:g}" for s in self.voxel_size)
