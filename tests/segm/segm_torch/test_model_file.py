@@ -365,6 +365,13 @@ def test_identifier(model_1, model_2, tmp_path):
     assert SegmentTorchMPO.get_ppid_from_ppkw(found) == text
 
 
+def test_wiring_on_a_device_of_torch():
+    cpu = pytest.importorskip("torch").device("cpu")
+    meta = {"wiring_options": [{"backend": "openvino", "device": "cpu"}]}
+    assert choose_wiring(meta, device=cpu) == ("openvino", "cpu")
+    assert isinstance(choose_wiring({}, device=cpu)[1], str)
+
+
 def test_wiring(model_2, make_2):
     meta = {
         "wiring_options": [

@@ -55,6 +55,7 @@ def choose_wiring(
     usable: Callable[[str | None, str | None], bool] = lambda backend, device: True,
 ) -> tuple[str | None, str | None]:
     """Return backend and device with which to run a model."""
+    device = None if device is None else str(device)  # or it is a torch.device
     options = meta.get("wiring_options")
     if (backend and device) or not options:
         return backend, device
