@@ -331,10 +331,10 @@ VOLUME_CASES: tuple[HostileCase, ...] = (
     ),
     _case("TIFF, deflate bomb", "a.tif")(lambda f: _tiff(f, 64, 64, _gzip(_BOMB, 15), 8)),
     _case("TIFF, zstd bomb", "a.tif")(lambda f: _tiff(f, 64, 64, _zstd(_BOMB), 50000)),
-    _case("HDF5 with external voxels", "other files", allow="external", quick=True)(
+    _case("HDF5 with external voxels", "kept in the file", allow="external", quick=True)(
         lambda f: _hdf5(f, "external")
     ),
-    _case("HDF5 with virtual voxels", "other files", allow="external")(
+    _case("HDF5 with virtual voxels", "view of the file", allow="external")(
         lambda f: _hdf5(f, "virtual")
     ),
     _case("HDF5 with a link on the way", "link", allow="external")(lambda f: _hdf5(f, "link")),

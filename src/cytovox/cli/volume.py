@@ -21,7 +21,9 @@ volume = typer.Typer(
 
 @volume.callback()
 def _allow(
-    allow_external: o.AllowExternal = False, allow_oversized: o.AllowOversized = False
+    basin_roots: o.BasinRoots = None,
+    allow_external: o.AllowExternal = False,
+    allow_oversized: o.AllowOversized = False,
 ) -> None:
     """Segment and measure volumes block by block, whatever their size.
 

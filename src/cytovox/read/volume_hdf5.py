@@ -8,23 +8,25 @@ import json
 import logging
 import math
 import warnings
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import h5py
 import numpy as np
 import numpy.typing as npt
 
 from ..errors import CytovoxError, InputError, InputNotFoundError, OptionError
 from .chunk_guard import check_stored, checked
+from .elsewhere import OtherFiles, folders_of
+from .following import Follower, file_name
+from .hdf5_file import open_hdf5_file
 from .permissions import Permissions, default_permissions
 from .volume_address import Address
 from .volume_axes import SPATIAL, name_axes, place_axes
 from .volume_hdf5_layouts import default_array, dimension_scales, layout_of
 from .volume_limits import Box, box_shape, check_chunk, check_dtype, check_shape
-from .volume_source import Described, ReadOnlySource, file_identity
-
-if TYPE_CHECKING:
-    import h5py
+from .volume_source import Described, ReadOnlySource, digest_files, file_identity
 
 __all__ = ["HDF5Source", "open_hdf5"]
 
@@ -41,12 +43,9 @@ def open_hdf5(address: Address, scale: int | str | None) -> HDF5Source:
     Of files of Imaris and BigDataViewer the first channel and time point is
     taken, and a scale can be chosen.
 
-    Only what is in this very file is read: links to other files, raw data kept
-    in other files, and virtual arrays are refused, since a file could name any,
-    unless that is allowed.
+    Links and virtual arrays may lead to files in the folder of this one or below
+    it, as those of recordings may; to others, and to raw data, if that is allowed.
     """
-    from .hdf5_file import open_hdf5_file
-
     try:
         file = open_hdf5_file(address.path, growing=True)  # compared later
     except InputNotFoundError:
@@ -54,10 +53,11 @@ def open_hdf5(address: Address, scale: int | str | None) -> HDF5Source:
     except InputError as err:
         hint = None if err.hint is None else err.hint.replace("a recording (.rtdc)", "HDF5")
         raise InputError(err.what, path=address.path, hint=hint) from err
+    others = OtherFiles()
     try:
-        return HDF5Source(file, _find(file, address, scale), address)
+        return HDF5Source(file, address, scale, others)
     except (OSError, RuntimeError, KeyError) as err:
-        file.close()
+        _close(file, others)
         if isinstance(err, CytovoxError):
             raise
         raise InputError(
@@ -66,13 +66,31 @@ def open_hdf5(address: Address, scale: int | str | None) -> HDF5Source:
             hint="the file is damaged; copy it again",
         ) from err
     except BaseException:
-        file.close()
+        _close(file, others)
         raise
 
 
-def _find(file: h5py.File, address: Address, scale: int | str | None) -> h5py.Dataset:
-    import h5py
+def _close(file: h5py.File, others: OtherFiles) -> None:
+    file.close()
+    others.close()
 
+
+class _Look(Follower):
+    """Looks at an array, and at what it is a view of."""
+
+    def dataset(self, dataset: h5py.Dataset, name: str, where: str) -> None:
+        """Refuse what could not be read if it were opened itself."""
+        outside = self.elsewhere(dataset, name, where)
+        where = f"{file_name(dataset.file)}:{dataset.name}"
+        if dataset.shape is None:
+            raise InputError("the array is empty", path=where)
+        dtype = check_dtype(dataset.dtype, where)
+        if dataset.chunks is not None and not outside:
+            check_chunk(dataset.chunks, dataset.shape, dtype, where)
+            check_stored(dataset, 0, 0)  # only whether its compression is read
+
+
+def _find(file: h5py.File, address: Address, scale: int | str | None, look: _Look) -> h5py.Dataset:
     inner = address.inner.strip("/")
     if not inner:
         names = _arrays(file)
@@ -94,19 +112,15 @@ def _find(file: h5py.File, address: Address, scale: int | str | None) -> h5py.Da
         if link is None:
             some = ", ".join(f"/{n}" for n in _arrays(file)[:6])
             raise InputError(f"there is no /{inner}", path=address.path, hint=f"there are {some}")
-        if not isinstance(link, h5py.HardLink) and default_permissions().external:
-            logger.warning("%s: %s is followed to %s", address, inner, link.path)
-        elif not isinstance(link, h5py.HardLink):
-            raise InputError(
-                f"/{inner} is a link to {getattr(link, 'path', 'elsewhere')}",
-                path=address.path,
-                hint="links are not followed, they may lead to other files; name the array "
-                f"itself; {Permissions.hint_for('external')}",
-            )
+        if not isinstance(link, h5py.HardLink):
+            break
         here = here[part]
-    if not isinstance(here, h5py.Dataset):
+    look.link(file, inner, f"/{inner}")
+    array = file[inner]
+    if not isinstance(array, h5py.Dataset):
         raise InputError(f"/{inner} is a group", path=address.path, hint="name an array in it")
-    return here
+    look.dataset(array, inner, f"/{inner}")
+    return array
 
 
 def _arrays(file: h5py.File) -> list[str]:
@@ -120,18 +134,17 @@ def _arrays(file: h5py.File) -> list[str]:
 class HDF5Source(ReadOnlySource):
     """An array of an open file."""
 
-    def __init__(self, file: h5py.File, array: h5py.Dataset, address: Address) -> None:
+    def __init__(
+        self, file: h5py.File, address: Address, scale: int | str | None, others: OtherFiles
+    ) -> None:
         where = str(address)
-        if array.is_virtual or array.external:
-            if not default_permissions().external:
-                raise InputError(
-                    "its voxels are kept in other files",
-                    path=where,
-                    hint=f"copy it into one file (h5repack); {Permissions.hint_for('external')}",
-                )
-            logger.warning("%s: its voxels are read from %s", where, _files(array))
-        if array.shape is None:
-            raise InputError("the array is empty", path=where)
+        given = replace(default_permissions(), growing=True)
+        look = _Look(file, given.within(*folders_of(file)), others)
+        array = _find(file, address, scale, look)
+        # what is followed because somebody allowed it is also shown
+        tell = logging.INFO if default_permissions() == Permissions() else logging.WARNING
+        for text in look.followed:
+            logger.log(tell, "%s: read from elsewhere: %s", where, text)
         shape = check_shape(array.shape, where)
         dtype = check_dtype(array.dtype, where)
         attributes = _attributes(array)
@@ -147,9 +160,11 @@ class HDF5Source(ReadOnlySource):
         if array.chunks is not None:
             chunk = check_chunk(array.chunks, shape, dtype, where)
             chunk = tuple(min(c, n) for c, n in zip(chunk, shape, strict=True))
-            check_stored(array, 0, 0)  # only whether its compression is read
         self._file = file
-        self._array = checked(array)
+        self._others = others
+        self._array = checked(array, look.may, others)
+        if array.is_virtual:
+            self._array.find_sources()
         self._where = where
         # BigDataViewer stores unsigned voxels as signed ones
         self._signed_only_in_name = layout is not None and layout.dtype is not None
@@ -181,20 +196,14 @@ class HDF5Source(ReadOnlySource):
             start = stop
 
     def identity(self) -> dict[str, Any]:
-        """Return size and time of the file."""
-        return file_identity(Path(self._file.filename))
+        """Return size and time of the file, and of others that are read."""
+        path = Path(self._file.filename)
+        others = sorted(self._others.paths)
+        return digest_files(path.parent, [path, *others]) if others else file_identity(path)
 
     def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-
-
-def _files(array: h5py.Dataset) -> str:
-    if array.is_virtual:
-        names = sorted({str(source.file_name) for source in array.virtual_sources()})
-    else:
-        names = sorted({str(entry[0]) for entry in array.external})
-    return ", ".join(names[:10])
+        """Close the files."""
+        _close(self._file, self._others)
 
 
 def _attributes(array: h5py.Dataset) -> dict[str, Any]:

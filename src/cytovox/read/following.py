@@ -1,0 +1,193 @@
+"""Looking at what links and views of a file lead to, as far as that is allowed.
+
+Readers of recordings and of volumes say what they want of a dataset; where it
+may lie is the same for both.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import h5py
+import numpy as np
+
+from .elsewhere import OtherFiles, virtual_parts
+from .permissions import Permissions, RefusedInputError
+
+__all__ = ["Follower", "decoded", "file_name"]
+
+_MAX_LINKS = 8
+_MAX_FILES_IN_A_ROW = 8
+_MAX_VIEWS_IN_A_ROW = 8
+#: So many ways through three views and more are looked at; a small file can have billions.
+_MAX_WAYS = 10_000
+_BRING_BACK = "bring that file back, or put it beside this one"
+
+
+class Follower:
+    """Looks at one file, and at others that it leads to.
+
+    `followed` tells what is read from elsewhere, in words.
+    """
+
+    #: What to do about a file that is not what it should be.
+    hint: ClassVar[str] = "the file is damaged, or of a kind that is not read"
+
+    def __init__(
+        self,
+        h5: h5py.File,
+        permissions: Permissions,
+        others: OtherFiles,
+        above: tuple[h5py.File, ...] = (),
+    ) -> None:
+        self.followed: list[str] = []
+        self.h5 = h5
+        self.may = permissions
+        self._others = others
+        #: Files on the way here.
+        self._above = above
+        #: Virtual datasets on the way to what is looked at.
+        self.views: list[tuple[str, str]] = []
+        self._ways = 0
+
+    # ------------------------------------------------------ what readers say
+
+    def file(self) -> None:
+        """Look at a file that was not looked at before."""
+
+    def require(self, h5: h5py.File, what: str) -> None:
+        """Refuse another file that is of a kind that is not wanted."""
+
+    def dataset(self, dataset: h5py.Dataset, name: str, where: str) -> None:
+        """Look at a dataset of any file."""
+        raise NotImplementedError
+
+    # ------------------------------------------------------------- following
+
+    def refuse(self, what: str, kind: str = "", hint: str = "") -> None:
+        """Refuse, unless this kind is allowed; what is external is noted."""
+        if kind and getattr(self.may, kind):
+            if kind == "external":
+                self.note(what)
+            return
+        hint = hint or self.hint
+        if kind == "external":
+            hint = self.may.hint_for(kind)
+        elif kind:
+            hint = f"{hint}; {self.may.hint_for(kind)}"
+        raise RefusedInputError(what, path=file_name(self.h5), hint=hint)
+
+    def note(self, what: str) -> None:
+        """Let `followed` tell something, once."""
+        if what not in self.followed:
+            self.followed.append(what)
+
+    def link(self, group: h5py.Group, name: str, where: str) -> None:
+        """Refuse what leads to another file, at whatever step of the way."""
+        steps = list(reversed(name.split("/")))
+        followed = 0
+        while steps:
+            step = steps.pop()
+            link = group.get(step, getlink=True) if step not in ("", ".") else None
+            if isinstance(link, h5py.SoftLink | h5py.ExternalLink):
+                followed += 1
+                if followed > _MAX_LINKS:
+                    self.refuse(f"'{where}' is a chain of more than {_MAX_LINKS} links")
+                steps.extend(reversed(link.path.split("/")))
+                if isinstance(link, h5py.ExternalLink):
+                    what = f"'{where}' is a link to {link.path} in the file"
+                    other = self._other(link.filename, group.file, what, "link")
+                    if other is None:
+                        return
+                    group = other
+                elif link.path.startswith("/"):
+                    group = group.file
+            elif link is None and step not in ("", "."):
+                self.refuse(f"'{where}' is a link to nothing")
+            elif link is not None and steps:
+                below = group.get(step)
+                if not isinstance(below, h5py.Group):
+                    self.refuse(f"'{where}' is a link to nothing")
+                group = below
+
+    def elsewhere(self, dataset: h5py.Dataset, name: str, where: str) -> bool:
+        """Look at what is kept in other datasets and files; return whether anything is."""
+        files, parts = _external_files(dataset), virtual_parts(dataset)
+        if files:
+            self.refuse(f"'{where}' is kept in the file {', '.join(files)}", "external")
+        here = (file_name(dataset.file), str(dataset.name))
+        if here in self.views:
+            self.refuse(f"'{where}' is a view of itself")
+        self._bound(where)
+        self.views.append(here)
+        for file, inner, pattern in sorted({(p.file, p.dataset, p.is_pattern) for p in parts}):
+            if pattern:
+                self.refuse(f"'{where}' is a view of all files {file}", "external")
+                continue
+            what = f"'{where}' is a view of the file"
+            other = dataset.file
+            if file != ".":
+                other = self._other(file, dataset.file, what, "view")
+            if other is not None:
+                self._view(other, inner, dataset, name, where)
+        self.views.pop()
+        return bool(files or parts)
+
+    def _bound(self, where: str) -> None:
+        """Refuse views of views without end, in depth or number."""
+        if len(self.views) > _MAX_VIEWS_IN_A_ROW:
+            self.refuse(f"'{where}' has more than {_MAX_VIEWS_IN_A_ROW} views in a row")
+        self._ways += len(self.views) > 2
+        if self._ways > _MAX_WAYS:
+            self.refuse(f"'{where}' shows others in more than {_MAX_WAYS:,} ways")
+
+    def _other(self, name: str, referring: h5py.File, what: str, kind: str) -> h5py.File | None:
+        """Return another file that may be read; None if there is no such file."""
+        path = self._others.find(name, referring, kind)
+        if path is None:
+            if kind == "link":
+                self.refuse(f"{what} {name}, which cannot be found", hint=_BRING_BACK)
+            return None  # who reads the view is told so
+        what = f"{what} {path}"
+        if not self.may.is_allowed_place(path):
+            self.refuse(what, "external")
+        self.note(what)
+        h5, known = self._others.open(path, growing=self.may.growing)
+        if not known:
+            if len(self._above) >= _MAX_FILES_IN_A_ROW:
+                self.refuse(f"more than {_MAX_FILES_IN_A_ROW} files refer to each other in a row")
+            look = type(self)(h5, self.may, self._others, (*self._above, self.h5))
+            look.file()
+            for followed in look.followed:
+                self.note(followed)
+        self.require(h5, what)
+        return h5
+
+    def _view(self, h5: h5py.File, inner: str, view: h5py.Dataset, name: str, where: str) -> None:
+        """Look at a dataset of which another one is a view."""
+        self.link(h5, inner, where)
+        source = h5.get(inner)
+        if isinstance(source, h5py.Dataset):
+            self.dataset(source, name, where)
+            if view.ndim >= 2 and not np.can_cast(source.dtype, view.dtype):
+                self.refuse(
+                    f"'{where}' shows {source.dtype} as {view.dtype}, which cuts their values off",
+                    hint=f"make the virtual dataset with the type {source.dtype}",
+                )
+
+
+def _external_files(dataset: h5py.Dataset) -> list[str]:
+    """Return the first files of raw values; no handle of HDF5 is kept."""
+    plist = dataset.id.get_create_plist()
+    count = min(plist.get_external_count(), 3)
+    return [decoded(plist.get_external(index)[0]) for index in range(count)]
+
+
+def decoded(name: bytes | str) -> str:
+    """Return a name as text."""
+    return name.decode("utf-8", "replace") if isinstance(name, bytes) else name
+
+
+def file_name(h5: h5py.File) -> str:
+    """Return the name of a file as text."""
+    return decoded(h5.filename)
