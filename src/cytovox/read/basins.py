@@ -119,6 +119,7 @@ class InternalBasin:
         self.h5 = h5
         self.definition = definition
         self.indices = indices
+        self._found: dict[str, Any] = {}
 
     def group(self) -> h5py.Group | None:
         """Return the group that holds the features; None if it is missing."""
@@ -137,7 +138,10 @@ class InternalBasin:
         group = self.group()
         if group is None:
             raise KeyError(feat)
-        return get_mapped_object(checked(group[feat], *self._allowed), self.indices)
+        if feat not in self._found:
+            dataset = checked(group[feat], *self._allowed)
+            self._found[feat] = get_mapped_object(dataset, self.indices)
+        return self._found[feat]
 
     def close(self) -> None:
         """Do nothing: the file belongs to the reader."""

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from ..errors import InputError, UsageError
 from ..kernels.arrays import fitting
+from .chunk_guard import checked
 from .mapped import MappedHDF5Dataset, read_span
 from .read_errors import read_errors
 
@@ -295,7 +296,7 @@ class HDF5ImageCache(BaseImageChunkCache):
         boolean: bool = False,
     ) -> None:
         super().__init__(h5ds.shape, chunk_size, cache_size)
-        self.h5ds = h5ds
+        self.h5ds = h5ds if isinstance(h5ds, MappedHDF5Dataset) else checked(h5ds)
         self.boolean = boolean
         path = h5ds.file.filename
         name = str(h5ds.name).lstrip("/").removeprefix("events/")

@@ -23,6 +23,7 @@ from .filters import ChunkError, Pipeline
 from .members import chunk_infos
 from .permissions import Permissions, RefusedInputError, default_permissions
 from .read_errors import read_errors
+from .selection import Ranges, Selection, shape_of
 
 __all__ = ["CheckedDataset", "check_stored", "checked", "read_checked"]
 
@@ -81,24 +82,32 @@ class CheckedDataset(h5py.Dataset):  # type: ignore[misc]
         self._trusted = self.file.mode != "r"
 
     def __getitem__(self, args: Any, **kwargs: Any) -> Any:
-        start, stop, rest = self._region(args)
-        simple = isinstance(args, slice) and args.step in (None, 1) and not kwargs
-        if simple and self._is_unpacked_here():
-            out = np.empty((max(0, stop - start), *self.shape[1:]), self.dtype)
-            self.read_rows(start, start + len(out), out)
-            return out
-        self.check(start, stop, rest)
-        return super().__getitem__(args, **kwargs)
+        wanted = None if kwargs else self._wanted_here(args)
+        if wanted is None:
+            self.check(*self._region(args))
+            return super().__getitem__(args, **kwargs)
+        if wanted.rows is None:
+            out = np.empty(shape_of(wanted.box), self.dtype)
+            self._unpack(wanted.box, out)
+        else:
+            out = self._take(wanted.rows, wanted.box[1:])
+        return out[wanted.within]
 
     def read_direct(self, dest: Any, source_sel: Any = None, dest_sel: Any = None) -> None:
         """Read into an array."""
-        self.check(*self._region(() if source_sel is None else source_sel))
+        args = () if source_sel is None else source_sel
+        wanted = self._wanted_here(args) if dest_sel is None else None
+        fits = wanted is not None and wanted.is_box and dest.shape == shape_of(wanted.box)
+        if wanted is not None and fits and dest.dtype == self.dtype:
+            self._unpack(wanted.box, dest)
+            return
+        self.check(*self._region(args))
         super().read_direct(dest, source_sel, dest_sel)
 
     def read_rows(self, start: int, stop: int, out: npt.NDArray[Any]) -> None:
         """Read rows that exist into an array."""
         if self._is_unpacked_here():
-            self._unpack(start, stop, out)
+            self._unpack([(start, stop), *((0, n) for n in self.shape[1:])], out)
             return
         self.check(start, stop)
         if out.dtype == self.dtype and out.flags.c_contiguous and self.ndim > 0:
@@ -190,17 +199,33 @@ class CheckedDataset(h5py.Dataset):  # type: ignore[misc]
             how = not self._trusted and bool(self.chunks) and self._how()
             self._here = (
                 bool(how and how.unpacks_here(0))
-                and self.dtype.kind in "iuf"
-                and self.id.get_type().equal(h5py.h5t.py_create(self.dtype))
+                and self.dtype.kind in "iufSV"
+                and not (self.dtype.hasobject or self.dtype.subdtype)
+                and self.id.get_type().equal(h5py.h5t.py_create(self.dtype, logical=True))
             )
         return self._here
 
-    def _unpack(self, start: int, stop: int, out: npt.NDArray[Any]) -> None:
-        """Read rows without HDF5, which would unpack each chunk a second time."""
-        index, origin = self._where(), (start, *[0] * (self.ndim - 1))
-        end = (stop, *self.shape[1:])
+    def _wanted_here(self, args: Any) -> Selection | None:
+        """Return what an index asks for; None if HDF5 has to read it."""
+        return Selection.of(args, self.shape) if self._is_unpacked_here() else None
+
+    def _take(self, rows: npt.NDArray[np.int64], rest: Ranges) -> npt.NDArray[Any]:
+        """Return rows in rising order, each chunk unpacked once."""
+        out = np.empty((len(rows), *shape_of(rest)), self.dtype)
+        borders = np.flatnonzero(np.diff(rows // self.chunks[0])) + 1
+        for begin, end in itertools.pairwise([0, *borders, len(rows)] if len(rows) else []):
+            low, high = int(rows[begin]), int(rows[end - 1]) + 1
+            part = np.empty((high - low, *shape_of(rest)), self.dtype)
+            self._unpack([(low, high), *rest], part)
+            out[begin:end] = part[rows[begin:end] - low]
+        return out
+
+    def _unpack(self, box: Ranges, out: npt.NDArray[Any]) -> None:
+        """Read a box without HDF5, which would unpack each chunk a second time."""
+        index, origin = self._where(), tuple(a for a, _ in box)
+        end = [b for _, b in box]
         with _Bytes(self) as read:
-            for offset in self._offsets(start, stop):
+            for offset in self._offsets(*box[0], box[1:]):
                 chunk = self._chunk(offset, index.get(offset), read)
                 first = [max(a, b) for a, b in zip(offset, origin, strict=True)]
                 last = [min(a + n, b) for a, n, b in zip(offset, self.chunks, end, strict=True)]
@@ -217,12 +242,14 @@ class CheckedDataset(h5py.Dataset):  # type: ignore[misc]
         last = self._last
         if last is not None and last[0] == offset:
             return last[1]
+        self._last = last = None  # there shall not be two at a time
         try:
             values = how.unpack(read(info, offset, info[1]), info[2])
         except ChunkError as err:
             raise self._refused(offset, err) from None
         chunk = values.view(self.dtype).reshape(self.chunks)
         self._last = offset, chunk
+        self._sound.add(offset)
         return chunk
 
     # --------------------------------------------------------- other files

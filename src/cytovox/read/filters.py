@@ -200,9 +200,10 @@ def _unshuffled(data: memoryview, values: _Values) -> memoryview:
         return data
     whole = np.frombuffer(data, np.uint8)
     sorted_ = np.empty_like(whole)
-    sorted_[: width * number].reshape(number, width)[:] = (
-        whole[: width * number].reshape(width, number).T
-    )
+    rows = sorted_[: width * number].reshape(number, width)
+    # byte by byte is several times as fast as the transposed array at once
+    for byte, column in enumerate(whole[: width * number].reshape(width, number)):
+        rows[:, byte] = column
     sorted_[width * number :] = whole[width * number :]
     return sorted_.data
 

@@ -172,7 +172,7 @@ class MappedHDF5Dataset:
     """
 
     def __init__(self, h5ds: h5py.Dataset, mapping_indices: npt.NDArray[Any]) -> None:
-        self.h5ds = h5ds
+        self.h5ds = checked(h5ds)
         self.mapping_indices = np.asarray(mapping_indices)
         check_mapping(self.mapping_indices, len(h5ds), f"'{h5ds.name}'")
 

@@ -34,7 +34,6 @@ def _read_lines(dataset: h5py.Dataset, limit: int | None) -> list[str]:
     if not dataset.size:
         return []
     dataset = checked(dataset)
-    dataset.check()
     if not dataset.dtype.hasobject or dataset.ndim != 1:
         return [str(as_text(line)) for line in np.ravel(dataset[()])]
     most = MAX_TEXT_BYTES["logs"] if limit is None else limit

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InputError
-from .chunk_guard import check_stored
+from .chunk_guard import read_checked
 from .volume_axes import SPATIAL, normalize_unit
 from .volume_folder import check_regular
 from .volume_limits import MAX_DOCUMENT_BYTES
@@ -200,8 +200,7 @@ def dimension_scales(array: h5py.Dataset) -> dict[str, Any]:
         size = 0.0
         if scale is not None and scale.shape == (length,) and 1 < length <= _MAX_COORDINATES:
             if scale.dtype.kind in "iuf" and not scale.is_virtual and not scale.external:
-                check_stored(scale, 0, length, ())
-                steps = np.diff(np.asarray(scale[:], float))
+                steps = np.diff(np.asarray(read_checked(scale), float))
                 even = np.isfinite(steps).all() and np.allclose(steps, steps[0], rtol=1e-3)
                 size = abs(float(steps.mean())) if even else 0.0
             units.append(_text(scale.attrs, "units"))

@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from ..errors import UsageError
 from ..read.basins import extract_basin_dicts
-from ..read.chunk_guard import read_checked
+from ..read.chunk_guard import checked, read_checked
 from ..read.const import HDF5_VERSIONS
 from ..read.hdf5_file import open_own_file
 from ..read.mapped import get_mapping_indices
@@ -272,9 +272,10 @@ class HDF5Writer:
         """
         item_bytes = int(np.prod(data.shape[1:], dtype=np.int64)) * data.dtype.itemsize
         step = max(1, _COPY_BYTES // max(1, item_bytes))
+        stored = isinstance(data, h5py.Dataset)
+        data = checked(data) if stored else data
         for start in range(0, max(1, len(data)), step):
             rows = slice(start, start + step)
-            stored = isinstance(data, h5py.Dataset)
             values = read_checked(data, rows) if stored else data[rows]
             self.store_feature_chunk(feat, values, group_name)
 
