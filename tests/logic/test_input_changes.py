@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 import pytest
 
 from cytovox.errors import InputError
-from cytovox.read import Permissions, concatenated_hdf5_data
+from cytovox.logic import DCNumPipelineJob
+from cytovox.logic.resume import fingerprint_of
+from cytovox.read import HDF5Data, Permissions, concatenated_hdf5_data
+from cytovox.run.fingerprint import differences
 from cytovox.run.progress import ProgressEvent, StageStarted
 from cytovox.write import create_with_basins
 
@@ -115,6 +119,59 @@ def test_a_file_that_is_shown_in_a_view_is_an_input_as_well(plain, run_job):
             on_event=once_segmentation_begins(lambda: overwrite(plain)),
         )
     assert not plain.with_name("result.rtdc").exists()
+
+
+@pytest.mark.parametrize("how", ["view", "link", "basin"])
+def test_what_a_basin_shows_of_other_files_is_an_input_as_well(plain, run_job, how):
+    """Also through another basin, two files further."""
+    middle, referring = plain.with_name("middle.rtdc"), plain.with_name("referring.rtdc")
+    may = Permissions(unidentified=True)
+    if how == "basin":
+        create_with_basins(middle, [plain], permissions=may)
+    else:
+        middle.write_bytes(plain.read_bytes())
+        with h5py.File(middle, "a") as h5:
+            del h5["events/image"]
+            with h5py.File(plain) as other:
+                shape = other["events/image"].shape
+            if how == "view":
+                layout = h5py.VirtualLayout(shape, "u1")
+                layout[:] = h5py.VirtualSource("plain.rtdc", "events/image", shape)
+                h5.create_virtual_dataset("events/image", layout)
+            else:
+                h5["events/image"] = h5py.ExternalLink("plain.rtdc", "events/image")
+    create_with_basins(referring, [middle], permissions=may)
+    with HDF5Data(referring, permissions=may) as data:
+        assert [path.name for path in data.files()] == [
+            "referring.rtdc",
+            "middle.rtdc",
+            "plain.rtdc",
+        ]
+    with pytest.raises(InputError, match=r"plain\.rtdc: the input has changed"):
+        run_job(
+            referring,
+            plain.with_name("result.rtdc"),
+            data_kwargs={"permissions": may},
+            on_event=once_segmentation_begins(lambda: overwrite(plain)),
+        )
+    assert not plain.with_name("result.rtdc").exists()
+
+
+def test_a_run_goes_on_only_with_what_a_view_showed(plain):
+    """The images lie in the file of the view, as far as HDF5 says."""
+    both = plain.with_name("both.rtdc")
+    concatenated_hdf5_data([plain, plain], both).close()
+
+    def told() -> dict[str, Any]:
+        job = DCNumPipelineJob(both)
+        with HDF5Data(both) as data:
+            return fingerprint_of(job, data, job.get_ppid(ret_dict=True)[1])
+
+    before = told()
+    assert not differences(before, told())
+    overwrite(plain)
+    (text, *_) = differences(before, told())
+    assert text.startswith(f"input: files: {plain}: ")
 
 
 def test_other_rights_and_names_are_no_change(plain, run_job):

@@ -209,3 +209,13 @@ def test_many_chunks_are_listed_a_few_times_however_often_they_are_read(
     counts.lists = counts.listed = 0
     assert not verify_recording(path).errors
     assert counts.listed <= 4 * (number + 2 * frames)
+
+
+@pytest.mark.parametrize("width", [1, 2, 4, 8, 16, 17, 1000, 5_000_000])
+def test_bytes_are_put_back_in_order_whatever_the_width(width: int) -> None:
+    """A file can claim any; there must be no work for each byte of a number."""
+    data = np.random.default_rng(0).integers(0, 256, 10_000_003, np.uint8)
+    whole = len(data) // width * width
+    sorted_ = np.concatenate([data[:whole].reshape(-1, width).T.ravel(), data[whole:]])
+    pipeline = filters.Pipeline(((2, (width,)),), len(data))
+    np.testing.assert_array_equal(pipeline.unpack(sorted_.tobytes()), data)

@@ -111,13 +111,17 @@ def _change(job: DCNumPipelineJob, read: Any) -> str | None:
     if frames != read["frames"]:
         return f"was made from {read['frames']} frames of this recording, which has {frames} now"
     own, *others = read["files"]
-    known = {Path(other["path"]).name: other for other in others}
-    for path, told in [(files[0], own), *((p, known.get(p.name)) for p in files[1:])]:
-        if told is not None:  # what was never read need not be compared
+    for path in files:
+        told = [own] if path == files[0] else [o for o in others if _name(o) == path.name]
+        if told:  # what was never read need not be compared
             stamp = FileStamp.of(path)
-            if (stamp.size, stamp.content) != (told["size"], told["content"]):
+            if (stamp.size, stamp.content) not in [(one["size"], one["content"]) for one in told]:
                 return f"was made from another content of {path}"
     return None
+
+
+def _name(told: dict[str, Any]) -> str:
+    return Path(told["path"]).name
 
 
 def _identifiers(job: DCNumPipelineJob, pphash: str) -> set[str]:

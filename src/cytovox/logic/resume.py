@@ -60,15 +60,14 @@ def fingerprint_of(
 ) -> dict[str, Any]:
     """Return all that decides about the bytes of the output."""
     path = Path(job["path_in"]).absolute()
-    stored = data.locate("image")
-    images = path if stored is None else Path(stored.file.filename).absolute()
+    others = {str(other): _marks(other) for other in data.files()[1:]}
     return {
         "input": {
             "path": str(path),
             **_marks(path),
             "identifier": get_measurement_identifier(data.h5),
             "frames": len(data),
-            **({} if images == path else {"images": {"path": str(images), **_marks(images)}}),
+            **({"files": others} if others else {}),
         },
         "recipe": {
             **{name.removesuffix("_id"): text for name, text in ids.items()},

@@ -65,6 +65,7 @@ class _Reader(Protocol):
     def offered(self) -> list[str]: ...
     def locate(self, feat: str) -> Any: ...
     def referred(self) -> set[Path]: ...
+    def files(self) -> list[Path]: ...
     def why_not(self, feat: str) -> InputError | None: ...
     def close(self) -> None: ...
 
@@ -257,6 +258,13 @@ class FileBasin:
             reader = self._open()
             self._referred = set() if reader is None else reader.referred()
         return self._referred
+
+    def files(self) -> list[Path]:
+        """Return the other file, and all that it shows or refers to."""
+        reader = self._open()
+        if reader is not None:
+            return reader.files()
+        return [] if self.real_path is None else [self.real_path]
 
     def why_not(self, feat: str) -> InputError | None:
         """Return why a feature that may be in the other file cannot be read."""

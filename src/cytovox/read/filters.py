@@ -45,6 +45,8 @@ _UNPACKED_HERE = (_DEFLATE, _SZIP, _LZF)
 _IN_BLOCKS = (_LZ4, _BITSHUFFLE)
 #: Longest head that is needed [bytes].
 _HEAD = 18
+#: Bytes of the widest number; a file can claim any width.
+_LONG_DOUBLE = 16
 #: Bytes of the checksum.
 _SUM = 4
 _REPACK = "store it again with gzip or zstd (h5repack)"
@@ -200,10 +202,15 @@ def _unshuffled(data: memoryview, values: _Values) -> memoryview:
         return data
     whole = np.frombuffer(data, np.uint8)
     sorted_ = np.empty_like(whole)
-    rows = sorted_[: width * number].reshape(number, width)
-    # byte by byte is several times as fast as the transposed array at once
-    for byte, column in enumerate(whole[: width * number].reshape(width, number)):
-        rows[:, byte] = column
+    rows, columns = (
+        sorted_[: width * number].reshape(number, width),
+        whole[: width * number].reshape(width, number),
+    )
+    if width <= _LONG_DOUBLE:  # several times as fast as the transposed array at once
+        for byte, column in enumerate(columns):
+            rows[:, byte] = column
+    else:
+        rows[:] = columns.T
     sorted_[width * number :] = whole[width * number :]
     return sorted_.data
 

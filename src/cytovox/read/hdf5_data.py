@@ -481,10 +481,11 @@ class HDF5Data(RecordingFile):
         return found.union(*(source.referred() for source in files))
 
     def files(self) -> list[Path]:
-        """Return the files that are read: its own, and those that it refers to."""
+        """Return the files that are read: its own, and those that it shows or refers to."""
         own = self._path_or_none
-        _ = self.h5  # only then it is known what it shows of others
-        others = self.referred() | self._others.paths
+        basins = [source for source in self._sources if isinstance(source, FileBasin)]
+        # only when files are open it is known what they show of others
+        others = {path for source in basins for path in source.files()} | self._others.paths
         return [*([] if own is None else [own.resolve()]), *sorted(others)]
 
     @property
