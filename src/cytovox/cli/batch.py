@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import CytovoxError, OutputExistsError, StorageError
 from ..run.progress import ProgressEvent, RunFinished
@@ -14,6 +14,9 @@ from .finished import Finished, look_at_output
 from .progress import Quiet
 from .settings import Settings
 from .signals import GOES_ON, exit_code_of_interrupt, stop_gently
+
+if TYPE_CHECKING:
+    from ..read import HDF5Data
 
 __all__ = ["FINDINGS", "SOME_FAILED", "Outcome", "exit_code_of_batch", "run_batch"]
 
@@ -150,18 +153,38 @@ def _run_one(
     force: bool,
     verify: bool,
 ) -> None:
+    from ..read import HDF5Data
+
+    arguments = settings.job_arguments()
+    given = arguments["data_kwargs"].get("pixel_size")
+    # whoever reads the recording in this run takes the file that is opened here
+    with HDF5Data(path, pixel_size=given) as data:
+        if settings.automatic:
+            _look_at_recording(data, settings, arguments, display, outcome)
+        _run_opened(data, out, arguments, settings, display, outcome, force=force, verify=verify)
+
+
+def _run_opened(
+    data: HDF5Data,
+    out: Path,
+    arguments: dict[str, Any],
+    settings: Settings,
+    display: Quiet,
+    outcome: Outcome,
+    *,
+    force: bool,
+    verify: bool,
+) -> None:
     from ..logic import DCNumJobRunner, DCNumPipelineJob
     from ..logic.workspace import remove_leftovers
 
-    arguments = settings.job_arguments()
-    if settings.automatic:
-        _look_at_recording(path, settings, arguments, display, outcome)
+    path = Path(outcome.input)
     outcome.pixel_size = arguments["data_kwargs"]["pixel_size"]
     outcome.offset_correction = arguments["background_kwargs"].get("offset_correction")
     job = DCNumPipelineJob(path_in=path, path_out=out, **arguments)
     outcome.pipeline_hash = job.get_ppid(ret_hash=True)[1]
     if out.exists() and not force:
-        standing = look_at_output(job, thorough=verify)
+        standing = look_at_output(job, data, thorough=verify)
         force = standing.is_outgrown
         if standing.refusal is not None and not force:
             raise OutputExistsError(
@@ -180,7 +203,13 @@ def _run_one(
 
     made = _make_folder(out.parent)
     try:
-        runner = DCNumJobRunner(job, force=force, on_event=listen, preflight=settings.preflight)
+        runner = DCNumJobRunner(
+            job,
+            force=force,
+            on_event=listen,
+            preflight=settings.preflight,
+            opened=data.opened,
+        )
         with runner, stop_gently(runner.request_stop):
             runner.run()
     finally:
@@ -190,31 +219,36 @@ def _run_one(
 
 
 def _look_at_recording(
-    path: Path, settings: Settings, arguments: dict[str, Any], display: Quiet, outcome: Outcome
+    data: HDF5Data,
+    settings: Settings,
+    arguments: dict[str, Any],
+    display: Quiet,
+    outcome: Outcome,
 ) -> None:
     """Set the options of a recording that are automatic, as ChipStream does."""
-    from ..read import HDF5Data, detect_flickering
+    from ..read import detect_flickering
     from ..read.device_pixel_size import find_pixel_size
 
     known, background = arguments["data_kwargs"], arguments["background_kwargs"]
-    with HDF5Data(path, pixel_size=known.get("pixel_size")) as data:
-        if "pixel_size" in settings.automatic:
-            known["pixel_size"], doubt = find_pixel_size(data)
-            if doubt is not None:
-                doubt = f"{doubt}, pixel_size={known['pixel_size']:g}"
-                outcome.warnings.append(doubt)
-                display.note(f"{path}: {doubt}")
-        image = data.locate("image")
-        # of anything but images, the run tells what is wrong
-        if (
-            "offset_correction" in settings.automatic
-            and image is not None
-            and len(image.shape) == 3
-            and len(image)
-        ):
-            flickers = background["offset_correction"] = detect_flickering(data)
-            light = "flickers" if flickers else "does not flicker"
-            display.note(f"{path}: the light {light}, offset_correction={str(flickers).lower()}")
+    if "pixel_size" in settings.automatic:
+        known["pixel_size"], doubt = find_pixel_size(data)
+        if doubt is not None:
+            doubt = f"{doubt}, pixel_size={known['pixel_size']:g}"
+            outcome.warnings.append(doubt)
+            display.note(f"{outcome.input}: {doubt}")
+    image = data.locate("image")
+    # of anything but images, the run tells what is wrong
+    if (
+        "offset_correction" in settings.automatic
+        and image is not None
+        and len(image.shape) == 3
+        and len(image)
+    ):
+        flickers = background["offset_correction"] = detect_flickering(data)
+        light = "flickers" if flickers else "does not flicker"
+        display.note(
+            f"{outcome.input}: the light {light}, offset_correction={str(flickers).lower()}"
+        )
 
 
 def _skip(outcome: Outcome, standing: Finished) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ..logic import DCNumPipelineJob
+    from ..read import HDF5Data
 
 #: Outputs of up to this size are read in full before they are skipped [bytes].
 _SMALL = 32 << 20
@@ -36,7 +37,7 @@ class Finished:
     is_outgrown: bool = False
 
 
-def look_at_output(job: DCNumPipelineJob, *, thorough: bool = False) -> Finished:
+def look_at_output(job: DCNumPipelineJob, data: HDF5Data, *, thorough: bool = False) -> Finished:
     """Compare the existing output of a job with what the job would make.
 
     It is the same if it carries the hash of the same pipeline identifier (in
@@ -49,6 +50,8 @@ def look_at_output(job: DCNumPipelineJob, *, thorough: bool = False) -> Finished
     ----------
     job
         The job; its output exists.
+    data
+        Its input.
     thorough
         Whether outputs of any size are read in full.
     """
@@ -56,8 +59,8 @@ def look_at_output(job: DCNumPipelineJob, *, thorough: bool = False) -> Finished
 
     from ..errors import InputError
     from ..logic.verify import verify_recording
-    from ..read.hdf5_file import open_hdf5_file
     from ..read.members import members
+    from ..read.opening import open_hdf5_file
 
     ppid, pphash = job.get_ppid(ret_hash=True)
     path = Path(job["path_out"])
@@ -76,7 +79,7 @@ def look_at_output(job: DCNumPipelineJob, *, thorough: bool = False) -> Finished
         return Finished("the output exists and is no result of a run")
     if attributes["pipeline:dcnum hash"] != pphash:
         return Finished("the output exists and was made by another recipe")
-    if attributes.get("experiment:run identifier") not in _identifiers(job, pphash):
+    if attributes.get("experiment:run identifier") not in _identifiers(data, pphash):
         return Finished("the output exists and was made from another measurement")
     count = attributes.get("experiment:event count", "")
     if not count.isdecimal() or lengths - {int(count)}:
@@ -85,7 +88,7 @@ def look_at_output(job: DCNumPipelineJob, *, thorough: bool = False) -> Finished
         return Finished(
             f"the output exists and was made by the same recipe with --basins {strategy}"
         )
-    if change := _change(job, record.get("read")):
+    if change := _change(data, record.get("read")):
         read = record["read"]
         return Finished(f"the output exists and {change}", is_outgrown=bool(read.get("growing")))
     try:
@@ -98,16 +101,13 @@ def look_at_output(job: DCNumPipelineJob, *, thorough: bool = False) -> Finished
     return Finished(events=int(count))
 
 
-def _change(job: DCNumPipelineJob, read: Any) -> str | None:
+def _change(data: HDF5Data, read: Any) -> str | None:
     """Say how the recording differs from what the output was made of, if that is known."""
-    from ..read import HDF5Data
     from ..run.fingerprint import FileStamp
 
     if not isinstance(read, dict):
         return None
-    permissions = job["data_kwargs"].get("permissions")
-    with HDF5Data(job["path_in"], permissions=permissions) as data:
-        frames, files = data.stored_length, [Path(job["path_in"]), *data.files()[1:]]
+    frames, files = data.stored_length, [data.place or data.files()[0], *data.files()[1:]]
     if frames != read["frames"]:
         return f"was made from {read['frames']} frames of this recording, which has {frames} now"
     own, *others = read["files"]
@@ -124,11 +124,10 @@ def _name(told: dict[str, Any]) -> str:
     return Path(told["path"]).name
 
 
-def _identifiers(job: DCNumPipelineJob, pphash: str) -> set[str]:
-    from ..read import HDF5Data, get_measurement_identifier
+def _identifiers(data: HDF5Data, pphash: str) -> set[str]:
+    from ..read import get_measurement_identifier
 
-    with HDF5Data(job["path_in"]) as data:
-        own = get_measurement_identifier(data.h5)
+    own = get_measurement_identifier(data.h5)
     made = f"dcn-{pphash[:7]}"
     # A run that finds nothing to redo keeps the identifier of its input.
     return {made} if own is None else {f"{own}_{made}", own}

@@ -17,6 +17,7 @@ from ..errors import CytovoxError, InterruptedRunError, OptionError, StorageErro
 from ..feat import Gate, QueueEventExtractor
 from ..read import HDF5Data, get_measurement_identifier
 from ..read.kinds import left_alone
+from ..read.opening import OpenedFiles
 from ..read.permissions import Permissions, default_permissions
 from ..run.logs import RunLog
 from ..run.progress import Listener, RunFinished
@@ -80,6 +81,8 @@ class DCNumJobRunner(RunnerLog, threading.Thread):
         are where the segmenter would keep threads waiting for each other.
     preflight
         Whether to look, before work begins, if disk and memory suffice.
+    opened
+        Files that are open already, see `cytovox.read.HDF5Data`.
 
     Attributes
     ----------
@@ -117,6 +120,7 @@ class DCNumJobRunner(RunnerLog, threading.Thread):
         on_event: Listener | None = None,
         processes: bool | None = None,
         preflight: bool = True,
+        opened: OpenedFiles | None = None,
         **kwargs: Any,
     ) -> None:
         kwargs.setdefault("name", "cytovox-runner")
@@ -126,6 +130,7 @@ class DCNumJobRunner(RunnerLog, threading.Thread):
         self.on_event = on_event
         self.processes = processes
         self.preflight = preflight
+        self._opened = opened
         self.ppid, self.pphash, self.ppdict = job.get_ppid(ret_hash=True, ret_dict=True)
         self.event_count = 0
         self._objects = no_objects(1)[0]
@@ -394,7 +399,8 @@ class DCNumJobRunner(RunnerLog, threading.Thread):
     def task_background(self) -> None:
         """Compute the background and store it in `path_temp_in`."""
         self._compute_background(defer_offset=False)
-        self._close_readers(("_data_temp_in",))  # what was read before lacks the background
+        # what was read before lacks the background
+        self._close_readers(OF_TEMP_IN)
         if self.job["background_code"] != "copy":
             sign_background(self.path_temp_in, self.ppdict["bg_id"])
 

@@ -9,8 +9,7 @@ from typing import Any
 
 from ..errors import InputError
 from ..read import HDF5Data
-from ..read.hdf5_file import is_being_written
-from ..read.permissions import default_permissions
+from ..read.opening import OpenedFiles
 from ..run.fingerprint import FileStamp
 from ..write import create_with_basins
 from . import plumbing
@@ -21,9 +20,9 @@ from .workspace import Workspace
 
 __all__ = ["OF_TEMP_IN", "RunnerData"]
 
-#: Attributes of readers of the temporary input, and of all, which are closed at the end.
+#: Attributes of readers of the temporary input, the one that opens it last, and of all.
 OF_TEMP_IN = ("_data_slots", "_data_temp_in", "_frame_data")
-_READERS = (*OF_TEMP_IN, "_data_raw", "_whole")
+_READERS = (*OF_TEMP_IN, "_whole", "_data_raw")
 
 
 class RunnerData:
@@ -45,6 +44,8 @@ class RunnerData:
     _stamps: Sequence[FileStamp] = ()
     #: Whether another program writes the input, which is allowed then.
     _is_growing: bool = False
+    #: Files that the caller has opened already.
+    _opened: OpenedFiles | None = None
     _offsets: Offsets | None = None
     _data_raw: HDF5Data | None = None
     _data_temp_in: HDF5Data | None = None
@@ -64,11 +65,12 @@ class RunnerData:
     def draw(self) -> HDF5Data:
         """Raw input data."""
         if self._data_raw is None:
-            if not self._stamps and self.path_in.is_file():
-                self._stamps = [FileStamp.of(self.path_in)]
-                may = self.job["data_kwargs"].get("permissions") or default_permissions()
-                self._is_growing = may.growing and is_being_written(self.path_in)
-            self._data_raw = HDF5Data(self.path_in, **self.job["data_kwargs"])
+            kwargs = self.job["data_kwargs"]
+            self._data_raw = HDF5Data(self.path_in, opened=self._opened, **kwargs)
+            file = self._data_raw.file
+            if not self._stamps and file.stamp is not None:
+                self._stamps = [file.stamp]
+                self._is_growing = file.is_growing
         return self._data_raw
 
     def _stamp_files(self) -> None:
@@ -101,7 +103,10 @@ class RunnerData:
     def _whole(self) -> HDF5Data:
         """The input without index mapping."""
         return HDF5Data(
-            self.path_in, pixel_size=self.draw.pixel_size, permissions=self.draw.permissions
+            self.path_in,
+            pixel_size=self.draw.pixel_size,
+            permissions=self.draw.permissions,
+            opened=self.draw.opened,
         )
 
     @functools.cached_property
@@ -109,7 +114,10 @@ class RunnerData:
         """The input with background, without index mapping."""
         self._make_temp_in()
         return HDF5Data(
-            self.path_temp_in, pixel_size=self.draw.pixel_size, permissions=self.draw.permissions
+            self.path_temp_in,
+            pixel_size=self.draw.pixel_size,
+            permissions=self.draw.permissions,
+            opened=self.draw.opened,
         )
 
     @functools.cached_property
@@ -147,7 +155,7 @@ class RunnerData:
         if chunk_size is not None:
             kwargs.setdefault("image_chunk_size", chunk_size)
         kwargs["permissions"] = self.draw.permissions
-        data = HDF5Data(self.path_temp_in, **kwargs)
+        data = HDF5Data(self.path_temp_in, opened=self._frame_data.opened, **kwargs)
         if "image_bg" not in data:
             data.close()
             raise InputError("there is no background image", path=self.path_in)
@@ -157,7 +165,10 @@ class RunnerData:
         if not self._files.has(self.path_temp_in):
             self._files.claim(self.path_temp_in)
             create_with_basins(
-                self.path_temp_in, [self.path_in], permissions=self.draw.permissions
+                self.path_temp_in,
+                [self.path_in],
+                permissions=self.draw.permissions,
+                opened=self.draw.opened,
             )
 
     def _close_readers(self, names: tuple[str, ...] = _READERS) -> None:

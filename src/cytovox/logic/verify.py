@@ -15,11 +15,12 @@ import h5py
 import numpy as np
 
 from ..errors import InputError, VerificationError
-from ..read.hdf5_file import open_hdf5_file
 from ..read.identifier import stated
 from ..read.kinds import what_is_odd
 from ..read.members import text_names
-from ..read.opening import examine
+from ..read.opening import OpenedFile, OpenedFiles
+from ..read.permissions import Permissions, default_permissions
+from ..read.structure import examine
 from ..recipe.identity import compute_pipeline_hash
 from ..run.findings import Verification
 from ..run.resources import cpu_count
@@ -89,9 +90,12 @@ def verify_recording(
     begin = time.perf_counter()
     path = Path(path)
     found = Verification(os.fspath(path), "recording")
-    with open_hdf5_file(path) as h5:
+    permissions = default_permissions()
+    with OpenedFiles() as files:
+        file = files.open(path, growing=permissions.growing)
+        h5 = file.h5
         datasets = walk(h5, found)
-        trusted = _is_harmless(h5, found)
+        trusted = _is_harmless(file, permissions, files, found)
         count = None
         with surviving("attributes", found):
             count = _check_header(h5, found, events, trusted)
@@ -101,7 +105,7 @@ def verify_recording(
             with surviving("pipeline:dcnum", found):
                 _check_pipeline(h5, found, count, events)
             with surviving("basins", found):
-                check_basins(h5, path, found, count)
+                check_basins(h5, path, files, found, count)
             with surviving("logs", found):
                 check_logs(h5, found)
         thorough = thorough and trusted
@@ -134,10 +138,12 @@ def require_whole(found: Verification) -> None:
     )
 
 
-def _is_harmless(h5: h5py.File, found: Verification) -> bool:
+def _is_harmless(
+    file: OpenedFile, permissions: Permissions, files: OpenedFiles, found: Verification
+) -> bool:
     """Tell what a reader would refuse; nothing is unpacked of such a file."""
     try:
-        examine(h5)
+        examine(file, permissions, files)
     except InputError as err:
         found.error("/", f"readers refuse it: {err.what}")
         return False

@@ -16,8 +16,9 @@ from ..read.basin_definitions import is_readable
 from ..read.basins import find_allowed_file
 from ..read.chunk_guard import read_checked
 from ..read.identifier import get_measurement_identifier, identifier_fits, is_made_of
-from ..read.opening import open_recording
+from ..read.opening import OpenedFiles
 from ..read.permissions import default_permissions
+from ..read.structure import examine
 from ..read.text import read_lines
 from ..run.findings import Verification
 
@@ -29,7 +30,9 @@ _MAX_ROWS = 1 << 26
 _MAX_TEXT = 1 << 24
 
 
-def check_basins(h5: h5py.File, path: Path, found: Verification, count: int | None) -> None:
+def check_basins(
+    h5: h5py.File, path: Path, files: OpenedFiles, found: Verification, count: int | None
+) -> None:
     """Check all basins of a file and their maps."""
     number = 0
     for key, definition in _definitions(h5, found):
@@ -44,7 +47,7 @@ def check_basins(h5: h5py.File, path: Path, found: Verification, count: int | No
             _check_internal(h5, definition, where, found, rows)
         else:
             own = get_measurement_identifier(h5)
-            _check_file(path, definition, where, found, rows, own)
+            _check_file(path, files, definition, where, found, rows, own)
     found.counts["basins"] = number
 
 
@@ -124,6 +127,7 @@ def _check_internal(
 
 def _check_file(
     path: Path,
+    files: OpenedFiles,
     definition: dict[str, Any],
     where: str,
     found: Verification,
@@ -141,8 +145,9 @@ def _check_file(
         found.warn(where, f"its file cannot be found: {' or '.join(paths) or 'none is named'}")
         return
     try:
-        with open_recording(file) as other:
-            _check_other(other, file, definition, where, found, rows, own)
+        other = files.open(file, growing=permissions.growing)
+        examine(other, default_permissions(), files)
+        _check_other(other.h5, file, definition, where, found, rows, own)
     except CytovoxError as err:
         found.error(where, f"its file cannot be used: {err}")
 

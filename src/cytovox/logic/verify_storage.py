@@ -13,7 +13,7 @@ import h5py
 
 from ..errors import CytovoxError
 from ..read.chunk_guard import checked
-from ..read.hdf5_file import open_hdf5_file
+from ..read.opening import open_hdf5_file
 from ..read.stored_chunks import StoredChunk, check_chunks, list_chunks
 from ..run.findings import Verification
 from ..run.resources import cpu_count

@@ -26,10 +26,10 @@ from .basin_definitions import (
     sort_basin_dicts,
 )
 from .chunk_guard import checked, read_checked
-from .elsewhere import OtherFiles
 from .identifier import get_measurement_identifier, identifier_fits, is_made_of
 from .kinds import features_in
 from .mapped import IndexMappingError, check_mapping, get_mapped_object
+from .opening import OpenedFiles
 from .permissions import Permissions, RefusedInputError
 from .structure import check_group
 
@@ -114,9 +114,9 @@ class InternalBasin:
         definition: dict[str, Any],
         indices: Indices,
         permissions: Permissions | None = None,
-        others: OtherFiles | None = None,
+        files: OpenedFiles | None = None,
     ) -> None:
-        self._allowed = permissions, others
+        self._allowed = permissions, files
         self.h5 = h5
         self.definition = definition
         self.indices = indices
@@ -315,7 +315,7 @@ def make_basin(
     place: Path | None,
     open_nested: OpenNested,
     permissions: Permissions,
-    others: OtherFiles,
+    files: OpenedFiles,
 ) -> Basin:
     """Return the basin for a definition, with the rows that a reader shows.
 
@@ -332,7 +332,7 @@ def make_basin(
                 path=h5.filename,
                 hint="the file is damaged, or was changed by another program",
             )
-        mapping = np.ravel(read_checked(checked(stored, permissions, others)))
+        mapping = np.ravel(read_checked(checked(stored, permissions, files)))
         if mapping.dtype.kind not in "ui":
             raise InputError(
                 f"the map '{name}' does not hold row numbers",
@@ -344,8 +344,8 @@ def make_basin(
             mapping = mapping[indices]
         indices = mapping
     if definition.get("type") == "internal":
-        check_group(h5, (definition.get("paths") or ["basin_events"])[0], permissions, others)
-        return InternalBasin(h5, definition, indices, permissions, others)
+        check_group(h5, (definition.get("paths") or ["basin_events"])[0], permissions, files)
+        return InternalBasin(h5, definition, indices, permissions, files)
     own = get_measurement_identifier(h5)
     return FileBasin(definition, indices, place, open_nested, permissions, own)
 

@@ -18,9 +18,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import BasinNotFoundError, InputError
-from .elsewhere import OtherFiles, VirtualPart, folders_of, virtual_parts
+from .elsewhere import VirtualPart, find_other, folders_of, virtual_parts
 from .filters import ChunkError, Pipeline
 from .members import chunk_infos
+from .opening import OpenedFiles
 from .permissions import Permissions, RefusedInputError, default_permissions
 from .read_errors import read_errors
 from .selection import Ranges, Selection, shape_of
@@ -35,12 +36,12 @@ _Offset = tuple[int, ...]
 def checked(
     dataset: h5py.Dataset,
     permissions: Permissions | None = None,
-    others: OtherFiles | None = None,
+    files: OpenedFiles | None = None,
 ) -> CheckedDataset:
     """Return a dataset whose chunks are looked at before they are unpacked."""
     if isinstance(dataset, CheckedDataset):
         return dataset
-    return CheckedDataset(dataset, permissions, others)
+    return CheckedDataset(dataset, permissions, files)
 
 
 def read_checked(dataset: h5py.Dataset, rows: Any = ()) -> npt.NDArray[Any]:
@@ -67,11 +68,11 @@ class CheckedDataset(h5py.Dataset):  # type: ignore[misc]
         self,
         dataset: h5py.Dataset,
         permissions: Permissions | None = None,
-        others: OtherFiles | None = None,
+        files: OpenedFiles | None = None,
     ) -> None:
         super().__init__(dataset.id)
         self.permissions = default_permissions() if permissions is None else permissions
-        self.others = OtherFiles() if others is None else others
+        self.files = OpenedFiles() if files is None else files
         self._index: dict[_Offset, _Info] | None = None
         self._pipeline: Pipeline | Literal[False] | None = None
         self._here: bool | None = None
@@ -290,7 +291,7 @@ class CheckedDataset(h5py.Dataset):  # type: ignore[misc]
                 continue
             file = self.file
             if part.file != ".":
-                path = self.others.find(part.file, self.file, "view")
+                path = find_other(part.file, self.file, "view")
                 if path is None:
                     raise self._missing(part.file)
                 if part.is_pattern or not (may.external or may.is_allowed_place(path)):
@@ -299,7 +300,7 @@ class CheckedDataset(h5py.Dataset):  # type: ignore[misc]
                         path=self.file.filename,
                         hint=may.hint_for("external"),
                     )
-                file, _ = self.others.open(path, growing=may.growing)
+                file = self.files.open_other(path, growing=may.growing).h5
             source = file.get(part.dataset)
             if not isinstance(source, h5py.Dataset):
                 raise self._damaged(f"is a view of '{part.dataset}', which {file.filename} lacks")
@@ -310,7 +311,7 @@ class CheckedDataset(h5py.Dataset):  # type: ignore[misc]
                 raise self._damaged(
                     f"is a view of more values than '{part.dataset}' in {file.filename} has"
                 )
-            yield part, checked(source, self.permissions, self.others)
+            yield part, checked(source, self.permissions, self.files)
 
     # -------------------------------------------------------------- errors
 

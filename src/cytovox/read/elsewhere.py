@@ -16,10 +16,9 @@ from pathlib import Path
 
 import h5py
 
-from .hdf5_file import open_hdf5_file
 from .permissions import is_on_server
 
-__all__ = ["OtherFiles", "VirtualPart", "folders_of", "virtual_parts"]
+__all__ = ["VirtualPart", "find_other", "folders_of", "virtual_parts"]
 
 #: Environment variables of HDF5 that name folders in which it looks first.
 _PREFIXES = {"link": "HDF5_EXT_PREFIX", "view": "HDF5_VDS_PREFIX"}
@@ -103,45 +102,15 @@ def folders_of(h5: h5py.File) -> tuple[Path, ...]:
     return tuple(dict.fromkeys((path.absolute().parent, path.resolve().parent)))
 
 
-class OtherFiles:
-    """Files that a recording leads to, each opened once and kept open.
-
-    While a file is kept open, HDF5 finds the same one, so that what has been
-    checked is what is read.
-    """
-
-    def __init__(self) -> None:
-        self._opened: dict[Path, h5py.File] = {}
-
-    @property
-    def paths(self) -> set[Path]:
-        """The files, without symbolic links on the way there."""
-        return set(self._opened)
-
-    def close(self) -> None:
-        """Close all of them; may be called again."""
-        opened, self._opened = self._opened, {}
-        for h5 in opened.values():
-            h5.close()
-
-    @staticmethod
-    def find(name: str, referring: h5py.File, kind: str) -> Path | None:
-        """Return the file that HDF5 would open; None if there is none."""
-        for path in _places(name.replace("%%", "%"), referring, _PREFIXES[kind]):
-            try:
-                if path.exists():
-                    return path
-            except (OSError, ValueError):
-                continue  # a path of another system may be no path here
-        return None
-
-    def open(self, path: Path, *, growing: bool) -> tuple[h5py.File, bool]:
-        """Return a file, and whether it was opened before."""
-        there = path.resolve()
-        if there in self._opened:
-            return self._opened[there], True
-        self._opened[there] = open_hdf5_file(there, growing=growing)
-        return self._opened[there], False
+def find_other(name: str, referring: h5py.File, kind: str) -> Path | None:
+    """Return the file that HDF5 would open for a link or a view; None if there is none."""
+    for path in _places(name.replace("%%", "%"), referring, _PREFIXES[kind]):
+        try:
+            if path.exists():
+                return path
+        except (OSError, ValueError):
+            continue  # a path of another system may be no path here
+    return None
 
 
 def _places(name: str, referring: h5py.File, variable: str) -> Iterator[Path]:

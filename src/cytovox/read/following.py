@@ -11,7 +11,8 @@ from typing import ClassVar
 import h5py
 import numpy as np
 
-from .elsewhere import OtherFiles, virtual_parts
+from .elsewhere import find_other, virtual_parts
+from .opening import OpenedFile, OpenedFiles
 from .permissions import Permissions, RefusedInputError
 
 __all__ = ["Follower", "decoded", "file_name"]
@@ -37,13 +38,13 @@ class Follower:
         self,
         h5: h5py.File,
         permissions: Permissions,
-        others: OtherFiles,
+        files: OpenedFiles,
         above: tuple[h5py.File, ...] = (),
     ) -> None:
         self.followed: list[str] = []
         self.h5 = h5
         self.may = permissions
-        self._others = others
+        self._files = files
         #: Files on the way here.
         self._above = above
         #: Virtual datasets on the way to what is looked at.
@@ -63,6 +64,25 @@ class Follower:
         raise NotImplementedError
 
     # ------------------------------------------------------------- following
+
+    def done_before(self, file: OpenedFile) -> list[str] | None:
+        """Return what was followed when a file was looked at with no more permissions."""
+        found = (followed for may, followed in file.examined if self.may.include(may))
+        return next(found, None)
+
+    def once(self, file: OpenedFile) -> list[str]:
+        """Look at a file, unless that was done; return what was followed."""
+        if (followed := self.done_before(file)) is not None:
+            return followed
+        # before it is done, since files may lead to each other
+        looked = (self.may, self.followed)
+        file.examined.append(looked)
+        try:
+            self.file()
+        except BaseException:
+            file.examined.remove(looked)
+            raise
+        return self.followed
 
     def refuse(self, what: str, kind: str = "", hint: str = "") -> None:
         """Refuse, unless this kind is allowed; what is external is noted."""
@@ -143,7 +163,7 @@ class Follower:
 
     def _other(self, name: str, referring: h5py.File, what: str, kind: str) -> h5py.File | None:
         """Return another file that may be read; None if there is no such file."""
-        path = self._others.find(name, referring, kind)
+        path = find_other(name, referring, kind)
         if path is None:
             if kind == "link":
                 self.refuse(f"{what} {name}, which cannot be found", hint=_BRING_BACK)
@@ -152,16 +172,14 @@ class Follower:
         if not self.may.is_allowed_place(path):
             self.refuse(what, "external")
         self.note(what)
-        h5, known = self._others.open(path, growing=self.may.growing)
-        if not known:
-            if len(self._above) >= _MAX_FILES_IN_A_ROW:
-                self.refuse(f"more than {_MAX_FILES_IN_A_ROW} files refer to each other in a row")
-            look = type(self)(h5, self.may, self._others, (*self._above, self.h5))
-            look.file()
-            for followed in look.followed:
-                self.note(followed)
-        self.require(h5, what)
-        return h5
+        file = self._files.open_other(path, growing=self.may.growing)
+        look = type(self)(file.h5, self.may, self._files, (*self._above, self.h5))
+        if look.done_before(file) is None and len(self._above) >= _MAX_FILES_IN_A_ROW:
+            self.refuse(f"more than {_MAX_FILES_IN_A_ROW} files refer to each other in a row")
+        for followed in look.once(file):
+            self.note(followed)
+        self.require(file.h5, what)
+        return file.h5
 
     def _view(self, h5: h5py.File, inner: str, view: h5py.Dataset, name: str, where: str) -> None:
         """Look at a dataset of which another one is a view."""

@@ -19,10 +19,9 @@ from .basins import is_basin_map
 from .chunk_guard import read_checked
 from .const import HDF5_VERSIONS
 from .hdf5_data import HDF5Data
-from .hdf5_file import open_own_file
 from .kinds import features_in
 from .members import copy_attributes
-from .opening import open_recording
+from .opening import open_own_file
 from .permissions import default_permissions
 
 __all__ = ["concatenated_hdf5_data"]
@@ -100,7 +99,8 @@ def _describe(
     layout: dict[str, list[tuple[Path, tuple[int, ...], np.dtype[Any]]]] = {}
     frames: list[Any] = []
     for path in inputs:
-        with open_recording(path) as source:
+        with HDF5Data(path) as data:
+            source = data.h5
             events = source["events"]
             if not lengths:
                 copy_attributes(source, h5)
@@ -114,8 +114,7 @@ def _describe(
                 parts.append((path, events[feat].shape, events[feat].dtype))
             if compute_frame:
                 frames.append(_frames(events, path))
-            with HDF5Data(source) as data:
-                lengths.append(data.stored_length)
+            lengths.append(data.stored_length)
     h5.attrs["experiment:event count"] = sum(lengths)
     for feat, parts in layout.items():
         _link(h5, feat, parts)

@@ -30,6 +30,7 @@ from .const import PROTECTED_FEATURES
 from .kinds import features_in, what_is_odd
 from .mapped import IndexMapping, check_mapping, get_mapped_object, get_mapping_indices
 from .members import members
+from .opening import OpenedFiles
 from .permissions import Permissions
 from .recording_file import RecordingFile
 
@@ -74,6 +75,9 @@ class HDF5Data(RecordingFile):
     permissions
         What the file may lead to, and how much it may claim; what is allowed in
         this process if None, which is nothing unless somebody said otherwise.
+    opened
+        Files that are open already, as another reader has them in its attribute
+        `opened`; they are not opened again. That reader must be closed last.
 
     Raises
     ------
@@ -111,6 +115,7 @@ class HDF5Data(RecordingFile):
         index_mapping: IndexMapping = None,
         *,
         permissions: Permissions | None = None,
+        opened: OpenedFiles | None = None,
     ) -> None:
         state: dict[str, Any] = {
             "pixel_size": None
@@ -125,7 +130,7 @@ class HDF5Data(RecordingFile):
             "image_chunk_size": image_chunk_size,
             "index_mapping": index_mapping,
         }
-        super().__init__(path, state, permissions)
+        super().__init__(path, state, permissions, opened)
         _ = self.h5
 
     def _reset(self) -> None:
@@ -451,7 +456,7 @@ class HDF5Data(RecordingFile):
                         self._absolute_path,
                         self._open_nested,
                         self.permissions,
-                        self._others,
+                        self.opened,
                     )
                     for definition in sort_basin_dicts(definitions)
                 ]
@@ -467,7 +472,11 @@ class HDF5Data(RecordingFile):
             logger.warning("not followed, files refer to each other in a circle: %s", path)
             return None
         nested = HDF5Data(
-            path, image_cache_size=0, index_mapping=indices, permissions=self.permissions
+            path,
+            image_cache_size=0,
+            index_mapping=indices,
+            permissions=self.permissions,
+            opened=self.opened,
         )
         nested._chain = chain
         # the folder of a file that is referred to is no folder of the input
@@ -485,7 +494,7 @@ class HDF5Data(RecordingFile):
         own = self._path_or_none
         basins = [source for source in self._sources if isinstance(source, FileBasin)]
         # only when files are open it is known what they show of others
-        others = {path for source in basins for path in source.files()} | self._others.paths
+        others = {path for source in basins for path in source.files()} | self.opened.others
         return [*([] if own is None else [own.resolve()]), *sorted(others)]
 
     @property

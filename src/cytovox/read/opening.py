@@ -1,49 +1,213 @@
-"""Opening recordings: the file, and what it may lead to."""
+"""Opening HDF5 files: each once, and with messages that tell what is wrong."""
 
 from __future__ import annotations
 
+import contextlib
+import threading
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, Self
 
 import h5py
 
-from ..errors import CytovoxError, InputError
-from .elsewhere import OtherFiles, folders_of
-from .hdf5_file import open_hdf5_file
+# Importing it registers the compression filters that recordings use.
+import hdf5plugin  # noqa: F401
+
+from ..errors import InputError, InputNotFoundError
+from ..run.fingerprint import FileStamp
+from .heap_guard import check_heaps
 from .permissions import Permissions, default_permissions
-from .structure import check_structure
 
-__all__ = ["examine", "open_recording"]
+__all__ = [
+    "OpenedFile",
+    "OpenedFiles",
+    "keep_to_known_filters",
+    "open_hdf5_file",
+    "open_own_file",
+]
+
+_plugins = threading.Lock()
+#: What HDF5 says of a file that is marked as open, as newer formats are.
+_OPEN_MARK = "already open for write"
 
 
-def open_recording(source: Path | BinaryIO, permissions: Permissions | None = None) -> h5py.File:
-    """Open a recording for reading, unless it leads elsewhere or claims too much."""
-    h5 = open_hdf5_file(source, growing=permissions.growing if permissions else None)
+def keep_to_known_filters() -> None:
+    """Let HDF5 load no filter libraries from folders.
+
+    HDF5 runs whatever library lies in the folders of ``HDF5_PLUGIN_PATH``, or in
+    its own default ones, once a file asks for a filter. The filters of
+    hdf5plugin are registered already and need no such folder.
+    """
+    with _plugins:
+        while h5py.h5pl.size():
+            h5py.h5pl.remove(0)
+
+
+def open_own_file(path: Path, mode: str, **options: Any) -> h5py.File:
+    """Open an HDF5 file of this program, also where the file system refuses locks."""
     try:
-        examine(h5, permissions)
+        return h5py.File(path, mode, **options)
+    except BlockingIOError:  # another program has it
+        raise
+    except OSError as err:
+        if "lock" not in str(err).lower():
+            raise
+        return h5py.File(path, mode, locking=False, **options)
+
+
+@dataclass(eq=False, slots=True)
+class OpenedFile:
+    """An HDF5 file that is open for reading, for all who read it."""
+
+    h5: h5py.File
+    #: Whether another program had it open for writing.
+    is_growing: bool = False
+    #: What it was like just before it was opened; None for a stream.
+    stamp: FileStamp | None = None
+    #: What was allowed when it was examined, and what was followed then.
+    examined: list[tuple[Permissions, list[str]]] = field(default_factory=list)
+
+
+class OpenedFiles:
+    """The file of a reader and those to which it leads, each opened once and kept open.
+
+    While a file is kept open, HDF5 finds the same one, so that what has been
+    checked is what is read. What a lender has open is used and not opened again;
+    it is kept open as long as that is needed by the owner of the lender.
+    """
+
+    def __init__(self, lender: OpenedFiles | None = None) -> None:
+        self._lender = lender
+        self._own: dict[Path, OpenedFile] = {}
+        self.lock: Any = threading.RLock() if lender is None else lender.lock
+        #: The other files, without symbolic links on the way there.
+        self.others: set[Path] = set()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close what was opened here; may be called again."""
+        opened, self._own = self._own, {}
+        self.others = set()
+        for file in opened.values():
+            file.h5.close()
+
+    def open(self, path: Path, *, growing: bool) -> OpenedFile:
+        """Return a file, which is opened unless it is open."""
+        place = path.absolute()
+        with self.lock:
+            found = self.find(place)
+            if found is None:
+                stamp = None
+                with contextlib.suppress(OSError):  # opening tells what is wrong
+                    stamp = FileStamp.of(place) if place.is_file() else None
+                found = self._own[place] = open_file(path, growing=growing)
+                found.stamp = stamp
+            return found
+
+    def open_other(self, path: Path, *, growing: bool) -> OpenedFile:
+        """Return a file that another one shows parts of."""
+        there = path.resolve()
+        opened = self.open(there, growing=growing)
+        self.others.add(there)
+        return opened
+
+    def find(self, place: Path) -> OpenedFile | None:
+        """Return a file that is open, here or at a lender."""
+        found = self._own.get(place)
+        if found is None and self._lender is not None:
+            found = self._lender.find(place)
+        return found
+
+
+def open_hdf5_file(source: Path | BinaryIO, *, growing: bool | None = None) -> h5py.File:
+    """Open any HDF5 file for reading, and look no further."""
+    return open_file(source, growing=growing).h5
+
+
+def open_file(source: Path | BinaryIO, *, growing: bool | None = None) -> OpenedFile:
+    """Open any HDF5 file or stream for reading."""
+    may = default_permissions()
+    if not may.oversized:
+        keep_to_known_filters()
+    growing = may.growing if growing is None else growing
+    if isinstance(source, Path):
+        if not source.exists():
+            raise InputNotFoundError("there is no such file", path=source, hint="check the path")
+        if not source.is_file():
+            raise InputError("this is not a file", path=source, hint="give a recording (.rtdc)")
+    h5, is_growing = _open(source, growing)
+    return OpenedFile(_checked(h5, source), is_growing)
+
+
+def _checked(h5: h5py.File, source: Path | BinaryIO) -> h5py.File:
+    """Return a file in which HDF5 does not get lost; close it otherwise."""
+    try:
+        if isinstance(source, Path):
+            with source.open("rb") as stream:
+                check_heaps(h5, stream, source)
+        else:
+            check_heaps(h5, source)
     except BaseException:
         h5.close()
         raise
     return h5
 
 
-def examine(
-    h5: h5py.File, permissions: Permissions | None = None, others: OtherFiles | None = None
-) -> list[str]:
-    """Look at all that a reader of a recording may touch."""
-    may = default_permissions() if permissions is None else permissions
-    may = may.within(*folders_of(h5))
-    found = OtherFiles() if others is None else others
+def _open(source: Path | BinaryIO, growing: bool) -> tuple[h5py.File, bool]:
+    """Return a file, and whether another program has it open for writing."""
+    path = source if isinstance(source, Path) else None
+    is_growing = False
     try:
-        return check_structure(h5, may, found)
-    except (CytovoxError, OSError, RuntimeError, KeyError, ValueError) as err:
-        if isinstance(err, CytovoxError):
+        try:
+            return h5py.File(source, "r", libver="latest"), False
+        except BlockingIOError as err:
+            if not growing:
+                raise InputError(
+                    "another program has this file open for writing",
+                    path=path,
+                    hint="wait until it is closed; to measure what is there now: "
+                    "cytovox run --growing",
+                ) from err
+            is_growing = True
+        except OSError as err:
+            # the file system may refuse locks, another library in this process may
+            # hold the file without
+            if path is None or "lock" not in str(err).lower():
+                raise
+        return _open_unlocked(source, growing), is_growing
+    except PermissionError as err:
+        raise InputError("the file may not be read", path=path, hint="check its rights") from err
+    except OSError as err:
+        raise _explain(err, path) from err
+
+
+def _open_unlocked(source: Any, growing: bool) -> h5py.File:
+    try:
+        return h5py.File(source, "r", libver="latest", locking=False)
+    except OSError as err:
+        if not growing or _OPEN_MARK not in str(err):
             raise
-        raise InputError(
-            f"what is in the file cannot be listed: {str(err)[:200]}",
-            path=h5.filename if isinstance(h5.filename, str) else None,
-            hint="the file is damaged; copy it again",
-        ) from err
-    finally:
-        if others is None:
-            found.close()
+    # a writer that lets others read meanwhile (SWMR)
+    return h5py.File(source, "r", libver="latest", locking=False, swmr=True)
+
+
+def _explain(err: OSError, path: Path | None) -> InputError:
+    text = str(err)
+    if path is not None and path.stat().st_size == 0:
+        return InputError("the file is empty", path=path, hint="copy it again")
+    if "truncated" in text:
+        return InputError("the file was cut short", path=path, hint="copy it again")
+    if _OPEN_MARK in text:
+        return InputError(
+            "the file says that it is open for writing",
+            path=path,
+            hint="wait until it is closed; if the program that wrote it has ended: h5clear -s",
+        )
+    if "signature" in text:
+        return InputError("this is not an HDF5 file", path=path, hint="give a recording (.rtdc)")
+    return InputError(f"the file cannot be opened: {text}", path=path)

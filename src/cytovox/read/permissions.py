@@ -87,6 +87,17 @@ class Permissions:
         new = [folder for folder in folders if folder not in self.basin_roots]
         return replace(self, basin_roots=(*self.basin_roots, *new)) if new else self
 
+    def include(self, other: Permissions) -> bool:
+        """Return whether all that others allow is allowed.
+
+        Parameters
+        ----------
+        other
+            Permissions of another reader.
+        """
+        flags = all(getattr(self, kind) >= getattr(other, kind) for kind in KINDS)
+        return flags and set(self.basin_roots) >= set(other.basin_roots)
+
     def is_allowed_place(self, path: Path) -> bool:
         """Return whether a file lies in one of the roots, also after all symbolic links.
 

@@ -16,14 +16,13 @@ import numpy as np
 from ..errors import InputError
 from .chunk_guard import CheckedDataset, checked, read_checked
 from .data_identity import round_pixel_size
-from .elsewhere import OtherFiles
-from .hdf5_file import open_hdf5_file
 from .identifier import as_text, md5sum, stated
 from .kinds import features_in, what_is_odd
 from .members import members, text_names
-from .opening import examine
+from .opening import OpenedFile, OpenedFiles, open_file
 from .permissions import Permissions, default_permissions
 from .read_errors import read_error
+from .structure import examine
 from .text import read_lines
 
 __all__ = ["RecordingFile", "frame_rate_of"]
@@ -45,6 +44,8 @@ class RecordingFile:
         ``md5_5m``, ``meta``, ``logs``, ``tables``, and what subclasses keep.
     permissions
         What the file may do; what is allowed in this process if None.
+    lender
+        Files of a reader that stays open longer, which are not opened again.
     """
 
     def __init__(
@@ -52,8 +53,10 @@ class RecordingFile:
         path: Path | str | h5py.File | BinaryIO,
         state: dict[str, Any],
         permissions: Permissions | None = None,
+        lender: OpenedFiles | None = None,
     ) -> None:
         self._state = state
+        self._lender = lender
         #: Files on the way here; one that refers back to them is not followed.
         self._chain: tuple[Path, ...] = ()
         self._given: h5py.File | None = None
@@ -71,9 +74,9 @@ class RecordingFile:
     def _reset(self) -> None:
         self._lock = threading.RLock()
         self._closed = False
-        self._h5: h5py.File | None = self._given
-        #: Files of which this one shows parts.
-        self._others = OtherFiles()
+        self._file = None if self._given is None else OpenedFile(self._given)
+        #: The file, and those of which it shows parts.
+        self.opened = OpenedFiles(self._lender)
         self._cached: dict[str, Any] = {}
 
     def __enter__(self) -> Self:
@@ -97,36 +100,42 @@ class RecordingFile:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._given = None
+        self._given = self._lender = None
         self._reset()
 
     def close(self) -> None:
         """Close the file; may be called again."""
         with self._lock:
-            if self._h5 is not None and self._given is None and self._h5:
-                self._h5.close()
-            self._others.close()
+            if self._file is not None and not isinstance(self.path, Path):
+                self._file.h5.close()
+            self.opened.close()
             self._reset()
             self._closed = True
 
     @property
     def h5(self) -> h5py.File:
         """The opened file."""
+        return self.file.h5
+
+    @property
+    def file(self) -> OpenedFile:
+        """The opened file, with what is known of it."""
         with self._lock:
-            if self._h5 is None:
+            if self._file is None:
                 if self._closed:
                     raise InputError("the reader is closed", path=self._path_or_none)
-                self._h5 = open_hdf5_file(self.path, growing=self.permissions.growing)
+                growing = self.permissions.growing
+                if isinstance(self.path, Path):
+                    self._file = self.opened.open(self.path, growing=growing)
+                else:
+                    self._file = open_file(self.path, growing=growing)
             if "followed" not in self._cached:
-                self._cached["followed"] = self._examine(self._h5)
-            return self._h5
-
-    def _examine(self, h5: h5py.File) -> list[str]:
-        try:
-            return examine(h5, self.permissions, self._others)
-        except BaseException:
-            self.close()
-            raise
+                try:
+                    self._cached["followed"] = examine(self._file, self.permissions, self.opened)
+                except BaseException:
+                    self.close()
+                    raise
+            return self._file
 
     @property
     def followed(self) -> list[str]:
@@ -239,7 +248,7 @@ class RecordingFile:
         dataset
             Any dataset of the file.
         """
-        return checked(dataset, self.permissions, self._others)
+        return checked(dataset, self.permissions, self.opened)
 
     def _contents(self, name: str, read: Any) -> dict[str, Any]:
         with self._lock:

@@ -14,10 +14,12 @@ from typing import Any
 import h5py
 import numpy as np
 
-from .elsewhere import OtherFiles
+from ..errors import CytovoxError, InputError
+from .elsewhere import folders_of
 from .filters import Pipeline
 from .following import Follower, decoded
 from .kinds import what_is_odd
+from .opening import OpenedFile, OpenedFiles
 from .permissions import Permissions
 
 __all__ = [
@@ -26,7 +28,7 @@ __all__ = [
     "MAX_FRAME_BYTES",
     "MAX_TEXT_BYTES",
     "check_group",
-    "check_structure",
+    "examine",
 ]
 
 #: Largest chunk of a dataset, unpacked [bytes]; less than that of volumes, since
@@ -47,18 +49,30 @@ _MAX_CHUNKS_PER_FRAME = 4096
 _GROUPS = ("events", "basin_events", "basins", "logs", "tables")
 
 
-def check_structure(h5: h5py.File, permissions: Permissions, others: OtherFiles) -> list[str]:
-    """Look at all that a reader may touch."""
-    look = _Look(h5, permissions, others)
-    look.file()
-    return look.followed
+def examine(file: OpenedFile, permissions: Permissions, files: OpenedFiles) -> list[str]:
+    """Look at all that a reader of a recording may touch; return what is read from elsewhere.
+
+    What was examined with no more permissions than these is not looked at again.
+    """
+    may = permissions.within(*folders_of(file.h5))
+    try:
+        with files.lock:
+            return _Look(file.h5, may, files).once(file)
+    except (CytovoxError, OSError, RuntimeError, KeyError, ValueError) as err:
+        if isinstance(err, CytovoxError):
+            raise
+        raise InputError(
+            f"what is in the file cannot be listed: {str(err)[:200]}",
+            path=file.h5.filename if isinstance(file.h5.filename, str) else None,
+            hint="the file is damaged; copy it again",
+        ) from err
 
 
 def check_group(
-    h5: h5py.File, name: str, permissions: Permissions, others: OtherFiles
+    h5: h5py.File, name: str, permissions: Permissions, files: OpenedFiles
 ) -> list[str]:
     """Look at another group that holds features, such as one of an internal basin."""
-    look = _Look(h5, permissions, others)
+    look = _Look(h5, permissions, files)
     look.group(name)
     return look.followed
 

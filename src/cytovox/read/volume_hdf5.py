@@ -18,9 +18,9 @@ import numpy.typing as npt
 
 from ..errors import CytovoxError, InputError, InputNotFoundError, OptionError
 from .chunk_guard import check_stored, checked
-from .elsewhere import OtherFiles, folders_of
+from .elsewhere import folders_of
 from .following import Follower, file_name
-from .hdf5_file import open_hdf5_file
+from .opening import OpenedFiles
 from .permissions import Permissions, default_permissions
 from .volume_address import Address
 from .volume_axes import SPATIAL, name_axes, place_axes
@@ -46,18 +46,18 @@ def open_hdf5(address: Address, scale: int | str | None) -> HDF5Source:
     Links and virtual arrays may lead to files in the folder of this one or below
     it, as those of recordings may; to others, and to raw data, if that is allowed.
     """
+    files = OpenedFiles()
     try:
-        file = open_hdf5_file(address.path, growing=True)  # compared later
+        file = files.open(address.path, growing=True).h5  # compared later
     except InputNotFoundError:
         raise
     except InputError as err:
         hint = None if err.hint is None else err.hint.replace("a recording (.rtdc)", "HDF5")
         raise InputError(err.what, path=address.path, hint=hint) from err
-    others = OtherFiles()
     try:
-        return HDF5Source(file, address, scale, others)
+        return HDF5Source(file, address, scale, files)
     except (OSError, RuntimeError, KeyError) as err:
-        _close(file, others)
+        files.close()
         if isinstance(err, CytovoxError):
             raise
         raise InputError(
@@ -66,13 +66,8 @@ def open_hdf5(address: Address, scale: int | str | None) -> HDF5Source:
             hint="the file is damaged; copy it again",
         ) from err
     except BaseException:
-        _close(file, others)
+        files.close()
         raise
-
-
-def _close(file: h5py.File, others: OtherFiles) -> None:
-    file.close()
-    others.close()
 
 
 class _Look(Follower):
@@ -135,11 +130,11 @@ class HDF5Source(ReadOnlySource):
     """An array of an open file."""
 
     def __init__(
-        self, file: h5py.File, address: Address, scale: int | str | None, others: OtherFiles
+        self, file: h5py.File, address: Address, scale: int | str | None, files: OpenedFiles
     ) -> None:
         where = str(address)
         given = replace(default_permissions(), growing=True)
-        look = _Look(file, given.within(*folders_of(file)), others)
+        look = _Look(file, given.within(*folders_of(file)), files)
         array = _find(file, address, scale, look)
         # what is followed because somebody allowed it is also shown
         tell = logging.INFO if default_permissions() == Permissions() else logging.WARNING
@@ -161,8 +156,8 @@ class HDF5Source(ReadOnlySource):
             chunk = check_chunk(array.chunks, shape, dtype, where)
             chunk = tuple(min(c, n) for c, n in zip(chunk, shape, strict=True))
         self._file = file
-        self._others = others
-        self._array = checked(array, look.may, others)
+        self._files = files
+        self._array = checked(array, look.may, files)
         if array.is_virtual:
             self._array.find_sources()
         self._where = where
@@ -198,12 +193,12 @@ class HDF5Source(ReadOnlySource):
     def identity(self) -> dict[str, Any]:
         """Return size and time of the file, and of others that are read."""
         path = Path(self._file.filename)
-        others = sorted(self._others.paths)
+        others = sorted(self._files.others)
         return digest_files(path.parent, [path, *others]) if others else file_identity(path)
 
     def close(self) -> None:
         """Close the files."""
-        _close(self._file, self._others)
+        self._files.close()
 
 
 def _attributes(array: h5py.Dataset) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import OptionError
-from ..read.hdf5_file import open_own_file
+from ..read.opening import open_own_file
 from .drawing import channel_background, draw_frames
 from .plan import FramePlan, Scene, plan_frames
 from .shapes import egg_area, egg_centroid, egg_deformation, egg_volume

@@ -12,10 +12,10 @@ import h5py
 import numpy as np
 
 from .. import __version__
-from ..read import get_measurement_identifier
+from ..read import HDF5Data, get_measurement_identifier
 from ..read.basins import extract_basin_dicts, find_basin_file, is_basin_map
 from ..read.kinds import features_in
-from ..read.opening import open_recording
+from ..read.opening import OpenedFiles
 from ..read.permissions import Permissions
 from .copy import copy_metadata
 from .writer import CreatingFileWithoutBasinWarning, HDF5Writer, IgnoringBasinTypeWarning
@@ -91,6 +91,7 @@ def create_with_basins(
     basin_paths: Sequence[PathLike] | Sequence[Sequence[PathLike]],
     *,
     permissions: Permissions | None = None,
+    opened: OpenedFiles | None = None,
 ) -> None:
     """Make a file that has no data of its own but refers to others.
 
@@ -107,6 +108,8 @@ def create_with_basins(
         folder (then they are stored as absolute paths).
     permissions
         What these files may do; what is allowed in this process if None.
+    opened
+        Files that are open already, see `HDF5Data`.
     """
     target = Path(path_out)
     if not basin_paths:
@@ -120,7 +123,7 @@ def create_with_basins(
         for entry in basin_paths:
             given = [entry] if isinstance(entry, (str, os.PathLike)) else list(entry)
             paths = [_storable(Path(path), target.absolute().parent) for path in given]
-            _refer(writer, paths, target.absolute().parent, permissions)
+            _refer(writer, paths, target.absolute().parent, permissions, opened)
 
 
 def _internal_groups(h5: h5py.File) -> set[str]:
@@ -136,13 +139,18 @@ def _storable(path: Path, folder: Path) -> str:
 
 
 def _refer(
-    writer: HDF5Writer, paths: list[str], folder: Path, permissions: Permissions | None
+    writer: HDF5Writer,
+    paths: list[str],
+    folder: Path,
+    permissions: Permissions | None,
+    opened: OpenedFiles | None,
 ) -> None:
     found = find_basin_file(paths, folder)
     identifier = None
     features: list[str] | None = None
     if found is not None:
-        with open_recording(found, permissions) as source:
+        with HDF5Data(found, permissions=permissions, opened=opened) as data:
+            source = data.h5
             copy_metadata(source, writer.h5)
             copy_basins(source, writer.h5, internal_basins=False)
             identifier = get_measurement_identifier(source)

@@ -23,9 +23,9 @@ from ..errors import UsageError
 from ..read.basins import extract_basin_dicts
 from ..read.chunk_guard import checked, read_checked
 from ..read.const import HDF5_VERSIONS
-from ..read.hdf5_file import open_own_file
 from ..read.mapped import get_mapping_indices
 from ..read.members import members
+from ..read.opening import open_own_file
 from .items import IMAGE_ATTRIBUTES, as_items, fit_items, set_default_filter_kwargs, text_lines
 from .sink import Sink
 from .storage import storage_errors

@@ -1,0 +1,62 @@
+"""In one run a recording is opened once, and looked at once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import h5py
+import pytest
+
+from cytovox.cli.main import main
+from cytovox.read import opening, structure
+from cytovox.testing import simulate_recording
+
+
+@pytest.fixture
+def counts(monkeypatch: pytest.MonkeyPatch) -> Counter[tuple[str, str]]:
+    """Return how often each file was opened by its path, and looked at."""
+    found: Counter[tuple[str, str]] = Counter()
+    open_file, check_heaps, look = h5py.File.__init__, opening.check_heaps, structure._Look.file
+
+    def note(what: str, path: Any) -> None:
+        name = Path(str(path)).name
+        kind = "output" if "output" in name else "temporary input" if "input" in name else name
+        found[what, kind] += 1
+
+    def opens(self: h5py.File, name: Any, mode: str = "r", *args: Any, **kwargs: Any) -> None:
+        if isinstance(name, str | Path) and mode == "r":
+            note("opened", name)
+        open_file(self, name, mode, *args, **kwargs)
+
+    def checks(h5: h5py.File, *args: Any) -> None:
+        note("heaps", h5.filename)
+        check_heaps(h5, *args)
+
+    def looks(self: Any) -> None:
+        note("structure", self.h5.filename)
+        look(self)
+
+    monkeypatch.setattr(h5py.File, "__init__", opens)
+    monkeypatch.setattr(opening, "check_heaps", checks)
+    monkeypatch.setattr(structure._Look, "file", looks)
+    return found
+
+
+@pytest.mark.parametrize("where", ["beside", "elsewhere"])
+@pytest.mark.parametrize("basins", ["drain", "tap"])
+def test_a_run_opens_its_input_once(
+    tmp_path: Path, counts: Counter[tuple[str, str]], basins: str, where: str
+) -> None:
+    path = tmp_path / "raw.rtdc"
+    simulate_recording(path, frames=40)
+    out = path.with_name("made.rtdc") if where == "beside" else tmp_path / "made" / "made.rtdc"
+    counts.clear()
+    assert main(["run", str(path), "-o", str(out), "--basins", basins, "--quiet"]) == 0
+    # what refers to the input is verified as any other reader would find it
+    most = 2 if basins == "tap" and where == "beside" else 1
+    for what in ("opened", "heaps", "structure"):
+        assert counts[what, "raw.rtdc"] == most
+        assert counts[what, "output"] == 1
+    assert counts["heaps", "temporary input"] == counts["structure", "temporary input"] == 1
