@@ -16,7 +16,7 @@ import pytest
 from cytovox.errors import InputError, InputNotFoundError, VerificationError
 from cytovox.logic.verify import require_whole, verify_recording
 from cytovox.logic.verify_storage import verify_hdf5
-from cytovox.read.stored_chunks import list_chunks
+from cytovox.read.chunks import ChunkIndex
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def flip(path: Path, position: int) -> None:
 
 def chunk_of(path: Path, name: str) -> Any:
     with h5py.File(path) as h5:
-        return list_chunks(h5[name])[0][-1]
+        return list(ChunkIndex(h5[name]).chunks.values())[-1]
 
 
 @pytest.mark.parametrize("name", ["raw", "drain", "tap"])

@@ -13,7 +13,7 @@ import pytest
 
 from cytovox.logic.verify import verify_recording
 from cytovox.read import HDF5Data, Permissions, RefusedInputError
-from cytovox.read.chunk_guard import read_checked
+from cytovox.read.dataset import read_checked
 from support.hostile_recordings import FRAMES, SHAPE, plain_recording
 
 CONTENT = 5 * SHAPE[0] * SHAPE[1]

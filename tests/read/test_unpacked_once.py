@@ -11,12 +11,11 @@ import numpy as np
 import pytest
 
 from cytovox.logic.verify import verify_recording
-from cytovox.read import HDF5Data, chunk_guard, filters, heap_guard, stored_chunks
+from cytovox.read import HDF5Data, chunks, filters, heap_guard
 from cytovox.read.cache import HDF5ImageCache
-from cytovox.read.chunk_guard import checked
+from cytovox.read.dataset import checked, read_lines
 from cytovox.read.mapped import MappedHDF5Dataset
 from cytovox.read.open_volume import open_volume
-from cytovox.read.text import read_lines
 from cytovox.write import HDF5Writer, copy_features, copy_metadata
 
 IMAGES = np.random.default_rng(0).integers(0, 200, (40, 12, 10), np.uint8)
@@ -65,8 +64,8 @@ def counts(monkeypatch: pytest.MonkeyPatch) -> Counts:
         found.listed += len(infos)
         return infos
 
-    original = chunk_guard.chunk_infos
-    for module in (chunk_guard, stored_chunks, heap_guard):
+    original = chunks.chunk_infos
+    for module in (chunks, heap_guard):
         monkeypatch.setattr(module, "chunk_infos", listing)
     monkeypatch.setattr(filters, "_unpacked", count("here", filters._unpacked))
     for name in ("__getitem__", "read_direct"):

@@ -12,7 +12,7 @@ import numpy as np
 from ..background.base import BackgroundKind, BackgroundResult
 from ..errors import InputError
 from ..read import HDF5Data
-from ..read.filters import ZSTD
+from ..read.const import ZSTD
 from ..recipe.identity import DCNUM_PPID_GENERATION
 from ..write import HDF5Writer
 from .plumbing import internal_images

@@ -12,7 +12,7 @@ from ..background import get_available_background_methods
 from ..errors import OptionError, UnknownCodeError
 from ..feat import Gate, QueueEventExtractor
 from ..read import HDF5Data
-from ..read.filters import ZSTD
+from ..read.const import ZSTD
 from ..recipe.identity import DCNUM_PPID_GENERATION, compute_pipeline_hash
 from ..recipe.options import check_options, options_of
 from ..recipe.registry import load_stage

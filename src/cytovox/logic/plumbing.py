@@ -19,11 +19,11 @@ import numpy.typing as npt
 
 from .. import __version__
 from ..read import HDF5Data, get_measurement_identifier
+from ..read.const import FRAME_FEATURES
 from ..read.kinds import what_is_odd
 from ..write import HDF5Writer, copy_basins, copy_features
 
 __all__ = [
-    "FRAME_FEATURES",
     "FramePlan",
     "Source",
     "bring_frame_data",
@@ -33,17 +33,6 @@ __all__ = [
     "plan_frame_data",
 ]
 
-#: Scalars that describe the frame, not the event.
-FRAME_FEATURES = (
-    "flow_rate",
-    "frame",
-    "g_force",
-    "pressure",
-    "temp",
-    "temp_amb",
-    "time",
-    *(f"userdef{i}" for i in range(10)),
-)
 #: Events that are copied at a time.
 _BLOCK = 1000
 

@@ -14,12 +14,11 @@ import numpy.typing as npt
 from ..errors import CytovoxError
 from ..read.basin_definitions import is_readable
 from ..read.basins import find_allowed_file
-from ..read.chunk_guard import read_checked
+from ..read.dataset import read_checked, read_lines
 from ..read.identifier import get_measurement_identifier, identifier_fits, is_made_of
 from ..read.opening import OpenedFiles
 from ..read.permissions import default_permissions
 from ..read.structure import examine
-from ..read.text import read_lines
 from ..run.findings import Verification
 
 __all__ = ["check_basins"]

@@ -9,9 +9,9 @@ from typing import Any
 import h5py
 
 from ..errors import CytovoxError
+from ..read.dataset import read_lines
 from ..read.identifier import stated
 from ..read.kinds import what_is_odd
-from ..read.text import read_lines
 from ..run.findings import Verification
 
 __all__ = ["check_logs"]

@@ -12,9 +12,9 @@ from typing import Any
 import h5py
 
 from ..errors import CytovoxError
-from ..read.chunk_guard import checked
+from ..read.chunks import StoredChunk
+from ..read.dataset import check_chunks, checked
 from ..read.opening import open_hdf5_file
-from ..read.stored_chunks import StoredChunk, check_chunks, list_chunks
 from ..run.findings import Verification
 from ..run.resources import cpu_count
 
@@ -137,8 +137,8 @@ def check_storage(
     if h5.userblock_size:
         found.note("/", "begins with a block of its user; its checksums were not compared")
         return
-    checked = [chunk for chunk in chunks if chunk.check != "plain"]
-    total = sum(chunk.size for chunk in checked)
+    checked_here = [chunk for chunk in chunks if chunk.check != "plain"]
+    total = sum(chunk.size for chunk in checked_here)
     done = 0
 
     def count(number: int) -> None:
@@ -148,7 +148,7 @@ def check_storage(
             on_progress(done, total)
 
     bad: dict[str, int] = {}
-    for defect in check_chunks(path, checked, h5, workers=workers, on_bytes=count):
+    for defect in check_chunks(path, checked_here, workers=workers, on_bytes=count):
         name = defect.chunk.name
         bad[name] = bad.get(name, 0) + 1
         if bad[name] <= _LISTED:
@@ -156,8 +156,8 @@ def check_storage(
     for name, number in bad.items():
         if number > _LISTED:
             found.error(name, f"{number - _LISTED} more chunks are damaged")
-    found.counts["checked"] = len(checked)
-    found.counts["checksums"] = sum(chunk.check == "fletcher32" for chunk in checked)
+    found.counts["checked"] = len(checked_here)
+    found.counts["checksums"] = sum(chunk.check == "fletcher32" for chunk in checked_here)
     found.counts["bytes_checked"] = total
 
 
@@ -174,7 +174,10 @@ def _chunks_within(
         if dataset.external:
             found.warn(name, "is kept in another file, which was not looked at")
             return []
-        chunks, missing = list_chunks(dataset)
+        index = checked(dataset).index
+        if index.chunk_shape is not None:
+            _ = index.content  # fails for values of an unknown type
+        chunks, missing = list(index.chunks.values()), index.missing
     except CytovoxError as err:
         found.error(name, err.what)
         return []

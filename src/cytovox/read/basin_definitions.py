@@ -10,10 +10,10 @@ from typing import Any
 import h5py
 
 from ..errors import InputError
+from .const import MAX_TEXT_BYTES
+from .dataset import read_lines
 from .members import members
 from .permissions import is_on_server
-from .structure import MAX_TEXT_BYTES
-from .text import read_lines
 
 __all__ = [
     "extract_basin_dicts",

@@ -25,7 +25,7 @@ from .basin_definitions import (
     is_on_server,
     sort_basin_dicts,
 )
-from .chunk_guard import checked, read_checked
+from .dataset import checked, read_checked
 from .identifier import get_measurement_identifier, identifier_fits, is_made_of
 from .kinds import features_in
 from .mapped import IndexMappingError, check_mapping, get_mapped_object

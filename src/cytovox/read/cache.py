@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from ..errors import InputError, UsageError
 from ..kernels.arrays import fitting
-from .chunk_guard import checked
+from .dataset import checked
 from .mapped import MappedHDF5Dataset, read_span
 from .read_errors import read_errors
 

@@ -11,6 +11,7 @@ import functools
 import math
 import struct
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,28 +22,15 @@ import numpy.typing as npt
 import zstandard
 
 from ..kernels.checksum import fletcher32
+from .const import BITSHUFFLE, BLOSC, DEFLATE, FILTERS, FLETCHER, LZ4, LZF, SHUFFLE, SZIP, ZSTD
 from .permissions import RefusedInputError
 
-__all__ = ["FLETCHER", "KNOWN_FILTERS", "ZSTD", "ChunkError", "Pipeline", "checksum_fits"]
+__all__ = ["ChunkError", "Pipeline", "checksum_fits", "is_unpacked_alone"]
 
-_DEFLATE, _SHUFFLE, FLETCHER, _SZIP, _LZF = 1, 2, 3, 4, 32000
-_BLOSC, _LZ4, _BITSHUFFLE, ZSTD = 32001, 32004, 32008, 32015
-#: Filters whose chunks are known to unpack to the size of a chunk before they do.
-KNOWN_FILTERS = {
-    _DEFLATE: "gzip",
-    _SHUFFLE: "shuffle",
-    FLETCHER: "fletcher32",
-    _SZIP: "szip",
-    _LZF: "lzf",
-    _BLOSC: "blosc",
-    _LZ4: "lz4",
-    _BITSHUFFLE: "bitshuffle",
-    ZSTD: "zstd",
-}
 #: Filters that do not say what they unpack to, or may make less of it.
-_UNPACKED_HERE = (_DEFLATE, _SZIP, _LZF)
+_UNPACKED_HERE = (DEFLATE, SZIP, LZF)
 #: Filters whose stored blocks each say their size.
-_IN_BLOCKS = (_LZ4, _BITSHUFFLE)
+_IN_BLOCKS = (LZ4, BITSHUFFLE)
 #: Longest head that is needed [bytes].
 _HEAD = 18
 #: Bytes of the widest number; a file can claim any width.
@@ -92,7 +80,7 @@ class Pipeline:
         content = math.prod(dataset.chunks or (0,)) * _stored_size(dataset)
         filters = []
         for number, _, values, name in map(plist.get_filter, range(plist.get_nfilters())):
-            if number not in KNOWN_FILTERS:
+            if number not in FILTERS:
                 label = name.decode("utf-8", "replace")[:40] if name else "unnamed"
                 raise _not_read(dataset, f"compressed by filter {number} ({label})")
             filters.append((number, values))
@@ -120,7 +108,7 @@ class Pipeline:
 
     def unpacks_here(self, mask: int) -> bool:
         """Return whether `unpack` takes chunks with such a mask."""
-        known = (FLETCHER, _SHUFFLE, *_UNPACKED_HERE)
+        known = (FLETCHER, SHUFFLE, *_UNPACKED_HERE)
         steps = self.steps(mask)
         return steps.packer in _UNPACKED_HERE and all(n in known for n, _ in steps.used)
 
@@ -131,8 +119,10 @@ class Pipeline:
             return size
         return min(size, _HEAD) if packer else 0
 
-    def check(self, data: bytes | memoryview, size: int, mask: int = 0) -> None:
-        """Make sure that a chunk unpacks to a chunk."""
+    def check(
+        self, data: bytes | memoryview, size: int, mask: int = 0, *, in_full: bool = False
+    ) -> None:
+        """Make sure that a chunk unpacks to a chunk; in full, if not only by what it says."""
         steps = self.steps(mask)
         stored = size - steps.added
         if not steps.packer:
@@ -147,6 +137,8 @@ class Pipeline:
                 raise ChunkError("does not say what it unpacks to") from None
             if said != steps.size:
                 raise ChunkError(f"unpacks to {said:,} bytes instead of {steps.size:,}")
+            if in_full and steps.packer == ZSTD:
+                _try_zstd(memoryview(data), said)
 
     def unpack(self, data: bytes | memoryview, mask: int = 0) -> npt.NDArray[np.uint8]:
         """Return what a chunk holds, uint8 of shape (n,)."""
@@ -155,7 +147,7 @@ class Pipeline:
         for number, values in reversed(steps.used):
             if number == FLETCHER:
                 part = _without_checksum(part)
-            elif number == _SHUFFLE:
+            elif number == SHUFFLE:
                 part = _unshuffled(part, values)
             else:
                 part = memoryview(_unpacked(steps, part))
@@ -215,21 +207,26 @@ def _unshuffled(data: memoryview, values: _Values) -> memoryview:
     return sorted_.data
 
 
+def is_unpacked_alone(numbers: Sequence[int]) -> bool:
+    """Return whether chunks of these filters can be unpacked in full without HDF5."""
+    return set(numbers[:-1]) <= {SHUFFLE} and numbers[-1] in (ZSTD, DEFLATE)
+
+
 def _only_sorts(number: int, values: _Values) -> bool:
     """Return whether a filter keeps the size."""
-    return number == _SHUFFLE or (number == _BITSHUFFLE and (len(values) < 5 or not values[4]))
+    return number == SHUFFLE or (number == BITSHUFFLE and (len(values) < 5 or not values[4]))
 
 
 def _unpacked(steps: _Steps, data: memoryview) -> bytes | bytearray:
     """Return what one of `_UNPACKED_HERE` makes of bytes; no more memory is taken than that."""
     size = steps.size
     try:
-        if steps.packer == _DEFLATE:
+        if steps.packer == DEFLATE:
             unpacker = zlib.decompressobj()
             found: bytes | bytearray = unpacker.decompress(data, size + 1)
             if len(found) <= size and not unpacker.eof:
                 raise ChunkError("is cut short")
-        elif steps.packer == _LZF:
+        elif steps.packer == LZF:
             found = imagecodecs.lzf_decode(bytes(data), out=size)
         else:
             if int.from_bytes(data[:4], "little") != size:
@@ -243,6 +240,19 @@ def _unpacked(steps: _Steps, data: memoryview) -> bytes | bytearray:
     return found
 
 
+def _try_zstd(data: memoryview, size: int) -> None:
+    """Unpack in pieces, never more than one byte too much."""
+    left = size + 1
+    try:
+        with zstandard.ZstdDecompressor().stream_reader(data) as reader:
+            while left and (part := reader.read(min(left, 1 << 20))):
+                left -= len(part)
+    except zstandard.ZstdError as err:
+        raise ChunkError(f"cannot be unpacked: {err}") from err
+    if left != 1:
+        raise ChunkError(f"unpacks to {size + 1 - left} bytes instead of {size}")
+
+
 def _said(steps: _Steps, head: memoryview, stored: int) -> int:
     """Return the number of bytes that a chunk says it unpacks to."""
     if steps.packer == ZSTD:
@@ -250,7 +260,7 @@ def _said(steps: _Steps, head: memoryview, stored: int) -> int:
         if found < 0:
             raise ChunkError("does not say what it unpacks to")
         return found
-    if steps.packer == _BLOSC:
+    if steps.packer == BLOSC:
         size, _, packed = struct.unpack_from("<III", head, 4)
         if packed > stored:
             raise ChunkError("is cut short")
@@ -264,7 +274,7 @@ def _said(steps: _Steps, head: memoryview, stored: int) -> int:
 def _check_blocks(steps: _Steps, data: memoryview, block: int) -> None:
     """Make sure that the blocks of lz4 or bitshuffle lie within the stored bytes."""
     left, width = steps.size, 1
-    if steps.packer == _BITSHUFFLE:
+    if steps.packer == BITSHUFFLE:
         width = steps.values[2] if len(steps.values) > 2 else 0
         if width < 1 or steps.size % width or block < 8 * width:
             raise ChunkError("does not unpack to whole values")
@@ -278,7 +288,7 @@ def _check_blocks(steps: _Steps, data: memoryview, block: int) -> None:
             raise ChunkError("is cut short")
         at += 4 + int.from_bytes(data[at : at + 4], "big")
         left -= min(block, left)
-    rest = steps.size % (8 * width) if steps.packer == _BITSHUFFLE else 0
+    rest = steps.size % (8 * width) if steps.packer == BITSHUFFLE else 0
     if at + rest > len(data):
         raise ChunkError("is cut short")
 

@@ -16,8 +16,8 @@ import numpy as np
 
 from ..errors import InputError, UsageError
 from .basins import is_basin_map
-from .chunk_guard import read_checked
 from .const import HDF5_VERSIONS
+from .dataset import read_checked
 from .hdf5_data import HDF5Data
 from .kinds import features_in
 from .members import copy_attributes

@@ -25,8 +25,8 @@ from .basins import (
 )
 from .cache import HDF5ImageCache, ImageCorrCache
 from .check import check_recording
-from .chunk_guard import CheckedDataset, read_checked
 from .const import PROTECTED_FEATURES
+from .dataset import CheckedDataset, read_checked
 from .kinds import features_in, what_is_odd
 from .mapped import IndexMapping, check_mapping, get_mapped_object, get_mapping_indices
 from .members import members

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import UsageError
-from .chunk_guard import checked, read_checked
+from .dataset import checked, read_checked
 from .read_errors import read_errors
 
 __all__ = [

@@ -6,7 +6,7 @@ import contextlib
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, Self
+from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 import h5py
 
@@ -17,6 +17,9 @@ from ..errors import InputError, InputNotFoundError
 from ..run.fingerprint import FileStamp
 from .heap_guard import check_heaps
 from .permissions import Permissions, default_permissions
+
+if TYPE_CHECKING:
+    from .chunks import ChunkIndex
 
 __all__ = [
     "OpenedFile",
@@ -66,6 +69,8 @@ class OpenedFile:
     stamp: FileStamp | None = None
     #: What was allowed when it was examined, and what was followed then.
     examined: list[tuple[Permissions, list[str]]] = field(default_factory=list)
+    #: Where the chunks of its datasets are, by name and shape.
+    indices: dict[tuple[str, tuple[int, ...]], ChunkIndex] = field(default_factory=dict)
 
 
 class OpenedFiles:

@@ -14,8 +14,8 @@ import h5py
 import numpy as np
 
 from ..errors import InputError
-from .chunk_guard import CheckedDataset, checked, read_checked
 from .data_identity import round_pixel_size
+from .dataset import CheckedDataset, checked, read_checked, read_lines
 from .identifier import as_text, md5sum, stated
 from .kinds import features_in, what_is_odd
 from .members import members, text_names
@@ -23,7 +23,6 @@ from .opening import OpenedFile, OpenedFiles, open_file
 from .permissions import Permissions, default_permissions
 from .read_errors import read_error
 from .structure import examine
-from .text import read_lines
 
 __all__ = ["RecordingFile", "frame_rate_of"]
 

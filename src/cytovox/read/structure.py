@@ -15,6 +15,7 @@ import h5py
 import numpy as np
 
 from ..errors import CytovoxError, InputError
+from .const import MAX_FRAME_BYTES, MAX_FRAMES, MAX_RECORDED_CHUNK_BYTES, MAX_TEXT_BYTES
 from .elsewhere import folders_of
 from .filters import Pipeline
 from .following import Follower, decoded
@@ -22,24 +23,8 @@ from .kinds import what_is_odd
 from .opening import OpenedFile, OpenedFiles
 from .permissions import Permissions
 
-__all__ = [
-    "MAX_CHUNK_BYTES",
-    "MAX_FRAMES",
-    "MAX_FRAME_BYTES",
-    "MAX_TEXT_BYTES",
-    "check_group",
-    "examine",
-]
+__all__ = ["check_group", "examine"]
 
-#: Largest chunk of a dataset, unpacked [bytes]; less than that of volumes, since
-#: several features of a recording are read at a time.
-MAX_CHUNK_BYTES = 1 << 28
-#: Largest image [bytes].
-MAX_FRAME_BYTES = 1 << 26
-#: Most rows of any feature.
-MAX_FRAMES = 1 << 28
-#: Largest log, table or definition of a basin [bytes].
-MAX_TEXT_BYTES = {"logs": 1 << 26, "tables": 1 << 28, "basins": 1 << 22}
 #: Features up to this size need not be stored at all [bytes].
 _SMALL = 1 << 28
 _MAX_MEMBERS = {"basins": 256, "logs": 10_000, "tables": 10_000}
@@ -170,7 +155,7 @@ class _Look(Follower):
             self._all_there(dataset, dataset.id.get_storage_size, where)
             return
         chunk = math.prod(dataset.chunks) * dtype.itemsize
-        if chunk > MAX_CHUNK_BYTES:
+        if chunk > MAX_RECORDED_CHUNK_BYTES:
             self.refuse(
                 f"a chunk of '{where}' takes {chunk / 1e9:.3g} GB",
                 "oversized",

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import CytovoxError, InputError, InputNotFoundError, OptionError
-from .chunk_guard import check_stored, checked
+from .dataset import check_stored, checked
 from .elsewhere import folders_of
 from .following import Follower, file_name
 from .opening import OpenedFiles

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InputError
-from .chunk_guard import read_checked
+from .dataset import read_checked
 from .volume_axes import SPATIAL, normalize_unit
 from .volume_folder import check_regular
 from .volume_limits import MAX_DOCUMENT_BYTES

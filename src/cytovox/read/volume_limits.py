@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import InputError, UsageError
+from .const import MAX_CHUNK_BYTES
 
 __all__ = [
     "MAX_BOX_BYTES",
-    "MAX_CHUNK_BYTES",
     "MAX_DOCUMENT_BYTES",
     "Box",
     "box_shape",
@@ -34,8 +34,6 @@ __all__ = [
 #: Start and stop per axis, voxels; may reach outside of the volume.
 Box = tuple[tuple[int, int], ...]
 
-#: Largest chunk, decompressed: the whole of it is in memory for one voxel of it.
-MAX_CHUNK_BYTES = 2**30
 #: Largest box that is read at once, unless the caller says otherwise.
 MAX_BOX_BYTES = 2**32
 #: Largest description (JSON) of an array or group.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +13,20 @@ import numpy.typing as npt
 
 from .. import __version__
 from ..errors import InputError, UsageError
-from ..read.chunk_guard import check_stored, checked, read_checked
+from ..read.const import MAX_TEXT_BYTES
+from ..read.dataset import (
+    CheckedDataset,
+    check_chunks,
+    check_stored,
+    checked,
+    read_checked,
+    read_lines,
+)
 from ..read.identifier import stated
 from ..read.kinds import what_is_odd
 from ..read.mapped import MappedHDF5Dataset, check_mapping, get_mapping_indices
 from ..read.members import copy_attributes, members
 from ..read.read_errors import read_errors
-from ..read.stored_chunks import StoredChunk, check_chunks, list_chunks
-from ..read.structure import MAX_TEXT_BYTES
-from ..read.text import read_lines
 from .items import set_default_filter_kwargs, text_lines
 from .storage import storage_errors
 from .writer import HDF5Writer
@@ -187,13 +192,13 @@ def _same(first: npt.NDArray[Any], second: npt.NDArray[Any]) -> bool:
     return np.array_equal(first, second)
 
 
-def _refuse_damaged(dataset: h5py.Dataset, chunks: Sequence[StoredChunk]) -> None:
+def _refuse_damaged(dataset: CheckedDataset) -> None:
     """Raise an error if chunks are not as they were written, or lie beyond the file."""
     path = Path(dataset.file.filename)
     if dataset.file.driver == "fileobj" or dataset.file.mode != "r" or not path.is_file():
         return  # whoever reads the copy will find out
     with read_errors(dataset):
-        for defect in check_chunks(path, chunks, dataset.file):
+        for defect in check_chunks(path, list(dataset.index.chunks.values())):
             raise InputError(
                 f"{defect.chunk.where}, {defect.what}",
                 path=path,
@@ -219,7 +224,7 @@ def _storage_of(dataset: h5py.Dataset) -> Any:
     return new
 
 
-def _copy_stored(dataset: h5py.Dataset, group: h5py.Group, feat: str) -> bool:
+def _copy_stored(dataset: CheckedDataset, group: h5py.Group, feat: str) -> bool:
     """Copy stored chunks without unpacking them; return whether that is possible.
 
     The library's own object copy is not used: it can crash while another
@@ -231,9 +236,7 @@ def _copy_stored(dataset: h5py.Dataset, group: h5py.Group, feat: str) -> bool:
     dtype = h5py.h5t.py_create(dataset.dtype, logical=True)
     if dtype != dataset.id.get_type():
         return False
-    with read_errors(dataset):  # to ask for each would go through all of them each time
-        chunks, _ = list_chunks(dataset)
-    _refuse_damaged(dataset, chunks)
+    _refuse_damaged(dataset)
     target = h5py.h5d.create(
         group.id,
         feat.encode("utf-8"),
@@ -243,7 +246,9 @@ def _copy_stored(dataset: h5py.Dataset, group: h5py.Group, feat: str) -> bool:
     )
     if dataset.file.mode != "r":
         dataset.flush()
-    for offset in sorted(chunk.start for chunk in chunks):
+    with read_errors(dataset):
+        stored = sorted(dataset.index.chunks)
+    for offset in stored:
         if any(start >= size for start, size in zip(offset, dataset.shape, strict=True)):
             continue
         with read_errors(dataset):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..read.filters import ZSTD
+from ..read.const import ZSTD
 
 __all__ = [
     "IMAGE_ATTRIBUTES",

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import zstandard
 
 from ..kernels.checksum import fletcher32
-from ..read.filters import ZSTD
+from ..read.const import ZSTD
 
 __all__ = ["PackedDataset", "can_pack", "pack_chunk", "suits_short_way"]
 

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import StorageError, UsageError
+from ..read.const import MAX_CHUNK_BYTES
 from ..read.volume_address import Address
-from ..read.volume_limits import MAX_CHUNK_BYTES
 from ..read.volume_store import write_bytes
 
 __all__ = ["Layout", "Scale", "VolumePlan", "plan_layout", "write_documents"]

@@ -21,8 +21,8 @@ import numpy.typing as npt
 
 from ..errors import UsageError
 from ..read.basins import extract_basin_dicts
-from ..read.chunk_guard import checked, read_checked
 from ..read.const import HDF5_VERSIONS
+from ..read.dataset import checked, read_checked
 from ..read.mapped import get_mapping_indices
 from ..read.members import members
 from ..read.opening import open_own_file

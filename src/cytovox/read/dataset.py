@@ -8,8 +8,7 @@ unpacks to less than a chunk, and zeros where another file is missing.
 from __future__ import annotations
 
 import itertools
-import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,20 +16,31 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import BasinNotFoundError, InputError
+from ..errors import BasinNotFoundError, CytovoxError, InputError
+from .chunks import ChunkBytes, ChunkDefect, ChunkIndex, Offset, StoredChunk, find_defects
+from .const import MAX_TEXT_BYTES
 from .elsewhere import VirtualPart, find_other, folders_of, virtual_parts
 from .filters import ChunkError, Pipeline
-from .members import chunk_infos
+from .identifier import as_text
 from .opening import OpenedFiles
 from .permissions import Permissions, RefusedInputError, default_permissions
 from .read_errors import read_errors
 from .selection import Ranges, Selection, shape_of
 
-__all__ = ["CheckedDataset", "check_stored", "checked", "read_checked"]
+__all__ = [
+    "CheckedDataset",
+    "check_chunks",
+    "check_stored",
+    "checked",
+    "read_checked",
+    "read_lines",
+]
 
-#: Position in the file, number of bytes, and bits of the filters that were left out.
-_Info = tuple[int, int, int]
-_Offset = tuple[int, ...]
+#: Lines of variable length that are read at once take no more than this [bytes].
+_BLOCK = 1 << 26
+#: All lines together, each as long as the longest, take no more than this [bytes].
+_WIDE = 1 << 28
+_MOST_LINES = 1000
 
 
 def checked(
@@ -61,6 +71,34 @@ def check_stored(
     checked(dataset).check(start, stop, rest)
 
 
+def check_chunks(
+    path: Path, chunks: Sequence[StoredChunk], **options: Any
+) -> Iterator[ChunkDefect]:
+    """Read chunks and yield those that are not as they were written; see `find_defects`."""
+    return find_defects(path, chunks, _defect_by_hdf5, **options)
+
+
+def _defect_by_hdf5(chunk: StoredChunk) -> str | None:
+    dataset = CheckedDataset(chunk.index.dataset, index=chunk.index)
+    sizes = zip(chunk.start, dataset.chunks or (), strict=True)
+    rows = tuple(slice(start, start + size) for start, size in sizes)
+    try:
+        _ = dataset[rows]
+    except (CytovoxError, OSError, RuntimeError, ValueError) as err:
+        return f"cannot be read: {err.what if isinstance(err, CytovoxError) else err}"
+    return None
+
+
+def read_lines(dataset: h5py.Dataset, limit: int | None = None) -> list[str]:
+    """Return the lines of a log, decoded.
+
+    Lines of variable length are kept apart from the dataset, and many may be
+    the same one: a few bytes can claim any number. They are read few at a time.
+    """
+    with read_errors(dataset):
+        return _read_lines(dataset, limit)
+
+
 class CheckedDataset(h5py.Dataset):  # type: ignore[misc]
     """A dataset of an input; it holds the index of its chunks."""
 
@@ -69,18 +107,26 @@ class CheckedDataset(h5py.Dataset):  # type: ignore[misc]
         dataset: h5py.Dataset,
         permissions: Permissions | None = None,
         files: OpenedFiles | None = None,
+        index: ChunkIndex | None = None,
     ) -> None:
         super().__init__(dataset.id)
         self.permissions = default_permissions() if permissions is None else permissions
         self.files = OpenedFiles() if files is None else files
-        self._index: dict[_Offset, _Info] | None = None
+        self.index = index or self._find_index()
         self._pipeline: Pipeline | Literal[False] | None = None
         self._here: bool | None = None
-        self._sound: set[_Offset] = set()
         self._sources: list[tuple[VirtualPart, CheckedDataset]] | None = None
-        self._last: tuple[_Offset, npt.NDArray[Any]] | None = None
         # what this process is writing may not have reached the file
         self._trusted = self.file.mode != "r"
+
+    def _find_index(self) -> ChunkIndex:
+        """Return the index that all share who read this file."""
+        name = self.file.filename
+        file = self.files.find(Path(name).absolute()) if isinstance(name, str) else None
+        if file is None:
+            return ChunkIndex(self)
+        # a file that another program writes may have more chunks once it has more rows
+        return file.indices.setdefault((self.name, self.shape), ChunkIndex(self))
 
     def __getitem__(self, args: Any, **kwargs: Any) -> Any:
         wanted = None if kwargs else self._wanted_here(args)
@@ -125,20 +171,15 @@ class CheckedDataset(h5py.Dataset):  # type: ignore[misc]
         """Look at the chunks that hold some rows; see `check_stored`."""
         if self.is_virtual and self.shape:
             self._check_sources(start, stop)
-        if self._trusted or not self.chunks or not (pipeline := self._how()):
+        if self._trusted or not self.chunks or not self._how():
             return
-        index = self._where()
-        with _Bytes(self) as read:
+        with ChunkBytes(self) as read:
             for offset in self._offsets(start, stop, rest):
-                if offset in self._sound or (info := index.get(offset)) is None:
-                    continue
-                _, size, mask = info
                 try:
-                    needed = pipeline.needed(size, mask)
-                    pipeline.check(read(info, offset, needed), size, mask)
+                    if (chunk := self.index.chunks.get(offset)) is not None:
+                        self.index.require_sound(chunk, read)
                 except ChunkError as err:
                     raise self._refused(offset, err) from None
-                self._sound.add(offset)
 
     def _region(self, args: Any) -> tuple[int, int, list[tuple[int, int]] | None]:
         """Return first row, the one after the last, and the range of each further axis."""
@@ -167,7 +208,7 @@ class CheckedDataset(h5py.Dataset):  # type: ignore[misc]
         """Return the filters of the chunks; False where none are, or all are allowed."""
         if self._pipeline is None:
             try:
-                found = Pipeline.of(self)
+                found = self.index.pipeline
             except RefusedInputError:
                 if not self.permissions.oversized:
                     raise
@@ -176,22 +217,12 @@ class CheckedDataset(h5py.Dataset):  # type: ignore[misc]
                 self._pipeline = found if found.filters else False
         return self._pipeline
 
-    def _where(self) -> dict[_Offset, _Info]:
-        """Return where the chunks are; HDF5 would go through all of them for each."""
-        if self._index is None:
-            self._index = {
-                tuple(info.chunk_offset): (info.byte_offset, info.size, info.filter_mask)
-                for info in chunk_infos(self)
-            }
-        return self._index
-
     def _offsets(
         self, start: int, stop: int | None, rest: Sequence[tuple[int, int]] | None = None
-    ) -> Iterator[_Offset]:
+    ) -> Iterator[Offset]:
         stop = self.shape[0] if stop is None else min(stop, self.shape[0])
-        box = [(start, stop), *([(0, n) for n in self.shape[1:]] if rest is None else rest)]
-        steps = [range(a // c * c, b, c) for (a, b), c in zip(box, self.chunks, strict=True)]
-        return itertools.product(*steps)
+        rest = [(0, n) for n in self.shape[1:]] if rest is None else rest
+        return self.index.offsets([(start, stop), *rest])
 
     # ----------------------------------------------------------- unpacking
 
@@ -223,35 +254,20 @@ class CheckedDataset(h5py.Dataset):  # type: ignore[misc]
 
     def _unpack(self, box: Ranges, out: npt.NDArray[Any]) -> None:
         """Read a box without HDF5, which would unpack each chunk a second time."""
-        index, origin = self._where(), tuple(a for a, _ in box)
-        end = [b for _, b in box]
-        with _Bytes(self) as read:
+        origin, end = tuple(a for a, _ in box), [b for _, b in box]
+        with ChunkBytes(self) as read:
             for offset in self._offsets(*box[0], box[1:]):
-                chunk = self._chunk(offset, index.get(offset), read)
                 first = [max(a, b) for a, b in zip(offset, origin, strict=True)]
                 last = [min(a + n, b) for a, n, b in zip(offset, self.chunks, end, strict=True)]
-                part = self.fillvalue if chunk is None else chunk[_box(first, last, offset)]
+                part: Any = self.fillvalue  # of a chunk that was never written
+                if (chunk := self.index.chunks.get(offset)) is not None:
+                    try:
+                        values = self.index.unpack(chunk, read)
+                    except ChunkError as err:
+                        raise self._refused(offset, err) from None
+                    whole = values.view(self.dtype).reshape(self.chunks)
+                    part = whole[_box(first, last, offset)]
                 out[_box(first, last, origin)] = part
-
-    def _chunk(
-        self, offset: _Offset, info: _Info | None, read: Callable[[_Info, _Offset, int], bytes]
-    ) -> npt.NDArray[Any] | None:
-        """Return a chunk, unpacked; None if it was never written."""
-        how = self._how()
-        if info is None or not how:
-            return None
-        last = self._last
-        if last is not None and last[0] == offset:
-            return last[1]
-        self._last = last = None  # there shall not be two at a time
-        try:
-            values = how.unpack(read(info, offset, info[1]), info[2])
-        except ChunkError as err:
-            raise self._refused(offset, err) from None
-        chunk = values.view(self.dtype).reshape(self.chunks)
-        self._last = offset, chunk
-        self._sound.add(offset)
-        return chunk
 
     # --------------------------------------------------------- other files
 
@@ -334,7 +350,7 @@ class CheckedDataset(h5py.Dataset):  # type: ignore[misc]
             hint="the file is damaged; get it again",
         )
 
-    def _refused(self, offset: _Offset, err: ChunkError) -> RefusedInputError:
+    def _refused(self, offset: Offset, err: ChunkError) -> RefusedInputError:
         return RefusedInputError(
             f"a chunk of '{self.short_name}' {err}",
             path=Path(self.file.filename),
@@ -343,37 +359,33 @@ class CheckedDataset(h5py.Dataset):  # type: ignore[misc]
         )
 
 
-def _box(first: list[int], last: list[int], origin: _Offset) -> tuple[slice, ...]:
+def _box(first: list[int], last: list[int], origin: Offset) -> tuple[slice, ...]:
     parts = zip(first, last, origin, strict=True)
     return tuple(slice(a - zero, b - zero) for a, b, zero in parts)
 
 
-class _Bytes:
-    """Reads stored bytes, from the file itself where there is one."""
-
-    def __init__(self, dataset: h5py.Dataset) -> None:
-        self._dataset = dataset
-        self._descriptor: int | None = None
-
-    def __enter__(self) -> Callable[[_Info, _Offset, int], bytes]:
-        file = self._dataset.file
-        if file.driver != "fileobj" and not file.userblock_size:
-            try:
-                self._descriptor = os.open(file.filename, os.O_RDONLY | getattr(os, "O_BINARY", 0))
-            except OSError:
-                self._descriptor = None  # moved away since it was opened
-        return self._read
-
-    def __exit__(self, *error: object) -> None:
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-
-    def _read(self, info: _Info, offset: _Offset, size: int) -> bytes:
-        if not size:
-            return b""
-        if self._descriptor is None:
-            return bytes(self._dataset.id.read_direct_chunk(offset)[1][:size])
-        if hasattr(os, "pread"):
-            return os.pread(self._descriptor, size, info[0])
-        os.lseek(self._descriptor, info[0], os.SEEK_SET)
-        return os.read(self._descriptor, size)
+def _read_lines(dataset: h5py.Dataset, limit: int | None) -> list[str]:
+    if not dataset.size:
+        return []
+    dataset = checked(dataset)
+    if not dataset.dtype.hasobject or dataset.ndim != 1:
+        return [str(as_text(line)) for line in np.ravel(dataset[()])]
+    most = MAX_TEXT_BYTES["logs"] if limit is None else limit
+    # no line is longer than the file that holds it
+    step = min(_MOST_LINES, max(1, _BLOCK // max(1, dataset.file.id.get_filesize())))
+    lines: list[str] = []
+    total = longest = 0
+    for start in range(0, len(dataset), step):
+        block = [str(as_text(line)) for line in dataset[start : start + step]]
+        total += sum(map(len, block))
+        longest = max(longest, *map(len, block))
+        # wherever they are copied to, all lines are as long as the longest
+        too_much = total > most or longest * len(dataset) > _WIDE
+        if too_much and not dataset.permissions.oversized:
+            raise RefusedInputError(
+                f"'{str(dataset.name).lstrip('/')}' has more than {most / 1e6:.3g} MB of text",
+                path=dataset.file.filename,
+                hint="if you trust the file: --allow-oversized",
+            )
+        lines += block
+    return lines
