@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import h5py
 import pytest
 
 from cytovox.cli.main import main
-from cytovox.read import opening, structure
+from cytovox.read import HDF5Data, opening, structure
 from cytovox.testing import simulate_recording
 
 
@@ -60,3 +61,21 @@ def test_a_run_opens_its_input_once(
         assert counts[what, "raw.rtdc"] == most
         assert counts[what, "output"] == 1
     assert counts["heaps", "temporary input"] == counts["structure", "temporary input"] == 1
+
+
+def test_files_that_the_input_shows_parts_of_are_known_to_all_who_read_it(tmp_path: Path) -> None:
+    simulate_recording(tmp_path / "part.rtdc", frames=40)
+    path = tmp_path / "raw.rtdc"
+    with h5py.File(tmp_path / "part.rtdc") as old, h5py.File(path, "w") as new:
+        new.attrs.update(old.attrs)
+        for name in old["events"]:
+            new[f"events/{name}"] = h5py.ExternalLink("part.rtdc", f"events/{name}")
+    with HDF5Data(path) as data, HDF5Data(path, opened=data.opened) as other:
+        assert data.files() == other.files() == [path, tmp_path / "part.rtdc"]
+        assert data.followed == other.followed != []
+    made = tmp_path / "made.rtdc"
+    assert main(["run", str(path), "-o", str(made), "--quiet"]) == 0
+    with HDF5Data(made) as result:
+        (log,) = (lines for name, lines in result.logs.items() if name.startswith("dcnum-job"))
+        read = json.loads("\n".join(log))["read"]["files"]
+    assert [Path(file["path"]).name for file in read] == ["raw.rtdc", "part.rtdc"]

@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 
 from .elsewhere import find_other, virtual_parts
-from .opening import OpenedFile, OpenedFiles
+from .opening import Examination, OpenedFile, OpenedFiles
 from .permissions import Permissions, RefusedInputError
 
 __all__ = ["Follower", "decoded", "file_name"]
@@ -26,10 +26,7 @@ _BRING_BACK = "bring that file back, or put it beside this one"
 
 
 class Follower:
-    """Looks at one file, and at others that it leads to.
-
-    `followed` tells what is read from elsewhere, in words.
-    """
+    """Looks at one file, and at others that it leads to."""
 
     #: What to do about a file that is not what it should be.
     hint: ClassVar[str] = "the file is damaged, or of a kind that is not read"
@@ -41,7 +38,7 @@ class Follower:
         files: OpenedFiles,
         above: tuple[h5py.File, ...] = (),
     ) -> None:
-        self.followed: list[str] = []
+        self.found = Examination(permissions)
         self.h5 = h5
         self.may = permissions
         self._files = files
@@ -65,24 +62,27 @@ class Follower:
 
     # ------------------------------------------------------------- following
 
-    def done_before(self, file: OpenedFile) -> list[str] | None:
-        """Return what was followed when a file was looked at with no more permissions."""
-        found = (followed for may, followed in file.examined if self.may.include(may))
-        return next(found, None)
+    @property
+    def followed(self) -> list[str]:
+        """What is read from elsewhere, in words."""
+        return self.found.followed
 
-    def once(self, file: OpenedFile) -> list[str]:
-        """Look at a file, unless that was done; return what was followed."""
-        if (followed := self.done_before(file)) is not None:
-            return followed
+    def done_before(self, file: OpenedFile) -> Examination | None:
+        """Return what was found when a file was looked at with no more permissions."""
+        return next((e for e in file.examined if self.may.include(e.permissions)), None)
+
+    def once(self, file: OpenedFile) -> Examination:
+        """Look at a file, unless that was done."""
+        if (found := self.done_before(file)) is not None:
+            return found
         # before it is done, since files may lead to each other
-        looked = (self.may, self.followed)
-        file.examined.append(looked)
+        file.examined.append(self.found)
         try:
             self.file()
         except BaseException:
-            file.examined.remove(looked)
+            file.examined.remove(self.found)
             raise
-        return self.followed
+        return self.found
 
     def refuse(self, what: str, kind: str = "", hint: str = "") -> None:
         """Refuse, unless this kind is allowed; what is external is noted."""
@@ -176,8 +176,10 @@ class Follower:
         look = type(self)(file.h5, self.may, self._files, (*self._above, self.h5))
         if look.done_before(file) is None and len(self._above) >= _MAX_FILES_IN_A_ROW:
             self.refuse(f"more than {_MAX_FILES_IN_A_ROW} files refer to each other in a row")
-        for followed in look.once(file):
-            self.note(followed)
+        found = look.once(file)
+        self.found.others |= {path.resolve(), *found.others}
+        for text in found.followed:
+            self.note(text)
         self.require(file.h5, what)
         return file.h5
 

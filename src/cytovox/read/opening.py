@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .chunks import ChunkIndex
 
 __all__ = [
+    "Examination",
     "OpenedFile",
     "OpenedFiles",
     "keep_to_known_filters",
@@ -59,6 +60,17 @@ def open_own_file(path: Path, mode: str, **options: Any) -> h5py.File:
 
 
 @dataclass(eq=False, slots=True)
+class Examination:
+    """What was allowed when a file was examined, and what was found then."""
+
+    permissions: Permissions
+    #: What is read from elsewhere, in words.
+    followed: list[str] = field(default_factory=list)
+    #: Other files of which parts are shown.
+    others: set[Path] = field(default_factory=set)
+
+
+@dataclass(eq=False, slots=True)
 class OpenedFile:
     """An HDF5 file that is open for reading, for all who read it."""
 
@@ -67,8 +79,7 @@ class OpenedFile:
     is_growing: bool = False
     #: What it was like just before it was opened; None for a stream.
     stamp: FileStamp | None = None
-    #: What was allowed when it was examined, and what was followed then.
-    examined: list[tuple[Permissions, list[str]]] = field(default_factory=list)
+    examined: list[Examination] = field(default_factory=list)
     #: Where the chunks of its datasets are, by name and shape.
     indices: dict[tuple[str, tuple[int, ...]], ChunkIndex] = field(default_factory=dict)
 

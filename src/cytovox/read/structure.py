@@ -42,7 +42,7 @@ def examine(file: OpenedFile, permissions: Permissions, files: OpenedFiles) -> l
     may = permissions.within(*folders_of(file.h5))
     try:
         with files.lock:
-            return _Look(file.h5, may, files).once(file)
+            found = _Look(file.h5, may, files).once(file)
     except (CytovoxError, OSError, RuntimeError, KeyError, ValueError) as err:
         if isinstance(err, CytovoxError):
             raise
@@ -51,6 +51,8 @@ def examine(file: OpenedFile, permissions: Permissions, files: OpenedFiles) -> l
             path=file.h5.filename if isinstance(file.h5.filename, str) else None,
             hint="the file is damaged; copy it again",
         ) from err
+    files.others |= found.others
+    return found.followed
 
 
 def check_group(
