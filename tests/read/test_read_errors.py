@@ -10,7 +10,7 @@ import pytest
 
 from cytovox.errors import InputError, StorageError
 from cytovox.read import HDF5Data
-from cytovox.read.read_errors import read_errors
+from cytovox.read.opening import read_errors
 from cytovox.read.recording_file import frame_rate_of
 from cytovox.write import copy_features
 from cytovox.write.copy import FeatureIsGroupError

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from cytovox.logic.verify import verify_recording
-from cytovox.read import HDF5Data, chunks, filters, heap_guard
+from cytovox.read import HDF5Data, chunks, filters, opening
 from cytovox.read.cache import HDF5ImageCache
 from cytovox.read.dataset import checked, read_lines
 from cytovox.read.mapped import MappedHDF5Dataset
@@ -65,7 +65,7 @@ def counts(monkeypatch: pytest.MonkeyPatch) -> Counts:
         return infos
 
     original = chunks.chunk_infos
-    for module in (chunks, heap_guard):
+    for module in (chunks, opening):
         monkeypatch.setattr(module, "chunk_infos", listing)
     monkeypatch.setattr(filters, "_unpacked", count("here", filters._unpacked))
     for name in ("__getitem__", "read_direct"):

@@ -16,9 +16,9 @@ from ..background.base import BackgroundKind
 from ..errors import CytovoxError, InterruptedRunError, OptionError, StorageError, UsageError
 from ..feat import Gate, QueueEventExtractor
 from ..read import HDF5Data, get_measurement_identifier
-from ..read.kinds import left_alone
 from ..read.opening import OpenedFiles
 from ..read.permissions import Permissions, default_permissions
+from ..read.structure import left_alone
 from ..run.logs import RunLog
 from ..run.progress import Listener, RunFinished
 from ..run.rows import no_objects, objects_by_cause

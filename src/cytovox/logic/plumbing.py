@@ -20,7 +20,7 @@ import numpy.typing as npt
 from .. import __version__
 from ..read import HDF5Data, get_measurement_identifier
 from ..read.const import FRAME_FEATURES
-from ..read.kinds import what_is_odd
+from ..read.structure import what_is_odd
 from ..write import HDF5Writer, copy_basins, copy_features
 
 __all__ = [

@@ -16,11 +16,10 @@ import numpy as np
 
 from ..errors import InputError, VerificationError
 from ..read.identifier import stated
-from ..read.kinds import what_is_odd
 from ..read.members import text_names
 from ..read.opening import OpenedFile, OpenedFiles
 from ..read.permissions import Permissions, default_permissions
-from ..read.structure import examine
+from ..read.structure import examine, what_is_odd
 from ..recipe.identity import compute_pipeline_hash
 from ..run.findings import Verification
 from ..run.resources import cpu_count

@@ -11,7 +11,7 @@ import h5py
 from ..errors import CytovoxError
 from ..read.dataset import read_lines
 from ..read.identifier import stated
-from ..read.kinds import what_is_odd
+from ..read.structure import what_is_odd
 from ..run.findings import Verification
 
 __all__ = ["check_logs"]

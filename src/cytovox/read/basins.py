@@ -27,11 +27,10 @@ from .basin_definitions import (
 )
 from .dataset import checked, read_checked
 from .identifier import get_measurement_identifier, identifier_fits, is_made_of
-from .kinds import features_in
 from .mapped import IndexMappingError, check_mapping, get_mapped_object
 from .opening import OpenedFiles
 from .permissions import Permissions, RefusedInputError
-from .structure import check_group
+from .structure import check_group, features_in
 
 __all__ = [
     "MAX_BASIN_DEPTH",

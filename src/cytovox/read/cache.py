@@ -18,7 +18,7 @@ from ..errors import InputError, UsageError
 from ..kernels.arrays import fitting
 from .dataset import checked
 from .mapped import MappedHDF5Dataset, read_span
-from .read_errors import read_errors
+from .opening import read_errors
 
 __all__ = [
     "BaseImageChunkCache",

@@ -19,12 +19,11 @@ import numpy.typing as npt
 from ..errors import BasinNotFoundError, CytovoxError, InputError
 from .chunks import ChunkBytes, ChunkDefect, ChunkIndex, Offset, StoredChunk, find_defects
 from .const import MAX_TEXT_BYTES
-from .elsewhere import VirtualPart, find_other, folders_of, virtual_parts
 from .filters import ChunkError, Pipeline
+from .following import VirtualPart, find_other, folders_of, virtual_parts
 from .identifier import as_text
-from .opening import OpenedFiles
+from .opening import OpenedFiles, read_errors
 from .permissions import Permissions, RefusedInputError, default_permissions
-from .read_errors import read_errors
 from .selection import Ranges, Selection, shape_of
 
 __all__ = [

@@ -19,10 +19,10 @@ from .basins import is_basin_map
 from .const import HDF5_VERSIONS
 from .dataset import read_checked
 from .hdf5_data import HDF5Data
-from .kinds import features_in
 from .members import copy_attributes
 from .opening import open_own_file
 from .permissions import default_permissions
+from .structure import features_in
 
 __all__ = ["concatenated_hdf5_data"]
 

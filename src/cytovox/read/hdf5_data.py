@@ -24,15 +24,14 @@ from .basins import (
     sort_basin_dicts,
 )
 from .cache import HDF5ImageCache, ImageCorrCache
-from .check import check_recording
 from .const import PROTECTED_FEATURES
 from .dataset import CheckedDataset, read_checked
-from .kinds import features_in, what_is_odd
 from .mapped import IndexMapping, check_mapping, get_mapped_object, get_mapping_indices
 from .members import members
 from .opening import OpenedFiles
 from .permissions import Permissions
 from .recording_file import RecordingFile
+from .structure import check_recording, features_in, what_is_odd
 
 __all__ = ["FeatureInMissingBasinError", "FeatureNotFoundError", "HDF5Data"]
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from ..errors import UsageError
 from .dataset import checked, read_checked
-from .read_errors import read_errors
+from .opening import read_errors
 
 __all__ = [
     "IndexMapping",

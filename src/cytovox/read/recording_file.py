@@ -17,12 +17,10 @@ from ..errors import InputError
 from .data_identity import round_pixel_size
 from .dataset import CheckedDataset, checked, read_checked, read_lines
 from .identifier import as_text, md5sum, stated
-from .kinds import features_in, what_is_odd
 from .members import members, text_names
-from .opening import OpenedFile, OpenedFiles, open_file
+from .opening import OpenedFile, OpenedFiles, open_file, read_error
 from .permissions import Permissions, default_permissions
-from .read_errors import read_error
-from .structure import examine
+from .structure import examine, features_in, what_is_odd
 
 __all__ = ["RecordingFile", "frame_rate_of"]
 

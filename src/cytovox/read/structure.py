@@ -9,21 +9,35 @@ shows parts. No data are read for that.
 from __future__ import annotations
 
 import math
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 import h5py
 import numpy as np
 
-from ..errors import CytovoxError, InputError
-from .const import MAX_FRAME_BYTES, MAX_FRAMES, MAX_RECORDED_CHUNK_BYTES, MAX_TEXT_BYTES
-from .elsewhere import folders_of
+from ..errors import BasinNotFoundError, CytovoxError, InputError
+from .const import (
+    MAX_FRAME_BYTES,
+    MAX_FRAMES,
+    MAX_RECORDED_CHUNK_BYTES,
+    MAX_TEXT_BYTES,
+    PROTECTED_FEATURES,
+)
 from .filters import Pipeline
-from .following import Follower, decoded
-from .kinds import what_is_odd
+from .following import Follower, decoded, folders_of
+from .mapped import IndexMappingError
+from .members import members
 from .opening import OpenedFile, OpenedFiles
 from .permissions import Permissions
 
-__all__ = ["check_group", "examine"]
+__all__ = [
+    "check_group",
+    "check_recording",
+    "examine",
+    "features_in",
+    "left_alone",
+    "what_is_odd",
+]
 
 #: Features up to this size need not be stored at all [bytes].
 _SMALL = 1 << 28
@@ -31,6 +45,8 @@ _MAX_MEMBERS = {"basins": 256, "logs": 10_000, "tables": 10_000}
 _MAX_ATTRIBUTES = 4096
 _MAX_ATTRIBUTE_BYTES = 1 << 20
 _MAX_CHUNKS_PER_FRAME = 4096
+#: So many images of another type than uint8 are looked at.
+_SAMPLE = 32
 _GROUPS = ("events", "basin_events", "basins", "logs", "tables")
 
 
@@ -201,3 +217,155 @@ class _Look(Follower):
 
 def _has_values(attribute: h5py.h5a.AttrID) -> bool:
     return bool(attribute.get_space().get_simple_extent_npoints())
+
+
+def what_is_odd(item: Any, place: str) -> str:
+    """Return why a member of a group is not read; nothing if it is, or is a group."""
+    if isinstance(item, h5py.Group):
+        return ""
+    if not isinstance(item, h5py.Dataset):
+        return "is a type, not data"
+    try:
+        dtype = item.dtype
+    except (TypeError, ValueError) as err:
+        return f"holds values of an unknown type: {err}"
+    if item.shape is None:
+        return "" if place == "logs" else "has no values"
+    said = str(dtype)[:80]
+    if place == "tables":
+        kinds = [dtype[name] for name in dtype.names] if dtype.names else [dtype]
+        objects = any(kind.hasobject and h5py.check_string_dtype(kind) is None for kind in kinds)
+        return f"holds {said}, which is not read" if objects else ""
+    if place in ("logs", "basins"):
+        text = dtype.kind in "SU" or h5py.check_string_dtype(dtype) is not None
+        empty = place == "logs" and not item.size
+        return "" if text or empty else f"holds {said} instead of text"
+    if dtype.kind not in "biuf":
+        return f"holds {said} instead of numbers"
+    return "" if item.shape else "has no rows"
+
+
+def features_in(group: Any) -> list[tuple[str, h5py.Dataset]]:
+    """Return names and datasets of the features in a group."""
+    found = members(group) if isinstance(group, h5py.Group) else []
+    return [
+        (name, item)
+        for name, item in found
+        if isinstance(item, h5py.Dataset) and not what_is_odd(item, "events")
+    ]
+
+
+def left_alone(h5: h5py.File, length: int) -> list[str]:
+    """Return what in a recording is not read, in words."""
+    told = []
+    for place in ("events", "logs", "tables"):
+        group = h5.get(place)
+        for name, item in members(group) if isinstance(group, h5py.Group) else []:
+            odd = what_is_odd(item, place)
+            if not odd and place == "events" and isinstance(item, h5py.Dataset):
+                rows = item.size if name.startswith("basinmap") else len(item)
+                odd = f"has {rows} rows instead of {length}" if rows != length else ""
+            if odd:
+                told.append(f"'{place}/{name}' {odd}")
+    return told
+
+
+class Recording(Protocol):
+    """What `check_recording` needs of a reader."""
+
+    @property
+    def h5(self) -> h5py.File: ...
+    @property
+    def place(self) -> Path | None: ...
+    @property
+    def meta(self) -> dict[str, Any]: ...
+    @property
+    def stored_length(self) -> int: ...
+    @property
+    def pixel_size(self) -> float: ...
+    def __len__(self) -> int: ...
+    def __contains__(self, item: object) -> bool: ...
+    def __getitem__(self, feat: str) -> Any: ...
+    def checked(self, dataset: h5py.Dataset) -> Any: ...
+    def locate(self, feat: str) -> Any: ...
+    def require_images(self, feat: str) -> Any: ...
+
+
+def check_recording(
+    data: Recording, need_images: bool = True, need_background: bool = True
+) -> None:
+    """Make sure that a run on a recording can succeed; reads a few images at most."""
+    path = data.place
+    if not isinstance(data.h5.get("events"), h5py.Group):
+        raise InputError("there are no events", path=path, hint="give a recording (.rtdc)")
+    read = ["image", *["image_bg"] * need_background, *PROTECTED_FEATURES]
+    is_result = "pipeline:dcnum hash" in data.meta
+    _check_lengths(data.h5, data.stored_length, path, None if is_result else read)
+    _check_virtual(data)
+    length = len(data)  # also checks the index mapping
+    try:
+        for feat in read[1:]:
+            if not feat.startswith("userdef") or feat in data:
+                data.locate(feat)  # also checks the map of a basin
+    except IndexMappingError as err:
+        err.path = err.path or (None if path is None else str(path))
+        raise
+    if need_images:
+        _check_images(data, length, path, ("image", "image_bg")[: 1 + need_background])
+
+
+def _check_lengths(h5: h5py.File, length: int, path: Path | None, read: list[str] | None) -> None:
+    """Refuse features of another length; only those that are read, if they are given."""
+    for feat, dataset in features_in(h5["events"]):
+        if feat.startswith("basinmap") or (read is not None and feat not in read):
+            continue
+        if len(dataset) != length:
+            raise InputError(
+                f"'{feat}' has {len(dataset)} rows, but the event count of the file is {length}",
+                path=path,
+                hint="the recording was not completed or was damaged",
+            )
+
+
+def _check_virtual(data: Recording) -> None:
+    # HDF5 reads zeros from a virtual dataset whose source is gone
+    for _, dataset in features_in(data.h5["events"]):
+        if dataset.is_virtual:
+            data.checked(dataset).find_sources()
+
+
+def _check_images(
+    data: Recording, length: int, path: Path | None, features: tuple[str, ...]
+) -> None:
+    image = data.locate("image")
+    if image is None:
+        try:
+            _ = data["image"]
+        except InputError as err:
+            # tells which file is missing, if one is
+            if isinstance(err, BasinNotFoundError) or err.hint:
+                raise
+        raise InputError("there are no images", path=path, hint="record with images")
+    for feat in features:
+        dataset = data.locate(feat)
+        if dataset is None:
+            continue
+        if len(dataset.shape) != 3 or dataset.dtype.kind not in "ui":
+            raise InputError(
+                f"'{feat}' does not hold grey images",
+                path=path,
+                hint="images must have one channel of whole numbers",
+            )
+        if dataset.shape != (length, *image.shape[1:]):
+            raise InputError(
+                f"'{feat}' has shape {dataset.shape}, but {length} images "
+                f"of {image.shape[1:]} are expected",
+                path=path,
+                hint="the recording was not completed or was damaged",
+            )
+        if dataset.dtype != np.uint8:
+            frame = np.empty((1, *image.shape[1:]), np.uint8)
+            for row in np.unique(np.linspace(0, length - 1, min(_SAMPLE, length)).astype(int)):
+                data.require_images(feat).read_into(int(row), frame)
+    if not data.pixel_size > 0:
+        raise InputError("the pixel size is unknown", path=path, hint="give a pixel size in µm")

@@ -18,8 +18,7 @@ import numpy.typing as npt
 
 from ..errors import CytovoxError, InputError, InputNotFoundError, OptionError
 from .dataset import check_stored, checked
-from .elsewhere import folders_of
-from .following import Follower, file_name
+from .following import Follower, file_name, folders_of
 from .opening import OpenedFiles
 from .permissions import Permissions, default_permissions
 from .volume_address import Address

@@ -14,9 +14,9 @@ import numpy as np
 from .. import __version__
 from ..read import HDF5Data, get_measurement_identifier
 from ..read.basins import extract_basin_dicts, find_basin_file, is_basin_map
-from ..read.kinds import features_in
 from ..read.opening import OpenedFiles
 from ..read.permissions import Permissions
+from ..read.structure import features_in
 from .copy import copy_metadata
 from .writer import CreatingFileWithoutBasinWarning, HDF5Writer, IgnoringBasinTypeWarning
 

@@ -23,10 +23,10 @@ from ..read.dataset import (
     read_lines,
 )
 from ..read.identifier import stated
-from ..read.kinds import what_is_odd
 from ..read.mapped import MappedHDF5Dataset, check_mapping, get_mapping_indices
 from ..read.members import copy_attributes, members
-from ..read.read_errors import read_errors
+from ..read.opening import read_errors
+from ..read.structure import what_is_odd
 from .items import set_default_filter_kwargs, text_lines
 from .storage import storage_errors
 from .writer import HDF5Writer
