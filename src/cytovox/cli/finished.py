@@ -93,7 +93,9 @@ def look_at_output(job: DCNumPipelineJob, data: HDF5Data, *, thorough: bool = Fa
         return Finished(f"the output exists and {change}", is_outgrown=bool(read.get("growing")))
     try:
         thorough = thorough or path.stat().st_size <= _SMALL
-        errors = verify_recording(path, thorough=thorough).errors
+        errors = verify_recording(
+            path, thorough=thorough, permissions=job["data_kwargs"].get("permissions")
+        ).errors
     except (InputError, OSError) as err:
         return Finished(f"the output exists and is damaged: {err}")
     if errors:

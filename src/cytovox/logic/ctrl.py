@@ -264,7 +264,11 @@ class DCNumJobRunner(RunnerLog, threading.Thread):
         if not self._is_complete():
             self._make_output(started, begin)
         self.state = RunState.CLEANUP
-        verify_output(self.path_temp_out, self.event_count)
+        verify_output(
+            self.path_temp_out,
+            self.event_count,
+            self.job["data_kwargs"].get("permissions"),
+        )
         self._require_unchanged()
         self._files.begin_publishing()
         publish(self.path_temp_out, self.path_out, replace=self.force)
@@ -513,7 +517,7 @@ class DCNumJobRunner(RunnerLog, threading.Thread):
                 events=self.event_count,
                 pixel_size=self.draw.pixel_size,
             )
-            copy_metadata(self._whole.h5, writer.h5)
+            copy_metadata(self._whole.h5, writer.h5, permissions=self.draw.permissions)
             if redo.segmentation:
                 identifier = get_measurement_identifier(self._whole.h5)
                 own = f"dcn-{self.pphash[:7]}"

@@ -76,7 +76,7 @@ def internal_images(
             group, features, mapping = data.get_basin_data(index)
             if group is None or "image_bg" not in features:
                 continue
-            images = group["image_bg"]
+            images = data.checked(group["image_bg"])
             rows = np.arange(len(images)) if mapping is None else np.asarray(mapping)
             name = str(basin.get("name") or "background")
             return images, rows.astype(np.int64), name, basin.get("description")
@@ -235,7 +235,7 @@ def pass_on(writer: HDF5Writer, whole: HDF5Data, *, copy: bool) -> None:
     stored = [name for name in events if not what_is_odd(events[name], "events")]
     own = [name for name in stored if not name.startswith("basinmap")]
     if copy:
-        copy_features(whole.h5, writer.h5, stored)
+        copy_features(whole.h5, writer.h5, stored, permissions=whole.permissions)
         internal = internal_images(whole) is not None
         for feature in ("image", "image_bg", "bg_off", *FRAME_FEATURES):
             if feature in own or feature not in whole or (internal and feature == "image_bg"):
@@ -250,4 +250,4 @@ def pass_on(writer: HDF5Writer, whole: HDF5Data, *, copy: bool) -> None:
             description=f"Created with cytovox {__version__}",
             identifier=get_measurement_identifier(whole.h5),
         )
-    copy_basins(whole.h5, writer.h5)
+    copy_basins(whole.h5, writer.h5, permissions=whole.permissions)

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from ..errors import InputError, OutputExistsError, StorageError, VerificationError
+from ..read.permissions import Permissions
 from ..write.disk import DISK
 from .verify import require_whole, verify_recording
 
@@ -23,13 +24,13 @@ def refuse_existing(path: Path) -> None:
         ) from FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
 
 
-def verify_output(path: Path, events: int) -> None:
+def verify_output(path: Path, events: int, permissions: Permissions | None = None) -> None:
     """Read a finished file back and check that nothing is missing or changed.
 
     Lengths, header, checksums of all that is stored, and what it refers to.
     """
     try:
-        require_whole(verify_recording(path, events=events))
+        require_whole(verify_recording(path, events=events, permissions=permissions))
     except (InputError, OSError) as err:
         raise StorageError(f"the output cannot be read back: {err}", path=path) from err
     except VerificationError as err:

@@ -41,6 +41,7 @@ def verify_recording(
     events: int | None = None,
     workers: int | None = None,
     on_progress: Progress | None = None,
+    permissions: Permissions | None = None,
 ) -> Verification:
     """Check a recording or a result, of this program or of another.
 
@@ -60,6 +61,8 @@ def verify_recording(
         Number of threads that compare checksums; as many as cores if None.
     on_progress
         Called as work goes on.
+    permissions
+        What the file may do; what is allowed in this process if None.
 
     Returns
     -------
@@ -89,12 +92,12 @@ def verify_recording(
     begin = time.perf_counter()
     path = Path(path)
     found = Verification(os.fspath(path), "recording")
-    permissions = default_permissions()
+    may = default_permissions() if permissions is None else permissions
     with OpenedFiles() as files:
-        file = files.open(path, growing=permissions.growing)
+        file = files.open(path, may)
         h5 = file.h5
         datasets = walk(h5, found)
-        trusted = _is_harmless(file, permissions, files, found)
+        trusted = _is_harmless(file, may, files, found)
         count = None
         with surviving("attributes", found):
             count = _check_header(h5, found, events, trusted)
@@ -104,11 +107,13 @@ def verify_recording(
             with surviving("pipeline:dcnum", found):
                 _check_pipeline(h5, found, count, events)
             with surviving("basins", found):
-                check_basins(h5, path, files, found, count)
+                check_basins(h5, path, files, may, found, count)
             with surviving("logs", found):
-                check_logs(h5, found)
+                check_logs(h5, may, found)
         thorough = thorough and trusted
-        check_storage(h5, path, datasets, found, thorough, workers or cpu_count(), on_progress)
+        check_storage(
+            h5, path, datasets, found, thorough, workers or cpu_count(), on_progress, may
+        )
     found.seconds = time.perf_counter() - begin
     return found
 

@@ -14,10 +14,10 @@ import numpy.typing as npt
 from ..errors import CytovoxError
 from ..read.basin_definitions import is_readable
 from ..read.basins import find_allowed_file
-from ..read.dataset import read_checked, read_lines
+from ..read.dataset import checked, read_checked, read_lines
 from ..read.identifier import get_measurement_identifier, identifier_fits, is_made_of
 from ..read.opening import OpenedFiles
-from ..read.permissions import default_permissions
+from ..read.permissions import Permissions
 from ..read.structure import examine
 from ..run.findings import Verification
 
@@ -30,14 +30,19 @@ _MAX_TEXT = 1 << 24
 
 
 def check_basins(
-    h5: h5py.File, path: Path, files: OpenedFiles, found: Verification, count: int | None
+    h5: h5py.File,
+    path: Path,
+    files: OpenedFiles,
+    permissions: Permissions,
+    found: Verification,
+    count: int | None,
 ) -> None:
     """Check all basins of a file and their maps."""
     number = 0
-    for key, definition in _definitions(h5, found):
+    for key, definition in _definitions(h5, permissions, found):
         number += 1
         where = f"basins/{key}"
-        rows = _rows_wanted(h5, definition, where, found, count)
+        rows = _rows_wanted(h5, permissions, definition, where, found, count)
         kind = definition.get("type")
         if not is_readable(definition):
             what = f"type {kind} and format {definition.get('format')}"
@@ -46,11 +51,13 @@ def check_basins(
             _check_internal(h5, definition, where, found, rows)
         else:
             own = get_measurement_identifier(h5)
-            _check_file(path, files, definition, where, found, rows, own)
+            _check_file(path, files, permissions, definition, where, found, rows, own)
     found.counts["basins"] = number
 
 
-def _definitions(h5: h5py.File, found: Verification) -> Iterator[tuple[str, dict[str, Any]]]:
+def _definitions(
+    h5: h5py.File, permissions: Permissions, found: Verification
+) -> Iterator[tuple[str, dict[str, Any]]]:
     group = h5.get("basins") if isinstance(h5.get("basins", getlink=True), h5py.HardLink) else None
     if not isinstance(group, h5py.Group):
         return
@@ -58,7 +65,9 @@ def _definitions(h5: h5py.File, found: Verification) -> Iterator[tuple[str, dict
         if not isinstance(group.get(key, getlink=True), h5py.HardLink):
             continue
         try:
-            definition = json.loads("\n".join(read_lines(group[key], _MAX_TEXT)))
+            definition = json.loads(
+                "\n".join(read_lines(checked(group[key], permissions), _MAX_TEXT))
+            )
         except CytovoxError as err:
             found.error(f"basins/{key}", f"its definition cannot be read: {err.what}")
             continue
@@ -73,6 +82,7 @@ def _definitions(h5: h5py.File, found: Verification) -> Iterator[tuple[str, dict
 
 def _rows_wanted(
     h5: h5py.File,
+    permissions: Permissions,
     definition: dict[str, Any],
     where: str,
     found: Verification,
@@ -90,7 +100,7 @@ def _rows_wanted(
         found.warn(where, f"its map '{name}' is too large to be read")
         return None
     try:
-        rows: npt.NDArray[Any] = np.ravel(read_checked(stored))
+        rows: npt.NDArray[Any] = np.ravel(read_checked(checked(stored, permissions)))
     except CytovoxError as err:
         found.error(where, f"its map '{name}' cannot be read: {err.what}")
         return None
@@ -127,6 +137,7 @@ def _check_internal(
 def _check_file(
     path: Path,
     files: OpenedFiles,
+    permissions: Permissions,
     definition: dict[str, Any],
     where: str,
     found: Verification,
@@ -135,8 +146,9 @@ def _check_file(
 ) -> None:
     paths = [str(text) for text in definition.get("paths") or []]
     place = path.absolute()
-    permissions = default_permissions().within(place.parent, place.resolve().parent)
-    file, refused = find_allowed_file(paths, place, permissions)
+    file, refused = find_allowed_file(
+        paths, place, permissions.within(place.parent, place.resolve().parent)
+    )
     if refused is not None:
         found.note(where, f"{refused} is outside of the folder and was not looked at")
         return
@@ -144,8 +156,8 @@ def _check_file(
         found.warn(where, f"its file cannot be found: {' or '.join(paths) or 'none is named'}")
         return
     try:
-        other = files.open(file, growing=permissions.growing)
-        examine(other, default_permissions(), files)
+        other = files.open(file, permissions)
+        examine(other, permissions, files)
         _check_other(other.h5, file, definition, where, found, rows, own)
     except CytovoxError as err:
         found.error(where, f"its file cannot be used: {err}")

@@ -9,7 +9,7 @@ from typing import Any
 import h5py
 
 from ..errors import CytovoxError
-from ..read.dataset import read_lines
+from ..read.dataset import checked, read_lines
 from ..read.identifier import stated
 from ..read.structure import what_is_odd
 from ..run.findings import Verification
@@ -20,14 +20,14 @@ __all__ = ["check_logs"]
 _MAX_BYTES = 64 << 20
 
 
-def check_logs(h5: h5py.File, found: Verification) -> None:
+def check_logs(h5: h5py.File, permissions: Permissions, found: Verification) -> None:
     """Read all logs; compare the records of runs with the header."""
     logs = h5.get("logs") if isinstance(h5.get("logs", getlink=True), h5py.HardLink) else None
     if not isinstance(logs, h5py.Group):
         return
     hashes = set()
     number = 0
-    for name, lines in _readable(logs, found):
+    for name, lines in _readable(logs, permissions, found):
         number += 1
         if name.startswith("dcnum-job-"):
             hashes |= _hashes_of(lines, name, found)
@@ -37,7 +37,9 @@ def check_logs(h5: h5py.File, found: Verification) -> None:
         found.error("logs", f"no record of a run names the pipeline {own}")
 
 
-def _readable(logs: h5py.Group, found: Verification) -> Iterator[tuple[str, list[str]]]:
+def _readable(
+    logs: h5py.Group, permissions: Permissions, found: Verification
+) -> Iterator[tuple[str, list[str]]]:
     for name in logs:
         if not isinstance(logs.get(name, getlink=True), h5py.HardLink):
             continue
@@ -51,7 +53,7 @@ def _readable(logs: h5py.Group, found: Verification) -> Iterator[tuple[str, list
             if (dataset.size or 0) * dataset.dtype.itemsize > _MAX_BYTES:
                 found.warn(f"logs/{name}", "is too large to be read")
                 continue
-            lines = read_lines(dataset)
+            lines = read_lines(checked(dataset, permissions))
         except CytovoxError as err:
             found.error(f"logs/{name}", f"cannot be read: {err.what}")
             continue

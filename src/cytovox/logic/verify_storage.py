@@ -15,6 +15,7 @@ from ..errors import CytovoxError
 from ..read.chunks import StoredChunk
 from ..read.dataset import check_chunks, checked
 from ..read.opening import open_hdf5_file
+from ..read.permissions import Permissions
 from ..run.findings import Verification
 from ..run.resources import cpu_count
 
@@ -125,12 +126,13 @@ def check_storage(
     thorough: bool,
     workers: int,
     on_progress: Progress | None,
+    permissions: Permissions | None = None,
 ) -> None:
     """Check where chunks lie and, if asked, their checksums."""
     size = path.stat().st_size
     chunks: list[StoredChunk] = []
     for name, dataset in datasets.items():
-        chunks += _chunks_within(name, dataset, size, found)
+        chunks += _chunks_within(name, dataset, size, found, permissions)
     found.counts |= {"datasets": len(datasets), "chunks": len(chunks), "bytes": size}
     if not thorough:
         return
@@ -148,7 +150,7 @@ def check_storage(
             on_progress(done, total)
 
     bad: dict[str, int] = {}
-    for defect in check_chunks(path, checked_here, workers=workers, on_bytes=count):
+    for defect in check_chunks(path, checked_here, permissions, workers=workers, on_bytes=count):
         name = defect.chunk.name
         bad[name] = bad.get(name, 0) + 1
         if bad[name] <= _LISTED:
@@ -162,19 +164,25 @@ def check_storage(
 
 
 def _chunks_within(
-    name: str, dataset: h5py.Dataset, size: int, found: Verification
+    name: str,
+    dataset: h5py.Dataset,
+    size: int,
+    found: Verification,
+    permissions: Permissions | None,
 ) -> list[StoredChunk]:
     """Return the chunks that lie within the file; name what does not."""
     try:
         if dataset.is_virtual:
-            files = dict.fromkeys(part.file for part, _ in checked(dataset).find_sources())
+            files = dict.fromkeys(
+                part.file for part, _ in checked(dataset, permissions).find_sources()
+            )
             told = ", ".join(files)[:200]
             found.note(name, f"is a view of other files, which were not looked at: {told}")
             return []
         if dataset.external:
             found.warn(name, "is kept in another file, which was not looked at")
             return []
-        index = checked(dataset).index
+        index = checked(dataset, permissions).index
         if index.chunk_shape is not None:
             _ = index.content  # fails for values of an unknown type
         chunks, missing = list(index.chunks.values()), index.missing

@@ -11,9 +11,9 @@ import h5py
 
 from ..errors import InputError
 from .const import MAX_TEXT_BYTES
-from .dataset import read_lines
+from .dataset import checked, read_lines
 from .members import members
-from .permissions import is_on_server
+from .permissions import Permissions, is_on_server
 
 __all__ = [
     "extract_basin_dicts",
@@ -45,7 +45,9 @@ def is_basin_map(feat: str) -> bool:
     return feat.startswith("basinmap")
 
 
-def extract_basin_dicts(h5: h5py.Group, check: bool = True) -> list[dict[str, Any]]:
+def extract_basin_dicts(
+    h5: h5py.Group, check: bool = True, *, permissions: Permissions | None = None
+) -> list[dict[str, Any]]:
     """Return the definitions of all basins of a file, in stored order.
 
     Parameters
@@ -55,6 +57,8 @@ def extract_basin_dicts(h5: h5py.Group, check: bool = True) -> list[dict[str, An
     check
         Whether to leave out what cannot be used here: other types than
         ``internal`` and ``file``, other formats, and basins whose map is missing.
+    permissions
+        What the file may do; what is allowed in this process if None.
 
     Raises
     ------
@@ -63,7 +67,7 @@ def extract_basin_dicts(h5: h5py.Group, check: bool = True) -> list[dict[str, An
     """
     basins = []
     for key, dataset in members(h5.get("basins", {})):
-        text = "\n".join(read_lines(dataset, MAX_TEXT_BYTES["basins"]))
+        text = "\n".join(read_lines(checked(dataset, permissions), MAX_TEXT_BYTES["basins"]))
         try:
             definition = json.loads(text)
         except (ValueError, RecursionError) as err:

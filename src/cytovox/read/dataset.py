@@ -7,6 +7,7 @@ unpacks to less than a chunk, and zeros where another file is missing.
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -71,14 +72,18 @@ def check_stored(
 
 
 def check_chunks(
-    path: Path, chunks: Sequence[StoredChunk], **options: Any
+    path: Path,
+    chunks: Sequence[StoredChunk],
+    permissions: Permissions | None = None,
+    **options: Any,
 ) -> Iterator[ChunkDefect]:
     """Read chunks and yield those that are not as they were written; see `find_defects`."""
-    return find_defects(path, chunks, _defect_by_hdf5, **options)
+    by_hdf5 = functools.partial(_defect_by_hdf5, permissions)
+    return find_defects(path, chunks, by_hdf5, **options)
 
 
-def _defect_by_hdf5(chunk: StoredChunk) -> str | None:
-    dataset = CheckedDataset(chunk.index.dataset, index=chunk.index)
+def _defect_by_hdf5(permissions: Permissions | None, chunk: StoredChunk) -> str | None:
+    dataset = CheckedDataset(chunk.index.dataset, permissions, index=chunk.index)
     sizes = zip(chunk.start, dataset.chunks or (), strict=True)
     rows = tuple(slice(start, start + size) for start, size in sizes)
     try:
@@ -315,7 +320,7 @@ class CheckedDataset(h5py.Dataset):  # type: ignore[misc]
                         path=self.file.filename,
                         hint=may.hint_for("external"),
                     )
-                file = self.files.open_other(path, growing=may.growing).h5
+                file = self.files.open_other(path, may).h5
             source = file.get(part.dataset)
             if not isinstance(source, h5py.Dataset):
                 raise self._damaged(f"is a view of '{part.dataset}', which {file.filename} lacks")

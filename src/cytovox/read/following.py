@@ -295,7 +295,7 @@ class Follower:
         if not self.may.is_allowed_place(path):
             self.refuse(what, "external")
         self.note(what)
-        file = self._files.open_other(path, growing=self.may.growing)
+        file = self._files.open_other(path, self.may)
         look = type(self)(file.h5, self.may, self._files, (*self._above, self.h5))
         if look.done_before(file) is None and len(self._above) >= _MAX_FILES_IN_A_ROW:
             self.refuse(f"more than {_MAX_FILES_IN_A_ROW} files refer to each other in a row")

@@ -446,7 +446,7 @@ class HDF5Data(RecordingFile):
         with self._lock:
             if "sources" not in self._cached:
                 given = self._state["basins"]
-                definitions = extract_basin_dicts(self.h5) if given is None else given
+                definitions = self._definitions() if given is None else given
                 sources = [
                     make_basin(
                         self.h5,
@@ -462,6 +462,9 @@ class HDF5Data(RecordingFile):
                 self._cached["sources"] = in_order_of_reference(sources)
             found: list[Basin] = self._cached["sources"]
             return found
+
+    def _definitions(self, check: bool = True) -> list[dict[str, Any]]:
+        return extract_basin_dicts(self.h5, check, permissions=self.permissions)
 
     def _open_nested(self, path: Path, indices: npt.NDArray[Any] | None) -> HDF5Data | None:
         chain = self._chain
@@ -559,7 +562,7 @@ class HDF5Data(RecordingFile):
 
     def _left_out(self, feat: str) -> tuple[str, str | None]:
         """Return where a feature may be that is never read, in words, and what to do."""
-        for definition in extract_basin_dicts(self.h5, check=False):
+        for definition in self._definitions(check=False):
             if is_readable(definition) or feat not in (definition.get("features") or [feat]):
                 continue
             if definition.get("type") == "remote":

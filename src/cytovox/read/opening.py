@@ -135,7 +135,7 @@ class OpenedFiles:
         for file in opened.values():
             file.h5.close()
 
-    def open(self, path: Path, *, growing: bool) -> OpenedFile:
+    def open(self, path: Path, permissions: Permissions) -> OpenedFile:
         """Return a file, which is opened unless it is open."""
         place = path.absolute()
         with self.lock:
@@ -144,14 +144,14 @@ class OpenedFiles:
                 stamp = None
                 with contextlib.suppress(OSError):  # opening tells what is wrong
                     stamp = FileStamp.of(place) if place.is_file() else None
-                found = self._own[place] = open_file(path, growing=growing)
+                found = self._own[place] = open_file(path, permissions)
                 found.stamp = stamp
             return found
 
-    def open_other(self, path: Path, *, growing: bool) -> OpenedFile:
+    def open_other(self, path: Path, permissions: Permissions) -> OpenedFile:
         """Return a file that another one shows parts of."""
         there = path.resolve()
-        opened = self.open(there, growing=growing)
+        opened = self.open(there, permissions)
         self.others.add(there)
         return opened
 
@@ -163,23 +163,21 @@ class OpenedFiles:
         return found
 
 
-def open_hdf5_file(source: Path | BinaryIO, *, growing: bool | None = None) -> h5py.File:
+def open_hdf5_file(source: Path | BinaryIO) -> h5py.File:
     """Open any HDF5 file for reading, and look no further."""
-    return open_file(source, growing=growing).h5
+    return open_file(source, default_permissions()).h5
 
 
-def open_file(source: Path | BinaryIO, *, growing: bool | None = None) -> OpenedFile:
+def open_file(source: Path | BinaryIO, permissions: Permissions) -> OpenedFile:
     """Open any HDF5 file or stream for reading."""
-    may = default_permissions()
-    if not may.oversized:
+    if not permissions.oversized:
         keep_to_known_filters()
-    growing = may.growing if growing is None else growing
     if isinstance(source, Path):
         if not source.exists():
             raise InputNotFoundError("there is no such file", path=source, hint="check the path")
         if not source.is_file():
             raise InputError("this is not a file", path=source, hint="give a recording (.rtdc)")
-    h5, is_growing = _open(source, growing)
+    h5, is_growing = _open(source, permissions.growing)
     return OpenedFile(_checked(h5, source), is_growing)
 
 

@@ -121,11 +121,10 @@ class RecordingFile:
             if self._file is None:
                 if self._closed:
                     raise InputError("the reader is closed", path=self._path_or_none)
-                growing = self.permissions.growing
                 if isinstance(self.path, Path):
-                    self._file = self.opened.open(self.path, growing=growing)
+                    self._file = self.opened.open(self.path, self.permissions)
                 else:
-                    self._file = open_file(self.path, growing=growing)
+                    self._file = open_file(self.path, self.permissions)
             if "followed" not in self._cached:
                 try:
                     self._cached["followed"] = examine(self._file, self.permissions, self.opened)

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import CytovoxError, InputError, InputNotFoundError, OptionError
-from .dataset import check_stored, checked
+from .dataset import checked
 from .following import Follower, file_name, folders_of
 from .opening import OpenedFiles
 from .permissions import Permissions, default_permissions
@@ -46,15 +46,16 @@ def open_hdf5(address: Address, scale: int | str | None) -> HDF5Source:
     it, as those of recordings may; to others, and to raw data, if that is allowed.
     """
     files = OpenedFiles()
+    given = default_permissions()
     try:
-        file = files.open(address.path, growing=True).h5  # compared later
+        file = files.open(address.path, replace(given, growing=True)).h5  # compared later
     except InputNotFoundError:
         raise
     except InputError as err:
         hint = None if err.hint is None else err.hint.replace("a recording (.rtdc)", "HDF5")
         raise InputError(err.what, path=address.path, hint=hint) from err
     try:
-        return HDF5Source(file, address, scale, files)
+        return HDF5Source(file, address, scale, files, given)
     except (OSError, RuntimeError, KeyError) as err:
         files.close()
         if isinstance(err, CytovoxError):
@@ -81,7 +82,7 @@ class _Look(Follower):
         dtype = check_dtype(dataset.dtype, where)
         if dataset.chunks is not None and not outside:
             check_chunk(dataset.chunks, dataset.shape, dtype, where)
-            check_stored(dataset, 0, 0)  # only whether its compression is read
+            checked(dataset, self.may).check(0, 0)  # only whether its compression is read
 
 
 def _find(file: h5py.File, address: Address, scale: int | str | None, look: _Look) -> h5py.Dataset:
@@ -129,14 +130,19 @@ class HDF5Source(ReadOnlySource):
     """An array of an open file."""
 
     def __init__(
-        self, file: h5py.File, address: Address, scale: int | str | None, files: OpenedFiles
+        self,
+        file: h5py.File,
+        address: Address,
+        scale: int | str | None,
+        files: OpenedFiles,
+        permissions: Permissions,
     ) -> None:
         where = str(address)
-        given = replace(default_permissions(), growing=True)
-        look = _Look(file, given.within(*folders_of(file)), files)
+        may = replace(permissions, growing=True).within(*folders_of(file))
+        look = _Look(file, may, files)
         array = _find(file, address, scale, look)
         # what is followed because somebody allowed it is also shown
-        tell = logging.INFO if default_permissions() == Permissions() else logging.WARNING
+        tell = logging.INFO if permissions == Permissions() else logging.WARNING
         for text in look.followed:
             logger.log(tell, "%s: read from elsewhere: %s", where, text)
         shape = check_shape(array.shape, where)

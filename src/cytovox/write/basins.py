@@ -14,6 +14,7 @@ import numpy as np
 from .. import __version__
 from ..read import HDF5Data, get_measurement_identifier
 from ..read.basins import extract_basin_dicts, find_basin_file, is_basin_map
+from ..read.dataset import checked, read_checked
 from ..read.opening import OpenedFiles
 from ..read.permissions import Permissions
 from ..read.structure import features_in
@@ -25,7 +26,13 @@ __all__ = ["copy_basins", "create_with_basins"]
 PathLike = str | os.PathLike[str]
 
 
-def copy_basins(h5_src: h5py.File, h5_dst: h5py.File, internal_basins: bool = True) -> None:
+def copy_basins(
+    h5_src: h5py.File,
+    h5_dst: h5py.File,
+    internal_basins: bool = True,
+    *,
+    permissions: Permissions | None = None,
+) -> None:
     """Copy basins with their maps, and the data of internal basins.
 
     Parameters
@@ -36,26 +43,33 @@ def copy_basins(h5_src: h5py.File, h5_dst: h5py.File, internal_basins: bool = Tr
         Output, opened for writing.
     internal_basins
         Whether to copy internal basins as well.
+    permissions
+        What the input may do; what is allowed in this process if None.
     """
     writer = HDF5Writer(h5_dst)
-    for definition in extract_basin_dicts(h5_src, check=False):
+    for definition in extract_basin_dicts(h5_src, check=False, permissions=permissions):
         kind = definition.get("type")
         if kind == "file" or (kind == "internal" and internal_basins):
-            _copy_basin(h5_src, writer, definition)
+            _copy_basin(h5_src, writer, definition, permissions)
         elif kind != "internal":
             warnings.warn(
                 f"Ignored basin of type '{kind}'", IgnoringBasinTypeWarning, stacklevel=2
             )
 
 
-def _copy_basin(h5_src: h5py.File, writer: HDF5Writer, definition: dict[str, Any]) -> None:
+def _copy_basin(
+    h5_src: h5py.File,
+    writer: HDF5Writer,
+    definition: dict[str, Any],
+    permissions: Permissions | None,
+) -> None:
     mapping = None
     name = definition.get("mapping")
     if name is not None:
         if name not in h5_src.get("events", {}):
             # without its map nobody can use the basin
             return
-        mapping = np.ravel(h5_src["events"][name][:])
+        mapping = np.ravel(read_checked(checked(h5_src["events"][name], permissions)))
     text = {key: definition.get(key) for key in ("name", "description")}
     if definition["type"] == "file":
         writer.store_basin(
@@ -69,7 +83,9 @@ def _copy_basin(h5_src: h5py.File, writer: HDF5Writer, definition: dict[str, Any
     stored = dict(features_in(h5_src.get((definition.get("paths") or ["basin_events"])[0])))
     listed = definition.get("features")
     data = {
-        feat: stored[feat] for feat in (stored if listed is None else listed) if feat in stored
+        feat: checked(stored[feat], permissions)
+        for feat in (stored if listed is None else listed)
+        if feat in stored
     }
     if data:
         writer.store_basin(**text, mapping=mapping, internal_data=data)  # type: ignore[arg-type]
@@ -126,9 +142,10 @@ def create_with_basins(
             _refer(writer, paths, target.absolute().parent, permissions, opened)
 
 
-def _internal_groups(h5: h5py.File) -> set[str]:
+def _internal_groups(h5: h5py.File, permissions: Permissions) -> set[str]:
     """Return the names of the groups in which a file keeps features of internal basins."""
-    kinds = (d for d in extract_basin_dicts(h5, check=False) if d.get("type") == "internal")
+    found = extract_basin_dicts(h5, check=False, permissions=permissions)
+    kinds = (d for d in found if d.get("type") == "internal")
     return {"basin_events"}.union((d.get("paths") or ["basin_events"])[0] for d in kinds)
 
 
@@ -151,10 +168,13 @@ def _refer(
     if found is not None:
         with HDF5Data(found, permissions=permissions, opened=opened) as data:
             source = data.h5
-            copy_metadata(source, writer.h5)
-            copy_basins(source, writer.h5, internal_basins=False)
+            copy_metadata(source, writer.h5, permissions=data.permissions)
+            copy_basins(source, writer.h5, internal_basins=False, permissions=data.permissions)
             identifier = get_measurement_identifier(source)
-            groups = (source.get(name) for name in ("events", *_internal_groups(source)))
+            groups = (
+                source.get(name)
+                for name in ("events", *_internal_groups(source, data.permissions))
+            )
             names = {name for group in groups for name, _ in features_in(group)}
             features = sorted(name for name in names if not is_basin_map(name)) or None
     writer.store_basin(

@@ -26,6 +26,7 @@ from ..read.identifier import stated
 from ..read.mapped import MappedHDF5Dataset, check_mapping, get_mapping_indices
 from ..read.members import copy_attributes, members
 from ..read.opening import read_errors
+from ..read.permissions import Permissions
 from ..read.structure import what_is_odd
 from .items import set_default_filter_kwargs, text_lines
 from .storage import storage_errors
@@ -42,7 +43,11 @@ class FeatureIsGroupError(InputError, NotImplementedError):
 
 
 def copy_metadata(
-    h5_src: h5py.File, h5_dst: h5py.File, *, software: str = f"cytovox {__version__}"
+    h5_src: h5py.File,
+    h5_dst: h5py.File,
+    *,
+    software: str = f"cytovox {__version__}",
+    permissions: Permissions | None = None,
 ) -> None:
     """Copy attributes, tables and logs; what exists already is kept.
 
@@ -58,6 +63,8 @@ def copy_metadata(
         Output, opened for writing.
     software
         Name and version of the program that copies.
+    permissions
+        What the input may do; what is allowed in this process if None.
     """
     with storage_errors(h5_dst.filename):
         left_out = copy_attributes(h5_src, h5_dst)
@@ -66,10 +73,13 @@ def copy_metadata(
                 group = h5_dst.require_group(name)
                 if key in group or not isinstance(dataset, h5py.Dataset) or not dataset.size:
                     continue
-                if what_is_odd(dataset, name) and not _is_plain(dataset, MAX_TEXT_BYTES[name]):
+                if what_is_odd(dataset, name) and not _is_plain(
+                    checked(dataset, permissions), MAX_TEXT_BYTES[name]
+                ):
                     left_out.append(f"{name}/{key}")
                 else:
-                    left_out += _copy_text_or_table(dataset, group, key, software)
+                    source = checked(dataset, permissions)
+                    left_out += _copy_text_or_table(source, group, key, software)
     if left_out:
         logger.warning("%s: not copied: %s", h5_src.filename, ", ".join(map(repr, left_out)))
 
@@ -115,6 +125,8 @@ def copy_features(
     features: Iterable[str],
     mapping: Any = None,
     ds_kwds: dict[str, Any] | None = None,
+    *,
+    permissions: Permissions | None = None,
 ) -> None:
     """Copy features; those of the output are never changed.
 
@@ -132,6 +144,8 @@ def copy_features(
         the stored bytes as they are.
     ds_kwds
         Options for new datasets; only used where values are stored anew.
+    permissions
+        What the input may do; what is allowed in this process if None.
 
     Raises
     ------
@@ -149,10 +163,10 @@ def copy_features(
     rows: npt.NDArray[Any] | None = None
     if mapping is not None:
         rows = mapping if isinstance(mapping, np.ndarray) else get_mapping_indices(mapping)
-    wanted = [feat for feat in features if _must_copy(h5_src, h5_dst, feat, rows)]
+    wanted = [feat for feat in features if _must_copy(h5_src, h5_dst, feat, rows, permissions)]
     writer = HDF5Writer(h5_dst, ds_kwds=ds_kwds)
     for feat in wanted:
-        dataset = checked(h5_src["events"][feat])
+        dataset = checked(h5_src["events"][feat], permissions)
         with storage_errors(h5_dst.filename):
             if rows is None and not _copy_stored(dataset, writer.events, feat):
                 writer.store_rows(feat, dataset)
@@ -161,7 +175,11 @@ def copy_features(
 
 
 def _must_copy(
-    h5_src: h5py.File, h5_dst: h5py.File, feat: str, rows: npt.NDArray[Any] | None
+    h5_src: h5py.File,
+    h5_dst: h5py.File,
+    feat: str,
+    rows: npt.NDArray[Any] | None,
+    permissions: Permissions | None,
 ) -> bool:
     dataset = h5_src["events"][feat]
     if not isinstance(dataset, h5py.Dataset):
@@ -176,7 +194,7 @@ def _must_copy(
     if present is None:
         return True
     if dataset.ndim == 1 and present.ndim == 1:
-        stored = read_checked(dataset, slice(None))
+        stored = read_checked(checked(dataset, permissions), slice(None))
         values = stored if rows is None else stored[rows]
         if _same(values, present[:]):
             return False
