@@ -156,9 +156,10 @@ def _run_one(
     from ..read import HDF5Data
 
     arguments = settings.job_arguments()
-    given = arguments["data_kwargs"].get("pixel_size")
+    given = arguments["data_kwargs"]
+    pixel_size, may = given.get("pixel_size"), given.get("permissions")
     # whoever reads the recording in this run takes the file that is opened here
-    with HDF5Data(path, pixel_size=given) as data:
+    with HDF5Data(path, pixel_size=pixel_size, permissions=may) as data:
         if settings.automatic:
             _look_at_recording(data, settings, arguments, display, outcome)
         _run_opened(data, out, arguments, settings, display, outcome, force=force, verify=verify)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, escaped
+
+if TYPE_CHECKING:
+    from ..read import Permissions
 
 __all__ = ["describe_file", "in_words", "recipe_in_words"]
 
@@ -21,13 +24,15 @@ _METHODS = {
 }
 
 
-def describe_file(path: Path) -> dict[str, Any]:
+def describe_file(path: Path, permissions: Permissions | None = None) -> dict[str, Any]:
     """Return what is in a file.
 
     Parameters
     ----------
     path
         Recording or result.
+    permissions
+        What it may do; what is allowed in this process if None.
 
     Raises
     ------
@@ -36,7 +41,7 @@ def describe_file(path: Path) -> dict[str, Any]:
     """
     from ..read import HDF5Data, RefusedInputError, get_measurement_identifier
 
-    with HDF5Data(path) as data:
+    with HDF5Data(path, permissions=permissions) as data:
         meta = dict(data.meta)
         h5 = data.h5
         if not hasattr(h5.get("events"), "keys"):
@@ -126,7 +131,7 @@ def _basins(data: Any) -> list[dict[str, Any]]:
     from ..read.basins import extract_basin_dicts
 
     basins = []
-    for basin in extract_basin_dicts(data.h5, check=False):
+    for basin in extract_basin_dicts(data.h5, check=False, permissions=data.permissions):
         kind = str(basin.get("type"))
         paths = [str(p) for p in basin.get("paths") or []]
         where: Path | None = None

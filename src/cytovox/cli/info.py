@@ -30,17 +30,21 @@ def info(
     For a result, the pipeline identifier is checked against its hash, and it
     is looked whether the files are there that it refers to.
     """
-    # their callbacks have done what these ask for
-    del basin_roots, allow_external, allow_unidentified, allow_oversized
     from .batch import SOME_FAILED
     from .console import describe, print_json, print_text, report_error
     from .description import describe_file, in_words
 
+    may = o.permissions_of(
+        basin_roots,
+        external=allow_external,
+        unidentified=allow_unidentified,
+        oversized=allow_oversized,
+    )
     results = []
     codes = []
     for path in files:
         try:
-            found = describe_file(path)
+            found = describe_file(path, may)
         except Exception as error:
             codes.append(report_error(error, debug=debug))
             results.append({"file": str(path), "error": describe(error)})

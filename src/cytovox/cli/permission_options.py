@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from typing import Annotated
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from ..read import Permissions
 
 __all__ = [
     "AllowExternal",
@@ -15,20 +19,41 @@ __all__ = [
     "BasinRoots",
     "Growing",
     "allow_for_command",
+    "permissions_of",
 ]
 
 
-def allow_for_command(context: typer.Context, *kinds: str, roots: tuple[str, ...] = ()) -> None:
-    """Allow something until a command has ended.
+def permissions_of(roots: Sequence[str] | None = None, **kinds: bool) -> Permissions | None:
+    """Return what the options of a command allow, besides what is allowed anyway; None if nothing.
+
+    Parameters
+    ----------
+    roots
+        Folders in which basins may lie.
+    **kinds
+        Of `cytovox.read.permissions.KINDS`, each allowed or not.
+    """
+    from ..read.permissions import default_permissions, existing_folder
+
+    allowed = {kind: True for kind, is_allowed in kinds.items() if is_allowed}
+    if not allowed and not roots:
+        return None
+    known = default_permissions()
+    folders = (*known.basin_roots, *map(existing_folder, roots or ()))
+    return replace(known, **allowed, basin_roots=tuple(dict.fromkeys(folders)))
+
+
+def allow_for_command(
+    context: typer.Context, roots: Sequence[str] | None = None, **kinds: bool
+) -> None:
+    """Allow something until a command has ended, also for processes that it starts.
 
     Parameters
     ----------
     context
         The command.
-    *kinds
-        Of `cytovox.read.permissions.KINDS`.
-    roots
-        Folders in which basins may lie.
+    roots, **kinds
+        As for `permissions_of`.
     """
     from ..read.permissions import ALLOW_VARIABLE, ROOTS_VARIABLE, allow, allow_basin_roots
 
@@ -41,32 +66,17 @@ def allow_for_command(context: typer.Context, *kinds: str, roots: tuple[str, ...
             else:
                 os.environ[name] = value
 
-    if kinds or roots:
-        context.call_on_close(restore)
-        allow(*kinds)
+    context.call_on_close(restore)
+    if wanted := [kind for kind, is_allowed in kinds.items() if is_allowed]:
+        allow(*wanted)
+    if roots:
         allow_basin_roots(*roots)
-
-
-def _kind(kind: str) -> Callable[[typer.Context, bool], bool]:
-    def heed(context: typer.Context, value: bool) -> bool:
-        if value:
-            allow_for_command(context, kind)
-        return value
-
-    return heed
-
-
-def _roots(context: typer.Context, value: list[str] | None) -> list[str] | None:
-    if value:
-        allow_for_command(context, roots=tuple(value))
-    return value
 
 
 AllowExternal = Annotated[
     bool,
     typer.Option(
         "--allow-external",
-        callback=_kind("external"),
         help="Follow what leads out of the input: data kept in other files, links, and basins "
         "anywhere. Only for inputs that you trust; what was followed is told.",
     ),
@@ -75,7 +85,6 @@ AllowUnidentified = Annotated[
     bool,
     typer.Option(
         "--allow-unidentified",
-        callback=_kind("unidentified"),
         help="Follow basins that do not name the measurement they are of.",
     ),
 ]
@@ -83,7 +92,6 @@ AllowOversized = Annotated[
     bool,
     typer.Option(
         "--allow-oversized",
-        callback=_kind("oversized"),
         help="Lift the limits of sizes and of compression filters.",
     ),
 ]
@@ -91,7 +99,6 @@ Growing = Annotated[
     bool,
     typer.Option(
         "--growing",
-        callback=_kind("growing"),
         help="Measure recordings that another program still writes: the frames that are there "
         "now. Their results are made anew once there are more.",
     ),
@@ -101,7 +108,6 @@ BasinRoots = Annotated[
     typer.Option(
         "--basin-root",
         metavar="DIR",
-        callback=_roots,
         help="A folder in which files may lie that the input refers to, besides its own. "
         "May be repeated.",
     ),

@@ -144,8 +144,13 @@ def run(
     """
     from .settings import Settings
 
-    # their callbacks have done what these ask for
-    del basin_roots, allow_external, allow_unidentified, allow_oversized, growing
+    may = o.permissions_of(
+        basin_roots,
+        external=allow_external,
+        unidentified=allow_unidentified,
+        oversized=allow_oversized,
+        growing=growing,
+    )
     codes = {"background": background, "feature": "legacy", "gate": "norm"}
     codes["segmenter"] = _segmenter_code(segmenter, trust_model=trust_model)
     common = Settings(
@@ -156,6 +161,7 @@ def run(
         workers=workers,
         debug=debug,
         preflight=not no_preflight,
+        permissions=may,
     )
     code = _run(
         inputs,

@@ -6,9 +6,12 @@ import difflib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import OptionError
+
+if TYPE_CHECKING:
+    from ..read import Permissions
 
 __all__ = [
     "AUTO",
@@ -62,6 +65,8 @@ class Settings:
         Whether to log in detail and run in one thread.
     preflight
         Whether to look for room before work begins.
+    permissions
+        What recordings may do; what is allowed in this process if None.
     """
 
     codes: Mapping[str, str]
@@ -71,6 +76,7 @@ class Settings:
     workers: int | None = None
     debug: bool = False
     preflight: bool = True
+    permissions: Permissions | None = None
 
     def job_arguments(self) -> dict[str, Any]:
         """Return the keyword arguments of a job; new dictionaries every time."""
@@ -81,6 +87,8 @@ class Settings:
             "debug": self.debug,
             "data_kwargs": dict(self.options.get("data", {})),
         }
+        if self.permissions:
+            arguments["data_kwargs"]["permissions"] = self.permissions
         for stage, code in self.codes.items():
             arguments[f"{stage}_code"] = code
             arguments[f"{stage}_kwargs"] = dict(self.options.get(stage, {}))

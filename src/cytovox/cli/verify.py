@@ -12,6 +12,7 @@ __all__ = ["verify"]
 
 
 def verify(
+    context: typer.Context,
     files: Annotated[
         list[str],
         typer.Argument(
@@ -44,7 +45,7 @@ def verify(
 
     Example: cytovox verify results labels.zarr
     """
-    del basin_roots  # its callback has done what it asks for
+    o.allow_for_command(context, basin_roots)
     from .verifying import exit_code_of_checks, find_files, show_checks, verify_files
 
     found = find_files(files)

@@ -21,6 +21,7 @@ volume = typer.Typer(
 
 @volume.callback()
 def _allow(
+    context: typer.Context,
     basin_roots: o.BasinRoots = None,
     allow_external: o.AllowExternal = False,
     allow_oversized: o.AllowOversized = False,
@@ -30,6 +31,7 @@ def _allow(
     Start with:  cytovox volume segment stack.tif labels.zarr --function label
     --set threshold=100 --stitch touch
     """
+    o.allow_for_command(context, basin_roots, external=allow_external, oversized=allow_oversized)
 
 
 for _command in (

@@ -65,9 +65,8 @@ def _definitions(
         if not isinstance(group.get(key, getlink=True), h5py.HardLink):
             continue
         try:
-            definition = json.loads(
-                "\n".join(read_lines(checked(group[key], permissions), _MAX_TEXT))
-            )
+            lines = read_lines(checked(group[key], permissions), _MAX_TEXT)
+            definition = json.loads("\n".join(lines))
         except CytovoxError as err:
             found.error(f"basins/{key}", f"its definition cannot be read: {err.what}")
             continue

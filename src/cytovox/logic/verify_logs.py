@@ -11,6 +11,7 @@ import h5py
 from ..errors import CytovoxError
 from ..read.dataset import checked, read_lines
 from ..read.identifier import stated
+from ..read.permissions import Permissions
 from ..read.structure import what_is_odd
 from ..run.findings import Verification
 

@@ -24,6 +24,7 @@ __all__ = [
     "allow",
     "allow_basin_roots",
     "default_permissions",
+    "existing_folder",
     "is_on_server",
 ]
 
@@ -185,12 +186,16 @@ def allow_basin_roots(*folders: str | os.PathLike[str]) -> None:
         If there is no such folder.
     """
     known = [root for root in os.environ.get(ROOTS_VARIABLE, "").split(os.pathsep) if root]
-    for folder in folders:
-        path = Path(folder).absolute()
-        if not path.is_dir():
-            raise OptionError(f"there is no folder '{folder}'", hint="basins may lie in folders")
-        known.append(str(path))
+    known += map(existing_folder, folders)
     os.environ[ROOTS_VARIABLE] = os.pathsep.join(dict.fromkeys(known))
+
+
+def existing_folder(folder: str | os.PathLike[str]) -> str:
+    """Return the absolute path of a folder in which basins may lie."""
+    path = Path(folder).absolute()
+    if not path.is_dir():
+        raise OptionError(f"there is no folder '{folder}'", hint="basins may lie in folders")
+    return str(path)
 
 
 def _check_kinds(kinds: Iterable[str]) -> None:
