@@ -228,7 +228,7 @@ def _look_at_recording(
 ) -> None:
     """Set the options of a recording that are automatic, as ChipStream does."""
     from ..read import detect_flickering
-    from ..read.device_pixel_size import find_pixel_size
+    from ..read.recording_file import find_pixel_size
 
     known, background = arguments["data_kwargs"], arguments["background_kwargs"]
     if "pixel_size" in settings.automatic:

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Self
+from typing import Any, BinaryIO, Self
 
 import h5py
 
@@ -18,11 +18,9 @@ import hdf5plugin  # noqa: F401
 
 from ..errors import CytovoxError, InputError, InputNotFoundError, StorageError
 from ..run.fingerprint import FileStamp
+from .chunks import ChunkIndex
 from .members import chunk_infos, dataset_ids
 from .permissions import Permissions, default_permissions
-
-if TYPE_CHECKING:
-    from .chunks import ChunkIndex
 
 __all__ = [
     "Examination",

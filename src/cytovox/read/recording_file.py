@@ -22,11 +22,19 @@ from .opening import OpenedFile, OpenedFiles, open_file, read_error
 from .permissions import Permissions, default_permissions
 from .structure import examine, features_in, what_is_odd
 
-__all__ = ["RecordingFile", "frame_rate_of"]
+__all__ = ["RecordingFile", "find_pixel_size", "frame_rate_of"]
 
 
 #: More events than any file has; exact as a floating-point number.
 _MOST_EVENTS = 1 << 53
+#: How the identifiers of devices begin that are known to store a wrong pixel size.
+_MAKER = "RC-"
+#: Pixel sizes [µm] that one can have: these are taken as they are stored.
+_PLAUSIBLE = (0.255, 0.275)
+#: Pixel size [µm] of the camera of each device.
+_OF_DEVICE = {"naiad 1.0": 0.2645, "naiad 1.1": 0.2675}
+#: The log that names the device, how its line begins, and the device if no line does.
+_LOG, _LINE, _OLDEST = "cytoshot-acquisition", "device name:", "naiad 1.0"
 
 
 class RecordingFile:
@@ -283,6 +291,21 @@ def frame_rate_of(meta: Mapping[str, Any], path: str | Path | None = None) -> fl
             hint="the recording was not completed or was damaged",
         )
     return rate
+
+
+def find_pixel_size(data: RecordingFile) -> tuple[float, str | None]:
+    """Return the pixel size [µm] to measure with, and in words why the stored one is in doubt."""
+    stored = data.pixel_size
+    of_maker = str(data.meta.get("setup:identifier", "")).startswith(_MAKER)
+    if not of_maker or not (stored < _PLAUSIBLE[0] or stored > _PLAUSIBLE[1]):
+        return stored, None
+    lines = [line.strip().lower() for line in data.logs.get(_LOG, [])]
+    named = (line.split(":")[1].strip() for line in lines if line.startswith(_LINE))
+    device = next(named, _OLDEST)
+    wrong = f"the stored pixel size of {stored:g} um is not that of this kind of device"
+    if device not in _OF_DEVICE:
+        return stored, f"{wrong}; it is kept, because the device '{device[:80]}' is not known"
+    return _OF_DEVICE[device], f"{wrong} ('{device}')"
 
 
 def _read_table(dataset: h5py.Dataset) -> Any:
