@@ -24,15 +24,7 @@ __all__ = [
 
 
 def permissions_of(roots: Sequence[str] | None = None, **kinds: bool) -> Permissions | None:
-    """Return what the options of a command allow, besides what is allowed anyway; None if nothing.
-
-    Parameters
-    ----------
-    roots
-        Folders in which basins may lie.
-    **kinds
-        Of `cytovox.read.permissions.KINDS`, each allowed or not.
-    """
+    """Return what options allow, besides what is allowed anyway; None if that is nothing."""
     from ..read.permissions import default_permissions, existing_folder
 
     allowed = {kind: True for kind, is_allowed in kinds.items() if is_allowed}
@@ -46,15 +38,10 @@ def permissions_of(roots: Sequence[str] | None = None, **kinds: bool) -> Permiss
 def allow_for_command(
     context: typer.Context, roots: Sequence[str] | None = None, **kinds: bool
 ) -> None:
-    """Allow something until a command has ended, also for processes that it starts.
-
-    Parameters
-    ----------
-    context
-        The command.
-    roots, **kinds
-        As for `permissions_of`.
-    """
+    """Allow something until a command has ended, also for processes that it starts."""
+    wanted = [kind for kind, is_allowed in kinds.items() if is_allowed]
+    if not wanted and not roots:
+        return
     from ..read.permissions import ALLOW_VARIABLE, ROOTS_VARIABLE, allow, allow_basin_roots
 
     before = {name: os.environ.get(name) for name in (ALLOW_VARIABLE, ROOTS_VARIABLE)}
@@ -67,10 +54,8 @@ def allow_for_command(
                 os.environ[name] = value
 
     context.call_on_close(restore)
-    if wanted := [kind for kind, is_allowed in kinds.items() if is_allowed]:
-        allow(*wanted)
-    if roots:
-        allow_basin_roots(*roots)
+    allow(*wanted)
+    allow_basin_roots(*(roots or ()))
 
 
 AllowExternal = Annotated[
