@@ -79,9 +79,9 @@ if __name__ == "__main__":
 '''
 
 BACKGROUND = "cytovox.logic.ctrl:store_background"
-CHECKPOINT = "cytovox.write.resumable_file:ResumableFile.checkpoint"
-COMMIT = "cytovox.write.resumable_file:ResumableFile.commit"
-APPLY = "cytovox.write.resumable_file:ResumableFile._apply"
+CHECKPOINT = "cytovox.write.ledger:Ledger.note"
+COMPLETE = "cytovox.write.ledger:Ledger.complete"
+RESTART = "cytovox.write.ledger:Ledger.restart"
 PLUMBING = "cytovox.logic.plumbing:bring_frame_data"
 WRITE = "cytovox.write.disk:DiskFile.write_at"
 SYNC = "cytovox.write.disk:DiskFile.sync"
@@ -252,8 +252,8 @@ PLACES = [
     (CHECKPOINT, 6, False, 5 * CHUNK),
     (CHECKPOINT, 12, True, 230),
     (PLUMBING, 1, True, 230),
-    (COMMIT, 1, False, 230),
-    (COMMIT, 1, True, 230),
+    (COMPLETE, 1, False, 230),
+    (COMPLETE, 1, True, 230),
     (VERIFY, 1, False, 230),
 ]
 
@@ -320,7 +320,7 @@ class SegmentStack(STOSegmenter):
 
 @pytest.mark.parametrize(
     ("where", "number", "frames"),
-    [(CHECKPOINT, 5, 5 * CHUNK), (APPLY, 1, 230), (WRITE, 100, None), (RENAME, 1, None)],
+    [(CHECKPOINT, 5, 5 * CHUNK), (COMPLETE, 1, 220), (WRITE, 100, None), (RENAME, 1, None)],
 )
 def test_killed_by_the_system(raw, kill_really, go_on, expected, where, number, frames):
     kill_really(where, number, after=where == CHECKPOINT, durable=1e9)
@@ -368,7 +368,7 @@ def test_killed_in_the_middle_of_any_write(raw, kill, go_on, expected, number, d
 def test_killed_again_and_again(raw, kill, go_on, expected, number):
     for _ in range(3):
         kill(CHECKPOINT, number)
-    kill(COMMIT, 1, after=False)
+    kill(COMPLETE, 1, after=False)
     assert frames_gone_on_at(go_on()) == 230
     same(expected(), stored(raw.with_name("out.rtdc")))
 
@@ -398,7 +398,7 @@ def test_a_background_that_was_changed_is_computed_again(raw, kill, go_on, expec
 
 @pytest.mark.parametrize(
     ("name", "end"),
-    [("redo", 0.5), ("redo", 0), ("rtdc~", 0.5), ("rtdc~", 0), ("jsonl", 0.3), ("jsonl", 0)],
+    [("ledger", 0.5), ("ledger", 0), ("rtdc~", 0.5), ("rtdc~", 0), ("jsonl", 0.3), ("jsonl", 0)],
 )
 def test_damaged_leftovers_never_make_a_wrong_result(raw, kill, go_on, expected, name, end):
     kill(CHECKPOINT, 5, durable=1e9)

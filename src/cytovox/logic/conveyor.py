@@ -19,7 +19,7 @@ from ..read import HDF5Data
 from ..run.byte_queue import ByteQueue
 from ..run.rows import no_objects
 from ..write import QueueWriterThread
-from ..write.checkpoint import Checkpoints
+from ..write.ledger import Ledger
 from ..write.sink import Sink
 from .chunk_slot import Offsets
 from .crew import Crew, ProcessCrew, ThreadCrew
@@ -86,10 +86,10 @@ class Conveyor:
         logger: logging.Logger,
         processes: bool = False,
         offsets: Offsets | None = None,
-        checkpoints: Checkpoints | None = None,
+        ledger: Ledger | None = None,
         counts: npt.NDArray[np.int64] | None = None,
     ) -> None:
-        self.checkpoints = checkpoints
+        self.ledger = ledger
         self.counts = np.empty(0, np.int64) if counts is None else counts
         self.job = job
         self.data = data
@@ -170,7 +170,7 @@ class Conveyor:
             byte_budget=_WAITING_BYTES,
             on_error=self._on_error,
             on_done=self._on_writer_end,
-            checkpoints=self.checkpoints,
+            ledger=self.ledger,
         )
 
     def _crew(self, register: SlotRegister, events: queue.Queue[Any]) -> Crew:

@@ -24,7 +24,6 @@ from ..run.progress import Listener, RunFinished
 from ..run.rows import no_objects, objects_by_cause
 from ..segm import UNISegmenter
 from ..write import HDF5Writer, copy_metadata
-from ..write.checkpoint import Checkpoint
 from . import plumbing
 from .background_step import sign_background, store_background
 from .conveyor import Conveyor
@@ -33,13 +32,7 @@ from .preflight import check_room
 from .publish import publish, refuse_existing, verify_output
 from .record import free_stamp, job_record, time_stamp, wrap_lines, write_identity
 from .redo import Redo, what_to_redo
-from .resume import (
-    events_per_frame,
-    fingerprint_of,
-    is_damage,
-    is_resumable,
-    offsets_of_kept,
-)
+from .resume import fingerprint_of, is_damage, is_resumable, offsets_of_kept
 from .runner_data import OF_TEMP_IN
 from .runner_log import RunnerLog
 from .states import PROGRESS_WEIGHTS, RunState
@@ -353,15 +346,13 @@ class DCNumJobRunner(RunnerLog, threading.Thread):
         changes = self._files.enter(fingerprint, force=self.force)
         if changes:
             self._warn(f"a run that was stopped cannot be resumed: {'; '.join(changes)}")
-        self._files.recover()
-        store, checkpoint = self._files.store, self._files.checkpoint
-        if store is None or checkpoint is None:
-            return
-        self._counts = events_per_frame(store, checkpoint)
-        if self._counts is None:
+        ds_kwds = self.job.get_hdf5_dataset_kwargs()
+        if not self._files.recover(ds_kwds, self._heed_stop, preflight=self.preflight):
             self._warn("what another run has left does not fit together; beginning anew")
-            self._files.begin_output()
+        checkpoint = self._files.checkpoint
+        if checkpoint is None:
             return
+        self._counts = checkpoint.counts.astype(np.int64)
         self.event_count = checkpoint.events
         self._objects = np.array(checkpoint.objects)
         total = len(self.draw)
@@ -374,7 +365,6 @@ class DCNumJobRunner(RunnerLog, threading.Thread):
         checkpoint = self._files.checkpoint
         if checkpoint is None or not checkpoint.is_complete:
             return False
-        self._files.complete_output(checkpoint)
         for part in self._fractions:
             self._fractions[part] = 1.0
         return True
@@ -396,9 +386,8 @@ class DCNumJobRunner(RunnerLog, threading.Thread):
         self._timed(RunState.PLUMBING, lambda: self._plumb(redo))
         self.state = RunState.CLEANUP
         self._write_records(redo, started, begin)
-        total = len(self.draw)
-        made = Checkpoint(total, self.event_count, tuple(self._objects.tolist()), is_complete=True)
-        self._files.complete_output(made)
+        objects = tuple(self._objects.tolist())
+        self._files.complete_output(len(self.draw), self.event_count, objects)
 
     def task_background(self) -> None:
         """Compute the background and store it in `path_temp_in`."""
@@ -442,7 +431,7 @@ class DCNumJobRunner(RunnerLog, threading.Thread):
     def task_segment_extract(self) -> None:
         """Segment, measure and write all events into `path_temp_out`."""
         self.logger.info("Starting segmentation and feature extraction")
-        checkpoints = self._files.open_output()
+        ledger = self._files.open_output()
         conveyor = Conveyor(
             self.job,
             self._slots_in,
@@ -451,7 +440,7 @@ class DCNumJobRunner(RunnerLog, threading.Thread):
             logger=self.logger,
             processes=self._use_processes(),
             offsets=self._offsets,
-            checkpoints=checkpoints,
+            ledger=ledger,
             counts=self._counts,
         )
         self._conveyor = conveyor

@@ -8,23 +8,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
-import numpy.typing as npt
 
 from .. import __version__
 from ..background.base import OFFSET_ROWS, BackgroundResult
 from ..errors import CytovoxError, InterruptedRunError, StageError, StorageError
 from ..read import HDF5Data, get_measurement_identifier
-from ..read.members import members
 from ..run.fingerprint import FileStamp
-from ..write.checkpoint import Checkpoint
-from ..write.resumable_file import ResumableFile
 from .chunk_slot import Offsets
 from .job import DCNumPipelineJob
 from .plumbing import internal_images
 
-__all__ = ["events_per_frame", "fingerprint_of", "is_damage", "is_resumable", "offsets_of_kept"]
+__all__ = ["fingerprint_of", "is_damage", "is_resumable", "offsets_of_kept"]
 
 
 def is_resumable(error: BaseException) -> bool:
@@ -86,30 +81,6 @@ def _marks(path: Path) -> dict[str, Any]:
     """Return what of a file must be the same when another run goes on."""
     stamp = FileStamp.of(path)
     return {"size": stamp.size, "mtime_ns": stamp.mtime_ns, "content": stamp.content}
-
-
-def events_per_frame(store: ResumableFile, checkpoint: Checkpoint) -> npt.NDArray[np.int64] | None:
-    """Return the number of events of each frame that is done."""
-    try:
-        with h5py.File(store, "r") as h5:
-            events = h5.get("events", {})
-            if checkpoint.is_complete:
-                lengths = {len(ds) for _, ds in members(events) if isinstance(ds, h5py.Dataset)}
-            else:
-                lengths = {
-                    len(ds) + len(checkpoint.rests.get(name, ())) for name, ds in members(events)
-                }
-            if not lengths <= {checkpoint.events}:
-                return None
-            frames = events["index_unmapped"][:] if "index_unmapped" in events else []
-        rest = checkpoint.rests.get("index_unmapped", ())
-        rows = np.concatenate([np.asarray(frames, np.int64), np.asarray(rest, np.int64)])
-        if rows.size and not 0 <= rows.min() <= rows.max() < checkpoint.frames:
-            return None
-        counts = np.bincount(rows, minlength=checkpoint.frames).astype(np.int64)
-    except (OSError, RuntimeError, LookupError, ValueError, TypeError, AttributeError):
-        return None
-    return counts if len(counts) == checkpoint.frames else None
 
 
 def offsets_of_kept(data: HDF5Data) -> Offsets | None:

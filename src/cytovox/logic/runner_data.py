@@ -59,7 +59,7 @@ class RunnerData:
     @property
     def path_temp_out(self) -> Path:
         """Temporary output."""
-        return self._files.path("output")
+        return self._files.output
 
     @property
     def draw(self) -> HDF5Data:

@@ -120,10 +120,13 @@ class RunnerLog(RunnerData):
         self.logger.warning(text)
         self._tell(Warned(text))
 
-    def _report(self, state: RunState, fraction: float) -> None:
-        """Note progress; this is also where a stop is heeded."""
+    def _heed_stop(self) -> None:
         if self._stop_requested.is_set():
             raise InterruptedRunError("the run was stopped", path=self.path_in)
+
+    def _report(self, state: RunState, fraction: float) -> None:
+        """Note progress; this is also where a stop is heeded."""
+        self._heed_stop()
         self._fractions[state] = max(self._fractions[state], min(1.0, fraction))
         total = len(self.draw)
         done = int(self._fractions[state] * total)

@@ -6,7 +6,7 @@ import contextlib
 import platform
 import uuid
 import zlib
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,12 @@ from ..run.fingerprint import differences
 from ..run.journal import Journal, read_journal
 from ..run.journal_content import JournalContent
 from ..run.lock import OutputLock
-from ..write.checkpoint import Checkpoint, Checkpoints
+from ..run.room import MARGIN, Need, check_need
 from ..write.disk import DISK
-from ..write.resumable_file import ResumableFile
-from ..write.storage import storage_error
+from ..write.ledger import Checkpoint, Ledger, Record, read_ledger
+from ..write.salvage import bytes_to_copy, complete_checkpoint, salvage
+from ..write.sink import Sink
+from ..write.storage import storage_error, storage_errors
 
 __all__ = ["TEMPORARY_FILES", "Workspace", "checksum_of", "remove_leftovers"]
 
@@ -27,11 +29,18 @@ __all__ = ["TEMPORARY_FILES", "Workspace", "checksum_of", "remove_leftovers"]
 TEMPORARY_FILES = {
     "input": ("_input_bb_", ".rtdc~"),
     "output": ("_output_", ".rtdc~"),
+    "second output": ("_output2_", ".rtdc~"),
+    "ledger": ("_output_", ".ledger"),
+    "new ledger": ("_output_", ".ledger~"),
+    # of earlier versions; they are only removed
     "redo": ("_output_", ".redo"),
     "new redo": ("_output_", ".redo~"),
     "journal": ("_journal_", ".jsonl"),
     "log": ("_", ".log"),
 }
+#: A run that goes on copies what is done from one of these to the other. The ledger
+#: names the one to which it belongs.
+_OUTPUTS = ("output", "second output")
 #: Seconds between two checkpoints, and between two that outlive a power cut.
 #: Each takes some milliseconds: about as much as is done again after a kill.
 _SECONDS = 0.1
@@ -50,7 +59,9 @@ class Workspace:
         self.suffix = made_up if suffix is None else suffix
         self.is_kept = False
         self.checkpoint: Checkpoint | None = None
-        self.store: ResumableFile | None = None
+        self.store: Sink | None = None
+        self.ledger: Ledger | None = None
+        self._output = _OUTPUTS[0]
         self._lock = OutputLock(path_out, suffix, made_up)
         self._journal: Journal | None = None
         self._background: Mapping[str, Any] | None = None
@@ -59,6 +70,11 @@ class Workspace:
     def path(self, kind: str) -> Path:
         """Return the path of a file."""
         return _path(self.path_out, self.suffix, kind)
+
+    @property
+    def output(self) -> Path:
+        """Path of the temporary output."""
+        return self.path(self._output)
 
     @property
     def is_entered(self) -> bool:
@@ -127,7 +143,7 @@ class Workspace:
         """Raise an error if a dead run could be resumed with the settings that it had."""
         content = self._left_journal()
         has_background = any(note.get("event") == "background" for note in content.notes)
-        if content.fingerprint is None or not (has_background or self.path("redo").is_file()):
+        if content.fingerprint is None or not (has_background or self.path("ledger").is_file()):
             return
         changes = differences(content.fingerprint, fingerprint)
         if changes and all(change.startswith("recipe") for change in changes):
@@ -184,57 +200,88 @@ class Workspace:
         self._background = {"size": size, "crc32": crc32, **more}
         self._journal.note("background", **self._background)
 
-    def recover(self) -> None:
-        """Open the temporary output as it was at the last checkpoint, if there is one."""
-        path, log = self.path("output"), self.path("redo")
-        if {path, log} <= self._ours:
-            try:
-                self.store = ResumableFile.recover(path, log)
-                if self.store is not None:
-                    self.checkpoint = Checkpoint.decode(self.store.extra)
-            except ValueError:
-                self._close_store()
-            except OSError as err:
-                raise storage_error(err, path) from err
+    def recover(
+        self, ds_kwds: Mapping[str, Any], on_chunk: Callable[[], None], *, preflight: bool
+    ) -> bool:
+        """Bring what a dead run has done into a new file; return False if that fits nowhere."""
+        path = self.path("ledger")
+        records = read_ledger(path) if path in self._ours else []
+        names = {self.path(kind).name: kind for kind in _OUTPUTS}
+        old = names.get(records[0].file) if records else None
+        if old is None or self.path(old) not in self._ours:
+            self.begin_output()
+            return not records
+        self._output = old
+        self.checkpoint = complete_checkpoint(records, self.output)
+        if self.checkpoint is None:
+            if preflight:
+                self._check_room(bytes_to_copy(records))
+            self.checkpoint = self._salvage(records, ds_kwds, on_chunk)
         if self.checkpoint is None:
             self.begin_output()
+            return False
+        self.discard(self.path(_other(self._output)))
+        return True
+
+    def _salvage(
+        self, records: Sequence[Record], ds_kwds: Mapping[str, Any], on_chunk: Callable[[], None]
+    ) -> Checkpoint | None:
+        """Copy what is done from one temporary output to the other."""
+        torn, self._output = self.output, _other(self._output)
+        try:
+            with storage_errors(self.output):
+                return salvage(records, torn, self._open_new_output(), ds_kwds, on_chunk)
+        except BaseException:
+            self._close_store()
+            self.discard(self.output)
+            self._output = _other(self._output)
+            raise
+
+    def _check_room(self, nbytes: int) -> None:
+        """Raise an error if there is no room for a copy of what is done."""
+        advice = "begin anew with --no-resume"
+        check_need(Need(int(nbytes / MARGIN), 0, 0, advice), self.path_out.parent)
 
     def begin_output(self) -> None:
         """Let the temporary output be empty, whatever was there."""
         self._close_store()
         self.checkpoint = None
-        for kind in ("output", "redo", "new redo"):
+        self._output = _OUTPUTS[0]
+        for kind in (*_OUTPUTS, "ledger", "new ledger"):
             self.discard(self.path(kind))
 
-    def open_output(self) -> Checkpoints | None:
+    def open_output(self) -> Ledger | None:
         """Open the temporary output for the events; None if it cannot be gone on with."""
         if self._journal is None:
-            self.claim(self.path("output"))
-            return None
-        if self.store is None:
-            self.claim(self.path("output"))
-            self._ours |= {self.path("redo"), self.path("new redo")}
-            self.store = ResumableFile(self.path("output"), self.path("redo"), "r+b")
-        return Checkpoints(
+            self.claim(self.output)
+        elif self.store is None:
+            return self._open_new_output()
+        return self.ledger
+
+    def _open_new_output(self) -> Ledger:
+        self.discard(self.output)
+        self.claim(self.output)
+        self._ours |= {self.path("ledger"), self.path("new ledger")}
+        self.store = Sink(self.output, "r+b")
+        self.ledger = Ledger(
+            self.path("ledger"),
             self.store,
             seconds=_SECONDS,
             durable_seconds=_DURABLE_SECONDS,
-            begin=self.checkpoint,
             on_durable=self._note_checkpoint,
         )
+        return self.ledger
 
-    def _note_checkpoint(self, checkpoint: Checkpoint) -> None:
+    def _note_checkpoint(self, frames: int, events: int) -> None:
         assert self._journal is not None
-        self._journal.note("checkpoint", frames=checkpoint.frames, events=checkpoint.events)
+        self._journal.note("checkpoint", frames=frames, events=events)
 
-    def complete_output(self, checkpoint: Checkpoint) -> None:
-        """Let the temporary output be a complete file."""
-        if self.store is not None:
-            try:
-                self.store.commit(checkpoint.encode())
-            except OSError as err:
-                raise storage_error(err, self.store.path) from err
-            self._close_store()
+    def complete_output(self, frames: int, events: int, objects: tuple[int, ...]) -> None:
+        """Note that the temporary output is a complete file."""
+        if self.ledger is not None:
+            with storage_errors(self.output):
+                self.ledger.complete(frames, events, objects)
+        self._close_store()
 
     def begin_publishing(self) -> None:
         """Note that the temporary output now gets the final name."""
@@ -242,12 +289,13 @@ class Workspace:
             self._journal.note(_PUBLISHING)
 
     def _close_store(self) -> None:
-        store, self.store = self.store, None
-        if store is not None:
-            store.close()
+        for opened in (self.ledger, self.store):
+            if opened is not None:
+                opened.close()
+        self.ledger = self.store = None
 
     def _has_checkpoints(self) -> bool:
-        path = self.path("redo")
+        path = self.path("ledger")
         return path in self._ours and path.is_file()
 
     def leave(
@@ -272,7 +320,7 @@ class Workspace:
             for path in sorted(gone, key=lambda path: (path == journal, path)):
                 self.discard(path)
         elif not self._has_checkpoints():
-            self.discard(self.path("output"))
+            self.discard(self.output)
         self.is_kept = keep
         # What a dead run has left must not lose its lock to one that never began.
         self._lock.release(keep=keep or not (has_begun or self._lock.left is None))
@@ -288,6 +336,10 @@ class Workspace:
             self._ours.clear()
         for path in sorted(self._ours):
             self.discard(path)
+
+
+def _other(output: str) -> str:
+    return next(kind for kind in _OUTPUTS if kind != output)
 
 
 def remove_leftovers(path_out: Path, *, only_published: bool = False) -> None:
@@ -312,12 +364,13 @@ def _is_published(path_out: Path, suffix: str) -> bool:
 
     Without a journal no run goes on with what is left, so it is as good as that.
     """
-    path, journal = _path(path_out, suffix, "output"), _path(path_out, suffix, "journal")
+    journal = _path(path_out, suffix, "journal")
     if not journal.exists():
         return True
+    outputs = [_path(path_out, suffix, kind) for kind in _OUTPUTS]
     try:
         notes = read_journal(journal).notes
-        is_named = not path.exists() or path.samefile(path_out)
+        is_named = all(not path.exists() or path.samefile(path_out) for path in outputs)
     except OSError:
         return False
     return is_named and any(note.get("event") == _PUBLISHING for note in notes)

@@ -17,7 +17,8 @@ import numpy.typing as npt
 from ..errors import CytovoxError
 from ..run.resources import cpu_count
 from .items import as_items, fit_items
-from .packing import PackedDataset, can_pack
+from .ledger import Ledger
+from .packing import PackedDataset, can_pack, write_chunk
 from .sink import Sink
 from .storage import storage_error
 from .writer import HDF5Writer
@@ -103,9 +104,8 @@ class ChunkWriter(threading.Thread):
     pack_threads
         Number of threads that compress images; that of the usable cores if
         None.
-    rests
-        Rows by feature that another writer had accepted, but not stored since
-        they made up no whole chunk.
+    ledger
+        Where chunks are noted, and where to begin.
 
     Attributes
     ----------
@@ -129,7 +129,7 @@ class ChunkWriter(threading.Thread):
         on_error: Callable[[Exception], None] | None = None,
         on_stored: Callable[[str, int], None] | None = None,
         pack_threads: int | None = None,
-        rests: Mapping[str, npt.NDArray[Any]] | None = None,
+        ledger: Ledger | None = None,
         **kwargs: Any,
     ) -> None:
         kwargs.setdefault("name", "ChunkWriter")
@@ -146,7 +146,7 @@ class ChunkWriter(threading.Thread):
         self._on_error = on_error
         self._on_stored = on_stored
         self._packed: dict[str, PackedDataset] = {}
-        self._rests = dict(rests or {})
+        self._ledger = ledger
         self._pack_threads = cpu_count() if pack_threads is None else pack_threads
         notifying = isinstance(dq, NotifyingDeque)
         self._condition = dq.condition if isinstance(dq, NotifyingDeque) else threading.Condition()
@@ -165,19 +165,17 @@ class ChunkWriter(threading.Thread):
             self._condition.notify_all()
 
     def settle(self) -> dict[str, npt.NDArray[Any]]:
-        """Let the file hold all whole chunks, and return the rows of others.
+        """Write all whole chunks, and return the rows of others.
 
         To be called by this thread only, that is by `on_stored`.
 
         Returns
         -------
         dict of ndarray
-            Rows of shape (n, ...) by feature, see `rests`.
+            Rows of shape (n, ...) by feature.
         """
         with self.writer.guard():
-            rests = {feat: packed.settle() for feat, packed in self._packed.items()}
-            self.writer.h5.flush()
-        return rests
+            return {feat: packed.settle() for feat, packed in self._packed.items()}
 
     def run(self) -> None:
         """Write until told to end; never raises, see `error`."""
@@ -201,9 +199,9 @@ class ChunkWriter(threading.Thread):
                 pool.shutdown(wait=False, cancel_futures=True)
 
     def _write_with(self, pool: ThreadPoolExecutor) -> None:
-        for feat, rest in self._rests.items():
-            self._pack(feat, self.writer.events[feat], pool).append(rest)
-        self._rests.clear()
+        if self._ledger is not None:
+            for feat, rest in self._ledger.begin.rests.items():
+                self._pack(feat, self.writer.events[feat], pool).append(rest)
         while (item := self._next()) is not None:
             self._store(*item, pool)
         if not self.must_stop_loop:
@@ -239,7 +237,9 @@ class ChunkWriter(threading.Thread):
             self._on_stored(feat, len(data))
 
     def _pack(self, feat: str, dataset: h5py.Dataset, pool: ThreadPoolExecutor) -> PackedDataset:
-        packed = PackedDataset(dataset, self.writer.ds_kwds, pool, 2 * self._pack_threads)
+        write = write_chunk if self._ledger is None else self._ledger.write_chunk
+        waiting = 2 * self._pack_threads
+        packed = PackedDataset(dataset, self.writer.ds_kwds, pool, waiting, write)
         self._packed[feat] = packed
         return packed
 

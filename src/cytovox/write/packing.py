@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -21,7 +21,7 @@ import zstandard
 from ..kernels.checksum import fletcher32
 from ..read.const import ZSTD
 
-__all__ = ["PackedDataset", "can_pack", "pack_chunk", "suits_short_way"]
+__all__ = ["PackedDataset", "can_pack", "pack_chunk", "suits_short_way", "write_chunk"]
 
 
 class _Compressors(threading.local):
@@ -89,6 +89,16 @@ def _compressor(level: int, size: int, short_way: bool) -> zstandard.ZstdCompres
     return known[key]
 
 
+def write_chunk(dataset: h5py.Dataset, row: int, content: bytes, length: int) -> None:
+    """Write the stored form of the chunk that begins at a row.
+
+    The dataset gets its length before, so that the last chunk stays as it was
+    written, also if it is longer: HDF5 would write it anew to cut it off.
+    """
+    dataset.resize(length, axis=0)
+    dataset.id.write_direct_chunk((row, *(0 for _ in dataset.shape[1:])), content)
+
+
 class PackedDataset:
     """Appends items to a dataset, in whole chunks packed by a pool."""
 
@@ -98,6 +108,7 @@ class PackedDataset:
         ds_kwds: Mapping[str, Any],
         pool: ThreadPoolExecutor,
         most_waiting: int = 8,
+        write: Callable[[h5py.Dataset, int, bytes, int], None] = write_chunk,
     ) -> None:
         self.dataset = dataset
         self.rows: int = dataset.chunks[0]
@@ -110,6 +121,7 @@ class PackedDataset:
         self._short_way: bool | None = None
         self._pool = pool
         self._most_waiting = most_waiting
+        self._write = write
         self._waiting: deque[tuple[int, Future[bytes]]] = deque()
         self._rest: list[npt.NDArray[Any]] = []
         self._rest_rows = 0
@@ -119,7 +131,7 @@ class PackedDataset:
         start = 0
         while len(items) - start >= self.rows - self._rest_rows:
             stop = start + self.rows - self._rest_rows
-            self._submit([*self._rest, items[start:stop]])
+            self._submit([*self._rest, items[start:stop]], self.rows)
             self._rest, self._rest_rows = [], 0
             start = stop
         if start < len(items):
@@ -137,22 +149,19 @@ class PackedDataset:
         return np.empty((0, *self.item_shape), self.dtype)
 
     def finish(self) -> None:
-        """Store everything that is still open, and set the final length."""
+        """Store everything that is still open."""
         rest = self._rest_rows
         if rest:
             filler = np.zeros((self.rows - rest, *self.item_shape), self.dtype)
-            self._submit([*self._rest, filler])
+            self._submit([*self._rest, filler], rest)
             self._rest, self._rest_rows = [], 0
         while self._waiting:
             self._store_oldest()
-        if rest:
-            self.length += rest - self.rows
-            self.dataset.resize(self.length, axis=0)
 
-    def _submit(self, parts: list[npt.NDArray[Any]]) -> None:
+    def _submit(self, parts: list[npt.NDArray[Any]], rows: int) -> None:
         items = parts[0] if len(parts) == 1 else np.concatenate(parts, dtype=self.dtype)
         offset = self.length
-        self.length += self.rows
+        self.length += rows
         if self._short_way is None:
             # the first of the file, so that it is the same when a run is gone on with
             first = self.dataset[: self.rows] if offset else items
@@ -166,7 +175,5 @@ class PackedDataset:
 
     def _store_oldest(self) -> None:
         offset, packed = self._waiting.popleft()
-        content = packed.result()
-        self.dataset.resize(offset + self.rows, axis=0)
-        place = (offset, *(0 for _ in self.item_shape))
-        self.dataset.id.write_direct_chunk(place, content)
+        length = min(offset + self.rows, self.length)
+        self._write(self.dataset, offset, packed.result(), length)

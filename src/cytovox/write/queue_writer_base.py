@@ -15,9 +15,9 @@ import numpy.typing as npt
 
 from ..errors import StageError
 from ..run.rows import FrameRows
-from .checkpoint import Checkpoint, Checkpoints
 from .chunk_writer import ChunkWriter, NotifyingDeque
 from .event_stash import EventStash
+from .ledger import FRAMES, Checkpoint, Ledger
 from .sink import Sink
 
 __all__ = ["QueueWriterBase"]
@@ -27,7 +27,7 @@ _BYTE_BUDGET = 32 * 2**20
 #: Seconds without any event, or without anything written, until it is an error.
 _IDLE_LIMIT = 3600.0
 #: Stored with the events; computed here.
-_COUNTING = ("index_unmapped", "nevents")
+_COUNTING = (FRAMES, "nevents")
 
 
 class QueueWriterBase:
@@ -66,7 +66,7 @@ class QueueWriterBase:
     idle_limit
         Seconds without any event, or without anything written, until that is
         an error; None waits without end.
-    checkpoints
+    ledger
         Where to begin, and when and where to note what is written.
 
     Attributes
@@ -97,7 +97,7 @@ class QueueWriterBase:
         on_done: Callable[[], None] | None = None,
         byte_budget: int = _BYTE_BUDGET,
         idle_limit: float | None = _IDLE_LIMIT,
-        checkpoints: Checkpoints | None = None,
+        ledger: Ledger | None = None,
     ) -> None:
         self.event_queue = event_queue
         self.write_queue_size = write_queue_size
@@ -110,12 +110,13 @@ class QueueWriterBase:
         self.error: Exception | None = None
         self.aborted = False
         self.complete = False
-        begin = Checkpoint(0, 0) if checkpoints is None else checkpoints.begin
+        begin = Checkpoint() if ledger is None else ledger.begin
         self.written_events = begin.events
         self.written_frames = begin.frames
         self.written_objects = np.array(begin.objects, np.int64)
         self._target = path_out
-        self._checkpoints = checkpoints
+        self._ledger = ledger
+        self._first = begin.frames
         self._on_error = on_error
         self._on_done = on_done
         self._error_lock = threading.Lock()
@@ -125,7 +126,7 @@ class QueueWriterBase:
         self._came[: begin.frames] = True
         self._pending: dict[int, list[FrameRows]] = {}
         self._next_group = begin.frames
-        self._queued: deque[tuple[int, npt.NDArray[np.int64]]] = deque()
+        self._queued: deque[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]] = deque()
         self._dq: deque[Any] = NotifyingDeque()
         self._chunk_writer: ChunkWriter | None = None
 
@@ -181,7 +182,7 @@ class QueueWriterBase:
             parent_logger=logger,
             on_error=self._on_chunk_error,
             on_stored=self._on_stored,
-            rests=None if self._checkpoints is None else self._checkpoints.begin.rests,
+            ledger=self._ledger,
         )
         chunk_writer.start()
         return chunk_writer
@@ -243,9 +244,8 @@ class QueueWriterBase:
         Groups are the same wherever the writing has begun, but for the first.
         """
         step = self.write_threshold
-        begin = 0 if self._checkpoints is None else self._checkpoints.begin.frames
         for group in range(start // step * step, stop, step):
-            yield max(group, begin)
+            yield max(group, self._first)
 
     def _group_stop(self, group: int) -> int:
         step = self.write_threshold
@@ -264,10 +264,10 @@ class QueueWriterBase:
             stash.add_rows(part.start, part.counts, part.rows)
         objects = np.concatenate([part.objects for part in parts]).sum(axis=0)
         parts.clear()
-        self._queued.append((len(counts), objects))
+        self._queued.append((counts, objects))
         for feat in [feat for feat in stash.events if feat not in _COUNTING]:
             self._push(feat, stash.events.pop(feat))
-        self._push("index_unmapped", stash.indices_for_data)
+        self._push(FRAMES, stash.indices_for_data)
         # comes last: with it the group is in the file
         self._push("nevents", np.repeat(counts, counts))
 
@@ -314,21 +314,20 @@ class QueueWriterBase:
     def _on_stored(self, feat: str, number: int) -> None:
         if feat == "nevents":
             self.written_events += number
-            frames, objects = self._queued.popleft()
-            self.written_frames += frames
+            counts, objects = self._queued.popleft()
+            self.written_frames += len(counts)
             self.written_objects += objects
-            self._note_checkpoint()
+            if self._ledger is not None:
+                self._note(self._ledger, counts)
 
-    def _note_checkpoint(self) -> None:
-        """Let the file be gone on with from here; the thread that writes does it."""
+    def _note(self, ledger: Ledger, counts: npt.NDArray[np.int64]) -> None:
+        """Note what is written; the thread that writes does it."""
+        ledger.count(counts)
         is_last = self.written_frames >= self._total
-        if self._checkpoints is None or not self._checkpoints.is_due(is_last=is_last):
-            return
-        assert self._chunk_writer is not None
-        rests = self._chunk_writer.settle()
-        objects = tuple(self.written_objects.tolist())
-        made = Checkpoint(self.written_frames, self.written_events, objects, rests)
-        self._checkpoints.make(made, is_last=is_last)
+        if ledger.is_due(is_last=is_last):
+            assert self._chunk_writer is not None
+            rests = self._chunk_writer.settle()
+            ledger.note(tuple(self.written_objects.tolist()), rests, is_last=is_last)
 
     def _on_chunk_error(self, error: Exception) -> None:
         self._fail(error)

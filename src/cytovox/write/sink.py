@@ -9,6 +9,7 @@ first error, which is raised as soon as the library has returned.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -28,6 +29,8 @@ class Sink:
     def __init__(self, path: Path, mode: str, *, disk: Disk | None = None) -> None:
         self.path = path
         self.error: OSError | None = None
+        #: Told the place and the bytes of each write.
+        self.on_write: Callable[[int, memoryview], None] | None = None
         self._disk = disk or DISK
         self._file = self._disk.open(path, mode)
         self._position = 0
@@ -76,18 +79,22 @@ class Sink:
         size = self._position if size is None else size
         if self.error is None:
             try:
-                self._set_length(size)
+                self._file.truncate(size)
             except OSError as err:
                 self.error = err
         self._end = size
         return size
 
-    def _set_length(self, size: int) -> None:
-        self._file.truncate(size)
+    def sync(self) -> int:
+        """Wait until all that was written would outlive a power cut; return the length."""
+        self._file.sync()
+        return self._end
 
     def write(self, data: Any) -> int:
         """Write at the position; always succeeds."""
         view = memoryview(data).cast("B")
+        if self.on_write is not None:
+            self.on_write(self._position, view)
         done = self._write(view) if self.error is None else 0
         if done < len(view):
             self._refused.append((self._position + done, bytes(view[done:])))
@@ -108,17 +115,14 @@ class Sink:
         """Read at the position what was written there, or zeros."""
         view = memoryview(buffer).cast("B")
         start = self._position
-        self._read(view)
+        done = self._file.read_into(start, view)
+        view[done:] = bytes(len(view) - done)
         for offset, data in self._refused:
             low, high = max(start, offset), min(start + len(view), offset + len(data))
             if low < high:
                 view[low - start : high - start] = data[low - offset : high - offset]
         self._position = start + len(view)
         return len(view)
-
-    def _read(self, view: memoryview) -> None:
-        done = self._file.read_into(self._position, view)
-        view[done:] = bytes(len(view) - done)
 
     def read(self, size: int) -> bytes:
         """Return bytes from the position."""

@@ -245,8 +245,8 @@ def _stop_in_the_middle(folder: Path) -> None:
     shutil.copy(_source(), folder / "raw.rtdc")
     checkpoints = []
 
-    def note(self: Any, checkpoint: Any) -> None:
-        before(self, checkpoint)
+    def note(self: Any, *checkpoint: Any) -> None:
+        before(self, *checkpoint)
         checkpoints.append(checkpoint)
         if len(checkpoints) == 3:
             raise InterruptedRunError
@@ -267,7 +267,7 @@ def _stop_in_the_middle(folder: Path) -> None:
         with pytest.raises(CytovoxError):
             runner.run()
         runner.close(delete_temporary_files=False)
-    assert any(folder.glob("*.redo")), "nothing can be gone on with"
+    assert any(folder.glob("*.ledger")), "nothing can be gone on with"
 
 
 def unfinished_recording() -> Path:
