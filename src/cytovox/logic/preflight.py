@@ -5,7 +5,7 @@ The formula, with P pixels in an image, N frames, E events:
 - E comes from up to 48 frames spread over the input: their median stands for
   the background, and what the threshold (-6 if the segmenter has none) finds
   there is counted after closing, without what touches the border or is too
-  small. Likely are N times the mean m; at least 0.4 N (m - 2 s), s being the
+  small. Likely are N times the mean m; at least 0.25 N (m - 2 s), s being the
   standard error of the mean.
 - r and b are the shares to which zstd-1 compresses those images and that
   background, times 0.85 for what higher levels gain; 1 without compression.
@@ -130,7 +130,7 @@ def estimate_events(
     if len(counts) < 8:
         return 0.0, frames * mean
     error = float(counts.std()) / math.sqrt(len(counts))
-    return 0.4 * frames * max(0.0, mean - 2 * error), frames * mean
+    return 0.25 * frames * max(0.0, mean - 2 * error), frames * mean
 
 
 def _sample(data: HDF5Data) -> Images:

@@ -204,14 +204,11 @@ class Workspace:
         self, ds_kwds: Mapping[str, Any], on_chunk: Callable[[], None], *, preflight: bool
     ) -> bool:
         """Bring what a dead run has done into a new file; return False if that fits nowhere."""
-        path = self.path("ledger")
-        records = read_ledger(path) if path in self._ours else []
-        names = {self.path(kind).name: kind for kind in _OUTPUTS}
-        old = names.get(records[0].file) if records else None
-        if old is None or self.path(old) not in self._ours:
+        records, kept = self._left_ledger()
+        if kept is None or self.path(kept) not in self._ours:
             self.begin_output()
             return not records
-        self._output = old
+        self._output = kept
         self.checkpoint = complete_checkpoint(records, self.output)
         if self.checkpoint is None:
             if preflight:
@@ -233,9 +230,17 @@ class Workspace:
                 return salvage(records, torn, self._open_new_output(), ds_kwds, on_chunk)
         except BaseException:
             self._close_store()
-            self.discard(self.output)
-            self._output = _other(self._output)
+            _, kept = self._left_ledger()
+            self._output = kept or self._output
+            self.discard(self.path(_other(self._output)))
             raise
+
+    def _left_ledger(self) -> tuple[list[Record], str | None]:
+        """Return the records of the ledger, and which of the temporary outputs it names."""
+        path = self.path("ledger")
+        records = read_ledger(path) if path in self._ours else []
+        names = {self.path(kind).name: kind for kind in _OUTPUTS}
+        return records, names.get(records[0].file) if records else None
 
     def _check_room(self, nbytes: int) -> None:
         """Raise an error if there is no room for a copy of what is done."""
