@@ -12,12 +12,12 @@ import pytest
 
 from cytovox.errors import StorageError
 from cytovox.run.rows import FrameRows
-from cytovox.testing.disk import RecordingDisk, after_kill, after_power_cut
 from cytovox.write import HDF5Writer, QueueWriterThread, ledger
 from cytovox.write.disk import Disk, DiskFile
 from cytovox.write.ledger import Checkpoint, Ledger, read_ledger
 from cytovox.write.salvage import bytes_to_copy, complete_checkpoint, salvage
 from cytovox.write.sink import Sink
+from support.disk import RecordingDisk, after_kill, after_power_cut
 
 FRAMES = 60
 ROWS = 5
