@@ -24,9 +24,12 @@ from cytovox.errors import (
 )
 from cytovox.logic import DCNumJobRunner, DCNumPipelineJob, ctrl, resume, workspace
 from cytovox.logic.workspace import remove_leftovers
+from cytovox.run import room
 from cytovox.run.progress import StageProgress, Warned
 from cytovox.segm.segm_thresh import SegmentThresh
 from cytovox.write.disk import DiskFile
+from cytovox.write.ledger import read_ledger
+from cytovox.write.salvage import bytes_to_copy
 from cytovox.write.storage import storage_errors
 
 LIMIT = 600
@@ -575,6 +578,53 @@ def test_the_disk_is_full_when_a_run_goes_on(raw, kill, run_job, go_on, monkeypa
             run_job(raw, raw.with_name("out.rtdc"))
     assert set(before) <= set(listing(raw))
     assert frames_gone_on_at(go_on()) == 5 * CHUNK
+
+
+def test_without_room_for_a_copy_nothing_is_lost(raw, kill, run_job, go_on, monkeypatch):
+    kill(CHECKPOINT, 11)
+    before = {path.name: path.read_bytes() for path in raw.parent.glob("out_output*")}
+    copied = bytes_to_copy(read_ledger(next(raw.parent.glob("*.ledger"))))
+    with monkeypatch.context() as full:
+        full.setattr(room, "free_bytes", lambda _: copied // 2)
+        with pytest.raises(StorageError, match="are needed") as caught:
+            run_job(raw, raw.with_name("out.rtdc"))
+    assert "goes on" in caught.value.hint
+    assert {path.name: path.read_bytes() for path in raw.parent.glob("out_output*")} == before
+    assert frames_gone_on_at(go_on()) == 11 * CHUNK
+
+
+def test_stopped_while_it_copies_what_is_done(raw, kill, run_job, go_on, expected, monkeypatch):
+    kill(CHECKPOINT, 8)
+    left = {name for name in listing(raw) if name.startswith("out_output")}
+
+    def stop(*_):
+        raise InterruptedRunError("the run was stopped")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(workspace, "salvage", stop)
+        with pytest.raises(InterruptedRunError, match="goes on"):
+            run_job(raw, raw.with_name("out.rtdc"))
+    assert {name for name in listing(raw) if name.startswith("out_output")} == left
+    assert frames_gone_on_at(go_on()) == 8 * CHUNK
+    same(expected(), stored(raw.with_name("out.rtdc")))
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_killed_while_it_goes_on(raw, kill, kill_really, go_on, expected, after):
+    kill(CHECKPOINT, 6)
+    kill_really(RESTART, after=after)
+    assert len(list(raw.parent.glob("out_output*.rtdc~"))) == 2
+    kill_really(CHECKPOINT, 2)
+    assert frames_gone_on_at(go_on()) == 8 * CHUNK
+    same(expected(), stored(raw.with_name("out.rtdc")))
+
+
+def test_what_earlier_versions_have_left_is_removed(raw, kill, go_on, expected):
+    kill(CHECKPOINT, 4)
+    (path,) = raw.parent.glob("*.ledger")
+    path.rename(path.with_suffix(".redo"))
+    assert not any("going on" in text for text in go_on())
+    same(expected(), stored(raw.with_name("out.rtdc")))
 
 
 def test_of_two_runs_on_one_output_one_wins(raw, expected):

@@ -46,6 +46,7 @@ _OUTPUTS = ("output", "second output")
 _SECONDS = 0.1
 _DURABLE_SECONDS = 2.0
 _BLOCK = 1 << 20
+_ELSEWHERE = "choose a folder on another disk, where the run begins anew"
 #: Last line of the journal of a run that gets as far as that.
 _PUBLISHING = "publishing"
 
@@ -211,8 +212,9 @@ class Workspace:
         self._output = kept
         self.checkpoint = complete_checkpoint(records, self.output)
         if self.checkpoint is None:
-            if preflight:
-                self._check_room(bytes_to_copy(records))
+            if preflight:  # for the copy
+                need = Need(int(bytes_to_copy(records) / MARGIN), 0, 0, _ELSEWHERE)
+                check_need(need, self.path_out.parent)
             self.checkpoint = self._salvage(records, ds_kwds, on_chunk)
         if self.checkpoint is None:
             self.begin_output()
@@ -241,11 +243,6 @@ class Workspace:
         records = read_ledger(path) if path in self._ours else []
         names = {self.path(kind).name: kind for kind in _OUTPUTS}
         return records, names.get(records[0].file) if records else None
-
-    def _check_room(self, nbytes: int) -> None:
-        """Raise an error if there is no room for a copy of what is done."""
-        advice = "begin anew with --no-resume"
-        check_need(Need(int(nbytes / MARGIN), 0, 0, advice), self.path_out.parent)
 
     def begin_output(self) -> None:
         """Let the temporary output be empty, whatever was there."""
