@@ -58,62 +58,35 @@ Counts = npt.NDArray[np.uint32]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Checkpoint:
-    """Where the writing of events stands.
-
-    Parameters
-    ----------
-    frames, events
-        Number of frames that are done, and of their events.
-    objects
-        What became of the objects of these frames: the sum of
-        `FrameRows.objects`.
-    counts
-        Number of events of each of these frames.
-    rests
-        Rows by feature that follow those in the file, shape (n, ...).
-    is_complete
-        Whether the file is finished altogether.
-    """
+    """Where the writing of events stands."""
 
     frames: int = 0
     events: int = 0
+    #: The sum of `FrameRows.objects`.
     objects: tuple[int, ...] = (0,) * (1 + len(CAUSES))
+    #: Number of events of each frame.
     counts: Counts = field(default_factory=lambda: np.empty(0, np.uint32))
+    #: Rows by feature that follow those in the file.
     rests: Mapping[str, Rows] = field(default_factory=dict)
+    #: Whether the file is finished altogether.
     is_complete: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Record:
-    """A checkpoint as the ledger has it: what came since the record before it.
+    """A checkpoint as the ledger has it: what came since the record before it."""
 
-    Parameters
-    ----------
-    file
-        Name of the file that has the chunks.
-    objects
-        As in `Checkpoint`.
-    frames, events
-        As in `Checkpoint`.
-    size
-        Length of a file that is finished altogether, else None.
-    features
-        Names of all features; chunks refer to their places in it.
-    rests
-        Rows of each feature that make up no whole chunk.
-    chunks
-        Notes of new chunks, one after the other.
-    counts
-        Number of events of each new frame.
-    """
-
+    #: Name of the file that has the chunks.
     file: str
     frames: int
     events: int
     objects: tuple[int, ...]
+    #: Length of a file that is finished altogether.
     size: int | None = None
+    #: All features, to whose places here chunks refer, and their rows beside the file.
     features: tuple[str, ...] = ()
     rests: tuple[Rows, ...] = ()
+    #: Notes of new chunks, and number of events of each new frame.
     chunks: bytes = b""
     counts: Counts = field(default_factory=lambda: np.empty(0, np.uint32))
 
@@ -192,18 +165,10 @@ def read_ledger(path: Path) -> list[Record]:
 
 
 class Ledger:
-    """Writes chunks and notes them; makes checkpoints.
+    """Writes chunks through a sink and notes them; makes checkpoints.
 
-    Parameters
-    ----------
-    path
-        Path of the ledger.
-    sink
-        Through which HDF5 writes the file.
-    seconds, durable_seconds
-        Time between two checkpoints, and between two that outlive a power cut.
-    on_durable
-        Told number of frames and events of each of the latter.
+    `seconds` lie between two checkpoints, `durable_seconds` between two that
+    outlive a power cut; `on_durable` is told frames and events of each of these.
     """
 
     def __init__(
@@ -229,7 +194,7 @@ class Ledger:
         self._features: dict[str, int] = {}
         self._chunks = bytearray()
         self._counts: list[Counts] = []
-        #: How many bytes of chunks, and how many of the counts, are in the ledger.
+        #: How many bytes of chunks, and how many counts, the ledger has already.
         self._noted = (0, 0)
         self._frames = self._events = 0
         self._last = self._last_durable = time.monotonic()
