@@ -206,3 +206,17 @@ def test_q23_slots_stay_within_their_budget_whatever_the_image_size(measured, sh
     slots = conveyor.number_of_slots(job) + 1
     assert frames >= 1
     assert slots * frames * shape[0] * shape[1] * 7 <= 64 << 20
+
+
+def test_a_writer_that_is_done_at_once_finds_the_counts(small_register) -> None:
+    """Else a run fails where the writer is done before the last worker goes on."""
+    register, expected = small_register(100, 1)
+
+    class Writer(queue.Queue):
+        def put(self, rows, *args, **kwargs):
+            assert register.nevents[rows.start : rows.stop].tolist() == rows.counts.tolist()
+            super().put(rows, *args, **kwargs)
+
+    register.event_queue = Writer()
+    finish(register)
+    np.testing.assert_array_equal(register.nevents, expected)

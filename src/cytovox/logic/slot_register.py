@@ -581,11 +581,14 @@ class SlotRegister:
         return did_something
 
     def _hand_over(self, rows: FrameRows) -> None:
-        """Put measured rows on the queue, then tell how many there are."""
+        """Say how many measured rows there are, then put them on the queue.
+
+        In this order, for the writer may be done with all before this goes on.
+        """
+        self.nevents[rows.start : rows.start + len(rows.counts)] = rows.counts
         if self.event_queue is not None:
             for item in [rows] if self.batch_rows else _per_frame(rows):
                 self._put(item)
-        self.nevents[rows.start : rows.start + len(rows.counts)] = rows.counts
 
     def _put(self, item: Any) -> None:
         """Put an item on the queue, which may be full, but not for ever."""
