@@ -228,14 +228,14 @@ def test_each_kind_of_death_costs_its_block(job: Job, capsys: Capture) -> None:
     sick = {
         0: ("raise", "error", "no cells here"),
         2: ("os._exit", "killed", "7"),
-        4: ("hang", "timeout", "longer than 3 s"),
+        4: ("hang", "timeout", "longer than 20 s"),
         5: ("sys.exit", "error", "sys.exit('enough')"),
         7: ("die", "killed", "SIGKILL"),
         8: ("eat", "error", "8.00 GiB"),
     }
     for block, (how, _, _) in sick.items():
         job.make_sick(block, how)
-    limits = ["--workers", "2", "--retries", "0", "--timeout", "3", "--memory", "3G"]
+    limits = ["--workers", "2", "--retries", "0", "--timeout", "20", "--memory", "3G"]
     assert job.command(*limits, "--json") == 4
     told = json.loads(capsys.readouterr().out)
     assert told["exit_code"] == 4

@@ -30,7 +30,14 @@ read_write_conflict = {conflict}
 fit = "{fit}"
 {more}
 
-def spawn_worker(out, bad=(), how="raise", seconds=0.0):
+def spawn_worker(out, bad=(), how="raise", seconds=0.0, last=None, other=None):
+    def meanwhile():
+        "Wait until the other task has done a block."
+        for _ in range(6000):
+            if any(Path(other).glob("w-*")):
+                return
+            time.sleep(0.1)
+
     def worker():
         client = daisy.Client()
         while True:
@@ -50,6 +57,8 @@ def spawn_worker(out, bad=(), how="raise", seconds=0.0):
                         Path(out, f"once-{{at}}").touch()
                         raise ValueError("only once")
                 time.sleep(seconds)
+                if at == last:
+                    meanwhile()
                 with open(Path(out, f"w-{{at}}-{{end}}"), "a") as file:
                     read = f"{{block.read_roi.begin[0]}} {{block.read_roi.end[0]}}"
                     file.write(f"{{read}} {{os.getpid()}} {{start}} {{time.time()}}\\n")
@@ -373,7 +382,14 @@ def test_upstream_tasks_pipeline_block_by_block(tmp_path: Path) -> None:
     first.mkdir()
     second.mkdir()
     upstream = DaCapoBlockwiseTask(
-        worker_file(first), roi(0, 80), roi(0, 10), roi(0, 10), 1, out=str(first), seconds=0.15
+        worker_file(first),
+        roi(0, 80),
+        roi(0, 10),
+        roi(0, 10),
+        1,
+        out=str(first),
+        last=70,
+        other=str(second),
     )
     result = run_blockwise(
         worker_file(second),

@@ -102,7 +102,7 @@ def _helpers(count: int, name: str) -> _Helpers:
     return _Helpers(count)
 
 
-def apart(work: Callable[..., Any], *arguments: Any, limit: float = 60, name: str = "") -> Any:
+def apart(work: Callable[..., Any], *arguments: Any, limit: float = 600, name: str = "") -> Any:
     """Do some work in a process that lasts, so that a crash there is only a failure here.
 
     Parameters
@@ -139,7 +139,7 @@ def in_helper(work: Callable[[Any], str], name: str = "") -> Callable[[Any], str
 
 
 def together(
-    work: Callable[..., Any], each: Sequence[tuple[Any, ...]], limit: float = 60
+    work: Callable[..., Any], each: Sequence[tuple[Any, ...]], limit: float = 600
 ) -> list[Any]:
     """Do some work in as many processes at the same time; they can `meet` there.
 

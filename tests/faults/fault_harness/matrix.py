@@ -68,7 +68,7 @@ class Fault:
     bound: str
     peer: str
     run: Callable[[Case], str]
-    limit: float = 60.0
+    limit: float = 600.0
     note: str = ""
 
     @property

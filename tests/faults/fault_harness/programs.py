@@ -50,7 +50,7 @@ class Program:
     """
 
     def __init__(
-        self, command: Sequence[str], env: Mapping[str, str] | None = None, limit: float = 60.0
+        self, command: Sequence[str], env: Mapping[str, str] | None = None, limit: float = 600.0
     ) -> None:
         self.tag = uuid.uuid4().hex
         self.limit = limit
@@ -134,6 +134,6 @@ def cytovox(*words: object) -> list[str]:
     return [sys.executable, "-m", "cytovox", *map(str, words)]
 
 
-def run(command: Sequence[str], env: Mapping[str, str] | None = None, limit: float = 60) -> Ended:
+def run(command: Sequence[str], env: Mapping[str, str] | None = None, limit: float = 600) -> Ended:
     """Run a program from its start to its end."""
     return Program(command, env, limit).end()

@@ -52,7 +52,7 @@ def recording(frames: int, seed: int = 1) -> Path:
 def right_digest(frames: int, *words: str) -> str:
     """Return the digest of the events that come without any fault."""
     out = _folder() / f"right_{frames}_{'_'.join(words)}.rtdc"
-    ended = run(cytovox("run", recording(frames), "-o", out, "-q", *words), limit=180)
+    ended = run(cytovox("run", recording(frames), "-o", out, "-q", *words), limit=600)
     assert ended.code == 0, ended.out
     return digest(out)
 

@@ -26,7 +26,7 @@ from ..recordings import keep_folder
 __all__ = ["FAULTS"]
 
 _SIDE, _BLOCK = 48, 16
-_LIMIT = 90.0
+_LIMIT = 600.0
 _FUNCTION = '''
 """Finds what is bright; a file tells which block kills who works on it."""
 

@@ -227,7 +227,7 @@ FAULTS = [
         bound="exit 74 with the cause and no final file, or the right result",
         peer="exit 0, header says 6739 events, 3358 of a feature are there; tiny disk: SIGSEGV",
         run=_small_disk,
-        limit=120,
+        limit=600,
     ),
     Fault(
         row=6,

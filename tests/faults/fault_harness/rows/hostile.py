@@ -23,7 +23,7 @@ from .fuzz import in_bounded_process
 
 __all__ = ["FAULTS"]
 
-#: Seconds in which everything that is in a file is refused or read.
+#: Seconds of computing in which everything that is in a file is refused or read.
 _LIMIT = 20.0
 
 
@@ -81,7 +81,6 @@ FAULTS = [
         bound="refused and named, or harmless; within 20 s and 1 GiB; nothing outside is read",
         peer="external storage, links and basins are read; bombs fill the memory",
         run=partial(in_bounded_process, _hostile, limit=_LIMIT),
-        limit=_LIMIT,
         note="Links, storage elsewhere, basins, bombs, lies about sizes, objects",
     )
 ]

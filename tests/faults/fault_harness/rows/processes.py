@@ -41,7 +41,7 @@ def _killed_worker(case: Case) -> str:
     """Kill one to three workers of a run at random times."""
     out = case.folder / "out.rtdc"
     command = [sys.executable, DRIVER, recording(_FRAMES), out, "--processes"]
-    program = Program([str(word) for word in command], limit=90)
+    program = Program([str(word) for word in command], limit=600)
     over = threading.Event()
     killed: dict[int, float] = {}
 
@@ -95,7 +95,7 @@ FAULTS = [
         bound="noticed within 2 s, exit 0",
         peer="hangs",
         run=_killed_worker,
-        limit=90,
+        limit=600,
         note="520 runs, each with one to three kills, two on the mean",
     ),
     Fault(

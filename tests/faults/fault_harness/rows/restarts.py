@@ -174,7 +174,7 @@ def _many_outputs(case: Case) -> str:
     """Start eight runs of eight outputs in one folder at the same time."""
     source = recording(60)
     outs = [case.folder / f"out{i}.rtdc" for i in range(8)]
-    answers = together(_run_four, [(source, outs[:4]), (source, outs[4:])], limit=100)
+    answers = together(_run_four, [(source, outs[:4]), (source, outs[4:])], limit=600)
     assert answers == [["done"] * 4] * 2, answers
     for out in outs:
         assert_right(out, 60)
@@ -211,7 +211,7 @@ FAULTS = [
         "waited, or was done since the last note",
         peer="3 workers still there after 45 s; restart from zero, temporary files stay",
         run=_killed,
-        limit=90,
+        limit=600,
     ),
     Fault(
         row=2,
@@ -221,7 +221,7 @@ FAULTS = [
         bound="at most a chunk of 1000 frames for each worker is measured again",
         peer="restart from zero, temporary files stay",
         run=_killed_as_it_is,
-        limit=90,
+        limit=600,
     ),
     Fault(
         row=2,

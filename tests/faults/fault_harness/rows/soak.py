@@ -112,7 +112,7 @@ def _volume_words(folder: Path, function: str) -> list[object]:
 def _right_labels() -> str:
     def make(folder: Path) -> None:
         _volume_input(folder)
-        ended = run(cytovox(*_volume_words(folder, "label")), limit=180)
+        ended = run(cytovox(*_volume_words(folder, "label")), limit=600)
         assert ended.code == 0, ended.out
 
     return _labels_digest(made("soak right", make))
