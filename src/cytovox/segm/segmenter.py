@@ -19,6 +19,7 @@ from ..kernels.labels import label_frames, process_frames
 from ..recipe.identity import kwargs_to_ppid, ppid_to_kwargs
 from ..recipe.options import check_options, options_of
 from ..recipe.python_file import file_of_module
+from ..recipe.registry import load_stage
 
 __all__ = ["ChunkOfFrames", "Segmenter"]
 
@@ -428,10 +429,8 @@ class Segmenter(abc.ABC):
         ValueError
             If the identifier is not understood.
         """
-        from .registry import get_segmenter
-
         code, *parts = segm_ppid.split(":")
-        cls = get_segmenter(code)
+        cls = load_stage("segmenter", code, Segmenter)
         kwargs = ppid_to_kwargs(cls, "segment_algorithm", parts[0] if parts else "")
         if cls.mask_postprocessing:
             mask_text = parts[1] if len(parts) > 1 else ""
