@@ -36,7 +36,7 @@ from cytovox.logic import (
 )
 from cytovox.logic.slot_register import StateWarden, count_time
 from cytovox.read import HDF5Data
-from cytovox.run.monitor import mp_spawn
+from cytovox.run.children import mp_spawn
 from cytovox.segm import MPOSegmenter
 from cytovox.segm.segmenter_mpo import (
     MPOSegmenterWorker,

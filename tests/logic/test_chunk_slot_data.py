@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -12,7 +13,6 @@ from hypothesis import strategies as st
 from cytovox.logic.chunk_slot_data import ChunkSlotData, mp_spawn
 from cytovox.logic.state_warden import StateWarden
 from cytovox.logic.states import SlotState
-from cytovox.run.monitor import SharedMonitor
 
 
 def make_slot(length: int, state: str = "s", **kwargs) -> ChunkSlotData:
@@ -211,39 +211,13 @@ def test_two_threads_on_one_slot(fail_every):
     assert set(counts) == {1}
 
 
-def test_frames_of_a_dead_process_are_free_again():
+def test_who_works_on_frames_and_since_when():
     slot = make_slot(10)
-    start, stop = slot.acquire_task_lock("s", 4)
-    slot._owner[start:stop] = 12345
-    assert slot.acquire_task_lock("s", 2) == (4, 6)
-    assert slot.free_frames_of(12345) == [(0, 4)]
-    assert slot.acquire_task_lock("s") == (0, 4)
-
-
-def test_a_shared_monitor_is_given_back_for_the_dead():
-    monitor = SharedMonitor()
-    monitor._lock.acquire()
-    monitor._owner.value = 12345
-    assert monitor.recover(12345) is True
-    with monitor:
-        assert monitor.wait_for(lambda: True, timeout=1)
-
-
-def test_a_shared_monitor_wakes_those_who_wait():
-    monitor = SharedMonitor()
-    fact: list[int] = []
-    woken: list[bool] = []
-
-    def wait() -> None:
-        with monitor:
-            woken.append(monitor.wait_for(lambda: bool(fact), timeout=600))
-
-    threads = [threading.Thread(target=wait, daemon=True) for _ in range(5)]
-    for thread in threads:
-        thread.start()
-    with monitor:
-        fact.append(1)
-        monitor.notify_all()
-    for thread in threads:
-        thread.join(600)
-    assert woken == [True] * 5
+    begin = time.monotonic()
+    slot.acquire_task_lock("s", 4)
+    slot.acquire_task_lock("s")
+    assert {start: stop for start, (stop, _) in slot.under_way.items()} == {0: 4, 4: 10}
+    assert all(begin <= since <= time.monotonic() for _, since in slot.under_way.values())
+    slot.release_task_lock(0, 4)
+    slot.release_task_lock(4, 10, task_done=False)
+    assert not slot.under_way

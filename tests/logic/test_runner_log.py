@@ -13,7 +13,7 @@ import pytest
 
 from cytovox.logic import DCNumJobRunner, DCNumPipelineJob
 from cytovox.logic.verify import verify_recording
-from cytovox.run.monitor import mp_spawn
+from cytovox.run.children import mp_spawn
 from cytovox.testing import simulate_recording
 
 

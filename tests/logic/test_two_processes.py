@@ -1,4 +1,4 @@
-"""Processes that share a slot; one of them may be killed."""
+"""Processes that share a slot."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import textwrap
 import numpy as np
 
 from cytovox.logic.chunk_slot_data import ChunkSlotData, mp_spawn
-from cytovox.run.monitor import SharedMonitor
 
 WORKER = """
 import numpy as np
@@ -44,7 +43,7 @@ def load_worker(folder):
 def test_two_processes_on_one_slot(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     worker = load_worker(tmp_path)
-    slot = ChunkSlotData((2000, 2, 3), monitor=SharedMonitor())
+    slot = ChunkSlotData((2000, 2, 3), monitor=mp_spawn.Condition())
     slot.state = "s"
     counts = mp_spawn.RawArray("q", 2000)
     processes = [

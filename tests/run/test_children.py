@@ -14,8 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from cytovox.run.children import kill_children, note_child, start_child
-from cytovox.run.monitor import mp_spawn
+from cytovox.run.children import kill_children, mp_spawn, note_child, start_child
 from cytovox.run.tether import tethered, tied
 from cytovox.testing import simulate_recording
 from support.processes import Watched, descendants
@@ -103,7 +102,7 @@ KINDS = {
     ),
     "the writer": (
         """
-    from cytovox.run.monitor import mp_spawn
+    from cytovox.run.children import mp_spawn
     from cytovox.write import QueueWriterProcess
     writer = QueueWriterProcess(
         None, mp_spawn.Queue(), None, mp_spawn.RawArray("q", [-1] * 5), folder / "out.rtdc"

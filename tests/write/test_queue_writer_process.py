@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from cytovox.errors import StageError, StorageError
-from cytovox.run.monitor import mp_spawn
+from cytovox.run.children import mp_spawn
 from cytovox.write import QueueWriterProcess, QueueWriterThread
 
 FRAMES = 60
@@ -181,7 +181,7 @@ def test_logs_reach_the_parent(tmp_path: Path) -> None:
 
 PARENT = """
 import sys
-from cytovox.run.monitor import mp_spawn
+from cytovox.run.children import mp_spawn
 from cytovox.write import QueueWriterProcess
 
 if __name__ == "__main__":

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import math
-import os
 import threading
+import time
+from multiprocessing.synchronize import Condition
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ..run.monitor import Monitor, mp_spawn
+from ..run.children import mp_spawn
 from ..run.rows import no_objects
 from .states import SlotState
 
 __all__ = ["ChunkSlotData", "Monitor", "mp_spawn"]
+
+#: What slots and registers lock themselves with, and wait for changes.
+Monitor = threading.Condition | Condition
 
 _FREE, _RESERVED, _DONE = 0, 1, 2
 
@@ -54,6 +58,9 @@ class ChunkSlotData:
     objects : numpy.ndarray
         int64 (N, 8), what became of the objects of each frame so far, see
         `cytovox.run.rows.FrameRows`.
+    under_way : dict
+        For each run of frames that a thread of this process works on, by its
+        first frame: the frame after the last, and since when.
     """
 
     def __init__(
@@ -71,7 +78,7 @@ class ChunkSlotData:
         self.monitor = monitor or threading.Condition()
         self._state = mp_spawn.RawValue("c", SlotState.LOAD.encode())
         self._chunk = mp_spawn.RawValue("q", -1)
-        self._most_frames = mp_spawn.RawValue("q", 0)
+        self.under_way: dict[int, tuple[int, float]] = {}
         frames = (self.length,)
         self._raw: dict[str, tuple[Any, Any, tuple[int, ...]]] = {}
         self._allocate("image", "B", np.uint8, self.shape)
@@ -80,7 +87,6 @@ class ChunkSlotData:
         self._allocate("duplicate", "B", np.bool_, frames)
         self._allocate("objects", "q", np.int64, no_objects(self.length).shape)
         self._allocate("_progress", "B", np.uint8, frames)
-        self._allocate("_owner", "q", np.int64, frames)
         if "image_bg" in self.available_features:
             self._allocate("image_bg", "B", np.uint8, self.shape)
             self._allocate("image_corr", "h", np.int16, self.shape)
@@ -112,7 +118,6 @@ class ChunkSlotData:
         self.duplicate: npt.NDArray[np.bool_] = view("duplicate")
         self.objects: npt.NDArray[np.int64] = view("objects")
         self._progress: npt.NDArray[np.uint8] = view("_progress")
-        self._owner: npt.NDArray[np.int64] = view("_owner")
 
     def __getstate__(self) -> dict[str, Any]:
         # Views are made anew on the other side; the memory is the same.
@@ -141,20 +146,8 @@ class ChunkSlotData:
         with self.monitor:
             if value != self.state:
                 self._progress[:] = _FREE
-                self._most_frames.value = 0
                 self._state.value = str(value).encode("ascii")
                 self.monitor.notify_all()
-
-    def take_less(self, most_frames: int) -> None:
-        """Reserve only so many frames at a time until the state changes.
-
-        Parameters
-        ----------
-        most_frames
-            Largest number of frames. Loading is not affected: it is always
-            of all frames.
-        """
-        self._most_frames.value = most_frames
 
     def acquire_task_lock(self, req_state: str, batch_size: int | None = None) -> tuple[int, int]:
         """Reserve the first run of frames that nobody works on.
@@ -182,10 +175,8 @@ class ChunkSlotData:
             stop = start + int(taken[0]) if taken.size else self.length
             if batch_size is not None:
                 stop = min(stop, start + batch_size)
-            if self._most_frames.value and req_state != SlotState.LOAD:
-                stop = min(stop, start + self._most_frames.value)
-            self._owner[start:stop] = os.getpid()
             self._progress[start:stop] = _RESERVED
+            self.under_way[start] = stop, time.monotonic()
             return start, stop
 
     def release_task_lock(self, start: int, stop: int, task_done: bool = True) -> None:
@@ -200,6 +191,7 @@ class ChunkSlotData:
         """
         with self.monitor:
             self._progress[start:stop] = _DONE if task_done else _FREE
+            self.under_way.pop(start, None)
             if not task_done:
                 self.monitor.notify_all()
 
@@ -212,25 +204,6 @@ class ChunkSlotData:
     def has_free_frames(self) -> bool:
         """Return whether there are frames that nobody works on."""
         return bool((self._progress == _FREE).any())
-
-    def free_frames_of(self, pid: int) -> list[tuple[int, int]]:
-        """Free all frames that a process had reserved, because it has died.
-
-        Parameters
-        ----------
-        pid
-            Number of the process.
-
-        Returns
-        -------
-        list of tuple
-            Start and stop of each run of such frames.
-        """
-        with self.monitor:
-            mine = (self._progress == _RESERVED) & (self._owner == pid)
-            self._progress[mine] = _FREE
-            edges = np.flatnonzero(np.diff(mine.astype(np.int8), prepend=0, append=0))
-            return [(int(a), int(b)) for a, b in edges.reshape(-1, 2)]
 
     def __repr__(self) -> str:
         name = SlotState(self.state).name if self.state in list(SlotState) else self.state

@@ -18,13 +18,19 @@ from ..errors import StageError
 from ..read import HDF5Data
 from ..run.byte_queue import ByteQueue
 from ..run.rows import no_objects
+from ..run.unit_timeout import unit_timeout
+from ..segm import MPOSegmenter, UNISegmenter
+from ..segm.pool import SegmenterPool
+from ..segm.segmenter_manager_thread import SegmenterManagerThread
 from ..write import QueueWriterThread
 from ..write.ledger import Ledger
 from ..write.sink import Sink
 from .chunk_slot import Offsets
-from .crew import Crew, ProcessCrew, ThreadCrew
 from .job import DCNumPipelineJob
 from .slot_register import SlotRegister
+from .stages import STAGES
+from .states import SlotState
+from .universal_worker import DEDICATIONS, UniversalWorkerThread
 
 __all__ = ["Conveyor", "chunk_size_for"]
 
@@ -74,7 +80,13 @@ def _stored_rows(images: Any) -> int:
 
 
 class Conveyor:
-    """Segments and measures a recording and writes its events."""
+    """Segments and measures a recording and writes its events.
+
+    Its workers are threads. A segmenter that would keep them waiting works in a
+    team of processes, to which one of the threads gives chunk after chunk. A
+    thread that hangs cannot be ended: it ends the run with an error, and does not
+    keep the process from ending.
+    """
 
     def __init__(
         self,
@@ -100,7 +112,8 @@ class Conveyor:
         self.offsets = offsets
         self.events = 0
         self.objects = no_objects(1)[0]
-        self.crew: Crew | None = None
+        self._pool: SegmenterPool | None = None
+        self._limit = unit_timeout()
         self._register: SlotRegister | None = None
         self._errors: list[BaseException] = []
         self._wake = threading.Event()
@@ -112,8 +125,7 @@ class Conveyor:
 
     def _on_error(self, error: BaseException) -> None:
         self._errors.append(error)
-        if self._register is not None and not self.processes:
-            # At once; among processes one that has died may hold the lock.
+        if self._register is not None:
             self._register.close()
         self._wake.set()
 
@@ -127,9 +139,10 @@ class Conveyor:
         register = SlotRegister(
             self.job,
             self.data,
-            None if self.processes else events,
+            events,
             number_of_slots(self.job),
-            shared=self.processes,
+            shared=False,
+            shared_frames=self._in_processes,
             offsets=self.offsets,
             first_frame=len(self.counts),
         )
@@ -138,22 +151,22 @@ class Conveyor:
         register.batch_rows = True
         register.frame_images = self.frame_images
         writer = self._writer(register, events)
-        crew = self.crew = self._crew(register, events)
+        workers = self._workers(register)
         self.logger.info("Number of slots: %d", len(register))
         self.logger.info("Chunk size: %d", register.chunk_size)
         patience = _END_EARLY
         try:
             writer.start()
             if len(self.counts) < register.num_frames:
-                crew.start()
+                for worker in workers:
+                    worker.start()
             self._supervise(register, writer, on_progress)
             patience = _END
         finally:
             register.close()
             writer.abort()
-            crew.end(patience)
+            self._end_workers(register, workers, patience)
             writer.join(_END)  # it may be closing the file
-            register.segmenter.close()
             register.free()
         for name in register.timers:
             self.logger.info("%s: %.1f s", name, register.get_time(name))
@@ -173,13 +186,81 @@ class Conveyor:
             ledger=self.ledger,
         )
 
-    def _crew(self, register: SlotRegister, events: queue.Queue[Any]) -> Crew:
+    @property
+    def _in_processes(self) -> bool:
+        """Whether the segmenter works in processes."""
+        cls = self.job.get_segmenter_class()
+        if issubclass(cls, UNISegmenter):
+            return self.processes
+        return issubclass(cls, MPOSegmenter) and not self.job["debug"]
+
+    def _workers(self, register: SlotRegister) -> list[threading.Thread]:
+        """Return the workers: threads that do all, or all but segmentation and one for that."""
         count = 1 if self.job["debug"] else self.job["num_procs"]
-        kind = "processes" if self.processes else "threads"
-        self.logger.info("Number of workers: %d %s", count, kind)
-        if self.processes:
-            return ProcessCrew(register, count, self._on_error, self.logger, events)
-        return ThreadCrew(register, count, self._on_error, self.logger)
+        where = "; processes for the segmenter" if self._in_processes else ""
+        self.logger.info("Number of workers: %d threads%s", count, where)
+        workers: list[threading.Thread] = []
+        dedications = set(DEDICATIONS) - {"segment_images_full_chunk"}
+        if self._in_processes or not issubclass(register.segmenter_class, UNISegmenter):
+            if issubclass(register.segmenter_class, UNISegmenter):
+                self._pool = SegmenterPool(
+                    register.segmenter, count, by_frame=False, logger=self.logger
+                )
+            dedications.remove("segment_images")
+            workers.append(
+                SegmenterManagerThread(
+                    register.segmenter,
+                    register,
+                    on_error=self._on_error,
+                    logger=self.logger,
+                    pool=self._pool,
+                )
+            )
+        return workers + [
+            UniversalWorkerThread(
+                register,
+                dedications=list(dedications),
+                on_error=self._on_error,
+                logger=self.logger,
+            )
+            for _ in range(count)
+        ]
+
+    def _end_workers(
+        self, register: SlotRegister, workers: list[threading.Thread], seconds: float
+    ) -> None:
+        """Wait until all have stopped; the register has told them to."""
+        if self._pool is not None:
+            self._pool.close()  # wakes the one who waits for its masks
+        register.segmenter.close()
+        limit = time.monotonic() + seconds
+        for worker in workers:
+            if worker.ident is not None:
+                worker.join(max(0.0, limit - time.monotonic()))
+                if worker.is_alive():
+                    self.logger.error("%s did not end within %.1f s", worker.name, seconds)
+
+    def _check_time(self, register: SlotRegister) -> None:
+        """Raise an error if a thread takes too long; a team looks after its own units."""
+        if self._limit is None:
+            return
+        for slot in register.slots:
+            state = slot.state
+            if state == SlotState.SEGMENT and self._in_processes:
+                continue
+            for start, (stop, since) in slot.under_way.copy().items():
+                if time.monotonic() - since >= self._limit:
+                    stage = next((s.name for s in STAGES if s.takes == state), "load")
+                    chunk = register.chunks_loaded if stage == "load" else slot.chunk
+                    first = chunk * register.chunk_size
+                    raise StageError(
+                        stage,
+                        f"nothing has come of frames {first + start} to {first + stop - 1} for "
+                        f"{self._limit:g} s",
+                        path=self.job["path_in"],
+                        hint="does the storage or the segmenter hang? "
+                        "CYTOVOX_UNIT_TIMEOUT sets another limit",
+                    )
 
     def _supervise(
         self, register: SlotRegister, writer: QueueWriterThread, on_progress: OnProgress
@@ -194,6 +275,7 @@ class Conveyor:
             self._wake.clear()
             if self._errors:
                 raise self._errors[0]
+            self._check_time(register)
             frames = int(np.count_nonzero(register.nevents >= 0))
             self.events = writer.written_events
             now = time.perf_counter()

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from typing import Any
 
 from ..errors import InterruptedRunError, UsageError
+from ..run.children import mp_spawn
 from ..run.logs import RunLog
-from ..run.monitor import mp_spawn
 from ..run.progress import (
     Listener,
     StageFinished,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import importlib
 import logging
-import os
 import queue
 import threading
 from collections.abc import Iterator, Mapping
@@ -17,16 +16,14 @@ import numpy.typing as npt
 from ..errors import InterruptedRunError
 from ..feat import Gate, QueueEventExtractor
 from ..read import HDF5Data
-from ..run.monitor import Monitor, SharedMonitor
 from ..run.rows import FrameRows
-from ..segm import MPOSegmenter, Segmenter, UNISegmenter
+from ..segm import MPOSegmenter, Segmenter
 from . import stages
 from .chunk_slot import ChunkSlot, Offsets
-from .chunk_slot_data import ChunkSlotData, mp_spawn
+from .chunk_slot_data import ChunkSlotData, Monitor, mp_spawn
 from .count_time import count_time
 from .state_warden import StateWarden
 from .states import RegisterState, SlotState
-from .stints import SharedStint, Stints
 
 __all__ = ["SlotRegister", "StateWarden", "count_time", "is_locked", "mp_spawn"]
 
@@ -65,6 +62,8 @@ class SlotRegister:
         Number of slots besides the one for the last chunk.
     shared
         Whether worker processes may use the register, not only threads.
+    shared_frames
+        Whether processes of a segmenter may see the frames, though not the register.
     offsets
         Computes the background offset of frames while they are loaded; each
         event then takes its ``bg_off`` along.
@@ -95,6 +94,7 @@ class SlotRegister:
         num_slots: int = 3,
         *,
         shared: bool = True,
+        shared_frames: bool = False,
         offsets: Offsets | None = None,
         first_frame: int = 0,
     ) -> None:
@@ -102,7 +102,7 @@ class SlotRegister:
         self.job = job
         self.data = data
         self.event_queue = event_queue
-        self.monitor: Monitor = SharedMonitor() if shared else threading.Condition()
+        self.monitor: Monitor = mp_spawn.Condition() if shared else threading.Condition()
         images = data.require_images("image")
         self.chunk_size = images.chunk_size
         self.num_chunks = images.num_chunks
@@ -119,15 +119,12 @@ class SlotRegister:
         self.makes_offsets = offsets is not None
         self.batch_rows = False
         self.frame_images: Mapping[str, np.dtype[Any]] = {}
-        self.stints: Stints | SharedStint = Stints()
         self._most_frames = mp_spawn.RawArray("q", len(stages.STAGES))
         self._state = mp_spawn.RawValue("c", b"w")
         self._changes = mp_spawn.RawValue("q", 0)
         self._loading = mp_spawn.RawValue("q", 0)
         self._density = mp_spawn.RawValue("q", 1)
         memory: dict[int, npt.NDArray[np.uint8]] = {}
-        # Segmenters of other kinds may share the slots with processes of their own.
-        private = not shared and issubclass(self.segmenter_class, UNISegmenter)
         self._slots = [
             ChunkSlot(
                 job,
@@ -136,7 +133,7 @@ class SlotRegister:
                 monitor=self.monitor,
                 last_frames=memory,
                 offsets=offsets,
-                private=private,
+                private=not (shared or shared_frames),
             )
             for last in [*[False] * (max(1, num_slots) if self.num_chunks > 1 else 0), True]
         ]
@@ -398,12 +395,7 @@ class SlotRegister:
         if warden is None or not warden.batch_size:
             return False, None
         with warden as (slot, (start, stop)):
-            first = slot.chunk * self.chunk_size
-            self.stints.begin(stage.name, first + start, first + stop - 1)
-            try:
-                result = stages.run_stage(stage, self, slot, start, stop, logger)
-            finally:
-                self.stints.end()
+            result = stages.run_stage(stage, self, slot, start, stop, logger)
             if stage is stages.MEASURE:
                 self._hand_over(result)
         self.notify()
@@ -426,56 +418,19 @@ class SlotRegister:
         with self.monitor:
             if self._loading.value:
                 return False
-            self._loading.value = os.getpid()
+            self._loading.value = 1
         did_something = False
         try:
             while (slot := self._slot_to_load()) is not None and self.state == RegisterState.WORK:
                 state = slot.state
                 with StateWarden(slot, state, SlotState.SEGMENT):
-                    first = self.chunks_loaded * self.chunk_size
-                    self.stints.begin("load", first, first + slot.length - 1)
                     slot.load(self.chunks_loaded)
-                self.stints.end()
                 self.increment_counter_value("chunks_loaded")
                 did_something = True
                 self.notify()
         finally:
-            self.stints.end()
             self._loading.value = 0
         return did_something
-
-    def recover(self, pid: int) -> list[tuple[ChunkSlot, int, int]]:
-        """Make good what a worker process has left undone when it died.
-
-        Its lock is given back and its frames are free for others.
-
-        Parameters
-        ----------
-        pid
-            Number of the process.
-
-        Returns
-        -------
-        list of tuple
-            Slot, start and stop of the frames that it was working on.
-        """
-        if isinstance(self.monitor, SharedMonitor):
-            self.monitor.recover(pid)
-        lost = []
-        with self.monitor:
-            if self._loading.value == pid:
-                self._loading.value = 0
-            for slot in self:
-                runs = slot.free_frames_of(pid)
-                lost += [(slot, start, stop) for start, stop in runs]
-                for start, stop in runs:
-                    stages.start_over(self, slot, start, stop)
-                if slot.get_progress() == 1:  # it died before it could say so
-                    slot.state = stages.state_after(slot.state)
-                if slot.state in stages.LOADED_STATES:
-                    self.counters["chunks_loaded"].value = max(self.chunks_loaded, slot.chunk + 1)
-            self.notify()
-        return lost
 
     def _slot_to_load(self) -> ChunkSlot | None:
         next_chunk = self.chunks_loaded

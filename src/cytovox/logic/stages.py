@@ -15,6 +15,7 @@ import numpy as np
 
 from ..errors import CytovoxError, StageError
 from ..kernels.labels import label_frames, process_frames
+from ..run.memory import in_smaller_parts, is_memory_error
 from ..run.rows import FrameRows, joined_rows
 from .states import SlotState
 
@@ -30,10 +31,8 @@ __all__ = [
     "SEGMENT",
     "STAGES",
     "Stage",
-    "is_memory_error",
     "run_stage",
     "start_over",
-    "state_after",
 ]
 
 Work = Callable[["SlotRegister", "ChunkSlot", int, int], Any]
@@ -124,11 +123,6 @@ STAGES = (SEGMENT, LABEL, CLEAN, MEASURE)
 LOADED_STATES = tuple(stage.takes for stage in STAGES)
 
 
-def state_after(state: str) -> SlotState:
-    """Return the state of a slot when all its frames are done in a state."""
-    return next((s.leaves for s in STAGES if s.takes == state), SlotState.SEGMENT)
-
-
 def start_over(register: SlotRegister, slot: ChunkSlot, start: int, stop: int) -> None:
     """Prepare frames on which work had begun for being worked on again.
 
@@ -151,47 +145,27 @@ def run_stage(
 
     If memory is short it goes on with half the frames at a time.
     """
-    try:
-        return stage.work(register, slot, start, stop)
-    except Exception as err:
-        if is_memory_error(err) and stop - start > 1:
-            short = str(err)
-        elif is_memory_error(err):
-            raise StageError(
-                stage.name,
-                f"there is not enough memory for one frame: {err}",
-                path=register.job["path_in"],
-                frame=register.raw_frame(slot.chunk * register.chunk_size + start),
-                hint="give fewer workers, or close other programs",
-            ) from err
-        else:
+
+    def work(start: int, stop: int) -> Any:
+        try:
+            return stage.work(register, slot, start, stop)
+        except Exception as err:
+            if is_memory_error(err) and stop - start > 1:
+                raise
             raise _placed(err, stage, register, slot, start, stop) from err
-    # Outside of the exception, which holds on to what it had allocated.
-    half = (stop - start + 1) // 2
-    register.take_less(stage.name, half)
-    if logger is not None:
-        logger.warning(
-            "memory is short (%s): %s, from now on with at most %d frames at a time",
-            short or "no more is known",
-            stage.name,
-            half,
-        )
-    start_over(register, slot, start, stop)
-    parts = [
-        run_stage(stage, register, slot, first, min(stop, first + half), logger)
-        for first in range(start, stop, half)
-    ]
+
+    def on_short(text: str, start: int, stop: int) -> None:
+        most = (stop - start + 1) // 2
+        register.take_less(stage.name, most)
+        if logger is not None:
+            logger.warning(
+                "memory is short (%s): %s, from now on with at most %d frames at a time",
+                *(text, stage.name, most),
+            )
+        start_over(register, slot, start, stop)
+
+    parts = in_smaller_parts(work, start, stop, on_short)
     return joined_rows(parts) if stage is MEASURE else None
-
-
-def is_memory_error(error: BaseException | None) -> bool:
-    """Return whether an error, or what it came from, tells that memory is short."""
-    while error is not None:
-        # The one of torch is no MemoryError, but has a name of its own.
-        if any(cls.__name__ in ("MemoryError", "OutOfMemoryError") for cls in type(error).mro()):
-            return True
-        error = error.__cause__
-    return False
 
 
 def _placed(
@@ -199,11 +173,19 @@ def _placed(
 ) -> StageError:
     """Return the error with its place in the input."""
     first = slot.chunk * register.chunk_size
+    path = register.job["path_in"]
+    if is_memory_error(err):
+        return StageError(
+            stage.name,
+            f"there is not enough memory for one frame: {err}",
+            path=path,
+            frame=register.raw_frame(first + start),
+            hint="give fewer workers, or close other programs",
+        )
     culprit = _first_failing(stage, register, slot, start, stop)
     place = {} if culprit is None else {"frame": register.raw_frame(first + culprit)}
     what = err.what if isinstance(err, CytovoxError) else f"{type(err).__name__}: {err}"
     hint = err.hint if isinstance(err, CytovoxError) else None
-    path = register.job["path_in"]
     return StageError(stage.name, what, path=path, hint=hint, **place)
 
 

@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import logging.handlers
 import threading
-import traceback
 from collections.abc import Callable
-from multiprocessing.connection import Connection
 from typing import Any
 
-from ..errors import CytovoxError, OptionError, StageError
-from ..run.children import settle_child, start_child
-from ..run.monitor import mp_spawn
+from ..errors import OptionError
+from ..run.children import mp_spawn, settle_child, start_child
 from ..segm import UNISegmenter
 from .job import DCNumPipelineJob
 from .states import RegisterState
-from .stints import SharedStint
 
 __all__ = [
     "DEDICATIONS",
     "UniversalWorker",
     "UniversalWorkerProcess",
     "UniversalWorkerThread",
-    "WorkerFailure",
 ]
 
 #: What a worker can do, by name; downstream first, so that slots get free.
@@ -161,50 +155,16 @@ class UniversalWorkerThread(UniversalWorker, threading.Thread):
         super().__init__(*args, name=kwargs.pop("name", "cytovox-worker"), daemon=True, **kwargs)
 
 
-class WorkerFailure(Exception):  # noqa: N818 - it is the cause of an error, not one
-    """The traceback of a worker process, as cause of its error."""
-
-
-class PipeQueue:
-    """The sending end of a pipe, used like a queue."""
-
-    def __init__(self, pipe: Connection) -> None:
-        self.pipe = pipe
-        self._lock = threading.Lock()
-
-    def put(self, item: Any, timeout: float | None = None) -> None:
-        """Send an item; returns when it can no longer be lost."""
-        with self._lock:
-            self.pipe.send(item)
-
-
-class _PipeHandler(logging.Handler):
-    """Sends the text of log records through a pipe."""
-
-    def __init__(self, pipe: PipeQueue) -> None:
-        super().__init__(logging.WARNING)
-        self.pipe = pipe
-
-    def emit(self, record: logging.LogRecord) -> None:
-        with contextlib.suppress(OSError):  # then nobody is there to read it
-            self.pipe.put(record.getMessage())
-
-
 class UniversalWorkerProcess(UniversalWorker, mp_spawn.Process):  # type: ignore[name-defined,misc]
-    """A worker in a process of its own.
+    """A worker in a process of its own, for a register that processes share.
 
-    Parameters
-    ----------
-    pipe
-        Where events and errors go, in place of the queue of the register.
-        A pipe of its own cannot be left in disorder by another worker that
-        is killed.
+    No run needs it: what has to be in processes is the segmenter, which has a
+    team of its own. Unlike that, a register does not outlast the death of a
+    process that uses it.
     """
 
-    def __init__(self, *args: Any, pipe: Connection | None = None, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, name=kwargs.pop("name", "cytovox-worker"), daemon=True, **kwargs)
-        self.pipe = pipe
-        self.stint = SharedStint()
 
     def start(self) -> None:
         """Start child process."""
@@ -217,18 +177,4 @@ class UniversalWorkerProcess(UniversalWorker, mp_spawn.Process):  # type: ignore
             handler = logging.handlers.QueueHandler(self.log_queue)
             logging.getLogger("cytovox").addHandler(handler)
             logging.getLogger("cytovox").setLevel(self.log_level)
-        self.slot_register.stints = self.stint
-        if self.pipe is not None:
-            self._out = PipeQueue(self.pipe)
-            self.slot_register.event_queue = self._out
-            self.logger.addHandler(_PipeHandler(self._out))
         super().run()
-
-    def _fail(self, error: Exception) -> None:
-        if self.pipe is None:
-            super()._fail(error)
-            return
-        if not isinstance(error, CytovoxError):
-            error = StageError("worker", f"{type(error).__name__}: {error}")
-        error.__cause__ = None
-        self._out.put((error, traceback.format_exc()))

@@ -20,17 +20,22 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator
 from multiprocessing import connection
+from multiprocessing.context import SpawnContext
 from typing import Any, Protocol
 
 __all__ = [
     "SINGLE_THREAD_VARIABLES",
     "Killable",
     "kill_children",
+    "mp_spawn",
     "note_child",
     "settle_child",
     "single_threaded_start",
     "start_child",
 ]
+
+#: Everything that processes share is made for processes that start from nothing.
+mp_spawn: SpawnContext = mp.get_context("spawn")
 
 #: Numerical libraries read these once, when they are loaded.
 SINGLE_THREAD_VARIABLES = (

@@ -4,10 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
-__all__ = ["MemoryLimit", "memory_allowed", "memory_available", "memory_limits"]
+__all__ = [
+    "MemoryLimit",
+    "in_smaller_parts",
+    "is_memory_error",
+    "limit_memory",
+    "memory_allowed",
+    "memory_available",
+    "memory_limits",
+]
+
+T = TypeVar("T")
 
 _CGROUPS = Path("/sys/fs/cgroup")
 _OWN_CGROUP = Path("/proc/self/cgroup")
@@ -112,3 +124,53 @@ def _rlimit(name: str) -> int | None:
         return None
     soft, _ = resource.getrlimit(getattr(resource, name))
     return None if soft == resource.RLIM_INFINITY or soft >= _NO_LIMIT else int(soft)
+
+
+def limit_memory(size: int | None) -> None:
+    """Let this process take no more than so many bytes beyond what it has.
+
+    What is beyond is refused with a `MemoryError`. Only Linux enforces it.
+    """
+    if size is None:
+        return
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    with contextlib.suppress(OSError, ValueError):  # no Linux, or a smaller limit holds
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+        resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + size, hard))
+
+
+def is_memory_error(error: BaseException | None) -> bool:
+    """Return whether an error, or what it came from, tells that memory is short."""
+    while error is not None:
+        # The one of torch is no MemoryError, but has a name of its own.
+        if any(cls.__name__ in ("MemoryError", "OutOfMemoryError") for cls in type(error).mro()):
+            return True
+        error = error.__cause__
+    return False
+
+
+def in_smaller_parts(
+    work: Callable[[int, int], T],
+    start: int,
+    stop: int,
+    on_short: Callable[[str, int, int], None],
+) -> list[T]:
+    """Do work on a range; where memory is short, on half as much at a time.
+
+    Before a range is done in halves, `on_short` gets what is known, and the range.
+    """
+    try:
+        return [work(start, stop)]
+    except Exception as err:
+        if stop - start <= 1 or not is_memory_error(err):
+            raise
+        short = str(err) or "no more is known"
+    # Outside of the exception, which holds on to what it had allocated.
+    on_short(short, start, stop)
+    half = (stop - start + 1) // 2
+    parts = ((first, min(stop, first + half)) for first in range(start, stop, half))
+    return [one for part in parts for one in in_smaller_parts(work, *part, on_short)]

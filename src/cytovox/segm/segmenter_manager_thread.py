@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from ..errors import CytovoxError, InterruptedRunError, StageError
+from .pool import SegmenterPool, SegmenterWorkerError
 from .segmenter import ChunkOfFrames, Segmenter
 from .segmenter_mpo import MPOSegmenter
-from .worker_team import SegmenterWorkerError
 
 __all__ = ["RegisterOfSlots", "SegmenterManagerThread"]
 
@@ -70,6 +70,8 @@ class SegmenterManagerThread(threading.Thread):
         Called with the exception that has ended this thread.
     logger
         Where lost worker processes are reported, and an error if nobody is called.
+    pool
+        Processes that segment whole slots in place of the segmenter itself.
 
     Attributes
     ----------
@@ -88,12 +90,14 @@ class SegmenterManagerThread(threading.Thread):
         *args: Any,
         on_error: Callable[[BaseException], None] | None = None,
         logger: logging.Logger | None = None,
+        pool: SegmenterPool | None = None,
         **kwargs: Any,
     ) -> None:
         kwargs.setdefault("name", "cytovox-segmenter-manager")
         super().__init__(*args, daemon=True, **kwargs)
         self.segmenter = segmenter
         self.slot_register = slot_register
+        self.pool = pool
         self.on_error = on_error
         self.logger = logger or logging.getLogger("cytovox.segmenter")
         if logger is not None and isinstance(segmenter, MPOSegmenter):
@@ -144,7 +148,7 @@ class SegmenterManagerThread(threading.Thread):
 
     def _segment(self, slot: ChunkOfFrames, start: int, stop: int) -> None:
         if stop - start == slot.length:
-            self.segmenter.segment_chunk(slot.chunk, self.slot_register.slots)
+            (self.pool or self.segmenter).segment_chunk(slot.chunk, self.slot_register.slots)
         else:  # someone else has the other frames
             images, offset = self.segmenter.input_of(slot, start, stop)
             self.segmenter.segment_into(images, offset, slot.mask[start:stop])

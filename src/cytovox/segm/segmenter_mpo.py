@@ -3,54 +3,41 @@
 from __future__ import annotations
 
 import abc
+import contextlib
 import logging
+import multiprocessing
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from multiprocessing.context import SpawnProcess
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from ..errors import OptionError, UsageError
-from ..run.monitor import mp_spawn
+from ..run.children import mp_spawn, settle_child, start_child
 from ..run.resources import cpu_count
 from .masks import as_masks
-from .mpo_worker import (
-    MPOSegmenterWorker,
-    MPOSegmenterWorkerProcess,
-    MPOSegmenterWorkerThread,
-    SharedFlag,
-)
+from .pool import SegmenterPool
 from .segmenter import ChunkOfFrames, Segmenter
-from .shared_frames import Batch, BatchView, SharedSlot, share_slot
-from .worker_team import Work, WorkerTeam, split_frames
+from .shared_frames import SharedSlot, share_slot
 
 __all__ = [
     "MPOSegmenter",
     "MPOSegmenterWorker",
     "MPOSegmenterWorkerProcess",
     "MPOSegmenterWorkerThread",
-    "SharedFlag",
     "mp_spawn",
 ]
 
-#: Bytes of images that a batch takes at a time.
-_BATCH_BYTES = 64 << 20
-#: What belongs to the process that has started workers, not to a pickle.
+#: What belongs to the process that has made a segmenter, not to a pickle.
 _LOCAL = (
-    "_lock",
-    "_worker_starter",
-    "_workers",
-    "logger",
+    "_pool",
     "mp_active",
-    "mp_batch",
     "mp_num_workers_done",
     "mp_shutdown",
     "mp_slot_index",
-    "mp_slots",
-    "mp_ticket",
     "segment_algorithm_wrapper",
-    "slot_list",
 )
 
 
@@ -83,15 +70,11 @@ class MPOSegmenter(Segmenter, abc.ABC):
     mp_slot_index
         Shared index of the slot that is being worked on, -1 for a batch.
     mp_active
-        Shared flag, whether the workers are at work.
+        Shared event, whether the workers are at work.
     mp_num_workers_done
         Shared number of workers that are done with the slot.
     mp_shutdown
-        Shared number; workers stop if it is not 0.
-    mp_ticket
-        Shared number of the piece of work that may go on, 0 if none may.
-    mp_slots, mp_batch
-        What of the slots, and for batches, is shared with the workers.
+        Shared number; it is not 0 once the workers have been told to stop.
 
     Raises
     ------
@@ -113,7 +96,6 @@ class MPOSegmenter(Segmenter, abc.ABC):
 
     #: What the algorithm is made for, ``"cpu"`` or ``"gpu"``.
     hardware_processor: ClassVar[str] = "cpu"
-    _worker_starter: WorkerTeam | None = None
 
     def __init__(
         self,
@@ -135,18 +117,34 @@ class MPOSegmenter(Segmenter, abc.ABC):
 
     def _set_up(self) -> None:
         """Make what a pickle does not take along."""
-        self.logger = logging.getLogger("cytovox.segmenter")
-        self.slot_list: list[ChunkOfFrames] | None = None
         self.mp_slot_index = mp_spawn.RawValue("q", -1)
-        self.mp_active = SharedFlag()
+        self.mp_active = mp_spawn.Event()
         self.mp_num_workers_done = mp_spawn.RawValue("q", 0)
         self.mp_shutdown = mp_spawn.RawValue("b", 0)
-        self.mp_ticket = mp_spawn.RawValue("q", 0)
-        self._lock = threading.RLock()
-        self.mp_batch: Batch | None = None
-        self.mp_slots: list[SharedSlot | None] = []
-        self._worker_starter = None
-        self._workers: list[Any] = []
+        size = 0 if self.debug else self._wanted
+        self._pool = SegmenterPool(self, size, by_frame=True)
+
+    @property
+    def logger(self) -> logging.Logger:
+        """Where lost workers are reported."""
+        return self._pool.logger
+
+    @logger.setter
+    def logger(self, value: logging.Logger) -> None:
+        self._pool.logger = value
+
+    @property
+    def slot_list(self) -> list[ChunkOfFrames] | None:
+        """Slots whose arrays the workers share."""
+        return self._pool.slot_list
+
+    @property
+    def _worker_starter(self) -> SegmenterPool | None:
+        return None if self._pool.slot_list is None else self._pool
+
+    @property
+    def _workers(self) -> list[Any]:
+        return [] if self._pool.team is None else [w.process for w in self._pool.team.workers]
 
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in self.__dict__.items() if key not in _LOCAL}
@@ -173,19 +171,10 @@ class MPOSegmenter(Segmenter, abc.ABC):
     def join_workers(self) -> None:
         """Ask all workers to stop and join them.
 
-        They are made to end if they do not within two seconds.
+        They are killed if they do not within two seconds.
         """
         self.mp_shutdown.value = 1
-        team = self._worker_starter
-        if team is not None:
-            team.interrupt()
-        with self._lock:
-            team, self._worker_starter = self._worker_starter, None
-            if team is not None:
-                team.stop()
-            self._workers = []
-            self.slot_list = None
-            self.mp_slots = []
+        self._pool.close()
 
     def reinitialize_workers(self, slot_list: Sequence[ChunkOfFrames]) -> None:
         """Start workers that share the arrays of some slots; end those there are.
@@ -196,42 +185,26 @@ class MPOSegmenter(Segmenter, abc.ABC):
             The slots, e.g. `SlotRegister.slots`. A slot whose arrays are not
             in shared memory can be worked on, too, but is copied.
         """
-        with self._lock:
-            self._restart(slot_list)
-            longest = max((slot.length for slot in slot_list), default=0)
-            self.num_workers = max(1, min(self._wanted, longest))
-            if self._worker_starter is not None and any(self.mp_slots):
-                self._worker_starter.staff(self.num_workers)
-
-    def _restart(self, slot_list: Sequence[ChunkOfFrames]) -> None:
-        self.join_workers()
-        self.slot_list = list(slot_list)
-        self.mp_slots = [share_slot(slot) for slot in slot_list]
         self.mp_shutdown.value = 0
-        self._worker_starter = WorkerTeam(
-            self._make_worker,
-            self._wanted,
-            ticket=self.mp_ticket,
-            done=self.mp_num_workers_done,
-            logger=self.logger,
-        )
-        self._workers = self._worker_starter.workers
+        self._pool.open(slot_list)
+        self._count_workers(slot_list)
+        if self._pool.team is not None:
+            self._pool.team.start(self.num_workers)
 
-    def _make_worker(self, place: int) -> MPOSegmenterWorkerProcess | MPOSegmenterWorkerThread:
-        longest = max((slot.length for slot in self.slot_list or []), default=0)
-        ranges = split_frames(longest, self._wanted)
-        start, stop = ranges[place] if place < len(ranges) else (longest, longest)
-        name = f"{type(self).__name__}-{place + 1}"
-        if self.debug:
-            return MPOSegmenterWorkerThread(self, start, stop, name=name)
-        return MPOSegmenterWorkerProcess(self, start, stop, name=name)
+    def _count_workers(self, slot_list: Sequence[ChunkOfFrames]) -> None:
+        longest = max((slot.length for slot in slot_list), default=0)
+        self.num_workers = max(1, min(self._wanted, longest))
 
-    def _run(self, work: Work) -> None:
-        assert self._worker_starter is not None
-        self.mp_slot_index.value = work.slot
+    @contextlib.contextmanager
+    def _at_work(self, index: int) -> Iterator[None]:
+        """Show to which slot the workers have been set, and when they are done."""
+        self.mp_shutdown.value = 0
+        self.mp_slot_index.value = index
+        self.mp_num_workers_done.value = 0
         self.mp_active.set()
         try:
-            self._worker_starter.run(work)
+            yield
+            self.mp_num_workers_done.value = len(self._workers)
         finally:
             self.mp_active.clear()
 
@@ -261,22 +234,10 @@ class MPOSegmenter(Segmenter, abc.ABC):
             If the algorithm fails in a worker, or workers are lost twice over
             the same frames.
         """
-        index = next((i for i, slot in enumerate(slot_list) if slot.chunk == chunk), None)
-        if index is None:
-            raise ValueError(f"no slot holds chunk {chunk}")
-        slot = slot_list[index]
-        self.input_of(slot, 0, 0)  # whether it has what the algorithm wants
-        with self._lock:
-            known = self.slot_list or []
-            same = len(known) == len(slot_list) and all(
-                a is b for a, b in zip(known, slot_list, strict=True)
-            )
-            if not same or self._worker_starter is None:
-                self.reinitialize_workers(slot_list)
-            if self.mp_slots[index] is None:
-                return super().segment_chunk(chunk, slot_list)
-            self._run(Work(index, slot.length, f"of chunk {chunk}"))
-        return slot.mask
+        index = next((i for i, slot in enumerate(slot_list) if slot.chunk == chunk), -1)
+        self._count_workers(slot_list)
+        with self._at_work(index):
+            return self._pool.segment_chunk(chunk, slot_list)
 
     def segment_batch(
         self, images: npt.NDArray[Any], bg_off: npt.NDArray[np.float64] | None = None
@@ -310,42 +271,14 @@ class MPOSegmenter(Segmenter, abc.ABC):
         images = np.asarray(images)
         if images.ndim != 3 or images.dtype.hasobject:
             raise UsageError(
-                f"a batch of shape {images.shape} and type {images.dtype} is no stack of images",
+                f"a batch of shape {images.shape} and type {images.dtype} is not a stack",
                 hint="give an array of numbers (N, H, W)",
             )
         if bg_off is not None:
             bg_off = np.asarray(bg_off, dtype=np.float64)
             self.corrected(images[:0], bg_off[:0])  # whether offsets apply
-        masks = np.empty(images.shape, dtype=bool)
-        step = max(1, _BATCH_BYTES // max(1, images[:1].nbytes))
-        with self._lock:
-            for start in range(0, len(images), step):
-                part = slice(start, start + step)
-                offset = None if bg_off is None else bg_off[part]
-                self._segment_part(images[part], offset, masks[part])
-        return masks
-
-    def _segment_part(
-        self,
-        images: npt.NDArray[Any],
-        bg_off: npt.NDArray[np.float64] | None,
-        out: npt.NDArray[np.bool_],
-    ) -> None:
-        needs = Batch.needs(images)
-        if self.mp_batch is None or not self.mp_batch.fits(needs):
-            # Powers of two, so that growing batches replace workers a few times only.
-            self.mp_batch = Batch(*(1 << int(need - 1).bit_length() for need in needs))
-            self._restart(self.slot_list or [])
-        elif self._worker_starter is None:
-            self._restart([])
-        count, height, width = images.shape
-        view = BatchView(images.dtype.str, (count, height, width), bg_off is not None)
-        arrays = self.mp_batch.open(view)
-        arrays.image[:] = images
-        if arrays.bg_off is not None:
-            arrays.bg_off[:] = bg_off
-        self._run(Work(-1, count, "of the batch", view))
-        out[:] = arrays.mask
+        with self._at_work(-1):
+            return self._pool.segment_batch(images, bg_off)
 
     def segment_single(
         self, image: npt.NDArray[Any], bg_off: float | None = None
@@ -361,3 +294,96 @@ class MPOSegmenter(Segmenter, abc.ABC):
         """
         image = self.corrected(np.asarray(image), bg_off)
         return as_masks(self.get_ppid_code(), self.segment_algorithm_wrapper(image), image.shape)
+
+
+class MPOSegmenterWorker:
+    """Segments a range of frames of the present slot; for a process or a thread.
+
+    A segmenter does not need it: its workers get one share of frames after the
+    other. It is for programs that start workers by themselves.
+
+    Parameters
+    ----------
+    segmenter
+        The segmenter.
+    sl_start, sl_stop
+        Range of frames in the slot.
+
+    Attributes
+    ----------
+    slot_list : list
+        The slots of the segmenter.
+    mp_slot_index, mp_active, mp_num_workers_done, mp_shutdown
+        Those of the segmenter, see there.
+    """
+
+    def __init__(
+        self, segmenter: MPOSegmenter, sl_start: int, sl_stop: int, *args: Any, **kwargs: Any
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.segmenter = segmenter
+        self.slot_list: Any = segmenter.slot_list
+        self.mp_slot_index = segmenter.mp_slot_index
+        self.mp_active = segmenter.mp_active
+        self.mp_num_workers_done = segmenter.mp_num_workers_done
+        self.mp_shutdown = segmenter.mp_shutdown
+        self.sl_start = sl_start
+        self.sl_stop = sl_stop
+
+    def run(self) -> None:
+        """Segment the range of the slot ``mp_slot_index`` once; nothing if that is -1."""
+        index = int(self.mp_slot_index.value)
+        if index < 0:
+            return
+        slot = self.slot_list[index]
+        slot = slot.open() if isinstance(slot, SharedSlot) else slot
+        for frame in range(self.sl_start, min(self.sl_stop, slot.length)):
+            if self.mp_shutdown.value:
+                return
+            images, offset = self.segmenter.input_of(slot, frame, frame + 1)
+            slot.mask[frame] = self.segmenter.segment_single(
+                images[0].copy(), None if offset is None else float(offset[0])
+            )
+        self.mp_num_workers_done.value += 1
+
+
+class MPOSegmenterWorkerProcess(MPOSegmenterWorker, SpawnProcess):
+    """A worker in a process of its own, which dies with its parent.
+
+    Parameters
+    ----------
+    segmenter, sl_start, sl_stop
+        See `MPOSegmenterWorker`.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.daemon = True
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Of the slots, what is shared goes to the other process.
+        return {**self.__dict__, "slot_list": [share_slot(slot) for slot in self.slot_list or []]}
+
+    def start(self) -> None:
+        """Start the child process."""
+        start_child(super().start)
+
+    def run(self) -> None:
+        """Segment the range of the slot ``mp_slot_index`` once; nothing if that is -1."""
+        if multiprocessing.current_process() is self:
+            settle_child()
+        super().run()
+
+
+class MPOSegmenterWorkerThread(MPOSegmenterWorker, threading.Thread):
+    """A worker in a thread of this process, which a debugger can follow.
+
+    Parameters
+    ----------
+    segmenter, sl_start, sl_stop
+        See `MPOSegmenterWorker`.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.daemon = True

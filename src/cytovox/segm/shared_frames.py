@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..run.monitor import mp_spawn
+from ..run.children import mp_spawn
 from .segmenter import ChunkOfFrames
 
 __all__ = [

@@ -7,7 +7,6 @@ import logging
 import logging.handlers
 import queue
 import threading
-import traceback
 from collections import deque
 from multiprocessing import connection
 from multiprocessing.connection import Connection
@@ -15,12 +14,12 @@ from multiprocessing.context import SpawnProcess
 from typing import Any
 
 from ..errors import CytovoxError, StageError
-from ..run.children import settle_child, start_child
-from ..run.monitor import mp_spawn
+from ..run.children import mp_spawn, settle_child, start_child
+from ..run.worker_traceback import WorkerTraceback
 from .chunk_writer import NotifyingDeque
 from .queue_writer_base import QueueWriterBase
 
-__all__ = ["QueueWriterProcess", "WriterTraceback"]
+__all__ = ["QueueWriterProcess"]
 
 #: Seconds that the process gets to end once it should.
 _END = 2.0
@@ -36,10 +35,6 @@ _LOCAL = (
     "_pipe",
     "_watcher",
 )
-
-
-class WriterTraceback(Exception):  # noqa: N818 - it is the cause of an error, not one
-    """The traceback of the writer process, as cause of its error."""
 
 
 class _Shared:
@@ -203,12 +198,8 @@ class QueueWriterProcess(QueueWriterBase, SpawnProcess):
 
     def _tell(self, error: Exception) -> None:
         """Send an error to the process that has started this one."""
-        text = "".join(traceback.format_exception(error))
-        if not isinstance(error, CytovoxError):
-            error = StageError("write", f"{type(error).__name__}: {error}", path=self.path_out)
-        error.__cause__ = None
         if self._link is not None:
-            self._link.send((error, text))
+            self._link.send(WorkerTraceback.of(error))
 
     def _watch(self) -> None:
         assert self._pipe is not None
@@ -235,10 +226,13 @@ class QueueWriterProcess(QueueWriterBase, SpawnProcess):
     def _hear(self, pipe: Connection) -> bool:
         """Take an error from the process; return whether there may be more."""
         try:
-            error, text = pipe.recv()
+            told = pipe.recv()
         except (EOFError, OSError):
             return False
-        error.__cause__ = WriterTraceback(text)
+        error = told.error("write", path=self.path_out)
+        if not isinstance(error, CytovoxError):
+            error = StageError("write", f"{told.kind}: {told.text}", path=self.path_out)
+        error.__cause__ = told
         self._fail(error)
         return True
 

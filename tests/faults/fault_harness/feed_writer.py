@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cytovox.run.monitor import mp_spawn
+from cytovox.run.children import mp_spawn
 from cytovox.write import QueueWriterProcess
 
 

@@ -32,6 +32,7 @@ class SegmentTorchUNI(TorchSegmenterBase, UNISegmenter):
     """
 
     requires_model_format_version = "2.0"
+    releases_gil = True
 
     def __init__(
         self, *, kwargs_mask: dict[str, Any] | None = None, debug: bool = False, **kwargs: Any

@@ -1,0 +1,398 @@
+"""A team of processes that do units of work and may die.
+
+Each worker is a spawned process with a pipe of its own and does one unit at a
+time. The team waits for pipes and for the ends of processes at once, so a
+worker that was killed is noticed like one that answers. Workers share no lock,
+which a killed one could keep.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import math
+import os
+import pickle
+import signal
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from multiprocessing import connection
+from multiprocessing.connection import Connection
+from typing import Any
+
+from ..errors import InterruptedRunError, StageError, UsageError
+from .children import mp_spawn, settle_child, start_child
+from .memory import limit_memory
+from .worker_traceback import WorkerTraceback
+
+__all__ = ["Heartbeat", "LostWorkerError", "Team"]
+
+#: Seconds that workers get to end by themselves when the team is closed.
+_END = 2.0
+#: Over so many dead workers a unit fails.
+_DEATHS = 2
+#: So many workers in succession may die before they are ready to work.
+_FAILED_STARTS = 3
+#: Units that are begun or done while an earlier one is not, as a multiple of the workers.
+_WINDOW = 4
+#: Windows waits for 63 things at most; there are two for each worker.
+_MOST_WORKERS = 30 if os.name == "nt" else 1000
+#: Number of the signal by which the system ends what takes too much memory.
+_KILL = int(getattr(signal, "SIGKILL", 9))
+
+
+class LostWorkerError(StageError):
+    """Workers were lost: over one unit, which is named, or before they could work."""
+
+    def __init__(self, what: str, *, unit: Any = None, hint: str | None = None) -> None:
+        super().__init__("worker", what, hint=hint)
+        self.unit = unit
+
+
+class Heartbeat:
+    """Where a worker is within its unit, and since when, as its parent can see."""
+
+    def __init__(self) -> None:
+        self._memory = mp_spawn.RawArray("d", [time.monotonic(), -1])
+
+    def __call__(self, at: int = -1) -> None:
+        """Tell that work on a part of the unit begins; the time limit starts anew."""
+        self._memory[:] = [time.monotonic(), at]
+
+    @property
+    def since(self) -> float:
+        """Time of the last beat, by the monotonic clock, which all processes share."""
+        return float(self._memory[0])
+
+    @property
+    def at(self) -> int:
+        """The part of the unit that is worked on, -1 if that is not known."""
+        return int(self._memory[1])
+
+
+@dataclass(slots=True, eq=False)
+class _Task:
+    """A unit on its way through the team."""
+
+    unit: Any
+    is_given: bool = False
+    is_done: bool = False
+    deaths: int = 0
+    result: Any = None
+    error: Exception | None = None
+
+
+class _Worker:
+    """A worker process as its parent knows it."""
+
+    def __init__(self, name: str, *args: Any) -> None:
+        self.task: _Task | None = None
+        self.is_ready = False
+        self.heartbeat = Heartbeat()
+        self.pipe, link = mp_spawn.Pipe()
+        self.process = mp_spawn.Process(
+            target=_work, args=(link, self.heartbeat, *args), name=name, daemon=True
+        )
+        try:
+            start_child(self.process.start)
+        except BaseException:
+            self.pipe.close()
+            raise
+        finally:
+            link.close()  # so that the end of the process is the end of the pipe
+        self.pid = self.process.pid
+
+    def give(self, task: _Task) -> None:
+        """Let the worker do a unit."""
+        self.task = task
+        task.is_given = True
+        self.heartbeat()
+        with contextlib.suppress(OSError):  # it is dead, as will be noticed
+            self.pipe.send_bytes(pickle.dumps(task.unit))
+
+    def receive(self) -> Any:
+        """Return what the worker has sent; None if it is dead."""
+        try:  # one that is dead may have answered before
+            message = self.pipe.recv_bytes() if self.pipe.poll() else None
+        except (EOFError, OSError):
+            message = None
+        return None if message is None else pickle.loads(message)
+
+    def is_late(self, limit: float) -> bool:
+        """Return whether it has been silent for too long."""
+        is_idle = self.is_ready and self.task is None
+        return not is_idle and time.monotonic() - self.heartbeat.since >= limit
+
+    def end(self, seconds: float = 0) -> int | None:
+        """Make the process end, by itself if it does so in time; return its exit code."""
+        self.pipe.close()
+        self.process.join(seconds)
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join(_END)
+        code = self.process.exitcode
+        if code is not None:  # else the system cannot end it, as when a disk hangs
+            self.process.close()
+        return code
+
+
+class Team:
+    """Processes that do units of work.
+
+    Workers are started when there is something to do, and live on until `close`.
+    A worker that dies, or takes too long, is replaced and its unit is done again.
+    If a second worker dies over the same unit, the unit fails and is named. One
+    thread uses a team; `interrupt` may be called by others.
+
+    Parameters
+    ----------
+    setup
+        Function that each worker calls once, with `shared`. What it returns is
+        called with each unit and a `Heartbeat`, and must give the same result if
+        it is called again.
+    size
+        Most workers.
+    shared
+        What can be handed to a process only when it starts, such as shared memory.
+    name
+        Of the processes.
+    split
+        Function of a unit and the last beat of the worker that died over it.
+        It returns what is to be done again. If that is a smaller part, the
+        culprit comes first.
+    limit
+        Seconds from one beat of a worker to the next; None for no limit.
+    memory
+        Bytes that a worker may take beyond what it has when it is set up; None
+        for no limit. It gets a `MemoryError` then. Only Linux enforces it.
+    logger
+        Where lost workers are reported.
+
+    Raises
+    ------
+    UsageError
+        If `setup` cannot be sent to another process.
+    """
+
+    def __init__(
+        self,
+        setup: Callable[..., Callable[[Any, Heartbeat], Any]],
+        size: int,
+        *,
+        shared: Sequence[Any] = (),
+        name: str = "cytovox-worker",
+        split: Callable[[Any, int], list[Any]] | None = None,
+        limit: float | None = None,
+        memory: int | None = None,
+        logger: logging.Logger | None = None,
+    ) -> None:
+        try:
+            load = pickle.dumps(setup)
+        except Exception as err:
+            raise UsageError(f"this cannot be sent to a worker process: {err}") from err
+        self.size = min(size, _MOST_WORKERS)
+        self.workers: list[_Worker] = []
+        self.limit = limit
+        self.logger = logger or logging.getLogger("cytovox.team")
+        self._new_worker = functools.partial(_Worker, name, load, shared, memory)
+        self._split = split or (lambda unit, at: [unit])
+        self._tasks: list[_Task] = []
+        self._failed_starts = 0
+        self._alarm, self._bell = mp_spawn.Pipe(duplex=False)
+
+    def start(self, count: int) -> None:
+        """See to it that so many workers are there, at most `size`."""
+        for worker in list(self.workers):
+            if worker.is_ready and worker.task is None and not worker.process.is_alive():
+                text = _told(worker, self._remove(worker))
+                self.logger.warning("%s while it had nothing to do", text)
+        while len(self.workers) < min(count, self.size):
+            self.workers.append(self._new_worker())
+
+    def run(self, units: Iterable[Any]) -> Iterator[Any]:
+        """Do units; yield their results in order. An error of a unit is raised in its turn.
+
+        When this ends early, workers that are at work are killed, so that none
+        writes later what nobody wants.
+        """
+        source = iter(units)
+        self._tasks = []
+        is_complete = False
+        try:
+            while self._fill(source):
+                head = self._tasks[0]
+                if head.error is not None:
+                    raise head.error
+                if head.is_done:
+                    yield self._tasks.pop(0).result
+                else:
+                    self._give()
+                    self._wait()
+            is_complete = True
+        finally:
+            if not is_complete:
+                for worker in list(self.workers):
+                    if worker.task is not None or not worker.is_ready:
+                        self._remove(worker)
+
+    def interrupt(self) -> None:
+        """Let `run`, which may wait in another thread, end with `InterruptedRunError`."""
+        with contextlib.suppress(OSError):  # closed already
+            self._bell.send(None)
+
+    def close(self) -> None:
+        """End all workers; not while `run` is running."""
+        for worker in self.workers:
+            worker.pipe.close()
+        end = time.monotonic() + _END
+        for worker in list(self.workers):
+            self._remove(worker, max(0.0, end - time.monotonic()))
+        self._alarm.close()
+        self._bell.close()
+
+    def _remove(self, worker: _Worker, seconds: float = 0) -> int | None:
+        """End a worker; return its exit code."""
+        self.workers.remove(worker)
+        return worker.end(seconds)
+
+    def _fill(self, source: Iterator[Any]) -> bool:
+        """Take units until the window is full; return whether there is any."""
+        while len(self._tasks) < _WINDOW * self.size:
+            for unit in source:
+                self._tasks.append(_Task(unit))
+                break
+            else:
+                break
+        return bool(self._tasks)
+
+    def _give(self) -> None:
+        """Give units to workers that have none; nothing behind a unit that has failed."""
+        failed = next((i for i, task in enumerate(self._tasks) if task.error), None)
+        waiting = [task for task in self._tasks[:failed] if not task.is_given]
+        if waiting:
+            busy = sum(worker.task is not None for worker in self.workers)
+            self.start(busy + len(waiting))
+        free = [worker for worker in self.workers if worker.is_ready and worker.task is None]
+        for worker, task in zip(free, waiting, strict=False):
+            worker.give(task)
+
+    def _wait(self) -> None:
+        """Wait until something happens, and see to it."""
+        watched: dict[Any, _Worker] = {}
+        pause = math.inf
+        for worker in self.workers:
+            if worker.task is not None or not worker.is_ready:
+                watched[worker.pipe] = watched[worker.process.sentinel] = worker
+                if self.limit is not None:
+                    pause = min(pause, worker.heartbeat.since + self.limit - time.monotonic())
+        ready = connection.wait(
+            [self._alarm, *watched], None if pause == math.inf else max(0.0, pause)
+        )
+        if self._alarm in ready:
+            raise InterruptedRunError("the workers were stopped while they were working")
+        for worker in dict.fromkeys(watched[thing] for thing in ready):
+            self._attend(worker)
+        for worker in list(self.workers):
+            if self.limit is not None and worker.is_late(self.limit):
+                self._replace(worker, is_late=True)
+
+    def _attend(self, worker: _Worker) -> None:
+        """See what a worker has to say."""
+        message = worker.receive()
+        if message is None:
+            self._replace(worker)
+            return
+        is_good, result = message
+        task, worker.task = worker.task, None
+        if not is_good:
+            result.unit = task.unit if task is not None else None
+            error = result.error()
+            if task is None:  # the others will say the same, now or later
+                raise error
+            task.error = error
+        elif task is None:
+            worker.is_ready = True
+            self._failed_starts = 0
+        else:
+            task.is_done, task.result = True, result
+
+    def _replace(self, worker: _Worker, *, is_late: bool = False) -> None:
+        """Take leave of a worker that is dead or late; let another one do its unit."""
+        task, at = worker.task, worker.heartbeat.at
+        code = self._remove(worker)
+        text = _told(worker, code)
+        if is_late:
+            text = (
+                f"worker process {worker.pid} was killed since it took longer than "
+                f"{self.limit:g} s"
+            )
+        if task is None:
+            self._failed_starts += 1
+            by_itself = code is not None and code >= 0 and not is_late
+            if by_itself or self._failed_starts >= _FAILED_STARTS:
+                raise LostWorkerError(
+                    f"{text} before it could work",
+                    hint="a script that starts workers needs: if __name__ == '__main__':",
+                )
+            self.logger.warning("%s before it could work; another one takes its place", text)
+            return
+        parts = self._split(task.unit, at)
+        is_same = parts == [task.unit]
+        deaths = (task.deaths if is_same else 0) + (is_same or at >= 0)
+        text = f"{text}, working on {parts[0] if at >= 0 else task.unit}"
+        if deaths >= _DEATHS:
+            hint = "is there enough memory, and does the code crash on this?"
+            if is_late:
+                hint = "does the code hang? CYTOVOX_UNIT_TIMEOUT sets another limit"
+            task.error = LostWorkerError(
+                f"{text}; so did {deaths - 1} before", unit=parts[0], hint=hint
+            )
+            return
+        self.logger.warning("%s; another one does it again", text)
+        again = [_Task(part) for part in parts]
+        again[0].deaths = deaths
+        place = self._tasks.index(task)
+        self._tasks[place : place + 1] = again
+
+
+def _told(worker: _Worker, code: int | None) -> str:
+    short = ", as when memory is short" if code == -_KILL else ""
+    return f"worker process {worker.pid} died (exit code {code}{short})"
+
+
+def _work(
+    link: Connection,
+    heartbeat: Heartbeat,
+    load: bytes,
+    shared: Sequence[Any],
+    memory: int | None,
+) -> None:
+    """Do what comes through the pipe until nobody is at its other end."""
+    settle_child()
+    made: list[Callable[[Any, Heartbeat], Any]] = []
+    with link, contextlib.suppress(EOFError, OSError):
+        link.send_bytes(_answer(lambda: made.append(_set_up(load, shared, memory)), heartbeat))
+        while made:
+            do = functools.partial(_do, made[0], link.recv_bytes(), heartbeat)
+            heartbeat()
+            link.send_bytes(_answer(do, heartbeat))
+
+
+def _set_up(load: bytes, shared: Sequence[Any], memory: int | None) -> Any:
+    function = pickle.loads(load)(*shared)
+    limit_memory(memory)
+    return function
+
+
+def _do(function: Callable[[Any, Heartbeat], Any], unit: bytes, heartbeat: Heartbeat) -> Any:
+    return function(pickle.loads(unit), heartbeat)
+
+
+def _answer(do: Callable[[], Any], heartbeat: Heartbeat) -> bytes:
+    """Return whether something went well, and its result or its error."""
+    try:
+        return pickle.dumps((True, do()))
+    except (Exception, SystemExit) as err:  # noqa: BLE001 - it reaches the parent
+        return pickle.dumps((False, WorkerTraceback.of(err, heartbeat.at)))

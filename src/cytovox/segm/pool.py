@@ -1,0 +1,359 @@
+"""Frames segmented by a team of processes, in memory that they share."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import CytovoxError, InterruptedRunError, StageError, UsageError
+from ..run.memory import in_smaller_parts, is_memory_error
+from ..run.team import Heartbeat, LostWorkerError, Team
+from ..run.unit_timeout import unit_timeout
+from ..run.worker_traceback import WorkerTraceback
+from .segmenter import ChunkOfFrames, Segmenter
+from .shared_frames import Batch, BatchView, OpenSlot, SharedSlot, share_slot
+
+__all__ = ["SegmenterPool", "SegmenterWorkerError", "Share", "split_share"]
+
+#: Bytes of images that a batch takes at a time.
+_BATCH_BYTES = 64 << 20
+#: Frames of a stack that a worker takes at a time, unless the segmenter wants otherwise.
+_STACK = 100
+#: Shares of a slot for each worker, where frames are segmented one by one.
+_SHARES = 2
+
+
+class SegmenterWorkerError(StageError):
+    """Frames cannot be segmented: the algorithm has failed, or workers were lost."""
+
+    def __init__(
+        self, what: str, *, frame_in_chunk: int | None = None, hint: str | None = None
+    ) -> None:
+        super().__init__("segment", what, hint=hint)
+        self.frame_in_chunk = frame_in_chunk
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """Frames that one worker segments.
+
+    Parameters
+    ----------
+    slot
+        Index of the slot, -1 for the batch.
+    start, stop
+        The first frame in it, and the one after the last.
+    of
+        What they are frames of, for messages, e.g. ``"of chunk 3"``.
+    view
+        What lies in the batch.
+    singly
+        Whether a segmenter of stacks gets them one by one.
+    """
+
+    slot: int
+    start: int
+    stop: int
+    of: str
+    view: BatchView | None = None
+    singly: bool = False
+
+    def __str__(self) -> str:
+        first, last = self.start, self.stop - 1
+        frames = f"frame {first}" if first == last else f"frames {first} to {last}"
+        return f"{frames} {self.of}"
+
+
+def split_share(share: Share, at: int) -> list[Share]:
+    """Return what is to be done again after the death of a worker, the culprit first."""
+    if at < 0:  # nobody knows at which frame of a stack
+        return [dataclasses.replace(share, singly=True)]
+    culprit = dataclasses.replace(share, start=at, stop=at + 1)
+    rest = dataclasses.replace(share, start=at + 1)
+    return [culprit, rest] if rest.start < rest.stop else [culprit]
+
+
+class SegmenterPool:
+    """Segments slots and batches with a segmenter, in processes or in this thread.
+
+    Slots and the batch are shared with the processes when these start. If a
+    worker dies, its frames are done again by another, those of a stack one by
+    one. A frame over which two workers die is named.
+
+    Parameters
+    ----------
+    segmenter
+        The segmenter.
+    size
+        Most workers; 0 to work in the calling thread.
+    by_frame
+        Whether the segmenter takes one image at a time.
+    logger
+        Where lost workers are reported.
+    """
+
+    def __init__(
+        self,
+        segmenter: Segmenter,
+        size: int,
+        *,
+        by_frame: bool,
+        logger: logging.Logger | None = None,
+    ) -> None:
+        self.segmenter = segmenter
+        self.size = size
+        self.by_frame = by_frame
+        self.logger = logger or logging.getLogger("cytovox.segmenter")
+        self.slot_list: list[ChunkOfFrames] | None = None
+        self.team: Team | None = None
+        self._shared: list[SharedSlot | None] = []
+        self._batch: Batch | None = None
+        self._lock = threading.RLock()
+        self._must_stop = threading.Event()
+
+    def open(self, slots: Sequence[ChunkOfFrames]) -> None:
+        """Share some slots with workers that are started when they are needed."""
+        with self._lock:
+            self.close()
+            self._must_stop.clear()
+            self.slot_list = list(slots)
+            if not self.size:
+                return
+            self._shared = [share_slot(slot) for slot in slots]
+            try:
+                self.team = Team(
+                    functools.partial(_Work, self.segmenter, self.by_frame),
+                    self.size,
+                    shared=(self._shared, self._batch),
+                    name=type(self.segmenter).__name__,
+                    split=split_share,
+                    limit=unit_timeout(),
+                    logger=self.logger,
+                )
+            except UsageError as err:
+                raise UsageError(
+                    f"segmenter {self.segmenter.get_ppid_code()} cannot be sent to a worker "
+                    f"process: {err.__cause__}",
+                    hint="define its class at the top level of a module, or use debug",
+                ) from err
+
+    def close(self) -> None:
+        """End the workers; who waits for masks in another thread gets an error."""
+        self._must_stop.set()
+        self.slot_list = None
+        team = self.team
+        if team is None:  # nothing to wait for: work in a thread may hang
+            return
+        team.interrupt()
+        with self._lock:
+            if self.team is not None:
+                self.team.close()
+            self.team, self.slot_list, self._shared = None, None, []
+
+    def segment_chunk(self, chunk: int, slots: Sequence[ChunkOfFrames]) -> npt.NDArray[np.bool_]:
+        """Fill and return the mask of the slot that holds a chunk."""
+        index = next((i for i, slot in enumerate(slots) if slot.chunk == chunk), None)
+        if index is None:
+            raise ValueError(f"no slot holds chunk {chunk}")
+        slot = slots[index]
+        images, offset = self.segmenter.input_of(slot, 0, slot.length)
+        with self._lock:
+            self._see(slots)
+            if self.size and self._shared[index] is None:
+                slot.mask[:] = self.segment_batch(images, offset)
+            else:
+                self._run(Share(index, 0, slot.length, f"of chunk {chunk}"))
+        return slot.mask
+
+    def segment_batch(
+        self, images: npt.NDArray[Any], bg_off: npt.NDArray[np.float64] | None = None
+    ) -> npt.NDArray[np.bool_]:
+        """Return the raw masks of a stack of images."""
+        masks = np.empty(images.shape, dtype=bool)
+        step = max(1, _BATCH_BYTES // max(1, images[:1].nbytes))
+        with self._lock:
+            for start in range(0, len(images), step):
+                part = slice(start, start + step)
+                offset = None if bg_off is None else bg_off[part]
+                masks[part] = self._segment_part(images[part], offset)
+        return masks
+
+    def _see(self, slots: Sequence[ChunkOfFrames]) -> None:
+        """Share slots, unless they are shared already."""
+        known = self.slot_list
+        if known is None or [id(slot) for slot in known] != [id(slot) for slot in slots]:
+            self.open(slots)
+
+    def _segment_part(
+        self, images: npt.NDArray[Any], bg_off: npt.NDArray[np.float64] | None
+    ) -> npt.NDArray[np.bool_]:
+        needs = Batch.needs(images)
+        if self._batch is None or not self._batch.fits(needs):
+            # Powers of two, so that growing batches replace workers a few times only.
+            self._batch = Batch(*(1 << int(need - 1).bit_length() for need in needs))
+            self.open(self.slot_list or [])
+        elif self.slot_list is None:
+            self.open([])
+        count, height, width = images.shape
+        view = BatchView(images.dtype.str, (count, height, width), bg_off is not None)
+        arrays = self._batch.open(view)
+        arrays.image[:] = images
+        if arrays.bg_off is not None:
+            arrays.bg_off[:] = bg_off
+        self._run(Share(-1, 0, count, "of the batch", view))
+        return arrays.mask
+
+    def _run(self, whole: Share) -> None:
+        """Segment frames; return when all are done."""
+        step = self._step(whole)
+        shares = [
+            dataclasses.replace(whole, start=start, stop=min(whole.stop, start + step))
+            for start in range(whole.start, whole.stop, step)
+        ]
+        try:
+            if self.team is None:
+                self._run_here(shares)
+                return
+            for told in self.team.run(shares):
+                for text in told:
+                    self.logger.warning("%s", text)
+        except LostWorkerError as err:
+            unit = err.unit
+            alone = unit is not None and unit.stop - unit.start == 1
+            text = err.what.removeprefix("worker failed: ")
+            frame = unit.start if alone else None
+            raise SegmenterWorkerError(text, frame_in_chunk=frame, hint=err.hint) from err
+        except InterruptedRunError:
+            raise InterruptedRunError("the segmenter was closed while it was working") from None
+        except Exception as err:
+            told = err.__cause__
+            if not isinstance(told, WorkerTraceback):
+                raise
+            raise _placed(err, told, self.segmenter, whole) from err
+
+    def _step(self, whole: Share) -> int:
+        """Return how many frames a worker takes at a time."""
+        length = whole.stop - whole.start
+        if self.by_frame:
+            return max(1, -(-length // (_SHARES * max(1, self.size))))
+        size = getattr(self.segmenter, "required_batch_size", None) or 1
+        wanted = min(max(_STACK, size), -(-length // max(1, self.size)))
+        return -(-wanted // size) * size
+
+    def _run_here(self, shares: list[Share]) -> None:
+        slots: list[Any] = list(self.slot_list or [])
+        work = _Work(self.segmenter, self.by_frame, slots, self._batch)
+        heartbeat = _StoppedBeat(self._must_stop)
+        for share in shares:
+            try:
+                work(share, heartbeat)
+            except InterruptedRunError:
+                raise
+            except (Exception, SystemExit) as err:
+                told = WorkerTraceback.of(err, heartbeat.at)
+                told.unit = share
+                raise told.error() from told
+
+
+class _StoppedBeat(Heartbeat):
+    """The heartbeat of work in this process, which ends with an error if it should stop."""
+
+    def __init__(self, must_stop: threading.Event) -> None:
+        super().__init__()
+        self._must_stop = must_stop
+
+    def __call__(self, at: int = -1) -> None:
+        if self._must_stop.is_set():
+            raise InterruptedRunError("the segmenter was closed while it was working")
+        super().__call__(at)
+
+
+class _Work:
+    """What a worker does with shares."""
+
+    def __init__(
+        self,
+        segmenter: Segmenter,
+        by_frame: bool,
+        slots: Sequence[Any],
+        batch: Batch | None,
+    ) -> None:
+        self.segmenter = segmenter
+        self.by_frame = by_frame
+        self._slots = slots
+        self._batch = batch
+        self._most: int | None = None
+
+    def __call__(self, share: Share, heartbeat: Callable[[int], None]) -> list[str]:
+        """Segment the frames of a share; return what is to be logged."""
+        slot = self._slot(share)
+        if self.by_frame or share.singly:
+            self._singly(slot, share, heartbeat)
+            return []
+        told: list[str] = []
+
+        def on_short(text: str, start: int, stop: int) -> None:
+            self._most = (stop - start + 1) // 2
+            told.append(
+                f"memory is short ({text}): segment, from now on with at most {self._most} "
+                "frames at a time"
+            )
+
+        step = self._most or share.stop - share.start
+        work = functools.partial(self._stack, slot)
+        try:
+            for start in range(share.start, share.stop, step):
+                in_smaller_parts(work, start, min(share.stop, start + step), on_short)
+        except Exception:
+            self._singly(slot, share, heartbeat)  # the frame that fails by itself is named
+            heartbeat(-1)
+            raise
+        return told
+
+    def _slot(self, share: Share) -> Any:
+        if share.view is not None:
+            assert self._batch is not None
+            return self._batch.open(share.view)
+        slot = self._slots[share.slot]
+        return slot.open() if isinstance(slot, SharedSlot) else slot
+
+    def _stack(self, slot: OpenSlot, start: int, stop: int) -> None:
+        # A copy, for an algorithm may change its images, and all others see the slot.
+        images, offset = self.segmenter.input_of(slot, start, stop)
+        self.segmenter.segment_into(images.copy(), offset, slot.mask[start:stop])
+
+    def _singly(self, slot: OpenSlot, share: Share, heartbeat: Callable[[int], None]) -> None:
+        for frame in range(share.start, share.stop):
+            heartbeat(frame)
+            images, offset = self.segmenter.input_of(slot, frame, frame + 1)
+            bg_off = None if offset is None else float(offset[0])
+            slot.mask[frame] = self.segmenter.segment_single(images[0].copy(), bg_off)
+
+
+def _placed(
+    err: Exception, told: WorkerTraceback, segmenter: Segmenter, whole: Share
+) -> SegmenterWorkerError:
+    """Return an error of the algorithm with its place."""
+    if told.unit is None:
+        return SegmenterWorkerError(
+            f"a worker process cannot load the segmenter {segmenter.get_ppid_code()}: "
+            f"{told.kind}: {told.text}",
+            hint="its class must be in a module or a file that a new process can import",
+        )
+    what, hint = f"{told.kind}: {told.text}", None
+    if is_memory_error(err):
+        what = f"there is not enough memory for one frame: {told.text}"
+        hint = "give fewer workers, or close other programs"
+    elif isinstance(err, CytovoxError):
+        what, hint = err.what, err.hint
+    frame = told.at if told.at >= 0 else None
+    where = f"at frame {frame} {whole.of}" if frame is not None else f"in {told.unit}"
+    return SegmenterWorkerError(f"{what}, {where}", frame_in_chunk=frame, hint=hint)
