@@ -27,6 +27,8 @@ __all__ = ["SegmenterPool", "SegmenterWorkerError", "Share", "split_share"]
 _BATCH_BYTES = 64 << 20
 #: Frames of a stack that a worker takes at a time, unless the segmenter wants otherwise.
 _STACK = 100
+#: Seconds that work in a thread gets to end when the pool is closed.
+_END = 2.0
 #: Shares of a slot for each worker, where frames are segmented one by one.
 _SHARES = 2
 
@@ -116,14 +118,13 @@ class SegmenterPool:
         self.team: Team | None = None
         self._shared: list[SharedSlot | None] = []
         self._batch: Batch | None = None
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
         self._must_stop = threading.Event()
 
     def open(self, slots: Sequence[ChunkOfFrames]) -> None:
         """Share some slots with workers that are started when they are needed."""
-        with self._lock:
+        with self.lock:
             self.close()
-            self._must_stop.clear()
             self.slot_list = list(slots)
             if not self.size:
                 return
@@ -147,16 +148,19 @@ class SegmenterPool:
 
     def close(self) -> None:
         """End the workers; who waits for masks in another thread gets an error."""
+        # Who works now either has a team that can be interrupted, or will look here.
         self._must_stop.set()
-        self.slot_list = None
-        team = self.team
-        if team is None:  # nothing to wait for: work in a thread may hang
-            return
-        team.interrupt()
-        with self._lock:
+        if (team := self.team) is not None:
+            team.interrupt()
+        if not self.lock.acquire(timeout=-1 if self.size else _END):
+            return  # work in a thread hangs, and cannot be ended
+        try:
             if self.team is not None:
                 self.team.close()
             self.team, self.slot_list, self._shared = None, None, []
+            self._must_stop.clear()
+        finally:
+            self.lock.release()
 
     def segment_chunk(self, chunk: int, slots: Sequence[ChunkOfFrames]) -> npt.NDArray[np.bool_]:
         """Fill and return the mask of the slot that holds a chunk."""
@@ -165,7 +169,7 @@ class SegmenterPool:
             raise ValueError(f"no slot holds chunk {chunk}")
         slot = slots[index]
         images, offset = self.segmenter.input_of(slot, 0, slot.length)
-        with self._lock:
+        with self.lock:
             self._see(slots)
             if self.size and self._shared[index] is None:
                 slot.mask[:] = self.segment_batch(images, offset)
@@ -179,7 +183,7 @@ class SegmenterPool:
         """Return the raw masks of a stack of images."""
         masks = np.empty(images.shape, dtype=bool)
         step = max(1, _BATCH_BYTES // max(1, images[:1].nbytes))
-        with self._lock:
+        with self.lock:
             for start in range(0, len(images), step):
                 part = slice(start, start + step)
                 offset = None if bg_off is None else bg_off[part]
@@ -218,6 +222,8 @@ class SegmenterPool:
             dataclasses.replace(whole, start=start, stop=min(whole.stop, start + step))
             for start in range(whole.start, whole.stop, step)
         ]
+        if self._must_stop.is_set():
+            raise InterruptedRunError("the segmenter was closed while it was working")
         try:
             if self.team is None:
                 self._run_here(shares)

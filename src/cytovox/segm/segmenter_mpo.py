@@ -236,7 +236,7 @@ class MPOSegmenter(Segmenter, abc.ABC):
         """
         index = next((i for i, slot in enumerate(slot_list) if slot.chunk == chunk), -1)
         self._count_workers(slot_list)
-        with self._at_work(index):
+        with self._pool.lock, self._at_work(index):
             return self._pool.segment_chunk(chunk, slot_list)
 
     def segment_batch(
@@ -277,7 +277,7 @@ class MPOSegmenter(Segmenter, abc.ABC):
         if bg_off is not None:
             bg_off = np.asarray(bg_off, dtype=np.float64)
             self.corrected(images[:0], bg_off[:0])  # whether offsets apply
-        with self._at_work(-1):
+        with self._pool.lock, self._at_work(-1):
             return self._pool.segment_batch(images, bg_off)
 
     def segment_single(
