@@ -204,7 +204,7 @@ def test_what_dies_when_it_is_idle_is_replaced(caplog: pytest.LogCaptureFixture)
 def test_workers_that_cannot_begin(caplog: pytest.LogCaptureFixture) -> None:
     with team_of("dies") as team, pytest.raises(LostWorkerError, match="before it could work"):
         list(team.run([1]))
-    assert caplog.text.count("another one takes its place") == 2
+    assert caplog.text.count("another one takes its place") == 5
 
 
 @posix_kill

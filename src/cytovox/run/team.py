@@ -33,8 +33,9 @@ __all__ = ["Heartbeat", "LostWorkerError", "Team"]
 _END = 2.0
 #: Over so many dead workers a unit fails.
 _DEATHS = 2
-#: So many workers in succession may die before they are ready to work.
-_FAILED_STARTS = 3
+#: When so many workers in succession have died before they could work, the team gives up.
+#: A new worker is often hit by what comes from outside, as when memory is short.
+_FAILED_STARTS = 6
 #: Units that are begun or done while an earlier one is not, as a multiple of the workers.
 _WINDOW = 4
 #: Windows waits for 63 things at most; there are two for each worker.
@@ -332,10 +333,10 @@ class Team:
             self._failed_starts += 1
             by_itself = code is not None and code >= 0 and not is_late
             if by_itself or self._failed_starts >= _FAILED_STARTS:
-                raise LostWorkerError(
-                    f"{text} before it could work",
-                    hint="a script that starts workers needs: if __name__ == '__main__':",
-                )
+                hint = "is there enough memory?"
+                if by_itself:
+                    hint = "a script that starts workers needs: if __name__ == '__main__':"
+                raise LostWorkerError(f"{text} before it could work", hint=hint)
             self.logger.warning("%s before it could work; another one takes its place", text)
             return
         parts = self._split(task.unit, at)
