@@ -219,6 +219,28 @@ def test_a_thread_that_hangs_ends_the_run(raw, run_job, monkeypatch):
         hanging.set()
 
 
+HANGS = """
+import threading
+from cytovox.segm import STOSegmenter
+
+class SegmentHangs(STOSegmenter):
+    "Takes its time."
+
+    @staticmethod
+    def segment_algorithm(image):
+        threading.Event().wait(8)
+        return image < 90
+"""
+
+
+def test_a_segmenter_with_a_thread_of_its_own_that_hangs_ends_the_run(raw, run_job, monkeypatch):
+    monkeypatch.setenv("CYTOVOX_UNIT_TIMEOUT", "0.4")
+    path = raw.with_name("hangs.py")
+    path.write_text(HANGS, encoding="utf-8")
+    with pytest.raises(StageError, match=r"segment failed: nothing has come of frames 0 to"):
+        run_job(raw, raw.with_name("out.rtdc"), segmenter_code=f"{path}:SegmentHangs")
+
+
 def test_the_limit_is_a_number(monkeypatch):
     for text, seconds in (("", 1800.0), ("0", None), ("2.5", 2.5)):
         monkeypatch.setenv("CYTOVOX_UNIT_TIMEOUT", text)

@@ -70,8 +70,8 @@ class DCNumJobRunner(RunnerLog, threading.Thread):
     on_event
         Function that is told what happens, see `cytovox.run.progress`.
     processes
-        Whether the workers are processes instead of threads. If None, they
-        are where the segmenter would keep threads waiting for each other.
+        Whether a `UNISegmenter` runs in processes; all else is done by threads.
+        If None, it does where it would keep threads waiting for each other.
     preflight
         Whether to look, before work begins, if disk and memory suffice.
     opened

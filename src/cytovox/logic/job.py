@@ -64,11 +64,13 @@ class DCNumPipelineJob:
         ``"none"`` or ``"zstd-1"`` to ``"zstd-9"``; archives ask for
         ``"zstd-5"`` at least.
     num_procs
-        Number of workers; that of the usable cores if None.
+        Number of worker threads, and of processes if the segmenter runs in such
+        (`MPOSegmenter`, or a `UNISegmenter` that holds the GIL); that of the
+        usable cores if None.
     log_level
         Lowest level that the log records.
     debug
-        One worker, one slot and a talkative log.
+        One worker thread, no processes, one slot and a talkative log.
 
     Raises
     ------

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import logging
 import math
 import os
@@ -239,7 +240,7 @@ class Team:
                         self._remove(worker)
 
     def interrupt(self) -> None:
-        """Let `run`, which may wait in another thread, end with `InterruptedRunError`."""
+        """Let `run`, in another thread or the next one, end with `InterruptedRunError`."""
         with contextlib.suppress(OSError):  # closed already
             self._bell.send(None)
 
@@ -260,12 +261,8 @@ class Team:
 
     def _fill(self, source: Iterator[Any]) -> bool:
         """Take units until the window is full; return whether there is any."""
-        while len(self._tasks) < _WINDOW * self.size:
-            for unit in source:
-                self._tasks.append(_Task(unit))
-                break
-            else:
-                break
+        room = max(0, _WINDOW * self.size - len(self._tasks))
+        self._tasks += [_Task(unit) for unit in itertools.islice(source, room)]
         return bool(self._tasks)
 
     def _give(self) -> None:
