@@ -197,7 +197,9 @@ def test_what_dies_when_it_is_idle_is_replaced(caplog: pytest.LogCaptureFixture)
             os.kill(worker.pid, signal.SIGKILL)
             worker.process.join(60)
         assert list(team.run(range(9))) == [i * i for i in range(9)]
-    assert caplog.text.count("while it had nothing to do") == 2
+    # One of them may not have been seen to be ready.
+    assert caplog.text.count("died (exit code -9") == 2
+    assert "while it had nothing to do" in caplog.text
 
 
 @posix_kill
@@ -269,13 +271,14 @@ def test_nothing_is_left_of_those_who_have_died() -> None:
         return len(list(Path("/proc/self/fd").iterdir()))
 
     with team_of("silent") as team:
-        list(team.run([0, 1]))
+        team.start(2)
         before = opened()
         for _ in range(2):
             with pytest.raises(StageError):
                 list(team.run([0, 3]))
-        list(team.run([0, 1, 0, 1]))
-        assert opened() == before - 3 * (2 - len(team.workers))
+        list(team.run([0, 1]))
+        team.start(2)
+        assert opened() == before
     with team_of("silent"):
         before = opened()
         with team_of("square") as team:
