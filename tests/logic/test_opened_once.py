@@ -11,7 +11,7 @@ import h5py
 import pytest
 
 from cytovox.cli.main import main
-from cytovox.read import HDF5Data, opening, structure
+from cytovox.read import HDF5Data, Permissions, RefusedInputError, opening, structure
 from cytovox.testing import simulate_recording
 
 
@@ -79,3 +79,24 @@ def test_files_that_the_input_shows_parts_of_are_known_to_all_who_read_it(tmp_pa
         (log,) = (lines for name, lines in result.logs.items() if name.startswith("dcnum-job"))
         read = json.loads("\n".join(log))["read"]["files"]
     assert [Path(file["path"]).name for file in read] == ["raw.rtdc", "part.rtdc"]
+
+
+def test_readers_of_one_file_share_the_index_of_its_chunks(tmp_path: Path) -> None:
+    path = tmp_path / "raw.rtdc"
+    simulate_recording(path, frames=40)
+    with HDF5Data(path) as data, HDF5Data(path, opened=data.opened, index_mapping=7) as other:
+        assert other.locate("image").h5ds.index is data.locate("image").index
+        assert other.file is data.file
+
+
+def test_what_was_examined_with_more_permissions_is_examined_again(tmp_path: Path) -> None:
+    path = tmp_path / "raw.rtdc"
+    with h5py.File(path, "w") as h5:
+        h5.attrs["experiment:event count"] = 3
+        h5.create_dataset("events/image", (3, 4, 5), "u1", external=[("pixels", 0, 60)])
+    with HDF5Data(path, permissions=Permissions(external=True)) as data:
+        with HDF5Data(path, opened=data.opened, permissions=data.permissions) as other:
+            assert other.followed == data.followed != []
+        with pytest.raises(RefusedInputError, match="is kept in the file pixels"):
+            HDF5Data(path, opened=data.opened, permissions=Permissions())
+        assert data.image.shape == (3, 4, 5)  # its file is still open
