@@ -1,24 +1,30 @@
-"""Working through a list of recordings; one bad file never stops the others."""
+"""Working through a list of recordings; one bad file never stops the others.
+
+Several recordings are measured one after the other in a worker process, so that
+a crash or an endless loop of a C library costs the file alone. Its start-up is
+paid once.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
-from ..errors import CytovoxError, OutputExistsError, StorageError
-from ..run.progress import ProgressEvent, RunFinished
-from .console import describe, exit_code_of, report_error, say
-from .finished import Finished, look_at_output
+from ..run.progress import ProgressEvent, StageProgress
+from ..run.team import Team
+from ..run.team_worker import Heartbeat
+from ..run.unit_timeout import unit_timeout
+from ..run.worker_traceback import WorkerTraceback
+from .compiling import telling_of_compilation
+from .console import report_error, say, showing_warnings
+from .one_recording import Measuring, Outcome
 from .progress import Quiet
-from .settings import Settings
 from .signals import GOES_ON, exit_code_of_interrupt, stop_gently
 
-if TYPE_CHECKING:
-    from ..read import HDF5Data
-
-__all__ = ["FINDINGS", "SOME_FAILED", "Outcome", "exit_code_of_batch", "run_batch"]
+__all__ = ["FINDINGS", "SOME_FAILED", "exit_code_of_batch", "run_batch"]
 
 #: Exit code when all ran, but something should be looked at.
 FINDINGS = 3
@@ -26,76 +32,23 @@ FINDINGS = 3
 SOME_FAILED = 4
 #: Exit codes from here on tell of a stop from outside.
 _BY_SIGNAL = 128
-#: Share of dropped masks from which on it is a finding.
-_MANY_DROPPED = 0.005
 
-
-@dataclass(slots=True)
-class Outcome:
-    """What became of one input.
-
-    Parameters
-    ----------
-    input
-        The recording, as it was named.
-    output
-        Where its result is or would be; None if that was never settled.
-    state
-        ``"done"``, ``"skipped"``, ``"failed"``, ``"stopped"``, ``"waiting"`` or
-        ``"left out"``.
-    reason
-        Why it was left out.
-    """
-
-    input: str
-    output: str | None = None
-    state: str = "waiting"
-    reason: str | None = None
-    frames: int | None = None
-    events: int | None = None
-    masks_dropped: int | None = None
-    objects: dict[str, Any] | None = None
-    seconds: float | None = None
-    pipeline_hash: str | None = None
-    pixel_size: float | None = None
-    offset_correction: bool | None = None
-    findings: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    error: str | None = None
-    exit_code: int = 0
-
-    @property
-    def verdict(self) -> str:
-        """The state in words, with what was found."""
-        words = {"skipped": "skipped, was finished", "waiting": "not begun"}
-        words["left out"] = f"left out: {self.reason}"
-        if self.error is not None:
-            words["failed"] = f"failed: {self.error.removeprefix(f'{self.input}: ')}"
-        return ", ".join([words.get(self.state, self.state), *self.findings])
+Measure = Callable[[Path, Path], tuple[Outcome, BaseException | None]]
 
 
 def run_batch(
-    pairs: Sequence[tuple[Path, Path]],
-    settings: Settings,
-    display: Quiet,
-    *,
-    force: bool,
-    verify: bool = False,
+    pairs: Sequence[tuple[Path, Path]], measuring: Measuring, display: Quiet
 ) -> list[Outcome]:
-    """Run one job after the other.
+    """Measure one recording after the other.
 
     Parameters
     ----------
     pairs
-        Input and output of each job.
-    settings
-        What all jobs have in common.
+        Input and output of each.
+    measuring
+        How.
     display
         Where progress is shown.
-    force
-        Whether existing outputs are replaced.
-    verify
-        Whether finished outputs are read in full before they are skipped.
 
     Returns
     -------
@@ -104,24 +57,113 @@ def run_batch(
         ``"waiting"``.
     """
     outcomes = [Outcome(str(path), str(out)) for path, out in pairs]
-    for (path, out), outcome in zip(pairs, outcomes, strict=True):
-        display.begin(path.name)
-        try:
-            _run_one(path, out, settings, display, outcome, force=force, verify=verify)
-        except KeyboardInterrupt as interrupt:
-            # The result may have been finished before the stop was heeded.
-            outcome.state = "stopped" if outcome.seconds is None else "done"
-            say(f"{path}: {GOES_ON}")
-            outcome.exit_code = exit_code_of_interrupt(interrupt)
-            break
-        except Exception as error:
-            outcome.state, outcome.exit_code = "failed", exit_code_of(error)
-            outcome.error = describe(_placed(error, path))
-            report_error(_placed(error, path), debug=settings.debug)
-            if outcome.exit_code >= _BY_SIGNAL:
-                outcome.state = "stopped"
+    alone = len(pairs) < 2 or measuring.settings.debug
+    place = _here if alone else _in_worker
+    with place(measuring, display) as measure:
+        for index, (path, out) in enumerate(pairs):
+            display.begin(path.name)
+            outcomes[index], error = measure(path, out)
+            if error is not None:
+                report_error(error, debug=measuring.settings.debug)
+            if outcomes[index].exit_code >= _BY_SIGNAL:
+                say(f"{path}: {GOES_ON}")
                 break
     return outcomes
+
+
+@contextmanager
+def _here(measuring: Measuring, display: Quiet) -> Iterator[Measure]:
+    """Measure in this process."""
+    with telling_of_compilation(display.compiling):
+        yield lambda path, out: measuring(path, out, display)
+
+
+@contextmanager
+def _in_worker(measuring: Measuring, display: Quiet) -> Iterator[Measure]:
+    """Measure in a worker process, which is replaced when it crashes."""
+    team = Team(
+        functools.partial(_Worker, measuring),
+        1,
+        name="cytovox-recordings",
+        limit=unit_timeout(),
+        attempts=1,
+        nested=True,
+        listener=lambda message: getattr(display, message[0])(*message[1:]),
+    )
+
+    def measure(path: Path, out: Path) -> tuple[Outcome, BaseException | None]:
+        outcome = Outcome(str(path), str(out))
+        error: BaseException | None = None
+        try:
+            with stop_gently(team.stop):
+                ((outcome, carried),) = team.run([_Recording(path, out)])
+                error = None if carried is None else carried.error()
+        except KeyboardInterrupt as interrupt:
+            if outcome.state == "waiting":
+                outcome.state = "stopped"
+            outcome.exit_code = exit_code_of_interrupt(interrupt)
+        except Exception as lost:  # noqa: BLE001 - one file never stops the others
+            error = lost
+            outcome.fail(lost)
+        return outcome, error
+
+    try:
+        yield measure
+    finally:
+        team.close()
+
+
+class _Recording(NamedTuple):
+    path: Path
+    out: Path
+
+    def __str__(self) -> str:
+        return self.path.name
+
+
+class _Worker:
+    """What the worker does with recordings."""
+
+    def __init__(self, measuring: Measuring) -> None:
+        self._measuring = measuring
+        if measuring.segmenter_file is not None:
+            from ..segm.from_file import load_segmenter_file
+
+            load_segmenter_file(measuring.segmenter_file)
+
+    def __call__(
+        self, recording: _Recording, heartbeat: Heartbeat
+    ) -> tuple[Outcome, WorkerTraceback | None]:
+        relay = _Relay(heartbeat)
+        with showing_warnings(), telling_of_compilation(relay.compiling):
+            outcome, error = self._measuring(*recording, relay)
+        return outcome, None if error is None else WorkerTraceback.of(error)
+
+
+class _Relay(Quiet):
+    """Hands on to the parent what is to be shown; progress proves that this is alive."""
+
+    def __init__(self, heartbeat: Heartbeat) -> None:
+        super().__init__()
+        self._heartbeat = heartbeat
+        self._last: Any = None
+
+    def show(self, event: ProgressEvent) -> None:
+        """Show an event there."""
+        standing = (event.stage, event.done) if isinstance(event, StageProgress) else event
+        if standing != self._last:
+            self._last = standing
+            self._heartbeat()
+        self._heartbeat.send(("show", event))
+
+    def note(self, text: str) -> None:
+        """Show a line there."""
+        self._heartbeat.send(("note", text))
+
+    def compiling(self, kernel: str | None) -> None:
+        """Show a kernel there."""
+        self._heartbeat()
+        self._heartbeat.send(("compiling", kernel))
 
 
 def exit_code_of_batch(outcomes: Sequence[Outcome]) -> int:
@@ -141,176 +183,3 @@ def exit_code_of_batch(outcomes: Sequence[Outcome]) -> int:
         tried = sum(outcome.state != "left out" for outcome in outcomes)
         return SOME_FAILED if tried > 1 else failed[0]
     return FINDINGS if any(outcome.findings for outcome in outcomes) else 0
-
-
-def _run_one(
-    path: Path,
-    out: Path,
-    settings: Settings,
-    display: Quiet,
-    outcome: Outcome,
-    *,
-    force: bool,
-    verify: bool,
-) -> None:
-    from ..read import HDF5Data
-
-    arguments = settings.job_arguments()
-    given = arguments["data_kwargs"]
-    pixel_size, may = given.get("pixel_size"), given.get("permissions")
-    # whoever reads the recording in this run takes the file that is opened here
-    with HDF5Data(path, pixel_size=pixel_size, permissions=may) as data:
-        if settings.automatic:
-            _look_at_recording(data, settings, arguments, display, outcome)
-        _run_opened(data, out, arguments, settings, display, outcome, force=force, verify=verify)
-
-
-def _run_opened(
-    data: HDF5Data,
-    out: Path,
-    arguments: dict[str, Any],
-    settings: Settings,
-    display: Quiet,
-    outcome: Outcome,
-    *,
-    force: bool,
-    verify: bool,
-) -> None:
-    from ..logic import DCNumJobRunner, DCNumPipelineJob
-    from ..logic.workspace import remove_leftovers
-
-    path = Path(outcome.input)
-    outcome.pixel_size = arguments["data_kwargs"]["pixel_size"]
-    outcome.offset_correction = arguments["background_kwargs"].get("offset_correction")
-    job = DCNumPipelineJob(path_in=path, path_out=out, **arguments)
-    outcome.pipeline_hash = job.get_ppid(ret_hash=True)[1]
-    if out.exists() and not force:
-        standing = look_at_output(job, data, thorough=verify)
-        force = standing.is_outgrown
-        if standing.refusal is not None and not force:
-            raise OutputExistsError(
-                standing.refusal, path=out, hint="give --force to replace it, or another -o"
-            )
-        if not force:
-            _skip(outcome, standing)
-            remove_leftovers(out, only_published=True)
-            display.note(f"{path}: skipped, {out} was made by this very recipe")
-            return
-        display.note(f"{path}: measured again, {standing.refusal}")
-
-    def listen(event: ProgressEvent) -> None:
-        _keep(outcome, event)
-        display.show(event)
-
-    made = _make_folder(out.parent)
-    try:
-        runner = DCNumJobRunner(
-            job,
-            force=force,
-            on_event=listen,
-            preflight=settings.preflight,
-            opened=data.opened,
-        )
-        with runner, stop_gently(runner.request_stop):
-            runner.run()
-    finally:
-        _remove_empty(made)
-    outcome.state = "done"
-    _find(outcome)
-
-
-def _look_at_recording(
-    data: HDF5Data,
-    settings: Settings,
-    arguments: dict[str, Any],
-    display: Quiet,
-    outcome: Outcome,
-) -> None:
-    """Set the options of a recording that are automatic, as ChipStream does."""
-    from ..read import detect_flickering
-    from ..read.recording_file import find_pixel_size
-
-    known, background = arguments["data_kwargs"], arguments["background_kwargs"]
-    if "pixel_size" in settings.automatic:
-        known["pixel_size"], doubt = find_pixel_size(data)
-        if doubt is not None:
-            doubt = f"{doubt}, pixel_size={known['pixel_size']:g}"
-            outcome.warnings.append(doubt)
-            display.note(f"{outcome.input}: {doubt}")
-    image = data.locate("image")
-    # of anything but images, the run tells what is wrong
-    if (
-        "offset_correction" in settings.automatic
-        and image is not None
-        and len(image.shape) == 3
-        and len(image)
-    ):
-        flickers = background["offset_correction"] = detect_flickering(data)
-        light = "flickers" if flickers else "does not flicker"
-        display.note(
-            f"{outcome.input}: the light {light}, offset_correction={str(flickers).lower()}"
-        )
-
-
-def _skip(outcome: Outcome, standing: Finished) -> None:
-    outcome.state = "skipped"
-    outcome.events = standing.events
-    _find(outcome)
-
-
-def _keep(outcome: Outcome, event: ProgressEvent) -> None:
-    if isinstance(event, RunFinished):
-        outcome.frames = event.frames
-        outcome.events = event.events
-        outcome.masks_dropped = event.masks_dropped
-        outcome.objects = event.objects
-        outcome.seconds = round(event.seconds, 3)
-    elif (text := getattr(event, "text", None)) is not None:
-        outcome.warnings.append(text)
-
-
-def _find(outcome: Outcome) -> None:
-    events, dropped = outcome.events or 0, outcome.masks_dropped or 0
-    if not events:
-        outcome.findings.append("no events")
-    if dropped > _MANY_DROPPED * (events + dropped):
-        share = 100 * dropped / (events + dropped)
-        outcome.findings.append(f"{share:.1f} % of masks dropped")
-
-
-def _placed(error: Exception, path: Path) -> Exception:
-    """Name the input where an error of the house does not."""
-    if isinstance(error, CytovoxError) and error.path is None:
-        error.path = str(path)
-    return error
-
-
-def _make_folder(folder: Path) -> list[Path]:
-    """Make a folder with its parents; return what was made, innermost first."""
-    missing: list[Path] = []
-    for part in (folder, *folder.parents):
-        if part.exists():
-            break
-        missing.append(part)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageError(
-            f"the folder cannot be made: {error.strerror or error}",
-            path=folder,
-            hint="name another with -o",
-        ) from error
-    return missing
-
-
-def _remove_empty(folders: Sequence[Path]) -> None:
-    for folder in folders:
-        try:
-            folder.rmdir()
-        except OSError:
-            return
-
-
-def as_json(outcome: Outcome) -> dict[str, Any]:
-    """Return an outcome as plain values."""
-    return {name: getattr(outcome, name) for name in Outcome.__slots__}

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from .. import __version__
 from ..errors import escaped
-from .batch import Outcome
-from .batch import as_json as plain
 from .console import print_json, print_text
+from .one_recording import Outcome
+from .one_recording import as_json as plain
 
 __all__ = ["show_results", "table_of"]
 

@@ -11,7 +11,7 @@ import typer
 from . import permission_options as o
 
 if TYPE_CHECKING:
-    from .settings import Settings
+    from .one_recording import Measuring
 
 __all__ = ["Basins", "run"]
 
@@ -142,6 +142,7 @@ def run(
 
     Example: cytovox run day1 -o results --set segmenter.thresh=-3
     """
+    from .one_recording import Measuring
     from .settings import Settings
 
     may = o.permissions_of(
@@ -152,7 +153,7 @@ def run(
         growing=growing,
     )
     codes = {"background": background, "feature": "legacy", "gate": "norm"}
-    codes["segmenter"] = _segmenter_code(segmenter, trust_model=trust_model)
+    codes["segmenter"], segmenter_file = _segmenter_code(segmenter, trust_model=trust_model)
     common = Settings(
         codes=codes,
         options=_options(settings or [], codes, frames),
@@ -166,10 +167,8 @@ def run(
     code = _run(
         inputs,
         out,
-        common,
+        Measuring(common, segmenter_file, force, verify),
         recurse=recurse,
-        force=force,
-        verify=verify,
         findings_ok=findings_ok,
         as_json=as_json,
         quiet=quiet or as_json,
@@ -177,18 +176,18 @@ def run(
     raise typer.Exit(code)
 
 
-def _segmenter_code(segmenter: str, *, trust_model: bool) -> str:
+def _segmenter_code(segmenter: str, *, trust_model: bool) -> tuple[str, str | None]:
     if trust_model:
         from ..recipe.trust import trust_all_models
 
         trust_all_models()
     if ".py" not in segmenter:
-        return segmenter
+        return segmenter, None
     from ..segm.from_file import is_segmenter_file, load_segmenter_file
 
     if not is_segmenter_file(segmenter):
-        return segmenter
-    return load_segmenter_file(segmenter).get_ppid_code()
+        return segmenter, None
+    return load_segmenter_file(segmenter).get_ppid_code(), segmenter
 
 
 def _options(
@@ -205,35 +204,33 @@ def _options(
 def _run(
     words: list[str],
     out: Path | None,
-    common: Settings,
+    measuring: Measuring,
     *,
     recurse: bool,
-    force: bool,
-    verify: bool,
     findings_ok: bool,
     as_json: bool,
     quiet: bool,
 ) -> int:
-    from .batch import FINDINGS, Outcome, exit_code_of_batch, run_batch
-    from .compiling import telling_of_compilation
+    from .batch import FINDINGS, exit_code_of_batch, run_batch
     from .console import report_error
     from .inputs import find_inputs, output_paths, refuse_clashes
+    from .one_recording import Outcome
     from .progress import choose_display
     from .results import show_results
 
     found = find_inputs(words, recurse=recurse, out=out)
     outputs = output_paths(found.inputs, out, found.below if recurse else None)
     pairs, clashes = refuse_clashes(found.inputs, outputs)
-    common.check()
+    measuring.settings.check()
     failed = []
     for error in (*found.errors, *clashes):
-        report_error(error, debug=common.debug)
+        report_error(error, debug=measuring.settings.debug)
         failed.append(
             Outcome(str(error.path), state="failed", error=str(error), exit_code=error.exit_code)
         )
     display = choose_display(quiet=quiet)
-    with display, telling_of_compilation(display.compiling):
-        outcomes = failed + run_batch(pairs, common, display, force=force, verify=verify)
+    with display:
+        outcomes = failed + run_batch(pairs, measuring, display)
     outcomes += [Outcome(str(path), state="left out", reason=why) for path, why in found.left_out]
     code = exit_code_of_batch(outcomes)
     if findings_ok and code == FINDINGS:

@@ -20,20 +20,16 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing import connection
-from multiprocessing.connection import Connection
 from typing import Any
 
 from ..errors import InterruptedRunError, StageError, UsageError
-from .children import mp_spawn, settle_child, start_child
-from .memory import limit_memory
-from .worker_traceback import WorkerTraceback
+from .children import mp_spawn, start_child
+from .team_worker import Heartbeat, work
 
-__all__ = ["Heartbeat", "LostWorkerError", "Team"]
+__all__ = ["LostWorkerError", "Team"]
 
 #: Seconds that workers get to end by themselves when the team is closed.
 _END = 2.0
-#: Over so many dead workers a unit fails.
-_DEATHS = 2
 #: When so many workers in succession have died before they could work, the team gives up.
 #: A new worker is often hit by what comes from outside, as when memory is short.
 _FAILED_STARTS = 6
@@ -53,27 +49,6 @@ class LostWorkerError(StageError):
         self.unit = unit
 
 
-class Heartbeat:
-    """Where a worker is within its unit, and since when, as its parent can see."""
-
-    def __init__(self) -> None:
-        self._memory = mp_spawn.RawArray("d", [time.monotonic(), -1])
-
-    def __call__(self, at: int = -1) -> None:
-        """Tell that work on a part of the unit begins; the time limit starts anew."""
-        self._memory[:] = [time.monotonic(), at]
-
-    @property
-    def since(self) -> float:
-        """Time of the last beat, by the monotonic clock, which all processes share."""
-        return float(self._memory[0])
-
-    @property
-    def at(self) -> int:
-        """The part of the unit that is worked on, -1 if that is not known."""
-        return int(self._memory[1])
-
-
 @dataclass(slots=True, eq=False)
 class _Task:
     """A unit on its way through the team."""
@@ -89,13 +64,13 @@ class _Task:
 class _Worker:
     """A worker process as its parent knows it."""
 
-    def __init__(self, name: str, *args: Any) -> None:
+    def __init__(self, name: str, daemon: bool, *args: Any) -> None:
         self.task: _Task | None = None
         self.is_ready = False
         self.heartbeat = Heartbeat()
         self.pipe, link = mp_spawn.Pipe()
         self.process = mp_spawn.Process(
-            target=_work, args=(link, self.heartbeat, *args), name=name, daemon=True
+            target=work, args=(link, self.heartbeat, *args), name=name, daemon=daemon
         )
         try:
             start_child(self.process.start)
@@ -169,6 +144,12 @@ class Team:
     memory
         Bytes that a worker may take beyond what it has when it is set up; None
         for no limit. It gets a `MemoryError` then. Only Linux enforces it.
+    attempts
+        How often a unit is done before it fails because its workers die.
+    nested
+        Whether workers may start processes themselves.
+    listener
+        Function of what workers send while they work, see `Heartbeat.send`.
     logger
         Where lost workers are reported.
 
@@ -188,6 +169,9 @@ class Team:
         split: Callable[[Any, int], list[Any]] | None = None,
         limit: float | None = None,
         memory: int | None = None,
+        attempts: int = 2,
+        nested: bool = False,
+        listener: Callable[[Any], None] | None = None,
         logger: logging.Logger | None = None,
     ) -> None:
         try:
@@ -198,8 +182,11 @@ class Team:
         self.workers: list[_Worker] = []
         self.limit = limit
         self.logger = logger or logging.getLogger("cytovox.team")
-        self._new_worker = functools.partial(_Worker, name, load, shared, memory)
+        self._new_worker = functools.partial(_Worker, name, not nested, load, shared, memory)
         self._split = split or (lambda unit, at: [unit])
+        self._attempts = attempts
+        self._listener = listener or (lambda message: None)
+        self._is_stopping = False
         self._tasks: list[_Task] = []
         self._failed_starts = 0
         self._alarm, self._bell = mp_spawn.Pipe(duplex=False)
@@ -229,6 +216,8 @@ class Team:
                     raise head.error
                 if head.is_done:
                     yield self._tasks.pop(0).result
+                elif self._is_stopping and not head.is_given:
+                    raise InterruptedRunError("the workers were stopped before all was done")
                 else:
                     self._give()
                     self._wait()
@@ -243,6 +232,17 @@ class Team:
         """Let `run`, in another thread or the next one, end with `InterruptedRunError`."""
         with contextlib.suppress(OSError):  # closed already
             self._bell.send(None)
+
+    def stop(self) -> None:
+        """Ask workers that are at work to end in order, by SIGTERM where there is such.
+
+        What they return then is yielded by `run`; if they die, that ends with
+        `InterruptedRunError`. Other threads may call this.
+        """
+        self._is_stopping = True
+        for worker in list(self.workers):
+            with contextlib.suppress(ValueError):  # it has ended by now
+                worker.process.terminate()
 
     def close(self) -> None:
         """End all workers; not while `run` is running."""
@@ -302,9 +302,12 @@ class Team:
         if message is None:
             self._replace(worker)
             return
-        is_good, result = message
+        kind, result = message
+        if kind == "message":
+            self._listener(result)
+            return
         task, worker.task = worker.task, None
-        if not is_good:
+        if kind == "error":
             result.unit = task.unit if task is not None else None
             error = result.error()
             if task is None:  # the others will say the same, now or later
@@ -320,6 +323,8 @@ class Team:
         """Take leave of a worker that is dead or late; let another one do its unit."""
         task, at = worker.task, worker.heartbeat.at
         code = self._remove(worker)
+        if self._is_stopping:
+            raise InterruptedRunError("the workers were stopped while they were working")
         text = _told(worker, code)
         if is_late:
             text = (
@@ -340,13 +345,12 @@ class Team:
         is_same = parts == [task.unit]
         deaths = (task.deaths if is_same else 0) + (is_same or at >= 0)
         text = f"{text}, working on {parts[0] if at >= 0 else task.unit}"
-        if deaths >= _DEATHS:
+        if deaths >= self._attempts:
             hint = "is there enough memory, and does the code crash on this?"
             if is_late:
                 hint = "does the code hang? CYTOVOX_UNIT_TIMEOUT sets another limit"
-            task.error = LostWorkerError(
-                f"{text}; so did {deaths - 1} before", unit=parts[0], hint=hint
-            )
+            more = f"; so did {deaths - 1} before" if deaths > 1 else ""
+            task.error = LostWorkerError(f"{text}{more}", unit=parts[0], hint=hint)
             return
         self.logger.warning("%s; another one does it again", text)
         again = [_Task(part) for part in parts]
@@ -358,39 +362,3 @@ class Team:
 def _told(worker: _Worker, code: int | None) -> str:
     short = ", as when memory is short" if code == -_KILL else ""
     return f"worker process {worker.pid} died (exit code {code}{short})"
-
-
-def _work(
-    link: Connection,
-    heartbeat: Heartbeat,
-    load: bytes,
-    shared: Sequence[Any],
-    memory: int | None,
-) -> None:
-    """Do what comes through the pipe until nobody is at its other end."""
-    settle_child()
-    made: list[Callable[[Any, Heartbeat], Any]] = []
-    with link, contextlib.suppress(EOFError, OSError):
-        link.send_bytes(_answer(lambda: made.append(_set_up(load, shared, memory)), heartbeat))
-        while made:
-            do = functools.partial(_do, made[0], link.recv_bytes(), heartbeat)
-            heartbeat()
-            link.send_bytes(_answer(do, heartbeat))
-
-
-def _set_up(load: bytes, shared: Sequence[Any], memory: int | None) -> Any:
-    function = pickle.loads(load)(*shared)
-    limit_memory(memory)
-    return function
-
-
-def _do(function: Callable[[Any, Heartbeat], Any], unit: bytes, heartbeat: Heartbeat) -> Any:
-    return function(pickle.loads(unit), heartbeat)
-
-
-def _answer(do: Callable[[], Any], heartbeat: Heartbeat) -> bytes:
-    """Return whether something went well, and its result or its error."""
-    try:
-        return pickle.dumps((True, do()))
-    except (Exception, SystemExit) as err:  # noqa: BLE001 - it reaches the parent
-        return pickle.dumps((False, WorkerTraceback.of(err, heartbeat.at)))

@@ -15,7 +15,8 @@ import numpy.typing as npt
 
 from ..errors import CytovoxError, InterruptedRunError, StageError, UsageError
 from ..run.memory import in_smaller_parts, is_memory_error
-from ..run.team import Heartbeat, LostWorkerError, Team
+from ..run.team import LostWorkerError, Team
+from ..run.team_worker import Heartbeat
 from ..run.unit_timeout import unit_timeout
 from ..run.worker_traceback import WorkerTraceback
 from .segmenter import ChunkOfFrames, Segmenter

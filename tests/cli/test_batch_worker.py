@@ -1,0 +1,101 @@
+"""A recording that crashes the process, or holds it for ever, costs itself alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import pytest
+
+from cytovox.testing import simulate_recording
+
+SEGMENTER = '''
+import ctypes
+import os
+import signal
+
+from cytovox.segm import UNISegmenter
+
+
+class Harmful(UNISegmenter):
+    """Kills its process, or keeps the interpreter for ever, at a frame of a certain brightness."""
+
+    releases_gil = True  # so that it runs in the process that measures the recording
+    hardware_processor = "cpu"
+
+    @staticmethod
+    def segment_algorithm(image, *, level: float = -6):
+        dark = image.reshape(-1, image.shape[-2] * image.shape[-1]).max(axis=1)
+        if 77 in dark:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if 78 in dark:
+            ctypes.PyDLL(None).pause()
+        return image < 150 + level
+'''
+
+
+def run(folder: Path, *words: str, **environment: str) -> tuple[int, dict, str]:
+    ended = subprocess.run(
+        [sys.executable, "-m", "cytovox", "run", ".", "--json", *words],
+        cwd=folder,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    return ended.returncode, json.loads(ended.stdout), ended.stderr
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for number in range(3):
+        simulate_recording(tmp_path / f"{number}.rtdc", frames=20, seed=number)
+    (tmp_path / "harmful.py").write_text(SEGMENTER)
+    return tmp_path
+
+
+def spoil(path: Path, value: int) -> None:
+    with h5py.File(path, "a") as h5:
+        h5["events/image"][11] = value
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals and pause() of POSIX")
+@pytest.mark.parametrize(
+    ("value", "says"), [(77, "died (exit code -9"), (78, "took longer than 30 s")]
+)
+def test_a_recording_that_ends_its_process_costs_itself_alone(
+    folder: Path, value: int, says: str
+) -> None:
+    spoil(folder / "1.rtdc", value)
+    code, told, errors = run(
+        folder,
+        *("--segmenter", "harmful.py:Harmful", "--set", "background.offset_correction=false"),
+        CYTOVOX_UNIT_TIMEOUT="30",
+    )
+    states = {Path(one["input"]).name: one["state"] for one in told["results"]}
+    assert states == {"0.rtdc": "done", "1.rtdc": "failed", "2.rtdc": "done"}
+    assert says in told["results"][1]["error"]
+    assert "1.rtdc" in errors
+    assert code == 4
+    assert sorted(p.name for p in folder.glob("*_dcn.rtdc")) == ["0_dcn.rtdc", "2_dcn.rtdc"]
+
+
+def test_what_is_said_of_each_recording_comes_from_the_worker_too(folder: Path) -> None:
+    with h5py.File(folder / "1.rtdc", "a") as h5:
+        del h5["events/image"]
+    ended = subprocess.run(
+        [sys.executable, "-m", "cytovox", "run", "."],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert ended.returncode == 4
+    assert "0.rtdc: segmentation 20 frames" in ended.stderr
+    assert "error: " in ended.stderr
+    assert "1.rtdc" in ended.stderr.split("error: ")[1]
+    assert "3 files: 2 done, 1 failed" in ended.stdout
