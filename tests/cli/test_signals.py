@@ -408,3 +408,19 @@ def test_json_tells_of_a_stop(command: Command, raw: Path) -> None:
     assert command.process.returncode == 143
     one_line(said)
     assert json.loads(out)["exit_code"] == 143
+
+
+@pytest.mark.parametrize("group", [False, True])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_batch_is_stopped(command: Command, raw: Path, number: int, group: bool) -> None:
+    second = raw.with_name("second.rtdc")
+    second.write_bytes(raw.read_bytes())
+    words = ["--segmenter", f"{command.folder / 'work.py'}:SegmentBusy"]
+    words += ["--set", f"segmenter.fifo={command.fifo}", "--json"]
+    command.start("none", "run", str(raw), str(second), *words)
+    command.hear()
+    assert command.process is not None
+    code, said = command.stop(number, group=group)
+    assert code == 128 + number
+    one_line(said)
+    assert not list(raw.parent.glob("*_dcn.rtdc"))
