@@ -60,6 +60,8 @@ def inventory(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
     for tool in TOOLS:
         if importlib.util.find_spec(tool) is None:
             pytest.skip(f"{tool} is not installed")
+    if np.lib.NumpyVersion(np.__version__) < "2.0.0":
+        pytest.skip("names of types end in an underscore here, which means a link in these pages")
     folder = tmp_path_factory.mktemp("docs")
     html = folder / "html"
     options = ["-W", "--keep-going", "-q", "-b", "html", "-d", str(folder / "trees")]

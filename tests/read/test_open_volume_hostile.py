@@ -120,7 +120,10 @@ def group(path: Path, **changes: Any) -> Path:
         "axes": [{"name": "y", "type": "space"}, {"name": "x", "type": "space"}],
         "datasets": [{"path": "0", "coordinateTransformations": [scale]}],
     }
-    made.attrs["ome"] = {"version": "0.5", "multiscales": [image | changes]}
+    made.attrs["ome"] = {"version": "0.5", "multiscales": []}
+    document = json.loads((path / "zarr.json").read_text("utf-8"))
+    document["attributes"]["ome"]["multiscales"] = [image | changes]
+    (path / "zarr.json").write_text(json.dumps(document), "utf-8")  # zarr refuses some of it
     return path
 
 
@@ -263,7 +266,7 @@ def test_hdf5_says_what_there_is(tmp_path: Path) -> None:
         file["text"] = ["a", "b"]
         file["huge"] = np.ones(3)
         file.create_dataset("sparse", shape=(2**20,) * 3, chunks=(64, 64, 64), dtype="u1")
-        file.create_dataset("chunky", shape=(2**12,) * 3, chunks=(2**11,) * 3, dtype="u1")
+        file.create_dataset("chunky", shape=(2**12,) * 3, chunks=(2**10, 2**10, 2**11), dtype="u1")
         file["empty"] = h5py.Empty("f4")
         file.create_dataset("objects", shape=(2, 2), dtype=h5py.string_dtype())
     assert "/a/raw" in str(refused(path, "arrays of two dimensions"))
