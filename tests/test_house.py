@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import importlib
 import re
 import subprocess
@@ -149,3 +150,30 @@ def test_the_tested_releases_are_ones_that_are_declared() -> None:
         for pin in pinned:
             (only,) = pin.specifier
             assert wanted.specifier.contains(only.version), f"{pin} is not {wanted}"
+
+
+def imports_of(path: Path) -> set[str]:
+    """Return the modules of ours that a module names in an import, wherever it stands."""
+    name = ".".join(("cytovox", *path.relative_to(SOURCE).with_suffix("").parts))
+    package = name.split(".")[:-1]
+    found: set[str] = set()
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.ImportFrom) and (node.level or node.module.startswith("cytovox")):
+            start = package[: len(package) - node.level + 1] if node.level else []
+            origin = ".".join([*start, *([node.module] if node.module else [])])
+            found |= {origin, *(f"{origin}.{alias.name}" for alias in node.names)}
+    return found - {name}
+
+
+def test_no_two_modules_import_each_other() -> None:
+    """Not even later, inside of a function; what a package hands on does not count."""
+    modules = {
+        ".".join(("cytovox", *p.relative_to(SOURCE).with_suffix("").parts)): p
+        for p in MODULES
+        if p.name != "__init__.py"
+    }
+    graph = {name: imports_of(path) & set(modules) for name, path in modules.items()}
+    try:
+        list(graphlib.TopologicalSorter(graph).static_order())
+    except graphlib.CycleError as error:
+        pytest.fail(f"a circle: {' > '.join(error.args[1])}")

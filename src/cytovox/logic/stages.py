@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -17,11 +17,8 @@ from ..errors import CytovoxError, StageError
 from ..kernels.labels import label_frames, process_frames
 from ..run.memory import in_smaller_parts, is_memory_error
 from ..run.rows import FrameRows, joined_rows
+from .chunk_slot import ChunkSlot
 from .states import SlotState
-
-if TYPE_CHECKING:
-    from .chunk_slot import ChunkSlot
-    from .slot_register import SlotRegister
 
 __all__ = [
     "CLEAN",
@@ -35,7 +32,35 @@ __all__ = [
     "start_over",
 ]
 
-Work = Callable[["SlotRegister", "ChunkSlot", int, int], Any]
+
+class Register(Protocol):
+    """What stages need of the register of slots."""
+
+    job: Any
+    chunk_size: int
+    first_frame: int
+    frame_images: Any
+
+    @property
+    def segmenter(self) -> Any:
+        """The segmenter."""
+
+    @property
+    def extractor(self) -> Any:
+        """What measures events."""
+
+    @property
+    def makes_offsets(self) -> bool:
+        """Whether offsets of the background come from loading."""
+
+    def raw_frame(self, index: int) -> int:
+        """Return the number of a frame in the input."""
+
+    def take_less(self, stage: str, most_frames: int) -> None:
+        """Let a stage take fewer frames at a time."""
+
+
+Work = Callable[[Register, ChunkSlot, int, int], Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,19 +83,19 @@ class Stage:
     work: Work
 
 
-def segment(register: SlotRegister, slot: ChunkSlot, start: int, stop: int) -> None:
+def segment(register: Register, slot: ChunkSlot, start: int, stop: int) -> None:
     """Make masks."""
     images, offset = register.segmenter.input_of(slot, start, stop)
     register.segmenter.segment_into(images, offset, slot.mask[start:stop])
 
 
-def label(register: SlotRegister, slot: ChunkSlot, start: int, stop: int) -> None:
+def label(register: Register, slot: ChunkSlot, start: int, stop: int) -> None:
     """Label the objects of each mask."""
     slot.objects[start:stop] = 0
     slot.objects[start:stop, 0] = label_frames(slot.mask[start:stop], slot.labels[start:stop])
 
 
-def clean(register: SlotRegister, slot: ChunkSlot, start: int, stop: int) -> None:
+def clean(register: Register, slot: ChunkSlot, start: int, stop: int) -> None:
     """Clean up the labels as the segmenter wants it."""
     segmenter = register.segmenter
     if segmenter.mask_postprocessing:
@@ -84,7 +109,7 @@ def clean(register: SlotRegister, slot: ChunkSlot, start: int, stop: int) -> Non
         )
 
 
-def measure(register: SlotRegister, slot: ChunkSlot, start: int, stop: int) -> FrameRows:
+def measure(register: Register, slot: ChunkSlot, start: int, stop: int) -> FrameRows:
     """Measure and gate the events; return them as rows."""
     begin = slot.chunk * register.chunk_size
     start = max(start, register.first_frame - begin)
@@ -92,7 +117,7 @@ def measure(register: SlotRegister, slot: ChunkSlot, start: int, stop: int) -> F
         return FrameRows(register.first_frame, np.empty(0, np.int64))
     part = slice(start, stop)
     first = begin + start
-    rows = register.extractor.measure(
+    rows: FrameRows = register.extractor.measure(
         start=first,
         labels=slot.labels[part],
         image=slot.image[part],
@@ -123,7 +148,7 @@ STAGES = (SEGMENT, LABEL, CLEAN, MEASURE)
 LOADED_STATES = tuple(stage.takes for stage in STAGES)
 
 
-def start_over(register: SlotRegister, slot: ChunkSlot, start: int, stop: int) -> None:
+def start_over(register: Register, slot: ChunkSlot, start: int, stop: int) -> None:
     """Prepare frames on which work had begun for being worked on again.
 
     All stages write what they did not read, but for cleaning, which changes
@@ -135,7 +160,7 @@ def start_over(register: SlotRegister, slot: ChunkSlot, start: int, stop: int) -
 
 def run_stage(
     stage: Stage,
-    register: SlotRegister,
+    register: Register,
     slot: ChunkSlot,
     start: int,
     stop: int,
@@ -169,7 +194,7 @@ def run_stage(
 
 
 def _placed(
-    err: Exception, stage: Stage, register: SlotRegister, slot: ChunkSlot, start: int, stop: int
+    err: Exception, stage: Stage, register: Register, slot: ChunkSlot, start: int, stop: int
 ) -> StageError:
     """Return the error with its place in the input."""
     first = slot.chunk * register.chunk_size
@@ -190,7 +215,7 @@ def _placed(
 
 
 def _first_failing(
-    stage: Stage, register: SlotRegister, slot: ChunkSlot, start: int, stop: int
+    stage: Stage, register: Register, slot: ChunkSlot, start: int, stop: int
 ) -> int | None:
     """Return the first frame on which the stage fails by itself, if any does."""
     for frame in range(start, stop):
