@@ -480,6 +480,51 @@ def test_what_is_left_by_a_kill_while_it_is_removed_is_removed(raw, kill, run_jo
     assert listing(raw) == ["out.rtdc", "raw.rtdc"]
 
 
+LOG = "cytovox.run.logs:RunLog.delete"
+REMOVE = "cytovox.write.disk:Disk.remove"
+RELEASE = "cytovox.run.lock:OutputLock.release"
+
+
+@pytest.mark.parametrize(
+    ("where", "number", "after"),
+    [
+        *((REMOVE, number, True) for number in range(1, 5)),
+        (LOG, 1, False),
+        (LOG, 1, True),
+        (RELEASE, 1, False),
+    ],
+)
+def test_what_is_left_by_a_kill_while_it_is_tidied_up_is_removed(
+    raw, kill, run_job, where, number, after
+):
+    """Also the log, which goes before the lock that tells whose it is."""
+    kill(where, number, after=after)
+    left = listing(raw)
+    assert "out.rtdc.lock" in left
+    assert (where == LOG and after) or any(name.endswith(".log") for name in left) == (
+        where != RELEASE
+    )
+    with pytest.raises(OutputExistsError):
+        run_job(raw, raw.with_name("out.rtdc"))
+    assert listing(raw) == ["out.rtdc", "raw.rtdc"]
+
+
+def test_an_output_is_free_when_its_runner_is_closed(raw, run_job):
+    out = raw.with_name("out.rtdc")
+    job = DCNumPipelineJob(raw, out, num_procs=1)
+    with DCNumJobRunner(job) as runner:
+        runner.run()
+        assert runner.path_log.is_file()
+        with pytest.raises(OutputBusyError):
+            run_job(raw, out, force=True)
+    run_job(raw, out, force=True)
+    alone = DCNumJobRunner(job, force=True)
+    alone.run()
+    run_job(raw, out, force=True)
+    alone.close()
+    assert listing(raw) == ["out.rtdc", "raw.rtdc"]
+
+
 def test_an_unfinished_replacement_goes_on_and_the_old_output_stays(
     raw, kill, go_on, run_job, expected
 ):

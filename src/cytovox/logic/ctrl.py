@@ -140,11 +140,13 @@ class DCNumJobRunner(RunnerLog, threading.Thread):
         self._segm_rate = 0.0
         self._stop_requested = threading.Event()
         self._ended = threading.Event()
+        self._is_within = False
         self._conveyor: Conveyor | None = None
         self._counts: npt.NDArray[np.int64] | None = None
         self._stage_seconds: dict[str, float] = {}
 
     def __enter__(self) -> DCNumJobRunner:
+        self._is_within = True
         return self
 
     def __exit__(self, exc_type: object, exc_val: object, exc_tb: object) -> None:
@@ -190,11 +192,11 @@ class DCNumJobRunner(RunnerLog, threading.Thread):
         """
         self._close_readers()
         self._close_log_queue()
-        self._files.close(delete=delete_temporary_files)
         if delete_temporary_files:
-            self._log.delete()
+            self._log.delete()  # before the lock, without which nobody knows whose it was
         else:
             self._log.close()
+        self._files.close(delete=delete_temporary_files)
 
     def join(self, delete_temporary_files: bool = True, *args: Any, **kwargs: Any) -> None:  # type: ignore[override]
         """Wait for the end of the thread and let go of all files.
@@ -267,7 +269,10 @@ class DCNumJobRunner(RunnerLog, threading.Thread):
         publish(self.path_temp_out, self.path_out, replace=self.force)
         self._files.let_go(self.path_temp_out)
         self._close_readers(OF_TEMP_IN)
-        self._files.leave(keep=False, but=self._until_close)
+        if self._is_within:  # it is certain that somebody closes it
+            self._files.tidy(but=self._until_close)
+        else:
+            self._files.leave(keep=False, but=self._until_close)
         self._fractions[RunState.CLEANUP] = 1.0
         self.state = RunState.DONE
         seconds = time.perf_counter() - begin

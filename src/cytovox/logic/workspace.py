@@ -59,6 +59,7 @@ class Workspace:
         self.path_out = path_out
         self.suffix = made_up if suffix is None else suffix
         self.is_kept = False
+        self._is_tidy = False
         self.checkpoint: Checkpoint | None = None
         self.store: Sink | None = None
         self.ledger: Ledger | None = None
@@ -300,13 +301,31 @@ class Workspace:
         path = self.path("ledger")
         return path in self._ours and path.is_file()
 
+    def tidy(self, *, but: Collection[str] = ()) -> None:
+        """Remove what is of no use any more; the output stays locked until `close`.
+
+        As long as there is a log, the lock tells whose it is.
+        """
+        self._leave(keep=False, but=but)
+        self._is_tidy = True
+
     def leave(
         self, *, keep: bool, but: Collection[str] = (), error: BaseException | None = None
     ) -> None:
         """Give the output free; files of some kinds stay until `close` even if nothing is kept."""
         if not self.is_entered:
             return
-        has_begun = self._journal is not None
+        # What a dead run has left must not lose its lock to one that never began.
+        began = self._is_tidy or self._journal is not None or self._lock.left is None
+        if not self._is_tidy:
+            self._leave(keep=keep, but=but, error=error)
+        elif not keep:
+            self._discard_all()
+        self._lock.release(keep=self.is_kept or not began)
+
+    def _leave(
+        self, *, keep: bool, but: Collection[str], error: BaseException | None = None
+    ) -> None:
         keep = keep and (self._background is not None or self._has_checkpoints())
         self._close_store()
         if self._journal is not None:
@@ -316,16 +335,17 @@ class Workspace:
             self._exit_journal.close()
             self._journal = None
         if not keep:
-            # the journal last: without it nothing else would be known as left over
-            journal = self.path("journal")
-            gone = self._ours.difference(map(self.path, but))
-            for path in sorted(gone, key=lambda path: (path == journal, path)):
-                self.discard(path)
+            self._discard_all(but)
         elif not self._has_checkpoints():
             self.discard(self.output)
         self.is_kept = keep
-        # What a dead run has left must not lose its lock to one that never began.
-        self._lock.release(keep=keep or not (has_begun or self._lock.left is None))
+
+    def _discard_all(self, but: Collection[str] = ()) -> None:
+        """Delete files of this run, the journal last, which tells of the others."""
+        journal = self.path("journal")
+        gone = self._ours.difference(map(self.path, but))
+        for path in sorted(gone, key=lambda path: (path == journal, path)):
+            self.discard(path)
 
     def close(self, *, delete: bool) -> None:
         """Let go of all files; may be called again."""
@@ -336,8 +356,7 @@ class Workspace:
             self.is_kept = False
             remove_leftovers(self.path_out)
             self._ours.clear()
-        for path in sorted(self._ours):
-            self.discard(path)
+        self._discard_all()
 
 
 def _other(output: str) -> str:
