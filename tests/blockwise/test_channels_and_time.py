@@ -14,9 +14,11 @@ from scipy import ndimage
 
 import cytovox
 from cytovox import open_volume, segment_volume
+from cytovox.blockwise.events import BlockStarted
+from cytovox.blockwise.replay import replay_block
 from cytovox.blockwise.table import read_objects
 from cytovox.cli.main import main
-from cytovox.errors import UsageError
+from cytovox.errors import StageError, UsageError
 from cytovox.write.volume import create_volume
 
 HOW: dict[str, Any] = {"block": 32, "context": 0, "stitch": "touch", "workers": 0}
@@ -169,8 +171,46 @@ def test_a_film_in_which_a_block_fails(tmp_path: Path) -> None:
     words: dict[str, Any] = {**HOW, "axes": "tyx", "retries": 0}
     result = segment_volume(film, tmp_path / "a.zarr", failing_at_once, **words)
     assert not result
-    assert "too bright" in result.failed[0].error
+    assert result.failed[0].error.endswith("ValueError: too bright (time point 1)")
+    name = tmp_path / "a.zarr.cytovox" / "moments" / "00001.zarr"
+    with pytest.raises(StageError, match="too bright"):
+        replay_block(name, result.failed[0].block, function=failing_at_once)
     assert not (tmp_path / "a.zarr").exists()
+
+
+def test_labels_over_time_are_stitched_and_measured_again_by_the_same_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.save(tmp_path / "film.npy", blurred(2, 80, 60))
+    segmented: list[Any] = []
+
+    def listen(event: Any) -> None:
+        if isinstance(event, BlockStarted) and event.stage == "segment":
+            segmented.append(event.block)
+
+    labels = tmp_path / "a.zarr"
+    words: dict[str, Any] = {**HOW, **ABOVE, "axes": "tyx", "on_event": listen}
+    first = segment_volume(tmp_path / "film.npy", labels, "label", **words)
+    assert segmented
+    for command in (["restitch"], ["objects"], ["replay", "0"]):
+        told = [command[0], str(labels), *command[1:]]
+        assert main(["volume", *told]) == 2
+        said = capsys.readouterr().err
+        assert "have an axis of time" in said
+        assert "00000.zarr" in said
+        told[1] = f"{labels}.cytovox/moments/00001.zarr"
+        assert main(["volume", *told]) == 0
+    segmented.clear()
+    again = segment_volume(tmp_path / "film.npy", labels, "label", gate="voxels > 30", **words)
+    assert 0 < again.objects < first.objects
+    assert not segmented
+    one = segment_volume(
+        tmp_path / "film.npy", labels, "label", time=1, resume=False, **{**words, "axes": "tyx"}
+    )
+    assert one
+    assert main(["volume", "restitch", str(labels), "-q"]) == 0
+    assert segment_volume(tmp_path / "film.npy", labels, "label", resume=False, **words)
+    assert main(["volume", "restitch", str(labels), "-q"]) == 2
 
 
 @pytest.mark.parametrize("kind", ["numpy", "dask", "zarr", "memory"])

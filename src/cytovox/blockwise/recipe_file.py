@@ -16,8 +16,10 @@ from .functions import find_function
 from .recipe import Stitching, VolumeRecipe, side_folder
 from .table import is_table
 
-__all__ = ["find_run", "load_recipe", "read_recipe", "save_recipe"]
+__all__ = ["TIME_POINTS", "find_run", "load_recipe", "read_recipe", "remove_recipe", "save_recipe"]
 
+#: Folder of the labels of each point in time, in the folder beside an output.
+TIME_POINTS = "moments"
 _NAME = "recipe.json"
 
 
@@ -46,6 +48,17 @@ def save_recipe(folder: str | os.PathLike[str], recipe: VolumeRecipe) -> None:
         raise StorageError(f"the recipe cannot be kept: {err}", path=path) from err
 
 
+def remove_recipe(folder: Path) -> None:
+    """Remove the recipe in the folder beside an output, if there is one.
+
+    Parameters
+    ----------
+    folder
+        From `cytovox.blockwise.recipe.side_folder`.
+    """
+    (folder / _NAME).unlink(missing_ok=True)
+
+
 def find_run(output: str | os.PathLike[str]) -> Path:
     """Return the folder beside an output that was made by blocks.
 
@@ -58,15 +71,24 @@ def find_run(output: str | os.PathLike[str]) -> Path:
     ------
     InputNotFoundError
         If there is none.
+    UsageError
+        If there is one for each point in time.
     """
     folder = side_folder(output)
-    if not (folder / _NAME).is_file():
-        raise InputNotFoundError(
-            "there are no blocks of these labels",
-            path=folder,
-            hint="name the output of: cytovox volume segment",
+    if (folder / _NAME).is_file():
+        return folder
+    if (folder / TIME_POINTS).is_dir():
+        raise UsageError(
+            "these labels have an axis of time, and each point in time has blocks of its own",
+            path=os.fspath(output),
+            hint="give the segment command again with other options, which segments no block "
+            f"again; or name one point in time: {folder / TIME_POINTS / '00000.zarr'}",
         )
-    return folder
+    raise InputNotFoundError(
+        "there are no blocks of these labels",
+        path=folder,
+        hint="name the output of: cytovox volume segment",
+    )
 
 
 def read_recipe(folder: str | os.PathLike[str]) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import itertools
 import json
 import shutil
 import time
@@ -25,6 +24,7 @@ from ..write.volume import create_labels
 from .grid import Box
 from .published import is_as_published, refuse_damaged
 from .recipe import VolumeRecipe, side_folder
+from .recipe_file import TIME_POINTS, remove_recipe
 from .table import ObjectTable, read_objects, write_objects
 from .volume_result import Placement, VolumeResult, publish, refuse_stranger
 from .volume_run import VolumeRun
@@ -54,6 +54,7 @@ def segment_time_points(
     refuse_stranger(output, folder)
     folder.mkdir(parents=True, exist_ok=True)
     with Journal(folder / "journal.jsonl") as journal:  # one run at a time
+        remove_recipe(folder)  # of one point in time, which was made here before
         parts = [_moment(recipe, folder, number) for number in range(count)]
         results = [
             # Labels of one point are nobody's result, and are made again unasked.
@@ -65,7 +66,11 @@ def segment_time_points(
             sum(result.objects for result in results),
             None if recipe.table is None else Path(recipe.table),
             sum(result.blocks for result in results),
-            tuple(itertools.chain.from_iterable(result.failed for result in results)),
+            tuple(
+                dataclasses.replace(failure, error=f"{failure.error} (time point {number})")
+                for number, result in enumerate(results)
+                for failure in result.failed
+            ),
             None,
             time.perf_counter() - begin,
             sum(result.untried for result in results),
@@ -86,7 +91,7 @@ def segment_time_points(
 
 def _moment(recipe: VolumeRecipe, folder: Path, number: int) -> VolumeRecipe:
     """Return the recipe of one point in time, with an output of its own."""
-    place = folder / "moments" / f"{number:05d}"
+    place = folder / TIME_POINTS / f"{number:05d}"
     return dataclasses.replace(
         recipe,
         output=f"{place}.zarr",
