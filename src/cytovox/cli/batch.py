@@ -22,7 +22,7 @@ from .compiling import telling_of_compilation
 from .console import report_error, say, showing_warnings
 from .one_recording import Measuring, Outcome
 from .progress import Quiet
-from .signals import GOES_ON, exit_code_of_interrupt, stop_gently
+from .signals import GOES_ON, exit_code_of_interrupt, stop_gently, stop_on_signals
 
 __all__ = ["FINDINGS", "SOME_FAILED", "exit_code_of_batch", "run_batch"]
 
@@ -135,7 +135,11 @@ class _Worker:
         self, recording: _Recording, heartbeat: Heartbeat
     ) -> tuple[Outcome, WorkerTraceback | None]:
         relay = _Relay(heartbeat)
-        with showing_warnings(), telling_of_compilation(relay.compiling):
+        with (
+            stop_on_signals(is_worker=True),
+            showing_warnings(),
+            telling_of_compilation(relay.compiling),
+        ):
             outcome, error = self._measuring(*recording, relay)
         return outcome, None if error is None else WorkerTraceback.of(error)
 

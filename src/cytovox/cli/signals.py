@@ -95,10 +95,11 @@ class _Watch:
     into a socket, at whose other end a thread listens.
     """
 
-    def __init__(self, limit: float) -> None:
+    def __init__(self, limit: float, *, is_worker: bool) -> None:
         self.received: list[int] = []
         self.resumable = 0
         self._limit = limit
+        self._is_worker = is_worker
         self._requests: list[Callable[[], None]] = []
         self._heard: list[int] = []
         self._before: dict[int, object] = {}
@@ -132,6 +133,8 @@ class _Watch:
         """Run in the main thread when a signal has come."""
         self.received.append(number)
         if len(self.received) > 1:
+            if self._is_worker:  # it may come from the parent and from outside
+                return
             self._end(number)
         if not self._requests:
             raise Stopped(number)
@@ -144,9 +147,10 @@ class _Watch:
                     return
                 if number in self._before:
                     self._heard.append(number)
-                    if len(self._heard) > 1:
-                        self._end(number)
-                    limit = self._limit
+                    if not self._is_worker:
+                        if len(self._heard) > 1:
+                            self._end(number)
+                        limit = self._limit
                     self._ask()
         self._end(self._heard[0])
 
@@ -180,7 +184,7 @@ _watch: _Watch | None = None
 
 
 @contextmanager
-def stop_on_signals(limit: float = _LIMIT) -> Iterator[list[int]]:
+def stop_on_signals(limit: float = _LIMIT, *, is_worker: bool = False) -> Iterator[list[int]]:
     """Turn signals that mean "stop" into `Stopped`, raised in the main thread.
 
     Yields the list of signals received so far, since a parser in between may
@@ -192,12 +196,14 @@ def stop_on_signals(limit: float = _LIMIT) -> Iterator[list[int]]:
     limit
         Seconds after the first signal until the process is ended, if it is
         still in the block then.
+    is_worker
+        Whether this is a worker process, which its parent ends.
     """
     global _watch
     if _watch is not None or threading.current_thread() is not threading.main_thread():
         yield [] if _watch is None else _watch.received
         return
-    watch = _Watch(limit)
+    watch = _Watch(limit, is_worker=is_worker)
     with watch:
         _watch = watch
         try:

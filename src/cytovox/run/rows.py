@@ -93,11 +93,16 @@ def joined_rows(parts: Sequence[FrameRows]) -> FrameRows:
     """Return the rows of consecutive parts as one."""
     filled = [part.rows for part in parts if part.n_events]
     names = filled[0] if filled else parts[0].rows
+    if len(parts) == 1:
+        return parts[0]
     return FrameRows(
         parts[0].start,
         np.concatenate([part.counts for part in parts]),
         {
-            name: np.concatenate([rows[name] for rows in filled or [parts[0].rows]])
+            # with its type, of which the order of bytes would be lost
+            name: np.concatenate([rows[name] for rows in filled], dtype=filled[0][name].dtype)
+            if filled
+            else parts[0].rows[name]
             for name in names
         },
         np.concatenate([part.objects for part in parts]),

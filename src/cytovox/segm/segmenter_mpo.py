@@ -41,6 +41,25 @@ _LOCAL = (
 )
 
 
+class SharedFlag:
+    """An event of several processes without a lock, which a killed one could keep."""
+
+    def __init__(self) -> None:
+        self._value = mp_spawn.RawValue("b", 0)
+
+    def set(self) -> None:
+        """Raise the flag."""
+        self._value.value = 1
+
+    def clear(self) -> None:
+        """Lower the flag."""
+        self._value.value = 0
+
+    def is_set(self) -> bool:
+        """Return whether the flag is raised."""
+        return bool(self._value.value)
+
+
 class MPOSegmenter(Segmenter, abc.ABC):
     """A segmenter with multiprocessing operation, whose algorithm takes one image.
 
@@ -118,7 +137,7 @@ class MPOSegmenter(Segmenter, abc.ABC):
     def _set_up(self) -> None:
         """Make what a pickle does not take along."""
         self.mp_slot_index = mp_spawn.RawValue("q", -1)
-        self.mp_active = mp_spawn.Event()
+        self.mp_active = SharedFlag()
         self.mp_num_workers_done = mp_spawn.RawValue("q", 0)
         self.mp_shutdown = mp_spawn.RawValue("b", 0)
         size = 0 if self.debug else self._wanted

@@ -149,6 +149,7 @@ def write_segment_properties(
 
     Examples
     --------
+    >>> from cytovox.write import create_labels
     >>> url = getfixture("tmp_path") / "a"
     >>> create_labels(url, shape=(8, 8, 8), format="precomputed").close()
     >>> write_segment_properties(url, {"label": [1, 2], "volume": [2.5, float("nan")]})
