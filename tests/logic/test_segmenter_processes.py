@@ -16,6 +16,7 @@ from cytovox.logic import DCNumJobRunner, DCNumPipelineJob, stages
 from cytovox.run.progress import StageProgress
 from cytovox.run.unit_timeout import unit_timeout
 from cytovox.segm.from_file import load_segmenter_file
+from cytovox.testing import simulate_recording
 
 SEGMENTER = '''
 import os
@@ -208,13 +209,21 @@ def test_a_worker_that_hangs_is_replaced(raw, run_job, once, events_of, caplog, 
     }
 
 
-def test_a_thread_that_hangs_ends_the_run(raw, run_job, monkeypatch):
+@pytest.fixture
+def short(tmp_path):
+    """A recording that is loaded within a second, also where kernels are not compiled."""
+    path = tmp_path / "short.rtdc"
+    simulate_recording(path, frames=10, seed=4, shape=(40, 80), save_truth=False)
+    return path
+
+
+def test_a_thread_that_hangs_ends_the_run(short, run_job, monkeypatch):
     hanging = threading.Event()
-    monkeypatch.setenv("CYTOVOX_UNIT_TIMEOUT", "0.4")
+    monkeypatch.setenv("CYTOVOX_UNIT_TIMEOUT", "2")
     monkeypatch.setattr(stages, "label_frames", lambda mask, labels: hanging.wait(60))
     try:
-        with pytest.raises(StageError, match="nothing has come of frames 0 to 99 for 0.4 s"):
-            run_job(raw, raw.with_name("out.rtdc"))
+        with pytest.raises(StageError, match="nothing has come of frames 0 to 9 for 2 s"):
+            run_job(short, short.with_name("out.rtdc"))
     finally:
         hanging.set()
 
@@ -233,12 +242,12 @@ class SegmentHangs(STOSegmenter):
 """
 
 
-def test_a_segmenter_with_a_thread_of_its_own_that_hangs_ends_the_run(raw, run_job, monkeypatch):
-    monkeypatch.setenv("CYTOVOX_UNIT_TIMEOUT", "0.4")
-    path = raw.with_name("hangs.py")
+def test_a_segmenter_with_a_thread_of_its_own_that_hangs_ends_the_run(short, run_job, monkeypatch):
+    monkeypatch.setenv("CYTOVOX_UNIT_TIMEOUT", "2")
+    path = short.with_name("hangs.py")
     path.write_text(HANGS, encoding="utf-8")
     with pytest.raises(StageError, match=r"segment failed: nothing has come of frames 0 to"):
-        run_job(raw, raw.with_name("out.rtdc"), segmenter_code=f"{path}:SegmentHangs")
+        run_job(short, short.with_name("out.rtdc"), segmenter_code=f"{path}:SegmentHangs")
 
 
 def test_the_limit_is_a_number(monkeypatch):
