@@ -715,12 +715,12 @@ def test_two_runs_on_one_output(job: Job, capsys: Capture) -> None:
     try:
         assert inside.wait(600)
         for _ in range(3):
-            with pytest.raises(OutputBusyError, match=r"out\.zarr.*another run is writing here"):
+            with pytest.raises(OutputBusyError, match=rf"out\.zarr.*process {os.getpid()} on"):
                 segment_volume(job.raw, job.output, patient, **given)
         assert job.command("--workers", "0") == 75
         err = capsys.readouterr().err
         assert err.count("\n") == 1
-        assert "another run is writing here (wait for it, or stop it)" in err
+        assert "is making this output (wait for it, or stop it)" in err
         assert main(["volume", "restitch", str(job.output), "--stitch", "none"]) in (74, 75)
         assert not job.calls()
     finally:

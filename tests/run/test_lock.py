@@ -8,13 +8,14 @@ import signal
 import subprocess
 import sys
 import threading
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from cytovox.errors import OutputBusyError, OutputError, StorageError
 from cytovox.run import lock as lock_module
-from cytovox.run.lock import LockOwner, OutputLock, boot_id
+from cytovox.run.lock import LockOwner, OutputLock, boot_id, lock_descriptor
 
 LIMIT = 600
 
@@ -153,7 +154,7 @@ def test_where_there_are_no_locks_another_host_is_believed(output, monkeypatch):
 def test_what_is_no_lock_is_left_alone(output, content):
     lock = OutputLock(output)
     lock.path.write_text(content)
-    with pytest.raises(OutputError, match=r"out\.rtdc\.lock: a file that is no lock"):
+    with pytest.raises(OutputError, match=r"out\.rtdc\.lock: a file that is not a lock"):
         lock.acquire()
     assert lock.path.read_text() == content
 
@@ -208,58 +209,90 @@ def test_who_may_live():
     assert not LockOwner(boot="another start").may_live()
 
 
-def test_what_others_left_who_died_while_they_took_it_is_removed(tmp_path):
-    output = tmp_path / "out.rtdc"
-    dead = tmp_path / "out.rtdc.lock.0123abcd"
-    dead.write_text("{}")
-    foreign = tmp_path / "out.rtdc.lock.mine"
-    foreign.touch()
+def owner_of(pid: int, *suffixes: str) -> str:
+    return json.dumps(asdict(LockOwner(pid=pid, suffixes=suffixes)))
+
+
+def test_what_others_left_who_died_while_they_took_it_is_removed(output, kind):
+    dead, living, other = (output.with_name(f"out.rtdc.lock.{i}123abcd") for i in range(3))
+    dead.write_text(owner_of(0, "dead"))
+    living.write_text(owner_of(os.getpid(), "living"))
+    other.write_text("notes")
+    foreign = output.with_name("out.rtdc.lock.mine")
+    foreign.write_text(owner_of(0))
     with OutputLock(output, None, "a") as lock:
         assert lock.is_held
         assert not dead.exists()
-    assert [path.name for path in tmp_path.iterdir()] == [foreign.name]
+    assert set(output.parent.iterdir()) == {living, other, foreign}
 
 
-def test_where_there_are_no_locks_only_the_dead_lose_what_they_made(tmp_path, monkeypatch):
+def test_a_stale_lock_is_removed_by_one_only(output, monkeypatch):
+    """Where there are no locks: somebody else has just taken over what both have read."""
     monkeypatch.setattr(lock_module, "lock_descriptor", lambda descriptor: False)
-    output = tmp_path / "out.rtdc"
-    living = OutputLock(output, None, "living")._made()
-    dead, other = living.with_suffix(".0123abcd"), living.with_suffix(".4567cdef")
-    dead.write_text(living.read_text().replace(f'"pid": {os.getpid()}', '"pid": 0'))
-    other.write_text("notes")
-    with OutputLock(output, None, "a"):
-        assert (living.exists(), dead.exists(), other.exists()) == (True, False, True)
+    path = output.with_name("out.rtdc.lock")
+    path.write_text(owner_of(0, "dead"))
+    really, faster = os.rename, owner_of(os.getpid(), "faster")
+
+    def too_late(source, target):
+        if source == path and "dead" in path.read_text():
+            path.unlink()
+            path.write_text(faster)
+        really(source, target)
+
+    monkeypatch.setattr(os, "rename", too_late)
+    with pytest.raises(OutputBusyError, match=f"process {os.getpid()} on"):
+        OutputLock(output, None, "slower").acquire()
+    assert path.read_text() == faster
+    assert list(output.parent.iterdir()) == [path]
 
 
-def test_a_lock_of_somebody_who_lives_is_left_alone(tmp_path):
-    other = OutputLock(tmp_path / "out.rtdc", None, "b")
-    made = other._made()
-    with OutputLock(tmp_path / "out.rtdc", None, "a"):
-        assert made.exists()
-    other._drop()
-    made.unlink()
+def test_where_there_are_no_locks_one_that_is_about_to_be_written_is_not_taken(
+    output, monkeypatch
+):
+    monkeypatch.setattr(lock_module, "lock_descriptor", lambda descriptor: False)
+    path = output.with_name("out.rtdc.lock")
+    path.touch()
+    with pytest.raises(OutputBusyError, match=r"another run.*delete out\.rtdc\.lock"):
+        OutputLock(output).acquire()
+    assert path.exists()
 
 
-@pytest.mark.parametrize("call", ["link", "replace"])
-def test_a_lock_that_is_swept_while_it_is_made_is_made_again(tmp_path, monkeypatch, call):
-    output = tmp_path / "out.rtdc"
-    if call == "replace":  # a dead run has left its own
-        with OutputLock(output, None, "dead") as dead:
-            left = dead.path.read_bytes()
-        dead.path.write_bytes(left)
+def test_a_lock_that_was_removed_while_it_was_opened_is_made_again(output, monkeypatch):
+    path = output.with_name("out.rtdc.lock")
+    path.write_text(owner_of(0, "left"))
     calls = []
-    really = getattr(os, call)
 
-    def sweep_once(made, path):
-        calls.append(made)
-        if len(calls) == 1:
-            os.unlink(made)
-        really(made, path)
+    def remove_once(descriptor):
+        calls.append(descriptor)
+        if len(calls) == 1:  # by a run that has just ended
+            path.unlink()
+        return lock_descriptor(descriptor)
 
-    monkeypatch.setattr(os, call, sweep_once)
+    monkeypatch.setattr(lock_module, "lock_descriptor", remove_once)
     with OutputLock(output, None, "a") as lock:
-        assert lock.is_held
+        assert len(calls) == 2
+        assert lock.suffix == "a"
         with pytest.raises(OutputBusyError):
             OutputLock(output, None, "b").acquire()
-    assert len(calls) >= 2
-    assert not list(tmp_path.iterdir())
+    assert not path.exists()
+
+
+def test_a_longer_lock_is_overwritten_in_one_piece(output, monkeypatch):
+    """A kill leaves the old or the new one: nothing is cut off in a second step."""
+    path = output.with_name("out.rtdc.lock")
+    path.write_text(owner_of(0, "a" * 100, "b"))
+    size = path.stat().st_size
+    monkeypatch.setattr(os, "ftruncate", lambda *_: pytest.fail("in two steps"))
+    with OutputLock(output, "mine") as lock:
+        assert lock.path.stat().st_size >= size
+        assert json.loads(path.read_text())["suffixes"] == ["mine", "a" * 100, "b"]
+
+
+def test_a_full_disk_leaves_no_lock(output, monkeypatch):
+    def refuse(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "write", refuse)
+    with pytest.raises(StorageError, match="No space left"):
+        OutputLock(output, None, "a").acquire()
+    assert list(output.parent.iterdir()) == []

@@ -12,7 +12,6 @@ import pytest
 
 from cytovox.logic import DCNumJobRunner, DCNumPipelineJob
 from cytovox.read import concatenated_hdf5_data
-from cytovox.run import journal as journal_module
 from cytovox.run import lock as lock_module
 from cytovox.run.journal import Journal
 from cytovox.run.lock import OutputLock
@@ -88,8 +87,7 @@ def test_recordings_are_measured_where_the_file_system_refuses_locks(tmp_path, m
             super().__init__(name, mode, locking=locking, **more)
 
     monkeypatch.setattr(h5py, "File", Unlockable)
-    for module in (lock_module, journal_module):
-        monkeypatch.setattr(module, "lock_descriptor", lambda descriptor: False)
+    monkeypatch.setattr(lock_module, "lock_descriptor", lambda descriptor: False)
     raw = tmp_path / "raw.rtdc"
     simulate_recording(raw, frames=30)
     with concatenated_hdf5_data([raw, raw], tmp_path / "both.rtdc") as both:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..errors import CytovoxError, UsageError, escaped
+from ..errors import CytovoxError, OutputError, UsageError, escaped
 from ..run.findings import Verification
-from ..run.lock import LockOwner
+from ..run.lock import LockOwner, read_owner
 from ..run.progress import StageFinished, StageProgress, StageStarted
 from .batch import FINDINGS, SOME_FAILED
 from .console import describe, exit_code_of, print_json, print_text, report_error
@@ -248,11 +247,10 @@ def _owner(path: Path) -> LockOwner | None:
         if not path.name.startswith(f"{lock.name.removesuffix('.rtdc.lock')}_"):
             continue
         try:
-            told = json.loads(lock.read_bytes())
-            owner = LockOwner(**told | {"suffixes": tuple(told["suffixes"])})
-        except (OSError, ValueError, TypeError, KeyError):
+            owner = read_owner(lock)
+        except (OSError, OutputError):
             continue
-        if any(path.name.endswith(f"_{suffix}.rtdc~") for suffix in owner.suffixes):
+        if owner and any(path.name.endswith(f"_{suffix}.rtdc~") for suffix in owner.suffixes):
             return owner
     return None
 

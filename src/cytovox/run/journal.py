@@ -19,11 +19,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from ..errors import OutputBusyError, StorageError, UsageError
+from ..errors import OutputError, StorageError, UsageError
 from .fingerprint import differences, plain
 from .folder_sync import sync_file
 from .journal_content import BlockKey, BlockRecord, JournalContent, read_journal
-from .lock import OutputLock, lock_descriptor
+from .lock import OutputLock
 
 __all__ = [
     "BlockKey",
@@ -56,10 +56,10 @@ class Journal:
 
     def __init__(self, path: str | os.PathLike[str], *, guarded: bool = False) -> None:
         self.path = Path(path)
-        self._is_guarded = guarded
+        #: None if the caller has a lock already.
+        self._output_lock = None if guarded else OutputLock(self.path)
         self.content = JournalContent()
         self._fd = -1
-        self._output_lock: OutputLock | None = None
         self._lock = threading.Lock()
         self._news = threading.Condition()
         self._dirty = False
@@ -68,14 +68,8 @@ class Journal:
 
     def __enter__(self) -> Self:
         """Open the file, refuse a second writer, and read what is there."""
-        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._fd = os.open(self.path, flags, 0o666)
-        except OSError as err:
-            raise self._refused(err) from err
-        try:
-            self._lock_file()
+            self._open()
             self.content = read_journal(self.path)
             if _is_torn(self._fd):
                 self._write(b"\n")
@@ -102,27 +96,24 @@ class Journal:
             sync_file(self._fd)
         self._close()
 
+    def _open(self) -> None:
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            if self._output_lock is not None:
+                self._output_lock.acquire()
+            self._fd = os.open(self.path, flags, 0o666)
+        except OutputError:
+            raise
+        except OSError as err:
+            raise self._refused(err) from err
+
     def _close(self) -> None:
         fd, self._fd = self._fd, -1
-        os.close(fd)
+        if fd >= 0:
+            os.close(fd)
         if self._output_lock is not None:
             self._output_lock.release()
-            self._output_lock = None
-
-    def _lock_file(self) -> None:
-        """Take the file for this process; the system gives it back, whatever happens.
-
-        On a file system without locks a file beside it says which process has it.
-        """
-        try:
-            if not lock_descriptor(self._fd) and not self._is_guarded:
-                lock = OutputLock(self.path)
-                lock.acquire()
-                self._output_lock = lock
-        except BlockingIOError as err:
-            raise OutputBusyError(
-                "another run is writing here", path=self.path, hint="wait for it, or stop it"
-            ) from err
 
     def begin(
         self,

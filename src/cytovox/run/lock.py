@@ -1,9 +1,9 @@
-"""One run at a time for each output, and whose files lie around.
+"""One run at a time for each output or journal.
 
-A lock is a file beside the output that the system locks for the process, and
-unlocks whatever happens to it. So a lock file that nobody has locked belongs
-to a run that was killed or has kept its files; what is written in it tells by
-which names these go.
+The lock is a file beside the output. The system locks it for the process that has it,
+and unlocks it whatever happens to that process. What is written in it tells which
+process that is, and by which names its temporary files go. So a lock file that nobody
+has locked belongs to a run that was killed or has kept its files.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import glob
 import json
 import os
 import platform
-import re
 import uuid
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -33,7 +32,7 @@ try:
 except ImportError:  # only on Windows
     msvcrt = None  # type: ignore[assignment]
 
-__all__ = ["LockOwner", "OutputLock", "boot_id", "lock_descriptor"]
+__all__ = ["LockOwner", "OutputLock", "boot_id", "lock_descriptor", "read_owner"]
 
 #: A byte far behind the end, so that others can read a file that is locked.
 _FAR = 1 << 40
@@ -43,13 +42,14 @@ _ATTEMPTS = 100
 _MOST = 1 << 16
 #: Longest suffix; the name of a host has 64 letters at most.
 _LONGEST = 120
-#: What follows the name of a lock that is being made.
-_MADE = re.compile(r"\.[0-9a-f]{8}")
+#: What follows the name of a lock file that is being made or removed.
+_ASIDE = "[0-9a-f]" * 8
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_OPEN = os.O_RDWR | getattr(os, "O_BINARY", 0)
 
 
 def lock_descriptor(descriptor: int) -> bool:
-    """Lock an open file for this process, until it is closed or the process ends."""
+    """Lock an open file for this process; False if the file system knows no locks."""
     try:
         if fcntl is not None:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -75,28 +75,16 @@ def boot_id() -> str:
 
 @dataclass(frozen=True, slots=True)
 class LockOwner:
-    """Who has taken an output.
-
-    Parameters
-    ----------
-    host
-        Name of the machine.
-    pid
-        Number of the process; 0 once its run has ended.
-    boot
-        See `boot_id`.
-    started
-        When, UTC, in ISO form.
-    suffixes
-        Texts in the names of temporary files; the first is that of the run
-        itself, others are of dead runs whose files it may not have removed.
-    """
+    """The process that has a lock."""
 
     host: str = field(default_factory=platform.node)
     pid: int = field(default_factory=os.getpid)
+    """0 once its run has ended."""
     boot: str = field(default_factory=boot_id)
     started: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     suffixes: tuple[str, ...] = ()
+    """Texts in the names of temporary files; the first is that of the run itself, others
+    are of dead runs whose files it may not have removed."""
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host or 'an unnamed host'}, since {self.started}"
@@ -121,16 +109,17 @@ class LockOwner:
 
 
 class OutputLock:
-    """The lock of an output."""
+    """The lock of an output; with a name of an earlier run, unless one is given."""
 
     def __init__(self, output: Path, suffix: str | None = None, default: str = "") -> None:
         self.output = output
         self.path = output.with_name(f"{output.name}.lock")
         self.suffix = default if suffix is None else suffix
+        #: The dead run from which the lock was taken over.
         self.left: LockOwner | None = None
         self._given = suffix
         self._fd = -1
-        self._is_locked = False
+        self._by_system = True
 
     def __enter__(self) -> OutputLock:
         self.acquire()
@@ -141,195 +130,162 @@ class OutputLock:
 
     @property
     def is_held(self) -> bool:
-        """Whether this object has taken the output."""
+        """Whether this object has the lock."""
         return self._fd >= 0
 
     def acquire(self) -> None:
-        """Take the output."""
+        """Take the lock."""
         try:
-            for _ in range(_ATTEMPTS):
-                if self._try_new() or self._try_old():
-                    self._sweep()
-                    # It names all files that follow, so it must be there if they are.
-                    sync_folder(self.path.parent)
-                    return
-        except (OutputError, StorageError):
+            if not any(self._try() for _ in range(_ATTEMPTS)):
+                raise self._busy(None)
+            self._sweep()
+            # It names all files that follow, so it must be there if they are.
+            sync_folder(self.path.parent)
+        except OutputError:
             raise
         except OSError as err:
-            hint = "is the folder there, writable and not full?"
-            if err.errno == errno.ENAMETOOLONG:
-                hint = "choose a shorter name"
+            is_long = err.errno == errno.ENAMETOOLONG
             raise StorageError(
                 f"the output cannot be made: {err.strerror or err}",
                 path=self.path.parent,
-                hint=hint,
+                hint="choose a shorter name"
+                if is_long
+                else "is the folder there, writable and not full?",
             ) from err
-        raise OutputBusyError("other runs take it again and again", path=self.output)
 
     def release(self, *, keep: bool = False) -> None:
-        """Give the output free; may be called again."""
+        """Give the lock back, and keep the file if files are left; may be called again."""
         fd, self._fd = self._fd, -1
         if fd < 0:
             return
-        if keep and not self._is_locked:  # or this process would seem to have it still
-            with contextlib.suppress(OSError):
-                self._replace(self._content(pid=0))
-        if keep or os.name == "nt":  # Windows removes no open files
+        remove = False
+        with contextlib.suppress(OSError):
+            if keep and not self._by_system:  # or this process would seem to have it still
+                self._write(fd, pid=0)
+            remove = not keep and _is_still(fd, self.path)
+        if os.name == "nt":  # where no open file can be removed
             os.close(fd)
-        if not keep:
+        if remove:
             with contextlib.suppress(OSError):
                 self.path.unlink(missing_ok=True)
-        if not (keep or os.name == "nt"):
+        if os.name != "nt":
             os.close(fd)
 
-    def _try_new(self) -> bool:
-        """Take an output that nobody has; what is in the lock is there from the start."""
-        if self.path.exists():
+    def _try(self) -> bool:
+        """Make the file or take it over; False if it is changing hands."""
+        if not self.path.exists() and self._make_with_content():
+            return True
+        fd, is_new = _open_or_create(self.path)
+        if fd < 0:
             return False
         try:
-            mine = self._made()
-        except BlockingIOError:  # swept before it was locked
-            return False
-        try:
-            os.link(mine, self.path)
-        except (FileExistsError, FileNotFoundError):  # another was faster, or has swept it
-            # or a network has asked twice, and the first answer was lost
-            if not _is_still(self._fd, self.path):
-                self._drop()
-        except OSError:  # a file system without links
-            self._drop()
-            return self._try_exclusively()
+            if self._is_free(fd, is_new=is_new):
+                self._write(fd)
+                self._fd = fd
+        except OSError:
+            if is_new:  # and empty
+                self.path.unlink(missing_ok=True)
+            raise
         finally:
-            mine.unlink(missing_ok=True)
+            if not self.is_held:
+                os.close(fd)
         return self.is_held
 
-    def _try_exclusively(self) -> bool:
+    def _make_with_content(self) -> bool:
+        """Make the file so that it names its owner from the start; that takes a hard link."""
+        aside = self._aside()
+        fd = os.open(aside, _OPEN | os.O_CREAT | os.O_EXCL, 0o666)
         try:
-            fd = os.open(self.path, _FLAGS | os.O_EXCL, 0o666)
-        except FileExistsError:
-            return False
-        with contextlib.suppress(BlockingIOError):  # somebody looks whether we live
-            self._is_locked = lock_descriptor(fd)
-        os.write(fd, self._content())
-        sync_file(fd)
+            self._by_system = lock_descriptor(fd)
+            self._write(fd)
+            os.link(aside, self.path)
+        except OSError:
+            # A network may have asked twice, and the first answer was lost.
+            if not _is_still(fd, self.path):
+                os.close(fd)
+                return False
+        finally:
+            aside.unlink(missing_ok=True)
         self._fd = fd
         return True
 
-    def _made(self) -> Path:
-        """Make a lock under another name and hold it."""
-        mine = self.path.with_name(f"{self.path.name}.{uuid.uuid4().hex[:8]}")
-        fd = os.open(mine, _FLAGS | os.O_EXCL, 0o666)
+    def _is_free(self, fd: int, *, is_new: bool) -> bool:
+        """Lock the file, unless somebody has it, and read which dead run has left it."""
         try:
-            os.write(fd, self._content())
-            self._is_locked = lock_descriptor(fd)
-            sync_file(fd)
-        except BaseException:
-            os.close(fd)
-            mine.unlink(missing_ok=True)
-            raise
-        self._fd = fd
-        return mine
-
-    def _sweep(self) -> None:
-        """Remove what those have left who died while they took the output."""
-        for path in self.path.parent.glob(f"{glob.escape(self.path.name)}.*"):
-            if not _MADE.fullmatch(path.name.removeprefix(self.path.name)):
-                continue
-            with contextlib.suppress(OSError):  # its owner lives, or is gone by now
-                fd = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0))
-                try:
-                    if lock_descriptor(fd) or _is_of_dead(path):
-                        path.unlink()
-                finally:
-                    os.close(fd)
-
-    def _drop(self) -> None:
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
-
-    def _try_old(self) -> bool:
-        """Take an output over from a dead run; False if the lock has changed meanwhile."""
-        try:
-            fd = os.open(self.path, os.O_RDWR | getattr(os, "O_BINARY", 0))
-        except FileNotFoundError:
+            self._by_system = lock_descriptor(fd)
+            is_locked = False
+        except BlockingIOError:
+            is_locked = True
+        if not _is_still(fd, self.path):
             return False
-        try:
-            try:
-                knows_locks = lock_descriptor(fd)
-            except BlockingIOError:
-                raise self._busy(_read(self.path)) from None
-            if not _is_still(fd, self.path):
-                return False
-            self.left = _read(self.path)
-            if not knows_locks and self.left is not None and self.left.may_live():
-                raise self._busy(self.left)
-            self._inherit()
-            if not knows_locks:
-                return self._bury(fd) and self._try_new()
-            if os.name == "nt":
-                os.ftruncate(fd, 0)
-                os.lseek(fd, 0, os.SEEK_SET)
-                os.write(fd, self._content())
-                self._fd, fd = fd, -1
-                return True
-            return self._replace_old()
-        finally:
-            if fd >= 0:
-                os.close(fd)
+        owner = _owner_in(fd, self.path)
+        if owner is None:  # whoever has made the file is about to write into it
+            return not is_locked and (self._by_system or is_new)
+        if is_locked or (not self._by_system and owner.may_live()):
+            raise self._busy(owner)
+        self.left = owner
+        if self._given is None and owner.suffixes:
+            self.suffix = owner.suffixes[0]
+        if not self._by_system:
+            self._remove_stale(fd)
+        return self._by_system
 
-    def _replace_old(self) -> bool:
-        try:
-            os.replace(self._made(), self.path)
-        except (BlockingIOError, FileNotFoundError):  # swept while it was made
-            self._drop()
-        return self.is_held
-
-    def _bury(self, descriptor: int) -> bool:
-        """Remove the lock of a dead run, where only one of those who try must win."""
-        grave = self.path.with_name(f"{self.path.name}.{uuid.uuid4().hex[:8]}")
-        try:
-            os.rename(self.path, grave)
-        except FileNotFoundError:
-            return False
-        if _is_still(descriptor, grave):
-            grave.unlink()
-            return True
-        with contextlib.suppress(OSError):  # another one was faster and lives
-            os.rename(grave, self.path)
-        return False
-
-    def _inherit(self) -> None:
-        if self._given is None and self.left is not None and self.left.suffixes:
-            self.suffix = self.left.suffixes[0]
-
-    def _replace(self, content: bytes) -> None:
-        fresh = self.path.with_name(f"{self.path.name}.{uuid.uuid4().hex[:8]}")
-        fresh.write_bytes(content)
-        os.replace(fresh, self.path)
-
-    def _content(self, **more: Any) -> bytes:
+    def _write(self, fd: int, **more: Any) -> None:
+        """Write who has the lock: all at once and never less, so that a kill leaves no mixture."""
         old = () if self.left is None else self.left.suffixes
         others = (suffix for suffix in old if suffix != self.suffix)
         owner = LockOwner(suffixes=(self.suffix, *others), **more)
-        return json.dumps(asdict(owner), indent=1).encode() + b"\n"
+        content = json.dumps(asdict(owner), indent=1).encode() + b"\n"
+        size = os.lseek(fd, 0, os.SEEK_END)
+        os.lseek(fd, 0, os.SEEK_SET)
+        os.write(fd, content.ljust(size))
+        sync_file(fd)
+
+    def _aside(self) -> Path:
+        return self.path.with_name(f"{self.path.name}.{uuid.uuid4().hex[:8]}")
+
+    def _remove_stale(self, fd: int) -> None:
+        """Remove the lock of a dead run where the system knows no locks.
+
+        Of those who try only one can rename the file that they all have read.
+        """
+        aside = self._aside()
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(self.path, aside)
+            if _is_still(fd, aside):
+                aside.unlink()
+            else:  # that of another run, which was faster and lives
+                os.rename(aside, self.path)
+
+    def _sweep(self) -> None:
+        """Remove what is left of runs that were killed while they took the lock."""
+        for path in self.path.parent.glob(f"{glob.escape(self.path.name)}.{_ASIDE}"):
+            with contextlib.suppress(OSError, OutputError):
+                owner = read_owner(path)
+                if owner is not None and not owner.may_live():
+                    path.unlink()
 
     def _busy(self, owner: LockOwner | None) -> OutputBusyError:
-        who = "another run" if owner is None else str(owner)
+        who = "another run" if owner is None else f"{owner},"
         hint = "wait for it, or stop it"
-        if owner is not None and owner.host != platform.node():
+        if owner is None or owner.host != platform.node():
             hint += f"; if that machine no longer runs it, delete {self.path.name}"
-        return OutputBusyError(f"{who}, is making this output", path=self.output, hint=hint)
+        return OutputBusyError(f"{who} is making this output", path=self.output, hint=hint)
 
 
-_FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
+def read_owner(path: Path) -> LockOwner | None:
+    """Return who has, or had, the lock of this name; None if nothing is written in it."""
+    fd = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+    try:
+        return _owner_in(fd, path)
+    finally:
+        os.close(fd)
 
 
-def _read(path: Path) -> LockOwner | None:
-    """Return who has taken an output; None if the file is empty."""
-    with path.open("rb") as file:
-        content = file.read(_MOST)
-    if not content.strip():
+def _owner_in(fd: int, path: Path) -> LockOwner | None:
+    os.lseek(fd, 0, os.SEEK_SET)
+    content = os.read(fd, _MOST)
+    if not content.strip(b"\0 \r\n"):  # perhaps the power was cut before it was written
         return None
     try:
         told: dict[str, Any] = json.loads(content)
@@ -342,21 +298,13 @@ def _read(path: Path) -> LockOwner | None:
         )
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as err:
         raise OutputError(
-            "a file that is no lock is in the way",
+            "a file that is not a lock is in the way",
             path=path,
             hint="rename it, or choose another name for the output",
         ) from err
-    if any(not _is_plain(suffix) for suffix in owner.suffixes):
+    if not all(map(_is_plain, owner.suffixes)):
         raise OutputError("this lock names files elsewhere", path=path, hint="delete it")
     return owner
-
-
-def _is_of_dead(path: Path) -> bool:
-    try:
-        owner = _read(path)
-    except OutputError:
-        return False
-    return owner is not None and not owner.may_live()
 
 
 def _is_plain(suffix: object) -> bool:
@@ -364,6 +312,16 @@ def _is_plain(suffix: object) -> bool:
     if not isinstance(suffix, str) or len(suffix) > _LONGEST:
         return False
     return not set(suffix) & set('/\\:*?"<>|\0') and suffix not in (".", "..")
+
+
+def _open_or_create(path: Path) -> tuple[int, bool]:
+    """Return an open file and whether it is new; -1 if another has just removed it."""
+    try:
+        return os.open(path, _OPEN | os.O_CREAT | os.O_EXCL, 0o666), True
+    except FileExistsError:
+        with contextlib.suppress(FileNotFoundError):
+            return os.open(path, _OPEN), False
+    return -1, False
 
 
 def _is_still(descriptor: int, path: Path) -> bool:
