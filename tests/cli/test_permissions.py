@@ -6,16 +6,19 @@ import os
 from pathlib import Path
 
 import h5py
+import numpy as np
 import pytest
 
 from cytovox.cli.main import main
-from cytovox.read import HDF5Data, Permissions, const
+from cytovox.read import HDF5Data, Permissions, const, open_volume
+from cytovox.read.permissions import ALLOW_VARIABLE, ROOTS_VARIABLE
 from cytovox.testing import simulate_recording
 
 
 @pytest.fixture
-def raw(tmp_path: Path) -> Path:
+def raw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return a recording with a log that is longer than is read."""
+    monkeypatch.setitem(const.MAX_TEXT_BYTES, "logs", 300)
     path = tmp_path / "raw.rtdc"
     simulate_recording(path, frames=30)
     with h5py.File(path, "a") as h5:
@@ -24,9 +27,10 @@ def raw(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def short(monkeypatch: pytest.MonkeyPatch, raw: Path) -> None:
-    """Let there be a limit that the log does not keep."""
-    monkeypatch.setitem(const.MAX_TEXT_BYTES, "logs", 300)
+def frozen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nothing be allowed by the environment, nor set there."""
+    for name in (ALLOW_VARIABLE, ROOTS_VARIABLE):
+        monkeypatch.delenv(name, raising=False)
     before = dict(os.environ)
     monkeypatch.setattr(os, "environ", _Frozen(before))
 
@@ -54,3 +58,40 @@ def test_a_run_that_may_read_more_copies_it_and_says_so(
 def test_info_that_may_read_more(raw: Path) -> None:
     assert main(["info", str(raw), "--allow-oversized"]) == 0
     assert main(["info", str(raw)]) == 1
+
+
+def test_verify_of_basins_in_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    raw, tap = tmp_path / "day" / "raw.rtdc", tmp_path / "results" / "tap.rtdc"
+    raw.parent.mkdir()
+    simulate_recording(raw, frames=30)
+    assert main(["run", str(raw), "-o", str(tap), "--basins", "tap", "--quiet"]) == 0
+    words = ["verify", str(tap)]
+    for allowed in ([], ["--basin-root", str(raw.parent)], []):
+        assert main([*words, *allowed]) == 0
+        assert ("was not looked at" in capsys.readouterr().out) != bool(allowed)
+
+
+def test_commands_of_volumes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    image = np.zeros((20, 24), "u1")
+    image[5:15, 5:15] = 200
+    (tmp_path / "voxels.raw").write_bytes(image.tobytes())
+    with h5py.File(tmp_path / "a.h5", "w") as h5:
+        kept = [(str(tmp_path / "voxels.raw"), 0, image.nbytes)]
+        h5.create_dataset("raw", image.shape, image.dtype, external=kept)
+    volume, labels = f"{tmp_path / 'a.h5'}:/raw", str(tmp_path / "labels.zarr")
+    mask = str(tmp_path / "mask.zarr")
+    segment = ["segment", volume, labels, "-f", "label", "--set", "threshold=100"]
+    for words in (
+        ["info", volume],
+        ["plan", volume, "-f", "label", "--set", "threshold=100", "--stitch", "touch"],
+        [*segment, "--stitch", "touch", "--workers", "1"],
+        ["replay", labels, "0"],
+        ["threshold", volume, mask, "-t", "100", "--workers", "1"],
+        ["relabel", volume, str(tmp_path / "numbered.zarr"), "--workers", "1"],
+    ):
+        assert main(["volume", *words]) == 1, words
+        assert "voxels.raw" in capsys.readouterr().err
+        assert main(["volume", "--allow-external", *words]) == 0, words
+        capsys.readouterr()
+    with open_volume(mask) as found:
+        np.testing.assert_array_equal(found[...], image > 100)

@@ -19,7 +19,7 @@ from cytovox.errors import CytovoxError, InputError, OptionError
 from cytovox.logic import DCNumJobRunner, DCNumPipelineJob
 from cytovox.read import HDF5Data, Permissions, RefusedInputError, open_volume
 from cytovox.read.members import dataset_ids
-from cytovox.read.permissions import ALLOW_VARIABLE, ROOTS_VARIABLE, allow, default_permissions
+from cytovox.read.permissions import ALLOW_VARIABLE, ROOTS_VARIABLE, default_permissions
 from cytovox.testing import simulate_recording
 from support.hostile import (
     SECRET,
@@ -132,8 +132,6 @@ def test_permissions_are_kept_when_a_reader_travels(tmp_path: Path) -> None:
 
 
 def test_unknown_permissions_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(OptionError, match="everything"):
-        allow("everything")
     monkeypatch.setenv(ALLOW_VARIABLE, "everything")
     with pytest.raises(OptionError, match="everything"):
         default_permissions()

@@ -57,7 +57,7 @@ def copy_into(made: Path, path: Path, region: RegionWork) -> None:
     """Write labels into an array, whole write units at once."""
     with (
         open_volume(made) as labels,
-        open_volume(region.input) as source,
+        open_volume(region.input, permissions=region.permissions) as source,
         open_volume(path, writable=True) as array,
     ):
         box = _box_in(array, source, region)

@@ -13,6 +13,7 @@ from typing import Any
 
 from ..errors import UsageError
 from ..read.open_volume import open_volume
+from ..read.permissions import Permissions, default_permissions
 from ..read.volume import Volume
 from ..run.fingerprint import plain
 from ..run.journal import BlockKey, Journal
@@ -43,6 +44,7 @@ def run_array_work(
     force: bool = False,
     placement: Placement | None = None,
     on_event: Listener | None = None,
+    permissions: Permissions | None = None,
     **options: Any,
 ) -> VolumeResult:
     """Make an array from another one."""
@@ -52,14 +54,15 @@ def run_array_work(
     refuse_stranger(target, folder)
     making = folder / "making" / target.name
     place = placement or Placement()
+    may = default_permissions() if permissions is None else permissions
     with contextlib.ExitStack() as stack:
-        volume = stack.enter_context(open_volume(input))
+        volume = stack.enter_context(open_volume(input, permissions=may))
         ndim = len(volume.spatial_shape)
         size = fitting_sizes("block", block, ndim)
         grid = Grid(volume.spatial_shape, size, fitting_sizes("context", context, ndim))
         if not len(grid):
             raise UsageError("the volume has no voxel", path=volume.url)
-        work = make(input=volume.url, output=str(making), **options)
+        work = make(input=volume.url, output=str(making), permissions=may, **options)
         work = work.prepared(volume, local=place.cluster is None)
         journal = stack.enter_context(Journal(folder / "journal.jsonl"))
         journal.begin(
@@ -112,13 +115,17 @@ def _do(
 
         done = place.run(grid, work, "blocks", journal=journal, check=is_done, **more)
     if done.done:
-        refuse_changed_input(before, lambda: open_volume(work.input), journal, "blocks", kept)
+
+        def again() -> Volume:
+            return open_volume(work.input, permissions=work.permissions)
+
+        refuse_changed_input(before, again, journal, "blocks", kept)
     return done
 
 
 def _fingerprint(work: ArrayWork, volume: Volume, grid: Grid, format: str) -> dict[str, Any]:
     options = asdict(work) if is_dataclass(work) else {}
-    told = {name: value for name, value in options.items() if name not in ("input", "output")}
+    told = {n: v for n, v in options.items() if n not in ("input", "output", "permissions")}
     return {
         "input": volume.fingerprint(),
         "work": type(work).__name__,

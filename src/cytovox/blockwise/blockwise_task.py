@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
+from ..read.permissions import Permissions
 from ..run.fingerprint import plain
 from . import engine
 from .loading import load_file
@@ -113,7 +114,9 @@ class DaCapoBlockwiseTask(engine.Task):
             )
         sent = Made(spawn_worker, *args, **kwargs)
         before, after = _pair(getattr(module, "check_function", None), worker_file)
-        told = [[str(roi) for roi in (total_roi, read_roi, write_roi)], args, kwargs]
+        # what may be read decides on no result
+        known = {n: v for n, v in kwargs.items() if not isinstance(v, Permissions)}
+        told = [[str(roi) for roi in (total_roi, read_roi, write_roi)], args, known]
         digest = hashlib.sha256(json.dumps(plain(told), sort_keys=True).encode()).hexdigest()
         task: Any = super().__new__(
             cls,
@@ -142,7 +145,7 @@ class DaCapoBlockwiseTask(engine.Task):
         )
         task.run.source = {
             "function": plain(spawn_worker),
-            "parameters": {"args": plain(args), **plain(kwargs)},
+            "parameters": {"args": plain(args), **plain(known)},
         }
         made: DaCapoBlockwiseTask = task
         return made

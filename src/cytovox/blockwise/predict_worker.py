@@ -131,7 +131,7 @@ class PredictWork(worker_file.ArrayWork):
             Of the type `dtype` and the shape of the read region, after any channels.
         """
         model = _load(self.model, self.model_sha256, self.device)
-        ndim = len(worker_file.opened(self.input, self.fill_value).spatial_shape)
+        ndim = len(self.source().spatial_shape)
         image = array.astype(np.float32)
         image *= np.float32(self.factor)
         image += np.float32(self.shift)

@@ -283,7 +283,7 @@ class VolumeRecipe:
             "parameters": dict(self.parameters),
             "block": list(self.block),
             "context": list(self.context),
-            "view": asdict(self.view),
+            "view": self.view.plain(),
             "fill_value": self.fill_value,
             "stitch": asdict(self.stitching),
             "connectivity": self.connectivity,

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ..errors import InputNotFoundError, StorageError, UsageError
+from ..read.permissions import Permissions
 from ..read.volume_view import VolumeView
 from .evidence import Measures
 from .functions import find_function
@@ -108,7 +108,7 @@ def read_recipe(folder: str | os.PathLike[str]) -> dict[str, Any]:
     """
     told = json.loads((Path(folder) / _NAME).read_bytes())
     if isinstance(told, dict) and "scale" in told:  # of version 0.1.0
-        told["view"] = asdict(VolumeView(scale=told.pop("scale")))
+        told["view"] = VolumeView(scale=told.pop("scale")).plain()
     _check_kinds(told)
     if told["table"] is not None and not is_table(told["table"]):
         raise ValueError(f"'table' is {told['table'][:80]!r}")
@@ -116,7 +116,9 @@ def read_recipe(folder: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def load_recipe(
-    output: str | os.PathLike[str], function: Callable[..., Any] | None = None
+    output: str | os.PathLike[str],
+    function: Callable[..., Any] | None = None,
+    permissions: Permissions | None = None,
 ) -> VolumeRecipe:
     """Read the recipe of an output.
 
@@ -126,6 +128,8 @@ def load_recipe(
         The labels, as they were named when they were made, or from elsewhere.
     function
         The function, if it shall be called and had no name.
+    permissions
+        What may be read; no recipe says that.
 
     Returns
     -------
@@ -158,7 +162,7 @@ def load_recipe(
             measures=None
             if measures is None
             else Measures(**{**measures, "percentiles": tuple(measures["percentiles"])}),
-            view=_view_of(told),
+            view=_view_of(told, permissions),
             fill_value=told["fill_value"],
             format=told["format"],
             gate=told["gate"],
@@ -170,11 +174,11 @@ def load_recipe(
         ) from err
 
 
-def _view_of(told: Mapping[str, Any]) -> VolumeView:
-    view = dict(told["view"])
+def _view_of(told: Mapping[str, Any], permissions: Permissions | None) -> VolumeView:
+    view = {name: told["view"][name] for name in _INNER_KINDS["view"]}
     if isinstance(view["voxel_size"], list):
         view["voxel_size"] = tuple(view["voxel_size"])
-    return VolumeView(**view)
+    return VolumeView(**view, permissions=permissions)
 
 
 #: What each part of a recipe is, as JSON tells it; None where it may be missing.

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from ..errors import InputError, InputNotFoundError, OptionError
 from ..read.open_volume import open_volume
+from ..read.permissions import Permissions, default_permissions
 from ..read.volume import Volume
 from ..run.progress import Listener
 from .grid import Block, Grid
@@ -86,9 +87,11 @@ class _Unique:
     """Return the labels of a block."""
 
     input: str
+    permissions: Permissions
 
     def __call__(self, block: Block) -> dict[str, Any]:
-        labels = np.unique(opened(self.input).read(block.write))
+        volume = opened(self.input, permissions=self.permissions)
+        labels = np.unique(volume.read(block.write))
         return {"labels": labels[labels != 0]}
 
 
@@ -98,9 +101,11 @@ def unique_labels(
     block: int | tuple[int, ...],
     placement: Placement | None = None,
     on_event: Listener | None = None,
+    permissions: Permissions | None = None,
 ) -> Labels:
     """Return all labels of a volume but 0, in rising order."""
-    with open_volume(input) as volume:
+    may = default_permissions() if permissions is None else permissions
+    with open_volume(input, permissions=may) as volume:
         url, shape = volume.url, volume.spatial_shape
         if volume.dtype.kind not in "ui" or volume.ndim != len(shape):
             raise InputError(f"{volume.dtype} {volume.axes} are no labels", path=url)
@@ -115,7 +120,7 @@ def unique_labels(
 
     try:
         done = (placement or Placement()).run(
-            grid, _Unique(url), "look", on_event=on_event, on_rows=take
+            grid, _Unique(url, may), "look", on_event=on_event, on_rows=take
         )
     finally:
         close_kept()
@@ -170,12 +175,15 @@ def keep_label_map(
     block: int | tuple[int, ...],
     placement: Placement | None = None,
     on_event: Listener | None = None,
+    permissions: Permissions | None = None,
 ) -> Path:
     """Put a table of labels beside an output, where all workers see it."""
     if table is not None:
         pairs = read_label_map(table)
     else:
-        old = unique_labels(input, block=block, placement=placement, on_event=on_event)
+        old = unique_labels(
+            input, block=block, placement=placement, on_event=on_event, permissions=permissions
+        )
         pairs = np.stack([old, np.arange(1, old.size + 1, dtype=np.uint64)], axis=1)
     name = f"map-{zlib.crc32(pairs.tobytes()):08x}.npy"
     path = side_folder(output) / name

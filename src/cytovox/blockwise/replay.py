@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import OptionError
+from ..read.permissions import Permissions
 from .evidence import segment_block
 from .grid import Block
 from .recipe_file import function_of, load_recipe
@@ -46,9 +47,10 @@ def replay_block(
     block: int,
     *,
     function: Callable[..., Any] | None = None,
+    permissions: Permissions | None = None,
 ) -> Replay:
     """Segment one block again; nothing is written."""
-    recipe = load_recipe(output, function)
+    recipe = load_recipe(output, function, permissions)
     segment = function_of(recipe)
     with recipe.open_input() as volume:
         grid = recipe.grid(volume)

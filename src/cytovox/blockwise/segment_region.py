@@ -14,6 +14,7 @@ from funlib.geometry import Roi
 
 from ..errors import InputError, OptionError, UsageError
 from ..read.open_volume import open_volume
+from ..read.permissions import Permissions, default_permissions
 from ..read.volume import Volume
 from ..run.fingerprint import describe_function
 from ..run.journal import Journal
@@ -71,6 +72,7 @@ def segment_blockwise(
     logs: str | Path | None = None,
     keep_tmpdir: bool = False,
     tmp_prefix: str = "",
+    permissions: Permissions | None = None,
     **kwargs: Any,
 ) -> BlockwiseResult:
     """Run a segmentation function in parallel over all blocks of a region.
@@ -135,6 +137,10 @@ def segment_blockwise(
     keep_tmpdir, tmp_prefix
         Of no effect: what dacapo keeps in a temporary folder is kept beside
         the output.
+    permissions
+        What may be read beside what is refused by default, by this process and
+        by workers wherever they are; what the environment of this process
+        allows if None.
     **kwargs
         Further keywords of the function, as in `parameters`.
 
@@ -174,9 +180,11 @@ def segment_blockwise(
     if "context" in given and not takes(segment, "context"):
         del given["context"]
     check_parameters(segment, {**defaults, **given}, arrays=2)
-    with open_volume(source, fill_value=fill_value) as volume, contextlib.ExitStack() as stack:
+    may = default_permissions() if permissions is None else permissions
+    with contextlib.ExitStack() as stack:
+        volume = stack.enter_context(open_volume(source, fill_value=fill_value, permissions=may))
         rois = _grown(total_roi, read_roi, write_roi, context)
-        region = _region(volume, *rois, stamp=str(folder))
+        region = _region(volume, *rois, stamp=str(folder), permissions=may)
         if into:
             check_array(target, volume, region)
         stack.callback(forget_volumes, [region.stamp])
@@ -197,7 +205,7 @@ def segment_blockwise(
                 "function": describe_function(segment),
                 "parameters": given,
                 "geometry": {
-                    **{n: v for n, v in dataclasses.asdict(region).items() if n != "stamp"},
+                    **{n: v for n, v in vars(region).items() if n not in ("stamp", "permissions")},
                     "fill_value": fill_value,
                 },
                 "stitch": {"mode": stitch, "connectivity": connectivity},
@@ -343,7 +351,7 @@ class _Run:
             retries,
             timeout,
             upstream,
-            **dataclasses.asdict(region or self.region),
+            **vars(region or self.region),
             **options,
         )
         if afresh:
@@ -394,7 +402,7 @@ def _grown(total: Any, read: Any, write: Any, context: Any) -> tuple[Roi, Roi, R
     return total.grow(context, context), read.grow(context, context), write
 
 
-def _region(volume: Volume, total: Roi, read: Roi, write: Roi, stamp: str) -> RegionWork:
+def _region(volume: Volume, total: Roi, read: Roi, write: Roi, **more: Any) -> RegionWork:
     """Return the region in voxels."""
     leftovers(total, read, write, "shrink")
     low, high = write.begin - read.begin, read.end - write.end
@@ -415,7 +423,7 @@ def _region(volume: Volume, total: Roi, read: Roi, write: Roi, stamp: str) -> Re
         shape=box_shape(inner),
         block=tuple(int(w // v) for w, _, v in size),
         context=tuple(int(c // v) for _, c, v in size),
-        stamp=stamp,
+        **more,
     )
 
 

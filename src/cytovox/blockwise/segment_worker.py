@@ -12,11 +12,14 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import UsageError
+from ..read.permissions import Permissions
 from ..read.volume import Volume
+from ..read.volume_view import VolumeView
 from . import worker_file
 from .block_array import BlockArray
 from .evidence import StitchMode
 from .grid import Block, Grid
+from .kept_open import keep_open
 from .loading import load_file
 from .volume_blocks import SegmentPass
 
@@ -53,6 +56,8 @@ class RegionWork:
         Voxels that a block writes, and reads beyond on either side.
     stamp
         Tells runs and tables of one name apart.
+    permissions
+        What may be read; what the environment of a worker allows if None.
     """
 
     input: str
@@ -61,6 +66,7 @@ class RegionWork:
     block: tuple[int, ...]
     context: tuple[int, ...]
     stamp: str = ""
+    permissions: Permissions | None = None
 
     @property
     def grid(self) -> Grid:
@@ -77,7 +83,8 @@ class RegionWork:
         """
         if isinstance(block, Block):
             return block
-        _, write = worker_file.box_of(worker_file.opened(self.input, stamp=self.stamp), block)
+        volume = worker_file.opened(self.input, stamp=self.stamp, permissions=self.permissions)
+        _, write = worker_file.box_of(volume, block)
         steps = zip(write, self.begin, self.block, strict=True)
         return self.grid.at(tuple((start - at) // size for (start, _), at, size in steps))
 
@@ -115,12 +122,13 @@ class SegmentWork(RegionWork):
         """Do it; return the number of labels."""
         segment, defaults = load_segment_function(self.function)
         ours = self.block_of(block)
-        volume = worker_file.opened(self.input, self.fill_value, stamp=self.stamp)
+        view = VolumeView(permissions=self.permissions)
+        volume = keep_open(self.input, view, self.fill_value, stamp=self.stamp)
         box = tuple((a + at, b + at) for (a, b), at in zip(ours.read, self.begin, strict=True))
         roi = volume.grid.to_roi(box)
         work = SegmentPass(
             input=self.input,
-            view=None,
+            view=view,
             fill_value=self.fill_value,
             labels=self.labels,
             folder=self.folder,

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import InputNotFoundError
+from ..read.permissions import Permissions
 from ..read.volume import Volume
 from ..read.volume_address import parse_address
 from ..run.findings import Verification
@@ -37,6 +38,7 @@ def verify_volume(
     thorough: bool = True,
     workers: int | None = None,
     on_progress: Callable[[int, int], None] | None = None,
+    permissions: Permissions | None = None,
 ) -> Verification:
     """Check a volume, made by this program or another.
 
@@ -57,6 +59,8 @@ def verify_volume(
         Number of threads; as many as cores if None.
     on_progress
         Called with the bytes that were read and those to read.
+    permissions
+        What may be read; what the environment allows if None.
 
     Returns
     -------
@@ -81,9 +85,9 @@ def verify_volume(
     if text.rstrip("/" + os.sep).endswith(_SIDE):
         text = text.rstrip("/" + os.sep)[: -len(_SIDE)]
     found = Verification(text, "volume")
-    facts = _facts_of(text, found)
+    facts = _facts_of(text, found, permissions)
     try:
-        scales = open_scales(text, found)
+        scales = open_scales(text, found, permissions)
     except InputNotFoundError:
         if facts is None:
             raise
@@ -99,13 +103,13 @@ def verify_volume(
     return found
 
 
-def _facts_of(text: str, found: Verification) -> RunFacts | None:
+def _facts_of(text: str, found: Verification, permissions: Permissions | None) -> RunFacts | None:
     if parse_address(text).remote:
         return None
     folder = side_folder(text)
     # Masks, other arrays and labels over time keep a journal there, but no blocks of labels.
     is_run = any((folder / name).exists() for name in ("recipe.json", "local.zarr", "blocks"))
-    return check_run(text, folder, found) if is_run else None
+    return check_run(text, folder, found, permissions) if is_run else None
 
 
 def _check_scales(

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from ..errors import CytovoxError, UsageError
 from ..read.open_volume import open_volume
+from ..read.permissions import Permissions
 from ..read.volume import Volume
 from ..run.findings import Verification
 from ..write.pyramid import tiles
@@ -45,12 +46,14 @@ _DOCUMENTS = (
 )
 
 
-def open_scales(url: str | os.PathLike[str], found: Verification) -> list[Volume]:
+def open_scales(
+    url: str | os.PathLike[str], found: Verification, permissions: Permissions | None = None
+) -> list[Volume]:
     """Open all scales of a volume and compare them with the finest."""
-    scales = [open_volume(url)]
+    scales = [open_volume(url, permissions=permissions)]
     for number in range(1, _MOST_SCALES):
         try:
-            scales.append(open_volume(url, scale=number))
+            scales.append(open_volume(url, scale=number, permissions=permissions))
         except UsageError:
             break  # there is no such scale
         except CytovoxError as err:

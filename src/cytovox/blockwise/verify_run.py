@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from ..errors import CytovoxError
 from ..read.open_volume import open_volume
+from ..read.permissions import Permissions
 from ..run.findings import Verification
 from ..run.fingerprint import differences
 from ..run.journal_content import BlockKey, BlockRecord, JournalContent, read_journal
@@ -54,10 +55,12 @@ class RunFacts:
     written: dict[int, int] = field(default_factory=dict)
 
 
-def check_run(output: str, folder: Path, found: Verification) -> RunFacts | None:
+def check_run(
+    output: str, folder: Path, found: Verification, permissions: Permissions | None = None
+) -> RunFacts | None:
     """Check journal, input, evidence and lookup of a run."""
     try:
-        recipe = load_recipe(output)
+        recipe = load_recipe(output, permissions=permissions)
         journal = read_journal(folder / "journal.jsonl")
     except CytovoxError as err:
         found.error(folder.name, err.what)

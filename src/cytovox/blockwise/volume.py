@@ -23,6 +23,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ..errors import UsageError
+from ..read.permissions import Permissions, default_permissions
 from ..read.volume_view import VolumeView
 from ..run.progress import Listener
 from .evidence import Measures
@@ -80,6 +81,7 @@ def segment_volume(
     memory: int | None = None,
     host: str | None = None,
     on_event: Listener | None = None,
+    permissions: Permissions | None = None,
 ) -> VolumeResult:
     """Segment a volume block by block and measure its objects.
 
@@ -175,6 +177,10 @@ def segment_volume(
         Address under which workers elsewhere reach this process.
     on_event
         Function that is told what happens.
+    permissions
+        What may be read beside what is refused by default, by this process and
+        by workers wherever they are; what the environment of this process
+        allows if None.
 
     Returns
     -------
@@ -210,6 +216,7 @@ def segment_volume(
     )
     if measures is None and (objects is not False or gate is not None):
         measures = Measures()
+    may = default_permissions() if permissions is None else permissions
     recipe = VolumeRecipe.make(
         address,
         output,
@@ -219,7 +226,7 @@ def segment_volume(
         parameters=parameters,
         stitching=Stitching(stitch, connectivity, rule, threshold, min_voxels, reach),
         measures=measures,
-        view=VolumeView(scale, series, channel, time, axes, size, units),
+        view=VolumeView(scale, series, channel, time, axes, size, units, may),
         fill_value=fill_value,
         format=format,
         gate=gate,
@@ -248,6 +255,7 @@ def restitch_volume(
     cluster: Any = None,
     host: str | None = None,
     on_event: Listener | None = None,
+    permissions: Permissions | None = None,
 ) -> VolumeResult:
     """Stitch the blocks of a finished run in another way, without segmenting.
 
@@ -258,7 +266,7 @@ def restitch_volume(
     stitch, connectivity, rule, threshold, min_voxels, reach, gate
         As for `segment_volume`; what is None stays as it was. An empty gate
         keeps all objects.
-    objects, workers, cluster, host, on_event
+    objects, workers, cluster, host, on_event, permissions
         As for `segment_volume`; the table is where it was if None.
 
     Returns
@@ -274,7 +282,7 @@ def restitch_volume(
         If the blocks are not all segmented, or kept too little for this way
         to stitch.
     """
-    recipe = load_recipe(output)
+    recipe = load_recipe(output, permissions=permissions)
     given: dict[str, Any] = {
         "mode": stitch,
         "connectivity": connectivity,
@@ -306,6 +314,7 @@ def measure_volume(
     *,
     objects: str | os.PathLike[str] | None = None,
     gate: str | None = None,
+    permissions: Permissions | None = None,
 ) -> tuple[Path, int]:
     """Write the table of objects of a finished run again; labels stay as they are.
 
@@ -317,6 +326,8 @@ def measure_volume(
         File to write, ``.parquet`` or ``.csv``; where it was if None.
     gate
         Which objects are in the table; all if None.
+    permissions
+        As for `segment_volume`.
 
     Returns
     -------
@@ -328,7 +339,7 @@ def measure_volume(
     InputNotFoundError
         If nothing was segmented there.
     """
-    recipe = load_recipe(output)
+    recipe = load_recipe(output, permissions=permissions)
     named = _table_path(objects, output) if objects or recipe.table is None else recipe.table
     run = VolumeRun(recipe, Placement(0))
     path = Path(str(named))

@@ -153,7 +153,7 @@ class VolumeRun:
             raise InputNotFoundError(
                 "the labels of the blocks are gone", path=self.local, hint="segment again"
             )
-        with open_volume(self.local) as volume:
+        with open_volume(self.local, permissions=self.recipe.view.permissions) as volume:
             try:
                 grid = self.recipe.grid(volume)
                 self._check_geometry()

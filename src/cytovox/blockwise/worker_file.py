@@ -19,7 +19,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import InputError, UsageError
+from ..read.permissions import Permissions
 from ..read.volume import Volume
+from ..read.volume_view import VolumeView
 from .block_array import chosen_address
 from .checks import checksum
 from .engine import loop_over_blocks
@@ -38,7 +40,11 @@ class Work(Protocol):
 
 
 def opened(
-    url: str, fill_value: float = 0, writable: bool = False, stamp: int | str = 0
+    url: str,
+    fill_value: float = 0,
+    writable: bool = False,
+    stamp: int | str = 0,
+    permissions: Permissions | None = None,
 ) -> Volume:
     """Return a volume that stays open in this process.
 
@@ -52,8 +58,10 @@ def opened(
         Whether it is opened for writing.
     stamp
         Tells runs apart that open the same volume.
+    permissions
+        What may be read; what the environment allows if None.
     """
-    return keep_open(url, None, fill_value, writable, stamp)
+    return keep_open(url, VolumeView(permissions=permissions), fill_value, writable, stamp)
 
 
 def box_of(volume: Volume, block: Any) -> tuple[Box, Box]:
@@ -82,11 +90,18 @@ class ArrayWork:
         Paths or URLs of volumes of the same extent; the output exists.
     fill_value
         What is read outside of the input.
+    permissions
+        What may be read; what the environment of a worker allows if None.
     """
 
     input: str
     output: str
     fill_value: float = 0
+    permissions: Permissions | None = None
+
+    def source(self) -> Volume:
+        """Return the input, which stays open in this process."""
+        return opened(self.input, self.fill_value, permissions=self.permissions)
 
     def prepared(self, volume: Volume, *, local: bool = True) -> Self:
         """Check what can be known before any block is begun.
@@ -137,7 +152,7 @@ class ArrayWork:
 
     def __call__(self, block: Any) -> dict[str, Any]:
         """Do a block."""
-        source = opened(self.input, self.fill_value)
+        source = self.source()
         target = opened(self.output, 0, True)
         if source.spatial_shape != target.spatial_shape:
             raise InputError(

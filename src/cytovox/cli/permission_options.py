@@ -1,8 +1,7 @@
-"""Options that allow what is refused by default, for one command and what it starts."""
+"""Options that allow what is refused by default, for one command."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
@@ -18,7 +17,6 @@ __all__ = [
     "AllowUnidentified",
     "BasinRoots",
     "Growing",
-    "allow_for_command",
     "permissions_of",
 ]
 
@@ -33,29 +31,6 @@ def permissions_of(roots: Sequence[str] | None = None, **kinds: bool) -> Permiss
     known = default_permissions()
     folders = (*known.basin_roots, *map(existing_folder, roots or ()))
     return replace(known, **allowed, basin_roots=tuple(dict.fromkeys(folders)))
-
-
-def allow_for_command(
-    context: typer.Context, roots: Sequence[str] | None = None, **kinds: bool
-) -> None:
-    """Allow something until a command has ended, also for processes that it starts."""
-    wanted = [kind for kind, is_allowed in kinds.items() if is_allowed]
-    if not wanted and not roots:
-        return
-    from ..read.permissions import ALLOW_VARIABLE, ROOTS_VARIABLE, allow, allow_basin_roots
-
-    before = {name: os.environ.get(name) for name in (ALLOW_VARIABLE, ROOTS_VARIABLE)}
-
-    def restore() -> None:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-
-    context.call_on_close(restore)
-    allow(*wanted)
-    allow_basin_roots(*(roots or ()))
 
 
 AllowExternal = Annotated[

@@ -12,7 +12,6 @@ __all__ = ["verify"]
 
 
 def verify(
-    context: typer.Context,
     files: Annotated[
         list[str],
         typer.Argument(
@@ -45,7 +44,6 @@ def verify(
 
     Example: cytovox verify results labels.zarr
     """
-    o.allow_for_command(context, basin_roots)
     from .verifying import exit_code_of_checks, find_files, show_checks, verify_files
 
     found = find_files(files)
@@ -55,6 +53,7 @@ def verify(
         workers=workers,
         debug=debug,
         quiet=quiet or as_json,
+        permissions=o.permissions_of(basin_roots),
     )
     code = exit_code_of_checks(checks)
     show_checks(checks, code, as_json=as_json, quiet=quiet)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import CytovoxError, OutputError, UsageError, escaped
 from ..run.findings import Verification
@@ -15,6 +15,9 @@ from ..run.progress import StageFinished, StageProgress, StageStarted
 from .batch import FINDINGS, SOME_FAILED
 from .console import describe, exit_code_of, print_json, print_text, report_error
 from .progress import Quiet, choose_display
+
+if TYPE_CHECKING:
+    from ..read import Permissions
 
 __all__ = [
     "Check",
@@ -133,7 +136,13 @@ def kind_of(path: str) -> str:
 
 
 def verify_files(
-    checks: Sequence[Check], *, thorough: bool, workers: int | None, debug: bool, quiet: bool
+    checks: Sequence[Check],
+    *,
+    thorough: bool,
+    workers: int | None,
+    debug: bool,
+    quiet: bool,
+    permissions: Permissions | None = None,
 ) -> list[Check]:
     """Check one file after the other.
 
@@ -141,7 +150,7 @@ def verify_files(
     ----------
     checks
         From `find_files`.
-    thorough, workers
+    thorough, workers, permissions
         See `cytovox.logic.verify.verify_recording`.
     debug
         Whether to show tracebacks.
@@ -149,13 +158,14 @@ def verify_files(
         Whether to show no progress.
     """
     display = choose_display(quiet=quiet)
+    more = {"thorough": thorough, "workers": workers, "permissions": permissions}
     with display:
         for check in checks:
             if check.error is not None:
                 continue
             check.kind = kind_of(check.path)
             try:
-                check.result = _verify(check, display, thorough=thorough, workers=workers)
+                check.result = _verify(check, display, more)
             except Exception as error:
                 placed = _placed(error, check.path)
                 check.error, check.exit_code = describe(placed), exit_code_of(placed)
@@ -203,10 +213,9 @@ def show_checks(checks: Sequence[Check], code: int, *, as_json: bool, quiet: boo
         print_text(_table(shown, len(checks)))
 
 
-def _verify(check: Check, display: Quiet, *, thorough: bool, workers: int | None) -> Verification:
+def _verify(check: Check, display: Quiet, more: dict[str, Any]) -> Verification:
     begin = time.perf_counter()
-    listen = _listener(display, check.path)
-    more: dict[str, Any] = {"thorough": thorough, "workers": workers, "on_progress": listen}
+    more = {**more, "on_progress": _listener(display, check.path)}
     if check.kind == "unfinished":
         return _unfinished(check.path)
     if check.kind == "recording":

@@ -31,7 +31,7 @@ def _allow(
     Start with:  cytovox volume segment stack.tif labels.zarr --function label
     --set threshold=100 --stitch touch
     """
-    o.allow_for_command(context, basin_roots, external=allow_external, oversized=allow_oversized)
+    context.obj = o.permissions_of(basin_roots, external=allow_external, oversized=allow_oversized)
 
 
 for _command in (

@@ -19,6 +19,7 @@ class _Others(StrEnum):
 
 
 def threshold(
+    ctx: typer.Context,
     input: o.Input,
     output: o.Output,
     value: Annotated[
@@ -50,6 +51,7 @@ def threshold(
     from ..blockwise.threshold_worker import ThresholdWork
 
     _run(
+        ctx.obj,
         ThresholdWork,
         input,
         output,
@@ -68,6 +70,7 @@ def threshold(
 
 
 def argmax(
+    ctx: typer.Context,
     input: o.Input,
     output: o.Output,
     block: o.Block = None,
@@ -92,6 +95,7 @@ def argmax(
     from ..blockwise.argmax_worker import ArgmaxWork
 
     _run(
+        ctx.obj,
         ArgmaxWork,
         input,
         output,
@@ -108,6 +112,7 @@ def argmax(
 
 
 def predict(
+    ctx: typer.Context,
     input: o.Input,
     output: o.Output,
     model: Annotated[
@@ -175,6 +180,7 @@ def predict(
     from ..blockwise.predict_worker import PredictWork
 
     _run(
+        ctx.obj,
         PredictWork,
         input,
         output,
@@ -190,7 +196,7 @@ def predict(
         model=str(model.absolute()),
         model_sha256=_trusted(model, sha256, trust_model=trust_model),
         channels=channels,
-        tile=_for_each(tile, input, "--tile"),
+        tile=_for_each(tile, input, "--tile", ctx.obj),
         overlap=o.parse_size(overlap, "--overlap"),
         factor=factor,
         shift=shift,
@@ -200,6 +206,7 @@ def predict(
 
 
 def relabel(
+    ctx: typer.Context,
     input: o.Input,
     output: o.Output,
     table: Annotated[
@@ -238,16 +245,20 @@ def relabel(
     Example: cytovox volume relabel labels.zarr merged.zarr --table merges.csv
     """
     from ..blockwise.renumber import MappedLabels, keep_label_map
+    from ..read.volume_view import VolumeView
 
     place = o.placement_of(workers, cluster, host, timeout, retries, memory)
+    size, _ = o.sizes_for(input, VolumeView(permissions=ctx.obj), block, None, 0)
     kept = keep_label_map(
         input,
         output,
         table,
-        block=o.sizes_for(input, None, block, None, 0)[0],
+        block=size,
         placement=place,
+        permissions=ctx.obj,
     )
     _run(
+        ctx.obj,
         MappedLabels,
         input,
         output,
@@ -266,6 +277,7 @@ def relabel(
 
 
 def _run(
+    permissions: Any,
     make: Any,
     input: str,
     output: str,
@@ -281,9 +293,10 @@ def _run(
     **options: Any,
 ) -> None:
     from ..blockwise.array_run import run_array_work
+    from ..read.volume_view import VolumeView
     from .volume_results import show_volume, showing
 
-    size, _ = o.sizes_for(input, None, block, None, 0)
+    size, _ = o.sizes_for(input, VolumeView(permissions=permissions), block, None, 0)
     with showing(Path(output).name, quiet=quiet or as_json) as listen:
         result = run_array_work(
             make,
@@ -297,6 +310,7 @@ def _run(
             force=force,
             placement=placement,
             on_event=listen,
+            permissions=permissions,
             **options,
         )
     code = show_volume(result, output=output, as_json=as_json, quiet=quiet, replays=False)
@@ -314,11 +328,13 @@ def _trusted(model: Path, sha256: str | None, *, trust_model: bool) -> str | Non
     return hashlib.sha256(model.read_bytes()).hexdigest() if trust_model else sha256
 
 
-def _for_each(text: str | None, input: str, option: str) -> tuple[int, ...] | None:
+def _for_each(
+    text: str | None, input: str, option: str, permissions: Any
+) -> tuple[int, ...] | None:
     size = o.parse_size(text, option)
     if not isinstance(size, int):
         return size
     from ..read.open_volume import open_volume
 
-    with open_volume(input) as volume:
+    with open_volume(input, permissions=permissions) as volume:
         return (size,) * len(volume.spatial_shape)

@@ -5,22 +5,27 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import escaped
+
+if TYPE_CHECKING:
+    from ..read import Permissions
 
 __all__ = ["describe_volume", "volume_in_words"]
 
 _LISTED = 20
 
 
-def describe_volume(path: str) -> dict[str, Any]:
+def describe_volume(path: str, permissions: Permissions | None = None) -> dict[str, Any]:
     """Return what is known of a volume.
 
     Parameters
     ----------
     path
         Path or URL; the output of a run may not be there yet.
+    permissions
+        What may be read.
 
     Raises
     ------
@@ -33,7 +38,7 @@ def describe_volume(path: str) -> dict[str, Any]:
     run = None if "://" in path else _run(path)
     found: dict[str, Any] = {"volume": path, "made": False}
     try:
-        with open_volume(path) as volume:
+        with open_volume(path, permissions=permissions) as volume:
             found |= {
                 "made": True,
                 "format": volume.format,

@@ -12,6 +12,7 @@ __all__ = ["info", "plan", "replay"]
 
 
 def plan(
+    ctx: typer.Context,
     input: o.Input,
     function: Annotated[
         str,
@@ -64,7 +65,7 @@ def plan(
     from .volume_results import showing
 
     usual = 16 if stitch in ("overlap", "owner") else 0
-    view = o.view_of(scale, series, channel, time, axes, voxel_size, units)
+    view = o.view_of(scale, series, channel, time, axes, voxel_size, units, ctx.obj)
     view = o.first_moment(input, view)
     size, around = o.sizes_for(input, view, block, context, usual)
     recipe = VolumeRecipe.make(
@@ -88,6 +89,7 @@ def plan(
 
 
 def info(
+    ctx: typer.Context,
     paths: Annotated[
         list[str], typer.Argument(metavar="VOLUME...", help="Volumes, made here or elsewhere.")
     ],
@@ -107,7 +109,7 @@ def info(
     codes = []
     for path in paths:
         try:
-            found = describe_volume(path)
+            found = describe_volume(path, ctx.obj)
         except Exception as error:
             codes.append(report_error(error, debug=debug))
             results.append({"volume": path, "error": describe(error)})
@@ -123,6 +125,7 @@ def info(
 
 
 def replay(
+    ctx: typer.Context,
     output: o.Made,
     block: Annotated[
         int, typer.Argument(metavar="BLOCK", help="Number of the block, as errors tell it.")
@@ -145,7 +148,7 @@ def replay(
     from .console import print_text, say
 
     try:
-        done = replay_block(output, block)
+        done = replay_block(output, block, permissions=ctx.obj)
     except StageError as error:
         cause = error.__cause__
         if not pdb or cause is None:

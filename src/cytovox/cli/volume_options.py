@@ -205,11 +205,13 @@ def view_of(
     axes: str | None,
     voxel_size: str | None,
     units: str | None,
+    permissions: Any,
 ) -> Any:
-    """Return what is taken of a volume, and what its file does not say."""
+    """Return what is taken of a volume, what its file does not say, and what it may do."""
     from ..read.volume_view import VolumeView
 
-    return VolumeView(scale, series, channel, time, axes, parse_lengths(voxel_size), units)
+    size = parse_lengths(voxel_size)
+    return VolumeView(scale, series, channel, time, axes, size, units, permissions)
 
 
 def first_moment(input: str, view: Any) -> Any:
@@ -340,7 +342,7 @@ def sizes_for(
     if size is None:
         from ..read.open_volume import open_volume
 
-        with open_volume(input, **({} if view is None else view.keywords())) as volume:
+        with open_volume(input, **view.keywords()) as volume:
             size = 128 if len(volume.spatial_shape) == 3 else 1024
     around = parse_size(context, "--context")
     return size, usual_context if around is None else around

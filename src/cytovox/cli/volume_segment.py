@@ -60,6 +60,7 @@ _Picture = Annotated[
 
 
 def segment(
+    ctx: typer.Context,
     input: o.Input,
     output: o.Output,
     function: Annotated[
@@ -144,7 +145,7 @@ def segment(
     from .volume_results import show_volume, showing
 
     usual = 16 if stitch in ("overlap", "owner") else 0
-    view = o.view_of(scale, series, channel, time, axes, voxel_size, units)
+    view = o.view_of(scale, series, channel, time, axes, voxel_size, units, ctx.obj)
     size, around = o.sizes_for(input, view, block, context, usual)
     if not no_preflight:
         here = 0 if cluster else 1 if workers == 0 else workers
@@ -187,6 +188,7 @@ def segment(
 
 
 def restitch(
+    ctx: typer.Context,
     output: o.Made,
     stitch: Annotated[
         o.Stitch | None,
@@ -244,8 +246,9 @@ def restitch(
             cluster=cluster,
             host=host,
             on_event=listen,
+            permissions=ctx.obj,
         )
-    recipe = load_recipe(output)
+    recipe = load_recipe(output, permissions=ctx.obj)
     drawn = _draw(result, recipe.input, recipe.view, picture)
     raise typer.Exit(
         show_volume(result, output=output, as_json=as_json, quiet=quiet, picture=drawn)
@@ -253,6 +256,7 @@ def restitch(
 
 
 def objects(
+    ctx: typer.Context,
     output: o.Made,
     table: Annotated[
         Path | None,
@@ -284,7 +288,7 @@ def objects(
     from .console import print_json, print_text
     from .volume_results import near
 
-    path, count = measure_volume(output, objects=table, gate=gate)
+    path, count = measure_volume(output, objects=table, gate=gate, permissions=ctx.obj)
     if as_json:
         print_json({"exit_code": 0, "table": path, "objects": count})
     else:

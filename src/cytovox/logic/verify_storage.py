@@ -37,14 +37,16 @@ def verify_hdf5(
     thorough: bool = True,
     workers: int | None = None,
     on_progress: Progress | None = None,
+    permissions: Permissions | None = None,
 ) -> Verification:
     """Check how an HDF5 file is stored, whatever it is about."""
     begin = time.perf_counter()
     path = Path(path)
     found = Verification(os.fspath(path), "hdf5")
-    with open_hdf5_file(path) as h5:
+    with open_hdf5_file(path, permissions) as h5:
         datasets = walk(h5, found)
-        check_storage(h5, path, datasets, found, thorough, workers or cpu_count(), on_progress)
+        threads = workers or cpu_count()
+        check_storage(h5, path, datasets, found, thorough, threads, on_progress, permissions)
     found.seconds = time.perf_counter() - begin
     return found
 

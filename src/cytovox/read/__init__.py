@@ -9,7 +9,7 @@ from .hdf5_data import HDF5Data
 from .identifier import get_measurement_identifier, md5sum
 from .mapped import MappedHDF5Dataset, get_mapped_object, get_mapping_indices
 from .open_volume import open_volume
-from .permissions import Permissions, RefusedInputError, allow, allow_basin_roots
+from .permissions import Permissions, RefusedInputError
 from .volume import Volume
 from .volume_view import VolumeView
 
@@ -25,8 +25,6 @@ __all__ = [
     "RefusedInputError",
     "Volume",
     "VolumeView",
-    "allow",
-    "allow_basin_roots",
     "concatenated_hdf5_data",
     "detect_flickering",
     "get_mapped_object",

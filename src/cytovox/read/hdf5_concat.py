@@ -21,7 +21,7 @@ from .dataset import read_checked
 from .hdf5_data import HDF5Data
 from .members import copy_attributes
 from .opening import open_own_file
-from .permissions import default_permissions
+from .permissions import Permissions, default_permissions
 from .structure import features_in
 
 __all__ = ["concatenated_hdf5_data"]
@@ -32,6 +32,8 @@ def concatenated_hdf5_data(
     path_out: bool | Path | str | None = True,
     compute_frame: bool = True,
     features: list[str] | None = None,
+    *,
+    permissions: Permissions | None = None,
 ) -> HDF5Data:
     """Return recordings one after the other as a single recording.
 
@@ -52,6 +54,8 @@ def concatenated_hdf5_data(
         Whether to count ``frame`` on from file to file, starting at 1.
     features
         Features to take; all of the first file if None.
+    permissions
+        What the files may do; what the environment allows if None.
 
     Raises
     ------
@@ -66,10 +70,11 @@ def concatenated_hdf5_data(
         warnings.warn("to concatenate one file is equivalent to using that file", stacklevel=2)
     inputs = [Path(path).resolve() for path in paths]
     target = _target(path_out)
+    may = default_permissions() if permissions is None else permissions
     with open_own_file(target, "w", libver=HDF5_VERSIONS) as h5:
-        _describe(h5, inputs, features, compute_frame)
+        _describe(h5, inputs, features, compute_frame, may)
     # the views of other files in it are those that were just made
-    return HDF5Data(target, permissions=replace(default_permissions(), external=True))
+    return HDF5Data(target, permissions=replace(may, external=True))
 
 
 def _target(path_out: bool | Path | str | None) -> Path:
@@ -93,13 +98,17 @@ def _discard(name: str) -> None:
 
 
 def _describe(
-    h5: h5py.File, inputs: list[Path], features: list[str] | None, compute_frame: bool
+    h5: h5py.File,
+    inputs: list[Path],
+    features: list[str] | None,
+    compute_frame: bool,
+    may: Permissions,
 ) -> None:
     lengths: list[int] = []
     layout: dict[str, list[tuple[Path, tuple[int, ...], np.dtype[Any]]]] = {}
     frames: list[Any] = []
     for path in inputs:
-        with HDF5Data(path) as data:
+        with HDF5Data(path, permissions=may) as data:
             source = data.h5
             events = source["events"]
             if not lengths:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ..errors import InputError, InputNotFoundError, UsageError
+from .permissions import Permissions, default_permissions
 from .volume import Volume
 from .volume_address import Address, parse_address, safe_join
 from .volume_folder import check_regular, open_archive
@@ -35,6 +36,7 @@ def open_volume(
     fill_value: float = 0,
     writable: bool = False,
     max_bytes: int = MAX_BOX_BYTES,
+    permissions: Permissions | None = None,
 ) -> Volume:
     """Open a volume; its voxels are read when asked for, and only those.
 
@@ -71,6 +73,9 @@ def open_volume(
         Open it to write as well (zarr, N5, precomputed).
     max_bytes
         Largest box that is read at once.
+    permissions
+        What may be read beside what is refused by default; what the environment
+        allows if None.
 
     Returns
     -------
@@ -95,10 +100,11 @@ def open_volume(
     ...     volume.shape, volume.axes, int(volume[1, 2, 3])
     ((2, 3, 4), ('z', 'y', 'x'), 23)
     """
-    address = parse_address(url)
+    may = default_permissions() if permissions is None else permissions
+    address = replace(parse_address(url), permissions=may)
     if not address.remote:
         # another process, or this one elsewhere, must find the same file
-        address = Address(os.path.abspath(address.url), inner=address.inner)
+        address = replace(address, url=os.path.abspath(address.url))
     file = str(address)
     if series is not None:
         if address.inner:
@@ -106,13 +112,13 @@ def open_volume(
         if address.remote or address.path.is_dir():
             address = safe_join(address, str(series).strip("/"))
         else:
-            address = Address(address.url, inner=f"/{series}".replace("//", "/"))
+            address = replace(address, inner=f"/{series}".replace("//", "/"))
     size = (
         voxel_size
         if voxel_size is None or isinstance(voxel_size, (int, float))
         else tuple(voxel_size)
     )
-    view = VolumeView(scale, series, channel, time, axes, size, units)
+    view = VolumeView(scale, series, channel, time, axes, size, units, may)
     source = _open_source(address, scale, writable)
     try:
         return Volume(
@@ -215,7 +221,7 @@ def _open_file(address: Address, scale: int | str | None) -> Source:
 
 
 def _open_zip(address: Address, scale: int | str | None) -> Source:
-    archive = open_archive(address.path)
+    archive = open_archive(address.path, address.permissions)
     try:
         inside = replace(address, inner=address.inner.rstrip("/"), archive=archive)
         tops = {name.partition("/")[0] for name in archive.NameToInfo}

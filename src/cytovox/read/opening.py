@@ -161,9 +161,9 @@ class OpenedFiles:
         return found
 
 
-def open_hdf5_file(source: Path | BinaryIO) -> h5py.File:
+def open_hdf5_file(source: Path | BinaryIO, permissions: Permissions | None = None) -> h5py.File:
     """Open any HDF5 file for reading, and look no further."""
-    return open_file(source, default_permissions()).h5
+    return open_file(source, permissions or default_permissions()).h5
 
 
 def open_file(source: Path | BinaryIO, permissions: Permissions) -> OpenedFile:

@@ -1,9 +1,8 @@
 """What an input may lead to, and how much it may claim.
 
 By default a recording is only what is in its own file and in files of its own
-folder that belong to the same measurement. Everything else has to be allowed:
-by an argument, or for this process and those it starts by an environment
-variable, which is what the options of the command line set.
+folder that belong to the same measurement. Everything else has to be allowed,
+by an argument; where none is given, the environment says what is allowed.
 """
 
 from __future__ import annotations
@@ -21,8 +20,6 @@ __all__ = [
     "ROOTS_VARIABLE",
     "Permissions",
     "RefusedInputError",
-    "allow",
-    "allow_basin_roots",
     "default_permissions",
     "existing_folder",
     "is_on_server",
@@ -131,7 +128,7 @@ def is_on_server(path: str) -> bool:
 
 
 def default_permissions() -> Permissions:
-    """Return what is allowed in this process where nothing else is said."""
+    """Return what the environment allows, for those who are given no permissions."""
     words = os.environ.get(ALLOW_VARIABLE, "")
     roots = os.environ.get(ROOTS_VARIABLE, "")
     if not words and not roots:
@@ -145,49 +142,6 @@ def default_permissions() -> Permissions:
 
 
 _NOTHING = Permissions()
-
-
-def allow(*kinds: str) -> None:
-    """Allow something for all inputs of this process and of those it starts.
-
-    Parameters
-    ----------
-    *kinds
-        Of `KINDS`.
-
-    Raises
-    ------
-    OptionError
-        If there is no such kind.
-
-    Examples
-    --------
-    >>> getfixture("monkeypatch").setenv(ALLOW_VARIABLE, "")
-    >>> allow("external")
-    >>> default_permissions().external
-    True
-    """
-    _check_kinds(kinds)
-    known = {word for word in os.environ.get(ALLOW_VARIABLE, "").split(",") if word}
-    os.environ[ALLOW_VARIABLE] = ",".join(sorted(known | set(kinds)))
-
-
-def allow_basin_roots(*folders: str | os.PathLike[str]) -> None:
-    """Allow basins in folders, for all inputs of this process and of those it starts.
-
-    Parameters
-    ----------
-    *folders
-        Folders that exist.
-
-    Raises
-    ------
-    OptionError
-        If there is no such folder.
-    """
-    known = [root for root in os.environ.get(ROOTS_VARIABLE, "").split(os.pathsep) if root]
-    known += map(existing_folder, folders)
-    os.environ[ROOTS_VARIABLE] = os.pathsep.join(dict.fromkeys(known))
 
 
 def existing_folder(folder: str | os.PathLike[str]) -> str:

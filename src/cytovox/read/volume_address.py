@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from ..errors import InputError, UsageError
+from .permissions import Permissions
 
 __all__ = ["REMOTE_SCHEMES", "Address", "parse_address", "safe_join"]
 
@@ -34,12 +35,15 @@ class Address:
         Place inside of a file (HDF5, TIFF, zip), or empty.
     archive
         The opened zip file, if it is inside of one.
+    permissions
+        What may be read there.
     """
 
     url: str
     remote: bool = False
     inner: str = ""
     archive: zipfile.ZipFile | None = field(default=None, compare=False, repr=False)
+    permissions: Permissions = field(default=Permissions(), compare=False, repr=False)
 
     @property
     def path(self) -> Path:
@@ -58,12 +62,12 @@ class Address:
         """Return the folder that this is in, or None at the top."""
         if self.remote:
             above = self.url.rpartition("/")[0]
-            return Address(above, True) if urlsplit(above).netloc else None
+            return replace(self, url=above) if urlsplit(above).netloc else None
         if self.archive is not None:
             inside = self.inner.rpartition("/")[0]
             return replace(self, inner=inside) if self.inner.strip("/") else None
         above_path = self.path.parent
-        return None if above_path == self.path else Address(str(above_path))
+        return None if above_path == self.path else replace(self, url=str(above_path), inner="")
 
 
 def parse_address(url: str | os.PathLike[str]) -> Address:
@@ -129,5 +133,5 @@ def safe_join(address: Address, relative: object) -> Address:
     if address.archive is not None:
         return replace(address, inner=f"{address.inner.rstrip('/')}/{relative}")
     if address.remote:
-        return Address(f"{address.url}/{relative}", remote=True)
-    return Address(str(address.path.joinpath(*parts)))
+        return replace(address, url=f"{address.url}/{relative}")
+    return replace(address, url=str(address.path.joinpath(*parts)), inner="")

@@ -22,7 +22,7 @@ from typing import IO
 import numpy as np
 
 from ..errors import InputError
-from .permissions import RefusedInputError, default_permissions
+from .permissions import RefusedInputError
 from .volume_folder import Folder, unpack
 from .volume_limits import Box
 
@@ -150,7 +150,7 @@ class ChunkFiles:
 
     def check(self, box: Box) -> Iterator[tuple[Index, str]]:
         """Look at the files that hold a box; yield those that are stored."""
-        allowed = default_permissions()
+        allowed = self.folder.permissions
         most = self._most()
         for index in self.indices(box):
             found = self._find(index)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO, Protocol
 
 from ..errors import InputError
-from .permissions import Permissions, RefusedInputError, default_permissions
+from .permissions import Permissions, RefusedInputError
 from .volume_address import Address
 
 __all__ = ["PACKED", "Folder", "check_regular", "folder_of", "open_archive", "unpack"]
@@ -31,6 +31,8 @@ _LZMA_MEMORY = 2**28
 
 class Folder(Protocol):
     """The files of an array, by names that are relative to it."""
+
+    permissions: Permissions
 
     def size(self, name: str) -> int | None:
         """Return the bytes of a file that may be read, or None if there is none."""
@@ -45,8 +47,8 @@ class Folder(Protocol):
 def folder_of(address: Address) -> Folder:
     """Return the files of a place on this computer."""
     if address.archive is None:
-        return _LocalFolder(address.path)
-    return _ZipFolder(address.archive, address.inner.strip("/"))
+        return _LocalFolder(address.path, address.permissions)
+    return _ZipFolder(address.archive, address.inner.strip("/"), address.permissions)
 
 
 def check_regular(path: Path) -> bool:
@@ -69,7 +71,8 @@ def check_regular(path: Path) -> bool:
 
 
 class _LocalFolder:
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, permissions: Permissions) -> None:
+        self.permissions = permissions
         self._root = root
         self._real = os.path.realpath(root) + os.sep
 
@@ -78,7 +81,7 @@ class _LocalFolder:
         if not check_regular(path):
             return None
         real = os.path.realpath(path)
-        if not real.startswith(self._real) and not default_permissions().external:
+        if not real.startswith(self._real) and not self.permissions.external:
             raise RefusedInputError(
                 f"this chunk is a link to {real}, outside of the volume",
                 path=path,
@@ -110,7 +113,8 @@ class _LocalFolder:
 
 
 class _ZipFolder:
-    def __init__(self, archive: zipfile.ZipFile, inner: str) -> None:
+    def __init__(self, archive: zipfile.ZipFile, inner: str, permissions: Permissions) -> None:
+        self.permissions = permissions
         self._archive = archive
         self._inner = f"{inner}/" if inner else ""
 
@@ -134,12 +138,12 @@ class _ZipFolder:
                 yield name[len(self._inner) :]
 
 
-def open_archive(path: Path) -> zipfile.ZipFile:
+def open_archive(path: Path, permissions: Permissions) -> zipfile.ZipFile:
     """Open a zip file whose list of files is not too large."""
     try:
         with path.open("rb") as file:
             size = _directory_bytes(file, path.stat().st_size)
-        if size > _MAX_DIRECTORY and not default_permissions().oversized:
+        if size > _MAX_DIRECTORY and not permissions.oversized:
             raise RefusedInputError(
                 f"the list of its files takes {size:,} bytes",
                 path=path,

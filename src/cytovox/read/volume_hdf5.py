@@ -20,7 +20,7 @@ from ..errors import CytovoxError, InputError, InputNotFoundError, OptionError
 from .dataset import checked
 from .following import Follower, file_name, folders_of
 from .opening import OpenedFiles
-from .permissions import Permissions, default_permissions
+from .permissions import Permissions
 from .volume_address import Address
 from .volume_axes import SPATIAL, name_axes, place_axes
 from .volume_hdf5_layouts import default_array, dimension_scales, layout_of
@@ -46,16 +46,16 @@ def open_hdf5(address: Address, scale: int | str | None) -> HDF5Source:
     it, as those of recordings may; to others, and to raw data, if that is allowed.
     """
     files = OpenedFiles()
-    given = default_permissions()
+    may = replace(address.permissions, growing=True)  # it is compared later
     try:
-        file = files.open(address.path, replace(given, growing=True)).h5  # compared later
+        file = files.open(address.path, may).h5
     except InputNotFoundError:
         raise
     except InputError as err:
         hint = None if err.hint is None else err.hint.replace("a recording (.rtdc)", "HDF5")
         raise InputError(err.what, path=address.path, hint=hint) from err
     try:
-        return HDF5Source(file, address, scale, files, given)
+        return HDF5Source(file, address, scale, files)
     except (OSError, RuntimeError, KeyError) as err:
         files.close()
         if isinstance(err, CytovoxError):
@@ -135,14 +135,13 @@ class HDF5Source(ReadOnlySource):
         address: Address,
         scale: int | str | None,
         files: OpenedFiles,
-        permissions: Permissions,
     ) -> None:
         where = str(address)
-        may = replace(permissions, growing=True).within(*folders_of(file))
+        may = replace(address.permissions, growing=True).within(*folders_of(file))
         look = _Look(file, may, files)
         array = _find(file, address, scale, look)
         # what is followed because somebody allowed it is also shown
-        tell = logging.INFO if permissions == Permissions() else logging.WARNING
+        tell = logging.INFO if address.permissions == Permissions() else logging.WARNING
         for text in look.followed:
             logger.log(tell, "%s: read from elsewhere: %s", where, text)
         shape = check_shape(array.shape, where)

@@ -7,6 +7,7 @@ import itertools
 import math
 import re
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import InputError, OptionError
+from .permissions import Permissions
 from .volume_address import Address
 from .volume_axes import SPATIAL, name_axes, normalize_unit
 from .volume_limits import Box, check_chunk, check_dtype, check_shape
@@ -53,7 +55,7 @@ def _open_image(
     described = _describe(level, image, str(address), series)
     start = level.contiguous()
     if start is None:
-        return TiffSource(files, level, described)
+        return TiffSource(files, level, described, address.permissions)
     stored = np.dtype(level.keyframe.dtype).newbyteorder(files.file.byteorder)
     mapped = map_file(address.path, stored, start, described.shape)
     files.close()
@@ -127,7 +129,9 @@ def _place(
 class TiffSource(ReadOnlySource):
     """Pages of an image."""
 
-    def __init__(self, files: TiffSet, level: TiffImage, described: Described) -> None:
+    def __init__(
+        self, files: TiffSet, level: TiffImage, described: Described, permissions: Permissions
+    ) -> None:
         page_dims = len(level.keyframe.shape)
         self._pages_shape = described.shape[: len(described.shape) - page_dims]
         if math.prod(self._pages_shape) != level.count or (
@@ -141,6 +145,7 @@ class TiffSource(ReadOnlySource):
         check_strips(level.keyframe, files.path)
         self._files = files
         self._level = level
+        self._permissions = permissions
         self.described = described
 
     def read_into(self, box: Box, out: npt.NDArray[Any]) -> None:
@@ -155,7 +160,8 @@ class TiffSource(ReadOnlySource):
             if page is None:
                 raise InputError(f"page {number} is missing", path=self._files.path)
             target = out[tuple(i - b[0] for i, b in zip(at, box[:outer], strict=True))]
-            read_page(page, box[outer:], target, Path(page.parent.filehandle.path))
+            path = Path(page.parent.filehandle.path)
+            read_page(page, box[outer:], target, path, self._permissions)
 
     def identity(self) -> dict[str, Any]:
         """Return sizes and times of all files."""
@@ -181,13 +187,14 @@ def open_tiff_folder(
     files = sorted((p for p in found if not p.name.startswith(".")), key=_natural)
     if not files:
         return None
+    front = replace(address, url=str(files[0]))
     with contextlib.closing(TiffSet(files[0])) as first, reading(files[0]):
-        together = choose_image(first, Address(str(files[0])))[0].files
+        together = choose_image(first, front)[0].files
     if len(files) > 1 and set(files) == set(together):
-        return open_tiff(Address(str(files[0])), scale)
+        return open_tiff(front, scale)
     if scale is not None:
         raise OptionError("a folder of pages has no scales", path=str(address), hint="omit scale")
-    return TiffFolderSource(address.path, files)
+    return TiffFolderSource(address, files)
 
 
 def _natural(path: Path) -> tuple[list[Any], str]:
@@ -199,7 +206,7 @@ def _natural(path: Path) -> tuple[list[Any], str]:
 class TiffFolderSource(ReadOnlySource):
     """Files of one page each, opened one at a time."""
 
-    def __init__(self, folder: Path, files: list[Path]) -> None:
+    def __init__(self, address: Address, files: list[Path]) -> None:
         with contextlib.closing(TiffSet(files[0])) as first, reading(files[0]):
             image = choose_image(first, Address(str(files[0])))[0]
             if len(first.kinds(files[0])) != 1 or image.count != 1 or len(image.shape) != 2:
@@ -209,7 +216,7 @@ class TiffFolderSource(ReadOnlySource):
                     hint="give one file, or a folder of files with one page each",
                 )
             described = _describe(image, image, str(files[0]))
-        shape = check_shape((len(files), *described.shape), folder)
+        shape = check_shape((len(files), *described.shape), address.path)
         size = (1.0, *described.voxel_size)
         self.described = Described(
             "tiff-folder",
@@ -222,7 +229,8 @@ class TiffFolderSource(ReadOnlySource):
             (0.0,) * 3,
             (described.units[-1],) * 3,
         )
-        self._folder = folder
+        self._folder = address.path
+        self._permissions = address.permissions
         self._files = files
 
     def read_into(self, box: Box, out: npt.NDArray[Any]) -> None:
@@ -240,7 +248,7 @@ class TiffFolderSource(ReadOnlySource):
                         path=path,
                         hint="keep only the pages of one stack in the folder",
                     )
-                read_page(page, box[1:], out[number], path)
+                read_page(page, box[1:], out[number], path, self._permissions)
 
     def identity(self) -> dict[str, Any]:
         """Return sizes and times of all files."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from .permissions import RefusedInputError, default_permissions
+from .permissions import Permissions, RefusedInputError
 
 __all__ = ["check_encoded", "cut_deflated", "encoded_size"]
 
@@ -31,7 +31,7 @@ _MOST_PER_BYTE = 1032
 _MAX_SAMPLES = 8
 
 
-def check_encoded(frame: Any, data: bytes, path: Path) -> None:
+def check_encoded(frame: Any, data: bytes, path: Path, may: Permissions) -> None:
     """Refuse a strip or tile that becomes much more than it should."""
     compression = int(frame.compression)
     if importlib.util.find_spec("imagecodecs") is None:
@@ -41,10 +41,10 @@ def check_encoded(frame: Any, data: bytes, path: Path) -> None:
                 path=path,
                 hint="pip install imagecodecs",
             )
-        if compression in _DEFLATE:
+        if compression in _DEFLATE and not may.oversized:
             _check_deflated(data, math.prod(frame.chunks) * frame.dtype.itemsize, path)
     measure = _MEASURES.get(compression)
-    if measure is None or default_permissions().oversized:
+    if measure is None or may.oversized:
         return
     pixels = math.prod(frame.chunks[:2] if frame.tiledepth <= 1 else frame.chunks[:3])
     size = encoded_size(measure, data) or encoded_size(measure, frame.jpegheader or b"")
@@ -211,9 +211,7 @@ _MEASURES: dict[int, Callable[[bytes], tuple[int, ...] | None]] = {
 def _check_deflated(packed: bytes, size: int, path: Path) -> None:
     """Refuse deflated bytes that become many more than they should."""
     most = max(_HARMLESS, size)
-    if len(packed) * _MOST_PER_BYTE <= most or default_permissions().oversized:
-        return
-    if _inflates_beyond(packed, most):
+    if len(packed) * _MOST_PER_BYTE > most and _inflates_beyond(packed, most):
         raise RefusedInputError(
             f"a piece does not unpack to its {size:,} bytes, but to more",
             path=path,

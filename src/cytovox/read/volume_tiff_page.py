@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import CytovoxError, InputError
+from .permissions import Permissions
 from .volume_limits import Box
 from .volume_tiff_codecs import check_encoded, cut_deflated
 
@@ -105,7 +106,7 @@ def check_strips(page: Any, path: Path) -> None:
         )
 
 
-def read_page(page: Any, box: Box, out: npt.NDArray[Any], path: Path) -> None:
+def read_page(page: Any, box: Box, out: npt.NDArray[Any], path: Path, may: Permissions) -> None:
     """Read a box of one page into `out`, strip by strip or tile by tile."""
     frame = page.keyframe
     check_strips(page, path)
@@ -121,7 +122,7 @@ def read_page(page: Any, box: Box, out: npt.NDArray[Any], path: Path) -> None:
         if any(a >= b for a, b in common):
             continue
         voxels = math.prod(frame.chunks if frame.is_tiled else [b - a for a, b in where[1:]])
-        decoded = _decode(page, number, (start, count), voxels, path)
+        decoded = _decode(page, number, (start, count), voxels, path, may)
         here = tuple(slice(a - n[0], b - n[0]) for (a, b), n in zip(common, normal, strict=True))
         if decoded is None:
             target[here] = frame.nodata
@@ -159,7 +160,7 @@ def _segment_box(frame: Any, number: int) -> Box:
 
 
 def _decode(
-    page: Any, number: int, place: tuple[int, int], voxels: int, path: Path
+    page: Any, number: int, place: tuple[int, int], voxels: int, path: Path, may: Permissions
 ) -> npt.NDArray[Any] | None:
     """Return a strip or tile of so many voxels, or None where nothing was written."""
     if 0 in place:
@@ -167,7 +168,7 @@ def _decode(
     frame = page.keyframe
     try:
         data = _stored_bytes(page.parent.filehandle, *place, path)
-        check_encoded(frame, data, path)
+        check_encoded(frame, data, path, may)
         tables = {"jpegtables": page.jpegtables, "jpegheader": frame.jpegheader}
         try:
             decoded = frame.decode(data, number, **tables)[0]

@@ -1,12 +1,13 @@
-"""What is taken of a volume, and what its file does not say."""
+"""What is taken of a volume, what its file does not say, and what it may do."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from ..errors import UsageError
+from .permissions import Permissions
 from .volume_axes import SPATIAL, normalize_unit
 from .volume_source import Described
 
@@ -17,11 +18,11 @@ _LETTERS = "tczyx"
 
 @dataclass(frozen=True, slots=True)
 class VolumeView:
-    """What is taken of a volume, and what its file does not say.
+    """What is taken of a volume, what its file does not say, and what it may do.
 
     Parameters
     ----------
-    scale, series, channel, time, axes, voxel_size, units
+    scale, series, channel, time, axes, voxel_size, units, permissions
         See `cytovox.read.open_volume`.
 
     Examples
@@ -37,10 +38,16 @@ class VolumeView:
     axes: str | None = None
     voxel_size: float | tuple[float, ...] | None = None
     units: str | None = None
+    permissions: Permissions | None = None
 
     def keywords(self) -> dict[str, Any]:
         """Return what was given, as keywords."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
+        given = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in given.items() if value is not None}
+
+    def plain(self) -> dict[str, Any]:
+        """Return all but the permissions, which no file keeps, as plain values."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "permissions"}
 
     def describe(self, said: Described, where: str) -> Described:
         """Return what the file says, with what was given in its place.

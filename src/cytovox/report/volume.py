@@ -73,9 +73,13 @@ def draw_volume(
     Only the slices are read. Of large ones the middle is shown.
     """
     words = {} if view is None else view.keywords()
-    with open_volume(labels) as found:
+    may = words.get("permissions")
+    with open_volume(labels, permissions=may) as found:
         first: dict[str, Any] = {"time": 0} if "t" in found.axes else {}
-    with open_volume(image, **(first | words)) as raw, open_volume(labels, **first) as found:
+    with (
+        open_volume(image, **(first | words)) as raw,
+        open_volume(labels, **first, permissions=may) as found,
+    ):
         shape = found.spatial_shape
         if raw.spatial_shape != shape:
             raise InputError(
