@@ -22,7 +22,7 @@ import numpy as np
 
 from benchmarks.jobs import floors
 from cytovox.background import BackgroundRollMed, BackgroundSparseMed
-from cytovox.kernels.events import find_events, mask_images
+from cytovox.kernels.event_boxes import find_events, mask_images
 from cytovox.kernels.labels import label_frames, process_frames
 from cytovox.kernels.measure import measure_events
 from cytovox.kernels.threshold import below, equal_to_previous, subtract

@@ -42,7 +42,7 @@ from cytovox.errors import (
 )
 from cytovox.read.open_volume import open_volume
 from cytovox.run.journal import FingerprintChangedError, Journal, read_journal
-from cytovox.write.volume import FORMATS, create_labels
+from cytovox.write.volume_creation import FORMATS, create_labels
 
 Capture = pytest.CaptureFixture[str]
 

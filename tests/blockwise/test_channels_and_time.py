@@ -19,7 +19,7 @@ from cytovox.blockwise.replay import replay_block
 from cytovox.blockwise.table import read_objects
 from cytovox.cli.main import main
 from cytovox.errors import StageError, UsageError
-from cytovox.write.volume import create_volume
+from cytovox.write.volume_creation import create_volume
 
 HOW: dict[str, Any] = {"block": 32, "context": 0, "stitch": "touch", "workers": 0}
 ABOVE = {"parameters": {"threshold": 500}}

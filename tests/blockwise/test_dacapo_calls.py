@@ -20,7 +20,7 @@ from cytovox.errors import StageError, UsageError
 from cytovox.read.open_volume import open_volume
 from cytovox.recipe.python_file import load_python_file
 from cytovox.run.fingerprint import plain
-from cytovox.write.volume import create_volume
+from cytovox.write.volume_creation import create_volume
 
 SHAPE = (12, 20, 28)
 VOXEL = (8, 4, 4)

@@ -18,7 +18,7 @@ from cytovox.blockwise.volume_result import Placement
 from cytovox.errors import OutputExistsError
 from cytovox.read.open_volume import open_volume
 from cytovox.run.progress import Warned
-from cytovox.write.volume import FORMATS
+from cytovox.write.volume_creation import FORMATS
 
 SHAPE = (20, 70, 80)
 

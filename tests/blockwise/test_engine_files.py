@@ -22,7 +22,7 @@ from cytovox.errors import OutputExistsError, UsageError
 from cytovox.read.open_volume import open_volume
 from cytovox.recipe.trust import ModelNotTrustedError
 from cytovox.run.journal import FingerprintChangedError
-from cytovox.write.volume import create_volume
+from cytovox.write.volume_creation import create_volume
 
 SHIPPED = Path(__file__).resolve().parents[2] / "src" / "cytovox" / "blockwise"
 

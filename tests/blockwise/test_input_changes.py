@@ -14,7 +14,7 @@ import tifffile
 
 from cytovox.blockwise.volume import segment_volume
 from cytovox.errors import InputError
-from cytovox.write.volume import create_volume
+from cytovox.write.volume_creation import create_volume
 
 IMAGE = np.arange(8 * 8 * 8, dtype=np.uint8).reshape(8, 8, 8)
 

@@ -497,7 +497,7 @@ def test_8_the_table_is_that_of_regionprops(geometry: Any, scaled: bool) -> None
     spacing = (2.0, 0.5, 0.75)[-ndim:] if scaled else (1.0,) * ndim
     with tempfile.TemporaryDirectory() as folder:
         raw = Path(folder) / "raw.zarr"
-        from cytovox.write.volume import create_volume
+        from cytovox.write.volume_creation import create_volume
 
         with create_volume(raw, shape=image.shape, dtype=np.uint8, voxel_size=spacing) as volume:
             volume.write(tuple((0, n) for n in image.shape), image)
@@ -559,7 +559,7 @@ from cytovox.blockwise.evidence import EvidenceFolder
 from cytovox.blockwise.grid import Grid
 from cytovox.blockwise.volume import segment_volume
 from cytovox.run.journal import read_journal
-from cytovox.write.volume import create_volume
+from cytovox.write.volume_creation import create_volume
 
 def peaks(folder, blocks, workers):
     shape, block = (32 * blocks, 64, 128), (32, 64, 128)

@@ -14,7 +14,7 @@ from cytovox.blockwise.volume import restitch_volume, segment_volume
 from cytovox.errors import CytovoxError, InputError, OptionError, StorageError
 from cytovox.read.open_volume import open_volume
 from cytovox.write import export_precomputed
-from cytovox.write.volume import create_labels, create_volume
+from cytovox.write.volume_creation import create_labels, create_volume
 
 SHAPE = (4, 8, 8)
 calls: list[tuple[int, ...]] = []

@@ -22,7 +22,7 @@ from cytovox.blockwise.objects import iter_objects
 from cytovox.blockwise.surface import surface_weights
 from cytovox.blockwise.table import ObjectTable, join_tables, read_objects, write_objects
 from cytovox.errors import InputError, OptionError, StorageError
-from cytovox.kernels.objects import surface_directions
+from cytovox.kernels.block_sums import surface_directions
 
 PERCENTILES = (5, 50, 97.5)
 

@@ -20,7 +20,7 @@ from cytovox.blockwise.volume_result import Placement
 from cytovox.errors import OptionError
 from cytovox.read.open_volume import open_volume
 from cytovox.write.pyramid import write_pyramid
-from cytovox.write.volume import create_labels, create_volume
+from cytovox.write.volume_creation import create_labels, create_volume
 
 SHAPE = (8, 20, 24)
 

@@ -29,7 +29,7 @@ from cytovox.cli.volume_results import failures_in_words
 from cytovox.errors import InputError, OptionError, StageError, UsageError
 from cytovox.read.open_volume import open_volume
 from cytovox.run.journal import read_journal
-from cytovox.write.volume import create_volume
+from cytovox.write.volume_creation import create_volume
 
 #: Parameters and defaults of the documented functions.
 BLOCKS = (

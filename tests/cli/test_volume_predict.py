@@ -17,7 +17,7 @@ import pytest
 from cytovox.cli.main import main
 from cytovox.read.open_volume import open_volume
 from cytovox.recipe.trust import TRUST_VARIABLE
-from cytovox.write.volume import create_volume
+from cytovox.write.volume_creation import create_volume
 
 Capture = pytest.CaptureFixture[str]
 

@@ -22,17 +22,17 @@ from cytovox.compat.dcnum.common import (
     join_worker,
     start_workers_threaded,
 )
-from cytovox.compat.dcnum.identity import (
-    convert_to_dtype,
-    get_class_method_info,
-    kwargs_to_ppid,
-    simple_type_eval,
-)
 from cytovox.compat.dcnum.os_env_st import (
     RequestSingleThreaded,
     confirm_single_threaded,
     os_env_threading,
     request_single_threaded,
+)
+from cytovox.compat.dcnum.ppid import (
+    convert_to_dtype,
+    get_class_method_info,
+    kwargs_to_ppid,
+    simple_type_eval,
 )
 from cytovox.feat import Gate
 from cytovox.logic import DCNumPipelineJob

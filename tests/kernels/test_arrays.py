@@ -6,7 +6,7 @@ import pytest
 from cytovox.errors import UsageError
 from cytovox.feat import QueueEventExtractor
 from cytovox.kernels.arrays import fitting, plain
-from cytovox.kernels.events import find_events
+from cytovox.kernels.event_boxes import find_events
 from cytovox.kernels.measure import measure_events
 from cytovox.kernels.threshold import equal_to_previous, subtract
 

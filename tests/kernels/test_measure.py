@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cytovox.errors import OptionError
-from cytovox.kernels.events import find_events, mask_images
+from cytovox.kernels.event_boxes import find_events, mask_images
 from cytovox.kernels.measure import COLUMNS, measure_events
 
 EXACT_BRIGHTNESS = (

@@ -15,10 +15,10 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from cytovox.errors import InputError, OptionError
+from cytovox.kernels.block_sums import block_sums
 from cytovox.kernels.components import label_components
 from cytovox.kernels.faces import count_contacts, count_overlap, sizes, touching_pairs
 from cytovox.kernels.lattice import connectivity_rank, crossing_offsets, half_offsets
-from cytovox.kernels.objects import block_sums
 from cytovox.kernels.packed import pack, unpack
 from cytovox.kernels.relabel import first_appearance, relabel
 from cytovox.kernels.union_find import join_pairs, renumber, union_edges

@@ -140,7 +140,7 @@ def test_references_stay_in_their_file(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    logger = logging.getLogger("cytovox.write.copy")
+    logger = logging.getLogger("cytovox.write.copying")
     said: list[str] = []
     monkeypatch.setattr(logger, "warning", lambda text, *values: said.append(text % values))
     path = recording("/", "user:note", "kept")

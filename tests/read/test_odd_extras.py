@@ -159,7 +159,7 @@ def test_beside_logs(
     change: Change,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    logger = logging.getLogger("cytovox.write.copy")
+    logger = logging.getLogger("cytovox.write.copying")
     said: list[str] = []
     monkeypatch.setattr(logger, "warning", lambda text, *values: said.append(text % values))
     path = edited(make_recording(), values([b"text"]), "logs/a")

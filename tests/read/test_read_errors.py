@@ -13,7 +13,7 @@ from cytovox.read import HDF5Data
 from cytovox.read.opening import read_errors
 from cytovox.read.recording_file import frame_rate_of
 from cytovox.write import copy_features
-from cytovox.write.copy import FeatureIsGroupError
+from cytovox.write.copying import FeatureIsGroupError
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ from cytovox.read.open_volume import open_volume
 from cytovox.read.volume_address import parse_address
 from cytovox.read.volume_store import remove_tree
 from cytovox.write.pyramid import write_pyramid
-from cytovox.write.volume import create_labels, create_volume
+from cytovox.write.volume_creation import create_labels, create_volume
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "volumes-elsewhere.md"
 

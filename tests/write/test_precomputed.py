@@ -12,7 +12,7 @@ import pytest
 from cytovox.errors import InputError, UsageError
 from cytovox.read.open_volume import open_volume
 from cytovox.write import export_precomputed, write_segment_properties
-from cytovox.write.volume import create_labels
+from cytovox.write.volume_creation import create_labels
 
 
 def check_info(path: Path) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from cytovox.errors import OptionError, UsageError
 from cytovox.kernels.downsample import downsample_mean, downsample_mode
 from cytovox.read.open_volume import open_volume
 from cytovox.write.pyramid import write_pyramid
-from cytovox.write.volume import create_labels, create_volume
+from cytovox.write.volume_creation import create_labels, create_volume
 
 
 @settings(max_examples=100, deadline=None)

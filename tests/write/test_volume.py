@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from cytovox.errors import OptionError, OutputError, OutputExistsError, StorageError, UsageError
 from cytovox.read.open_volume import open_volume
-from cytovox.write.volume import FORMATS, create_labels, create_volume
+from cytovox.write.volume_creation import FORMATS, create_labels, create_volume
 from cytovox.write.volume_layout import plan_layout
 
 LABELS = np.random.default_rng(3).integers(0, 2**31, (50, 60, 70), dtype=np.uint32)
@@ -220,7 +220,7 @@ def test_memory_stays_with_the_block(tmp_path: Path) -> None:
     """Reading and writing a block of a volume of 4 GiB takes little more than the block."""
     code = """
 import sys, resource, numpy as np
-from cytovox.write.volume import create_labels
+from cytovox.write.volume_creation import create_labels
 v = create_labels(sys.argv[1], shape=(1024,) * 3, block=(64, 64, 64))
 v.write([(0, 64)] * 3, np.ones((64,) * 3, np.uint32)); v.read([(0, 80)] * 3)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -18,7 +18,7 @@ from ..read.volume import Volume
 from ..run.fingerprint import plain
 from ..run.journal import BlockKey, Journal
 from ..run.progress import Listener
-from ..write.volume import create_volume
+from ..write.volume_creation import create_volume
 from .block_result import RunResult
 from .checks import is_as_written, refuse_changed_input
 from .grid import Block, Grid

@@ -16,10 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import InputError, OptionError, StageError, UsageError
+from ..kernels.block_sums import BlockSums, block_sums
 from ..kernels.components import label_components
 from ..kernels.faces import sizes
 from ..kernels.lattice import Ids, Int64s
-from ..kernels.objects import BlockSums, block_sums
 from ..kernels.packed import pack
 from ..kernels.relabel import first_appearance
 from .evidence_file import (

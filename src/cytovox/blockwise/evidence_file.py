@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import InputError, StorageError
+from ..kernels.block_sums import BlockSums
 from ..kernels.lattice import Ids, Int64s
-from ..kernels.objects import BlockSums
 from ..kernels.packed import Packed
 from ..run.folder_sync import sync_file
 from .grid import Box, box_shape

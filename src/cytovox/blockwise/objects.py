@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import InputError
+from ..kernels.block_sums import BlockSums, sketch_values, surface_directions
 from ..kernels.faces import count_contacts
 from ..kernels.lattice import Int64s
-from ..kernels.objects import BlockSums, sketch_values, surface_directions
 from .evidence import Evidence, Measures
 from .grid import Grid
 from .lookup import Lookup

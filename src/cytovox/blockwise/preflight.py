@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError, OptionError, StorageError
-from ..kernels.objects import surface_directions
+from ..kernels.block_sums import surface_directions
 from ..read.volume import Volume
 from ..run.resources import cpu_count
 from ..run.room import Need

@@ -20,7 +20,7 @@ from ..run.fingerprint import describe_function
 from ..run.journal import Journal
 from ..run.progress import Listener
 from ..write.pyramid import levels_of_image, write_pyramid
-from ..write.volume import check_label_place, create_labels
+from ..write.volume_creation import check_label_place, create_labels
 from . import relabel_worker, segment_worker
 from .array_output import check_array, copy_into, is_plain_array
 from .block_array import chosen_address

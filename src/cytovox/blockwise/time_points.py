@@ -20,7 +20,7 @@ from ..read.volume import Volume
 from ..run.journal import Journal
 from ..run.progress import Listener
 from ..write.pyramid import tiles, write_pyramid
-from ..write.volume import create_labels
+from ..write.volume_creation import create_labels
 from .grid import Box
 from .published import is_as_published, refuse_damaged
 from .recipe import VolumeRecipe, side_folder

@@ -20,7 +20,7 @@ from ..kernels.faces import count_overlap
 from ..read.volume import Volume
 from ..run.progress import Listener
 from ..run.resources import cpu_count
-from ..write.volume import create_labels
+from ..write.volume_creation import create_labels
 from .evidence import save_evidence, segment_block
 from .grid import Block, Grid, box_shape
 from .recipe import VolumeRecipe

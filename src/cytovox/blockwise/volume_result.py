@@ -14,7 +14,7 @@ from ..errors import OutputExistsError, StorageError
 from ..read.volume_address import parse_address
 from ..run.journal import Journal
 from ..write.consolidated import refresh_consolidated
-from ..write.volume import enter_label
+from ..write.volume_creation import enter_label
 from .block_result import BlockFailure, RunResult
 from .lookup import SeamReport
 from .published import note_files

@@ -33,7 +33,7 @@ from ..run.progress import (
 )
 from ..write.pyramid import levels_of_image, write_pyramid
 from ..write.storage import storage_errors
-from ..write.volume import check_label_place, create_labels
+from ..write.volume_creation import check_label_place, create_labels
 from .block_result import RunResult
 from .checks import DAMAGED, is_as_written, refuse_changed_input, without_damaged
 from .evidence import EvidenceFolder

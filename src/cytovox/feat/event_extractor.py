@@ -12,7 +12,7 @@ import numpy.typing as npt
 from ..errors import UsageError
 from ..kernels.arrays import fitting
 from ..kernels.brightness import BRIGHTNESS_NAMES
-from ..kernels.events import find_events, mask_images
+from ..kernels.event_boxes import find_events, mask_images
 from ..kernels.measure import COLUMNS, measure_events
 from ..kernels.moments import CONTOUR_NAMES
 from ..kernels.texture import TEXTURE_NAMES

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .hash_table import count_keys
 from .jit import kernel
 from .lattice import Ids, Int64s, as_rows
-from .table import count_keys
 
 __all__ = ["count_contacts", "count_overlap", "sizes", "touching_pairs"]
 

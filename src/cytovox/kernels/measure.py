@@ -11,7 +11,7 @@ from ..errors import OptionError
 from .arrays import Corrected, Floats, Grey, Integer, Ints, Labels, plain
 from .brightness import BRIGHTNESS_NAMES, brightness_features, frame_median
 from .contour import convex_hull, trace
-from .events import Events
+from .event_boxes import Events
 from .jit import kernel
 from .moments import CONTOUR_NAMES, polygon, shape_features
 from .revolve import revolved_volume

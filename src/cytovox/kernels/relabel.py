@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import InputError
+from .hash_table import double, find
 from .jit import kernel
 from .lattice import Ids
-from .table import double, find
 
 __all__ = ["first_appearance", "relabel"]
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from ..errors import OptionError, OutputExistsError
 from ..read.volume import Volume
 from ..read.volume_limits import Box
-from ..write.volume import create_labels, create_volume
+from ..write.volume_creation import create_labels, create_volume
 from .volume_drawing import SITE_COLUMNS, add_block, draw_blobs, draw_cells
 from .volume_truth import VOLUME_TRUTH_DTYPE, VolumeTruth
 

@@ -1,8 +1,8 @@
 """Write events in order of their frames, and files that refer to others."""
 
-from .basins import copy_basins, create_with_basins
+from .basin_files import copy_basins, create_with_basins
 from .chunk_writer import ChunkWriter
-from .copy import copy_features, copy_metadata
+from .copying import copy_features, copy_metadata
 from .event_stash import EventStash
 from .items import set_default_filter_kwargs
 from .precomputed import write_segment_properties
@@ -10,7 +10,7 @@ from .pyramid import export_precomputed, write_pyramid
 from .queue_writer_base import QueueWriterBase
 from .queue_writer_process import QueueWriterProcess
 from .queue_writer_thread import QueueWriterThread
-from .volume import create_labels, create_volume
+from .volume_creation import create_labels, create_volume
 from .writer import CreatingFileWithoutBasinWarning, HDF5Writer, IgnoringBasinTypeWarning
 
 __all__ = [

@@ -21,7 +21,13 @@ from ..read.volume_ome import parse_multiscales
 from ..read.volume_store import remove_tree
 from .consolidated import refresh_consolidated
 from .precomputed import add_scale, write_segment_properties
-from .volume import create_labels, create_volume, image_of_labels, read_attributes, write_array
+from .volume_creation import (
+    create_labels,
+    create_volume,
+    image_of_labels,
+    read_attributes,
+    write_array,
+)
 from .volume_layout import Scale, VolumePlan, write_documents
 from .volume_metadata import group_documents, image_name, multiscales
 
@@ -90,7 +96,7 @@ def write_pyramid(
 
     Examples
     --------
-    >>> from cytovox.write.volume import create_labels
+    >>> from cytovox.write.volume_creation import create_labels
     >>> url = getfixture("tmp_path") / "labels.zarr"
     >>> create_labels(url, shape=(40, 100, 100)).close()
     >>> write_pyramid(url)

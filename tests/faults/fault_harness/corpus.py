@@ -179,7 +179,7 @@ def _zarr(folder: Path, **options: Any) -> None:
 
 def _ours(format: str) -> Callable[[Path], None]:
     def make(folder: Path) -> None:
-        from cytovox.write.volume import create_volume
+        from cytovox.write.volume_creation import create_volume
 
         options: dict[str, Any] = {"shape": _SHAPE, "dtype": np.uint8, "block": (12, 12, 12)}
         with create_volume(folder / "a.zarr", format=format, **options) as volume:

@@ -19,7 +19,7 @@ from ...kernels.arrays import fitting
 from ...kernels.brightness import BRIGHTNESS_NAMES, frame_median
 from ...kernels.brightness import brightness_features as _brightness
 from ...kernels.contour import trace
-from ...kernels.events import find_events
+from ...kernels.event_boxes import find_events
 from ...kernels.labels import process_frames
 from ...kernels.measure import COLUMNS, measure_events
 from ...kernels.moments import CONTOUR_NAMES

@@ -132,7 +132,7 @@ TABLE: dict[str, dict[str, str]] = {
             "ppid_to_kwargs",
         ),
         **_in(
-            f"{_COMPAT}.identity",
+            f"{_COMPAT}.ppid",
             "convert_to_dtype",
             "get_class_method_info",
             "kwargs_to_ppid",

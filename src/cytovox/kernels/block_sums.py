@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .hash_table import count_keys
 from .jit import kernel
 from .lattice import Ids, Int64s, as_rows, half_offsets
-from .table import count_keys
 
 __all__ = ["BlockSums", "block_sums", "sketch_values", "surface_directions"]
 

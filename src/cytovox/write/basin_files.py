@@ -18,7 +18,7 @@ from ..read.dataset import checked, read_checked
 from ..read.opening import OpenedFiles
 from ..read.permissions import Permissions
 from ..read.structure import features_in
-from .copy import copy_metadata
+from .copying import copy_metadata
 from .writer import CreatingFileWithoutBasinWarning, HDF5Writer, IgnoringBasinTypeWarning
 
 __all__ = ["copy_basins", "create_with_basins"]
