@@ -81,11 +81,6 @@ def surface_directions(ndim: int) -> Int64s:
 
     All directions to a neighbour in two and three dimensions (4 and 13), the
     axes otherwise.
-
-    Parameters
-    ----------
-    ndim
-        Number of axes.
     """
     return half_offsets(ndim, ndim if ndim in (2, 3) else 1)
 
@@ -99,23 +94,12 @@ def block_sums(
     histogram: bool = True,
     surface: bool = True,
 ) -> BlockSums:
-    """Sum up the voxels of each label of a block.
+    """Sum up the voxels of each label (0 for background, to n) of a block.
 
-    Parameters
-    ----------
-    labels
-        Labels 0 (background) to n, uint32 of any dimension.
-    n
-        Number of labels.
-    intensity
-        Image of the same shape, of any real type; computed with as float32 or
-        float64, whichever holds its values.
-    origin
-        Corner of the block in the volume.
-    histogram
-        Whether to keep the histograms that percentiles come from.
-    surface
-        Whether to compare neighbours, which surfaces come from.
+    `intensity` is of the same shape and of any real type; it is computed with as
+    float32 or float64, whichever holds its values. `origin` is the corner of the
+    block in the volume. Histograms, for percentiles, and comparisons of
+    neighbours, for surfaces, can be left out.
 
     Examples
     --------
@@ -165,21 +149,11 @@ def _intensities(
 
 
 def sketch_values(keys: npt.NDArray[np.uint16]) -> npt.NDArray[np.float64]:
-    """Return the intensities that the keys of a histogram stand for.
+    """Return the intensities (float64) that the keys of a histogram stand for.
 
     A value is rounded to 8 significant bits (as the type bfloat16 does), and
     keys are in the order of values. So integers up to 256 are kept exactly,
     and others change by at most 1/256 of themselves (0.4 %).
-
-    Parameters
-    ----------
-    keys
-        Keys of a histogram, uint16 of any shape.
-
-    Returns
-    -------
-    numpy.ndarray
-        float64, of the shape of `keys`.
 
     Examples
     --------

@@ -17,21 +17,11 @@ __all__ = ["count_contacts", "count_overlap", "sizes", "touching_pairs"]
 def touching_pairs(plane_a: Ids, plane_b: Ids, offsets: Int64s) -> Int64s:
     """Return which labels touch across the border of two blocks.
 
-    Parameters
-    ----------
-    plane_a, plane_b
-        The outermost voxels of either block that face the other, uint32 of
-        the same shape: a plane for blocks that share a face, a line or a
-        single value for those that share an edge or a corner.
-    offsets
-        Steps within the plane that still lead to a neighbour, from
-        `cytovox.kernels.lattice.crossing_offsets`, int64 of shape (k, d),
-        where d is the number of axes of the plane.
-
-    Returns
-    -------
-    numpy.ndarray
-        Distinct pairs in ascending order, int64 of shape (k, 2).
+    The planes are the outermost voxels of either block that face the other,
+    uint32 of one shape: a plane for blocks that share a face, a line or a single
+    value for those that share an edge or a corner. `offsets` are the steps within
+    them that still lead to a neighbour (`lattice.crossing_offsets`). Distinct
+    pairs are returned in ascending order, int64 of shape (k, 2).
 
     Examples
     --------
@@ -50,19 +40,10 @@ def touching_pairs(plane_a: Ids, plane_b: Ids, offsets: Int64s) -> Int64s:
 
 
 def count_contacts(plane_a: Ids, plane_b: Ids, offsets: Int64s) -> Int64s:
-    """Count for each voxel of a plane the steps across that lead to the same value.
+    """Tell for each step across, and each voxel of a plane, whether it leads to the same id.
 
-    Parameters
-    ----------
-    plane_a, plane_b, offsets
-        As for `touching_pairs`, of the same shapes, but with the final ids.
-
-    Returns
-    -------
-    numpy.ndarray
-        For each step, whether the voxel of `plane_a` and the one that the
-        step leads to belong to the same object; int64 0 or 1 of shape
-        (len(offsets), number of voxels of the plane).
+    Arguments are those of `touching_pairs`, but with the final ids; int64 0 or 1
+    of shape (len(offsets), voxels of the plane) is returned.
 
     Examples
     --------
@@ -87,17 +68,8 @@ def _facing(plane_a: Ids, plane_b: Ids, offsets: Int64s) -> tuple[Any, Any, Int6
 def count_overlap(a: Ids, b: Ids) -> tuple[Ids, Ids, Int64s]:
     """Count at how many places each two labels coincide.
 
-    Parameters
-    ----------
-    a, b
-        Labels of the same places, uint32 of the same shape.
-
-    Returns
-    -------
-    tuple
-        Labels of `a`, labels of `b` and the number of places, each of shape
-        (k,), in ascending order of the labels. Places where both are 0 are not
-        listed.
+    Returns labels of `a`, labels of `b` and the number of places, each of shape
+    (k,), in ascending order of the labels; not where both are 0.
 
     Examples
     --------
@@ -118,13 +90,6 @@ def sizes(labels: Ids, n: int) -> npt.NDArray[np.uint64]:
     """Return the number of voxels of the labels 1 to n, uint64 of shape (n,).
 
     Larger labels are not counted.
-
-    Parameters
-    ----------
-    labels
-        Labels, uint32 of any shape.
-    n
-        Largest label to be counted.
 
     Examples
     --------

@@ -22,15 +22,7 @@ _HALF = np.uint64(32)
 
 @kernel()
 def find(keys: Keys, key: np.uint64) -> np.int64:
-    """Return the slot that holds a key, or the empty one where it belongs.
-
-    Parameters
-    ----------
-    keys
-        Table of keys, uint64 of shape (m,), where m is a power of two.
-    key
-        What to look for.
-    """
+    """Return the slot that holds a key, or the empty one where it belongs."""
     last = keys.size - 1
     mixed = (key ^ (key >> _HALF)) * _SPREAD
     slot = np.int64(mixed >> _HALF) & last
@@ -41,20 +33,7 @@ def find(keys: Keys, key: np.uint64) -> np.int64:
 
 @kernel()
 def double(keys: Keys, values: npt.NDArray[np.int64]) -> tuple[Keys, npt.NDArray[np.int64]]:
-    """Return a table of twice the size with the same content.
-
-    Parameters
-    ----------
-    keys
-        Table of keys, uint64 of shape (m,), where m is a power of two.
-    values
-        Counts, int64 of shape (m,).
-
-    Returns
-    -------
-    tuple
-        Keys and values, of shape (2 * m,).
-    """
+    """Return a table of twice the size with the same content."""
     more_keys = np.zeros(2 * keys.size, np.uint64)
     more_values = np.zeros(2 * keys.size, np.int64)
     for i in range(keys.size):
@@ -67,20 +46,7 @@ def double(keys: Keys, values: npt.NDArray[np.int64]) -> tuple[Keys, npt.NDArray
 
 @kernel()
 def order(keys: Keys, values: npt.NDArray[np.int64]) -> tuple[Keys, npt.NDArray[np.int64]]:
-    """Return the keys in ascending order, with their values.
-
-    Parameters
-    ----------
-    keys
-        Table of keys, uint64 of shape (m,), where m is a power of two.
-    values
-        Counts, int64 of shape (m,).
-
-    Returns
-    -------
-    tuple
-        Keys and values, of shape (k,), where k is the number of keys.
-    """
+    """Return the keys in ascending order, with their values, both of shape (k,)."""
     kept = np.flatnonzero(keys)
     kept = kept[np.argsort(keys[kept])]
     return keys[kept], values[kept]
@@ -92,19 +58,8 @@ def count_keys(
 ) -> tuple[Keys, npt.NDArray[np.int64]]:
     """Count how often two values occur at the same place.
 
-    Parameters
-    ----------
-    high, low
-        uint32 of the same shape (n,).
-    shift
-        The key of a pair is ``high << shift | low``; the pair (0, 0) is not
-        counted.
-
-    Returns
-    -------
-    tuple
-        Keys in ascending order, uint64 of shape (k,), and their numbers, int64
-        of shape (k,).
+    The key of a pair is ``high << shift | low``; the pair (0, 0) is not counted.
+    Keys are returned in ascending order with their numbers, both of shape (k,).
     """
     keys = np.zeros(1024, np.uint64)
     counts = np.zeros(1024, np.int64)

@@ -26,18 +26,8 @@ Int64s = npt.NDArray[np.int64]
 def connectivity_rank(ndim: int, connectivity: int | None) -> int:
     """Return along how many axes at once two neighbours may differ.
 
-    Parameters
-    ----------
-    ndim
-        Number of axes.
-    connectivity
-        Number of neighbours of an element (4 or 8 in two dimensions, 6, 18 or
-        26 in three), or the rank itself (1 up to `ndim`), or None for 1.
-
-    Raises
-    ------
-    OptionError
-        If there is no such connectivity in this dimension.
+    `connectivity` is the number of neighbours of an element (4 or 8 in two
+    dimensions, 6, 18 or 26 in three), or the rank itself, or None for 1.
 
     Examples
     --------
@@ -67,13 +57,6 @@ def half_offsets(ndim: int, rank: int) -> Int64s:
 
     These are the ones that come later in C order.
 
-    Parameters
-    ----------
-    ndim
-        Number of axes.
-    rank
-        Along how many axes at once a neighbour may lie.
-
     Examples
     --------
     >>> half_offsets(2, 1).tolist()
@@ -90,22 +73,9 @@ def half_offsets(ndim: int, rank: int) -> Int64s:
 def crossing_offsets(direction: tuple[int, ...], rank: int) -> Int64s:
     """Return the offsets that lead from a block into its neighbour in a direction.
 
-    Along the axes in which the neighbour lies an offset is fixed; along the
-    others it takes **all** values that the rank leaves, not half of them.
-
-    Parameters
-    ----------
-    direction
-        Position of the neighbouring block less that of the block, -1, 0 or 1
-        along each axis.
-    rank
-        See `connectivity_rank`.
-
-    Returns
-    -------
-    numpy.ndarray
-        Offsets along the axes where `direction` is 0, int64 of shape
-        (k, number of these axes); k is 0 if no voxels can be neighbours.
+    `direction` is -1, 0 or 1 along each axis. Along the axes in which the
+    neighbour lies an offset is fixed; along the others, which are the columns of
+    the result, it takes **all** values that the rank leaves, not half of them.
 
     Examples
     --------
@@ -124,17 +94,6 @@ def crossing_offsets(direction: tuple[int, ...], rank: int) -> Int64s:
 
 def as_rows(array: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], Int64s]:
     """Return an array as rows along its last axis, and the lengths of its other axes.
-
-    Parameters
-    ----------
-    array
-        Array of any type and of shape (..., width), with one axis or more.
-
-    Returns
-    -------
-    tuple
-        C-contiguous array of shape (rows, width), and int64 of shape
-        (ndim - 1,).
 
     Examples
     --------

@@ -42,12 +42,7 @@ class Packed:
 
 
 def pack(labels: Ids) -> Packed:
-    """Turn labels into runs.
-
-    Parameters
-    ----------
-    labels
-        Labels, uint32 of any shape.
+    """Turn labels, uint32 of any shape, into runs.
 
     Examples
     --------
@@ -62,19 +57,7 @@ def pack(labels: Ids) -> Packed:
 
 
 def unpack(packed: Packed, box: tuple[tuple[int, int], ...] | None = None) -> Ids:
-    """Turn runs into labels again, all or those within a box.
-
-    Parameters
-    ----------
-    packed
-        The runs.
-    box
-        (start, stop) along each axis; None for everything.
-
-    Returns
-    -------
-    numpy.ndarray
-        uint32, of the shape of the box.
+    """Turn runs into labels again, all or those within a box of (start, stop) pairs.
 
     Examples
     --------

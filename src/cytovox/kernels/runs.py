@@ -34,24 +34,11 @@ FOUR = np.int64(0)
 def find_runs(
     frame: npt.NDArray[Any], dropped: Ints, stamp: Integer, begin: Ints, end: Ints, first: Ints
 ) -> int:
-    """Find the runs of pixels that are neither zero nor dropped.
+    """Find the runs of pixels that are neither zero nor dropped; return their number.
 
-    Parameters
-    ----------
-    frame
-        Image of shape (H, W), uint8 or uint16.
-    dropped, stamp
-        A pixel value counts as background if `dropped`, int32 of shape
-        (largest value + 1,), has `stamp` for it.
-    begin, end, first
-        Run list to be written, int32; `begin` and `end` of shape
-        (H * (W // 2 + 1),), which is the most there can be, and `first` of
-        shape (H + 1,).
-
-    Returns
-    -------
-    int
-        Number of runs.
+    `frame` is uint8 or uint16 of shape (H, W). A value counts as background if
+    `dropped`, int32 of shape (largest value + 1,), has `stamp` for it. There are
+    at most H * (W // 2 + 1) runs, for which `begin` and `end` must have room.
     """
     height, width = frame.shape
     n = 0
@@ -92,22 +79,10 @@ def find_runs(
 
 @kernel()
 def label_runs(begin: Ints, end: Ints, first: Ints, reach: Integer, label: Ints) -> int:
-    """Give each connected component a number, in raster order of their first pixel.
+    """Number the connected components, in raster order of their first pixel, from 1.
 
-    Parameters
-    ----------
-    begin, end, first
-        Run list, int32 of shapes (n,), (n,) and (H + 1,), or longer.
-    reach
-        `EIGHT` or `FOUR`.
-    label
-        Number of each run, to be written, int32 of shape (n,) or longer;
-        components count from 1.
-
-    Returns
-    -------
-    int
-        Number of components.
+    `reach` is `EIGHT` or `FOUR`. `label` gets the number of each run; what is
+    returned is the number of components.
     """
     # `label` first holds a forest whose roots are the lowest run of each
     # component, which is also the first in raster order.
@@ -147,20 +122,8 @@ def label_runs(begin: Ints, end: Ints, first: Ints, reach: Integer, label: Ints)
 def fill(begin: Ints, end: Ints, first: Ints, width: Integer, work: Ints) -> int:
     """Fill, in place, all background that row 0 does not reach by 4-connected steps.
 
-    Parameters
-    ----------
-    begin, end, first
-        Run list, int32 of shapes (n,), (n,) and (H + 1,), or longer; row 0
-        must be empty.
-    width
-        Width of the frame.
-    work
-        Scratch of shape (3, H * (W // 2 + 1)).
-
-    Returns
-    -------
-    int
-        Number of runs.
+    Row 0 must be empty; `work` is scratch of shape (3, H * (W // 2 + 1)). The
+    number of runs is returned.
     """
     height = first.size - 1
     gap_first = np.empty(height + 1, np.int32)
@@ -272,22 +235,9 @@ def erode(
 ) -> int:
     """Erode by a disk; outside the frame everything is foreground.
 
-    Parameters
-    ----------
-    begin, end, first
-        Run list, int32 of shapes (n,), (n,) and (H + 1,), or longer.
-    width
-        Width of the frame.
-    half
-        Half width of the disk at each distance from its middle row, int32 of
-        shape (radius + 1,), pixels.
-    out, out_first
-        Run list to be written, of shape (2, H * (W // 2 + 1)) and (H + 1,).
-
-    Returns
-    -------
-    int
-        Number of runs.
+    `half` is the half width of the disk at each distance from its middle row,
+    int32 of shape (radius + 1,). `out`, of shape (2, H * (W // 2 + 1)), and
+    `out_first` are the run list to be written, whose length is returned.
     """
     height = first.size - 1
     row = np.empty((2, width + 1), np.int32)
@@ -321,25 +271,7 @@ def erode(
 def dilate(
     begin: Ints, end: Ints, first: Ints, width: Integer, half: Ints, out: Ints, out_first: Ints
 ) -> int:
-    """Dilate by a disk; outside the frame everything is background.
-
-    Parameters
-    ----------
-    begin, end, first
-        Run list, int32 of shapes (n,), (n,) and (H + 1,), or longer.
-    width
-        Width of the frame.
-    half
-        Half width of the disk at each distance from its middle row, int32 of
-        shape (radius + 1,), pixels.
-    out, out_first
-        Run list to be written, of shape (2, H * (W // 2 + 1)) and (H + 1,).
-
-    Returns
-    -------
-    int
-        Number of runs.
-    """
+    """Dilate by a disk, as `erode`; outside the frame everything is background."""
     height = first.size - 1
     row = np.empty((2, width + 1), np.int32)
     other = np.empty((2, width + 1), np.int32)
