@@ -173,7 +173,7 @@ class FullDisk(Sink):
 
 
 def test_a_full_disk_stops_the_intake_at_once(tmp_path, monkeypatch):
-    monkeypatch.setattr("cytovox.write.writer.Sink", FullDisk)
+    monkeypatch.setattr("cytovox.write.sink.Sink", FullDisk)
     errors: queue.Queue = queue.Queue()
     writer = start(tmp_path / "a", [], 10_000, write_threshold=10, on_error=errors.put)
     noise = np.random.default_rng(0).integers(0, 256, (10, 40, 50), dtype=np.uint8)

@@ -223,7 +223,7 @@ class FullDisk(Sink):
 
 @pytest.mark.parametrize("room", [0, 100, 3_000, 30_000, 60_000, 100_000])
 def test_a_full_disk_is_always_reported(path, monkeypatch, room):
-    monkeypatch.setattr("cytovox.write.writer.Sink", FullDisk)
+    monkeypatch.setattr("cytovox.write.sink.Sink", FullDisk)
     monkeypatch.setattr(FullDisk, "room", room)
     noise = np.random.default_rng(0).integers(0, 256, (100, 40, 30), dtype=np.uint8)
 

@@ -79,7 +79,7 @@ def find_runs(
 
 @kernel()
 def label_runs(begin: Ints, end: Ints, first: Ints, reach: Integer, label: Ints) -> int:
-    """Number the connected components, in raster order of their first pixel, from 1.
+    """Give each connected component a number, from 1 in raster order of their first pixel.
 
     `reach` is `EIGHT` or `FOUR`. `label` gets the number of each run; what is
     returned is the number of components.

@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import StageError
+from ..run.rows import FrameRows
 
-__all__ = ["EventStash"]
+__all__ = ["EventStash", "check_lengths", "rows_of_frame"]
 
 
 class EventStash:
@@ -107,9 +108,9 @@ class EventStash:
             If the frame does not belong here or has come already, or if the
             number of its events is not what was announced.
         """
-        rows = {feat: np.array(data) for feat, data in (events or {}).items()}
-        number = max((len(data) for data in rows.values() if data.ndim), default=0)
-        self.add_rows(index, np.array([number], dtype=np.int64), rows)
+        own = {feat: np.array(data) for feat, data in (events or {}).items()}
+        came = rows_of_frame(index, own)
+        self.add_rows(came.start, came.counts, came.rows)
 
     def add_rows(
         self, start: int, counts: npt.NDArray[np.int64], rows: Mapping[str, npt.NDArray[Any]]
@@ -139,7 +140,8 @@ class EventStash:
         begin = int(self.nev_idx[first - 1]) if first else 0
         end = int(self.nev_idx[last - 1]) if last else 0
         if end > begin:
-            self._check_rows(int(start), end - begin, rows)
+            check_lengths(int(start), end - begin, rows)
+            self._check_features(int(start), rows)
             for feat, data in rows.items():
                 if end - begin == self.size:
                     self.events[feat] = data
@@ -169,13 +171,8 @@ class EventStash:
                 frame=start + frame,
             )
 
-    def _check_rows(self, start: int, number: int, rows: Mapping[str, npt.NDArray[Any]]) -> None:
+    def _check_features(self, start: int, rows: Mapping[str, npt.NDArray[Any]]) -> None:
         for feat, data in rows.items():
-            if data.ndim == 0 or len(data) != number:
-                found = 0 if data.ndim == 0 else len(data)
-                raise StageError(
-                    "write", f"'{feat}' has {found} values for {number} events", frame=start
-                )
             kept = self.events.get(feat)
             if kept is not None and kept.shape[1:] != data.shape[1:]:
                 raise StageError(
@@ -187,3 +184,20 @@ class EventStash:
             raise StageError("write", f"events came without '{missing}'", frame=start)
         for surplus in sorted(set(rows) - set(self.events)) if self._arrived else ():
             raise StageError("write", f"events without '{surplus}' came before", frame=start)
+
+
+def rows_of_frame(frame: int, events: Mapping[str, npt.ArrayLike] | None) -> FrameRows:
+    """Return the events of one frame as rows."""
+    rows = {feat: np.asarray(data) for feat, data in (events or {}).items()}
+    number = max((len(data) for data in rows.values() if data.ndim), default=0)
+    return FrameRows(int(frame), np.array([number], dtype=np.int64), rows)
+
+
+def check_lengths(start: int, number: int, rows: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Raise an error if a feature does not have one value for each event."""
+    for feat, data in rows.items():
+        found = len(data) if data.ndim else 0
+        if data.ndim == 0 or found != number:
+            raise StageError(
+                "write", f"'{feat}' has {found} values for {number} events", frame=start
+            )

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from ..errors import StageError
 from ..run.rows import FrameRows
 from .chunk_writer import ChunkWriter, NotifyingDeque
-from .event_stash import EventStash
+from .event_stash import EventStash, check_lengths, rows_of_frame
 from .ledger import FRAMES, Checkpoint, Ledger
 from .sink import Sink
 
@@ -161,7 +161,7 @@ class QueueWriterBase:
             self._dq = writer_dq
         try:
             self._chunk_writer = self._start_chunk_writer(logger)
-            self._collect(buffer_dq or ())
+            self._collect(deque(buffer_dq or ()))
             self._finish(self._chunk_writer)
         except Exception as err:
             self._fail(err)
@@ -187,33 +187,28 @@ class QueueWriterBase:
         chunk_writer.start()
         return chunk_writer
 
-    def _collect(self, already: Sequence[Any] | deque[Any]) -> None:
-        for item in self._items(already):
+    def _collect(self, already: deque[Any]) -> None:
+        """Take what comes, as long as something is missing and nobody says stop."""
+        while self._next_group < self._total and not self._must_end:
+            item = already.popleft() if already else self._take()
+            if item is None:
+                self.aborted = True
+                return
+            if self._must_end:
+                return
             self._accept(item)
             while self._next_group < self._total and self._is_ready(self._next_group):
                 self._emit(self._next_group)
                 self._next_group = self._group_stop(self._next_group)
-            if self._must_end or self._next_group >= self._total:
-                return
 
-    def _items(self, already: Sequence[Any] | deque[Any]) -> Iterator[Any]:
-        """Yield what comes, as long as something is missing and nobody says stop."""
-        if self._next_group >= self._total:
-            return
-        yield from already
-        while not self._must_end:
-            try:
-                item = self.event_queue.get(timeout=self.idle_limit)
-            except queue.Empty:
-                frame = int(np.argmin(self._came))
-                raise StageError(
-                    "write", f"no events came for {self.idle_limit:g} s", frame=frame
-                ) from None
-            if item is None:
-                self.aborted = True
-                return
-            if not self._must_end:
-                yield item
+    def _take(self) -> Any:
+        try:
+            return self.event_queue.get(timeout=self.idle_limit)
+        except queue.Empty:
+            frame = int(np.argmin(self._came))
+            raise StageError(
+                "write", f"no events came for {self.idle_limit:g} s", frame=frame
+            ) from None
 
     def _accept(self, item: Any) -> None:
         """Keep the events of some frames with the groups that they belong to."""
@@ -258,8 +253,9 @@ class QueueWriterBase:
         """Hand a complete group of frames to the writer."""
         parts = sorted(self._pending.pop(group), key=lambda part: part.start)
         counts = np.concatenate([part.counts for part in parts])
-        self._check_counts(group, counts)
-        stash = EventStash(group, counts)  # type: ignore[arg-type]
+        announced = np.array(self.feat_nevents[group : group + len(counts)], dtype=np.int64)
+        # it refuses others than were announced
+        stash = EventStash(group, np.where(announced < 0, counts, announced))  # type: ignore[arg-type]
         for part in parts:
             stash.add_rows(part.start, part.counts, part.rows)
         objects = np.concatenate([part.objects for part in parts]).sum(axis=0)
@@ -270,17 +266,6 @@ class QueueWriterBase:
         self._push(FRAMES, stash.indices_for_data)
         # comes last: with it the group is in the file
         self._push("nevents", np.repeat(counts, counts))
-
-    def _check_counts(self, group: int, counts: npt.NDArray[np.int64]) -> None:
-        announced = np.array(self.feat_nevents[group : group + len(counts)], dtype=np.int64)
-        wrong = np.flatnonzero((announced >= 0) & (announced != counts))
-        if wrong.size:
-            first = int(wrong[0])
-            raise StageError(
-                "write",
-                f"{counts[first]} events came, but {announced[first]} were announced",
-                frame=group + first,
-            )
 
     def _push(self, feat: str, data: npt.NDArray[Any]) -> None:
         self._wait_for_room(self.byte_budget)
@@ -358,16 +343,6 @@ class QueueWriterBase:
 
 def _as_rows(item: Any) -> FrameRows:
     if isinstance(item, FrameRows):
-        counts = np.asarray(item.counts, dtype=np.int64)
-        for feat, data in item.rows.items():
-            if len(data) != counts.sum():
-                raise StageError(
-                    "write",
-                    f"'{feat}' has {len(data)} values for {counts.sum()} events",
-                    frame=item.start,
-                )
+        check_lengths(item.start, item.n_events, item.rows)
         return item
-    frame, events = item
-    rows = {feat: np.asarray(data) for feat, data in (events or {}).items()}
-    number = max((len(data) for data in rows.values() if data.ndim), default=0)
-    return FrameRows(int(frame), np.array([number], dtype=np.int64), rows)
+    return rows_of_frame(*item)

@@ -25,11 +25,10 @@ __all__ = ["QueueWriterProcess"]
 _END = 2.0
 #: What belongs to the process that started the writer.
 _LOCAL = (
-    "_alarm",
-    "_bell",
     "_chunk_writer",
     "_dq",
     "_error_lock",
+    "_limit",
     "_on_done",
     "_on_error",
     "_pipe",
@@ -120,8 +119,7 @@ class QueueWriterProcess(QueueWriterBase, SpawnProcess):
     def _set_up(self) -> None:
         """Make what a pickle does not take along."""
         self._pipe: Connection | None = None
-        self._alarm: Connection | None = None
-        self._bell: Connection | None = None
+        self._limit: threading.Timer | None = None
         self._watcher: threading.Thread | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -139,7 +137,6 @@ class QueueWriterProcess(QueueWriterBase, SpawnProcess):
     def start(self) -> None:
         """Start child process."""
         self._pipe, self._link = mp_spawn.Pipe(duplex=False)
-        self._alarm, self._bell = mp_spawn.Pipe(duplex=False)
         try:
             start_child(super().start)
         finally:
@@ -162,9 +159,10 @@ class QueueWriterProcess(QueueWriterBase, SpawnProcess):
     def abort(self) -> None:
         """Ask to end now; the process is ended if it does not within two seconds."""
         super().abort()
-        if self._bell is not None:
-            with contextlib.suppress(OSError):  # it has ended already
-                self._bell.send(None)
+        if self._watcher is not None and self._limit is None:
+            self._limit = threading.Timer(_END, self.kill)
+            self._limit.daemon = True
+            self._limit.start()
 
     def run(
         self,
@@ -202,41 +200,28 @@ class QueueWriterProcess(QueueWriterBase, SpawnProcess):
             self._link.send(WorkerTraceback.of(error))
 
     def _watch(self) -> None:
+        """Take errors from the process until it closes the pipe or dies, then see to its end."""
         assert self._pipe is not None
-        assert self._alarm is not None
-        watched: list[Any] = [self._pipe, self._alarm, self.sentinel]
-        limit: float | None = None
-        while True:
-            ready = connection.wait(watched, limit)
-            if self._pipe in ready:
-                if not self._hear(self._pipe):
-                    watched.remove(self._pipe)
-                    limit = _END  # nothing is left to be done there
-            elif self.sentinel in ready:
+        while self._pipe in connection.wait([self._pipe, self.sentinel]):
+            try:
+                told = self._pipe.recv()
+            except (EOFError, OSError):
                 break
-            elif self._alarm in ready:
-                watched.remove(self._alarm)
-                limit = _END
-            else:
-                self.kill()
-                limit = None
-        super().join(_END)
+            error = told.error("write", path=self.path_out)
+            if not isinstance(error, CytovoxError):
+                error = StageError("write", f"{told.kind}: {told.text}", path=self.path_out)
+            error.__cause__ = told
+            self._fail(error)
+        self._pipe.close()
+        super().join(_END)  # nothing is left to be done there
+        if self.is_alive():
+            self.kill()
+            super().join()
         self._conclude()
 
-    def _hear(self, pipe: Connection) -> bool:
-        """Take an error from the process; return whether there may be more."""
-        try:
-            told = pipe.recv()
-        except (EOFError, OSError):
-            return False
-        error = told.error("write", path=self.path_out)
-        if not isinstance(error, CytovoxError):
-            error = StageError("write", f"{told.kind}: {told.text}", path=self.path_out)
-        error.__cause__ = told
-        self._fail(error)
-        return True
-
     def _conclude(self) -> None:
+        if self._limit is not None:
+            self._limit.cancel()
         if not (self.complete or self.aborted) and self.error is None:
             self._fail(
                 StageError(
@@ -249,9 +234,6 @@ class QueueWriterProcess(QueueWriterBase, SpawnProcess):
         # What still waits in the queue must not keep this process from ending.
         with contextlib.suppress(AttributeError):
             self.event_queue.cancel_join_thread()
-        for pipe in (self._pipe, self._alarm, self._bell):
-            if pipe is not None:
-                pipe.close()
         if self._on_done is not None:
             self._on_done()
 

@@ -11,12 +11,24 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
+import h5py
+
+from ..read.const import HDF5_VERSIONS
+from ..read.members import members
+from ..read.opening import open_own_file
 from .disk import DISK, Disk
 
-__all__ = ["Sink"]
+__all__ = ["Sink", "open_output"]
+
+#: How files are opened.
+_OPTIONS = {
+    "libver": HDF5_VERSIONS,
+    "rdcc_nbytes": 10 * 2**20,
+    "rdcc_w0": 1.0,
+    "rdcc_nslots": 1000,
+}
 
 
 class Sink:
@@ -44,12 +56,7 @@ class Sink:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_val: BaseException | None,
-        exc_tb: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -60,6 +67,10 @@ class Sink:
         except OSError as err:
             # network storage may refuse as late as here
             self.error = self.error or err
+
+    def open_hdf5(self) -> h5py.File:
+        """Open what the file holds for writing, or make it anew if it is empty."""
+        return h5py.File(self, "r+" if self._end else "w", **_OPTIONS)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         """Move to a position."""
@@ -129,3 +140,31 @@ class Sink:
         buffer = bytearray(max(0, min(size, self._end - self._position)))
         self.readinto(buffer)
         return bytes(buffer)
+
+
+def open_output(path: Path, mode: str) -> tuple[h5py.File, Sink | None]:
+    """Open a file for writing, through a sink wherever that is possible."""
+    exists = path.is_file() and path.stat().st_size > 0
+    if exists and mode in ("a", "r+") and _refers_to_other_files(path):
+        return open_own_file(path, "r+", **_OPTIONS), None
+    if mode in ("x", "w-"):
+        sink = Sink(path, "x+b")
+    elif mode == "w" or (mode == "a" and not exists):
+        sink = Sink(path, "w+b")
+    else:
+        sink = Sink(path, "r+b")
+    try:
+        return sink.open_hdf5(), sink
+    except BaseException:
+        sink.close()
+        raise
+
+
+def _refers_to_other_files(path: Path) -> bool:
+    """Return whether a file has virtual datasets.
+
+    HDF5 crashes when it reads one while it writes through a file object.
+    """
+    with open_own_file(path, "r") as h5:
+        events = h5.get("events", {})
+        return any(isinstance(ds, h5py.Dataset) and ds.is_virtual for _, ds in members(events))

@@ -9,7 +9,6 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import h5py
@@ -21,13 +20,10 @@ import numpy.typing as npt
 
 from ..errors import UsageError
 from ..read.basins import extract_basin_dicts
-from ..read.const import HDF5_VERSIONS
 from ..read.dataset import checked, read_checked
 from ..read.mapped import get_mapping_indices
-from ..read.members import members
-from ..read.opening import open_own_file
 from .items import IMAGE_ATTRIBUTES, as_items, fit_items, set_default_filter_kwargs, text_lines
-from .sink import Sink
+from .sink import Sink, open_output
 from .storage import storage_errors
 
 __all__ = [
@@ -41,13 +37,6 @@ __all__ = [
 _CHUNK_BYTES = 2**20
 #: Bytes that are copied at a time.
 _COPY_BYTES = 2**24
-#: How files are opened.
-_OPTIONS = {
-    "libver": HDF5_VERSIONS,
-    "rdcc_nbytes": 10 * 2**20,
-    "rdcc_w0": 1.0,
-    "rdcc_nslots": 1000,
-}
 
 
 class CreatingFileWithoutBasinWarning(UserWarning):
@@ -96,12 +85,12 @@ class HDF5Writer:
         self._opened: list[h5py.File | Sink] = []
         if isinstance(obj, (str, os.PathLike)):
             with storage_errors(obj):
-                self.h5, self._sink = _open(Path(obj), mode)
+                self.h5, self._sink = open_output(Path(obj), mode)
             self._opened = [self.h5] if self._sink is None else [self.h5, self._sink]
         elif isinstance(obj, Sink):
             self._sink = obj
             with storage_errors(obj.path):
-                self.h5 = h5py.File(obj, "r+" if obj.seek(0, os.SEEK_END) else "w", **_OPTIONS)
+                self.h5 = obj.open_hdf5()
             self._opened = [self.h5]
         else:
             self.h5 = obj
@@ -113,12 +102,7 @@ class HDF5Writer:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_val: BaseException | None,
-        exc_tb: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -402,34 +386,6 @@ class HDF5Writer:
             basins = self.h5.require_group("basins")
             if key not in basins:
                 basins.create_dataset(key, data=text_lines(text.split("\n")), **self.ds_kwds)
-
-
-def _open(path: Path, mode: str) -> tuple[h5py.File, Sink | None]:
-    exists = path.is_file() and path.stat().st_size > 0
-    if exists and mode in ("a", "r+") and _refers_to_other_files(path):
-        return open_own_file(path, "r+", **_OPTIONS), None
-    if mode in ("x", "w-"):
-        sink = Sink(path, "x+b")
-    elif mode == "w" or (mode == "a" and not exists):
-        sink = Sink(path, "w+b")
-    else:
-        sink = Sink(path, "r+b")
-    try:
-        h5 = h5py.File(sink, "r+" if mode in ("a", "r+") and exists else "w", **_OPTIONS)
-    except BaseException:
-        sink.close()
-        raise
-    return h5, sink
-
-
-def _refers_to_other_files(path: Path) -> bool:
-    """Return whether a file has virtual datasets.
-
-    HDF5 crashes when it reads one while it writes through a file object.
-    """
-    with open_own_file(path, "r") as h5:
-        events = h5.get("events", {})
-        return any(isinstance(ds, h5py.Dataset) and ds.is_virtual for _, ds in members(events))
 
 
 def _check_basin(
