@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 
 from cytovox.errors import OptionError, OutputError, OutputExistsError, StorageError, UsageError
 from cytovox.read.open_volume import open_volume
+from cytovox.read.volume_address import Address
 from cytovox.write.volume_creation import FORMATS, create_labels, create_volume
-from cytovox.write.volume_layout import plan_layout
+from cytovox.write.volume_layout import VolumePlan
 
 LABELS = np.random.default_rng(3).integers(0, 2**31, (50, 60, 70), dtype=np.uint32)
 PLACE: dict[str, Any] = {
@@ -79,7 +80,10 @@ def test_round_trip(tmp_path: Path, form: str, block: tuple[int, ...]) -> None:
 )
 def test_any_block_is_whole_units(sides: list[tuple[int, int]], shards: bool) -> None:
     shape, block = zip(*sides, strict=True)
-    layout = plan_layout(shape, block, "uint32", spatial=len(shape), shards=shards)
+    sizes = ((1.0,) * len(shape), (0.0,) * len(shape), "", block, None)
+    axes = ("z", "y", "x")[-len(shape) :]
+    plan = VolumePlan(Address("a"), shape, np.dtype("uint32"), axes, *sizes, labels=True)
+    layout = plan.layout(shards=shards)
     for n, b, c, u in zip(shape, block, layout.chunk, layout.unit, strict=True):
         assert u % c == 0
         assert b % u == 0 or b >= n

@@ -11,7 +11,7 @@ import logging
 from typing import Any
 
 from ..errors import CytovoxError
-from ..read.volume_address import Address
+from ..read.volume_address import Address, safe_join
 from ..read.volume_ome import parse_multiscales
 from ..read.volume_store import read_json, write_bytes
 
@@ -29,7 +29,7 @@ def refresh_consolidated(image: Address) -> None:
     found = parse_multiscales(attributes or {}, str(image))
     levels = [] if found is None else [level.path for level in found.levels]
     members = {"": image}
-    members |= {path: Address(f"{image.url}/{path}", image.remote) for path in levels}
+    members |= {path: safe_join(image, path) for path in levels}
     within, top = "", image
     while any(read_json(top, name) is not None for name in ("zarr.json", ".zgroup")):
         try:

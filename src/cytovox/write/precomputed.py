@@ -6,7 +6,6 @@ import json
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,10 +13,10 @@ import numpy.typing as npt
 
 from ..errors import InputError, OptionError, UsageError
 from ..read.volume import Volume
-from ..read.volume_address import Address, parse_address
+from ..read.volume_address import Address, parse_address, safe_join
 from ..read.volume_axes import metres
 from ..read.volume_store import read_json, remove_tree
-from .volume_layout import Scale, VolumePlan, plan_layout, write_documents
+from .volume_layout import Scale, VolumePlan, write_documents
 
 __all__ = ["add_scale", "write_info", "write_segment_properties"]
 
@@ -55,15 +54,7 @@ def write_info(plan: VolumePlan) -> None:
 
 def _scale(plan: VolumePlan) -> dict[str, Any]:
     where = str(plan.address)
-    layout = plan_layout(
-        plan.shape,
-        plan.block,
-        plan.dtype,
-        spatial=3,
-        shards=False,
-        chunk=plan.chunk,
-        where=where,
-    )
+    layout = plan.layout(shards=False)
     to_nm = float(f"{(metres(plan.units) or 1e-9) / 1e-9:.12g}")
     if plan.units and metres(plan.units) is None:
         raise OptionError(f"'{plan.units}' is not a length", path=where, hint="say micrometer")
@@ -115,8 +106,7 @@ def add_scale(address: Address, number: int, finest: Volume, scale: Scale) -> No
         "voxel_offset": [o // f for o, f in zip(begins, factors, strict=True)],
     }
     made["key"] = "_".join(f"{v:.10g}" for v in made["resolution"])
-    folder = Address(f"{address.url}/{made['key']}", address.remote)
-    remove_tree(folder)
+    remove_tree(safe_join(address, made["key"]))
     info["scales"] = [*old[:number], made]
     write_documents(address, {"info": _json(info)})
 
@@ -176,12 +166,7 @@ def write_segment_properties(
         "@type": "neuroglancer_segment_properties",
         "inline": {"ids": [str(v) for v in ids.tolist()], "properties": properties},
     }
-    write_documents(
-        Address(str(address.path / _PROPERTIES))
-        if not address.remote
-        else replace(address, url=f"{address.url}/{_PROPERTIES}"),
-        {"info": _json(document)},
-    )
+    write_documents(safe_join(address, _PROPERTIES), {"info": _json(document)})
     write_documents(address, {"info": _json({**info, _PROPERTIES: _PROPERTIES})})
     return left_out
 

@@ -15,7 +15,7 @@ from ..errors import OptionError, UsageError
 from ..kernels.downsample import downsample_mean, downsample_mode, downsample_nearest
 from ..read.open_volume import open_volume
 from ..read.volume import Volume
-from ..read.volume_address import Address, parse_address
+from ..read.volume_address import Address, parse_address, safe_join
 from ..read.volume_limits import Box
 from ..read.volume_ome import parse_multiscales
 from ..read.volume_store import remove_tree
@@ -106,19 +106,19 @@ def write_pyramid(
         raise OptionError(f"method '{method}' is not known", hint=f"take {', '.join(METHODS)}")
     address = parse_address(volume.url if isinstance(volume, Volume) else volume)
     with open_volume(str(address), writable=True) as finest:
+        scales = [Scale(finest.spatial_shape, finest.voxel_size, finest.offset)]
         if finest.format == "precomputed":
             target: Callable[..., Volume] = _add_scale
         elif finest.format.startswith("ome-zarr"):
             target = _add_array
             levels = levels or levels_of_image(str(address))
-            _forget_coarser(address, finest)
+            _forget_coarser(address, finest, scales)
         else:
             raise OptionError(
                 f"{finest.format} has no scales",
                 path=str(address),
                 hint="write OME-Zarr or precomputed",
             )
-        scales = [Scale(finest.spatial_shape, finest.voxel_size, finest.offset)]
         source = finest
         try:
             while len(scales) < (levels or _MOST_SCALES):
@@ -195,18 +195,16 @@ def levels_of_image(url: str | os.PathLike[str]) -> int | None:
     return None if image is None else len(image.levels)
 
 
-def _forget_coarser(address: Address, finest: Volume) -> None:
+def _forget_coarser(address: Address, finest: Volume, scales: Sequence[Scale]) -> None:
     """List the finest scale only, and remove the others."""
     image = parse_multiscales(read_attributes(address)[1], str(address))
     if image is None or image.levels[0].path != "0":
         raise OptionError(
             "scales are added to images whose finest one is named 0", path=str(address)
         )
-    _list_scales(
-        address, finest, [Scale(finest.spatial_shape, finest.voxel_size, finest.offset)], None
-    )
+    _list_scales(address, finest, scales, None)
     for number in range(1, len(image.levels)):
-        remove_tree(Address(f"{address.url}/{number}", address.remote))
+        remove_tree(safe_join(address, str(number)))
 
 
 def _add_scale(address: Address, number: int, finest: Volume, scale: Scale) -> Volume:
@@ -217,7 +215,7 @@ def _add_scale(address: Address, number: int, finest: Volume, scale: Scale) -> V
 def _add_array(address: Address, number: int, finest: Volume, scale: Scale) -> Volume:
     """Make the array of a scale, which the image does not list before it is complete."""
     lead = finest.ndim - len(scale.shape)
-    target = Address(f"{address.url}/{number}", address.remote)
+    target = safe_join(address, str(number))
     remove_tree(target)
     plan = VolumePlan(
         target,

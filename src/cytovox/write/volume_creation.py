@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,14 +13,14 @@ import numpy.typing as npt
 from ..errors import InputError, OptionError, OutputExistsError, UsageError
 from ..read.open_volume import open_volume
 from ..read.volume import Volume
-from ..read.volume_address import Address, parse_address
+from ..read.volume_address import Address, parse_address, safe_join
 from ..read.volume_axes import normalize_unit
 from ..read.volume_limits import check_dtype, check_numbers, check_shape
 from ..read.volume_ome import parse_multiscales
 from ..read.volume_store import read_json, remove_tree
 from .consolidated import refresh_consolidated
 from .precomputed import write_info
-from .volume_layout import VolumePlan, plan_layout, write_documents
+from .volume_layout import VolumePlan, write_documents
 from .volume_metadata import (
     array_documents,
     group_documents,
@@ -118,20 +119,8 @@ def create_labels(
     """
     if np.dtype(dtype).kind not in "iu":
         raise OptionError(f"labels are integers, not {np.dtype(dtype)}", path=str(url))
-    return _create(
-        url,
-        format,
-        overwrite,
-        shape=shape,
-        dtype=dtype,
-        voxel_size=voxel_size,
-        units=units,
-        offset=offset,
-        block=block,
-        chunk=chunk,
-        axes=axes,
-        labels=True,
-    )
+    plan = _plan(url, shape, dtype, axes, voxel_size, offset, units, block, chunk, labels=True)
+    return _create(plan, format, overwrite)
 
 
 def create_volume(
@@ -170,28 +159,17 @@ def create_volume(
     ...     volume.axes, volume.spatial_shape
     (('c', 'z', 'y', 'x'), (8, 9, 9))
     """
-    return _create(
-        url,
-        format,
-        overwrite,
-        shape=shape,
-        dtype=dtype,
-        voxel_size=voxel_size,
-        units=units,
-        offset=offset,
-        block=block,
-        chunk=chunk,
-        axes=axes,
-        labels=False,
-    )
+    plan = _plan(url, shape, dtype, axes, voxel_size, offset, units, block, chunk, labels=False)
+    return _create(plan, format, overwrite)
 
 
-def _create(url: Any, format: str, overwrite: bool, **wanted: Any) -> Volume:
+def _create(plan: VolumePlan, format: str, overwrite: bool) -> Volume:
     if format not in FORMATS:
         raise OptionError(
-            f"format '{format}' is not written", path=str(url), hint=f"take {', '.join(FORMATS)}"
+            f"format '{format}' is not written",
+            path=str(plan.address),
+            hint=f"take {', '.join(FORMATS)}",
         )
-    plan = _plan(url, **wanted)
     _make_room(plan.address, overwrite)
     if format == "precomputed":
         write_info(plan)
@@ -209,35 +187,46 @@ def _create(url: Any, format: str, overwrite: bool, **wanted: Any) -> Volume:
     return open_volume(str(plan.address), writable=True)
 
 
-def _plan(url: Any, **wanted: Any) -> VolumePlan:
+def _plan(
+    url: str | os.PathLike[str],
+    shape: Sequence[int],
+    dtype: npt.DTypeLike,
+    axes: Sequence[str] | None,
+    voxel_size: Sequence[float] | None,
+    offset: Sequence[float] | None,
+    units: str,
+    block: Sequence[int] | None,
+    chunk: Sequence[int] | None,
+    *,
+    labels: bool,
+) -> VolumePlan:
     address = parse_address(url)
     if address.inner:
         raise OptionError("HDF5 is not written", path=str(url), hint="name it .zarr")
     where = str(address)
     try:
-        shape = check_shape(tuple(int(n) for n in wanted["shape"]), where)
-        dtype = check_dtype(wanted["dtype"], where)
-        axes = tuple(wanted["axes"] or ("t", "c", "z", "y", "x")[-len(shape) :])
-        space = sum(axis in "zyx" for axis in axes)
-        if len(axes) != len(shape) or space < 2 or list(axes) != sorted(axes, key="tczyx".index):
-            raise OptionError(f"axes {axes} do not fit shape {shape}", path=where)
-        if wanted["labels"] and space + ("t" in axes and bool(wanted["axes"])) != len(shape):
+        shape = check_shape(tuple(int(n) for n in shape), where)
+        dtype = check_dtype(dtype, where)
+        named = tuple(axes or "tczyx"[-len(shape) :])
+        space = sum(axis in "zyx" for axis in named)
+        ordered = sorted(named, key="tczyx".index)
+        if len(named) != len(shape) or space < 2 or list(named) != ordered:
+            raise OptionError(f"axes {named} do not fit shape {shape}", path=where)
+        if labels and space + ("t" in named and bool(axes)) != len(shape):
             raise OptionError(f"labels of shape {shape} have more than z, y, x", path=where)
-        size = wanted["voxel_size"]
-        size = [1.0] * space if size is None else [float(s) for s in size]
-        offset = wanted["offset"]
-        offset = [0.0] * space if offset is None else [float(s) for s in offset]
+        size = [1.0] * space if voxel_size is None else [float(s) for s in voxel_size]
+        shift = [0.0] * space if offset is None else [float(s) for s in offset]
         return VolumePlan(
-            address if address.remote else Address(os.path.abspath(address.url)),
+            address if address.remote else replace(address, url=os.path.abspath(address.url)),
             shape,
             dtype,
-            axes,
+            named,
             check_numbers(size, space, "voxel_size", where, positive=True),
-            check_numbers(offset, space, "offset", where),
-            normalize_unit(wanted["units"]),
-            None if wanted["block"] is None else tuple(int(n) for n in wanted["block"]),
-            None if wanted["chunk"] is None else tuple(int(n) for n in wanted["chunk"]),
-            wanted["labels"],
+            check_numbers(shift, space, "offset", where),
+            normalize_unit(units),
+            None if block is None else tuple(int(n) for n in block),
+            None if chunk is None else tuple(int(n) for n in chunk),
+            labels,
         )
     except (InputError, TypeError, ValueError) as err:
         if isinstance(err, UsageError):
@@ -270,20 +259,10 @@ def write_array(
     attributes: dict[str, Any] | None = None,
 ) -> None:
     """Write the metadata of one array."""
-    space = sum(axis in "zyx" for axis in plan.axes)
-    layout = plan_layout(
-        plan.shape,
-        plan.block,
-        plan.dtype,
-        spatial=space,
-        shards=version == 3,
-        chunk=plan.chunk,
-        where=str(address),
-    )
     documents = array_documents(
         shape=plan.shape,
         dtype=plan.dtype,
-        layout=layout,
+        layout=plan.layout(shards=version == 3),
         axes=plan.axes,
         version=version,
         attributes=attributes,
@@ -301,8 +280,7 @@ def _write_image(plan: VolumePlan, version: str) -> None:
     )
     if plan.labels:
         attributes.get("ome", attributes)["image-label"] = image_label(version)
-    inside = Address(f"{plan.address.url}/0", plan.address.remote)
-    write_array(inside, plan, version=zarr)
+    write_array(safe_join(plan.address, "0"), plan, version=zarr)
     write_documents(plan.address, group_documents(attributes, zarr))
     if plan.labels:
         enter_label(str(plan.address))

@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ..errors import StorageError, UsageError
 from ..read.const import MAX_CHUNK_BYTES
 from ..read.volume_address import Address
 from ..read.volume_store import write_bytes
 
-__all__ = ["Layout", "Scale", "VolumePlan", "plan_layout", "write_documents"]
+__all__ = ["Layout", "Scale", "VolumePlan", "write_documents"]
 
 #: Length of a chunk that viewers like, by the number of axes of space.
 _LIKED = {1: 4096, 2: 512, 3: 64}
@@ -33,49 +32,6 @@ class Layout:
     def sharded(self) -> bool:
         """Whether several chunks are kept in one file."""
         return self.chunk != self.unit
-
-
-def plan_layout(
-    shape: Sequence[int],
-    block: Sequence[int] | None,
-    dtype: npt.DTypeLike,
-    *,
-    spatial: int,
-    shards: bool,
-    chunk: Sequence[int] | None = None,
-    where: str = "",
-) -> Layout:
-    """Choose chunks, and shards where the format has them, for blocks of a size."""
-    liked = _LIKED.get(spatial, 64)
-    block = (2 * liked,) * spatial if block is None else tuple(int(b) for b in block)
-    chunk = None if chunk is None else tuple(int(c) for c in chunk)
-    leading = tuple(shape[: len(shape) - spatial])
-    if len(block) == spatial:
-        block = (*leading, *block)
-    if chunk is not None and len(chunk) == spatial:
-        chunk = (*leading, *chunk)
-    for sizes, what in ((block, "block"), (chunk, "chunk")):
-        if sizes is not None and (len(sizes) != len(shape) or min(sizes) < 1):
-            raise UsageError(f"{what} {sizes} is no size in {len(shape)} axes", path=where)
-    if chunk is None:
-        chunk = tuple(
-            min(b, length) if axis < len(leading) else _best_chunk(b, length, liked)
-            for axis, (b, length) in enumerate(zip(block, shape, strict=True))
-        )
-    else:
-        _check_whole(block, chunk, shape, where)
-    unit = tuple(-(-min(b, n) // c) * c for b, c, n in zip(block, chunk, shape, strict=True))
-    itemsize = np.dtype(dtype).itemsize
-    if math.prod(chunk) * itemsize > MAX_CHUNK_BYTES:
-        better = tuple(round(b / liked) * liked or b for b in block[-spatial:])
-        raise UsageError(
-            f"blocks of {block} cannot be cut into chunks that fit into memory",
-            path=where,
-            hint=f"blocks of {better} would do",
-        )
-    if not shards or math.prod(unit) * itemsize > MAX_CHUNK_BYTES:
-        unit = chunk
-    return Layout(chunk, unit)
 
 
 def _best_chunk(block: int, length: int, liked: int) -> int:
@@ -117,6 +73,39 @@ class VolumePlan:
     block: tuple[int, ...] | None
     chunk: tuple[int, ...] | None
     labels: bool
+
+    def layout(self, *, shards: bool) -> Layout:
+        """Choose chunks, and shards where the format has them, for blocks of the size planned."""
+        shape, spatial, where = self.shape, len(self.voxel_size), str(self.address)
+        liked = _LIKED.get(spatial, 64)
+        leading = shape[:-spatial]
+        block = (2 * liked,) * spatial if self.block is None else self.block
+        if len(block) == spatial:
+            block = (*leading, *block)
+        chunk = self.chunk
+        if chunk is not None and len(chunk) == spatial:
+            chunk = (*leading, *chunk)
+        for sizes, what in ((block, "block"), (chunk, "chunk")):
+            if sizes is not None and (len(sizes) != len(shape) or min(sizes) < 1):
+                raise UsageError(f"{what} {sizes} is no size in {len(shape)} axes", path=where)
+        if chunk is None:
+            chunk = tuple(
+                min(b, length) if axis < len(leading) else _best_chunk(b, length, liked)
+                for axis, (b, length) in enumerate(zip(block, shape, strict=True))
+            )
+        else:
+            _check_whole(block, chunk, shape, where)
+        unit = tuple(-(-min(b, n) // c) * c for b, c, n in zip(block, chunk, shape, strict=True))
+        if math.prod(chunk) * self.dtype.itemsize > MAX_CHUNK_BYTES:
+            better = tuple(round(b / liked) * liked or b for b in block[-spatial:])
+            raise UsageError(
+                f"blocks of {block} cannot be cut into chunks that fit into memory",
+                path=where,
+                hint=f"blocks of {better} would do",
+            )
+        if not shards or math.prod(unit) * self.dtype.itemsize > MAX_CHUNK_BYTES:
+            unit = chunk
+        return Layout(chunk, unit)
 
 
 @dataclass(frozen=True, slots=True)
