@@ -10,7 +10,7 @@ import warnings
 
 import pytest
 
-from cytovox.compat.dcnum.table import TABLE, VERSION, is_package, names_of
+from cytovox.compat.dcnum.table import TABLE, VERSION, is_package
 
 NAMES = [(module, name) for module, names in TABLE.items() for name in names]
 
@@ -109,7 +109,7 @@ LEFT_OUT = {
 
 @pytest.mark.parametrize(("module", "name"), NAMES, ids=lambda text: text)
 def test_name_leads_to_an_object(module: str, name: str) -> None:
-    place, _, attribute = names_of(module)[name].partition(":")
+    place, _, attribute = TABLE[module][name].partition(":")
     if name == "ndi":
         pytest.importorskip("scipy")
     assert getattr(importlib.import_module(place), attribute) is not None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from types import TracebackType
 
 __all__ = ["BandPool"]
 
@@ -12,34 +11,18 @@ __all__ = ["BandPool"]
 _LEAST_PIXELS = 4096
 
 
-class BandPool:
+class BandPool(ThreadPoolExecutor):
     """A pool of threads; each job is a function of a range of pixels."""
 
     def __init__(self, num_workers: int) -> None:
+        super().__init__(num_workers, thread_name_prefix="background")
         self.num_workers = num_workers
-        self._pool: ThreadPoolExecutor | None = None
-
-    def __enter__(self) -> BandPool:
-        self._pool = ThreadPoolExecutor(self.num_workers, thread_name_prefix="background")
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(wait=True, cancel_futures=True)
-            self._pool = None
 
     def start(self, pixels: int, job: Callable[[int, int], None]) -> list[Future[None]]:
         """Begin a job on all pixels and return at once."""
-        if self._pool is None:
-            raise RuntimeError("the pool is not open")
         bands = max(1, min(self.num_workers, pixels // _LEAST_PIXELS))
         edges = [pixels * i // bands for i in range(bands + 1)]
-        return [self._pool.submit(job, a, b) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+        return [self.submit(job, a, b) for a, b in zip(edges[:-1], edges[1:], strict=True)]
 
     @staticmethod
     def wait(futures: list[Future[None]]) -> None:

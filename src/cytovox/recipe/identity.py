@@ -30,6 +30,9 @@ __all__ = [
     "ppid_to_kwargs",
 ]
 
+#: As `dcnum.meta.ppid` names it.
+convert_to_dtype = convert_text
+
 #: Increased whenever the same identifier would stand for other numbers.
 DCNUM_PPID_GENERATION = "13"
 
@@ -226,19 +229,6 @@ def ppid_to_kwargs(cls: Any, method: str, ppid: str) -> dict[str, Any]:
         unused.remove(match)
         kwargs[match.name] = convert_text(text, match.type)
     return kwargs
-
-
-def convert_to_dtype(value: Any, dtype: type) -> Any:
-    """Convert text of an identifier to a type; see `options.convert_text`.
-
-    Parameters
-    ----------
-    value
-        What to convert.
-    dtype
-        Type wanted.
-    """
-    return convert_text(value, dtype)
 
 
 def _value_text(value: Any) -> str:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from ...background.base import BackgroundResult
 from ...read.members import members
 
-__all__ = ["datasets", "forget", "is_same", "kept_aside", "rechunked"]
+__all__ = ["forget", "is_same", "kept_aside", "rechunked"]
 
 _WRITTEN = ("image_bg", "bg_off")
 
@@ -69,18 +69,11 @@ def rechunked(
         yield np.concatenate(waiting)
 
 
-def datasets(h5: h5py.File) -> list[h5py.Dataset]:
-    """Return the datasets of a background."""
-    found = [
-        h5.get(f"{group}/{feat}") for group in ("events", "basin_events") for feat in _WRITTEN
-    ]
-    return [dataset for dataset in found if dataset is not None]
-
-
 def forget(h5: h5py.File) -> None:
     """Remove an earlier background, and what says in which basin it is."""
-    for dataset in datasets(h5):
-        del h5[dataset.name]
+    for place in (f"{group}/{feat}" for group in ("events", "basin_events") for feat in _WRITTEN):
+        if place in h5:
+            del h5[place]
     for key, lines in members(h5.get("basins", {})):
         with contextlib.suppress(ValueError):
             text = "\n".join(line.decode("utf-8") for line in lines[:])

@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from ...errors import UsageError
-from .table import TABLE, is_package, names_of
+from .table import TABLE, is_package
 
 __all__ = ["ON_PATH", "DcnumFinder", "environment_as_dcnum", "install_as_dcnum"]
 
@@ -28,7 +28,7 @@ _WITH_FILTERS = ("feat", "logic", "read", "segm", "write")
 
 def _attribute(module: str, name: str) -> Any:
     """Return what a module lacks so far: one of its names, or a module below it."""
-    target = names_of(module).get(name)
+    target = TABLE[module].get(name)
     if target is not None:
         place, _, attribute = target.partition(":")
         value = getattr(importlib.import_module(place), attribute)
@@ -52,7 +52,7 @@ class _Loader(importlib.abc.Loader):
         if name.split(".")[1:2] in [[part] for part in _WITH_FILTERS]:
             importlib.import_module("hdf5plugin")
         below = [m.rpartition(".")[2] for m in TABLE if m.rpartition(".")[0] == name]
-        public = sorted(names_of(name))
+        public = sorted(TABLE[name])
         module.__doc__ = f"`{name}`, played by cytovox."
         module.__dict__["__all__"] = [one for one in public if not one.startswith("__")]
         module.__dict__["__getattr__"] = functools.partial(_attribute, name)
