@@ -18,6 +18,7 @@ from .permissions import Permissions, is_on_server
 __all__ = [
     "extract_basin_dicts",
     "files_there",
+    "find_allowed_file",
     "find_basin_file",
     "is_basin_map",
     "is_on_server",
@@ -181,6 +182,19 @@ def files_there(
         names = dict.fromkeys(PureWindowsPath(text).name for text in paths)
         beneath = (local / name for local in folders for name in names if name not in itself)
         yield from filter(_is_file, beneath)
+
+
+def find_allowed_file(
+    paths: list[str], place: Path | None, permissions: Permissions
+) -> tuple[Path | None, str | None]:
+    """Return the first file that exists where it may lie, or a place where it may not."""
+    refused = None
+    folder, beside = (None, None) if place is None else (place.parent, place.name)
+    for path in files_there(paths, folder, beside):
+        if permissions.external or permissions.is_allowed_place(path):
+            return path, None
+        refused = refused or str(path)
+    return None, refused or next(filter(is_on_server, paths), None)
 
 
 def _is_file(path: Path) -> bool:

@@ -7,101 +7,50 @@ a dataset of the referring file.
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
+import threading
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import h5py
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import BasinIdentifierMismatchError, BasinNotFoundError, InputError
+from ..errors import BasinNotFoundError, InputError
 from .basin_definitions import (
     extract_basin_dicts,
-    files_there,
+    find_allowed_file,
     find_basin_file,
     is_basin_map,
     is_on_server,
+    is_readable,
     sort_basin_dicts,
 )
 from .dataset import checked, read_checked
-from .identifier import get_measurement_identifier, identifier_fits, is_made_of
-from .mapped import IndexMappingError, check_mapping, get_mapped_object
+from .file_basin import FileBasin, Indices, OpenNested
+from .identifier import get_measurement_identifier
+from .mapped import check_mapping, get_mapped_object
+from .members import members
 from .opening import OpenedFiles
-from .permissions import Permissions, RefusedInputError
+from .permissions import Permissions
+from .recording_file import RecordingFile
 from .structure import check_group, features_in
 
 __all__ = [
     "MAX_BASIN_DEPTH",
     "Basin",
-    "FileBasin",
+    "Basins",
+    "FeatureInMissingBasinError",
+    "FeatureNotFoundError",
     "InternalBasin",
     "extract_basin_dicts",
     "find_allowed_file",
     "find_basin_file",
-    "in_order_of_reference",
     "is_basin_map",
-    "make_basin",
-    "sort_basin_dicts",
 ]
 
 #: So many files may refer to each other in a row.
 MAX_BASIN_DEPTH = 8
-
-Indices = npt.NDArray[Any] | None
-
-
-class _Reader(Protocol):
-    """What a file basin needs from the reader of the other file."""
-
-    @property
-    def h5(self) -> h5py.File: ...
-    @property
-    def followed(self) -> list[str]: ...
-    @property
-    def stored_length(self) -> int: ...
-    def offered(self) -> list[str]: ...
-    def locate(self, feat: str) -> Any: ...
-    def referred(self) -> set[Path]: ...
-    def files(self) -> list[Path]: ...
-    def why_not(self, feat: str) -> InputError | None: ...
-    def close(self) -> None: ...
-
-
-OpenNested = Callable[[Path, Indices], _Reader | None]
-
-
-def find_allowed_file(
-    paths: list[str], place: Path | None, permissions: Permissions
-) -> tuple[Path | None, str | None]:
-    """Return the first file that exists where it may lie, or a place where it may not."""
-    refused = None
-    folder, beside = (None, None) if place is None else (place.parent, place.name)
-    for path in files_there(paths, folder, beside):
-        if permissions.external or permissions.is_allowed_place(path):
-            return path, None
-        refused = refused or str(path)
-    return None, refused or next(filter(is_on_server, paths), None)
-
-
-class Basin(Protocol):
-    """Where features of a recording come from."""
-
-    definition: dict[str, Any]
-    indices: Indices
-
-    def features(self) -> list[str]:
-        """Return the names of the features that can be had here."""
-
-    def get(self, feat: str) -> Any:
-        """Return a feature as dataset or mapped dataset."""
-
-    def group(self) -> h5py.Group | None:
-        """Return the group that holds the features; None if it is missing."""
-
-    def close(self) -> None:
-        """Close what was opened."""
 
 
 class InternalBasin:
@@ -147,209 +96,194 @@ class InternalBasin:
         """Do nothing: the file belongs to the reader."""
 
 
-class FileBasin:
-    """Features of another file, with what that file has in its own basins."""
+Basin = InternalBasin | FileBasin
+
+
+class FeatureNotFoundError(InputError, KeyError):
+    """A recording does not have this feature."""
+
+
+class FeatureInMissingBasinError(BasinNotFoundError, KeyError):
+    """A recording has this feature only in a file that cannot be found."""
+
+
+class Basins:
+    """The basins of a recording in the order of look-up; their files are opened when needed."""
 
     def __init__(
         self,
-        definition: dict[str, Any],
-        indices: Indices,
-        place: Path | None,
+        recording: RecordingFile,
+        lock: threading.RLock,
+        given: list[dict[str, Any]] | None,
         open_nested: OpenNested,
-        permissions: Permissions,
-        identifier: str | None = None,
     ) -> None:
-        self.definition = definition
-        self.indices = indices
-        self.permissions = permissions
-        #: The file, if there is one where it may lie; else a place where it may not.
-        self.path, self.refused = find_allowed_file(
-            definition.get("paths") or [], place, permissions
-        )
+        self._recording = recording
+        self._lock = lock
+        self._given = given
         self._open_nested = open_nested
-        self._reader: _Reader | None = None
-        self._opened = False
-        self._referred: set[Path] | None = None
-        self._place = place
-        self._identifier = identifier
-        self.problem: InputError | None = None
+        self._found: list[Basin] | None = None
+
+    def __iter__(self) -> Iterator[Basin]:
+        with self._lock:
+            if self._found is None:
+                given = self._definitions() if self._given is None else self._given
+                self._found = _in_order_of_reference([*map(self._make, sort_basin_dicts(given))])
+            return iter(self._found)
 
     @property
-    def name(self) -> str:
-        """Name of the basin, for messages."""
-        return f"the basin '{str(self.definition.get('name'))[:80]}'"
+    def _files(self) -> list[FileBasin]:
+        return [basin for basin in self if isinstance(basin, FileBasin)]
 
-    def _open(self) -> _Reader | None:
-        """Return the reader of the other file; None if there is none, see `problem`."""
-        if not self._opened:
-            self._opened = True
-            try:
-                self._reader = self._connect()
-            except InputError as err:
-                # many a file needs nothing of those that it refers to
-                self.problem = err.with_traceback(None)
-        return self._reader
+    @property
+    def _place(self) -> Path | None:
+        return None if self._recording.place is None else self._recording.place.absolute()
 
-    def _connect(self) -> _Reader | None:
-        if self.path is None and self.refused is not None:
-            raise RefusedInputError(
-                f"{self.name} is in {self.refused}, outside of the folder of the recording",
-                path=self._place,
-                hint=f"if you trust the recording, say --basin-root {_folder_of(self.refused)}",
-            )
-        if self.path is None:
-            paths = ", ".join(self.definition.get("paths") or []) or "its path is not given"
-            raise BasinNotFoundError(
-                f"{self.name} is a file that cannot be found: {paths}",
-                path=self._place,
-                hint="bring that file back, or put it beside this one",
-            )
-        reader = self._open_nested(self.path, self.indices)
-        if reader is not None:
-            self._check_identifier(reader)
-        return reader
+    def _definitions(self, check: bool = True) -> list[dict[str, Any]]:
+        recording = self._recording
+        return extract_basin_dicts(recording.h5, check, permissions=recording.permissions)
 
-    def _check_identifier(self, reader: _Reader) -> None:
-        expected = self.definition.get("identifier")
-        found = get_measurement_identifier(reader.h5)
-        mapped = self.definition.get("mapping") is not None
-        # a file that says of no measurement that it is of it cannot be of another one
-        known = self.permissions.unidentified or not found or not self._identifier
-        if not expected and not known and not is_made_of(self._identifier, str(found), mapped):
-            reader.close()
-            raise RefusedInputError(
-                f"{self.name} is the file {self.path}, "
-                f"but has no identifier that says it is of the measurement '{str(found)[:60]}'",
-                path=self._place,
-                hint=self.permissions.hint_for("unidentified"),
-            )
-        if expected and not identifier_fits(reader.h5, expected):
-            reader.close()
-            raise BasinIdentifierMismatchError(
-                f"the basin with identifier '{found}' does not match the expected "
-                f"identifier '{expected}'",
-                path=self.path,
-                hint=f"this file belongs to another measurement than {self._place}, "
-                "which refers to it; restore the right one",
-            )
+    def _make(self, definition: dict[str, Any]) -> Basin:
+        recording = self._recording
+        may, files = recording.permissions, recording.opened
+        rows = recording.mapping_indices
+        if (name := definition.get("mapping")) is not None:
+            rows = self._rows_of_map(name, rows)
+        if definition.get("type") == "internal":
+            group = (definition.get("paths") or ["basin_events"])[0]
+            check_group(recording.h5, group, may, files)
+            return InternalBasin(recording.h5, definition, rows, may, files)
+        own = get_measurement_identifier(recording.h5)
+        return FileBasin(definition, rows, self._place, self._open_nested, may, own)
 
-    def group(self) -> h5py.Group | None:
-        """Return the events of the other file; None if it is missing."""
-        reader = self._open()
-        return None if reader is None else reader.h5.get("events")
+    def _rows_of_map(self, name: str, rows: Indices) -> npt.NDArray[Any]:
+        """Return the row of the basin for each row that is shown: ``map[rows[i]]``."""
+        recording = self._recording
+        # some writers stored the map as a row of a two-dimensional dataset
+        stored = recording.h5.get(f"events/{name}")
+        hint = "the file is damaged, or was changed by another program"
+        if not isinstance(stored, h5py.Dataset):
+            what = f"there is no map '{str(name)[:80]}', by which a basin is read"
+            raise InputError(what, path=recording.h5.filename, hint=hint)
+        dataset = checked(stored, recording.permissions, recording.opened)
+        mapping: npt.NDArray[Any] = np.ravel(read_checked(dataset))
+        if mapping.dtype.kind not in "ui":
+            what = f"the map '{name}' does not hold row numbers"
+            raise InputError(what, path=recording.h5.filename, hint=hint)
+        if rows is None:
+            return mapping
+        check_mapping(rows, len(mapping), f"the map '{name}'")
+        taken: npt.NDArray[Any] = mapping[rows]
+        return taken
+
+    def locate(self, feat: str) -> Any:
+        """Return a feature of the first basin that has it; None if there is none."""
+        basin = next((one for one in self if feat in one.features()), None)
+        if basin is None:
+            return None
+        found = basin.get(feat)
+        if len(found) != len(self._recording):
+            raise InputError(
+                f"'{feat}' of the basin '{str(basin.definition.get('name'))[:80]}' has "
+                f"{len(found)} rows where there are {len(self._recording)} events",
+                path=self._recording.place,
+                hint="one of the two files was changed or is damaged",
+            )
+        return found
+
+    def data_of(self, index: int) -> tuple[h5py.Group | None, list[str], Indices]:
+        """Return group, names of the features in it, and rows of a basin."""
+        basin = list(self)[index]
+        here = None if self._recording.place is None else self._recording.place.resolve()
+        if isinstance(basin, FileBasin) and here is not None and basin.real_path == here:
+            group = self._recording.h5.get("events")  # it refers to itself
+            return group, [name for name, _ in members(group or {})], basin.indices
+        group = basin.group()
+        # a file also offers what it refers to itself
+        names = [] if group is None else [n for n in basin.features() if n in group]
+        return group, names, basin.indices
+
+    def length(self) -> int | None:
+        """Return the number of rows of the first feature; None if there is none."""
+        found = (basin.get(feat) for basin in self for feat in basin.features())
+        return next(map(len, found), None)
+
+    def referred(self) -> set[Path]:
+        """Return the files that are referred to, at any depth."""
+        files = self._files
+        found = {basin.real_path for basin in files if basin.real_path is not None}
+        return found.union(*(basin.referred() for basin in files))
+
+    def files(self) -> set[Path]:
+        """Return the files that are referred to, and all that those show or refer to."""
+        return {path for basin in self._files for path in basin.files()}
 
     @property
     def followed(self) -> list[str]:
-        """What has been read of other files because of this basin, in words."""
-        reader = self._reader
-        if reader is None:
-            return []
-        return [f"a basin is in the file {self.path}", *reader.followed]
+        """What has been read of other files so far, in words."""
+        return [
+            text
+            for basin in self._found or ()
+            if isinstance(basin, FileBasin)
+            for text in basin.followed
+        ]
 
-    @functools.cached_property
-    def real_path(self) -> Path | None:
-        """The file, without symbolic links on the way there."""
-        return None if self.path is None else self.path.resolve()
+    def unread(self, wanted: set[str]) -> list[str]:
+        """Return which basins are left out that may have one of some features, in words."""
+        found = []
+        for basin in self._files:
+            listed = basin.definition.get("features")
+            if basin.problem is not None and (listed is None or wanted.intersection(listed)):
+                found.append(f"a basin is not read: {basin.problem}")
+        return found
 
-    def referred(self) -> set[Path]:
-        """Return the files that the other file refers to, at any depth."""
-        if self._referred is None:
-            reader = self._open()
-            self._referred = set() if reader is None else reader.referred()
-        return self._referred
-
-    def files(self) -> list[Path]:
-        """Return the other file, and all that it shows or refers to."""
-        reader = self._open()
-        if reader is not None:
-            return reader.files()
-        return [] if self.real_path is None else [self.real_path]
+    def find(self, paths: list[str]) -> tuple[Path | None, bool]:
+        """Return the file that a basin would be read from, and whether it may be."""
+        path, refused = find_allowed_file(paths, self._place, self._recording.permissions)
+        if refused is not None and not is_on_server(refused):
+            path = Path(refused)
+        return path, refused is None
 
     def why_not(self, feat: str) -> InputError | None:
-        """Return why a feature that may be in the other file cannot be read."""
-        listed = self.definition.get("features")
-        if listed is not None and feat not in listed:
-            return None
-        reader = self._open()
-        return self.problem if reader is None else reader.why_not(feat)
+        """Return why a feature that may be in another file cannot be read."""
+        return next(filter(None, (basin.why_not(feat) for basin in self._files)), None)
 
-    def features(self) -> list[str]:
-        """Return the names of the features that can be had here."""
-        reader = self._open()
-        if reader is None:
-            return []
-        offered = reader.offered()
-        listed = self.definition.get("features")
-        if listed is None:
-            return offered
-        known = set(offered)
-        return [feat for feat in listed if feat in known]
+    def missing(self, feat: str) -> InputError:
+        """Return the error that says where a feature is not, and where it may be."""
+        problem = self.why_not(feat)
+        if problem is None:
+            elsewhere, hint = self._left_out(feat)
+            what = f"there is no feature '{feat}'{elsewhere}"
+            return FeatureNotFoundError(what, path=self._recording.place, hint=hint)
+        if isinstance(problem, BasinNotFoundError):
+            what = f"feature '{feat}' not found, and {problem.what}"
+            return FeatureInMissingBasinError(what, path=problem.path, hint=problem.hint)
+        return problem
 
-    def get(self, feat: str) -> Any:
-        """Return a feature as dataset or mapped dataset."""
-        reader = self._open()
-        if reader is None:
-            raise KeyError(feat)
-        if self.indices is not None:
-            try:
-                check_mapping(self.indices, reader.stored_length, self.name)
-            except IndexMappingError as err:
-                err.path = err.path or (None if self._place is None else str(self._place))
-                raise
-        return reader.locate(feat)
+    def _left_out(self, feat: str) -> tuple[str, str | None]:
+        """Return where a feature may be that is never read, in words, and what to do."""
+        for definition in self._definitions(check=False):
+            if is_readable(definition) or feat not in (definition.get("features") or [feat]):
+                continue
+            if definition.get("type") == "remote":
+                places = definition.get("urls") or definition.get("paths") or []
+                text = ", ".join(str(place)[:200] for place in places[:3])
+                return (
+                    f"; nothing is read over the network, such as {text}",
+                    "download that file, and put it beside this one",
+                )
+            kind = (
+                f"type {definition.get('type')!a:.40} and format {definition.get('format')!a:.40}"
+            )
+            return f"; basins of {kind} are not read", "use the recording that this was made of"
+        return "", None
 
     def close(self) -> None:
-        """Close the other file."""
-        if self._reader is not None:
-            self._reader.close()
-        self._reader = None
-        self._opened = False
-        self.problem = None
+        """Close the files that were opened."""
+        for basin in self._found or ():
+            basin.close()
 
 
-def make_basin(
-    h5: h5py.File,
-    definition: dict[str, Any],
-    indices: Indices,
-    place: Path | None,
-    open_nested: OpenNested,
-    permissions: Permissions,
-    files: OpenedFiles,
-) -> Basin:
-    """Return the basin for a definition, with the rows that a reader shows.
-
-    The map of the basin is looked up first: the row of event i in the basin
-    is ``map[indices[i]]``.
-    """
-    name = definition.get("mapping")
-    if name is not None:
-        # some writers stored the map as a row of a two-dimensional dataset
-        stored = h5.get(f"events/{name}")
-        if not isinstance(stored, h5py.Dataset):
-            raise InputError(
-                f"there is no map '{str(name)[:80]}', by which a basin is read",
-                path=h5.filename,
-                hint="the file is damaged, or was changed by another program",
-            )
-        mapping = np.ravel(read_checked(checked(stored, permissions, files)))
-        if mapping.dtype.kind not in "ui":
-            raise InputError(
-                f"the map '{name}' does not hold row numbers",
-                path=h5.filename,
-                hint="the file is damaged, or was changed by another program",
-            )
-        if indices is not None:
-            check_mapping(indices, len(mapping), f"the map '{name}'")
-            mapping = mapping[indices]
-        indices = mapping
-    if definition.get("type") == "internal":
-        check_group(h5, (definition.get("paths") or ["basin_events"])[0], permissions, files)
-        return InternalBasin(h5, definition, indices, permissions, files)
-    own = get_measurement_identifier(h5)
-    return FileBasin(definition, indices, place, open_nested, permissions, own)
-
-
-def in_order_of_reference(basins: list[Basin]) -> list[Basin]:
+def _in_order_of_reference(basins: list[Basin]) -> list[Basin]:
     """Return basins in the same order, but each before those that its own file refers to.
 
     A file that was made from another one has the features of its own before
@@ -367,7 +301,3 @@ def _refers(one: Basin, other: Basin) -> bool:
     if not isinstance(one, FileBasin) or not isinstance(other, FileBasin):
         return False
     return other.real_path in one.referred() and one.real_path not in other.referred()
-
-
-def _folder_of(path: str) -> str:
-    return path if is_on_server(path) else str(Path(path).resolve().parent)

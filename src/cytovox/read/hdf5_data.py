@@ -11,39 +11,19 @@ import numpy.typing as npt
 
 from ..errors import BasinNotFoundError, InputError
 from . import data_identity
-from .basin_definitions import is_on_server, is_readable
-from .basins import (
-    MAX_BASIN_DEPTH,
-    Basin,
-    FileBasin,
-    extract_basin_dicts,
-    find_allowed_file,
-    in_order_of_reference,
-    is_basin_map,
-    make_basin,
-    sort_basin_dicts,
-)
+from .basins import MAX_BASIN_DEPTH, Basins, extract_basin_dicts, is_basin_map
 from .cache import HDF5ImageCache, ImageCorrCache
 from .const import PROTECTED_FEATURES
 from .dataset import CheckedDataset, read_checked
-from .mapped import IndexMapping, check_mapping, get_mapped_object, get_mapping_indices
-from .members import members
+from .mapped import IndexMapping, get_mapped_object
 from .opening import OpenedFiles
 from .permissions import Permissions
 from .recording_file import RecordingFile
 from .structure import check_recording, features_in, what_is_odd
 
-__all__ = ["FeatureInMissingBasinError", "FeatureNotFoundError", "HDF5Data"]
+__all__ = ["HDF5Data"]
 
 logger = logging.getLogger(__name__)
-
-
-class FeatureNotFoundError(InputError, KeyError):
-    """A recording does not have this feature."""
-
-
-class FeatureInMissingBasinError(BasinNotFoundError, KeyError):
-    """A recording has this feature only in a file that cannot be found."""
 
 
 class HDF5Data(RecordingFile):
@@ -137,13 +117,10 @@ class HDF5Data(RecordingFile):
         self._scalars: dict[str, npt.NDArray[Any]] = {}
         self._images: dict[str, HDF5ImageCache] = {}
         self._datasets: dict[str, CheckedDataset] = {}
+        self._basins = Basins(self, self._lock, self._state["basins"], self._open_nested)
 
     def __contains__(self, item: object) -> bool:
         return item in self.keys()
-
-    def __len__(self) -> int:
-        indices = self.mapping_indices
-        return self.stored_length if indices is None else len(indices)
 
     def __getitem__(self, feat: str) -> Any:
         with self._lock:
@@ -151,7 +128,7 @@ class HDF5Data(RecordingFile):
                 return self._scalars[feat]
             obj = self.locate(feat)
             if obj is None:
-                raise self._missing(feat)
+                raise self._basins.missing(feat)
             if obj.ndim == 3:
                 return self.get_image_cache(feat)
             if obj.ndim != 1:
@@ -165,15 +142,8 @@ class HDF5Data(RecordingFile):
     def close(self) -> None:
         """Close the file and all files it refers to; may be called again."""
         with self._lock:
-            for basin in self._cached.get("sources", []):
-                basin.close()
+            self._basins.close()
             super().close()
-
-    @property
-    def index_mapping(self) -> IndexMapping:
-        """Rows to show, as they were given: a number, slice, integers of shape (n,), or None."""
-        mapping: IndexMapping = self._state["index_mapping"]
-        return mapping
 
     @property
     def image_cache_size(self) -> int:
@@ -226,7 +196,7 @@ class HDF5Data(RecordingFile):
     def basins(self) -> list[dict[str, Any]]:
         """Definitions of the basins in the order of look-up."""
         with self._lock:
-            return [source.definition for source in self._sources]
+            return [basin.definition for basin in self._basins]
 
     @property
     def features_scalar_frame(self) -> list[str]:
@@ -238,8 +208,8 @@ class HDF5Data(RecordingFile):
         with self._lock:
             if "keys" not in self._cached:
                 found = [name for name, _ in features_in(self.h5.get("events"))]
-                for source in self._sources:
-                    found.extend(source.features())
+                for basin in self._basins:
+                    found.extend(basin.features())
                 self._cached["keys"] = list(dict.fromkeys(found))
             return list(self._cached["keys"])
 
@@ -281,18 +251,7 @@ class HDF5Data(RecordingFile):
             Their rows, integers of shape (n,); None for all.
         """
         with self._lock:
-            source = self._sources[index]
-            if isinstance(source, FileBasin) and source.real_path == self._real_path():
-                group = self.h5.get("events")  # it refers to itself
-                names = [] if group is None else [name for name, _ in members(group)]
-                return group, names, source.indices
-            group = source.group()
-            # a file also offers what it refers to itself
-            names = [] if group is None else [n for n in source.features() if n in group]
-            return group, names, source.indices
-
-    def _real_path(self) -> Path | None:
-        return self.path.resolve() if isinstance(self.path, Path) else None
+            return self._basins.data_of(index)
 
     def get_image_cache(self, feat: str) -> HDF5ImageCache | None:
         """Return the images of a feature; None if it does not exist.
@@ -311,7 +270,7 @@ class HDF5Data(RecordingFile):
                         return None
                     raise problem
                 if obj.ndim != 3:
-                    raise InputError(f"'{feat}' holds no images", path=self._path_or_none)
+                    raise InputError(f"'{feat}' holds no images", path=self.place)
                 self._images[feat] = HDF5ImageCache(
                     obj, self.image_chunk_size, self.image_cache_size, boolean=feat == "mask"
                 )
@@ -332,13 +291,8 @@ class HDF5Data(RecordingFile):
         """
         images = self.get_image_cache(feat)
         if images is None:
-            raise self._missing(feat)
+            raise self._basins.missing(feat)
         return images
-
-    @property
-    def place(self) -> Path | None:
-        """Path of the file; None if it is not on disk."""
-        return self._path_or_none
 
     def locate(self, feat: str) -> Any:
         """Return a feature as dataset or mapped dataset; None if it does not exist.
@@ -352,26 +306,15 @@ class HDF5Data(RecordingFile):
             own = self.h5.get(f"events/{feat}")
             if own is not None and (odd := what_is_odd(own, "events")):
                 hint = "features are rows of numbers"
-                raise InputError(f"'{feat}' {odd}", path=self._path_or_none, hint=hint)
+                raise InputError(f"'{feat}' {odd}", path=self.place, hint=hint)
             if isinstance(own, h5py.Dataset):
-                if self._path_or_none is None and own.is_virtual:
+                if self.place is None and own.is_virtual:
                     # HDF5 would crash while it looks for the other files
                     raise InputError(f"'{feat}' in a stream refers to other files")
                 if feat not in self._datasets:
                     self._datasets[feat] = self.checked(own)
                 return get_mapped_object(self._datasets[feat], self.mapping_indices)
-            source = next((s for s in self._sources if feat in s.features()), None)
-            if source is None:
-                return None
-            found = source.get(feat)
-            if len(found) != len(self):
-                raise InputError(
-                    f"'{feat}' of the basin '{str(source.definition.get('name'))[:80]}' has "
-                    f"{len(found)} rows where there are {len(self)} events",
-                    path=self._path_or_none,
-                    hint="one of the two files was changed or is damaged",
-                )
-            return found
+            return self._basins.locate(feat)
 
     def stored_chunk_frames(self, feat: str) -> int:
         """Return how many frames of a feature are stored in one piece; 0 if not in pieces.
@@ -400,76 +343,20 @@ class HDF5Data(RecordingFile):
         """Return the code of recordings in the pipeline identifier."""
         return data_identity.CODE
 
-    @classmethod
-    def get_ppid_from_ppkw(cls, kwargs: dict[str, Any]) -> str:
-        """Return the identifier for reader options.
-
-        Parameters
-        ----------
-        kwargs
-            Options by name: ``pixel_size`` (µm) and ``index_mapping``.
-        """
-        return data_identity.get_ppid_from_ppkw(kwargs)
-
+    get_ppid_from_ppkw = staticmethod(data_identity.get_ppid_from_ppkw)
     get_ppid_index_mapping = staticmethod(data_identity.get_ppid_index_mapping)
     get_ppkw_from_ppid = staticmethod(data_identity.get_ppkw_from_ppid)
     extract_basin_dicts = staticmethod(extract_basin_dicts)
 
-    @property
-    def mapping_indices(self) -> npt.NDArray[Any] | None:
-        """Rows of the file that are shown, shape (n,); None for all."""
-        if self.index_mapping is None:
-            return None
-        with self._lock:
-            if "indices" not in self._cached:
-                indices = get_mapping_indices(self.index_mapping)
-                check_mapping(indices, self.stored_length, "the recording")
-                self._cached["indices"] = indices
-            found: npt.NDArray[Any] = self._cached["indices"]
-            return found
-
     def _referred_length(self) -> int | None:
         """Return the number of rows of what the file refers to."""
-        if self.index_mapping is None:  # else the sources ask for the length themselves
-            for source in self._sources:
-                for feat in source.features():
-                    return len(source.get(feat))
-        return None
-
-    @property
-    def _absolute_path(self) -> Path | None:
-        path = self._path_or_none
-        return None if path is None else path.absolute()
-
-    @property
-    def _sources(self) -> list[Basin]:
-        with self._lock:
-            if "sources" not in self._cached:
-                given = self._state["basins"]
-                definitions = self._definitions() if given is None else given
-                sources = [
-                    make_basin(
-                        self.h5,
-                        definition,
-                        self.mapping_indices,
-                        self._absolute_path,
-                        self._open_nested,
-                        self.permissions,
-                        self.opened,
-                    )
-                    for definition in sort_basin_dicts(definitions)
-                ]
-                self._cached["sources"] = in_order_of_reference(sources)
-            found: list[Basin] = self._cached["sources"]
-            return found
-
-    def _definitions(self, check: bool = True) -> list[dict[str, Any]]:
-        return extract_basin_dicts(self.h5, check, permissions=self.permissions)
+        # else the basins ask for the length themselves
+        return self._basins.length() if self.index_mapping is None else None
 
     def _open_nested(self, path: Path, indices: npt.NDArray[Any] | None) -> HDF5Data | None:
         chain = self._chain
-        if self._path_or_none is not None:
-            chain = (*chain, self._path_or_none.resolve())
+        if self.place is not None:
+            chain = (*chain, self.place.resolve())
         if path.resolve() in chain or len(chain) > MAX_BASIN_DEPTH:
             logger.warning("not followed, files refer to each other in a circle: %s", path)
             return None
@@ -487,38 +374,24 @@ class HDF5Data(RecordingFile):
 
     def referred(self) -> set[Path]:
         """Return the files that this one refers to, at any depth."""
-        files = [source for source in self._sources if isinstance(source, FileBasin)]
-        found = {source.real_path for source in files if source.real_path is not None}
-        return found.union(*(source.referred() for source in files))
+        return self._basins.referred()
 
     def files(self) -> list[Path]:
         """Return the files that are read: its own, and those that it shows or refers to."""
-        own = self._path_or_none
-        basins = [source for source in self._sources if isinstance(source, FileBasin)]
+        own = self.place
         # only when files are open it is known what they show of others
-        others = {path for source in basins for path in source.files()} | self.opened.others
+        others = self._basins.files() | self.opened.others
         return [*([] if own is None else [own.resolve()]), *sorted(others)]
 
     @property
     def followed(self) -> list[str]:
         """What has been read from elsewhere so far because that is allowed, in words."""
-        found = super().followed
-        for source in self._cached.get("sources", []):
-            if isinstance(source, FileBasin):
-                found += source.followed
-        return list(dict.fromkeys(found))
+        return list(dict.fromkeys([*super().followed, *self._basins.followed]))
 
     def unread(self) -> list[str]:
         """Return which basins are left out that may have what a run needs, in words."""
         wanted = {"image", "image_bg", *PROTECTED_FEATURES}.difference(self.keys())
-        found = []
-        for source in self._sources:
-            listed = source.definition.get("features")
-            if isinstance(source, FileBasin) and (listed is None or wanted.intersection(listed)):
-                problem = source.problem
-                if problem is not None:
-                    found.append(f"a basin is not read: {problem}")
-        return found
+        return self._basins.unread(wanted)
 
     def find_basin(self, paths: list[str]) -> tuple[Path | None, bool]:
         """Return the file that a basin would be read from, and whether it may be.
@@ -528,10 +401,7 @@ class HDF5Data(RecordingFile):
         paths
             Where the basin says that it is.
         """
-        path, refused = find_allowed_file(paths, self._absolute_path, self.permissions)
-        if refused is not None and not is_on_server(refused):
-            path = Path(refused)
-        return path, refused is None
+        return self._basins.find(paths)
 
     def why_not(self, feat: str) -> InputError | None:
         """Return why a feature that this file refers to cannot be read.
@@ -546,34 +416,4 @@ class HDF5Data(RecordingFile):
         InputError or None
             None if no basin can have it, or its file has no such feature.
         """
-        files = (source for source in self._sources if isinstance(source, FileBasin))
-        return next(filter(None, (source.why_not(feat) for source in files)), None)
-
-    def _missing(self, feat: str) -> InputError:
-        problem = self.why_not(feat)
-        if problem is None:
-            elsewhere, hint = self._left_out(feat)
-            what = f"there is no feature '{feat}'{elsewhere}"
-            return FeatureNotFoundError(what, path=self._path_or_none, hint=hint)
-        if isinstance(problem, BasinNotFoundError):
-            what = f"feature '{feat}' not found, and {problem.what}"
-            return FeatureInMissingBasinError(what, path=problem.path, hint=problem.hint)
-        return problem
-
-    def _left_out(self, feat: str) -> tuple[str, str | None]:
-        """Return where a feature may be that is never read, in words, and what to do."""
-        for definition in self._definitions(check=False):
-            if is_readable(definition) or feat not in (definition.get("features") or [feat]):
-                continue
-            if definition.get("type") == "remote":
-                places = definition.get("urls") or definition.get("paths") or []
-                text = ", ".join(str(place)[:200] for place in places[:3])
-                return (
-                    f"; nothing is read over the network, such as {text}",
-                    "download that file, and put it beside this one",
-                )
-            kind = (
-                f"type {definition.get('type')!a:.40} and format {definition.get('format')!a:.40}"
-            )
-            return f"; basins of {kind} are not read", "use the recording that this was made of"
-        return "", None
+        return self._basins.why_not(feat)

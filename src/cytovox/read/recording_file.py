@@ -12,11 +12,13 @@ from typing import Any, BinaryIO, Self
 
 import h5py
 import numpy as np
+import numpy.typing as npt
 
 from ..errors import InputError
 from .data_identity import round_pixel_size
 from .dataset import CheckedDataset, checked, read_checked, read_lines
 from .identifier import as_text, md5sum, stated
+from .mapped import IndexMapping, check_mapping, get_mapping_indices
 from .members import members, text_names
 from .opening import OpenedFile, OpenedFiles, open_file, read_error
 from .permissions import Permissions, default_permissions
@@ -46,7 +48,8 @@ class RecordingFile:
         Path, opened HDF5 file (which stays open) or binary stream.
     state
         What the caller said in place of the stored contents: ``pixel_size``,
-        ``md5_5m``, ``meta``, ``logs``, ``tables``, and what subclasses keep.
+        ``md5_5m``, ``meta``, ``logs``, ``tables``; the rows to show,
+        ``index_mapping``; and what subclasses keep.
     permissions
         What the file may do; what is allowed in this process if None.
     lender
@@ -88,6 +91,10 @@ class RecordingFile:
         self._closed = False
         return self
 
+    def __len__(self) -> int:
+        indices = self.mapping_indices
+        return self.stored_length if indices is None else len(indices)
+
     def __exit__(
         self,
         exc_type: type[BaseException] | None,
@@ -128,7 +135,7 @@ class RecordingFile:
         with self._lock:
             if self._file is None:
                 if self._closed:
-                    raise InputError("the reader is closed", path=self._path_or_none)
+                    raise InputError("the reader is closed", path=self.place)
                 if isinstance(self.path, Path):
                     self._file = self.opened.open(self.path, self.permissions)
                 else:
@@ -193,7 +200,7 @@ class RecordingFile:
         if size is None or math.isinf(size):
             raise InputError(
                 f"the pixel size is {str(found)[:80]}",
-                path=self._path_or_none,
+                path=self.place,
                 hint="give a pixel size in µm",
             )
         return size
@@ -224,7 +231,7 @@ class RecordingFile:
             if number is None or not 0 <= number <= _MOST_EVENTS or number % 1:
                 raise InputError(
                     f"the event count is {str(count)[:80]}",
-                    path=self._path_or_none,
+                    path=self.place,
                     hint="the recording was not completed or was damaged",
                 )
             return int(number)
@@ -233,7 +240,7 @@ class RecordingFile:
         lengths = [int(ds.size) if name.startswith("basinmap") else len(ds) for name, ds in events]
         length = lengths[0] if lengths else self._referred_length()
         if length is None:
-            raise InputError("the number of frames is unknown", path=self._path_or_none)
+            raise InputError("the number of frames is unknown", path=self.place)
         return length
 
     def _referred_length(self) -> int | None:
@@ -241,8 +248,28 @@ class RecordingFile:
         return None
 
     @property
-    def _path_or_none(self) -> Path | None:
+    def place(self) -> Path | None:
+        """Path of the file; None if it is not on disk."""
         return self.path if isinstance(self.path, Path) else None
+
+    @property
+    def index_mapping(self) -> IndexMapping:
+        """Rows to show, as they were given: a number, slice, integers of shape (n,), or None."""
+        mapping: IndexMapping = self._state["index_mapping"]
+        return mapping
+
+    @property
+    def mapping_indices(self) -> npt.NDArray[Any] | None:
+        """Rows of the file that are shown, shape (n,); None for all."""
+        if self.index_mapping is None:
+            return None
+        with self._lock:
+            if "indices" not in self._cached:
+                indices = get_mapping_indices(self.index_mapping)
+                check_mapping(indices, self.stored_length, "the recording")
+                self._cached["indices"] = indices
+            found: npt.NDArray[Any] = self._cached["indices"]
+            return found
 
     def checked(self, dataset: h5py.Dataset) -> CheckedDataset:
         """Return a dataset of this file, read as its permissions allow.
