@@ -13,7 +13,7 @@ import pytest
 
 from cytovox.logic.verify import verify_recording
 from cytovox.read import HDF5Data, Permissions, RefusedInputError
-from cytovox.read.dataset import read_checked
+from cytovox.read.dataset import checked, read_checked
 from support.hostile_recordings import FRAMES, SHAPE, plain_recording
 
 CONTENT = 5 * SHAPE[0] * SHAPE[1]
@@ -116,3 +116,23 @@ def test_a_permission_ends_with_its_reader(make_recording: Callable[..., Path]) 
             read_checked(h5["events/time"])
     with pytest.raises(RefusedInputError, match="packed twice"), HDF5Data(path) as other:
         other.check()
+
+
+@pytest.mark.parametrize("filters", [{"compression": "gzip"}, hdf5plugin.Zstd(3)])
+def test_only_the_chunks_that_are_asked_for_are_looked_at(tmp_path: Path, filters) -> None:
+    image = np.random.default_rng(0).integers(0, 255, (20, *SHAPE), np.uint8)
+    with h5py.File(tmp_path / "a.h5", "w") as h5:
+        made = h5.create_dataset("image", data=image, chunks=(5, *SHAPE), **filters)
+        made.id.write_direct_chunk((10, 0, 0), b"nothing that a filter wrote")
+    with h5py.File(tmp_path / "a.h5", "r") as h5:
+        for index in (
+            np.s_[:10], np.s_[2], np.s_[0:9:4], np.s_[[1, 3, 8]], np.s_[:3, ...],
+            np.s_[-1], np.s_[15:, 3], np.s_[np.arange(20) < 4], np.s_[4:4],
+        ):  # fmt: skip
+            np.testing.assert_array_equal(checked(h5["image"])[index], image[index])
+        for index in (
+            np.s_[:], np.s_[12], np.s_[0:20:4], np.s_[[1, 11]], np.s_[..., :2], np.s_[:, [0, 2]],
+            np.s_[np.arange(20) > 12],
+        ):  # fmt: skip
+            with pytest.raises(RefusedInputError, match="a chunk of 'image'"):
+                checked(h5["image"])[index]

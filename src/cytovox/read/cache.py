@@ -17,7 +17,7 @@ import numpy.typing as npt
 from ..errors import InputError, UsageError
 from ..kernels.arrays import fitting
 from .dataset import checked
-from .mapped import MappedHDF5Dataset, read_span
+from .mapped import MappedHDF5Dataset
 from .opening import read_errors
 
 __all__ = [
@@ -333,7 +333,7 @@ class HDF5ImageCache(BaseImageChunkCache):
         if isinstance(self.h5ds, MappedHDF5Dataset):
             self.h5ds.read_span(start, stop, stored)
         else:
-            read_span(self.h5ds, start, stop, stored)
+            self.h5ds.read_rows(start, stop, stored)
         if stored is not out:
             self._put(stored, out, start)
 

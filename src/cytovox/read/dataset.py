@@ -135,7 +135,7 @@ class CheckedDataset(h5py.Dataset):  # type: ignore[misc]
     def __getitem__(self, args: Any, **kwargs: Any) -> Any:
         wanted = None if kwargs else self._wanted_here(args)
         if wanted is None:
-            self.check(*self._region(args))
+            self._check_wanted(args)
             return super().__getitem__(args, **kwargs)
         if wanted.rows is None:
             out = np.empty(shape_of(wanted.box), self.dtype)
@@ -152,11 +152,13 @@ class CheckedDataset(h5py.Dataset):  # type: ignore[misc]
         if wanted is not None and fits and dest.dtype == self.dtype:
             self._unpack(wanted.box, dest)
             return
-        self.check(*self._region(args))
+        self._check_wanted(args)
         super().read_direct(dest, source_sel, dest_sel)
 
     def read_rows(self, start: int, stop: int, out: npt.NDArray[Any]) -> None:
         """Read rows that exist into an array."""
+        if stop <= start:
+            return
         if self._is_unpacked_here():
             self._unpack([(start, stop), *((0, n) for n in self.shape[1:])], out)
             return
@@ -185,28 +187,13 @@ class CheckedDataset(h5py.Dataset):  # type: ignore[misc]
                 except ChunkError as err:
                     raise self._refused(offset, err) from None
 
-    def _region(self, args: Any) -> tuple[int, int, list[tuple[int, int]] | None]:
-        """Return first row, the one after the last, and the range of each further axis."""
-        index = args if isinstance(args, tuple) else (args,)
-        ranges = [self._range(one, n) for one, n in zip(index, self.shape or (), strict=False)]
-        plain = all(isinstance(one, slice | int | np.integer) for one in index)
-        start, stop = ranges[0] if ranges and plain else (0, self.shape[0] if self.shape else 0)
-        if not plain:
-            return start, stop, None
-        return (
-            start,
-            stop,
-            ranges[1:] + [(0, n) for n in (self.shape or ())[max(1, len(ranges)) :]],
-        )
-
-    @staticmethod
-    def _range(one: Any, length: int) -> tuple[int, int]:
-        if isinstance(one, slice):
-            start, stop, step = one.indices(length)
-            return (start, stop) if step > 0 else (0, length)
-        if isinstance(one, int | np.integer) and -length <= one < length:
-            return int(one) % length, int(one) % length + 1
-        return 0, length
+    def _check_wanted(self, args: Any) -> None:
+        """Look at the chunks that hold what is asked for; at all, if only HDF5 can tell."""
+        wanted = Selection.of(args, self.shape or ())
+        if wanted is not None and wanted.box:
+            self.check(*wanted.box[0], wanted.box[1:])
+        else:
+            self.check()
 
     def _how(self) -> Pipeline | Literal[False]:
         """Return the filters of the chunks; False where none are, or all are allowed."""

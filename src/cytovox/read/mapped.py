@@ -106,6 +106,7 @@ def read_rows(
     dataset: h5py.Dataset, indices: npt.NDArray[Any], out: npt.NDArray[Any] | None = None
 ) -> npt.NDArray[Any]:
     """Read rows in any order, each stored chunk only once."""
+    dataset = checked(dataset)
     size = len(indices)
     if out is None:
         out = np.empty((size, *dataset.shape[1:]), dtype=dataset.dtype)
@@ -113,7 +114,7 @@ def read_rows(
         return out
     first = int(indices[0])
     if int(indices[-1]) - first == size - 1 and np.all(np.diff(indices.astype(np.int64)) == 1):
-        read_span(dataset, first, first + size, out)
+        dataset.read_rows(first, first + size, out)
         return out
     ordered = indices.astype(np.int64)
     order = None if np.all(np.diff(ordered) >= 0) else np.argsort(ordered, kind="stable")
@@ -125,20 +126,13 @@ def read_rows(
         wanted = ordered[begin:end]
         low, high = int(wanted[0]), int(wanted[-1]) + 1
         buffer = np.empty((high - low, *dataset.shape[1:]), dtype=dataset.dtype)
-        read_span(dataset, low, high, buffer)
+        dataset.read_rows(low, high, buffer)
         if order is None:
             # "clip" spares numpy a second buffer; nothing is out of range here
             np.take(buffer, wanted - low, axis=0, out=out[begin:end], mode="clip")
         else:
             out[order[begin:end]] = buffer[wanted - low]
     return out
-
-
-def read_span(dataset: h5py.Dataset, start: int, stop: int, out: npt.NDArray[Any]) -> None:
-    """Read the rows from `start` to `stop` into `out`, which has the stored type."""
-    if stop <= start:
-        return
-    checked(dataset).read_rows(start, stop, out)
 
 
 def _block_rows(dataset: h5py.Dataset) -> int:

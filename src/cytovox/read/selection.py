@@ -45,12 +45,12 @@ class Selection:
         within: list[slice | int] = []
         for axis, (one, length) in enumerate(zip(index, shape, strict=True)):
             if axis == 0 and isinstance(one, list | np.ndarray | range):
-                rows = _rising(one, length)
-                if rows is None:
+                if (rows := _rising(one, length)) is None:
                     return None
-                one = slice(None)
             elif axis == 0 and isinstance(one, slice) and (one.step or 1) > 1:
-                rows, one = np.arange(*one.indices(length)), slice(None)
+                rows = np.arange(*one.indices(length))
+            if axis == 0 and rows is not None:
+                one = slice(int(rows[0]), int(rows[-1]) + 1) if len(rows) else slice(0, 0)
             if isinstance(one, slice) and (one.step or 1) > 0:
                 start, stop, step = one.indices(length)
                 box.append((start, max(start, stop)))
