@@ -20,7 +20,7 @@ from .volume_axes import SPATIAL, normalize_unit
 from .volume_folder import check_regular
 from .volume_limits import MAX_DOCUMENT_BYTES
 from .volume_ome import choose_level
-from .volume_xml import parse_xml
+from .volume_xml import parse_xml, read_xml
 
 if TYPE_CHECKING:
     import h5py
@@ -178,7 +178,7 @@ def _bdv_size(path: Path, setup: int) -> tuple[tuple[float, ...], str]:
             key = "/".join(place[place.index("ViewSetup") + 1 :])
             setups[-1][key] = setups[-1].get(key, "") + written
 
-    parse_xml(there.read_text(encoding="utf-8", errors="replace"), there, start, characters)
+    parse_xml(read_xml(there), there, start, characters)
     for found in setups:
         if found.get("id", "").strip() == str(setup):
             try:

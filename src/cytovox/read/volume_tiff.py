@@ -189,12 +189,19 @@ def open_tiff_folder(
         return None
     front = replace(address, url=str(files[0]))
     with contextlib.closing(TiffSet(files[0])) as first, reading(files[0]):
-        together = choose_image(first, front)[0].files
-    if len(files) > 1 and set(files) == set(together):
-        return open_tiff(front, scale)
-    if scale is not None:
-        raise OptionError("a folder of pages has no scales", path=str(address), hint="omit scale")
-    return TiffFolderSource(address, files)
+        image = choose_image(first, front)[0]
+        if len(files) > 1 and set(files) == set(image.files):
+            return open_tiff(front, scale)
+        if scale is not None:
+            where = str(address)
+            raise OptionError("a folder of pages has no scales", path=where, hint="omit scale")
+        if len(first.kinds(files[0])) != 1 or image.count != 1 or len(image.shape) != 2:
+            raise InputError(
+                f"it holds an image of shape {image.shape}, not one grey page",
+                path=files[0],
+                hint="give one file, or a folder of files with one page each",
+            )
+        return TiffFolderSource(address, files, _describe(image, image, str(files[0])))
 
 
 def _natural(path: Path) -> tuple[list[Any], str]:
@@ -206,28 +213,19 @@ def _natural(path: Path) -> tuple[list[Any], str]:
 class TiffFolderSource(ReadOnlySource):
     """Files of one page each, opened one at a time."""
 
-    def __init__(self, address: Address, files: list[Path]) -> None:
-        with contextlib.closing(TiffSet(files[0])) as first, reading(files[0]):
-            image = choose_image(first, Address(str(files[0])))[0]
-            if len(first.kinds(files[0])) != 1 or image.count != 1 or len(image.shape) != 2:
-                raise InputError(
-                    f"it holds an image of shape {image.shape}, not one grey page",
-                    path=files[0],
-                    hint="give one file, or a folder of files with one page each",
-                )
-            described = _describe(image, image, str(files[0]))
-        shape = check_shape((len(files), *described.shape), address.path)
-        size = (1.0, *described.voxel_size)
+    def __init__(self, address: Address, files: list[Path], page: Described) -> None:
+        shape = check_shape((len(files), *page.shape), address.path)
+        size = (1.0, *page.voxel_size)
         self.described = Described(
             "tiff-folder",
             shape,
-            described.dtype,
+            page.dtype,
             ("z", "y", "x"),
-            (1, *described.chunk),
-            (1, *described.chunk),
+            (1, *page.chunk),
+            (1, *page.chunk),
             size,
             (0.0,) * 3,
-            (described.units[-1],) * 3,
+            (page.units[-1],) * 3,
         )
         self._folder = address.path
         self._permissions = address.permissions

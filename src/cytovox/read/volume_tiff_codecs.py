@@ -7,7 +7,6 @@ header of what they decode, which can promise anything: it is compared first.
 
 from __future__ import annotations
 
-import importlib.util
 import math
 import zlib
 from collections.abc import Callable
@@ -19,31 +18,15 @@ from .permissions import Permissions, RefusedInputError
 
 __all__ = ["check_encoded", "cut_deflated", "encoded_size"]
 
-#: What NumPy, zlib and we decode, or nothing that grows.
-_WITHOUT_IMAGECODECS = (1, 8, 32773, 32946, 50013)
 _DEFLATE = (8, 32946, 50013)
 #: An image of so few pixels is harmless, whatever was expected.
 _HARMLESS_PIXELS = 1 << 22
-#: Deflated bytes that cannot become more than this are not looked at [bytes].
-_HARMLESS = 1 << 25
-#: Most that a deflated byte can become.
-_MOST_PER_BYTE = 1032
 _MAX_SAMPLES = 8
 
 
 def check_encoded(frame: Any, data: bytes, path: Path, may: Permissions) -> None:
     """Refuse a strip or tile that becomes much more than it should."""
-    compression = int(frame.compression)
-    if importlib.util.find_spec("imagecodecs") is None:
-        if compression not in _WITHOUT_IMAGECODECS:
-            raise InputError(
-                f"a page is compressed as {_name(frame)}",
-                path=path,
-                hint="pip install imagecodecs",
-            )
-        if compression in _DEFLATE and not may.oversized:
-            _check_deflated(data, math.prod(frame.chunks) * frame.dtype.itemsize, path)
-    measure = _MEASURES.get(compression)
+    measure = _MEASURES.get(int(frame.compression))
     if measure is None or may.oversized:
         return
     pixels = math.prod(frame.chunks[:2] if frame.tiledepth <= 1 else frame.chunks[:3])
@@ -206,26 +189,3 @@ _MEASURES: dict[int, Callable[[bytes], tuple[int, ...] | None]] = {
     34933: _png,
     50001: _webp,
 }
-
-
-def _check_deflated(packed: bytes, size: int, path: Path) -> None:
-    """Refuse deflated bytes that become many more than they should."""
-    most = max(_HARMLESS, size)
-    if len(packed) * _MOST_PER_BYTE > most and _inflates_beyond(packed, most):
-        raise RefusedInputError(
-            f"a piece does not unpack to its {size:,} bytes, but to more",
-            path=path,
-            hint="it is damaged; get the file again",
-        )
-
-
-def _inflates_beyond(packed: bytes, most: int) -> bool:
-    """Return whether deflated bytes become more than so many; 1 MiB is held at a time."""
-    unpacker, left, total = zlib.decompressobj(), packed, 0
-    try:
-        while left and not unpacker.eof and total <= most:
-            total += len(unpacker.decompress(left, 1 << 20))
-            left = unpacker.unconsumed_tail
-    except zlib.error:
-        return False  # whoever reads it tells that it is damaged
-    return total > most

@@ -18,6 +18,7 @@ from .volume_tiff_ome import Ome, parse_ome, plain_pages_hint, planes_of
 from .volume_tiff_page import PageKind
 from .volume_tiff_set import TiffSet, reading
 from .volume_tiff_size import Sizes, voxel_sizes
+from .volume_xml import read_xml
 
 __all__ = ["TiffImage", "choose_image"]
 
@@ -285,7 +286,7 @@ def _metadata(files: TiffSet, ome: Ome) -> tuple[Ome, Path]:
             hint=plain_pages_hint(files.path),
         )
     if there.suffix.lower() in (".ome", ".xml"):
-        found = parse_ome(there.read_text(encoding="utf-8", errors="replace"), there)
+        found = parse_ome(read_xml(there), there)
         return replace(found, metadata_file=""), there
     return parse_ome(str(files.page(there, 0).description), there), there
 

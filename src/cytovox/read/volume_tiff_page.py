@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -17,7 +18,7 @@ from .permissions import Permissions
 from .volume_limits import Box
 from .volume_tiff_codecs import check_encoded, cut_deflated
 
-__all__ = ["PageKind", "check_strips", "read_page", "scan_pages"]
+__all__ = ["PageKind", "check_strips", "opened", "read_page", "scan_pages"]
 
 _MAX_PAGES = 10_000_000
 #: Tags that say how the voxels of a page are shaped, and how they are stored.
@@ -180,27 +181,32 @@ def _decode(
         raise
     except Exception as err:
         # decoders raise whatever they like
-        needs = "imagecodecs" in str(err)
         raise InputError(
             f"a page cannot be decoded: {str(err)[:200]}",
             path=path,
-            hint="pip install imagecodecs" if needs else "copy it again",
+            hint="copy it again",
         ) from err
     return None if decoded is None else np.asarray(decoded)
 
 
 def _stored_bytes(handle: Any, start: int, count: int, path: Path) -> bytes:
-    """Read a part of a file, whose handle may be closed: sets can have many files."""
-    with handle.lock:
-        closed = handle.closed
-        if closed:
-            handle.open()
-        try:
-            if start + count > handle.size:
-                raise InputError("the file is cut short", path=path, hint="copy it again")
-            handle.seek(start)
-            data: bytes = handle.read(count)
-        finally:
-            if closed:
-                handle.close()
+    """Read a part of a file."""
+    with handle.lock, opened(handle):
+        if start + count > handle.size:
+            raise InputError("the file is cut short", path=path, hint="copy it again")
+        handle.seek(start)
+        data: bytes = handle.read(count)
     return data
+
+
+@contextlib.contextmanager
+def opened(handle: Any) -> Iterator[None]:
+    """Open the handle of a file for a moment, if it is closed: sets can have many files."""
+    closed = handle.closed
+    if closed:
+        handle.open()
+    try:
+        yield
+    finally:
+        if closed:
+            handle.close()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import CytovoxError, InputError
 from .volume_folder import check_regular
 from .volume_tiff_ome import plain_pages_hint
-from .volume_tiff_page import PageKind, scan_pages
+from .volume_tiff_page import PageKind, opened, scan_pages
 
 if TYPE_CHECKING:
     import tifffile
@@ -107,16 +107,3 @@ def reading(path: Path) -> Iterator[None]:
             path=path,
             hint="copy it again",
         ) from err
-
-
-@contextlib.contextmanager
-def opened(handle: Any) -> Iterator[None]:
-    """Open the handle of a file of a set for a moment."""
-    closed = handle.closed
-    if closed:
-        handle.open()
-    try:
-        yield
-    finally:
-        if closed:
-            handle.close()

@@ -10,10 +10,17 @@ from xml.parsers import expat
 from ..errors import InputError
 from .permissions import RefusedInputError
 
-__all__ = ["parse_xml"]
+__all__ = ["parse_xml", "read_xml"]
 
 #: Longest text that is parsed [characters].
 _MAX_CHARACTERS = 2**28
+
+
+def read_xml(path: Path) -> str:
+    """Return the text of a file, if it is not longer than what is parsed."""
+    if (size := path.stat().st_size) > _MAX_CHARACTERS:
+        raise RefusedInputError(f"its XML has {size:,} bytes", path=path)
+    return path.read_text(encoding="utf-8", errors="replace")
 
 
 def parse_xml(
