@@ -196,6 +196,7 @@ class StageError(CytovoxError, RuntimeError):
     def __init__(self, stage: str, what: str = "", **place: Any) -> None:
         super().__init__(f"{stage} failed: {what}" if what else f"{stage} failed", **place)
         self.stage = stage
+        self.detail = what
 
 
 class OutputError(CytovoxError):

@@ -545,6 +545,44 @@ def test_worker_that_was_not_started(name: str) -> None:
         np.testing.assert_array_equal(slot.mask[5:], old[5:])
 
 
+@pytest.mark.parametrize("name", ["MPOSegmenterWorkerProcess", "MPOSegmenterWorkerThread"])
+def test_worker_that_is_started_by_hand(name: str) -> None:
+    """As its documentation shows: the workers of a program divide a slot among them."""
+    slots = [make_slot(0), make_slot(1, seed=3)]
+    raw = slots[1].image.copy()
+    untouched = slots[0].mask.copy()
+    with load("SegmentDark")(debug=True) as segmenter:
+        segmenter.reinitialize_workers(slots)
+        segmenter.mp_slot_index.value = 1
+        workers = [getattr(module, name)(segmenter, *part) for part in ((0, 4), (4, 99))]
+        for worker in workers:
+            assert worker.daemon
+            worker.start()
+        for worker in workers:
+            worker.join(600)
+            assert not worker.is_alive()
+            assert getattr(worker, "exitcode", 0) == 0
+    assert segmenter.mp_num_workers_done.value == 2
+    np.testing.assert_array_equal(slots[1].mask, raw < 90)
+    np.testing.assert_array_equal(slots[1].image, raw)
+    np.testing.assert_array_equal(slots[0].mask, untouched)
+
+
+def test_worker_by_hand_stops_when_it_is_told_to() -> None:
+    slot = make_slot(0)
+    old = slot.mask.copy()
+    with load("SegmentDark")(debug=True) as segmenter:
+        segmenter.reinitialize_workers([slot])
+        segmenter.mp_slot_index.value = 0
+        segmenter.mp_shutdown.value = 1
+        worker = module.MPOSegmenterWorkerProcess(segmenter, 0, 10)
+        worker.start()
+        worker.join(600)
+        assert worker.exitcode == 0
+        assert segmenter.mp_num_workers_done.value == 0
+    np.testing.assert_array_equal(slot.mask, old)
+
+
 def test_bases() -> None:
     process, thread = module.MPOSegmenterWorkerProcess, module.MPOSegmenterWorkerThread
     assert issubclass(process, (module.MPOSegmenterWorker,))

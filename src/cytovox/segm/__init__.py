@@ -1,8 +1,8 @@
 """Segmenters: from image to mask."""
 
 from ..errors import SegmenterNotApplicableError
+from .available import get_available_segmenters, get_segmenter, get_segmenters
 from .from_file import load_segmenter_file
-from .registry import get_available_segmenters, get_segmenter, get_segmenters
 from .segmenter import Segmenter
 from .segmenter_manager_thread import SegmenterManagerThread
 from .segmenter_mpo import MPOSegmenter

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from ..run.team import LostWorkerError, Team
 from ..run.team_worker import Heartbeat
 from ..run.unit_timeout import unit_timeout
 from ..run.worker_traceback import WorkerTraceback
-from .segmenter import ChunkOfFrames, Segmenter
+from .segmenter import ChunkOfFrames, Segmenter, slot_of_chunk
 from .shared_frames import Batch, BatchView, OpenSlot, SharedSlot, share_slot
 
 __all__ = ["SegmenterPool", "SegmenterWorkerError", "Share", "split_share"]
@@ -30,6 +30,7 @@ _BATCH_BYTES = 64 << 20
 _STACK = 100
 #: Seconds that work in a thread gets to end when the pool is closed.
 _END = 2.0
+_CLOSED = "the segmenter was closed while it was working"
 #: Shares of a slot for each worker, where frames are segmented one by one.
 _SHARES = 2
 
@@ -46,28 +47,14 @@ class SegmenterWorkerError(StageError):
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """Frames that one worker segments.
+    """Frames that one worker segments."""
 
-    Parameters
-    ----------
-    slot
-        Index of the slot, -1 for the batch.
-    start, stop
-        The first frame in it, and the one after the last.
-    of
-        What they are frames of, for messages, e.g. ``"of chunk 3"``.
-    view
-        What lies in the batch.
-    singly
-        Whether a segmenter of stacks gets them one by one.
-    """
-
-    slot: int
+    slot: int  # its index, -1 for the batch
     start: int
     stop: int
-    of: str
-    view: BatchView | None = None
-    singly: bool = False
+    of: str  # what they are frames of, for messages, e.g. "of chunk 3"
+    view: BatchView | None = None  # what lies in the batch
+    singly: bool = False  # whether a segmenter of stacks gets them one by one
 
     def __str__(self) -> str:
         first, last = self.start, self.stop - 1
@@ -89,18 +76,8 @@ class SegmenterPool:
 
     Slots and the batch are shared with the processes when these start. If a
     worker dies, its frames are done again by another, those of a stack one by
-    one. A frame over which two workers die is named.
-
-    Parameters
-    ----------
-    segmenter
-        The segmenter.
-    size
-        Most workers; 0 to work in the calling thread.
-    by_frame
-        Whether the segmenter takes one image at a time.
-    logger
-        Where lost workers are reported.
+    one. A frame over which two workers die is named. With a `size` of 0, it works
+    in the calling thread.
     """
 
     def __init__(
@@ -113,7 +90,7 @@ class SegmenterPool:
     ) -> None:
         self.segmenter = segmenter
         self.size = size
-        self.by_frame = by_frame
+        self.by_frame = by_frame  # whether the segmenter takes one image at a time
         self.logger = logger or logging.getLogger("cytovox.segmenter")
         self.slot_list: list[ChunkOfFrames] | None = None
         self.team: Team | None = None
@@ -165,13 +142,13 @@ class SegmenterPool:
 
     def segment_chunk(self, chunk: int, slots: Sequence[ChunkOfFrames]) -> npt.NDArray[np.bool_]:
         """Fill and return the mask of the slot that holds a chunk."""
-        index = next((i for i, slot in enumerate(slots) if slot.chunk == chunk), None)
-        if index is None:
-            raise ValueError(f"no slot holds chunk {chunk}")
+        index = slot_of_chunk(chunk, slots)
         slot = slots[index]
         images, offset = self.segmenter.input_of(slot, 0, slot.length)
         with self.lock:
-            self._see(slots)
+            known = self.slot_list
+            if known is None or [id(one) for one in known] != [id(one) for one in slots]:
+                self.open(slots)
             if self.size and self._shared[index] is None:
                 slot.mask[:] = self.segment_batch(images, offset)
             else:
@@ -190,12 +167,6 @@ class SegmenterPool:
                 offset = None if bg_off is None else bg_off[part]
                 masks[part] = self._segment_part(images[part], offset)
         return masks
-
-    def _see(self, slots: Sequence[ChunkOfFrames]) -> None:
-        """Share slots, unless they are shared already."""
-        known = self.slot_list
-        if known is None or [id(slot) for slot in known] != [id(slot) for slot in slots]:
-            self.open(slots)
 
     def _segment_part(
         self, images: npt.NDArray[Any], bg_off: npt.NDArray[np.float64] | None
@@ -224,22 +195,19 @@ class SegmenterPool:
             for start in range(whole.start, whole.stop, step)
         ]
         if self._must_stop.is_set():
-            raise InterruptedRunError("the segmenter was closed while it was working")
+            raise InterruptedRunError(_CLOSED)
         try:
-            if self.team is None:
-                self._run_here(shares)
-                return
-            for told in self.team.run(shares):
+            done = self._run_here(shares) if self.team is None else self.team.run(shares)
+            for told in done:
                 for text in told:
                     self.logger.warning("%s", text)
         except LostWorkerError as err:
             unit = err.unit
             alone = unit is not None and unit.stop - unit.start == 1
-            text = err.what.removeprefix("worker failed: ")
             frame = unit.start if alone else None
-            raise SegmenterWorkerError(text, frame_in_chunk=frame, hint=err.hint) from err
+            raise SegmenterWorkerError(err.detail, frame_in_chunk=frame, hint=err.hint) from err
         except InterruptedRunError:
-            raise InterruptedRunError("the segmenter was closed while it was working") from None
+            raise InterruptedRunError(_CLOSED) from None
         except Exception as err:
             told = err.__cause__
             if not isinstance(told, WorkerTraceback):
@@ -255,13 +223,13 @@ class SegmenterPool:
         wanted = min(max(_STACK, size), -(-length // max(1, self.size)))
         return -(-wanted // size) * size
 
-    def _run_here(self, shares: list[Share]) -> None:
-        slots: list[Any] = list(self.slot_list or [])
-        work = _Work(self.segmenter, self.by_frame, slots, self._batch)
+    def _run_here(self, shares: list[Share]) -> Iterator[list[str]]:
+        """Do what `Team.run` does, in this thread."""
+        work = _Work(self.segmenter, self.by_frame, self.slot_list or [], self._batch)
         heartbeat = _StoppedBeat(self._must_stop)
         for share in shares:
             try:
-                work(share, heartbeat)
+                yield work(share, heartbeat)
             except InterruptedRunError:
                 raise
             except (Exception, SystemExit) as err:
@@ -279,7 +247,7 @@ class _StoppedBeat(Heartbeat):
 
     def __call__(self, at: int = -1) -> None:
         if self._must_stop.is_set():
-            raise InterruptedRunError("the segmenter was closed while it was working")
+            raise InterruptedRunError(_CLOSED)
         super().__call__(at)
 
 

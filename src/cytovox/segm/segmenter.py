@@ -9,7 +9,7 @@ from __future__ import annotations
 import abc
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -21,8 +21,7 @@ from ..recipe.options import check_options, options_of
 from ..recipe.python_file import file_of_module
 from ..recipe.registry import load_stage
 
-__all__ = ["ChunkOfFrames", "Segmenter"]
-
+__all__ = ["ChunkOfFrames", "Segmenter", "slot_of_chunk"]
 
 #: Digits of the checksum of a file that are part of the code of its segmenters.
 _DIGITS_IN_CODE = 8
@@ -37,6 +36,14 @@ class ChunkOfFrames(Protocol):
     image_corr: npt.NDArray[np.int16] | None
     bg_off: npt.NDArray[np.float64] | None
     mask: npt.NDArray[np.bool_]
+
+
+def slot_of_chunk(chunk: int, slots: Sequence[ChunkOfFrames]) -> int:
+    """Return the index of the slot that holds a chunk."""
+    for index, slot in enumerate(slots):
+        if slot.chunk == chunk:
+            return index
+    raise ValueError(f"no slot holds chunk {chunk}")
 
 
 class Segmenter(abc.ABC):
@@ -180,6 +187,17 @@ class Segmenter(abc.ABC):
         """The algorithm with the options of this instance filled in."""
         return functools.partial(self.segment_algorithm, **self.kwargs)
 
+    def _masks_of(self, images: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+        """Return what the algorithm makes of one image or a stack, as boolean masks."""
+        masks = np.asarray(self.segment_algorithm_wrapper(images))
+        if masks.shape != images.shape:
+            raise UsageError(
+                f"segmenter {self.get_ppid_code()} made a mask of shape {masks.shape} of images "
+                f"of shape {images.shape}",
+                hint="segment_algorithm must return one boolean per pixel",
+            )
+        return masks.astype(bool, copy=False)
+
     def corrected(
         self, images: npt.NDArray[Any], bg_off: npt.NDArray[np.float64] | float | None
     ) -> npt.NDArray[Any]:
@@ -188,10 +206,9 @@ class Segmenter(abc.ABC):
         Parameters
         ----------
         images
-            Images, of shape (N, H, W); uint8, or int16 if the background is subtracted.
+            Images (N, H, W), or one (H, W).
         bg_off
-            Offset of the background of each frame, float64 of shape (N,), one
-            for all, or None.
+            Offset of the background of each frame, of shape (N,), or of all; or None.
 
         Returns
         -------
@@ -223,13 +240,10 @@ class Segmenter(abc.ABC):
 
         Parameters
         ----------
-        images
-            Images, of shape (N, H, W); uint8, or int16 if the background is subtracted.
-        bg_off
-            Offset of the background of each frame, float64 of shape (N,), or None.
+        images, bg_off
+            Images (N, H, W), and their offsets (N,) or None, as `input_of` returns them.
         """
 
-    @abc.abstractmethod
     def segment_single(
         self, image: npt.NDArray[Any], bg_off: float | None = None
     ) -> npt.NDArray[np.bool_]:
@@ -237,11 +251,12 @@ class Segmenter(abc.ABC):
 
         Parameters
         ----------
-        image
-            Image, of shape (H, W); uint8, or int16 if the background is subtracted.
-        bg_off
-            Offset of the background of the frame, or None.
+        image, bg_off
+            Image (H, W), and its offset or None, of the types that `input_of` returns.
         """
+        offset = None if bg_off is None else np.array([bg_off], dtype=np.float64)
+        image = np.asarray(image)
+        return self.segment_batch(image[np.newaxis], offset).reshape(image.shape)
 
     def segment_into(
         self,
@@ -253,10 +268,8 @@ class Segmenter(abc.ABC):
 
         Parameters
         ----------
-        images
-            Images, of shape (N, H, W); uint8, or int16 if the background is subtracted.
-        bg_off
-            Offset of the background of each frame, float64 of shape (N,), or None.
+        images, bg_off
+            Images (N, H, W), and their offsets (N,) or None, as `input_of` returns them.
         out
             Masks to be written, bool of shape (N, H, W).
         """
@@ -272,7 +285,7 @@ class Segmenter(abc.ABC):
         slot
             Slot that holds a chunk of frames.
         start, stop
-            Index of the first frame in the chunk, and of the one after the last.
+            First frame in the chunk, and the one after the last.
 
         Returns
         -------
@@ -313,12 +326,10 @@ class Segmenter(abc.ABC):
         ValueError
             If no slot holds this chunk.
         """
-        for slot in slot_list:
-            if slot.chunk == chunk:
-                images, offset = self.input_of(slot, 0, slot.length)
-                self.segment_into(images, offset, slot.mask)
-                return slot.mask
-        raise ValueError(f"no slot holds chunk {chunk}")
+        slot = slot_list[slot_of_chunk(chunk, slot_list)]
+        images, offset = self.input_of(slot, 0, slot.length)
+        self.segment_into(images, offset, slot.mask)
+        return slot.mask
 
     def label_and_clean(self, mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint16]:
         """Return the cleaned labels (H, W) of a raw mask.
@@ -341,10 +352,8 @@ class Segmenter(abc.ABC):
 
         Parameters
         ----------
-        image
-            Image, of shape (H, W); uint8, or int16 if the background is subtracted.
-        bg_off
-            Offset of the background of the frame, or None.
+        image, bg_off
+            Image (H, W), and its offset or None, of the types that `input_of` returns.
         """
         return self.label_and_clean(self.segment_single(image, bg_off))
 
@@ -355,10 +364,8 @@ class Segmenter(abc.ABC):
 
         Parameters
         ----------
-        images
-            Images, of shape (N, H, W); uint8, or int16 if the background is subtracted.
-        bg_off
-            Offset of the background of each frame, float64 of shape (N,), or None.
+        images, bg_off
+            Images (N, H, W), and their offsets (N,) or None, as `input_of` returns them.
         """
         masks = self.segment_batch(images, bg_off)
         return np.stack([self.label_and_clean(mask).astype(np.uint16) for mask in masks])
@@ -475,8 +482,8 @@ class Segmenter(abc.ABC):
     def close(self) -> None:  # noqa: B027 - most segmenters hold nothing
         """Give back what the segmenter holds."""
 
-    def __enter__(self) -> Segmenter:
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exc: object) -> None:
+    def __exit__(self, exc_type: object, exc_val: object, exc_tb: object) -> None:
         self.close()

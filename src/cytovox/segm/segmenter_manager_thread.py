@@ -5,15 +5,15 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any
 
 from ..errors import CytovoxError, InterruptedRunError, StageError
-from .pool import SegmenterPool, SegmenterWorkerError
+from .pool import SegmenterPool
 from .segmenter import ChunkOfFrames, Segmenter
 from .segmenter_mpo import MPOSegmenter
 
-__all__ = ["RegisterOfSlots", "SegmenterManagerThread"]
+__all__ = ["SegmenterManagerThread"]
 
 #: Seconds after which an idle thread looks again, should a wake-up be missed.
 _LOOK_AGAIN = 1.0
@@ -21,37 +21,6 @@ _LOOK_AGAIN = 1.0
 _WANTS_MASKS, _HAS_MASKS = "s", "m"
 #: Letters of a register whose workers shall work, and quit.
 _WORK, _QUIT = "w", "q"
-
-
-class RegisterOfSlots(Protocol):
-    """What the thread wants to know of a slot register."""
-
-    chunk_size: int
-    job: Any
-    state: str
-
-    @property
-    def slots(self) -> Sequence[ChunkOfFrames]:
-        """All slots."""
-
-    @property
-    def changes(self) -> int:
-        """A number that grows with every change."""
-
-    def wait_for_change(self, seen: int, timeout: float) -> None:
-        """Wait until `changes` is another number."""
-
-    def notify(self) -> None:
-        """Wake all who wait for a change."""
-
-    def close(self) -> None:
-        """Tell all workers to quit."""
-
-    def raw_frame(self, index: int) -> int:
-        """Return the number in the input of a frame."""
-
-    def reserve_slot_for_task(self, current_state: str, next_state: str) -> Any:
-        """Return a context manager that reserves frames, or None."""
 
 
 class SegmenterManagerThread(threading.Thread):
@@ -65,7 +34,7 @@ class SegmenterManagerThread(threading.Thread):
     segmenter
         The segmenter, e.g. a `MPOSegmenter` or `STOSegmenter`.
     slot_register
-        The register of the slots.
+        The `SlotRegister` of the slots.
     on_error
         Called with the exception that has ended this thread.
     logger
@@ -86,7 +55,7 @@ class SegmenterManagerThread(threading.Thread):
     def __init__(
         self,
         segmenter: Segmenter,
-        slot_register: RegisterOfSlots,
+        slot_register: Any,
         *args: Any,
         on_error: Callable[[BaseException], None] | None = None,
         logger: logging.Logger | None = None,
@@ -157,13 +126,13 @@ class SegmenterManagerThread(threading.Thread):
         """Return the error with its place in the input."""
         register = self.slot_register
         place: dict[str, Any] = {"path": register.job["path_in"]}
-        first = slot.chunk * register.chunk_size
-        frame = err.frame_in_chunk if isinstance(err, SegmenterWorkerError) else None
+        frame = getattr(err, "frame_in_chunk", None)
         if frame is not None:
             # A part of a slot is a batch, whose frames are counted from its start.
+            first = slot.chunk * register.chunk_size
             offset = 0 if stop - start == slot.length else start
             place["frame"] = register.raw_frame(first + offset + frame)
         if isinstance(err, CytovoxError):
-            what = err.what.removeprefix("segment failed: ")
+            what = err.detail if isinstance(err, StageError) else err.what
             return StageError("segment", what, hint=err.hint, **place)
         return StageError("segment", f"{type(err).__name__}: {err}", **place)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import abc
 import contextlib
+import functools
 import logging
 import multiprocessing
 import threading
 from collections.abc import Iterator, Sequence
 from multiprocessing.context import SpawnProcess
+from multiprocessing.synchronize import Lock
 from typing import Any, ClassVar
 
 import numpy as np
@@ -17,9 +19,8 @@ import numpy.typing as npt
 from ..errors import OptionError, UsageError
 from ..run.children import mp_spawn, settle_child, start_child
 from ..run.resources import cpu_count
-from .masks import as_masks
 from .pool import SegmenterPool
-from .segmenter import ChunkOfFrames, Segmenter
+from .segmenter import ChunkOfFrames, Segmenter, slot_of_chunk
 from .shared_frames import SharedSlot, share_slot
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
 _LOCAL = (
     "_pool",
     "mp_active",
+    "mp_count_lock",
     "mp_num_workers_done",
     "mp_shutdown",
     "mp_slot_index",
@@ -157,6 +159,11 @@ class MPOSegmenter(Segmenter, abc.ABC):
         """Slots whose arrays the workers share."""
         return self._pool.slot_list
 
+    @functools.cached_property
+    def mp_count_lock(self) -> Lock:
+        """Lock of `mp_num_workers_done`, for workers that a program starts by itself."""
+        return mp_spawn.Lock()
+
     @property
     def _worker_starter(self) -> SegmenterPool | None:
         return None if self._pool.slot_list is None else self._pool
@@ -171,14 +178,6 @@ class MPOSegmenter(Segmenter, abc.ABC):
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._set_up()
-
-    def __enter__(self) -> MPOSegmenter:
-        return self
-
-    def __exit__(  # type: ignore[override]
-        self, exc_type: object, exc_val: object, exc_tb: object
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """End the workers; may be called again, and from another thread.
@@ -253,31 +252,17 @@ class MPOSegmenter(Segmenter, abc.ABC):
             If the algorithm fails in a worker, or workers are lost twice over
             the same frames.
         """
-        index = next((i for i, slot in enumerate(slot_list) if slot.chunk == chunk), -1)
         self._count_workers(slot_list)
-        with self._pool.lock, self._at_work(index):
+        with self._pool.lock, self._at_work(slot_of_chunk(chunk, slot_list)):
             return self._pool.segment_chunk(chunk, slot_list)
 
     def segment_batch(
         self, images: npt.NDArray[Any], bg_off: npt.NDArray[np.float64] | None = None
     ) -> npt.NDArray[np.bool_]:
-        """Return the raw boolean masks of a stack of images.
+        """Return the raw boolean masks (N, H, W) of a stack of images.
 
         The workers live on until `close`; they are replaced if a batch needs
         more room than those before.
-
-        Parameters
-        ----------
-        images
-            Stack (N, H, W): uint8, or int16 if background correction is
-            required.
-        bg_off
-            float64 offsets (N,) to subtract before.
-
-        Returns
-        -------
-        numpy.ndarray
-            Boolean masks (N, H, W), before any clean-up.
 
         Raises
         ------
@@ -302,17 +287,8 @@ class MPOSegmenter(Segmenter, abc.ABC):
     def segment_single(
         self, image: npt.NDArray[Any], bg_off: float | None = None
     ) -> npt.NDArray[np.bool_]:
-        """Return the raw boolean mask (H, W) of one image, made in this process.
-
-        Parameters
-        ----------
-        image
-            Image (H, W): uint8, or int16 if background correction is required.
-        bg_off
-            Offset to subtract before.
-        """
-        image = self.corrected(np.asarray(image), bg_off)
-        return as_masks(self.get_ppid_code(), self.segment_algorithm_wrapper(image), image.shape)
+        """Return the raw boolean mask (H, W) of one image, made in this process."""
+        return self._masks_of(self.corrected(np.asarray(image), bg_off))
 
 
 class MPOSegmenterWorker:
@@ -345,6 +321,7 @@ class MPOSegmenterWorker:
         self.mp_slot_index = segmenter.mp_slot_index
         self.mp_active = segmenter.mp_active
         self.mp_num_workers_done = segmenter.mp_num_workers_done
+        self.mp_count_lock = segmenter.mp_count_lock
         self.mp_shutdown = segmenter.mp_shutdown
         self.sl_start = sl_start
         self.sl_stop = sl_stop
@@ -363,7 +340,8 @@ class MPOSegmenterWorker:
             slot.mask[frame] = self.segmenter.segment_single(
                 images[0].copy(), None if offset is None else float(offset[0])
             )
-        self.mp_num_workers_done.value += 1
+        with self.mp_count_lock:
+            self.mp_num_workers_done.value += 1
 
 
 class MPOSegmenterWorkerProcess(MPOSegmenterWorker, SpawnProcess):
@@ -373,11 +351,21 @@ class MPOSegmenterWorkerProcess(MPOSegmenterWorker, SpawnProcess):
     ----------
     segmenter, sl_start, sl_stop
         See `MPOSegmenterWorker`.
+
+    Examples
+    --------
+    It segments the slot that ``mp_slot_index`` of the segmenter names when it is
+    started, which a new process can do with a class that it can import::
+
+        segmenter.reinitialize_workers(register.slots)
+        segmenter.mp_slot_index.value = 0
+        worker = MPOSegmenterWorkerProcess(segmenter, 0, 50)
+        worker.start()
+        worker.join()
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.daemon = True
+        super().__init__(*args, daemon=True, **kwargs)
 
     def __getstate__(self) -> dict[str, Any]:
         # Of the slots, what is shared goes to the other process.
@@ -404,5 +392,4 @@ class MPOSegmenterWorkerThread(MPOSegmenterWorker, threading.Thread):
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.daemon = True
+        super().__init__(*args, daemon=True, **kwargs)

@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import OptionError
-from .masks import as_masks
 from .segmenter import Segmenter
 
 __all__ = ["STOSegmenter"]
@@ -70,29 +69,4 @@ class STOSegmenter(Segmenter, abc.ABC):
     def segment_batch(
         self, images: npt.NDArray[Any], bg_off: npt.NDArray[np.float64] | None = None
     ) -> npt.NDArray[np.bool_]:
-        """Return the raw boolean masks of a stack of images.
-
-        Parameters
-        ----------
-        images
-            Stack (N, H, W): uint8, or int16 if background correction is
-            required.
-        bg_off
-            float64 offsets (N,) to subtract before.
-
-        Returns
-        -------
-        numpy.ndarray
-            Boolean masks (N, H, W), before any clean-up.
-        """
-        images = self.corrected(np.asarray(images), bg_off)
-        masks = self.segment_algorithm_wrapper(images)
-        return as_masks(self.get_ppid_code(), masks, images.shape)
-
-    def segment_single(
-        self, image: npt.NDArray[Any], bg_off: float | None = None
-    ) -> npt.NDArray[np.bool_]:
-        """Return the raw boolean mask (H, W) of one image."""
-        offset = None if bg_off is None else np.array([bg_off], dtype=np.float64)
-        image = np.asarray(image)
-        return self.segment_batch(image[np.newaxis], offset).reshape(image.shape)
+        return self._masks_of(self.corrected(np.asarray(images), bg_off))

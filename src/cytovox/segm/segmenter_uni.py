@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from .masks import as_masks
 from .segmenter import Segmenter
 
 __all__ = ["UNISegmenter"]
@@ -30,21 +29,6 @@ class UNISegmenter(Segmenter, abc.ABC):
     def segment_batch(
         self, images: npt.NDArray[Any], bg_off: npt.NDArray[np.float64] | None = None
     ) -> npt.NDArray[np.bool_]:
-        """Return the raw boolean masks of a stack of images.
-
-        Parameters
-        ----------
-        images
-            Stack (N, H, W): uint8, or int16 if background correction is
-            required.
-        bg_off
-            float64 offsets (N,) to subtract before.
-
-        Returns
-        -------
-        numpy.ndarray
-            Boolean masks (N, H, W), before any clean-up.
-        """
         # The offset is off before a batch is filled up: the filler has none.
         images = self.corrected(np.asarray(images), bg_off)
         size = self.required_batch_size
@@ -59,15 +43,3 @@ class UNISegmenter(Segmenter, abc.ABC):
                 batch = np.concatenate([batch, filler])
             masks[start : start + count] = self._masks_of(batch)[:count]
         return masks
-
-    def _masks_of(self, images: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-        masks = self.segment_algorithm_wrapper(images)
-        return as_masks(self.get_ppid_code(), masks, images.shape)
-
-    def segment_single(
-        self, image: npt.NDArray[Any], bg_off: float | None = None
-    ) -> npt.NDArray[np.bool_]:
-        """Return the raw boolean mask (H, W) of one image."""
-        offset = None if bg_off is None else np.array([bg_off], dtype=np.float64)
-        image = np.asarray(image)
-        return self.segment_batch(image[np.newaxis], offset).reshape(image.shape)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,35 +18,17 @@ import numpy.typing as npt
 from ..run.children import mp_spawn
 from .segmenter import ChunkOfFrames
 
-__all__ = [
-    "Batch",
-    "BatchView",
-    "OpenSlot",
-    "SharedArray",
-    "SharedSlot",
-    "share_array",
-    "share_slot",
-]
+__all__ = ["Batch", "BatchView", "OpenSlot", "SharedArray", "SharedSlot", "share_slot"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SharedArray:
-    """An array in memory that was made by ``mp_spawn.RawArray``.
-
-    Parameters
-    ----------
-    raw
-        The memory.
-    dtype, shape
-        What the array is.
-    offset
-        Bytes of `raw` before its first element.
-    """
+    """An array in memory that was made by ``mp_spawn.RawArray``."""
 
     raw: Any
     dtype: str
     shape: tuple[int, ...]
-    offset: int = 0
+    offset: int = 0  # bytes before the first element
 
     def open(self) -> npt.NDArray[Any]:
         """Return the array, a view on the memory."""
@@ -59,16 +41,15 @@ class SharedArray:
         return flat.reshape(self.shape)
 
 
-def share_array(array: npt.NDArray[Any]) -> SharedArray | None:
+def _share_array(array: npt.NDArray[Any]) -> SharedArray | None:
     """Return how another process gets at an array, if it lies in shared memory."""
+    if not array.size:
+        return SharedArray(None, array.dtype.str, array.shape)
     owner: Any = array
     while isinstance(owner, np.ndarray | memoryview):
         owner = owner.base if isinstance(owner, np.ndarray) else owner.obj
-    if not array.size:
-        return SharedArray(None, array.dtype.str, array.shape)
-    if not (isinstance(owner, ctypes.Array) and hasattr(owner, "_wrapper")):
-        return None
-    if not array.flags.c_contiguous:
+    is_shared = isinstance(owner, ctypes.Array) and hasattr(owner, "_wrapper")
+    if not (is_shared and array.flags.c_contiguous):
         return None
     offset = array.ctypes.data - ctypes.addressof(owner)
     return SharedArray(owner, array.dtype.str, array.shape, offset)
@@ -91,36 +72,23 @@ class SharedSlot:
     """A slot that can be handed to a process when it starts."""
 
     length: int
-    image: SharedArray
-    image_corr: SharedArray | None
-    bg_off: SharedArray | None
-    mask: SharedArray
+    arrays: Mapping[str, SharedArray | None]
 
     def open(self) -> OpenSlot:
         """Return the arrays, views on shared memory."""
-        return OpenSlot(
-            self.length,
-            self.image.open(),
-            None if self.image_corr is None else self.image_corr.open(),
-            None if self.bg_off is None else self.bg_off.open(),
-            self.mask.open(),
-        )
+        opened = {k: None if array is None else array.open() for k, array in self.arrays.items()}
+        return OpenSlot(self.length, **opened)  # type: ignore[arg-type]
 
 
 def share_slot(slot: ChunkOfFrames) -> SharedSlot | None:
     """Return how another process gets at a slot; None if it cannot."""
-    image, mask = share_array(slot.image), share_array(slot.mask)
-    corrected = None if slot.image_corr is None else share_array(slot.image_corr)
-    offset = None if slot.bg_off is None else share_array(slot.bg_off)
-    lacking = (
-        image is None,
-        mask is None,
-        slot.image_corr is not None and corrected is None,
-        slot.bg_off is not None and offset is None,
-    )
-    if image is None or mask is None or any(lacking):
-        return None
-    return SharedSlot(slot.length, image, corrected, offset, mask)
+    arrays: dict[str, SharedArray | None] = {}
+    for name in ("image", "image_corr", "bg_off", "mask"):
+        array = getattr(slot, name)
+        arrays[name] = None if array is None else _share_array(array)
+        if array is not None and arrays[name] is None:
+            return None
+    return SharedSlot(slot.length, arrays)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,10 +104,10 @@ class Batch:
     """Shared memory for images that come from anywhere."""
 
     def __init__(self, image_bytes: int, pixels: int, frames: int) -> None:
-        self.room = (int(image_bytes), int(pixels), int(frames))
-        self._images = mp_spawn.RawArray("B", self.room[0])
-        self._masks = mp_spawn.RawArray("B", self.room[1])
-        self._offsets = mp_spawn.RawArray("d", self.room[2])
+        self.room = (image_bytes, pixels, frames)
+        self._images = mp_spawn.RawArray("B", image_bytes)
+        self._masks = mp_spawn.RawArray("B", pixels)
+        self._offsets = mp_spawn.RawArray("d", frames)
 
     @staticmethod
     def needs(images: npt.NDArray[Any]) -> tuple[int, int, int]:

@@ -12,8 +12,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from cytovox.errors import UsageError
-from cytovox.segm.segm_torch.torch_postproc import postprocess_masks
-from cytovox.segm.segm_torch.torch_preproc import fit_shape, preprocess_images
+from cytovox.segm.segm_torch.inference import (
+    fit_shape,
+    postprocess_masks,
+    preprocess_images,
+)
 
 SIDES = st.tuples(st.integers(1, 11), st.integers(1, 11))
 STACKS = st.tuples(st.integers(0, 3), SIDES).map(lambda s: (s[0], *s[1]))

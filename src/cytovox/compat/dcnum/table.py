@@ -143,10 +143,10 @@ TABLE: dict[str, dict[str, str]] = {
         "check_md5sum get_model_meta load_model retrieve_model_file",
     ),
     "dcnum.segm.segm_torch.torch_postproc": _in(
-        "cytovox.segm.segm_torch.torch_postproc", "postprocess_masks"
+        "cytovox.segm.segm_torch.inference", "postprocess_masks"
     ),
     "dcnum.segm.segm_torch.torch_preproc": _in(
-        "cytovox.segm.segm_torch.torch_preproc", "preprocess_images"
+        "cytovox.segm.segm_torch.inference", "preprocess_images"
     ),
     "dcnum.segm.segm_torch.torch_setup": _in("cytovox.segm.segm_torch.torch_setup", "setup_torch")
     | _in(f"{_COMPAT}.common", "openvino torch"),

@@ -17,11 +17,17 @@ import numpy as np
 import numpy.typing as npt
 
 from ...errors import StageError, UsageError
-from .torch_postproc import postprocess_masks
-from .torch_preproc import fit_shape, preprocess_images
+from ...kernels.labels import label_frames, process_frames
 from .torch_setup import get_torch, one_thread
 
-__all__ = ["CUDA_BATCH", "masks_of_format_1", "masks_of_format_2"]
+__all__ = [
+    "CUDA_BATCH",
+    "fit_shape",
+    "masks_of_format_1",
+    "masks_of_format_2",
+    "postprocess_masks",
+    "preprocess_images",
+]
 
 #: Images that CUDA gets at once.
 CUDA_BATCH = 64
@@ -109,3 +115,73 @@ def _back(masks: Masks, images: npt.NDArray[Any]) -> Masks:
 def _shape(sides: Any) -> tuple[int, int]:
     height, width = sides
     return int(height), int(width)
+
+
+def fit_shape(images: npt.NDArray[Any], image_shape: tuple[int, int]) -> npt.NDArray[Any]:
+    """Crop or pad a stack, each axis on its own, evenly on both sides."""
+    if images.shape[1:] == tuple(image_shape):
+        return images
+    fitted = np.empty((len(images), *image_shape), dtype=images.dtype)
+    if len(images) and any(n < t for n, t in zip(images.shape[1:], image_shape, strict=True)):
+        medians = np.median(images.reshape(len(images), -1), axis=1)
+        fitted[:] = medians.astype(images.dtype)[:, np.newaxis, np.newaxis]
+    taken, put = zip(
+        *(_overlap(n, t) for n, t in zip(images.shape[1:], image_shape, strict=True)), strict=True
+    )
+    fitted[:, put[0], put[1]] = images[:, taken[0], taken[1]]
+    return fitted
+
+
+def preprocess_images(
+    images: npt.NDArray[Any],
+    norm_mean: float | None,
+    norm_std: float | None,
+    image_shape: tuple[int, int] | None = None,
+) -> npt.NDArray[np.float32]:
+    """Make of images what a model of format 1 takes."""
+    images = np.asarray(images)
+    if images.ndim == 2:
+        images = images[np.newaxis]
+    if images.ndim != 3:
+        raise UsageError(f"a stack of images has three axes, this has {images.ndim}")
+    values = images.astype(np.float32)
+    if image_shape is not None:
+        height, width = image_shape
+        values = fit_shape(values, (height, width))
+    if norm_mean is not None and norm_std is not None:
+        values = (values / np.float32(255) - np.float32(norm_mean)) / np.float32(norm_std)
+    return np.ascontiguousarray(values[:, np.newaxis])
+
+
+def _overlap(size: int, target: int) -> tuple[slice, slice]:
+    """Return where to take pixels from and where to put them, along one axis.
+
+    What is cropped or padded is split evenly, the odd pixel behind. So from the
+    target back to the size, it is the same pixels the other way round.
+    """
+    shared = min(size, target)
+    before = abs(size - target) // 2
+    whole, part = slice(0, shared), slice(before, before + shared)
+    return (part, whole) if size > target else (whole, part)
+
+
+def postprocess_masks(
+    masks: npt.NDArray[Any], original_image_shape: tuple[int, int]
+) -> npt.NDArray[np.uint16]:
+    """Undo the cropping and padding that `preprocess_images` did."""
+    masks = np.asarray(masks)
+    if masks.ndim == 4 and masks.shape[1] == 1:
+        masks = masks[:, 0]
+    if masks.ndim != 3:
+        raise UsageError(f"masks have the shape (N, h, w), not {masks.shape}")
+    labels = np.empty(masks.shape, dtype=np.uint16)
+    label_frames(masks if masks.dtype == np.bool_ else masks != 0, labels)
+    (h, w), (height, width) = masks.shape[1:], original_image_shape
+    if (h, w) == (height, width):
+        return labels
+    if h < height or w < width:
+        process_frames(labels, True, False, 0)
+    out = np.zeros((len(labels), height, width), dtype=np.uint16)
+    rows, cols = _overlap(h, height), _overlap(w, width)
+    out[:, rows[1], cols[1]] = labels[:, rows[0], cols[0]]
+    return out

@@ -7,9 +7,11 @@ trusted.
 
 from __future__ import annotations
 
+import functools
 import io
 import logging
 import os
+import pathlib
 import threading
 import zipfile
 from collections.abc import Callable
@@ -39,9 +41,8 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 _EXPORTED, _SCRIPT = "ExportedProgram", "TorchScript"
+#: So that threads that want the same model at the same time load it once.
 _lock = threading.Lock()
-#: Loaded models of this process, by file, state of the file, backend and device.
-_loaded: dict[tuple[Any, ...], tuple[Callable[[Any], Any], dict[str, Any]]] = {}
 
 
 def get_model_meta(
@@ -62,30 +63,35 @@ def load_model(
 ) -> tuple[Callable[[Any], Any], dict[str, Any]]:
     """Load a model; this runs what is in the file."""
     path = retrieve_model_file(path_or_name)
-    state = path.stat()
-    key = (path, state.st_size, state.st_mtime_ns, backend, device)
+    sha256 = inspect_model(path).sha256
+    require_trust(path, sha256, model_sha256)
     with _lock:
-        if key in _loaded:
-            require_trust(path, _loaded[key][1]["sha256"], model_sha256)
-            return _loaded[key]
-        # Checked and run are the same bytes, whoever changes the file meanwhile.
-        found = read_model_file(path)
-        require_trust(path, found.sha256, model_sha256)
-        torch = get_torch()
-        meta = _meta_of(found)
-        wiring = choose_wiring(meta, backend, device, lambda b, d: _is_usable(torch, b, d))
-        meta["backend"], meta["device"] = wiring[0], pick_device(torch, wiring[1])
-        with quiet():
-            model = _run_file(torch, found, meta)
-        logger.info(
-            "model %s (SHA-256 %s) runs on %s with %s",
-            path.name,
-            found.sha256,
-            meta["device"],
-            meta["backend"],
-        )
-        _loaded[key] = (model, meta)
-        return _loaded[key]
+        return _load(path, sha256, backend, None if device is None else str(device))
+
+
+@functools.cache
+def _load(
+    path: pathlib.Path, sha256: str, backend: str | None, device: str | None
+) -> tuple[Callable[[Any], Any], dict[str, Any]]:
+    """Load a model that is trusted; once for each process."""
+    # Trusted and run are the same bytes, whoever changes the file meanwhile.
+    found = read_model_file(path)
+    if found.sha256 != sha256:
+        raise ModelFileError("the file was changed while it was being loaded", path=path)
+    torch = get_torch()
+    meta = _meta_of(found)
+    wiring = choose_wiring(meta, backend, device, lambda b, d: _is_usable(torch, b, d))
+    meta["backend"], meta["device"] = wiring[0], pick_device(torch, wiring[1])
+    with quiet():
+        model = _run_file(torch, found, meta)
+    logger.info(
+        "model %s (SHA-256 %s) runs on %s with %s",
+        path.name,
+        sha256,
+        meta["device"],
+        meta["backend"],
+    )
+    return model, meta
 
 
 def program_format(program: bytes) -> str | None:

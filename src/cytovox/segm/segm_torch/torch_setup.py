@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.util
 import os
 import threading
@@ -15,16 +16,9 @@ from ...errors import OptionError, UsageError
 __all__ = ["get_torch", "is_torch_installed", "one_thread", "pick_device", "quiet", "setup_torch"]
 
 _lock = threading.Lock()
-_ready: set[int] = set()
+# Torch has one number of threads for the whole process, so its users are counted here.
 _users = 0
 _threads_before = 1
-
-
-def __getattr__(name: str) -> Any:
-    # Clients ask for `torch_setup.torch`; importing this module must not import it.
-    if name == "torch":
-        return get_torch()
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def is_torch_installed() -> bool:
@@ -44,6 +38,7 @@ def get_torch() -> Any:
     return torch
 
 
+@functools.cache
 def setup_torch(torch: Any) -> None:
     """Make torch deterministic, for the whole process; does so once.
 
@@ -51,17 +46,13 @@ def setup_torch(torch: Any) -> None:
     time, cuDNN neither measures which algorithm is fastest nor rounds to
     TF32, and TorchScript does not rewrite a model after its first calls.
     """
-    with _lock:
-        if id(torch) in _ready:
-            return
-        torch.use_deterministic_algorithms(True)
-        torch.backends.cudnn.benchmark = False
-        torch.backends.cudnn.deterministic = True
-        torch.backends.cudnn.allow_tf32 = False
-        torch.backends.cuda.matmul.allow_tf32 = False
-        with quiet():
-            torch.jit.set_fusion_strategy([("STATIC", 0), ("DYNAMIC", 0)])
-        _ready.add(id(torch))
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
+    with quiet():
+        torch.jit.set_fusion_strategy([("STATIC", 0), ("DYNAMIC", 0)])
 
 
 @contextlib.contextmanager
