@@ -198,6 +198,24 @@ class StageError(CytovoxError, RuntimeError):
         self.stage = stage
         self.detail = what
 
+    @classmethod
+    def of(cls, stage: str, error: Exception, **place: Any) -> StageError:
+        """Return the error of a stage that another exception has caused.
+
+        Parameters
+        ----------
+        stage
+            Name of the stage.
+        error
+            What was raised there.
+        **place
+            Path and frame.
+        """
+        if not isinstance(error, CytovoxError):
+            return cls(stage, f"{type(error).__name__}: {error}", **place)
+        what = error.detail if isinstance(error, StageError) else error.what
+        return cls(stage, what, hint=error.hint, **place)
+
 
 class OutputError(CytovoxError):
     """The output cannot be made."""

@@ -85,7 +85,7 @@ BACKGROUND = "cytovox.logic.ctrl:store_background"
 CHECKPOINT = "cytovox.write.ledger:Ledger.note"
 COMPLETE = "cytovox.write.ledger:Ledger.complete"
 RESTART = "cytovox.write.ledger:Ledger.restart"
-PLUMBING = "cytovox.logic.plumbing:bring_frame_data"
+PLUMBING = "cytovox.logic.frame_data:bring_frame_data"
 WRITE = "cytovox.write.disk:DiskFile.write_at"
 SYNC = "cytovox.write.disk:DiskFile.sync"
 VERIFY = "cytovox.logic.ctrl:verify_output"
@@ -717,7 +717,7 @@ def test_what_was_damaged_meanwhile_is_made_again(raw, kill, go_on, expected, mo
             raise OSError("incorrect metadata checksum after all read attempts")
 
     with monkeypatch.context() as patch:
-        patch.setattr(ctrl.plumbing, "bring_frame_data", complain)
+        patch.setattr(ctrl.frame_data, "bring_frame_data", complain)
         with pytest.raises(StorageError, match="metadata checksum"):
             go_on()
     assert listing(raw) == ["raw.rtdc"]

@@ -12,11 +12,10 @@ import numpy.typing as npt
 from ..errors import UsageError
 from ..kernels.arrays import fitting
 from ..kernels.brightness import BRIGHTNESS_NAMES
-from ..kernels.event_boxes import find_events, mask_images
+from ..kernels.event_boxes import Events, find_events, mask_images
 from ..kernels.measure import COLUMNS, measure_events
 from ..kernels.moments import CONTOUR_NAMES
 from ..kernels.texture import TEXTURE_NAMES
-from ..kernels.threshold import equal_to_previous
 from ..recipe.identity import kwargs_to_ppid, ppid_to_kwargs
 from ..recipe.options import check_options, options_of
 from ..run.rows import CAUSES, FrameRows, no_objects
@@ -26,15 +25,10 @@ __all__ = [
     "BRIGHTNESS_NAMES",
     "CONTOUR_NAMES",
     "TEXTURE_NAMES",
-    "VOLUME_NAMES",
     "QueueEventExtractor",
-    "equal_to_previous",
     "feature_names",
     "measure_frames",
 ]
-
-#: Names of the features of the volume.
-VOLUME_NAMES = ("volume",)
 
 
 def feature_names(
@@ -45,8 +39,24 @@ def feature_names(
         *CONTOUR_NAMES,
         *(BRIGHTNESS_NAMES if brightness else ()),
         *(TEXTURE_NAMES if haralick else ()),
-        *(VOLUME_NAMES if volume else ()),
+        *(("volume",) if volume else ()),
     )
+
+
+def _measure(
+    events: Events,
+    labels: npt.NDArray[np.uint16],
+    frames: tuple[Any, Any, Any, Any],
+    pixel_size: float,
+    gate: Gate,
+    options: Mapping[str, bool],
+) -> tuple[dict[str, npt.NDArray[Any]], npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Return the features of events, and which of them pass the gate and have an area."""
+    names = feature_names(**options)
+    gate.check(names)
+    table, valid = measure_events(events, labels, *frames, pixel_size=pixel_size, **options)
+    columns = {name: column for name, column in zip(COLUMNS, table, strict=True) if name in names}
+    return columns, gate.gate_events(columns), valid
 
 
 def measure_frames(
@@ -66,24 +76,11 @@ def measure_frames(
     objects: npt.NDArray[np.int64] | None = None,
 ) -> FrameRows:
     """Measure and gate all events of consecutive frames."""
-    names = feature_names(brightness=brightness, haralick=haralick, volume=volume)
-    gate.check(names)
     small = np.zeros(len(labels), np.int64)
     events = find_events(labels, gate.size_thresh_mask, duplicate, small)
-    table, valid = measure_events(
-        events,
-        labels,
-        image,
-        image_bg,
-        image_corr,
-        bg_off,
-        pixel_size=pixel_size,
-        brightness=brightness,
-        haralick=haralick,
-        volume=volume,
-    )
-    columns = {name: column for name, column in zip(COLUMNS, table, strict=True) if name in names}
-    passed = gate.gate_events(columns)
+    options = {"brightness": brightness, "haralick": haralick, "volume": volume}
+    frames = (image, image_bg, image_corr, bg_off)
+    columns, passed, valid = _measure(events, labels, frames, pixel_size, gate, options)
     kept = passed & valid
     lost = {
         "size": small,
@@ -267,24 +264,21 @@ class QueueEventExtractor:
         dict
             ``mask`` and one array per feature.
         """
-        names = feature_names(brightness=brightness, haralick=haralick, volume=volume)
         labels = np.asarray(masks, bool).astype(np.uint16)
         events = find_events(labels, 0)
         one = slice(sub_index, sub_index + 1)
-        table, valid = measure_events(
+        image_bg, image_corr, bg_off = (
+            None if array is None else array[one]
+            for array in (chunk_slot.image_bg, chunk_slot.image_corr, chunk_slot.bg_off)
+        )
+        columns, passed, valid = _measure(
             events.at_frame(0),
             labels,
-            chunk_slot.image[one],
-            None if chunk_slot.image_bg is None else chunk_slot.image_bg[one],
-            None if chunk_slot.image_corr is None else chunk_slot.image_corr[one],
-            None if chunk_slot.bg_off is None else chunk_slot.bg_off[one],
-            pixel_size=self.pixel_size,
-            brightness=brightness,
-            haralick=haralick,
-            volume=volume,
+            (chunk_slot.image[one], image_bg, image_corr, bg_off),
+            self.pixel_size,
+            self.gate,
+            {"brightness": brightness, "haralick": haralick, "volume": volume},
         )
-        columns = {name: row for name, row in zip(COLUMNS, table, strict=True) if name in names}
-        passed = self.gate.gate_events(columns)
         empty = len(labels) - len(events)
         self._count_dropped(int(np.count_nonzero(passed & ~valid)) + empty)
         kept = passed & valid

@@ -15,7 +15,7 @@ from ..read import HDF5Data
 from ..read.const import ZSTD
 from ..recipe.identity import DCNUM_PPID_GENERATION
 from ..write import HDF5Writer
-from .plumbing import internal_images
+from .frame_data import internal_images
 
 __all__ = ["TEMPORARY_FILTERS", "sign_background", "store_background"]
 

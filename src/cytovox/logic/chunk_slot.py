@@ -9,8 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import StageError
-from ..feat.event_extractor import equal_to_previous
-from ..kernels.threshold import subtract
+from ..kernels.threshold import equal_to_previous, subtract
 from ..read import HDF5Data
 from .chunk_slot_data import ChunkSlotData, Monitor
 

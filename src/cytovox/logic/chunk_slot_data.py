@@ -22,6 +22,20 @@ Monitor = threading.Condition | Condition
 
 _FREE, _RESERVED, _DONE = 0, 1, 2
 
+#: The arrays of a slot: their type, and the feature without which there is none.
+_ARRAYS: dict[str, tuple[type[np.generic], str | None]] = {
+    "image": (np.uint8, None),
+    "image_bg": (np.uint8, "image_bg"),
+    "image_corr": (np.int16, "image_bg"),
+    "mask": (np.bool_, None),
+    "labels": (np.uint16, None),
+    "bg_off": (np.float64, "bg_off"),
+    "duplicate": (np.bool_, None),
+    "objects": (np.int64, None),
+    "_progress": (np.uint8, None),
+}
+_PER_PIXEL = ("image", "image_bg", "image_corr", "mask", "labels")
+
 
 class ChunkSlotData:
     """Shared arrays for the images, masks and labels of a chunk.
@@ -63,6 +77,16 @@ class ChunkSlotData:
         first frame: the frame after the last, and since when.
     """
 
+    image: npt.NDArray[np.uint8]
+    image_bg: npt.NDArray[np.uint8] | None
+    image_corr: npt.NDArray[np.int16] | None
+    bg_off: npt.NDArray[np.float64] | None
+    mask: npt.NDArray[np.bool_]
+    labels: npt.NDArray[np.uint16]
+    duplicate: npt.NDArray[np.bool_]
+    objects: npt.NDArray[np.int64]
+    _progress: npt.NDArray[np.uint8]
+
     def __init__(
         self,
         shape: tuple[int, int, int],
@@ -79,45 +103,29 @@ class ChunkSlotData:
         self._state = mp_spawn.RawValue("c", SlotState.LOAD.encode())
         self._chunk = mp_spawn.RawValue("q", -1)
         self.under_way: dict[int, tuple[int, float]] = {}
-        frames = (self.length,)
-        self._raw: dict[str, tuple[Any, Any, tuple[int, ...]]] = {}
-        self._allocate("image", "B", np.uint8, self.shape)
-        self._allocate("mask", "B", np.bool_, self.shape)
-        self._allocate("labels", "H", np.uint16, self.shape)
-        self._allocate("duplicate", "B", np.bool_, frames)
-        self._allocate("objects", "q", np.int64, no_objects(self.length).shape)
-        self._allocate("_progress", "B", np.uint8, frames)
-        if "image_bg" in self.available_features:
-            self._allocate("image_bg", "B", np.uint8, self.shape)
-            self._allocate("image_corr", "h", np.int16, self.shape)
-        if "bg_off" in self.available_features:
-            self._allocate("bg_off", "d", np.float64, frames)
+        self._memory = {
+            name: self._allocate(dtype, math.prod(self._shape_of(name)))
+            for name, (dtype, needed) in _ARRAYS.items()
+            if needed is None or needed in self.available_features
+        }
         self._view()
 
-    def _allocate(self, name: str, code: str, dtype: Any, shape: tuple[int, ...]) -> None:
-        size = math.prod(shape)
+    def _allocate(self, dtype: type[np.generic], size: int) -> Any:
+        """Return memory for an array, filled with zeros."""
         if self.private:
-            raw: Any = np.zeros(size, dtype)
-        else:
-            raw = mp_spawn.RawArray(code, size) if size else bytearray()
-        self._raw[name] = (raw, dtype, shape)
+            return np.zeros(size, dtype)
+        return mp_spawn.RawArray("B", size * np.dtype(dtype).itemsize) if size else bytearray()
+
+    def _shape_of(self, name: str) -> tuple[int, ...]:
+        if name == "objects":
+            return no_objects(self.length).shape
+        return self.shape if name in _PER_PIXEL else (self.length,)
 
     def _view(self) -> None:
-        def view(name: str) -> Any:
-            if name not in self._raw:
-                return None
-            raw, dtype, shape = self._raw[name]
-            return np.frombuffer(raw, dtype=dtype).reshape(shape)
-
-        self.image: npt.NDArray[np.uint8] = view("image")
-        self.image_bg: npt.NDArray[np.uint8] | None = view("image_bg")
-        self.image_corr: npt.NDArray[np.int16] | None = view("image_corr")
-        self.bg_off: npt.NDArray[np.float64] | None = view("bg_off")
-        self.mask: npt.NDArray[np.bool_] = view("mask")
-        self.labels: npt.NDArray[np.uint16] = view("labels")
-        self.duplicate: npt.NDArray[np.bool_] = view("duplicate")
-        self.objects: npt.NDArray[np.int64] = view("objects")
-        self._progress: npt.NDArray[np.uint8] = view("_progress")
+        for name, (dtype, _) in _ARRAYS.items():
+            memory = self._memory.get(name)
+            view = None if memory is None else np.frombuffer(memory, dtype)
+            setattr(self, name, None if view is None else view.reshape(self._shape_of(name)))
 
     def __getstate__(self) -> dict[str, Any]:
         # Views are made anew on the other side; the memory is the same.

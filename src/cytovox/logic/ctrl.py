@@ -24,7 +24,7 @@ from ..run.progress import Listener, RunFinished
 from ..run.rows import no_objects, objects_by_cause
 from ..segm import UNISegmenter
 from ..write import HDF5Writer, copy_metadata
-from . import plumbing
+from . import frame_data
 from .background_step import sign_background, store_background
 from .conveyor import Conveyor
 from .job import DCNumPipelineJob
@@ -485,14 +485,14 @@ class DCNumJobRunner(RunnerLog, threading.Thread):
     def task_enforce_basin_strategy(self) -> None:
         """Bring frame data to the events, as copies or as references."""
         with self._writer() as writer:
-            plumbing.bring_frame_data(
+            frame_data.bring_frame_data(
                 writer, self._plan, self._whole, self._frame_data, self._slots_in.mapping_indices
             )
 
     def _pass_on_input(self) -> None:
         """Make an output of an input to which nothing has to be done."""
         with self._writer() as writer:
-            plumbing.pass_on(writer, self._whole, copy=self.job["basin_strategy"] == "drain")
+            frame_data.pass_on(writer, self._whole, copy=self.job["basin_strategy"] == "drain")
 
     def _writer(self) -> HDF5Writer:
         target = self._files.store or self.path_temp_out

@@ -16,8 +16,8 @@ from ..errors import CytovoxError, InterruptedRunError, StageError, StorageError
 from ..read import HDF5Data, get_measurement_identifier
 from ..run.fingerprint import FileStamp
 from .chunk_slot import Offsets
+from .frame_data import internal_images
 from .job import DCNumPipelineJob
-from .plumbing import internal_images
 
 __all__ = ["fingerprint_of", "is_damage", "is_resumable", "offsets_of_kept"]
 

@@ -12,7 +12,7 @@ from ..read import HDF5Data
 from ..read.opening import OpenedFiles
 from ..run.fingerprint import FileStamp
 from ..write import create_with_basins
-from . import plumbing
+from . import frame_data
 from .chunk_slot import Offsets
 from .conveyor import chunk_size_for
 from .job import DCNumPipelineJob
@@ -121,8 +121,8 @@ class RunnerData:
         )
 
     @functools.cached_property
-    def _plan(self) -> plumbing.FramePlan:
-        return plumbing.plan_frame_data(
+    def _plan(self) -> frame_data.FramePlan:
+        return frame_data.plan_frame_data(
             self._whole,
             self._frame_data,
             self.job["basin_strategy"],

@@ -6,7 +6,6 @@ import functools
 import importlib
 import logging
 import queue
-import threading
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -20,22 +19,21 @@ from ..run.rows import FrameRows
 from ..segm import MPOSegmenter, Segmenter
 from . import stages
 from .chunk_slot import ChunkSlot, Offsets
-from .chunk_slot_data import ChunkSlotData, Monitor, mp_spawn
+from .chunk_slot_data import ChunkSlotData, mp_spawn
 from .count_time import count_time
+from .shared_counters import SharedCounters
 from .state_warden import StateWarden
 from .states import RegisterState, SlotState
 
-__all__ = ["SlotRegister", "StateWarden", "count_time", "is_locked", "mp_spawn"]
+__all__ = [
+    "SharedCounters",
+    "SlotRegister",
+    "StateWarden",
+    "count_time",
+    "is_locked",
+    "mp_spawn",
+]
 
-_TASKS = (
-    "task_load_all",
-    "task_segment_images",
-    "task_segment_images_full_chunk",
-    "task_label_masks",
-    "task_process_labels",
-    "task_extract_features",
-)
-_COUNTERS = ("chunks_loaded", "masks_dropped", "write_queue_size")
 #: Frames that a worker takes at a time, unless the segmenter wants otherwise.
 _BATCH = 100
 #: Bytes of event images that a batch may bring forth, on the mean.
@@ -46,7 +44,7 @@ _WINDOW = 2
 _PUT_LIMIT = 1.0
 
 
-class SlotRegister:
+class SlotRegister(SharedCounters):
     """A register for `ChunkSlot` instances and the tasks that move them on.
 
     Parameters
@@ -98,11 +96,11 @@ class SlotRegister:
         offsets: Offsets | None = None,
         first_frame: int = 0,
     ) -> None:
+        super().__init__(shared)
         self.first_frame = first_frame
         self.job = job
         self.data = data
         self.event_queue = event_queue
-        self.monitor: Monitor = mp_spawn.Condition() if shared else threading.Condition()
         images = data.require_images("image")
         self.chunk_size = images.chunk_size
         self.num_chunks = images.num_chunks
@@ -110,8 +108,6 @@ class SlotRegister:
         self.feat_nevents = mp_spawn.RawArray("q", max(1, self.num_frames))
         self.nevents = self._view_nevents()
         self.nevents[:] = -1
-        self.timers = {name: mp_spawn.RawValue("d", 0) for name in _TASKS}
-        self.counters = {name: mp_spawn.RawValue("q", 0) for name in _COUNTERS}
         done = first_frame // max(1, self.chunk_size)
         self.counters["chunks_loaded"].value = (
             done if first_frame < self.num_frames else self.num_chunks
@@ -120,8 +116,6 @@ class SlotRegister:
         self.batch_rows = False
         self.frame_images: Mapping[str, np.dtype[Any]] = {}
         self._most_frames = mp_spawn.RawArray("q", len(stages.STAGES))
-        self._state = mp_spawn.RawValue("c", b"w")
-        self._changes = mp_spawn.RawValue("q", 0)
         self._loading = mp_spawn.RawValue("q", 0)
         self._density = mp_spawn.RawValue("q", 1)
         memory: dict[int, npt.NDArray[np.uint8]] = {}
@@ -192,46 +186,6 @@ class SlotRegister:
         """A list of all slots."""
         return list(self._slots)
 
-    @property
-    def state(self) -> str:
-        """What the workers shall do: ``"w"`` work, ``"p"`` pause, ``"q"`` quit."""
-        return str(self._state.value.decode("ascii"))
-
-    @state.setter
-    def state(self, value: str) -> None:
-        with self.monitor:
-            self._state.value = str(value).encode("ascii")
-            self.notify()
-
-    @property
-    def chunks_loaded(self) -> int:
-        """Number of chunks that have been loaded."""
-        return self.get_counter_value("chunks_loaded")
-
-    @chunks_loaded.setter
-    def chunks_loaded(self, value: int) -> None:
-        with self.get_counter_lock("chunks_loaded"):
-            self.counters["chunks_loaded"].value = value
-
-    @property
-    def masks_dropped(self) -> int:
-        """Number of masks without a valid contour, which are no events."""
-        return self.get_counter_value("masks_dropped")
-
-    @masks_dropped.setter
-    def masks_dropped(self, value: int) -> None:
-        with self.get_counter_lock("masks_dropped"):
-            self.counters["masks_dropped"].value = value
-
-    @property
-    def write_queue_size(self) -> int:
-        """Number of pieces that wait to be written."""
-        return self.get_counter_value("write_queue_size")
-
-    def close(self) -> None:
-        """Tell all workers to quit."""
-        self.state = RegisterState.QUIT
-
     def free(self) -> None:
         """Give back the memory of the slots; nothing can be done with them any more.
 
@@ -240,30 +194,6 @@ class SlotRegister:
         images of many would wait for that.
         """
         self._slots.clear()
-
-    def notify(self) -> None:
-        """Wake all who wait for a change."""
-        with self.monitor:
-            self._changes.value += 1
-            self.monitor.notify_all()
-
-    @property
-    def changes(self) -> int:
-        """A number that grows with every change; see `wait_for_change`."""
-        return int(self._changes.value)
-
-    def wait_for_change(self, seen: int, timeout: float) -> None:
-        """Wait until something has changed, but not for ever.
-
-        Parameters
-        ----------
-        seen
-            Value of `changes` before looking for work.
-        timeout
-            Seconds to wait at most.
-        """
-        with self.monitor:
-            self.monitor.wait_for(lambda: self.changes != seen, timeout)
 
     def find_slot(self, state: str, chunk: int | None = None) -> ChunkSlot | None:
         """Return the slot with the smallest chunk that is in a state.
@@ -279,55 +209,6 @@ class SlotRegister:
             if slot.state == state and (chunk is None or slot.chunk == chunk):
                 return slot
         return None
-
-    def get_counter_lock(self, name: str) -> Monitor:
-        """Return the lock under which a counter may be changed.
-
-        Parameters
-        ----------
-        name
-            Name of the counter.
-        """
-        if name not in self.counters:
-            raise KeyError(f"there is no counter '{name}'")
-        return self.monitor
-
-    def get_counter_value(self, name: str) -> int:
-        """Return the value of a counter.
-
-        Parameters
-        ----------
-        name
-            Name of the counter.
-        """
-        return int(self.counters[name].value)
-
-    def increment_counter_value(
-        self, name: str, increment: int = 1, timeout: float = 5.0, lock: Monitor | None = None
-    ) -> None:
-        """Add to a counter.
-
-        Parameters
-        ----------
-        name
-            Name of the counter.
-        increment
-            What to add.
-        timeout, lock
-            Not needed here: who holds the lock of a counter may take it again.
-        """
-        with self.get_counter_lock(name):
-            self.counters[name].value += increment
-
-    def get_time(self, method_name: str) -> float:
-        """Return the seconds that all workers have spent in a task.
-
-        Parameters
-        ----------
-        method_name
-            Name of the method, e.g. ``"task_load_all"``.
-        """
-        return float(self.timers[method_name].value)
 
     def raw_frame(self, index: int) -> int:
         """Return the number in the input file of a (mapped) frame.
@@ -387,33 +268,31 @@ class SlotRegister:
 
     def _run(
         self, stage: stages.Stage, batch_size: int | None, logger: logging.Logger | None
-    ) -> tuple[bool, Any]:
+    ) -> bool:
+        """Do a stage for some frames; return whether there were any."""
         most = self._most_frames[stages.STAGES.index(stage)]
         if most:
             batch_size = min(most, batch_size or most)
         warden = self.reserve_slot_for_task(stage.takes, stage.leaves, batch_size=batch_size)
         if warden is None or not warden.batch_size:
-            return False, None
+            return False
         with warden as (slot, (start, stop)):
             result = stages.run_stage(stage, self, slot, start, stop, logger)
             if stage is stages.MEASURE:
                 self._hand_over(result)
         self.notify()
-        return True, result
+        return True
 
     @count_time()
     def task_load_all(self, logger: logging.Logger | None = None) -> bool:
-        """Load chunks for as many slots as possible; one worker at a time.
+        """Load chunks for as many slots as possible; return whether there were any.
+
+        One worker at a time does so.
 
         Parameters
         ----------
         logger
             Not needed here.
-
-        Returns
-        -------
-        bool
-            Whether images were loaded.
         """
         with self.monitor:
             if self._loading.value:
@@ -448,98 +327,71 @@ class SlotRegister:
 
     @count_time()
     def task_segment_images(self, logger: logging.Logger | None = None) -> bool:
-        """Make masks for some frames.
+        """Make masks for some frames; return whether there were any.
 
         Parameters
         ----------
         logger
-            Not needed here.
-
-        Returns
-        -------
-        bool
-            Whether masks were made.
+            Where it is told that memory is short.
         """
         size = getattr(self.segmenter, "required_batch_size", None)
-        return self._run(stages.SEGMENT, size or _BATCH, logger)[0]
+        return self._run(stages.SEGMENT, size or _BATCH, logger)
 
     @count_time()
     def task_segment_images_full_chunk(self, logger: logging.Logger | None = None) -> bool:
-        """Make masks for all frames of a slot at once.
+        """Make masks for all frames of a slot at once; return whether there was one.
 
         Parameters
         ----------
         logger
-            Not needed here.
-
-        Returns
-        -------
-        bool
-            Whether masks were made.
+            Where it is told that memory is short.
         """
-        return self._run(stages.SEGMENT, None, logger)[0]
+        return self._run(stages.SEGMENT, None, logger)
 
     @count_time()
     def task_label_masks(self, logger: logging.Logger | None = None) -> bool:
-        """Label the objects in the masks of some frames.
+        """Label the masks of some frames; return whether there were any.
 
         Parameters
         ----------
         logger
-            Not needed here.
-
-        Returns
-        -------
-        bool
-            Whether masks were labelled.
+            Where it is told that memory is short.
         """
-        return self._run(stages.LABEL, _BATCH, logger)[0]
+        return self._run(stages.LABEL, _BATCH, logger)
 
     @count_time()
     def task_process_labels(self, logger: logging.Logger | None = None) -> bool:
-        """Clean up the labels of some frames.
+        """Clean up the labels of some frames; return whether there were any.
 
         Parameters
         ----------
         logger
-            Not needed here.
-
-        Returns
-        -------
-        bool
-            Whether labels were cleaned.
+            Where it is told that memory is short.
         """
-        return self._run(stages.CLEAN, _BATCH, logger)[0]
+        return self._run(stages.CLEAN, _BATCH, logger)
 
     @count_time()
     def task_extract_features(self, logger: logging.Logger | None = None) -> bool:
-        """Measure the events of some frames and hand them over.
+        """Measure some frames, hand the events over; return whether there were any.
 
         Parameters
         ----------
         logger
-            Not needed here.
-
-        Returns
-        -------
-        bool
-            Whether frames were measured.
+            Where it is told that memory is short.
         """
         frames = max(1, self._measure_batch // max(1, self._density.value))
-        did_something, rows = self._run(stages.MEASURE, frames, logger)
-        if did_something:
-            # The more events in a frame, the fewer frames at a time.
-            density = -(-rows.n_events // max(1, len(rows.counts)))
-            self._density.value = max(self._density.value, density)
-            if rows.dropped:
-                self.increment_counter_value("masks_dropped", rows.dropped)
-        return did_something
+        return self._run(stages.MEASURE, frames, logger)
 
     def _hand_over(self, rows: FrameRows) -> None:
-        """Say how many measured rows there are, then put them on the queue.
+        """Say what was measured, then put it on the queue.
 
         In this order, for the writer may be done with all before this goes on.
         """
+        # The more events in a frame, the fewer frames at a time.
+        density = -(-rows.n_events // max(1, len(rows.counts)))
+        self._density.value = max(self._density.value, density)
+        if rows.dropped:
+            self.increment_counter_value("masks_dropped", rows.dropped)
         self.nevents[rows.start : rows.start + len(rows.counts)] = rows.counts
         if self.event_queue is not None:
             for item in [rows] if self.batch_rows else _per_frame(rows):

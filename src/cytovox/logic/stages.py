@@ -9,11 +9,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
-from ..errors import CytovoxError, StageError
+from ..errors import StageError
 from ..kernels.labels import label_frames, process_frames
 from ..run.memory import in_smaller_parts, is_memory_error
 from ..run.rows import FrameRows, joined_rows
@@ -29,58 +29,22 @@ __all__ = [
     "STAGES",
     "Stage",
     "run_stage",
-    "start_over",
 ]
 
 
-class Register(Protocol):
-    """What stages need of the register of slots."""
-
-    job: Any
-    chunk_size: int
-    first_frame: int
-    frame_images: Any
-
-    @property
-    def segmenter(self) -> Any:
-        """The segmenter."""
-
-    @property
-    def extractor(self) -> Any:
-        """What measures events."""
-
-    @property
-    def makes_offsets(self) -> bool:
-        """Whether offsets of the background come from loading."""
-
-    def raw_frame(self, index: int) -> int:
-        """Return the number of a frame in the input."""
-
-    def take_less(self, stage: str, most_frames: int) -> None:
-        """Let a stage take fewer frames at a time."""
-
-
+#: Stages do not import the register, which imports them.
+Register = Any
 Work = Callable[[Register, ChunkSlot, int, int], Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A step of the conveyor.
+    """A step of the conveyor."""
 
-    Parameters
-    ----------
-    name
-        What it does, for messages.
-    takes, leaves
-        State of a slot before and after.
-    work
-        Function of the register, the slot, and the first and last frame + 1.
-    """
-
-    name: str
-    takes: SlotState
-    leaves: SlotState
-    work: Work
+    name: str  # what it does, for messages
+    takes: SlotState  # state of a slot before
+    leaves: SlotState  # and after
+    work: Work  # function of the register, the slot, the first frame and the last + 1
 
 
 def segment(register: Register, slot: ChunkSlot, start: int, stop: int) -> None:
@@ -148,16 +112,6 @@ STAGES = (SEGMENT, LABEL, CLEAN, MEASURE)
 LOADED_STATES = tuple(stage.takes for stage in STAGES)
 
 
-def start_over(register: Register, slot: ChunkSlot, start: int, stop: int) -> None:
-    """Prepare frames on which work had begun for being worked on again.
-
-    All stages write what they did not read, but for cleaning, which changes
-    labels in place. To clean twice is not the same as to clean once.
-    """
-    if slot.state == CLEAN.takes:
-        label(register, slot, start, stop)
-
-
 def run_stage(
     stage: Stage,
     register: Register,
@@ -187,7 +141,10 @@ def run_stage(
                 "memory is short (%s): %s, from now on with at most %d frames at a time",
                 *(text, stage.name, most),
             )
-        start_over(register, slot, start, stop)
+        # Only cleaning changes what it has read, the labels, and to clean twice is
+        # not the same as to clean once.
+        if stage is CLEAN:
+            label(register, slot, start, stop)
 
     parts = in_smaller_parts(work, start, stop, on_short)
     return joined_rows(parts) if stage is MEASURE else None
@@ -208,10 +165,8 @@ def _placed(
             hint="give fewer workers, or close other programs",
         )
     culprit = _first_failing(stage, register, slot, start, stop)
-    place = {} if culprit is None else {"frame": register.raw_frame(first + culprit)}
-    what = err.what if isinstance(err, CytovoxError) else f"{type(err).__name__}: {err}"
-    hint = err.hint if isinstance(err, CytovoxError) else None
-    return StageError(stage.name, what, path=path, hint=hint, **place)
+    frame = None if culprit is None else register.raw_frame(first + culprit)
+    return StageError.of(stage.name, err, path=path, frame=frame)
 
 
 def _first_failing(

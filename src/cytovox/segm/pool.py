@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import CytovoxError, InterruptedRunError, StageError, UsageError
+from ..errors import InterruptedRunError, StageError, UsageError
 from ..run.memory import in_smaller_parts, is_memory_error
 from ..run.team import LostWorkerError, Team
 from ..run.team_worker import Heartbeat
@@ -323,12 +323,11 @@ def _placed(
             f"{told.kind}: {told.text}",
             hint="its class must be in a module or a file that a new process can import",
         )
-    what, hint = f"{told.kind}: {told.text}", None
+    reason = StageError.of("segment", err)
+    what, hint = reason.detail, reason.hint
     if is_memory_error(err):
         what = f"there is not enough memory for one frame: {told.text}"
         hint = "give fewer workers, or close other programs"
-    elif isinstance(err, CytovoxError):
-        what, hint = err.what, err.hint
     frame = told.at if told.at >= 0 else None
     where = f"at frame {frame} {whole.of}" if frame is not None else f"in {told.unit}"
     return SegmenterWorkerError(f"{what}, {where}", frame_in_chunk=frame, hint=hint)

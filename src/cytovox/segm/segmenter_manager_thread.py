@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from ..errors import CytovoxError, InterruptedRunError, StageError
+from ..errors import InterruptedRunError, StageError
 from .pool import SegmenterPool
 from .segmenter import ChunkOfFrames, Segmenter
 from .segmenter_mpo import MPOSegmenter
@@ -132,7 +132,4 @@ class SegmenterManagerThread(threading.Thread):
             first = slot.chunk * register.chunk_size
             offset = 0 if stop - start == slot.length else start
             place["frame"] = register.raw_frame(first + offset + frame)
-        if isinstance(err, CytovoxError):
-            what = err.detail if isinstance(err, StageError) else err.what
-            return StageError("segment", what, hint=err.hint, **place)
-        return StageError("segment", f"{type(err).__name__}: {err}", **place)
+        return StageError.of("segment", err, **place)
