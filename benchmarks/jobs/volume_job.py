@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from cytovox.run.peak_memory import peak_bytes, restart_peak
+from cytovox.run.memory import peak_bytes, restart_peak
 
 NOT_THERE = 77
 Told = tuple[float, Any]

@@ -99,7 +99,7 @@ SLOW_DISK = """
 import sys, time
 from pathlib import Path
 from cytovox.logic import DCNumJobRunner, DCNumPipelineJob
-from cytovox.run.peak_memory import peak_bytes, restart_peak
+from cytovox.run.memory import peak_bytes, restart_peak
 from cytovox.run.progress import StageFinished, StageStarted
 from cytovox.write.sink import Sink
 

@@ -20,7 +20,7 @@ from typing import Any
 
 from ..errors import CytovoxError
 from ..run.children import SINGLE_THREAD_VARIABLES, settle_child
-from ..run.peak_memory import peak_bytes, restart_peak
+from ..run.memory import peak_bytes, restart_peak
 from .engine import guarded, loop_over_blocks, positional_arity, set_context
 from .pickling import pickled
 from .places import Place

@@ -170,7 +170,7 @@ class _TryOne:
     folder: str
 
     def __call__(self, piece: _Piece) -> dict[str, Any]:
-        from ..run.peak_memory import peak_bytes
+        from ..run.memory import peak_bytes
 
         recipe = self.recipe
         grid = dataclasses.replace(recipe, context=piece.context).grid_of(self.place.shape)

@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 
 from ..errors import StorageError, UsageError
 from ..run.children import settle_child
-from ..run.peak_memory import limit_memory, peak_bytes, restart_peak
+from ..run.memory import limit_memory, peak_bytes, restart_peak
 from .desk import connect
 from .places import KEY_VARIABLE
 
@@ -148,8 +148,7 @@ class BlockLoop:
         except BaseException as err:
             line.send(("unfit", describe_error(err), told_traceback(err)))
             return
-        if self.memory is not None:
-            limit_memory(self.memory)
+        limit_memory(self.memory, in_all=True)
         line.send(("ready",))
         work = functools.partial(_on_packed, function)
         while (block := line.receive()) is not None:

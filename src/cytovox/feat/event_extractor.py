@@ -49,7 +49,7 @@ def _measure(
     frames: tuple[Any, Any, Any, Any],
     pixel_size: float,
     gate: Gate,
-    options: Mapping[str, bool],
+    options: Mapping[str, Any],
 ) -> tuple[dict[str, npt.NDArray[Any]], npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
     """Return the features of events, and which of them pass the gate and have an area."""
     names = feature_names(**options)

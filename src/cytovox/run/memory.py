@@ -1,9 +1,10 @@
-"""How much memory this process may use, and who says so."""
+"""How much memory this process may use, who says so, and how much it has used."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ __all__ = [
     "memory_allowed",
     "memory_available",
     "memory_limits",
+    "peak_bytes",
+    "restart_peak",
 ]
 
 T = TypeVar("T")
@@ -126,8 +129,8 @@ def _rlimit(name: str) -> int | None:
     return None if soft == resource.RLIM_INFINITY or soft >= _NO_LIMIT else int(soft)
 
 
-def limit_memory(size: int | None) -> None:
-    """Let this process take no more than so many bytes beyond what it has.
+def limit_memory(size: int | None, *, in_all: bool = False) -> None:
+    """Let this process take no more than so many bytes beyond what it has, or in all.
 
     What is beyond is refused with a `MemoryError`. Only Linux enforces it.
     """
@@ -137,10 +140,37 @@ def limit_memory(size: int | None) -> None:
         import resource
     except ImportError:  # Windows
         return
-    with contextlib.suppress(OSError, ValueError):  # no Linux, or a smaller limit holds
-        pages = int(Path("/proc/self/statm").read_text().split()[0])
-        hard = resource.getrlimit(resource.RLIMIT_AS)[1]
-        resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + size, hard))
+    with contextlib.suppress(OSError, ValueError):  # no Linux
+        kind = resource.RLIMIT_DATA if in_all else resource.RLIMIT_AS
+        if not in_all:
+            pages = int(Path("/proc/self/statm").read_text().split()[0])
+            size += pages * resource.getpagesize()
+        hard = resource.getrlimit(kind)[1]
+        soft = size if hard == resource.RLIM_INFINITY else min(size, hard)
+        resource.setrlimit(kind, (soft, hard))
+
+
+def restart_peak() -> None:
+    """Let `peak_bytes` forget what was before, where the system can do so.
+
+    Only Linux can; elsewhere the peak is that of the life of the process.
+    """
+    with contextlib.suppress(OSError), open("/proc/self/clear_refs", "w") as file:
+        file.write("5")  # resets the high-water mark and touches no page
+
+
+def peak_bytes() -> int | None:
+    """Return the largest resident memory of this process in bytes."""
+    with contextlib.suppress(OSError, ValueError), open("/proc/self/status", "rb") as file:
+        for line in file:
+            if line.startswith(b"VmHWM:"):
+                return int(line.split()[1]) * 1024
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def is_memory_error(error: BaseException | None) -> bool:

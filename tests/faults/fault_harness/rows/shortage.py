@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from cytovox.run.peak_memory import peak_bytes, restart_peak
+from cytovox.run.memory import peak_bytes, restart_peak
 
 from ..helpers import in_helper, say
 from ..matrix import Case, Fault
