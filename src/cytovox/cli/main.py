@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from ..run.heaps import share_heaps
 from .as_dcnum import as_dcnum
 from .console import complete_streams, report_error, showing_warnings
 from .demo import demo
@@ -69,7 +68,7 @@ def _program(
         bool, typer.Option("--version", help="Tell the version.", callback=_version, is_eager=True)
     ] = False,
 ) -> None:
-    share_heaps()
+    """Take the options that stand before a command."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
