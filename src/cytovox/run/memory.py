@@ -32,18 +32,10 @@ _NO_LIMIT = 1 << 60
 
 @dataclass(frozen=True, slots=True)
 class MemoryLimit:
-    """A limit of memory.
+    """A limit of memory."""
 
-    Parameters
-    ----------
-    size
-        Bytes.
-    source
-        Who sets it.
-    """
-
-    size: int
-    source: str
+    size: int  # bytes
+    source: str  # who sets it
 
 
 def memory_limits() -> list[MemoryLimit]:

@@ -28,25 +28,12 @@ class NotEnoughMemoryError(UsageError):
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """What a run will need.
+    """What a run will need, in bytes."""
 
-    Parameters
-    ----------
-    least_bytes
-        Disk that it needs in any case; a run for which this is not free cannot
-        end well.
-    likely_bytes
-        Disk that it will probably need.
-    memory_bytes
-        Memory that it needs in any case.
-    advice
-        What needs less, for the error message.
-    """
-
-    least_bytes: int
-    likely_bytes: int
-    memory_bytes: int
-    advice: str = "choose a folder on another disk"
+    least_bytes: int  # of disk in any case: if less is free, the run cannot end well
+    likely_bytes: int  # of disk, probably
+    memory_bytes: int  # of memory in any case
+    advice: str = "choose a folder on another disk"  # what needs less, for the message
 
 
 def check_need(

@@ -347,11 +347,6 @@ class MPOSegmenterWorker:
 class MPOSegmenterWorkerProcess(MPOSegmenterWorker, SpawnProcess):
     """A worker in a process of its own, which dies with its parent.
 
-    Parameters
-    ----------
-    segmenter, sl_start, sl_stop
-        See `MPOSegmenterWorker`.
-
     Examples
     --------
     It segments the slot that ``mp_slot_index`` of the segmenter names when it is
@@ -383,13 +378,7 @@ class MPOSegmenterWorkerProcess(MPOSegmenterWorker, SpawnProcess):
 
 
 class MPOSegmenterWorkerThread(MPOSegmenterWorker, threading.Thread):
-    """A worker in a thread of this process, which a debugger can follow.
-
-    Parameters
-    ----------
-    segmenter, sl_start, sl_stop
-        See `MPOSegmenterWorker`.
-    """
+    """A worker in a thread of this process, which a debugger can follow."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, daemon=True, **kwargs)

@@ -23,29 +23,10 @@ class TorchSegmenterBase(Segmenter, abc.ABC):
     Making an instance finds and checks the file and asks whether it is
     trusted, but does not run it; a worker does, when it gets its first images.
 
-    Parameters
-    ----------
-    kwargs_mask
-        Options of the mask clean-up.
-    debug
-        Run without processes of its own.
-    **kwargs
-        Options of `segment_algorithm`: ``model_file`` (path, or a bare name
-        that is searched in the registered folders) and ``model_sha256``
-        (content of the file that may be run). The latter is not needed for a
-        model that is trusted otherwise, and is no part of the identifier.
-
-    Raises
-    ------
-    OptionError
-        If there is no model file, or the model is of a format that this
-        segmenter does not take.
-    InputNotFoundError
-        If the file is not there.
-    ModelFileError
-        If the file is no model, or was changed.
-    ModelNotTrustedError
-        If nobody said that the model may be run.
+    Options of `segment_algorithm` are ``model_file`` (path, or a bare name that is
+    searched in the registered folders) and ``model_sha256`` (content of the file
+    that may be run). The latter is not needed for a model that is trusted
+    otherwise, and is no part of the identifier.
     """
 
     requires_background_correction = False
@@ -84,13 +65,6 @@ class TorchSegmenterBase(Segmenter, abc.ABC):
 
         Of the options of the algorithm, the name of the model file alone is
         part of it, without the folder; it tells the content.
-
-        Parameters
-        ----------
-        kwargs
-            Options of the algorithm by name.
-        kwargs_mask
-            Options of the mask clean-up by name.
         """
         inner = {**(kwargs.get("kwargs_mask") or {}), **(kwargs_mask or {})}
         mask = super().get_ppid_from_ppkw({}, inner).rpartition(":")[2]
@@ -108,25 +82,6 @@ class TorchSegmenterBase(Segmenter, abc.ABC):
         """Check that the model fits a recording, by what the model file says.
 
         The model is not run for that.
-
-        Parameters
-        ----------
-        segmenter_kwargs
-            Options of the segmenter; ``model_file`` is needed.
-        meta
-            Metadata of the recording, ``"section:key"`` to value.
-        logs
-            Logs of the recording, name to lines.
-
-        Returns
-        -------
-        bool
-            True; anything else is an error.
-
-        Raises
-        ------
-        SegmenterNotApplicableError
-            If it does not fit; it lists all reasons.
         """
         found = inspect_model(retrieve_model_file(segmenter_kwargs.get("model_file", "")))
         reasons = cls._format_reason(found) + reasons_against(found.meta, meta, logs)
@@ -140,13 +95,7 @@ class TorchSegmenterBase(Segmenter, abc.ABC):
         return is_torch_installed()
 
     def log_info(self, logger: logging.Logger) -> None:
-        """Write to a log which model is used.
-
-        Parameters
-        ----------
-        logger
-            The log.
-        """
+        """Write to a log which model is used."""
         logger.info(
             "segmenter %s: model %s, SHA-256 %s",
             self.get_ppid_code(),
