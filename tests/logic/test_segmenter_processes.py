@@ -198,9 +198,9 @@ def run_once(raw, run_job, once, how, name="out.rtdc", **more):
 
 @pytest.mark.skipif(os.name == "nt", reason="foreign code of another system")
 def test_a_worker_that_hangs_is_replaced(raw, run_job, once, events_of, caplog, monkeypatch):
-    monkeypatch.setenv("CYTOVOX_UNIT_TIMEOUT", "4")
+    monkeypatch.setenv("CYTOVOX_UNIT_TIMEOUT", "10")  # to start takes its time, too
     out = run_once(raw, run_job, once, "hang", processes=True)
-    assert "was killed since it took longer than 4 s, working on frames" in caplog.text
+    assert "was killed since it took longer than 10 s, working on frames" in caplog.text
     monkeypatch.delenv("CYTOVOX_UNIT_TIMEOUT")
     raw.with_name("done").touch()
     reference = run_once(raw, run_job, once, "", "two.rtdc", processes=False)

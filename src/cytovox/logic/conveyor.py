@@ -32,7 +32,7 @@ from .stages import STAGES
 from .states import SlotState
 from .universal_worker import DEDICATIONS, UniversalWorkerThread
 
-__all__ = ["Conveyor", "chunk_size_for"]
+__all__ = ["Conveyor", "chunk_size_for", "memory_of_slots", "number_of_slots"]
 
 #: Bytes that all slots together may take.
 _SLOT_BYTES = 64 << 20
@@ -57,6 +57,11 @@ OnProgress = Callable[[int, int, float], None]
 def number_of_slots(job: DCNumPipelineJob) -> int:
     """Return how many slots a job uses, besides that of the last chunk."""
     return 1 if job.kwargs["debug"] else int(job.kwargs["num_procs"]) + 1
+
+
+def memory_of_slots(job: DCNumPipelineJob, pixels: int) -> int:
+    """Return the bytes that all slots take: their budget, or those of a frame in each."""
+    return max(_SLOT_BYTES, (number_of_slots(job) + 1) * pixels * _BYTES_PER_PIXEL)
 
 
 def chunk_size_for(data: HDF5Data, job: DCNumPipelineJob) -> int:

@@ -8,7 +8,7 @@ that holds them, through a map from event to frame.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,21 +39,11 @@ _BLOCK = 1000
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a frame feature of the input is really stored.
-
-    Parameters
-    ----------
-    path
-        File that holds it.
-    identifier
-        Measurement identifier of that file.
-    mapping
-        Row in that file for each frame of the input; None for 1:1.
-    """
+    """Where a frame feature of the input is really stored."""
 
     path: Path
-    identifier: str | None
-    mapping: npt.NDArray[np.int64] | None
+    identifier: str | None  # of the measurement in that file
+    mapping: npt.NDArray[np.int64] | None  # row there of each frame; None for 1:1
 
 
 def find_source(data: HDF5Data, feature: str) -> Source | None:
@@ -85,27 +75,13 @@ def internal_images(
 
 @dataclass(frozen=True, slots=True)
 class FramePlan:
-    """How each kind of frame data gets into the output.
+    """How each kind of frame data gets into the output."""
 
-    Parameters
-    ----------
-    images
-        Images that are written with the events, in the same pass, and their type.
-    scalars
-        Scalars that are copied to the events.
-    referred
-        Features that stay where they are, with their source.
-    internal_background
-        Whether few background images are kept with a map.
-    makes_offsets
-        Whether events bring their ``bg_off`` with them.
-    """
-
-    images: Mapping[str, np.dtype[Any]]
-    scalars: tuple[str, ...]
-    referred: Mapping[str, Source]
-    internal_background: bool
-    makes_offsets: bool = False
+    images: Mapping[str, np.dtype[Any]]  # written with the events, in the same pass
+    scalars: tuple[str, ...]  # copied to the events
+    referred: Mapping[str, Source]  # features that stay where they are
+    internal_background: bool  # whether few background images are kept with a map
+    makes_offsets: bool = False  # whether events bring their bg_off with them
 
 
 def plan_frame_data(
@@ -160,7 +136,10 @@ def bring_frame_data(
             writer.require_feature(feature, item_shape=shape, feat_dtype=dtype)
     if plan.makes_offsets:
         writer.require_feature("bg_off", item_shape=(), feat_dtype=np.dtype(np.float64))
-    _copy_scalars(writer, frame_data, plan.scalars, frames)
+    for feature in plan.scalars:
+        values = np.asarray(frame_data[feature][:])  # of the type in which they are stored
+        for start in range(0, max(1, len(frames)), _BLOCK):
+            writer.store_feature_chunk(feature, values[frames[start : start + _BLOCK]])
     _refer_to_sources(writer, plan.referred, frames)
     if plan.internal_background:
         _store_internal_background(writer, whole, frame_data, frames)
@@ -217,16 +196,6 @@ def _paths(path: Path, output: Path) -> list[str | Path]:
     except ValueError:  # another drive
         return [absolute]
     return [absolute, Path(relative)]
-
-
-def _copy_scalars(
-    writer: HDF5Writer, data: Any, features: Sequence[str], frames: npt.NDArray[Any]
-) -> None:
-    """Copy frame scalars to the events, keeping their type."""
-    for feature in features:
-        values = np.asarray(data[feature][:])
-        for start in range(0, max(1, len(frames)), _BLOCK):
-            writer.store_feature_chunk(feature, values[frames[start : start + _BLOCK]])
 
 
 def pass_on(writer: HDF5Writer, whole: HDF5Data, *, copy: bool) -> None:

@@ -38,7 +38,7 @@ from ..kernels.labels import label_frames, process_frames
 from ..read import HDF5Data
 from ..read.recording_file import frame_rate_of
 from ..run.room import Need, check_need, free_bytes
-from .conveyor import number_of_slots
+from .conveyor import memory_of_slots
 from .job import DCNumPipelineJob
 
 __all__ = ["check_room", "estimate_events", "job_need"]
@@ -49,8 +49,6 @@ _FEATURES, _FEWEST_FEATURES = 424, 250
 _GAINED = 0.85
 _ALIKE, _CHUNK_BYTES = 0.3, 1 << 20
 _PROGRAM = 200 << 20
-_SLOTS = 64 << 20
-_BYTES_PER_PIXEL = 7
 #: Bytes a pixel of the input with which any result fits: 16 events a frame, unpacked.
 _PLENTY = 40
 _ADVICE = "choose a folder on another disk, or take --basins tap, which copies no images"
@@ -104,8 +102,7 @@ def job_need(job: DCNumPipelineJob, data: HDF5Data, free: int | None = None) -> 
 
 
 def _memory(job: DCNumPipelineJob, data: HDF5Data, pixels: int) -> int:
-    slots = number_of_slots(job) + 1
-    need = _PROGRAM + max(_SLOTS, slots * pixels * _BYTES_PER_PIXEL)
+    need = _PROGRAM + memory_of_slots(job, pixels)
     if job.kwargs["background_code"] == "sparsemed":
         window = int(job.kwargs["background_kwargs"].get("kernel_size") or 200)
         need += pixels * min(data.stored_length, window)

@@ -429,6 +429,7 @@ def is_locked(lock: Any) -> bool:
 
     Examples
     --------
+    >>> import threading
     >>> lock = threading.Lock()
     >>> is_locked(lock)
     False
