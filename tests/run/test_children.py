@@ -93,7 +93,7 @@ KINDS = {
     cls = load_segmenter_file(f"{folder / 'busy.py'}:SegmentBusy")
     segmenter = cls(num_workers=2, fifo=fifo)
     start = threading.Thread(target=lambda: (
-        segmenter.reinitialize_workers([]), segmenter._worker_starter.staff(2)))
+        segmenter.reinitialize_workers([]), segmenter._worker_starter.team.start(2)))
     start.start()
     start.join()
     segmenter.segment_batch(np.zeros((2, 4, 4), np.uint8))

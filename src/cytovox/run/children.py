@@ -13,12 +13,12 @@ import contextlib
 import ctypes
 import multiprocessing as mp
 import os
-import queue
 import signal
 import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import connection
 from multiprocessing.context import SpawnContext
 from typing import Any, Protocol
@@ -94,7 +94,7 @@ def start_child(start: Callable[[], None]) -> None:
     if threading.current_thread() is threading.main_thread():
         _start(start)
     else:
-        _starter.do(start)
+        _starter.submit(_start, start).result()
 
 
 def _start(start: Callable[[], None]) -> None:
@@ -123,41 +123,9 @@ def _signals(names: tuple[str, ...]) -> set[signal.Signals]:
     return {getattr(signal, name) for name in names if hasattr(signal, name)}
 
 
-class _Starter:
-    """A thread that starts processes for others, one after the other."""
-
-    def __init__(self) -> None:
-        self._orders: queue.SimpleQueue[tuple[Callable[[], None], queue.SimpleQueue[Any]]]
-        self._orders = queue.SimpleQueue()
-        self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None
-
-    def do(self, start: Callable[[], None]) -> None:
-        with self._lock:
-            if self._thread is None:
-                self._thread = threading.Thread(
-                    target=self._work, name="cytovox-starter", daemon=True
-                )
-                self._thread.start()
-        answer: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
-        self._orders.put((start, answer))
-        error = answer.get()
-        if error is not None:
-            raise error
-
-    def _work(self) -> None:
-        while True:
-            start, answer = self._orders.get()
-            try:
-                _start(start)
-            except BaseException as err:  # noqa: BLE001 - raised where it was asked for
-                answer.put(err)
-            else:
-                answer.put(None)
-            del start, answer
-
-
-_starter = _Starter()
+#: A thread that starts processes for others, one after the other, and never ends before
+#: the program does.
+_starter = ThreadPoolExecutor(1, thread_name_prefix="cytovox-starter")
 
 
 def note_child(child: Killable) -> None:
