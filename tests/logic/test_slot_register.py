@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from cytovox.errors import StageError
 from cytovox.logic import ChunkSlot, DCNumPipelineJob, SlotRegister, conveyor
 from cytovox.read import HDF5Data
 from cytovox.run.rows import FrameRows
@@ -220,3 +221,19 @@ def test_a_writer_that_is_done_at_once_finds_the_counts(small_register) -> None:
     register.event_queue = Writer()
     finish(register)
     np.testing.assert_array_equal(register.nevents, expected)
+
+
+def test_an_error_that_names_its_stage_names_it_once(measured, monkeypatch) -> None:
+    register = register_of(measured, 100)
+
+    def refuse(images, offset, out):
+        raise StageError("segment", "there is no light", hint="switch it on")
+
+    monkeypatch.setattr(register.segmenter, "segment_into", refuse)
+    assert register.task_load_all()
+    with pytest.raises(StageError) as caught:
+        register.task_segment_images()
+    assert caught.value.what == "segment failed: there is no light"
+    assert caught.value.detail == "there is no light"
+    assert caught.value.hint == "switch it on"
+    assert caught.value.frame == 0
