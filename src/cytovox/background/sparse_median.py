@@ -77,12 +77,6 @@ class BackgroundSparseMed(Background):
     def compute(self, *, defer_offset: bool = False) -> BackgroundResult:
         """Compute the background images and which frame uses which.
 
-        Parameters
-        ----------
-        defer_offset
-            Leave ``bg_off`` out; the caller computes it block by block by
-            `BackgroundResult.offsets_of` while passing over the frames anyway.
-
         Returns
         -------
         BackgroundResult

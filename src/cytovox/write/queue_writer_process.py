@@ -173,15 +173,7 @@ class QueueWriterProcess(QueueWriterBase, SpawnProcess):
         """Write until all frames have come; never raises, see `error`.
 
         This runs in the child process, or in this one if it is called by hand.
-
-        Parameters
-        ----------
-        buffer_dq
-            Items that have come already.
-        writer_dq
-            Deque between this and the `ChunkWriter`.
-        logger
-            Where to report.
+        See `QueueWriterBase.run`.
         """
         if self._link is None:
             super().run(buffer_dq, writer_dq, logger)

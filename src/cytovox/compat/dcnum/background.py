@@ -202,7 +202,11 @@ class Background(abc.ABC):
 
 
 class _WithWorkers(Background):
-    """Shows what worker processes would share; none is started."""
+    """Shows what worker processes would share; none is started. Options are attributes."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        vars(self).update(self.kwargs)
 
     @property
     @abc.abstractmethod
@@ -249,6 +253,8 @@ class BackgroundRollMed(_WithWorkers):
     """Rolling median over the following frames (one background per frame)."""
 
     method = background.BackgroundRollMed
+    kernel_size: int
+    batch_size: int
     check_user_kwargs = staticmethod(background.BackgroundRollMed.check_user_kwargs)
 
     def __init__(
@@ -260,24 +266,16 @@ class BackgroundRollMed(_WithWorkers):
         compress: bool = True,
         num_cpus: int | None = None,
     ) -> None:
-        self.kernel_size = kernel_size
-        self.batch_size = batch_size
         #: Number of batches that are written.
         self.current_batch = 0
         self._batches: Iterator[npt.NDArray[np.uint8]] | None = None
-        super().__init__(
-            input_data,
-            output_path,
-            compress,
-            num_cpus,
-            kernel_size=kernel_size,
-            batch_size=batch_size,
-        )
-        if kernel_size > self.image_count:
+        options = {"kernel_size": kernel_size, "batch_size": batch_size}
+        super().__init__(input_data, output_path, compress, num_cpus, **options)
+        if self.kernel_size > self.image_count:
             self.close()
             raise OptionError(
                 f"Cannot compute background: {self.image_count} frames are fewer than the "
-                f"{kernel_size} of the kernel",
+                f"{self.kernel_size} of the kernel",
                 hint="choose a smaller kernel_size or background 'sparsemed'",
             )
 
@@ -318,6 +316,8 @@ class BackgroundSparseMed(_WithWorkers):
     """Sparse median: one background per second from a burst of frames."""
 
     method = background.BackgroundSparseMed
+    kernel_size: int
+    split_time: float
     check_user_kwargs = staticmethod(background.BackgroundSparseMed.check_user_kwargs)
 
     def __init__(
@@ -332,10 +332,6 @@ class BackgroundSparseMed(_WithWorkers):
         compress: bool = True,
         num_cpus: int | None = None,
     ) -> None:
-        self.split_time = split_time
-        self.thresh_cleansing = thresh_cleansing
-        self.frac_cleansing = frac_cleansing
-        self.offset_correction = offset_correction
         super().__init__(
             input_data,
             output_path,
@@ -348,7 +344,7 @@ class BackgroundSparseMed(_WithWorkers):
             offset_correction=offset_correction,
         )
         #: Number of frames for one background, no more than there are.
-        self.kernel_size = min(kernel_size, self.image_count)
+        self.kernel_size = min(self.kernel_size, self.image_count)
 
     @property
     def _shared_frames(self) -> tuple[int, int]:
