@@ -33,6 +33,7 @@ __all__ = [
     "open_own_file",
     "read_error",
     "read_errors",
+    "system_errno",
 ]
 
 _plugins = threading.Lock()
@@ -262,20 +263,14 @@ def read_errors(dataset: Any, frames: tuple[int, int] | None = None) -> Iterator
 def read_error(
     err: BaseException, dataset: Any, frames: tuple[int, int] | None = None
 ) -> CytovoxError:
-    """Return what a failed read means.
-
-    HDF5 tells the reason of the system, if there is one, only within its message.
-    """
+    """Return what a failed read means."""
     name, path = str(dataset.name or "").lstrip("/"), dataset.file.filename
     what = f"'{name}'" if name else "an attribute"
     if frames is not None:
         what = f"frames {frames[0]} to {frames[1] - 1} of {what}"
     frame = None if frames is None else frames[0]
     path = path if isinstance(path, str) else None
-    number = getattr(err, "errno", None)
-    if number is None and (found := re.search(r"errno = (\d+)", str(err))):
-        number = int(found.group(1))
-    if number:
+    if number := system_errno(err):
         return StorageError(
             f"{what} cannot be read: {os.strerror(number)}",
             path=path,
@@ -289,6 +284,14 @@ def read_error(
         frame=frame,
         hint="the file is damaged or was cut short; copy it again from the instrument",
     )
+
+
+def system_errno(err: BaseException) -> int | None:
+    """Return the number of the system's error, which HDF5 tells only within its message."""
+    number: int | None = getattr(err, "errno", None)
+    if number is None and (found := re.search(r"errno = (\d+)", str(err))):
+        number = int(found.group(1))
+    return number
 
 
 def check_heaps(h5: h5py.File, stream: BinaryIO, path: Any = None) -> None:

@@ -180,23 +180,17 @@ class ChunkWriter(threading.Thread):
     def run(self) -> None:
         """Write until told to end; never raises, see `error`."""
         try:
-            try:
-                self._write_all()
-            finally:
-                self.writer.close()
+            with self.writer, ThreadPoolExecutor(self._pack_threads, "cytovox-pack") as pool:
+                try:
+                    self._write_with(pool)
+                except Exception as err:  # noqa: BLE001 - it reaches whoever waits
+                    self._fail(err)  # before the file is closed, which may take long
+                    pool.shutdown(wait=False, cancel_futures=True)
         except Exception as err:
             self._fail(err)
         finally:
             if isinstance(self.dq, NotifyingDeque):
                 self.dq.close()
-
-    def _write_all(self) -> None:
-        with ThreadPoolExecutor(self._pack_threads, "cytovox-pack") as pool:
-            try:
-                self._write_with(pool)
-            except Exception as err:  # noqa: BLE001 - it reaches whoever waits
-                self._fail(err)  # before the file is closed, which may take long
-                pool.shutdown(wait=False, cancel_futures=True)
 
     def _write_with(self, pool: ThreadPoolExecutor) -> None:
         if self._ledger is not None:

@@ -12,8 +12,8 @@ from typing import Any
 
 from ..errors import CytovoxError
 from ..read.volume_address import Address, safe_join
-from ..read.volume_ome import parse_multiscales
 from ..read.volume_store import read_json, write_bytes
+from .volume_metadata import read_image
 
 __all__ = ["refresh_consolidated"]
 
@@ -24,12 +24,9 @@ _ZARR_2 = (".zgroup", ".zarray", ".zattrs")
 
 def refresh_consolidated(image: Address) -> None:
     """Let each group above an image that holds copies of metadata hold those of the image."""
-    document = read_json(image, "zarr.json")
-    attributes = read_json(image, ".zattrs") if document is None else document.get("attributes")
-    found = parse_multiscales(attributes or {}, str(image))
+    found = read_image(image)
     levels = [] if found is None else [level.path for level in found.levels]
-    members = {"": image}
-    members |= {path: safe_join(image, path) for path in levels}
+    members = {"": image} | {path: safe_join(image, path) for path in levels}
     within, top = "", image
     while any(read_json(top, name) is not None for name in ("zarr.json", ".zgroup")):
         try:

@@ -16,7 +16,8 @@ from ..read.volume import Volume
 from ..read.volume_address import Address, parse_address, safe_join
 from ..read.volume_axes import metres
 from ..read.volume_store import read_json, remove_tree
-from .volume_layout import Scale, VolumePlan, write_documents
+from .volume_layout import Scale, VolumePlan
+from .volume_metadata import write_documents
 
 __all__ = ["add_scale", "write_info", "write_segment_properties"]
 
@@ -69,7 +70,7 @@ def _scale(plan: VolumePlan) -> dict[str, Any]:
     resolution = [float(f"{v * to_nm:.12g}") for v in plan.voxel_size]
     # x first
     scale = {
-        "key": "_".join(f"{v:.10g}" for v in resolution[::-1]),
+        "key": _key(resolution[::-1]),
         "size": list(plan.shape[-3:][::-1]),
         "resolution": resolution[::-1],
         "voxel_offset": whole[::-1],
@@ -105,7 +106,7 @@ def add_scale(address: Address, number: int, finest: Volume, scale: Scale) -> No
         "resolution": [v * f for v, f in zip(first["resolution"], factors, strict=True)],
         "voxel_offset": [o // f for o, f in zip(begins, factors, strict=True)],
     }
-    made["key"] = "_".join(f"{v:.10g}" for v in made["resolution"])
+    made["key"] = _key(made["resolution"])
     remove_tree(safe_join(address, made["key"]))
     info["scales"] = [*old[:number], made]
     write_documents(address, {"info": _json(info)})
@@ -186,6 +187,11 @@ def _property(name: str, values: npt.NDArray[Any]) -> dict[str, Any] | None:
     if not all(math.isfinite(v) for v in listed):
         return None
     return {"id": name, "type": "number", "data_type": str(values.dtype), "values": listed}
+
+
+def _key(resolution: list[float]) -> str:
+    """Return the name of the folder of a scale."""
+    return "_".join(f"{v:.10g}" for v in resolution)
 
 
 def _json(document: dict[str, Any]) -> bytes:

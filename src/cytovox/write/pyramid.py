@@ -17,7 +17,6 @@ from ..read.open_volume import open_volume
 from ..read.volume import Volume
 from ..read.volume_address import Address, parse_address, safe_join
 from ..read.volume_limits import Box
-from ..read.volume_ome import parse_multiscales
 from ..read.volume_store import remove_tree
 from .consolidated import refresh_consolidated
 from .precomputed import add_scale, write_segment_properties
@@ -25,11 +24,17 @@ from .volume_creation import (
     create_labels,
     create_volume,
     image_of_labels,
-    read_attributes,
     write_array,
 )
-from .volume_layout import Scale, VolumePlan, write_documents
-from .volume_metadata import group_documents, image_name, multiscales
+from .volume_layout import Scale, VolumePlan
+from .volume_metadata import (
+    group_documents,
+    image_name,
+    multiscales,
+    read_attributes,
+    read_image,
+    write_documents,
+)
 
 __all__ = [
     "METHODS",
@@ -191,13 +196,13 @@ def tiles(box: Box, size: Sequence[int]) -> Iterator[Box]:
 def levels_of_image(url: str | os.PathLike[str]) -> int | None:
     """Return the number of scales of the image in whose folder labels lie, if there is one."""
     top = image_of_labels(url)
-    image = None if top is None else parse_multiscales(read_attributes(top)[1], str(top))
+    image = None if top is None else read_image(top)
     return None if image is None else len(image.levels)
 
 
 def _forget_coarser(address: Address, finest: Volume, scales: Sequence[Scale]) -> None:
     """List the finest scale only, and remove the others."""
-    image = parse_multiscales(read_attributes(address)[1], str(address))
+    image = read_image(address)
     if image is None or image.levels[0].path != "0":
         raise OptionError(
             "scales are added to images whose finest one is named 0", path=str(address)

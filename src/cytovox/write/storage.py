@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import CytovoxError, StorageError
+from ..read.opening import system_errno
 
 __all__ = ["storage_error", "storage_errors"]
 
@@ -23,14 +23,8 @@ _HINTS = {
 
 
 def storage_error(err: BaseException, path: str | os.PathLike[str] | None) -> StorageError:
-    """Return what a failed write means.
-
-    HDF5 reports the reason of the system only within its message.
-    """
-    number = getattr(err, "errno", None)
-    if number is None:
-        found = re.search(r"errno = (\d+)", str(err))
-        number = int(found.group(1)) if found else None
+    """Return what a failed write means."""
+    number = system_errno(err)
     reason = str(err) if not number else os.strerror(number)
     error = StorageError(
         f"cannot write: {reason}", path=path, hint=_HINTS.get(number) if number else None

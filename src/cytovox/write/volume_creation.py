@@ -16,17 +16,19 @@ from ..read.volume import Volume
 from ..read.volume_address import Address, parse_address, safe_join
 from ..read.volume_axes import normalize_unit
 from ..read.volume_limits import check_dtype, check_numbers, check_shape
-from ..read.volume_ome import parse_multiscales
 from ..read.volume_store import read_json, remove_tree
 from .consolidated import refresh_consolidated
 from .precomputed import write_info
-from .volume_layout import VolumePlan, write_documents
+from .volume_layout import VolumePlan
 from .volume_metadata import (
     array_documents,
     group_documents,
     image_label,
     image_name,
     multiscales,
+    read_attributes,
+    read_image,
+    write_documents,
 )
 
 __all__ = [
@@ -36,7 +38,6 @@ __all__ = [
     "create_volume",
     "enter_label",
     "image_of_labels",
-    "read_attributes",
     "write_array",
 ]
 
@@ -290,9 +291,7 @@ def image_of_labels(url: str | os.PathLike[str]) -> Address | None:
     """Return the OME-Zarr image in whose folder ``labels`` something lies, if there is one."""
     above = parse_address(url).parent()
     top = above.parent() if above is not None and above.name == "labels" else None
-    if top is None or parse_multiscales(read_attributes(top)[1], str(top)) is None:
-        return None
-    return top
+    return None if top is None or read_image(top) is None else top
 
 
 def check_label_place(url: str | os.PathLike[str], format: str) -> None:
@@ -324,11 +323,3 @@ def enter_label(url: str | os.PathLike[str]) -> None:
     names = [n for n in block.get("labels", []) if isinstance(n, str)]
     block["labels"] = names if address.name in names else [*names, address.name]
     write_documents(folder, group_documents(listed, zarr))
-
-
-def read_attributes(address: Address) -> tuple[int, dict[str, Any]]:
-    """Return the version of zarr and the attributes of a group or array."""
-    document = read_json(address, "zarr.json")
-    if document is not None:
-        return 3, document.get("attributes") or {}
-    return 2, read_json(address, ".zattrs") or {}

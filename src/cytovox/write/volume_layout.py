@@ -9,12 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import StorageError, UsageError
+from ..errors import UsageError
 from ..read.const import MAX_CHUNK_BYTES
 from ..read.volume_address import Address
-from ..read.volume_store import write_bytes
 
-__all__ = ["Layout", "Scale", "VolumePlan", "write_documents"]
+__all__ = ["Layout", "Scale", "VolumePlan"]
 
 #: Length of a chunk that viewers like, by the number of axes of space.
 _LIKED = {1: 4096, 2: 512, 3: 64}
@@ -115,14 +114,3 @@ class Scale:
     shape: tuple[int, ...]
     voxel_size: tuple[float, ...]
     offset: tuple[float, ...]
-
-
-def write_documents(address: Address, documents: dict[str, bytes]) -> None:
-    """Store documents of a folder, making the folder first."""
-    if not address.remote:
-        try:
-            address.path.mkdir(parents=True, exist_ok=True)
-        except OSError as err:
-            raise StorageError(f"it cannot be made: {err.strerror}", path=address.path) from err
-    for name, data in documents.items():
-        write_bytes(address, name, data)

@@ -15,9 +15,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..errors import StorageError
+from ..read.volume_address import Address
+from ..read.volume_ome import Multiscale, parse_multiscales
+from ..read.volume_store import read_json, write_bytes
 from .volume_layout import Layout
 
-__all__ = ["array_documents", "group_documents", "image_label", "image_name", "multiscales"]
+__all__ = [
+    "array_documents",
+    "group_documents",
+    "image_label",
+    "image_name",
+    "multiscales",
+    "read_attributes",
+    "read_image",
+    "write_documents",
+]
 
 _KINDS = {"z": "space", "y": "space", "x": "space", "c": "channel", "t": "time"}
 
@@ -155,3 +168,27 @@ def image_label(version: str) -> dict[str, Any]:
     if version != "0.5":
         said["version"] = version
     return said
+
+
+def read_attributes(address: Address) -> tuple[int, dict[str, Any]]:
+    """Return the version of zarr and the attributes of a group or array."""
+    document = read_json(address, "zarr.json")
+    if document is not None:
+        return 3, document.get("attributes") or {}
+    return 2, read_json(address, ".zattrs") or {}
+
+
+def read_image(address: Address) -> Multiscale | None:
+    """Return what the attributes of a group say of an image, or None if nothing."""
+    return parse_multiscales(read_attributes(address)[1], str(address))
+
+
+def write_documents(address: Address, documents: dict[str, bytes]) -> None:
+    """Store documents of a folder, making the folder first."""
+    if not address.remote:
+        try:
+            address.path.mkdir(parents=True, exist_ok=True)
+        except OSError as err:
+            raise StorageError(f"it cannot be made: {err.strerror}", path=address.path) from err
+    for name, data in documents.items():
+        write_bytes(address, name, data)
