@@ -4,7 +4,7 @@ import hashlib
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cytovox.recipe.identity import (
@@ -72,6 +72,7 @@ def test_unknown_option_warns_or_fails():
         kwargs_to_ppid(Stage, "work", {"beta": 1}, allow_invalid_keys=False)
 
 
+@settings(deadline=None)
 @given(
     st.fixed_dictionaries(
         {
@@ -92,6 +93,7 @@ def test_any_prefix_is_understood_and_others_are_not():
         ppid_to_kwargs(Stage, "work", "zeta=3")
 
 
+@settings(deadline=None)
 @given(st.lists(st.text("abc_", min_size=1, max_size=8), min_size=1, max_size=6, unique=True))
 def test_prefixes_tell_names_apart(names):
     prefixes = get_unique_prefix(names)
@@ -117,6 +119,7 @@ def test_truth_values(text, expected):
 
 
 @pytest.mark.peer
+@settings(deadline=None)
 @given(
     st.fixed_dictionaries(
         {

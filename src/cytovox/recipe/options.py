@@ -158,23 +158,21 @@ def _flatten(hint: Any) -> list[type]:
 
 
 def _fit(where: str, option: Option, value: Any) -> Any:
+    cause = None
     if value is None or (isinstance(value, str) and value.lower() == "none" and option.optional):
         if option.optional or option.default is None:
             return None
-    elif isinstance(value, str) or option.type not in (bool, int, float, str):
+    elif isinstance(value, str):
         try:
-            return convert_text(value, option.type) if isinstance(value, str) else value
+            return convert_text(value, option.type)
         except (ValueError, TypeError, OverflowError) as err:
-            raise OptionError(
-                f"{where}: '{value}' is not a value for '{option.name}'",
-                hint=f"give {_article(option.type)}",
-            ) from err
+            cause = err
     elif option.type is not str:
         return value
     raise OptionError(
         f"{where}: {value!r} is not a value for '{option.name}'",
         hint=f"give {_article(option.type)}",
-    )
+    ) from cause
 
 
 def _article(kind: type) -> str:
