@@ -16,7 +16,7 @@ from cytovox.background import (
     BackgroundKind,
     BackgroundRollMed,
     BackgroundSparseMed,
-    sparse_median,
+    base,
 )
 from cytovox.background.timing import Bursts, assign_frames, find_bursts, recording_times
 from cytovox.errors import InputError, OptionError
@@ -304,7 +304,7 @@ def test_many_images_go_to_a_temporary_file(make_recording, monkeypatch):
     recording = make_recording("timed")
     options = {"kernel_size": 20, "split_time": 0.1}
     inside = BackgroundSparseMed(recording, **options).compute()
-    monkeypatch.setattr(sparse_median, "MEMORY_BUDGET", 1000)
+    monkeypatch.setattr(base, "MEMORY_BUDGET", 1000)
     outside = BackgroundSparseMed(recording, **options).compute()
     assert isinstance(outside.images, np.memmap)
     np.testing.assert_array_equal(inside.images, outside.images)

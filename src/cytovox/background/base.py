@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import abc
 import logging
+import math
 import os
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -28,15 +30,19 @@ from ..recipe.registry import load_stage
 from ..run.resources import cpu_count
 
 __all__ = [
+    "MEMORY_BUDGET",
     "OFFSET_ROWS",
     "Background",
     "BackgroundKind",
     "BackgroundResult",
     "Recording",
+    "empty_images",
     "load_images",
     "place_of",
 ]
 
+#: images above this many bytes are kept in a temporary file
+MEMORY_BUDGET = 64 * 2**20
 #: rows at the top of the channel, free of cells, that tell a frame's brightness
 OFFSET_ROWS = 20
 
@@ -290,6 +296,15 @@ class Background(abc.ABC):
                 hint="leave it out, or check that the recording was finished",
             )
         return number
+
+
+def empty_images(shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
+    """Return an array in memory or, above the budget, in a nameless temporary file."""
+    if math.prod(shape) <= MEMORY_BUDGET:
+        return np.empty(shape, np.uint8)
+    # numpy maps the file by a handle of its own, which goes with the array.
+    with tempfile.TemporaryFile(prefix="cytovox-background-") as file:
+        return np.memmap(file, dtype=np.uint8, mode="w+", shape=shape)
 
 
 def place_of(data: Recording) -> str | None:

@@ -7,7 +7,6 @@ Formulas follow dcnum's method of the same code; see `select_images` and
 from __future__ import annotations
 
 import math
-import tempfile
 from dataclasses import replace
 from typing import Any
 
@@ -17,13 +16,11 @@ import numpy.typing as npt
 from ..errors import OptionError
 from ..kernels.median import upper_median
 from .bands import BandPool
-from .base import Background, BackgroundResult, load_images, place_of
+from .base import Background, BackgroundResult, empty_images, load_images, place_of
 from .timing import assign_frames, find_bursts, recording_times
 
 __all__ = ["BackgroundSparseMed", "select_images"]
 
-#: images above this many bytes are kept in a temporary file
-MEMORY_BUDGET = 64 * 2**20
 #: two bursts are held in memory, one read ahead, unless one is larger than this
 _READ_AHEAD_BYTES = 64 * 2**20
 #: up to so many images, one is kept for each step as dcnum does, though there are fewer frames
@@ -116,7 +113,7 @@ class BackgroundSparseMed(Background):
         length = min(self.kwargs["kernel_size"], number)
         burst = load_images(self.data, int(starts[0]), int(starts[0]) + length)
         height, width = burst.shape[1:]
-        images = _storage((len(starts), height, width))
+        images = empty_images((len(starts), height, width))
         ranges = np.empty((len(starts), height), np.uint8)
         with BandPool(self.num_workers) as pool:
             for k, start in enumerate(starts.tolist()):
@@ -230,7 +227,7 @@ def _take(images: Images, index: npt.NDArray[np.int64]) -> Images:
     """Return the images of an index that does not fall; in place if none is there twice."""
     out = images
     if len(np.unique(index)) < len(index):
-        out = _storage((len(index), *images.shape[1:]))
+        out = empty_images((len(index), *images.shape[1:]))
     for new, old in enumerate(index.tolist()):
         out[new] = images[old]
     return out[: len(index)]
@@ -239,15 +236,6 @@ def _take(images: Images, index: npt.NDArray[np.int64]) -> Images:
 def _burst_job(frames: Images, out: Images) -> Any:
     stack = frames.reshape(len(frames), -1)
     return lambda a, b: upper_median(stack, a, b, out)
-
-
-def _storage(shape: tuple[int, int, int]) -> Images:
-    """Return an array in memory or, above the budget, in a nameless temporary file."""
-    if math.prod(shape) <= MEMORY_BUDGET:
-        return np.empty(shape, np.uint8)
-    # numpy maps the file by a handle of its own, which goes with the array.
-    with tempfile.TemporaryFile(prefix="cytovox-background-") as file:
-        return np.memmap(file, dtype=np.uint8, mode="w+", shape=shape)
 
 
 def _require(holds: bool, name: str, value: Any, hint: str) -> None:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
-import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
 import numpy.typing as npt
 
-from ...background.base import BackgroundResult
+from ...background.base import BackgroundResult, empty_images
 from ...read.members import members
 
 __all__ = ["forget", "is_same", "kept_aside", "rechunked"]
@@ -31,25 +30,16 @@ def is_same(path: Path, other: Path) -> bool:
 
 
 def kept_aside(result: BackgroundResult) -> BackgroundResult:
-    """Return a result that needs its recording no more; a stream goes to a temporary file."""
+    """Return a result that needs its recording no more; many images go to a temporary file."""
     if result.blocks is None:
         return result
-    file = tempfile.TemporaryFile(prefix="cytovox-background-")  # noqa: SIM115 - read later
-    shapes = [_append(file, block) for block in result.blocks]
-    file.seek(0)
-    return replace(result, blocks=_read_back(file, shapes))
-
-
-def _append(file: Any, block: npt.NDArray[np.uint8]) -> tuple[int, ...]:
-    file.write(np.ascontiguousarray(block).data)
-    return block.shape
-
-
-def _read_back(file: Any, shapes: list[tuple[int, ...]]) -> Iterator[npt.NDArray[np.uint8]]:
-    with file:
-        for shape in shapes:
-            count = int(np.prod(shape))
-            yield np.frombuffer(file.read(count), np.uint8).reshape(shape)
+    first = next(result.blocks)
+    images = empty_images((result.length, *first.shape[1:]))
+    stop = 0
+    for block in itertools.chain([first], result.blocks):
+        start, stop = stop, stop + len(block)
+        images[start:stop] = block
+    return replace(result, blocks=iter([images]))
 
 
 def rechunked(
