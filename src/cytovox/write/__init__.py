@@ -1,6 +1,11 @@
 """Write events in order of their frames, and files that refer to others."""
 
-from .basin_files import copy_basins, create_with_basins
+from .basin_files import (
+    CreatingFileWithoutBasinWarning,
+    IgnoringBasinTypeWarning,
+    copy_basins,
+    create_with_basins,
+)
 from .chunk_writer import ChunkWriter
 from .copying import copy_features, copy_metadata
 from .event_stash import EventStash
@@ -11,7 +16,7 @@ from .queue_writer_base import QueueWriterBase
 from .queue_writer_process import QueueWriterProcess
 from .queue_writer_thread import QueueWriterThread
 from .volume_creation import create_labels, create_volume
-from .writer import CreatingFileWithoutBasinWarning, HDF5Writer, IgnoringBasinTypeWarning
+from .writer import HDF5Writer
 
 __all__ = [
     "ChunkWriter",

@@ -19,11 +19,24 @@ from ..read.opening import OpenedFiles
 from ..read.permissions import Permissions
 from ..read.structure import features_in
 from .copying import copy_metadata
-from .writer import CreatingFileWithoutBasinWarning, HDF5Writer, IgnoringBasinTypeWarning
+from .writer import HDF5Writer
 
-__all__ = ["copy_basins", "create_with_basins"]
+__all__ = [
+    "CreatingFileWithoutBasinWarning",
+    "IgnoringBasinTypeWarning",
+    "copy_basins",
+    "create_with_basins",
+]
 
 PathLike = str | os.PathLike[str]
+
+
+class CreatingFileWithoutBasinWarning(UserWarning):
+    """A file of basins is made without any basin."""
+
+
+class IgnoringBasinTypeWarning(UserWarning):
+    """A basin is left out because its type cannot be copied."""
 
 
 def copy_basins(

@@ -26,25 +26,12 @@ from .items import IMAGE_ATTRIBUTES, as_items, fit_items, set_default_filter_kwa
 from .sink import Sink, open_output
 from .storage import storage_errors
 
-__all__ = [
-    "CreatingFileWithoutBasinWarning",
-    "HDF5Writer",
-    "IgnoringBasinTypeWarning",
-    "set_default_filter_kwargs",
-]
+__all__ = ["HDF5Writer", "set_default_filter_kwargs"]
 
 #: A stored chunk aims at this many bytes.
 _CHUNK_BYTES = 2**20
 #: Bytes that are copied at a time.
 _COPY_BYTES = 2**24
-
-
-class CreatingFileWithoutBasinWarning(UserWarning):
-    """A file of basins is made without any basin."""
-
-
-class IgnoringBasinTypeWarning(UserWarning):
-    """A basin is left out because its type cannot be copied."""
 
 
 class HDF5Writer:
