@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
 import pytest
 
 from cytovox.cli.main import main
-from cytovox.read import HDF5Data, Permissions, RefusedInputError, opening, structure
+from cytovox.logic.verify import verify_recording
+from cytovox.read import HDF5Data, Permissions, RefusedInputError, chunks, opening, structure
 from cytovox.testing import simulate_recording
 
 
@@ -61,6 +63,48 @@ def test_a_run_opens_its_input_once(
         assert counts[what, "raw.rtdc"] == most
         assert counts[what, "output"] == 1
     assert counts["heaps", "temporary input"] == counts["structure", "temporary input"] == 1
+
+
+@pytest.mark.parametrize("basins", ["drain", "tap"])
+def test_to_skip_a_finished_result_it_and_its_input_are_opened_once(
+    tmp_path: Path, counts: Counter[tuple[str, str]], basins: str
+) -> None:
+    path, made = tmp_path / "raw.rtdc", tmp_path / "made.rtdc"
+    simulate_recording(path, frames=40)
+    words = ["run", str(path), "-o", str(made), "--basins", basins, "--quiet"]
+    assert main(words) == 0
+    counts.clear()
+    assert main([*words, "--verify"]) == 0
+    assert {counts["opened", name] for name in ("raw.rtdc", "made.rtdc")} == {1}
+    assert set(counts.values()) == {1}
+
+
+@pytest.mark.parametrize("name", ["raw.rtdc", "made.rtdc", "plain.h5"])
+def test_a_verification_opens_a_file_once_and_lists_the_chunks_of_a_dataset_once(
+    tmp_path: Path,
+    counts: Counter[tuple[str, str]],
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+) -> None:
+    path = tmp_path / "raw.rtdc"
+    simulate_recording(path, frames=40)
+    assert main(["run", str(path), "-o", str(tmp_path / "made.rtdc"), "--quiet"]) == 0
+    with h5py.File(tmp_path / "plain.h5", "w") as h5:
+        h5.create_dataset("a", data=np.arange(100), chunks=(10,), compression="gzip")
+    listed: Counter[str] = Counter()
+    list_chunks = chunks.chunk_infos
+
+    def lists(dataset: h5py.Dataset) -> Any:
+        listed[dataset.name] += 1
+        return list_chunks(dataset)
+
+    monkeypatch.setattr(chunks, "chunk_infos", lists)
+    counts.clear()
+    found = verify_recording(tmp_path / name, or_hdf5=True)
+    assert found.ok
+    assert found.counts["checked"] > 0
+    assert counts["opened", name] == 1
+    assert set(listed.values()) == {1}
 
 
 def test_files_that_the_input_shows_parts_of_are_known_to_all_who_read_it(tmp_path: Path) -> None:

@@ -15,7 +15,6 @@ import pytest
 
 from cytovox.errors import InputError, InputNotFoundError, VerificationError
 from cytovox.logic.verify import require_whole, verify_recording
-from cytovox.logic.verify_storage import verify_hdf5
 from cytovox.read.chunks import ChunkIndex
 
 
@@ -140,7 +139,7 @@ def test_every_flipped_byte_of_a_chunk_is_seen(drain: Path) -> None:
     whole = drain.read_bytes()
     for position in range(chunk.position, chunk.position + chunk.size, 97):
         flip(drain, position)
-        assert not verify_hdf5(drain).ok, position
+        assert not verify_recording(drain, or_hdf5=True).ok, position
         drain.write_bytes(whole)
 
 
@@ -377,14 +376,14 @@ def test_filters_of_others(tmp_path: Path, how: dict[str, Any]) -> None:
     rng = np.random.default_rng(1)
     with h5py.File(path, "w") as h5:
         h5.create_dataset("data", data=rng.integers(0, 9, (50, 30)), chunks=(10, 30), **how)
-    found = verify_hdf5(path)
+    found = verify_recording(path, or_hdf5=True)
     assert found.findings == []
     assert found.counts["checked"] == 5
     chunk = chunk_of(path, "data")
     with path.open("r+b") as file:
         file.seek(chunk.position + 2)
         file.write(b"\0" * (chunk.size - 2))
-    found = verify_hdf5(path)
+    found = verify_recording(path, or_hdf5=True)
     assert [one.where for one in found.errors] == ["data, chunk at 40/0"]
 
 
@@ -395,7 +394,9 @@ def test_a_chunk_that_unpacks_to_too_much(tmp_path: Path) -> None:
     with h5py.File(path, "w") as h5:
         data = h5.create_dataset("data", (100,), "u1", chunks=(100,), **hdf5plugin.Zstd())
         data.id.write_direct_chunk((0,), bomb)
-    assert [one.what for one in verify_hdf5(path).errors] == ["does not say what it unpacks to"]
+    assert [one.what for one in verify_recording(path, or_hdf5=True).errors] == [
+        "does not say what it unpacks to"
+    ]
 
 
 def test_progress_ends_at_the_whole(drain: Path) -> None:
@@ -435,7 +436,7 @@ def test_groups_that_are_very_deep(tmp_path: Path) -> None:
         group = h5
         for _ in range(300):
             group = group.create_group("g")
-    found = verify_hdf5(tmp_path / "deep.h5")
+    found = verify_recording(tmp_path / "deep.h5", or_hdf5=True)
     assert ["so deep" in one.what for one in found.findings] == [True]
 
 

@@ -19,17 +19,13 @@ from ..run.team_worker import Heartbeat
 from ..run.unit_timeout import unit_timeout
 from ..run.worker_traceback import WorkerTraceback
 from .compiling import telling_of_compilation
-from .console import report_error, say, showing_warnings
+from .console import FINDINGS, SOME_FAILED, report_error, say, showing_warnings
 from .one_recording import Measuring, Outcome
 from .progress import Quiet
 from .signals import GOES_ON, exit_code_of_interrupt, stop_gently, stop_on_signals
 
-__all__ = ["FINDINGS", "SOME_FAILED", "exit_code_of_batch", "run_batch"]
+__all__ = ["exit_code_of_batch", "run_batch"]
 
-#: Exit code when all ran, but something should be looked at.
-FINDINGS = 3
-#: Exit code when of several inputs not all ended well.
-SOME_FAILED = 4
 #: Exit codes from here on tell of a stop from outside.
 _BY_SIGNAL = 128
 

@@ -9,16 +9,19 @@ import os
 import sys
 import traceback
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TextIO
 
 from ..errors import CytovoxError, escaped
 
 __all__ = [
+    "FINDINGS",
+    "SOME_FAILED",
     "complete_streams",
     "describe",
     "exit_code_of",
+    "in_columns",
     "print_json",
     "print_text",
     "report_error",
@@ -27,6 +30,10 @@ __all__ = [
 ]
 
 #: Names of the errors by which libraries tell that memory is short.
+#: Exit code when all ran, but something should be looked at.
+FINDINGS = 3
+#: Exit code when of several inputs not all ended well.
+SOME_FAILED = 4
 _MEMORY = ("MemoryError", "OutOfMemoryError")
 
 
@@ -55,6 +62,25 @@ def say(*lines: str) -> None:
 def print_text(text: str) -> None:
     """Write a result, which may have several lines, to stdout."""
     _write(sys.stdout, "\n".join(map(escaped, text.split("\n"))))
+
+
+def in_columns(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> list[str]:
+    """Return rows as lines with aligned columns, of which the last one may be any length.
+
+    Examples
+    --------
+    >>> in_columns([("file", "frames", "state"), ("a.rtdc", "9", "done")], right=[1])
+    ['file    frames  state', 'a.rtdc       9  done']
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)][:-1]
+    lines = []
+    for *cells, last in rows:
+        padded = [
+            cell.rjust(width) if index in right else cell.ljust(width)
+            for index, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        ]
+        lines.append("  ".join([*padded, last]))
+    return lines
 
 
 def print_json(value: Mapping[str, Any]) -> None:

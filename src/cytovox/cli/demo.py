@@ -37,9 +37,8 @@ def demo(
         raise typer.Exit(demo_volume(out, seed=seed))
     from ..report import draw_measurement
     from ..testing import simulate_recording
-    from .batch import FINDINGS
     from .comparison import compare_with_truth
-    from .console import print_text
+    from .console import FINDINGS, print_text
 
     raw, result, picture = out / "demo.rtdc", out / "demo_dcn.rtdc", out / "demo.png"
     _refuse_foreign([raw, result], picture)

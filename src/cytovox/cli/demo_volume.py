@@ -38,8 +38,7 @@ def demo_volume(out: Path, *, seed: int) -> int:
     from ..report.seams import seams_in_words
     from ..report.volume import draw_volume
     from ..testing.volume import BLOB_THRESHOLD, simulate_volume
-    from .batch import FINDINGS
-    from .console import print_text
+    from .console import FINDINGS, print_text
     from .volume_results import show_volume, showing
 
     raw, _, _, labels, _, table, picture = (out / name for name in _NAMES)

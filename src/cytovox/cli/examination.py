@@ -11,13 +11,13 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from .. import __version__
 from ..errors import escaped
-from .batch import FINDINGS
+from .console import FINDINGS, in_columns
 
 __all__ = [
     "Examined",
@@ -65,35 +65,18 @@ _EXTRAS = {
 
 @dataclass(frozen=True, slots=True)
 class Examined:
-    """One thing that was looked at.
-
-    Parameters
-    ----------
-    group
-        What it belongs to.
-    name
-        What it is.
-    state
-        ``"good"``, ``"note"`` (nothing to do), ``"look"`` (a finding) or
-        ``"BAD"`` (work is not possible).
-    told
-        What was found.
-    """
+    """One thing that was looked at, and what was found."""
 
     group: str
     name: str
+    #: ``"good"``, ``"note"`` (nothing to do), ``"look"`` (a finding) or ``"BAD"`` (work
+    #: is not possible).
     state: str
     told: str
 
 
 def examine(folder: Path) -> list[Examined]:
-    """Look at everything.
-
-    Parameters
-    ----------
-    folder
-        Where results shall go.
-    """
+    """Look at everything; results shall go to the folder."""
     parts: list[Callable[[], Iterable[Examined]]] = [
         _programs,
         _filters,
@@ -123,10 +106,7 @@ def exit_code_of_examination(found: Sequence[Examined]) -> int:
 
 def plain_examination(found: Sequence[Examined], code: int) -> dict[str, Any]:
     """Return all as values that JSON knows."""
-    examined = [
-        {"group": one.group, "name": one.name, "state": one.state.lower(), "told": one.told}
-        for one in found
-    ]
+    examined = [asdict(one) | {"state": one.state.lower()} for one in found]
     return {"cytovox": __version__, "exit_code": code, "examined": examined}
 
 
@@ -139,14 +119,13 @@ def table_of(found: Sequence[Examined]) -> str:
     disk  temp  good  9 GB free
     all is well
     """
-    widths = [max(len(getattr(one, name)) for one in found) for name in ("group", "name", "state")]
-    lines = []
-    before = ""
-    for one in found:
-        group = one.group if one.group != before else ""
-        before = one.group
-        cells = [group.ljust(widths[0]), one.name.ljust(widths[1]), one.state.ljust(widths[2])]
-        lines.append("  ".join([*cells, escaped(one.told)]))
+    groups = ["", *(one.group for one in found)]
+    lines = in_columns(
+        [
+            ("" if one.group == before else one.group, one.name, one.state, escaped(one.told))
+            for before, one in zip(groups, found, strict=False)
+        ]
+    )
     wrong = [one for one in found if one.state in ("look", "BAD")]
     lines += [f"{one.state}: {one.group}, {one.name}: {escaped(one.told)}" for one in wrong]
     return "\n".join(lines if wrong else [*lines, "all is well"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,88 +20,83 @@ __all__ = ["Finished", "look_at_output"]
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """What an existing output is.
+    """What an existing output is."""
 
-    Parameters
-    ----------
-    refusal
-        Why it is not what the job would make; None if it is.
-    events
-        Number of its events.
-    is_outgrown
-        Whether it was made while the recording was still written, which has
-        more frames now: it can be replaced.
-    """
-
+    #: Why it is not what the job would make; None if it is.
     refusal: str | None = None
+    #: Number of its events.
     events: int = 0
+    #: Whether it was made while the recording was still written, which has more frames
+    #: now: it can be replaced.
     is_outgrown: bool = False
 
 
 def look_at_output(job: DCNumPipelineJob, data: HDF5Data, *, thorough: bool = False) -> Finished:
-    """Compare the existing output of a job with what the job would make.
+    """Compare the existing output of a job with what the job would make of `data`.
 
     It is the same if it carries the hash of the same pipeline identifier (in
     which frames and pixel size are part), was made from the same measurement
-    with the same basin strategy, holds all its events, and the recording has
-    not changed since. It must not be damaged: small outputs are read in full,
-    of others lengths and headers.
-
-    Parameters
-    ----------
-    job
-        The job; its output exists.
-    data
-        Its input.
-    thorough
-        Whether outputs of any size are read in full.
+    with the same basin strategy, and the recording has not changed since. It
+    must not be damaged: small outputs are read in full, of others lengths and
+    headers, unless it shall be thorough.
     """
-    import h5py
-
-    from ..errors import InputError
+    from ..errors import CytovoxError, InputError
     from ..logic.verify import verify_recording
-    from ..read.members import members
-    from ..read.opening import open_hdf5_file
+    from ..read import HDF5Data
 
-    ppid, pphash = job.get_ppid(ret_hash=True)
-    path = Path(job["path_out"])
-    try:
-        with open_hdf5_file(path) as h5:
-            attributes = {key: _text(value) for key, value in members(h5.attrs)}
-            events = h5["events"]
-            lengths = {
-                len(events[name]) for name in events if isinstance(events[name], h5py.Dataset)
-            }
-            record = _record(h5)
-            strategy = _strategy(h5, record)
-    except (InputError, OSError, LookupError, RuntimeError, ValueError, TypeError, AttributeError):
-        return Finished("the output exists and is no result of a run, or a damaged one")
-    if "pipeline:dcnum hash" not in attributes:
-        return Finished("the output exists and is no result of a run")
-    if attributes["pipeline:dcnum hash"] != pphash:
-        return Finished("the output exists and was made by another recipe")
-    if attributes.get("experiment:run identifier") not in _identifiers(data, pphash):
-        return Finished("the output exists and was made from another measurement")
-    count = attributes.get("experiment:event count", "")
-    if not count.isdecimal() or lengths - {int(count)}:
-        return Finished("the output exists and is incomplete")
-    if strategy != job["basin_strategy"]:
-        return Finished(
-            f"the output exists and was made by the same recipe with --basins {strategy}"
-        )
-    if change := _change(data, record.get("read")):
-        read = record["read"]
-        return Finished(f"the output exists and {change}", is_outgrown=bool(read.get("growing")))
-    try:
+    path, may = Path(job["path_out"]), job["data_kwargs"].get("permissions")
+    with contextlib.ExitStack() as stack:
+        try:
+            result = stack.enter_context(HDF5Data(path, permissions=may, opened=data.opened))
+            told = {key: str(value) for key, value in result.meta.items()}
+            record = _record(result)
+            strategy = _strategy(result, record)
+        except (CytovoxError, OSError, LookupError, RuntimeError, ValueError, TypeError) as err:
+            return _refused(f"is no result of a run, or a damaged one: {err}")
+        standing = _compare(job, data, told, record, strategy)
+        if standing.refusal is not None:
+            return standing
         thorough = thorough or path.stat().st_size <= _SMALL
-        errors = verify_recording(
-            path, thorough=thorough, permissions=job["data_kwargs"].get("permissions")
-        ).errors
-    except (InputError, OSError) as err:
-        return Finished(f"the output exists and is damaged: {err}")
+        try:
+            errors = verify_recording(
+                path, thorough=thorough, permissions=may, opened=result.opened
+            ).errors
+        except (InputError, OSError) as err:
+            return _refused(f"is damaged: {err}")
     if errors:
-        return Finished(f"the output exists and is damaged: {errors[0].where}: {errors[0].what}")
-    return Finished(events=int(count))
+        return _refused(f"is damaged: {errors[0].where}: {errors[0].what}")
+    return standing
+
+
+def _compare(
+    job: DCNumPipelineJob,
+    data: HDF5Data,
+    told: dict[str, str],
+    record: dict[str, Any],
+    strategy: str,
+) -> Finished:
+    """Compare what an output tells of its making with what the job would do."""
+    from ..read.identifier import as_count
+
+    pphash = job.get_ppid(ret_hash=True)[1]
+    if "pipeline:dcnum hash" not in told:
+        return _refused("is no result of a run")
+    if told["pipeline:dcnum hash"] != pphash:
+        return _refused("was made by another recipe")
+    if told.get("experiment:run identifier") not in _identifiers(data, pphash):
+        return _refused("was made from another measurement")
+    count = as_count(told.get("experiment:event count"))
+    if count is None:
+        return _refused("is incomplete")
+    if strategy != job["basin_strategy"]:
+        return _refused(f"was made by the same recipe with --basins {strategy}")
+    if change := _change(data, record.get("read")):
+        return _refused(change, is_outgrown=bool(record["read"].get("growing")))
+    return Finished(events=count)
+
+
+def _refused(why: str, **more: bool) -> Finished:
+    return Finished(f"the output exists and {why}", **more)
 
 
 def _change(data: HDF5Data, read: Any) -> str | None:
@@ -135,24 +131,19 @@ def _identifiers(data: HDF5Data, pphash: str) -> set[str]:
     return {made} if own is None else {f"{own}_{made}", own}
 
 
-def _record(h5: Any) -> dict[str, Any]:
+def _record(result: HDF5Data) -> dict[str, Any]:
     """Return the record of the last run; an empty one if it cannot be read."""
-    records = sorted(name for name in h5.get("logs", ()) if name.startswith("dcnum-job-"))
+    records = sorted(name for name in result.logs if name.startswith("dcnum-job-"))
     try:
-        lines = [_text(line) for line in h5["logs"][records[-1]][:]]
-        found = json.loads("\n".join(lines))
+        found = json.loads("\n".join(result.logs[records[-1]]))
     except (IndexError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
 
 
-def _strategy(h5: Any, record: dict[str, Any]) -> str:
+def _strategy(result: HDF5Data, record: dict[str, Any]) -> str:
     """Return the basin strategy of a run."""
     try:
         return str(record["job"]["basin_strategy"])
     except (KeyError, TypeError):
-        return "drain" if "image" in h5["events"] else "tap"
-
-
-def _text(value: object) -> str:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+        return "drain" if "image" in result.h5["events"] else "tap"

@@ -30,8 +30,7 @@ def info(
     For a result, the pipeline identifier is checked against its hash, and it
     is looked whether the files are there that it refers to.
     """
-    from .batch import SOME_FAILED
-    from .console import describe, print_json, print_text, report_error
+    from .console import SOME_FAILED, describe, print_json, print_text, report_error
     from .description import describe_file, in_words
 
     may = o.permissions_of(

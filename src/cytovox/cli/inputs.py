@@ -11,7 +11,15 @@ from pathlib import Path
 
 from ..errors import CytovoxError, InputError, InputNotFoundError, UsageError
 
-__all__ = ["SUFFIX", "Found", "find_inputs", "is_recording_name", "output_paths", "refuse_clashes"]
+__all__ = [
+    "SUFFIX",
+    "Found",
+    "begins_as_hdf5",
+    "find_inputs",
+    "is_recording_name",
+    "output_paths",
+    "refuse_clashes",
+]
 
 #: What an output's name adds to the stem of its input.
 SUFFIX = "_dcn"
@@ -23,24 +31,16 @@ _APPLE_DOUBLE = "._"
 
 @dataclass(slots=True)
 class Found:
-    """What the words of a command stand for.
+    """What the words of a command stand for."""
 
-    Parameters
-    ----------
-    inputs
-        Recordings, each once, in the order of the words; sorted by name
-        within a folder or pattern.
-    below
-        Folder of each recording below the one that was searched for it.
-    left_out
-        Each file or folder that was left out, and why.
-    errors
-        What is wrong with words that stand for nothing.
-    """
-
+    #: Recordings, each once, in the order of the words; sorted by name within a folder
+    #: or pattern.
     inputs: list[Path] = field(default_factory=list)
+    #: Folder of each recording below the one that was searched for it.
     below: dict[Path, Path] = field(default_factory=dict)
+    #: Each file or folder that was left out, and why.
     left_out: list[tuple[Path, str]] = field(default_factory=list)
+    #: What is wrong with words that stand for nothing.
     errors: list[CytovoxError] = field(default_factory=list)
 
 
@@ -60,16 +60,8 @@ def find_inputs(words: Sequence[str], *, recurse: bool = False, out: Path | None
 
     A file that was made by a run is no input where it was merely found in a
     folder or by a pattern, or where its own input is named as well; named
-    alone it is taken. Only regular files are looked into.
-
-    Parameters
-    ----------
-    words
-        Files, folders or patterns such as ``day1/*.rtdc``.
-    recurse
-        Whether folders within folders are searched too.
-    out
-        Folder of the results, which is not searched.
+    alone it is taken. Only regular files are looked into. The folder `out` of
+    the results is not searched.
     """
     found = Found()
     named: list[Path] = []
@@ -94,7 +86,7 @@ def find_inputs(words: Sequence[str], *, recurse: bool = False, out: Path | None
             found.errors.append(
                 InputError("this is not a file", path=word, hint="give a recording (.rtdc)")
             )
-        elif path.name.startswith(_APPLE_DOUBLE) and not _is_hdf5(path):
+        elif path.name.startswith(_APPLE_DOUBLE) and not begins_as_hdf5(path):
             found.left_out.append((path, _MACOS))
         else:
             named.append(path)
@@ -259,7 +251,8 @@ def _once(found: Found, paths: Sequence[Path], named: Sequence[Path]) -> list[Pa
     return kept
 
 
-def _is_hdf5(path: Path) -> bool:
+def begins_as_hdf5(path: Path) -> bool:
+    """Return whether a file begins as HDF5 does; True if that cannot be read."""
     try:
         with path.open("rb") as file:
             return file.read(len(_HDF5)) == _HDF5

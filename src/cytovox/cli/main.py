@@ -18,7 +18,7 @@ from .run import run
 from .signals import Stopped, exit_code_of_interrupt, stop_on_signals
 from .simulate import simulate
 from .stages import stages
-from .verify import verify
+from .verifying import verify
 from .volume import volume
 
 __all__ = ["app", "main"]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from .. import __version__
 from ..errors import escaped
-from .console import print_json, print_text
+from .console import in_columns, print_json, print_text
 from .one_recording import Outcome
 from .one_recording import as_json as plain
 
@@ -51,15 +51,7 @@ def table_of(outcomes: Sequence[Outcome]) -> str:
         found = None if one.objects is None else one.objects["found"]
         numbers = (_number(one.frames), _number(found), _number(one.events), seconds)
         rows.append((escaped(one.input), *numbers, escaped(one.verdict)))
-    widths = [max(len(row[column]) for row in rows) for column in range(5)]
-    lines = [
-        "  ".join(
-            [row[0].ljust(widths[0])]
-            + [row[column].rjust(widths[column]) for column in (1, 2, 3, 4)]
-            + [row[5]]
-        )
-        for row in rows
-    ]
+    lines = in_columns(rows, right=(1, 2, 3, 4))
     counts = Counter(one.state for one in outcomes)
     named = {"waiting": "not begun"}
     states = ", ".join(f"{number} {named.get(state, state)}" for state, number in counts.items())

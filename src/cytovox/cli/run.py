@@ -211,8 +211,8 @@ def _run(
     as_json: bool,
     quiet: bool,
 ) -> int:
-    from .batch import FINDINGS, exit_code_of_batch, run_batch
-    from .console import report_error
+    from .batch import exit_code_of_batch, run_batch
+    from .console import FINDINGS, report_error
     from .inputs import find_inputs, output_paths, refuse_clashes
     from .one_recording import Outcome
     from .progress import choose_display

@@ -101,8 +101,7 @@ def info(
     Of labels that were made here: the recipe, blocks done and failed with
     their errors, objects, and the report about the seams.
     """
-    from .batch import SOME_FAILED
-    from .console import describe, print_json, print_text, report_error
+    from .console import SOME_FAILED, describe, print_json, print_text, report_error
     from .volume_description import describe_volume, volume_in_words
 
     results: list[dict[str, Any]] = []

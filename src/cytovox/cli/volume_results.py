@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import escaped
-from .batch import SOME_FAILED
-from .console import print_json, print_text, say
+from .console import SOME_FAILED, print_json, print_text, say
 from .signals import GOES_ON, resumable
 
 __all__ = ["exit_code_of", "failures_in_words", "near", "show_volume", "showing"]

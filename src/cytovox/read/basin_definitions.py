@@ -11,7 +11,7 @@ import h5py
 
 from ..errors import InputError
 from .const import MAX_TEXT_BYTES
-from .dataset import checked, read_lines
+from .dataset import CheckedDataset, checked, read_lines
 from .members import members
 from .permissions import Permissions, is_on_server
 
@@ -23,6 +23,7 @@ __all__ = [
     "is_basin_map",
     "is_on_server",
     "is_readable",
+    "read_definition",
     "sort_basin_dicts",
 ]
 
@@ -68,31 +69,34 @@ def extract_basin_dicts(
     """
     basins = []
     for key, dataset in members(h5.get("basins", {})):
-        text = "\n".join(read_lines(checked(dataset, permissions), MAX_TEXT_BYTES["basins"]))
-        try:
-            definition = json.loads(text)
-        except (ValueError, RecursionError) as err:
-            raise InputError(
-                f"the definition of basin '{key}' is not valid JSON",
-                path=h5.file.filename,
-                hint="the file is damaged",
-            ) from err
-        _check_definition(definition, key, h5)
-        if definition.get("mapping") in ("", "same"):  # so others say that there is no map
-            definition["mapping"] = None
+        definition = read_definition(checked(dataset, permissions), key)
         if not check or _is_usable(h5, definition):
             basins.append(definition)
     return basins
 
 
-def _check_definition(definition: Any, key: str, h5: h5py.Group) -> None:
+def read_definition(dataset: CheckedDataset, key: str) -> dict[str, Any]:
+    """Return the definition of one basin, whatever its type; see `extract_basin_dicts`."""
+    text = "\n".join(read_lines(dataset, MAX_TEXT_BYTES["basins"]))
+    try:
+        definition = json.loads(text)
+    except (ValueError, RecursionError) as err:
+        raise InputError(
+            f"the definition of basin '{key}' is not valid JSON",
+            path=dataset.file.filename,
+            hint="the file is damaged",
+        ) from err
     wrong = _what_is_wrong(definition) if isinstance(definition, dict) else "it is not an object"
     if wrong:
         raise InputError(
             f"the definition of basin '{key}' cannot be used: {wrong}",
-            path=h5.file.filename,
+            path=dataset.file.filename,
             hint="the file is damaged, or its basins are of a kind that is not read",
         )
+    if definition.get("mapping") in ("", "same"):  # so others say that there is no map
+        definition["mapping"] = None
+    found: dict[str, Any] = definition
+    return found
 
 
 def _what_is_wrong(definition: dict[str, Any]) -> str:

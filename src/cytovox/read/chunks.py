@@ -222,27 +222,32 @@ def find_defects(
     check_by_hdf5: Callable[[StoredChunk], str | None],
     *,
     workers: int = 2,
-    on_bytes: Callable[[int], None] | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[ChunkDefect]:
-    """Read chunks and yield those that are not as they were written."""
+    """Read chunks and yield those that are not as they were written.
+
+    Bytes that were checked, and all of them, go to `on_progress`.
+    """
     alone = [chunk for chunk in chunks if chunk.check == "hdf5"]
     rest = [chunk for chunk in chunks if chunk.check not in ("hdf5", "plain")]
     batches = list(_batches(sorted(rest, key=lambda chunk: chunk.position)))
+    done, total = 0, sum(chunk.size for chunk in (*rest, *alone))
+    tell = on_progress or (lambda done, total: None)
     with ThreadPoolExecutor(max(1, workers), thread_name_prefix="verify") as pool:
         try:
             results = pool.map(lambda batch: _check_batch(path, batch), batches)
             for batch, defects in zip(batches, results, strict=True):
                 yield from defects
-                if on_bytes is not None:
-                    on_bytes(sum(chunk.size for chunk in batch))
+                done += sum(chunk.size for chunk in batch)
+                tell(done, total)
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
     for chunk in alone:
         too_large = chunk.index.content > MAX_CHUNK_BYTES
         if what := "is too large to be checked" if too_large else check_by_hdf5(chunk):
             yield ChunkDefect(chunk, what)
-        if on_bytes is not None:
-            on_bytes(chunk.size)
+        done += chunk.size
+        tell(done, total)
 
 
 def _batches(chunks: Sequence[StoredChunk]) -> Iterator[list[StoredChunk]]:

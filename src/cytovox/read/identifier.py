@@ -13,6 +13,8 @@ import h5py
 import numpy as np
 
 __all__ = [
+    "as_count",
+    "as_number",
     "as_text",
     "get_measurement_identifier",
     "identifier_fits",
@@ -21,6 +23,8 @@ __all__ = [
     "stated",
 ]
 
+#: More events than any file has; exact as a floating-point number.
+_MOST_EVENTS = 1 << 53
 #: Attributes that identify a measurement which has no run identifier.
 _PARTS = ("experiment:time", "experiment:date", "setup:identifier")
 
@@ -30,6 +34,22 @@ def as_text(value: Any) -> Any:
     if isinstance(value, bytes):
         return value.decode("utf-8", errors="replace")
     return value
+
+
+def as_number(value: Any) -> float | None:
+    """Return a number that may be stored as text or in an array of its own."""
+    try:
+        return float(np.asarray(as_text(value)).reshape(())[()])
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def as_count(value: Any) -> int | None:
+    """Return a number of events, stored in any way; None if it cannot be one."""
+    number = as_number(value)
+    if number is None or not 0 <= number <= _MOST_EVENTS or number % 1:
+        return None
+    return int(number)
 
 
 def stated(attributes: Mapping[str, Any], name: str, default: Any = None) -> Any:

@@ -17,18 +17,15 @@ import numpy.typing as npt
 from ..errors import InputError
 from .data_identity import round_pixel_size
 from .dataset import CheckedDataset, checked, read_checked, read_lines
-from .identifier import as_text, md5sum, stated
+from .identifier import as_count, as_number, md5sum, stated
 from .mapped import IndexMapping, check_mapping, get_mapping_indices
 from .members import members, text_names
 from .opening import OpenedFile, OpenedFiles, open_file, read_error
 from .permissions import Permissions, default_permissions
-from .structure import examine, features_in, what_is_odd
+from .structure import examine, features_in, rows_of, what_is_odd
 
 __all__ = ["RecordingFile", "find_pixel_size", "frame_rate_of"]
 
-
-#: More events than any file has; exact as a floating-point number.
-_MOST_EVENTS = 1 << 53
 #: How the identifiers of devices begin that are known to store a wrong pixel size.
 _MAKER = "RC-"
 #: Pixel sizes [µm] that one can have: these are taken as they are stored.
@@ -196,7 +193,7 @@ class RecordingFile:
     def pixel_size(self) -> float:
         """Width of a pixel [µm]; 0 if unknown."""
         found = self.meta.get("imaging:pixel size", 0)
-        size = _number(found)
+        size = as_number(found)
         if size is None or math.isinf(size):
             raise InputError(
                 f"the pixel size is {str(found)[:80]}",
@@ -227,18 +224,16 @@ class RecordingFile:
         except (OSError, RuntimeError, ValueError, TypeError) as err:
             raise read_error(err, self.h5) from err
         if count is not None:
-            number = _number(count)
-            if number is None or not 0 <= number <= _MOST_EVENTS or number % 1:
+            number = as_count(count)
+            if number is None:
                 raise InputError(
                     f"the event count is {str(count)[:80]}",
                     path=self.place,
                     hint="the recording was not completed or was damaged",
                 )
-            return int(number)
+            return number
         events = features_in(self.h5.get("events"))
-        # some writers stored the map of a basin as a table of one row
-        lengths = [int(ds.size) if name.startswith("basinmap") else len(ds) for name, ds in events]
-        length = lengths[0] if lengths else self._referred_length()
+        length = rows_of(*events[0]) if events else self._referred_length()
         if length is None:
             raise InputError("the number of frames is unknown", path=self.place)
         return length
@@ -299,18 +294,10 @@ class RecordingFile:
             return found
 
 
-def _number(value: Any) -> float | None:
-    """Return a number that may be stored as text or in an array of its own."""
-    try:
-        return float(np.asarray(as_text(value)).reshape(())[()])
-    except (TypeError, ValueError, OverflowError):
-        return None
-
-
 def frame_rate_of(meta: Mapping[str, Any], path: str | Path | None = None) -> float:
     """Return the number of frames in a second; 0 if unknown."""
     found = stated(meta, "imaging:frame rate", 0)
-    rate = _number(found)
+    rate = as_number(found)
     if rate is None or not math.isfinite(rate):
         raise InputError(
             f"the frame rate is {str(found)[:80]!a}",

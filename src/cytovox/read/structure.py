@@ -36,6 +36,7 @@ __all__ = [
     "examine",
     "features_in",
     "left_alone",
+    "rows_of",
     "what_is_odd",
 ]
 
@@ -255,6 +256,12 @@ def features_in(group: Any) -> list[tuple[str, h5py.Dataset]]:
     ]
 
 
+def rows_of(name: str, dataset: h5py.Dataset) -> int:
+    """Return the number of rows of a feature."""
+    # some writers stored the map of a basin as a table of one row
+    return int(dataset.size) if name.startswith("basinmap") else len(dataset)
+
+
 def left_alone(h5: h5py.File, length: int) -> list[str]:
     """Return what in a recording is not read, in words."""
     told = []
@@ -263,7 +270,7 @@ def left_alone(h5: h5py.File, length: int) -> list[str]:
         for name, item in members(group) if isinstance(group, h5py.Group) else []:
             odd = what_is_odd(item, place)
             if not odd and place == "events" and isinstance(item, h5py.Dataset):
-                rows = item.size if name.startswith("basinmap") else len(item)
+                rows = rows_of(name, item)
                 odd = f"has {rows} rows instead of {length}" if rows != length else ""
             if odd:
                 told.append(f"'{place}/{name}' {odd}")

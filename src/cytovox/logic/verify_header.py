@@ -1,0 +1,195 @@
+"""Whether the header of a recording fits its events, its logs and itself."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import h5py
+
+from ..errors import InputError
+from ..read.dataset import read_lines
+from ..read.identifier import as_count, as_number, stated
+from ..read.members import text_names
+from ..read.structure import examine, rows_of, what_is_odd
+from ..recipe.identity import compute_pipeline_hash
+from .redo import ID_ATTRIBUTES
+from .verify_file import FAILURES, FileToVerify, Findings, error, note, reason, warning
+
+__all__ = ["check_features", "check_header", "check_logs", "check_pipeline", "check_structure"]
+
+_COUNT = "experiment:event count"
+_HASH = "pipeline:dcnum hash"
+_IMAGES = ("image", "mask", "image_bg")
+#: Features that a recipe promises: part of the identifier to one of its features.
+_PROMISED = {"b": "bright_avg", "h": "tex_asm_avg", "v": "volume"}
+
+
+def check_structure(file: FileToVerify) -> Findings:
+    """Tell what a reader would refuse."""
+    file.is_refused = True
+    try:
+        examine(file.opened, file.permissions, file.files)
+    except InputError as err:
+        yield error("/", f"readers refuse it: {err.what}")
+    else:
+        file.is_refused = False
+
+
+def check_header(file: FileToVerify) -> Findings:
+    """Check the number of events and the pixel size that the header names."""
+    h5 = file.h5
+    if stated(h5.attrs, _HASH) is not None:
+        file.kind = "result"
+    is_inside = isinstance(h5.get("events", getlink=True), h5py.HardLink)
+    if not (is_inside or not file.is_refused) or not isinstance(h5.get("events"), h5py.Group):
+        yield error("events", "there are no events: this is not a recording")
+        return
+    value = stated(h5.attrs, _COUNT)
+    file.events = as_count(value)
+    if value is None:
+        yield warning(_COUNT, "is missing")
+    elif file.events is None:
+        yield error(_COUNT, f"is not a number of events: {value}")
+    if file.wanted not in (None, file.events):
+        yield error(_COUNT, f"is {file.events} where {file.wanted} were made")
+    if file.events is not None:
+        file.counts["events"] = file.events
+    size = as_number(stated(h5.attrs, "imaging:pixel size"))
+    if not (size is not None and 0 < size < 1e6) and any(name in h5["events"] for name in _IMAGES):
+        yield warning("imaging:pixel size", "is missing or no length, though there are images")
+
+
+def check_features(file: FileToVerify) -> Findings:
+    """Check that features have as many rows as there are events, and images one size."""
+    lengths, contours, shapes = {}, 0, {}
+    for name, dataset in file.datasets.items():
+        place, _, feature = name.partition("/")
+        if place != "events":
+            continue
+        if odd := what_is_odd(dataset, "events"):
+            yield note(name, f"is not read: it {odd}")
+        elif feature.startswith("contour/"):
+            contours += 1
+        else:
+            lengths[name] = rows_of(feature, dataset)
+            if feature in _IMAGES and dataset.ndim == 3:
+                shapes[feature] = dataset.shape[1:]
+    file.counts["features"] = len(lengths) + contours
+    count = file.events
+    if count is None:
+        if len(set(lengths.values())) > 1:
+            short, long = min(lengths.values()), max(lengths.values())
+            yield error("events", f"features have from {short} to {long} rows")
+        return
+    for name, rows in lengths.items():
+        if rows != count:
+            yield error(name, f"has {rows} rows where the header counts {count} events")
+    if contours and contours != count:
+        yield error("events/contour", f"has {contours} entries where there are {count} events")
+    if len(set(shapes.values())) > 1:
+        told = ", ".join(f"{name} {shape[0]} x {shape[1]}" for name, shape in shapes.items())
+        yield error("events", f"images differ in size: {told}")
+
+
+def check_pipeline(file: FileToVerify) -> Findings:
+    """Check the pipeline identifier against its hash, and what else tells of the making."""
+    attributes = file.h5.attrs
+    names = [key for key in text_names(attributes) if key.startswith("pipeline:dcnum ")]
+    stored = {key.removeprefix("pipeline:dcnum "): stated(attributes, key) for key in names}
+    named = {key: value for key, value in stored.items() if value is not None}
+    if not named:
+        return
+    parts = {name: str(named.get(name, "")) for name in ID_ATTRIBUTES}
+    missing = [name for name in (*ID_ATTRIBUTES, "hash") if not str(named.get(name, ""))]
+    if missing:
+        yield warning("pipeline:dcnum", f"the identifier is incomplete: no {', '.join(missing)}")
+        return
+    computed = compute_pipeline_hash(**{ID_ATTRIBUTES[name]: parts[name] for name in parts})
+    if computed != named["hash"]:
+        yield error(_HASH, f"is {named['hash']}, but the identifier gives {computed}")
+    yield from _check_yield(file, named.get("yield"))
+    yield from _check_mapping(parts["data"], named.get("mapping"))
+    yield from _check_run_identifier(attributes, computed)
+    yield from _check_promised(file, parts["feature"])
+
+
+def _check_yield(file: FileToVerify, made: Any) -> Findings:
+    where = "pipeline:dcnum yield"
+    count, number = file.events, as_count(made)
+    if count is None or number == count:
+        return
+    if file.wanted is None and number is not None and _is_export(file.h5):
+        # It keeps what the file that it was made from, or the first, says of its making.
+        yield note(where, f"is {made}: the {count} events here were chosen or joined by dclab")
+        return
+    yield error(where, f"is {made} where the header counts {count} events")
+
+
+def _check_mapping(data: str, mapping: Any) -> Findings:
+    told = _options(data.partition(":")[2]).get("i")
+    if None not in (mapping, told) and str(mapping) != told:
+        yield error("pipeline:dcnum mapping", f"is {mapping} where the identifier says {told}")
+
+
+def _check_run_identifier(attributes: Any, pphash: str) -> Findings:
+    name = "experiment:run identifier"
+    _, is_ours, own = str(stated(attributes, name, "")).rpartition("dcn-")
+    if is_ours and not pphash.startswith(own[:7]):
+        yield warning(name, f"names the pipeline {own[:7]} where the hash is {pphash[:7]}")
+
+
+def _check_promised(file: FileToVerify, part: str) -> Findings:
+    code, _, text = part.partition(":")
+    if code != "legacy" or not file.events:
+        return
+    options = _options(text)
+    wanted = [feat for key, feat in _PROMISED.items() if options.get(key) == "1"]
+    absent = [feat for feat in ["deform", "mask", *wanted] if feat not in file.h5["events"]]
+    if absent and _is_export(file.h5):
+        yield note("events", f"the export by dclab left out {', '.join(absent)}")
+    elif absent:
+        yield warning("events", f"the recipe makes {', '.join(absent)}, but there is none")
+
+
+def _options(text: str) -> dict[str, str]:
+    return dict(pair.partition("=")[::2] for pair in text.split("^"))
+
+
+def _is_export(h5: h5py.File) -> bool:
+    programs = str(stated(h5.attrs, "setup:software version", ""))
+    return "dclab" in programs.rpartition("|")[2]
+
+
+def check_logs(file: FileToVerify) -> Findings:
+    """Read all logs; compare the records of runs with the header."""
+    number = 0
+    hashes: set[str] = set()
+    for name, dataset in file.members("logs"):
+        where = f"logs/{name}"
+        if dataset.is_virtual or dataset.external:
+            continue
+        try:
+            if odd := what_is_odd(dataset, "logs"):
+                yield note(where, f"is not read: it {odd}")
+                continue
+            lines = read_lines(dataset)
+        except FAILURES as err:
+            yield error(where, f"cannot be read: {reason(err)}")
+            continue
+        number += 1
+        if name.startswith("dcnum-job-"):
+            try:
+                hashes |= _hashes_in(json.loads("\n".join(lines)))
+            except json.JSONDecodeError:
+                yield warning(where, "is no record of a run, though it is called so")
+    file.counts["logs"] = number
+    own = stated(file.h5.attrs, _HASH)
+    if hashes and own is not None and own not in hashes:
+        yield error("logs", f"no record of a run names the pipeline {own}")
+
+
+def _hashes_in(record: Any) -> set[str]:
+    pipeline = record.get("pipeline") if isinstance(record, dict) else None
+    found = pipeline.get("hash") if isinstance(pipeline, dict) else None
+    return {found} if isinstance(found, str) else set()
