@@ -148,6 +148,26 @@ def test_a_damaged_result_is_not_finished(raw, capsys):
     assert run(capsys, raw, "--force")["state"] == "done"
 
 
+def test_a_result_of_which_rows_are_missing_is_not_finished(raw, capsys):
+    run(capsys, raw)
+    with h5py.File(raw.with_name("a_dcn.rtdc"), "r+") as h5:
+        values = h5["events/deform"][:-1]
+        del h5["events/deform"]
+        h5["events/deform"] = values
+    assert "damaged: events/deform: has" in run(capsys, raw)["error"]
+
+
+@pytest.mark.parametrize("read", [{}, {"frames": 40, "files": []}, {"frames": 40, "files": [{}]}])
+def test_a_record_that_tells_nothing_of_the_input_refuses_nothing(raw, capsys, read):
+    run(capsys, raw)
+    with h5py.File(raw.with_name("a_dcn.rtdc"), "r+") as h5:
+        (name,) = (name for name in h5["logs"] if name.startswith("dcnum-job-"))
+        record = json.loads(b"\n".join(h5["logs"][name][:]))
+        del h5["logs"][name]
+        h5["logs"][name] = [json.dumps(record | {"read": read}).encode()]
+    assert run(capsys, raw)["state"] == "skipped"
+
+
 def test_large_results_are_read_in_full_only_if_asked_for(raw, capsys, monkeypatch):
     monkeypatch.setattr(finished, "_SMALL", 0)
     run(capsys, raw)

@@ -231,6 +231,10 @@ def image_size(h5: h5py.File) -> None:
     h5["events/mask"] = mask
 
 
+def basin_is_refused(h5: h5py.File) -> None:
+    h5["basins/bad"] = np.array([b'{"type": "internal", "features": "image"}'])
+
+
 def no_count(h5: h5py.File) -> None:
     h5.attrs["experiment:event count"] = "many"
 
@@ -252,6 +256,7 @@ def no_count(h5: h5py.File) -> None:
         (map_missing, "error: basins/*its map 'basinmap1' is missing"),
         (basin_group_missing, "error: basins/*the group 'basin_events' is missing"),
         (basin_is_no_json, "error: basins/bad: its definition cannot be read"),
+        (basin_is_refused, "error: basins/bad: its definition cannot be read: * are not a list"),
         (image_size, "error: events: images differ in size: image 60 x 120, mask 59 x 120"),
     ],
 )
@@ -263,6 +268,25 @@ def test_what_is_wrong_is_named(
     found = told(drain, thorough=False)
     first, _, rest = finding.partition("*")
     assert any(one.startswith(first) and rest in one for one in found), found
+
+
+def texts_in_place_of_numbers(h5: h5py.File) -> None:
+    for name in ("experiment:event count", "imaging:pixel size"):
+        h5.attrs[name] = str(h5.attrs[name]).encode()
+
+
+def a_map_behind_a_link(h5: h5py.File) -> None:
+    h5.move("events/basinmap1", "map")
+    h5["events/basinmap1"] = h5py.SoftLink("/map")
+
+
+@pytest.mark.parametrize("change", [texts_in_place_of_numbers, a_map_behind_a_link])
+def test_what_readers_take_is_whole(drain: Path, change: Callable[[h5py.File], None]) -> None:
+    with h5py.File(drain, "r+") as h5:
+        change(h5)
+    found = verify_recording(drain)
+    assert found.ok, found.findings
+    assert not found.warnings
 
 
 def test_the_caller_may_know_the_number_of_events(drain: Path) -> None:

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 __all__ = ["describe_file", "in_words", "recipe_in_words"]
 
-_PARTS = ("generation", "data", "background", "segmenter", "feature", "gate")
 #: For each part with options: kind in the registry and the methods that declare them.
 _METHODS = {
     "background": ("check_user_kwargs",),
@@ -171,29 +170,18 @@ def _basin_in_words(basin: Mapping[str, Any]) -> str:
 
 
 def _pipeline(meta: Mapping[str, Any]) -> dict[str, Any] | None:
-    from ..recipe.identity import compute_pipeline_hash
+    from ..logic.redo import ID_ATTRIBUTES, hash_of_stated
 
-    parts = {part: str(meta[f"pipeline:dcnum {part}"]) for part in _PARTS if _named(part) in meta}
-    if "pipeline:dcnum hash" not in meta or len(parts) < len(_PARTS):
+    stored, computed = meta.get("pipeline:dcnum hash"), hash_of_stated(meta)
+    if stored is None or computed is None:
         return None
-    computed = compute_pipeline_hash(
-        gen_id=parts["generation"],
-        dat_id=parts["data"],
-        bg_id=parts["background"],
-        seg_id=parts["segmenter"],
-        feat_id=parts["feature"],
-        gate_id=parts["gate"],
-    )
+    parts = {part: str(meta[f"pipeline:dcnum {part}"]) for part in ID_ATTRIBUTES}
     return {
-        "identifier": "|".join(parts[part] for part in _PARTS),
-        "hash": str(meta["pipeline:dcnum hash"]),
-        "hash_fits": computed == str(meta["pipeline:dcnum hash"]),
+        "identifier": "|".join(parts.values()),
+        "hash": str(stored),
+        "hash_fits": computed == str(stored),
         "recipe": recipe_in_words(parts),
     }
-
-
-def _named(part: str) -> str:
-    return f"pipeline:dcnum {part}"
 
 
 def _part_in_words(kind: str, text: str) -> str:

@@ -103,23 +103,23 @@ def _change(data: HDF5Data, read: Any) -> str | None:
     """Say how the recording differs from what the output was made of, if that is known."""
     from ..run.fingerprint import FileStamp
 
-    if not isinstance(read, dict):
+    try:
+        then = read["frames"]
+        own, *others = (
+            (Path(one["path"]).name, (one["size"], one["content"])) for one in read["files"]
+        )
+    except (KeyError, TypeError, ValueError):
         return None
     frames, files = data.stored_length, [data.place or data.files()[0], *data.files()[1:]]
-    if frames != read["frames"]:
-        return f"was made from {read['frames']} frames of this recording, which has {frames} now"
-    own, *others = read["files"]
+    if frames != then:
+        return f"was made from {then} frames of this recording, which has {frames} now"
     for path in files:
-        told = [own] if path == files[0] else [o for o in others if _name(o) == path.name]
+        told = [own] if path == files[0] else [one for one in others if one[0] == path.name]
         if told:  # what was never read need not be compared
             stamp = FileStamp.of(path)
-            if (stamp.size, stamp.content) not in [(one["size"], one["content"]) for one in told]:
+            if (stamp.size, stamp.content) not in [content for _, content in told]:
                 return f"was made from another content of {path}"
     return None
-
-
-def _name(told: dict[str, Any]) -> str:
-    return Path(told["path"]).name
 
 
 def _identifiers(data: HDF5Data, pphash: str) -> set[str]:

@@ -11,7 +11,7 @@ import numpy as np
 from ..read import HDF5Data
 from ..recipe.identity import compute_pipeline_hash
 
-__all__ = ["ID_ATTRIBUTES", "Redo", "what_to_redo"]
+__all__ = ["ID_ATTRIBUTES", "Redo", "hash_of_stated", "what_to_redo"]
 
 #: Attribute below ``pipeline:dcnum`` for each part of the identifier.
 ID_ATTRIBUTES = {
@@ -32,6 +32,14 @@ class Redo:
     segmentation: bool
 
 
+def hash_of_stated(stated: Mapping[str, Any]) -> str | None:
+    """Return the hash of the identifier that attributes state; None if a part is missing."""
+    parts = {
+        key: str(stated.get(f"pipeline:dcnum {name}", "")) for name, key in ID_ATTRIBUTES.items()
+    }
+    return compute_pipeline_hash(**parts) if all(parts.values()) else None
+
+
 def what_to_redo(data: HDF5Data, wanted: Mapping[str, str]) -> Redo:
     """Compare what a file says of its making with what is wanted."""
     stored = {
@@ -43,7 +51,7 @@ def what_to_redo(data: HDF5Data, wanted: Mapping[str, str]) -> Redo:
     segmentation = (
         background
         or bool(differs)
-        or str(data.meta.get("pipeline:dcnum hash")) != compute_pipeline_hash(**stored)
+        or str(data.meta.get("pipeline:dcnum hash")) != hash_of_stated(data.meta)
         or not _is_number(data.meta.get("pipeline:dcnum yield"), len(data))
         or data.index_mapping is not None
     )

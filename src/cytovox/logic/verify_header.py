@@ -12,14 +12,14 @@ from ..read.dataset import read_lines
 from ..read.identifier import as_count, as_number, stated
 from ..read.members import text_names
 from ..read.structure import examine, rows_of, what_is_odd
-from ..recipe.identity import compute_pipeline_hash
-from .redo import ID_ATTRIBUTES
+from .redo import ID_ATTRIBUTES, hash_of_stated
 from .verify_file import FAILURES, FileToVerify, Findings, error, note, reason, warning
 
 __all__ = ["check_features", "check_header", "check_logs", "check_pipeline", "check_structure"]
 
 _COUNT = "experiment:event count"
-_HASH = "pipeline:dcnum hash"
+_PIPELINE = "pipeline:dcnum "
+_HASH = _PIPELINE + "hash"
 _IMAGES = ("image", "mask", "image_bg")
 #: Features that a recipe promises: part of the identifier to one of its features.
 _PROMISED = {"b": "bright_avg", "h": "tex_asm_avg", "v": "volume"}
@@ -95,21 +95,20 @@ def check_features(file: FileToVerify) -> Findings:
 def check_pipeline(file: FileToVerify) -> Findings:
     """Check the pipeline identifier against its hash, and what else tells of the making."""
     attributes = file.h5.attrs
-    names = [key for key in text_names(attributes) if key.startswith("pipeline:dcnum ")]
-    stored = {key.removeprefix("pipeline:dcnum "): stated(attributes, key) for key in names}
-    named = {key: value for key, value in stored.items() if value is not None}
+    names = [key for key in text_names(attributes) if key.startswith(_PIPELINE)]
+    named = {key: value for key in names if (value := stated(attributes, key)) is not None}
     if not named:
         return
-    parts = {name: str(named.get(name, "")) for name in ID_ATTRIBUTES}
-    missing = [name for name in (*ID_ATTRIBUTES, "hash") if not str(named.get(name, ""))]
-    if missing:
-        yield warning("pipeline:dcnum", f"the identifier is incomplete: no {', '.join(missing)}")
+    parts = {name: str(named.get(_PIPELINE + name, "")) for name in (*ID_ATTRIBUTES, "hash")}
+    computed = hash_of_stated(named)
+    if computed is None or not parts["hash"]:
+        missing = ", ".join(name for name, text in parts.items() if not text)
+        yield warning("pipeline:dcnum", f"the identifier is incomplete: no {missing}")
         return
-    computed = compute_pipeline_hash(**{ID_ATTRIBUTES[name]: parts[name] for name in parts})
-    if computed != named["hash"]:
-        yield error(_HASH, f"is {named['hash']}, but the identifier gives {computed}")
-    yield from _check_yield(file, named.get("yield"))
-    yield from _check_mapping(parts["data"], named.get("mapping"))
+    if computed != parts["hash"]:
+        yield error(_HASH, f"is {parts['hash']}, but the identifier gives {computed}")
+    yield from _check_yield(file, named.get(_PIPELINE + "yield"))
+    yield from _check_mapping(parts["data"], named.get(_PIPELINE + "mapping"))
     yield from _check_run_identifier(attributes, computed)
     yield from _check_promised(file, parts["feature"])
 
@@ -128,7 +127,7 @@ def _check_yield(file: FileToVerify, made: Any) -> Findings:
 
 def _check_mapping(data: str, mapping: Any) -> Findings:
     told = _options(data.partition(":")[2]).get("i")
-    if None not in (mapping, told) and str(mapping) != told:
+    if mapping is not None and told is not None and str(mapping) != told:
         yield error("pipeline:dcnum mapping", f"is {mapping} where the identifier says {told}")
 
 

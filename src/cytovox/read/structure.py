@@ -120,10 +120,9 @@ class _Look(Follower):
             self.dataset(found, name, where)
         elif found is None:
             self.refuse(f"'{where}' cannot be found")
-        elif name == "basins" and isinstance(found, h5py.Group):
-            self.refuse(f"'{where}' is a group, not the definition of a basin")
         elif name == "basins":
-            self.refuse(f"'{where}' is a type, not the definition of a basin")
+            kind = "group" if isinstance(found, h5py.Group) else "type"
+            self.refuse(f"'{where}' is a {kind}, not the definition of a basin")
 
     def require(self, h5: h5py.File, what: str) -> None:
         """Refuse what is not a recording."""
@@ -143,10 +142,10 @@ class _Look(Follower):
         self.attributes(dataset, where)
         if dataset.shape is None:
             return
-        if name in MAX_TEXT_BYTES:
-            self._text(dataset, dtype, name, where)
-        else:
+        if name not in MAX_TEXT_BYTES:
             self._feature(dataset, dtype, where)
+        elif dataset.nbytes > MAX_TEXT_BYTES[name]:
+            self.refuse(f"'{where}' takes {dataset.nbytes / 1e9:.3g} GB", "oversized")
         if not outside:
             self._stored(dataset, dtype, where)
 
@@ -161,11 +160,6 @@ class _Look(Follower):
             )
         if dataset.ndim > 1 and dataset.shape[0] and not row:
             self.refuse(f"'{where}' has no pixels")
-
-    def _text(self, dataset: h5py.Dataset, dtype: np.dtype[Any], name: str, where: str) -> None:
-        size = math.prod(dataset.shape) * dtype.itemsize
-        if size > MAX_TEXT_BYTES[name]:
-            self.refuse(f"'{where}' takes {size / 1e9:.3g} GB", "oversized")
 
     def _stored(self, dataset: h5py.Dataset, dtype: np.dtype[Any], where: str) -> None:
         if self.may.oversized:
