@@ -20,7 +20,7 @@ from ..errors import CytovoxError, InputError, InputNotFoundError, StorageError
 from ..run.fingerprint import FileStamp
 from .chunks import ChunkIndex
 from .members import chunk_infos, dataset_ids
-from .permissions import Permissions, default_permissions
+from .permissions import Permissions
 
 __all__ = [
     "Examination",
@@ -29,7 +29,6 @@ __all__ = [
     "check_heaps",
     "keep_to_known_filters",
     "open_file",
-    "open_hdf5_file",
     "open_own_file",
     "read_error",
     "read_errors",
@@ -160,11 +159,6 @@ class OpenedFiles:
         if found is None and self._lender is not None:
             found = self._lender.find(place)
         return found
-
-
-def open_hdf5_file(source: Path | BinaryIO, permissions: Permissions | None = None) -> h5py.File:
-    """Open any HDF5 file for reading, and look no further."""
-    return open_file(source, permissions or default_permissions()).h5
 
 
 def open_file(source: Path | BinaryIO, permissions: Permissions) -> OpenedFile:
