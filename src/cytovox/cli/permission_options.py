@@ -23,11 +23,11 @@ __all__ = [
 
 def permissions_of(roots: Sequence[str] | None = None, **kinds: bool) -> Permissions | None:
     """Return what options allow, besides what is allowed anyway; None if that is nothing."""
-    from ..read.permissions import default_permissions, existing_folder
-
     allowed = {kind: True for kind, is_allowed in kinds.items() if is_allowed}
     if not allowed and not roots:
         return None
+    from ..read.permissions import default_permissions, existing_folder
+
     known = default_permissions()
     folders = (*known.basin_roots, *map(existing_folder, roots or ()))
     return replace(known, **allowed, basin_roots=tuple(dict.fromkeys(folders)))
