@@ -22,8 +22,8 @@ from cytovox.errors import (
     StageError,
     StorageError,
 )
-from cytovox.logic import DCNumJobRunner, DCNumPipelineJob, ctrl, resume, workspace
-from cytovox.logic.workspace import remove_leftovers
+from cytovox.logic import DCNumJobRunner, DCNumPipelineJob, pipeline, resumable_output, resume
+from cytovox.logic.run_folder import remove_leftovers
 from cytovox.run import room
 from cytovox.run.progress import StageProgress, Warned
 from cytovox.segm.segm_thresh import SegmentThresh
@@ -44,7 +44,7 @@ import os
 import signal
 import sys
 
-from cytovox.logic import DCNumJobRunner, DCNumPipelineJob, workspace
+from cytovox.logic import DCNumJobRunner, DCNumPipelineJob, resumable_output
 
 
 def kill_at(where, number, after):
@@ -72,8 +72,8 @@ def kill_at(where, number, after):
 
 if __name__ == "__main__":
     options = json.loads(sys.argv[1])
-    workspace._SECONDS = options["seconds"]
-    workspace._DURABLE_SECONDS = options["durable"]
+    resumable_output._SECONDS = options["seconds"]
+    resumable_output._DURABLE_SECONDS = options["durable"]
     if options["where"]:
         kill_at(options["where"], options["number"], options["after"])
     job = DCNumPipelineJob(options["in"], options["out"], **options["job"])
@@ -81,7 +81,7 @@ if __name__ == "__main__":
         runner.run()
 '''
 
-BACKGROUND = "cytovox.logic.ctrl:store_background"
+BACKGROUND = "cytovox.logic.pipeline:store_background"
 CHECKPOINT = "cytovox.write.ledger:Ledger.note"
 COMPLETE = "cytovox.write.ledger:Ledger.complete"
 RESTART = "cytovox.write.ledger:Ledger.restart"
@@ -157,8 +157,8 @@ def kill(raw, monkeypatch):
         job.setdefault("data_kwargs", {"image_chunk_size": CHUNK})
         job = DCNumPipelineJob(raw, raw.with_name("out.rtdc"), **{"num_procs": 2, **job})
         with monkeypatch.context() as place:
-            place.setattr(workspace, "_SECONDS", 0)
-            place.setattr(workspace, "_DURABLE_SECONDS", durable)
+            place.setattr(resumable_output, "_SECONDS", 0)
+            place.setattr(resumable_output, "_DURABLE_SECONDS", durable)
             place.setattr(owner, name, work)
             with DCNumJobRunner(job, **(runner or {})) as killed:
                 killed.run()
@@ -378,7 +378,7 @@ def test_killed_again_and_again(raw, kill, go_on, expected, number):
 
 def test_a_background_that_is_there_is_not_computed_again(raw, kill, go_on, expected, monkeypatch):
     kill(CHECKPOINT, 1, after=False)
-    monkeypatch.setattr(ctrl, "store_background", lambda *_: 1 / 0)
+    monkeypatch.setattr(pipeline, "store_background", lambda *_: 1 / 0)
     go_on()
     same(expected(), stored(raw.with_name("out.rtdc")))
 
@@ -561,7 +561,7 @@ def test_a_name_that_is_asked_for_is_kept(raw, kill, go_on, expected):
 
 
 def test_a_stopped_run_is_gone_on_with(raw, go_on, expected, monkeypatch):
-    monkeypatch.setattr(workspace, "_SECONDS", 0)
+    monkeypatch.setattr(resumable_output, "_SECONDS", 0)
     job = DCNumPipelineJob(
         raw, raw.with_name("out.rtdc"), num_procs=1, data_kwargs={"image_chunk_size": CHUNK}
     )
@@ -583,8 +583,8 @@ def test_a_stopped_run_is_gone_on_with(raw, go_on, expected, monkeypatch):
     [*[("write_at", n) for n in (0, 3, 60, 200, 320)], *[("sync", n) for n in (0, 1, 6, 20)]],
 )
 def test_a_full_disk_loses_nothing(raw, run_job, go_on, expected, monkeypatch, what, number):
-    monkeypatch.setattr(workspace, "_SECONDS", 0)
-    monkeypatch.setattr(workspace, "_DURABLE_SECONDS", 0)
+    monkeypatch.setattr(resumable_output, "_SECONDS", 0)
+    monkeypatch.setattr(resumable_output, "_DURABLE_SECONDS", 0)
     original, calls = getattr(DiskFile, what), []
 
     def refuse(*args):
@@ -646,7 +646,7 @@ def test_stopped_while_it_copies_what_is_done(raw, kill, run_job, go_on, expecte
         raise InterruptedRunError("the run was stopped")
 
     with monkeypatch.context() as patch:
-        patch.setattr(workspace, "salvage", stop)
+        patch.setattr(resumable_output, "salvage", stop)
         with pytest.raises(InterruptedRunError, match="goes on"):
             run_job(raw, raw.with_name("out.rtdc"))
     assert {name for name in listing(raw) if name.startswith("out_output")} == left
@@ -717,7 +717,7 @@ def test_what_was_damaged_meanwhile_is_made_again(raw, kill, go_on, expected, mo
             raise OSError("incorrect metadata checksum after all read attempts")
 
     with monkeypatch.context() as patch:
-        patch.setattr(ctrl.frame_data, "bring_frame_data", complain)
+        patch.setattr(pipeline.frame_data, "bring_frame_data", complain)
         with pytest.raises(StorageError, match="metadata checksum"):
             go_on()
     assert listing(raw) == ["raw.rtdc"]

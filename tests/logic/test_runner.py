@@ -21,6 +21,7 @@ from cytovox.errors import (
     UsageError,
     VerificationError,
 )
+from cytovox.feat import QueueEventExtractor
 from cytovox.logic import DCNumJobRunner, DCNumPipelineJob, ctrl
 from cytovox.logic.chunk_slot import ChunkSlot
 from cytovox.read import HDF5Data
@@ -187,7 +188,7 @@ def test_an_error_names_file_and_frame(raw, run_job, monkeypatch, stage):
         return work
 
     if stage == "measure":
-        cls = ctrl.QueueEventExtractor
+        cls = QueueEventExtractor
         monkeypatch.setattr(cls, "measure", fail_at_150(cls.measure))
     else:
         marked = raw_with_mark(raw, 150)

@@ -207,6 +207,7 @@ def test_who_may_live():
     assert LockOwner().may_live()
     assert LockOwner(host="elsewhere", pid=1, boot="x").may_live()
     assert not LockOwner(boot="another start").may_live()
+    assert not LockOwner(pid=10**30).may_live()
 
 
 def owner_of(pid: int, *suffixes: str) -> str:

@@ -133,7 +133,7 @@ def _run_opened(
     outcome: Outcome,
 ) -> None:
     from ..logic import DCNumJobRunner, DCNumPipelineJob
-    from ..logic.workspace import remove_leftovers
+    from ..logic.run_folder import remove_leftovers
 
     path, force = Path(outcome.input), how.force
     outcome.pixel_size = arguments["data_kwargs"]["pixel_size"]

@@ -8,7 +8,7 @@ import logging
 import pathlib
 from typing import Any, Literal
 
-from ..background import get_available_background_methods
+from ..background import Background, get_available_background_methods
 from ..errors import OptionError, UnknownCodeError
 from ..feat import Gate, QueueEventExtractor
 from ..read import HDF5Data
@@ -276,6 +276,17 @@ class DCNumPipelineJob:
             If there is none of this code.
         """
         cls: type[Segmenter] = get_segmenter(self.kwargs["segmenter_code"])
+        return cls
+
+    def get_background_class(self) -> type[Background]:
+        """Return the class of the background method.
+
+        Raises
+        ------
+        UnknownCodeError
+            If there is none of this code.
+        """
+        cls: type[Background] = self._stage_class("background")
         return cls
 
     def segmenter_source(self) -> dict[str, str] | None:

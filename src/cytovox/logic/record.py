@@ -7,14 +7,14 @@ import importlib.metadata
 import json
 import platform
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import h5py
 
 from .. import __version__
 from .json_encoder import ExtendedJSONEncoder
-from .redo import ID_ATTRIBUTES, Redo
+from .reuse import ID_ATTRIBUTES, Tasks
 
 __all__ = ["free_stamp", "job_record", "time_stamp", "wrap_lines", "write_identity"]
 
@@ -43,7 +43,7 @@ def job_record(
     kwargs: Mapping[str, Any],
     ids: Mapping[str, str],
     pphash: str,
-    redo: Redo,
+    tasks: Tasks,
     segmenter_source: Mapping[str, str] | None = None,
     *,
     source: Mapping[str, Any] | None = None,
@@ -68,7 +68,7 @@ def job_record(
             "release": uname.release,
             "version": uname.version,
         },
-        "tasks": {"background": redo.background, "segmentation": redo.segmentation},
+        "tasks": {"background": tasks.background, "segmentation": tasks.segmentation},
     }
     if segmenter_source:
         record["segmenter file"] = dict(segmenter_source)
@@ -99,7 +99,7 @@ def write_identity(
     h5.attrs["imaging:pixel size"] = pixel_size
 
 
-def wrap_lines(lines: list[str]) -> list[str]:
+def wrap_lines(lines: Sequence[str]) -> list[str]:
     """Break long lines of a log."""
     wrapped = []
     for line in lines:

@@ -1,9 +1,10 @@
-"""Going on where another run of the same job was stopped."""
+"""Resuming a run of the same job that was stopped: what is taken over, what is refused."""
 
 from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,34 @@ import numpy as np
 
 from .. import __version__
 from ..background.base import OFFSET_ROWS, BackgroundResult
-from ..errors import CytovoxError, InterruptedRunError, StageError, StorageError
+from ..errors import (
+    CytovoxError,
+    InterruptedRunError,
+    OutputExistsError,
+    StageError,
+    StorageError,
+)
 from ..read import HDF5Data, get_measurement_identifier
-from ..run.fingerprint import FileStamp
+from ..run.fingerprint import FileStamp, differences
+from ..write.disk import DISK
+from ..write.storage import storage_error
 from .chunk_slot import Offsets
 from .frame_data import internal_images
 from .job import DCNumPipelineJob
+from .run_folder import TEMPORARY_FILES, RunFolder, remove_files
+from .states import FolderState
 
-__all__ = ["fingerprint_of", "is_damage", "is_resumable", "offsets_of_kept"]
+__all__ = [
+    "fingerprint_of",
+    "is_damage",
+    "is_resumable",
+    "keep_background",
+    "kept_background",
+    "offsets_of_kept",
+    "take_over",
+]
+
+_BLOCK = 1 << 20
 
 
 def is_resumable(error: BaseException) -> bool:
@@ -81,6 +102,94 @@ def _marks(path: Path) -> dict[str, Any]:
     """Return what of a file must be the same when another run goes on."""
     stamp = FileStamp.of(path)
     return {"size": stamp.size, "mtime_ns": stamp.mtime_ns, "content": stamp.content}
+
+
+def take_over(folder: RunFolder, fingerprint: Mapping[str, Any], *, force: bool) -> list[str]:
+    """Take over what dead runs have left in a locked folder, or remove it, and begin.
+
+    Returns what has changed, so that their run cannot be resumed.
+    """
+    changes: list[str] = []
+    is_left = folder.suffix in folder.left
+    if is_left and not force:
+        _refuse_other_settings(folder, fingerprint)
+    for suffix in folder.left:
+        if suffix != folder.suffix:
+            remove_files(folder.path_out, suffix)
+    if is_left:
+        changes = _inherit(folder, fingerprint)
+    folder.begin(fingerprint)
+    return changes
+
+
+def _refuse_other_settings(folder: RunFolder, fingerprint: Mapping[str, Any]) -> None:
+    """Raise an error if a dead run could be resumed with the settings that it had."""
+    content = folder.left_journal()
+    has_background = any(note.get("event") == "background" for note in content.notes)
+    if content.fingerprint is None or not (has_background or folder.path("ledger").is_file()):
+        return
+    changes = differences(content.fingerprint, fingerprint)
+    if changes and all(change.startswith("recipe") for change in changes):
+        raise OutputExistsError(
+            f"a run that was stopped had other settings: {'; '.join(changes)}",
+            path=folder.path_out,
+            hint="give its settings to resume it, --force to give it up, or another output",
+        )
+
+
+def _inherit(folder: RunFolder, fingerprint: Mapping[str, Any]) -> list[str]:
+    """Take over the files of a dead run, or delete them."""
+    content = folder.left_journal()
+    old = content.fingerprint
+    changes = [] if old is None else differences(old, fingerprint)
+    if old is None or changes:
+        remove_files(folder.path_out, folder.suffix, but="log")
+    else:
+        told = (note for note in reversed(content.notes) if note.get("event") == "background")
+        folder.background = next(told, None)
+    folder.own(*(k for k in TEMPORARY_FILES if k != "log" and folder.path(k).is_file()))
+    if folder.background is None:  # then nobody knows whether it was finished
+        folder.discard("input")
+    return changes
+
+
+def kept_background(folder: RunFolder) -> Mapping[str, Any] | None:
+    """Return what the journal tells of a background that is still there and whole."""
+    told = folder.background
+    if told is None or not folder.has("input"):
+        is_whole = False
+    else:
+        is_whole = (told.get("size"), told.get("crc32")) == _checksum_of(folder.path("input"))
+    if not is_whole:
+        folder.discard("input")
+    return told if is_whole else None
+
+
+def keep_background(folder: RunFolder, **more: Any) -> None:
+    """Note that the background is done, so that it need not be done again."""
+    if folder.state is not FolderState.BEGUN:
+        return
+    path = folder.path("input")
+    try:
+        file = DISK.open(path, "r+b")
+        try:
+            file.sync()
+        finally:
+            file.close()
+    except OSError as err:
+        raise storage_error(err, path) from err
+    size, crc32 = _checksum_of(path)
+    folder.background = {"size": size, "crc32": crc32, **more}
+    folder.note("background", **folder.background)
+
+
+def _checksum_of(path: Path) -> tuple[int, str]:
+    """Return size and CRC-32 of a file."""
+    check = size = 0
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            check, size = zlib.crc32(block, check), size + len(block)
+    return size, f"{check:08x}"
 
 
 def offsets_of_kept(data: HDF5Data) -> Offsets | None:

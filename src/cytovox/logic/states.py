@@ -1,4 +1,4 @@
-"""Names for the states of slots, registers and runs.
+"""Names for the states of slots, registers, runs and their files.
 
 The values are the documented letters and words.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-__all__ = ["PROGRESS_WEIGHTS", "RegisterState", "RunState", "SlotState"]
+__all__ = ["PROGRESS_WEIGHTS", "FolderState", "RegisterState", "RunState", "SlotState"]
 
 
 class SlotState(StrEnum):
@@ -45,6 +45,21 @@ class RunState(StrEnum):
     CLEANUP = "cleanup"
     DONE = "done"
     ERROR = "error"
+
+
+class FolderState(StrEnum):
+    """How far a run is with the temporary files beside its output."""
+
+    FREE = "free"
+    """The output is not locked, and nothing waits to be resumed."""
+    LOCKED = "locked"
+    """No other run may make the output; what a dead run has left is as it was."""
+    BEGUN = "begun"
+    """The journal tells of this run."""
+    TIDY = "tidy"
+    """The output has its name; it stays locked until the log is removed."""
+    KEPT = "kept"
+    """The output is not locked; another run can resume what is left."""
 
 
 #: Share of each part of a run in its progress, by basin strategy.

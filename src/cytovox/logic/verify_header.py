@@ -12,7 +12,7 @@ from ..read.dataset import read_lines
 from ..read.identifier import as_count, as_number, stated
 from ..read.members import text_names
 from ..read.structure import examine, rows_of, what_is_odd
-from .redo import ID_ATTRIBUTES, hash_of_stated
+from .reuse import ID_ATTRIBUTES, hash_of_stated
 from .verify_file import FAILURES, FileToVerify, Findings, error, note, reason, warning
 
 __all__ = ["check_features", "check_header", "check_logs", "check_pipeline", "check_structure"]

@@ -101,7 +101,7 @@ class LockOwner:
             return True
         try:
             os.kill(self.pid, 0)
-        except ProcessLookupError:
+        except (ProcessLookupError, OverflowError):  # no process can have such a number
             return False
         except OSError:
             return True

@@ -4,12 +4,34 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import logging.handlers
 import uuid
 from pathlib import Path
+from typing import Any
 
 from ..errors import escaped
+from .children import mp_spawn
 
-__all__ = ["RunLog"]
+__all__ = ["LogListener", "RunLog"]
+
+#: Seconds that the last records of other processes get to arrive.
+_PATIENCE = 2.0
+
+
+class LogListener(logging.handlers.QueueListener):
+    """Passes records from a queue on; does not wait for ever for the last one.
+
+    A process that is killed while it writes a record leaves the queue locked,
+    so that nothing can follow.
+    """
+
+    def stop(self) -> None:
+        """Pass on what has come, and end."""
+        thread = self._thread
+        if thread is not None:
+            self.enqueue_sentinel()
+            thread.join(_PATIENCE)
+            self._thread = None
 
 
 class _OneLine(logging.Formatter):
@@ -38,11 +60,23 @@ class RunLog:
         self._handler = logging.FileHandler(path, mode="x", encoding="utf-8", delay=True)
         self._handler.setFormatter(_FORMAT)
         self.logger.addHandler(self._handler)
+        self._queue: Any = None
+        #: What takes the records of other processes, once there may be some.
+        self.listener: LogListener | None = None
 
     @property
     def handler(self) -> logging.Handler:
         """What writes into the file."""
         return self._handler
+
+    @property
+    def queue(self) -> Any:
+        """Queue for records of other processes, made when it is first asked for."""
+        if self.listener is None:
+            self._queue = mp_spawn.Queue()
+            self.listener = LogListener(self._queue, self._handler, respect_handler_level=True)
+            self.listener.start()
+        return self._queue
 
     def lines(self) -> list[str]:
         """Return what was logged so far, a string per line."""
@@ -67,7 +101,15 @@ class RunLog:
                 file.writelines(f"{line}\n" for line in lines)
 
     def close(self) -> None:
-        """Stop writing to the file; may be called again."""
+        """Stop writing to the file, after what other processes have logged.
+
+        May be called again.
+        """
+        listener, self.listener = self.listener, None
+        if listener is not None:
+            listener.stop()
+            self._queue.close()
+            self._queue.cancel_join_thread()
         self.logger.removeHandler(self._handler)
         self._handler.close()
         # Python would keep each run's logger as long as the process lives.

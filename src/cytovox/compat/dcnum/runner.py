@@ -24,4 +24,4 @@ class DCNumJobRunner(logic.DCNumJobRunner):
         """Execute the pipeline job."""
         super().run_pipeline()
         # of those who never close it
-        weakref.finalize(self, self._files.discard, self.path_temp_in)
+        weakref.finalize(self, self._folder.discard, "input")

@@ -1,4 +1,4 @@
-"""What has to be done again, given what the input already holds."""
+"""What of an input that was measured before can be used again."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from ..read import HDF5Data
 from ..recipe.identity import compute_pipeline_hash
 
-__all__ = ["ID_ATTRIBUTES", "Redo", "hash_of_stated", "what_to_redo"]
+__all__ = ["ID_ATTRIBUTES", "Tasks", "hash_of_stated", "tasks_for"]
 
 #: Attribute below ``pipeline:dcnum`` for each part of the identifier.
 ID_ATTRIBUTES = {
@@ -25,8 +25,8 @@ ID_ATTRIBUTES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Redo:
-    """Which parts of the pipeline have to run."""
+class Tasks:
+    """Which parts of the pipeline have to run, since the input does not hold their result."""
 
     background: bool
     segmentation: bool
@@ -40,7 +40,7 @@ def hash_of_stated(stated: Mapping[str, Any]) -> str | None:
     return compute_pipeline_hash(**parts) if all(parts.values()) else None
 
 
-def what_to_redo(data: HDF5Data, wanted: Mapping[str, str]) -> Redo:
+def tasks_for(data: HDF5Data, wanted: Mapping[str, str]) -> Tasks:
     """Compare what a file says of its making with what is wanted."""
     stored = {
         key: str(data.meta.get(f"pipeline:dcnum {name}", "0"))
@@ -55,7 +55,7 @@ def what_to_redo(data: HDF5Data, wanted: Mapping[str, str]) -> Redo:
         or not _is_number(data.meta.get("pipeline:dcnum yield"), len(data))
         or data.index_mapping is not None
     )
-    return Redo(background, segmentation)
+    return Tasks(background, segmentation)
 
 
 def _is_number(stored: Any, number: int) -> bool:

@@ -1,0 +1,235 @@
+"""The temporary files beside an output: which of them a run may use and remove."""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+import uuid
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import OutputError, StorageError
+from ..run.journal import Journal, read_journal
+from ..run.journal_content import JournalContent
+from ..run.lock import OutputLock
+from ..write.disk import DISK
+from .states import FolderState
+
+__all__ = ["OUTPUTS", "TEMPORARY_FILES", "RunFolder", "remove_files", "remove_leftovers"]
+
+#: What the name of an output without its ending is followed by, for each kind
+#: of temporary file; the text of the run comes in between.
+TEMPORARY_FILES = {
+    "input": ("_input_bb_", ".rtdc~"),
+    "output": ("_output_", ".rtdc~"),
+    "second output": ("_output2_", ".rtdc~"),
+    "ledger": ("_output_", ".ledger"),
+    "new ledger": ("_output_", ".ledger~"),
+    # of earlier versions; they are only removed
+    "redo": ("_output_", ".redo"),
+    "new redo": ("_output_", ".redo~"),
+    "journal": ("_journal_", ".jsonl"),
+    "log": ("_", ".log"),
+}
+#: A run that goes on copies what is done from one of these to the other. The ledger
+#: names the one to which it belongs.
+OUTPUTS = ("output", "second output")
+#: Last line of the journal of a run that gets as far as that.
+_PUBLISHING = "publishing"
+
+
+class RunFolder:
+    """The temporary files of a run, each of which it has made itself or inherited."""
+
+    def __init__(self, path_out: Path, suffix: str | None = None) -> None:
+        made_up = f"{platform.node()}_{uuid.uuid4().hex[:5]}"
+        self.path_out = path_out
+        self.suffix = made_up if suffix is None else suffix
+        self.state = FolderState.FREE
+        #: What the journal tells of a background that is finished.
+        self.background: Mapping[str, Any] | None = None
+        self._lock = OutputLock(path_out, suffix, made_up)
+        self._journal: Journal | None = None
+        self._ours: set[Path] = set()
+
+    def path(self, kind: str) -> Path:
+        """Return the path of a file."""
+        return _path(self.path_out, self.suffix, kind)
+
+    def has(self, kind: str) -> bool:
+        """Return whether a file is one of this run."""
+        return self.path(kind) in self._ours
+
+    def claim(self, kind: str) -> None:
+        """Create an empty file that nobody else has, so that it is ours to delete."""
+        path = self.path(kind)
+        try:
+            with path.open("xb"):
+                self._ours.add(path)
+        except OSError as err:
+            raise StorageError(
+                f"the output cannot be made: {err.strerror or err}",
+                path=path.parent,
+                hint="is the folder there, writable and not full?",
+            ) from err
+
+    def own(self, *kinds: str) -> None:
+        """Count files as those of this run, which are there or will be."""
+        self._ours.update(map(self.path, kinds))
+
+    def disown(self, kind: str) -> None:
+        """Take a file as no longer temporary."""
+        self._ours.discard(self.path(kind))
+
+    def discard(self, *kinds: str) -> None:
+        """Delete files as far as they are of this run."""
+        for kind in kinds:
+            path = self.path(kind)
+            if path in self._ours:
+                with contextlib.suppress(OSError):
+                    DISK.remove(path)
+                    self._ours.discard(path)
+
+    def lock(self) -> None:
+        """Lock the output; the names of the files are final afterwards."""
+        self._lock.acquire()
+        self.suffix = self._lock.suffix
+        self.state = FolderState.LOCKED
+
+    @property
+    def left(self) -> tuple[str, ...]:
+        """Texts in the names of files that dead runs have left."""
+        return () if self._lock.left is None else self._lock.left.suffixes
+
+    def left_journal(self) -> JournalContent:
+        """Return the journal of the dead run of this name, as far as there is one."""
+        try:
+            return read_journal(self.path("journal"))
+        except (OSError, ValueError):
+            return JournalContent()
+
+    def begin(self, fingerprint: Mapping[str, Any]) -> None:
+        """Open the journal."""
+        if not self.has("journal"):
+            self.claim("journal")
+        with contextlib.ExitStack() as stack:
+            journal = stack.enter_context(Journal(self.path("journal"), guarded=True))
+            journal.begin(fingerprint)
+            self._journal, self._exit_journal = journal, stack.pop_all()
+        self.state = FolderState.BEGUN
+
+    def note(self, event: str, **more: Any) -> None:
+        """Write a line into the journal of a run that has one."""
+        if self._journal is not None:
+            self._journal.note(event, **more)
+
+    def begin_publishing(self) -> None:
+        """Note that the temporary output now gets the final name."""
+        self.note(_PUBLISHING)
+
+    def has_ledger(self) -> bool:
+        """Return whether some events can be resumed."""
+        return self.has("ledger") and self.path("ledger").is_file()
+
+    def tidy(self, *, but: Collection[str] = ()) -> None:
+        """Remove what is of no use any more; the output stays locked until the end.
+
+        As long as there is a log, the lock tells whose it is.
+        """
+        self._end_journal()
+        self._discard_all(but)
+        self.state = FolderState.TIDY
+
+    def leave(
+        self, *, keep: bool, but: Collection[str] = (), error: BaseException | None = None
+    ) -> None:
+        """Unlock the output; keep what another run can resume, or nothing but some files."""
+        state = self.state
+        if state in (FolderState.FREE, FolderState.KEPT):
+            return
+        is_done = state is FolderState.TIDY
+        resumable = keep and not is_done and self._can_be_resumed()
+        self._end_journal(error if resumable else None)
+        if resumable and not self.has_ledger():
+            self.discard(*OUTPUTS)
+        elif not (resumable or (is_done and keep)):
+            self._discard_all(but)
+        # What a dead run has left must not lose its lock to a run that never began.
+        untouched = state is FolderState.LOCKED and bool(self.left)
+        self._lock.release(keep=resumable or untouched)
+        self.state = FolderState.KEPT if resumable else FolderState.FREE
+
+    def close(self, *, delete: bool) -> None:
+        """Let go of all files; may be called again."""
+        self.leave(keep=not delete)
+        if delete and self.state is FolderState.KEPT:
+            remove_leftovers(self.path_out)
+            self._ours.clear()
+            self.state = FolderState.FREE
+        elif delete:
+            self._discard_all()
+
+    def _can_be_resumed(self) -> bool:
+        return self.background is not None or self.has_ledger()
+
+    def _end_journal(self, error: BaseException | None = None) -> None:
+        if self._journal is None:
+            return
+        if error is not None:
+            with contextlib.suppress(StorageError):
+                self.note("stopped", error=f"{type(error).__name__}: {error}")
+        self._exit_journal.close()
+        self._journal = None
+
+    def _discard_all(self, but: Collection[str] = ()) -> None:
+        """Delete files of this run, the journal last, which tells of the others."""
+        kinds = [kind for kind in TEMPORARY_FILES if kind not in (*but, "journal")]
+        self.discard(*kinds, "journal")
+
+
+def remove_leftovers(path_out: Path, *, only_published: bool = False) -> None:
+    """Delete what dead runs have left beside an output."""
+    lock = OutputLock(path_out)
+    if not lock.path.is_file():
+        return
+    try:
+        lock.acquire()
+    except OutputError:
+        return
+    left = () if lock.left is None else lock.left.suffixes
+    kept = [s for s in left if only_published and not _is_published(path_out, s)]
+    for suffix in left:
+        if suffix not in kept:
+            remove_files(path_out, suffix)
+    lock.release(keep=bool(kept))
+
+
+def _is_published(path_out: Path, suffix: str) -> bool:
+    """Return whether a dead run has given its output the final name.
+
+    Without a journal no run goes on with what is left, so it is as good as that.
+    """
+    journal = _path(path_out, suffix, "journal")
+    if not journal.exists():
+        return True
+    outputs = [_path(path_out, suffix, kind) for kind in OUTPUTS]
+    try:
+        notes = read_journal(journal).notes
+        is_named = all(not path.exists() or path.samefile(path_out) for path in outputs)
+    except OSError:
+        return False
+    return is_named and any(note.get("event") == _PUBLISHING for note in notes)
+
+
+def remove_files(path_out: Path, suffix: str, but: str = "") -> None:
+    """Delete the temporary files of a dead run, as far as they are there."""
+    for kind in TEMPORARY_FILES:
+        if kind != but:
+            with contextlib.suppress(OSError):
+                DISK.remove(_path(path_out, suffix, kind))
+
+
+def _path(path_out: Path, suffix: str, kind: str) -> Path:
+    what, ending = TEMPORARY_FILES[kind]
+    return path_out.with_name(f"{path_out.stem}{what}{suffix}{ending}")

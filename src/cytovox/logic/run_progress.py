@@ -1,0 +1,102 @@
+"""How far a run is: its state and its parts, told to a listener and to the log."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ..errors import InterruptedRunError, UsageError
+from ..run.progress import (
+    Listener,
+    ProgressEvent,
+    StageFinished,
+    StageProgress,
+    StageStarted,
+    Warned,
+    announce,
+)
+from .states import PROGRESS_WEIGHTS, RunState
+
+__all__ = ["RunProgress"]
+
+
+class RunProgress:
+    """State and progress of a run, and the wish that it stops."""
+
+    def __init__(
+        self,
+        path: Path,
+        strategy: str,
+        frames: Callable[[], int],
+        logger: logging.Logger,
+        on_event: Listener | None,
+    ) -> None:
+        self.path = path
+        self.logger = logger
+        self.on_event = on_event
+        self.state = RunState.INIT
+        #: Frames measured in a second.
+        self.rate = 0.0
+        self.seconds: dict[str, float] = {}
+        self.stop_requested = threading.Event()
+        self._frames = frames
+        self._weights = PROGRESS_WEIGHTS[strategy]
+        self._fractions = dict.fromkeys(self._weights, 0.0)
+
+    def enter(self, state: str) -> None:
+        """Change the state, by one of the words of `RunState`."""
+        try:
+            self.state = RunState(state)
+        except ValueError:
+            raise UsageError(f"a run has no state '{state}'") from None
+
+    def begun(self, part: RunState) -> float | None:
+        """Return which share of a part is done; None before it begins."""
+        return self._fractions[part] or None
+
+    def skip(self, *parts: RunState) -> None:
+        """Count parts as done."""
+        self._fractions.update(dict.fromkeys(parts, 1.0))
+
+    def status(self) -> dict[str, Any]:
+        """Return progress from 0 to 1, rate and state."""
+        progress = 1.0
+        if self.state is not RunState.DONE:
+            done = sum(weight * self._fractions[part] for part, weight in self._weights.items())
+            progress = done / sum(self._weights.values())
+        return {"progress": progress, "segm rate": self.rate, "state": self.state.value}
+
+    def timed(self, part: RunState, task: Callable[[], None]) -> None:
+        """Do a part, and tell how long it took."""
+        self.state = part
+        begin = time.perf_counter()
+        self.tell(StageStarted(part.value, self._frames()))
+        task()
+        self.report(part, 1.0)
+        self.seconds[part.value] = seconds = time.perf_counter() - begin
+        self.tell(StageFinished(part.value, seconds))
+
+    def report(self, part: RunState, fraction: float) -> None:
+        """Note progress; this is also where a stop is heeded."""
+        self.heed_stop()
+        self._fractions[part] = max(self._fractions[part], min(1.0, fraction))
+        total = self._frames()
+        self.tell(StageProgress(part.value, int(self._fractions[part] * total), total))
+
+    def heed_stop(self) -> None:
+        """Raise an error if somebody wants the run to stop."""
+        if self.stop_requested.is_set():
+            raise InterruptedRunError("the run was stopped", path=self.path)
+
+    def warn(self, text: str) -> None:
+        """Tell people something that they should know."""
+        self.logger.warning(text)
+        self.tell(Warned(text))
+
+    def tell(self, event: ProgressEvent) -> None:
+        """Tell the listener something."""
+        announce(self.on_event, event, self.logger)
