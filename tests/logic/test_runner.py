@@ -339,6 +339,31 @@ def test_wrong_options_end_a_run_before_it_begins(raw, run_job, kwargs):
     assert listing(raw.parent) == ["raw.rtdc"]
 
 
+def test_options_that_are_text_get_the_types_of_their_stages(raw):
+    """The identity and the stages are made from the same values, however they were given."""
+    text = {
+        "background_kwargs": {"kernel_size": "100", "offset_correction": "no"},
+        "segmenter_kwargs": {"thresh": "-3.0", "kwargs_mask": {"closing_disk": "3"}},
+        "feature_kwargs": {"haralick": "false"},
+        "gate_kwargs": {"online_gates": "no", "size_thresh_mask": "20"},
+    }
+    typed = {
+        "background_kwargs": {"kernel_size": 100, "offset_correction": False},
+        "segmenter_kwargs": {"thresh": -3.0, "kwargs_mask": {"closing_disk": 3}},
+        "feature_kwargs": {"haralick": False},
+        "gate_kwargs": {"online_gates": False, "size_thresh_mask": 20.0},
+    }
+    one, other = DCNumPipelineJob(raw, **text), DCNumPipelineJob(raw, **typed)
+    assert one.get_ppid(ret_hash=True) == other.get_ppid(ret_hash=True)
+    assert {stage: one[stage] for stage in typed} == typed
+    one.check_options()
+
+
+def test_an_option_of_an_unknown_name_is_refused_at_once(raw):
+    with pytest.raises(OptionError, match=r"gate norm has no option 'onlin_gates'.*online_gates"):
+        DCNumPipelineJob(raw, gate_kwargs={"onlin_gates": True})
+
+
 def test_wrong_strategy(raw):
     with pytest.raises(OptionError, match="drain or tap"):
         DCNumPipelineJob(raw, basin_strategy="pour")

@@ -14,14 +14,6 @@ if TYPE_CHECKING:
 
 __all__ = ["describe_file", "in_words", "recipe_in_words"]
 
-#: For each part with options: kind in the registry and the methods that declare them.
-_METHODS = {
-    "background": ("check_user_kwargs",),
-    "segmenter": ("segment_algorithm", "process_labels"),
-    "feature": ("get_events_from_masks",),
-    "gate": ("__init__",),
-}
-
 
 def describe_file(path: Path, permissions: Permissions | None = None) -> dict[str, Any]:
     """Return what is in a file.
@@ -187,7 +179,7 @@ def _pipeline(meta: Mapping[str, Any]) -> dict[str, Any] | None:
 def _part_in_words(kind: str, text: str) -> str:
     from ..errors import UnknownCodeError
     from ..recipe.identity import ppid_to_kwargs
-    from ..recipe.registry import load_stage
+    from ..recipe.registry import OPTION_METHODS, load_stage
 
     code, _, rest = text.partition(":")
     try:
@@ -195,7 +187,7 @@ def _part_in_words(kind: str, text: str) -> str:
             return f"data {code}: {_data_in_words(rest)}"
         cls = load_stage(kind, code)
         words = []
-        for method, part in zip(_METHODS[kind], rest.split(":"), strict=False):
+        for method, part in zip(OPTION_METHODS[kind], rest.split(":"), strict=False):
             options = ppid_to_kwargs(cls, method, part)
             words += [f"{name}={value}" for name, value in options.items()]
     except (UnknownCodeError, ValueError):

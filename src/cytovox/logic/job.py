@@ -15,7 +15,7 @@ from ..read import HDF5Data
 from ..read.const import ZSTD
 from ..recipe.identity import DCNUM_PPID_GENERATION, compute_pipeline_hash
 from ..recipe.options import check_options, options_of
-from ..recipe.registry import load_stage
+from ..recipe.registry import OPTION_METHODS, load_stage
 from ..run.resources import cpu_count
 from ..segm import Segmenter, get_segmenter
 from ..segm.from_file import file_of_segmenter, is_segmenter_file, load_segmenter_file
@@ -77,7 +77,8 @@ class DCNumPipelineJob:
     InputNotFoundError
         If the input does not exist.
     UsageError
-        If `basin_strategy` is none of the two.
+        If `basin_strategy` is none of the two, or an option has an unknown name
+        or a value of another type.
 
     Examples
     --------
@@ -147,6 +148,24 @@ class DCNumPipelineJob:
                 data["pixel_size"] = reader.pixel_size
         # The identifier shows eight decimals, so the numbers must use no more.
         data["pixel_size"] = float(f"{data['pixel_size']:.8f}")
+        for stage in OPTION_METHODS:
+            self._convert_options(stage)
+
+    def _convert_options(self, stage: str) -> None:
+        """Give options their types, before identity and stages are made from them."""
+        try:
+            cls = self._stage_class(stage)
+        except UnknownCodeError:  # as `assert_pp_codes` says
+            return
+        where = f"{stage} {self.kwargs[f'{stage}_code']}"
+        given = self.kwargs[f"{stage}_kwargs"]
+        own, *clean_up = (options_of(getattr(cls, name)) for name in OPTION_METHODS[stage])
+        mask = given.pop("kwargs_mask") if clean_up else {}
+        given.update(check_options(where, own, given))
+        if clean_up:
+            if cls.mask_postprocessing:
+                mask = check_options(f"mask of {where}", clean_up[0], mask)
+            given["kwargs_mask"] = mask
 
     def __getitem__(self, item: str) -> Any:
         return copy.deepcopy(self.kwargs[item])
@@ -190,30 +209,20 @@ class DCNumPipelineJob:
             self._stage_class(stage)
 
     def check_options(self) -> None:
-        """Check names and values of all options, before any work begins.
+        """Check codes and the values of all options, before any work begins.
 
         Raises
         ------
         OptionError
-            If an option has an unknown name or an impossible value.
+            If an option has an impossible value.
+        UnknownCodeError
+            If there is no stage of a code.
         """
         self.assert_pp_codes()
         self.get_hdf5_dataset_kwargs()
         kwargs = self.kwargs
-        segmenter = dict(kwargs["segmenter_kwargs"])
-        mask = segmenter.pop("kwargs_mask")
-        cls = self.get_segmenter_class()
-        cls(kwargs_mask=mask, **segmenter).close()
-        background = self._stage_class("background")
-        method = background.check_user_kwargs
-        where = f"background {kwargs['background_code']}"
-        method(**check_options(where, options_of(method), kwargs["background_kwargs"]))
-        for stage, function in (
-            ("feature", self._stage_class("feature").get_events_from_masks),
-            ("gate", self._stage_class("gate").__init__),
-        ):
-            where = f"{stage} {kwargs[f'{stage}_code']}"
-            check_options(where, options_of(function), kwargs[f"{stage}_kwargs"])
+        self.get_segmenter_class()(**kwargs["segmenter_kwargs"]).close()
+        self.get_background_class().check_user_kwargs(**kwargs["background_kwargs"])
         num_procs = kwargs["num_procs"]
         if not (isinstance(num_procs, int) and num_procs >= 1):
             raise OptionError(f"{num_procs} is not a number of workers", hint="give 1 or more")

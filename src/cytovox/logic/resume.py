@@ -155,11 +155,12 @@ def _inherit(folder: RunFolder, fingerprint: Mapping[str, Any]) -> list[str]:
 
 def kept_background(folder: RunFolder) -> Mapping[str, Any] | None:
     """Return what the journal tells of a background that is still there and whole."""
-    told = folder.background
-    if told is None or not folder.has("input"):
-        is_whole = False
-    else:
-        is_whole = (told.get("size"), told.get("crc32")) == _checksum_of(folder.path("input"))
+    told, path = folder.background, folder.path("input")
+    is_whole = (
+        told is not None
+        and folder.has("input")
+        and (told.get("size"), told.get("crc32")) == _checksum_of(path)
+    )
     if not is_whole:
         folder.discard("input")
     return told if is_whole else None

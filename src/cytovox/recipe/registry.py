@@ -15,7 +15,7 @@ from typing import Any
 
 from ..errors import UnknownCodeError
 
-__all__ = ["GROUPS", "codes", "load_stage", "stages"]
+__all__ = ["GROUPS", "OPTION_METHODS", "codes", "load_stage", "stages"]
 
 #: Entry-point group of each kind of stage.
 GROUPS = {
@@ -23,6 +23,14 @@ GROUPS = {
     "segmenter": "cytovox.segmenters",
     "feature": "cytovox.features",
     "gate": "cytovox.gates",
+}
+#: For each kind of stage the methods whose keyword-only parameters are its options; the
+#: second one of a segmenter has those of the clean-up of its masks.
+OPTION_METHODS = {
+    "background": ("check_user_kwargs",),
+    "segmenter": ("segment_algorithm", "process_labels"),
+    "feature": ("get_events_from_masks",),
+    "gate": ("__init__",),
 }
 
 

@@ -27,6 +27,7 @@ def unit_timeout() -> float | None:
         seconds = -1.0
     if not 0 <= seconds < float("inf"):
         raise UsageError(
-            f"{_VARIABLE}={text} is no number of seconds", hint="give seconds, or 0 for no limit"
+            f"{_VARIABLE}={text} is not a number of seconds",
+            hint="give seconds, or 0 for no limit",
         )
     return seconds or None
