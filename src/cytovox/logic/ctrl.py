@@ -10,7 +10,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, ClassVar
 
-from ..errors import CytovoxError, InterruptedRunError, StorageError
+from ..errors import CytovoxError, InterruptedRunError
 from ..read import HDF5Data
 from ..read.opening import OpenedFiles
 from ..run.logs import RunLog
@@ -353,12 +353,6 @@ class DCNumJobRunner(threading.Thread):
 
     def _lock(self) -> None:
         """Let nobody else make this output."""
-        try:
-            self.path_out.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as err:
-            raise StorageError(
-                f"the folder cannot be made: {err.strerror or err}", path=self.path_out.parent
-            ) from err
         self._folder.lock()
         if not self.force:  # it may have come while another run held the lock
             refuse_existing(self.path_out)

@@ -142,14 +142,17 @@ class DCNumPipelineJob:
         segmenter = self.kwargs["segmenter_kwargs"]
         if not segmenter.get("kwargs_mask"):
             segmenter["kwargs_mask"] = {}
+        self._settle_pixel_size()
+        for stage in OPTION_METHODS:
+            self._convert_options(stage)
+
+    def _settle_pixel_size(self) -> None:
         data = self.kwargs["data_kwargs"]
         if data.get("pixel_size") is None:
-            with HDF5Data(path_in, permissions=data.get("permissions")) as reader:
+            with HDF5Data(self.kwargs["path_in"], permissions=data.get("permissions")) as reader:
                 data["pixel_size"] = reader.pixel_size
         # The identifier shows eight decimals, so the numbers must use no more.
         data["pixel_size"] = float(f"{data['pixel_size']:.8f}")
-        for stage in OPTION_METHODS:
-            self._convert_options(stage)
 
     def _convert_options(self, stage: str) -> None:
         """Give options their types, before identity and stages are made from them."""

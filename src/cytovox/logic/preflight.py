@@ -60,7 +60,7 @@ def check_room(job: DCNumPipelineJob, data: HDF5Data, path_out: Path) -> str | N
     """Look whether there is room for what a job will need; nothing is written."""
     folder = path_out.parent
     need = job_need(job, data, free_bytes(folder))
-    # What an earlier run has left of the same output is gone on with, or removed.
+    # What an earlier run has left of the same output is resumed, or removed.
     left = folder.glob(f"{glob.escape(path_out.stem)}_*.rtdc~")
     return check_need(need, folder, already=left)
 

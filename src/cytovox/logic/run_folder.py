@@ -92,7 +92,14 @@ class RunFolder:
                     self._ours.discard(path)
 
     def lock(self) -> None:
-        """Lock the output; the names of the files are final afterwards."""
+        """Make the folder and lock the output; the names of the files are final afterwards."""
+        folder = self.path_out.parent
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as err:
+            raise StorageError(
+                f"the folder cannot be made: {err.strerror or err}", path=folder
+            ) from err
         self._lock.acquire()
         self.suffix = self._lock.suffix
         self.state = FolderState.LOCKED

@@ -173,7 +173,9 @@ class OutputLock:
 
     def _try(self) -> bool:
         """Make the file or take it over; False if it is changing hands."""
-        if not self.path.exists() and self._make_with_content():
+        is_there = self.path.exists()
+        # Windows removes no open file, so the other name would stay.
+        if not is_there and os.name != "nt" and self._make_with_content():
             return True
         fd, is_new = _open_or_create(self.path)
         if fd < 0:
@@ -205,7 +207,8 @@ class OutputLock:
                 os.close(fd)
                 return False
         finally:
-            aside.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # others remove it once this run has ended
+                aside.unlink()
         self._fd = fd
         return True
 
