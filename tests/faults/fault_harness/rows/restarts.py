@@ -151,7 +151,7 @@ def _one_output(case: Case) -> str:
     assert ended == [(0, "done"), (75, "failed")], answers
     (text,) = [text for code, text in answers if code == 75]
     assert re.search(r"process \d+ on \S+, since .* is making this output", text), text
-    return "one won, the other was told who"
+    return "one won, the other was refused, with the name of the first"
 
 
 def _run_four(source: Path, outs: list[Path]) -> list[str]:
