@@ -1,0 +1,31 @@
+"""Measure a folder of recordings by one command: FOLDER OUT.
+
+The last line tells, as JSON, the seconds of the command, and by how many
+milliseconds a recording took longer than its run.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+
+
+def main(folder: str, out: str) -> None:
+    command = [sys.executable, "-m", "cytovox", "run", folder, "-o", out, "--quiet", "--json"]
+    begin = time.perf_counter()
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    seconds = time.perf_counter() - begin
+    files = json.loads(done.stdout)["results"]
+    runs = [file["seconds"] for file in files]
+    assert all(file["state"] == "done" for file in files)
+    told = {
+        "seconds": seconds,
+        "beyond": f"{1000 * (seconds - sum(runs)) / len(runs):.1f} ms a file beyond its run",
+    }
+    print(json.dumps(told))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
