@@ -132,7 +132,7 @@ def names_that_are_no_text(path: Path) -> None:
     ("spoil", "code", "told"),
     [
         pytest.param(times_of_pictures, 1, ["times"], id="times of another shape"),
-        pytest.param(names_that_are_no_text, 1, ["is no text"], id="names that are no text"),
+        pytest.param(names_that_are_no_text, 1, ["is not text"], id="names that are not text"),
         pytest.param(cut, 1, ["cut short"], id="truncated"),
         pytest.param(scribble, 1, ["HDF5"], id="not HDF5"),
         pytest.param(empty, 1, ["empty"], id="empty file"),

@@ -231,7 +231,7 @@ def test_what_is_no_model_is_said_at_once(
     assert "torch.jit.save" in err
     err = refused(capsys, words(raw, tmp_path / "nothing.pt", "--trust-model"), 74)
     assert "no such model file" in err
-    # The weights alone, as torch.save leaves them, are no program.
+    # The weights alone, as torch.save leaves them, are not a program.
     weights = tmp_path / "weights.pt"
     models.torch.save(models.network.state_dict(), weights)
     assert "neither" in refused(capsys, words(raw, weights, "--trust-model"), 1)
@@ -276,8 +276,8 @@ def test_wrong_channels_and_shapes(
         (["--tile", "4", "--overlap", "2"], "nothing but overlap"),
         (["--tile", "8,8"], "need 3 numbers"),
         (["--tile", "big"], "--tile"),
-        (["--dtype", "real"], "'real' is no type"),
-        (["--dtype", "bool"], "'bool' is no type"),
+        (["--dtype", "real"], "'real' is not a type"),
+        (["--dtype", "bool"], "'bool' is not a type"),
     ],
 )
 def test_wrong_options_are_said_at_once(

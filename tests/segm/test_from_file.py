@@ -95,8 +95,8 @@ def test_worker_processes(mine: Path) -> None:
         ("SegmentUnfinished", "lacks segment_algorithm"),
         ("SegmentBound", "no static method"),
         ("SegmentDrak", "'SegmentDrak' is not in it.*did you mean 'SegmentDark'"),
-        ("NUMBER", "'NUMBER' is no segmenter class"),
-        ("MPOSegmenter", "'MPOSegmenter' is no segmenter class"),
+        ("NUMBER", "'NUMBER' is not a segmenter class"),
+        ("MPOSegmenter", "'MPOSegmenter' is not a segmenter class"),
         ("", "does not define one segmenter.*SegmentDark"),
     ],
 )

@@ -454,7 +454,7 @@ RECORDING_CASES: tuple[HostileCase, ...] = (
         _dataset("logs/b", shape=(4 << 20,), dtype="S1000", chunks=(1000,), compression="gzip")
     ),
     _case("a log whose lines are one", "logs/b", allow="oversized", quick=True)(_shared_log),
-    _case("a log that is no text")(_dataset("logs/b", data=np.array([b"\xff\xfe\x80", b"a"]))),
+    _case("a log that is not text")(_dataset("logs/b", data=np.array([b"\xff\xfe\x80", b"a"]))),
     _case("a table of 4 GB", "tables/t", allow="oversized")(
         _dataset("tables/t", shape=(2 << 30,), dtype=_TABLE, chunks=(1000,), compression="gzip")
     ),
@@ -468,7 +468,7 @@ RECORDING_CASES: tuple[HostileCase, ...] = (
         _attribute("user:x", np.zeros(100 << 20, "u1"))
     ),
     _case("20 000 attributes", "attributes", allow="oversized")(_many_attributes),
-    _case("pixel size is no number", "pixel size", quick=True)(
+    _case("pixel size is not a number", "pixel size", quick=True)(
         _attribute("imaging:pixel size", float("nan"))
     ),
     _case("pixel size is infinite", "pixel size")(

@@ -156,7 +156,7 @@ def run_task_of(task: Any) -> RunTask:
     if isinstance(task, DaCapoBlockwiseTask):
         return task.run
     if not hasattr(task, "task_id"):
-        raise UsageError(f"a {type(task).__name__} is no task", hint="give daisy tasks")
+        raise UsageError(f"a {type(task).__name__} is not a task", hint="give daisy tasks")
     before = task.check_function
     return RunTask(
         task,

@@ -96,7 +96,7 @@ def _truth(reader: _Reader, node: ast.expr) -> Any:
         result = True
         for compare, left, right in zip(node.ops, values, values[1:], strict=False):
             if type(compare) not in _COMPARE:
-                raise reader.refuse(node, "is no comparison of numbers")
+                raise reader.refuse(node, "is not a comparison of numbers")
             result = np.logical_and(result, _COMPARE[type(compare)](left, right))
         return result
     if isinstance(node, ast.Name):

@@ -409,7 +409,7 @@ def find_place(
     if "{command}" in cluster:
         return CommandPlace(cluster, workers or 1, host or LOOPBACK)
     raise UsageError(
-        f"'{cluster}' is no place for workers",
+        f"'{cluster}' is not a place for workers",
         hint='write "dask:tcp://HOST:8786", or a command like "srun -n1 {command}"',
     )
 

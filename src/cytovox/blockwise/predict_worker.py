@@ -108,7 +108,7 @@ class PredictWork(worker_file.ArrayWork):
         ModelNotTrustedError
             If nobody said that the model may be run.
         InputError
-            If the file is no model.
+            If the file is not a model.
         UsageError
             If an option cannot be, or torch is not installed.
         """
@@ -246,7 +246,7 @@ def _checked_dtype(name: str) -> np.dtype[Any]:
     except TypeError:
         dtype = np.dtype(object)
     if dtype.kind not in "fiu":
-        raise OptionError(f"'{name}' is no type of a result", hint="float32, uint8 or uint16")
+        raise OptionError(f"'{name}' is not a type of a result", hint="float32, uint8 or uint16")
     return dtype
 
 

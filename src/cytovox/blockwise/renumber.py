@@ -67,7 +67,7 @@ class MappedLabels(ArrayWork):
     def output_like(self, volume: Volume) -> dict[str, Any]:
         """Return the type of the output, which holds all labels."""
         if volume.dtype.kind not in "ui" or volume.ndim != len(volume.spatial_shape):
-            raise InputError(f"{volume.dtype} {volume.axes} are no labels", path=volume.url)
+            raise InputError(f"{volume.dtype} {volume.axes} are not labels", path=volume.url)
         return {"dtype": self._dtype(volume.dtype), "channels": ()}
 
     def _dtype(self, given: np.dtype[Any]) -> np.dtype[Any]:
@@ -108,7 +108,7 @@ def unique_labels(
     with open_volume(input, permissions=may) as volume:
         url, shape = volume.url, volume.spatial_shape
         if volume.dtype.kind not in "ui" or volume.ndim != len(shape):
-            raise InputError(f"{volume.dtype} {volume.axes} are no labels", path=url)
+            raise InputError(f"{volume.dtype} {volume.axes} are not labels", path=url)
     size = fitting_sizes("block", block, len(shape))
     grid = Grid(shape, size, (0,) * len(shape))
     found: list[Labels] = [np.empty(0, np.uint64)]
@@ -148,7 +148,7 @@ def read_label_map(path: str | os.PathLike[str]) -> Labels:
             raise ValueError(f"it has the shape {table.shape}")  # noqa: TRY301
     except (ValueError, OverflowError, OSError) as err:
         raise InputError(
-            f"this is no table of labels: {err}",
+            f"this is not a table of labels: {err}",
             path=file,
             hint="give two columns of whole numbers: old and new label",
         ) from err

@@ -74,7 +74,7 @@ class _Stitcher:
             return
         share = self._share(votes)
         counts = np.diff(self.offsets)
-        # A label that is only in the context of a block is no object of it.
+        # A label that is only in the context of a block is not an object of it.
         real = (votes.a <= counts[index]) & (votes.b <= counts[votes.other])
         real &= votes.common >= self.min_voxels
         chosen = real & (share > self.threshold)

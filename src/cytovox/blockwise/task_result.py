@@ -70,7 +70,7 @@ def leftovers(total: Roi, read: Roi, write: Roi, fit: str) -> tuple[Roi, ...]:
     read, write
         What one block reads and writes.
     fit
-        ``"valid"`` leaves what is no whole block, the others leave nothing.
+        ``"valid"`` leaves what is not a whole block, the others leave nothing.
 
     Raises
     ------

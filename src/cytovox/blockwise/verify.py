@@ -70,7 +70,7 @@ def verify_volume(
     Raises
     ------
     CytovoxError
-        If there is nothing, or it is no volume.
+        If there is nothing, or it is not a volume.
 
     Examples
     --------

@@ -117,7 +117,7 @@ def _written(records: dict[BlockKey, BlockRecord]) -> dict[int, int]:
 
 
 def _check_input(journal: JournalContent, recipe: VolumeRecipe, found: Verification) -> None:
-    """Compare the input with what it was; an input that is gone is no defect of labels."""
+    """Compare the input with what it was; an input that is gone is not a defect of labels."""
     before = (journal.fingerprint or {}).get("input")
     if before is None:
         return

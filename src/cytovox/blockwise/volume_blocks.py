@@ -179,7 +179,7 @@ class DamagedLabelsError(InputError):
 
 @dataclass(frozen=True, slots=True)
 class TellingDamage:
-    """Do a block; that its labels are damaged is no error, but told.
+    """Do a block; that its labels are damaged is not an error, but told.
 
     Parameters
     ----------

@@ -52,7 +52,7 @@ def look_at_output(job: DCNumPipelineJob, data: HDF5Data, *, thorough: bool = Fa
             record = _record(result)
             strategy = _strategy(result, record)
         except (CytovoxError, OSError, LookupError, RuntimeError, ValueError, TypeError) as err:
-            return _refused(f"is no result of a run, or a damaged one: {err}")
+            return _refused(f"is not a result of a run, or a damaged one: {err}")
         standing = _compare(job, data, told, record, strategy)
         if standing.refusal is not None:
             return standing
@@ -80,7 +80,7 @@ def _compare(
 
     pphash = job.get_ppid(ret_hash=True)[1]
     if "pipeline:dcnum hash" not in told:
-        return _refused("is no result of a run")
+        return _refused("is not a result of a run")
     if told["pipeline:dcnum hash"] != pphash:
         return _refused("was made by another recipe")
     if told.get("experiment:run identifier") not in _identifiers(data, pphash):

@@ -58,7 +58,7 @@ def is_recording_name(name: str) -> bool:
 def find_inputs(words: Sequence[str], *, recurse: bool = False, out: Path | None = None) -> Found:
     """Find the recordings that files, folders and patterns stand for.
 
-    A file that was made by a run is no input where it was merely found in a
+    A file that was made by a run is not an input where it was merely found in a
     folder or by a pattern, or where its own input is named as well; named
     alone it is taken. Only regular files are looked into. The folder `out` of
     the results is not searched.
@@ -210,7 +210,7 @@ def _add_from(
 
 
 def _reason_to_leave_out(path: Path) -> str | None:
-    """Return why what was found is no input, looking into regular files only."""
+    """Return why what was found is not an input, looking into regular files only."""
     if path.name.startswith(_APPLE_DOUBLE):
         return _MACOS
     if path.name.startswith("."):

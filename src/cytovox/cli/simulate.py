@@ -116,7 +116,7 @@ def simulate_volume_command(
         size = None if voxel_size is None else [float(n) for n in voxel_size.split(",")]
     except ValueError as err:
         raise OptionError(
-            f"--voxel-size '{voxel_size}' is no size", hint="write for example 2,0.5,0.5"
+            f"--voxel-size '{voxel_size}' is not a size", hint="write for example 2,0.5,0.5"
         ) from err
     truth = simulate_volume(
         out,

@@ -262,7 +262,7 @@ def parse_size(text: str | None, option: str) -> int | tuple[int, ...] | None:
     parts = re.split(r"[\s,x]+", text.strip())
     if not all(part.isdigit() for part in parts):
         raise OptionError(
-            f"{option} '{text}' is no size", hint=f"write {option} 64 or {option} 32,64,64"
+            f"{option} '{text}' is not a size", hint=f"write {option} 64 or {option} 32,64,64"
         )
     sizes = tuple(int(part) for part in parts)
     return sizes[0] if len(sizes) == 1 else sizes
@@ -284,7 +284,7 @@ def as_size(text: str | None) -> int | None:
     except ValueError:
         number = 0.0
     if not match or number <= 0:
-        raise OptionError(f"--memory '{text}' is no size", hint="write for example 4G")
+        raise OptionError(f"--memory '{text}' is not a size", hint="write for example 4G")
     return int(number * 1024 ** " kmgt".index(match[2].lower() or " "))
 
 

@@ -32,7 +32,7 @@ class Gate:
     online_gates
         Whether to apply the gates that the instrument applied while measuring.
         They are the ranges ``"online_filter:<feature> min"`` and ``max`` that
-        are no soft limits. The limits of ``size_x`` and ``size_y`` are then
+        are not soft limits. The limits of ``size_x`` and ``size_y`` are then
         replaced by a minimum of three pixels.
     size_thresh_mask
         Only masks with more pixels are events. If this is None or 0, it is

@@ -60,7 +60,7 @@ class SharedCounters:
 
     @property
     def masks_dropped(self) -> int:
-        """Number of masks without a valid contour, which are no events."""
+        """Number of masks without a valid contour, which are not events."""
         return self.get_counter_value("masks_dropped")
 
     @masks_dropped.setter

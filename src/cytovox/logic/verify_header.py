@@ -181,7 +181,7 @@ def check_logs(file: FileToVerify) -> Findings:
             try:
                 hashes |= _hashes_in(json.loads("\n".join(lines)))
             except json.JSONDecodeError:
-                yield warning(where, "is no record of a run, though it is called so")
+                yield warning(where, "is not a record of a run, though it is called so")
     file.counts["logs"] = number
     own = stated(file.h5.attrs, _HASH)
     if hashes and own is not None and own not in hashes:

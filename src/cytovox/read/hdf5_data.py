@@ -368,7 +368,7 @@ class HDF5Data(RecordingFile):
             opened=self.opened,
         )
         nested._chain = chain
-        # the folder of a file that is referred to is no folder of the input
+        # the folder of a file that is referred to is not a folder of the input
         nested.permissions = self.permissions
         return nested
 

@@ -23,7 +23,7 @@ def members(group: Mapping[Any, Any]) -> list[tuple[Any, Any]]:
 
 
 def text_names(attributes: Mapping[Any, Any]) -> list[str]:
-    """Return the names of attributes, without those that are no text.
+    """Return the names of attributes, without those that are not text.
 
     h5py gives those as bytes; nobody asks for them.
     """

@@ -99,7 +99,7 @@ class _Look(Follower):
         group = self.h5.get(name)
         if not isinstance(group, h5py.Group):
             if name not in ("events", "basin_events"):
-                self.refuse(f"'{name}' is no group")
+                self.refuse(f"'{name}' is not a group")
             return
         if len(group) > _MAX_MEMBERS.get(name, math.inf):
             self.refuse(f"'{name}' has {len(group):,} members", "oversized")
@@ -109,7 +109,7 @@ class _Look(Follower):
     def _member(self, group: h5py.Group, name: str, member: str | bytes) -> None:
         where = f"{name}/{decoded(member)}"
         if isinstance(member, bytes):
-            self.refuse(f"the name '{where}' is no text")
+            self.refuse(f"the name '{where}' is not text")
             return
         self.link(group, member, where)
         try:

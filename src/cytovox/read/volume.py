@@ -348,7 +348,7 @@ class Volume:
         return self.fingerprint() | {"content": self._opened().identity()}
 
     def close(self) -> None:
-        """Close the files; closing twice is no mistake."""
+        """Close the files; closing twice is not a mistake."""
         if self._source is not None:
             self._source.close()
             self._source = None

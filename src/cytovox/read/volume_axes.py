@@ -96,7 +96,7 @@ def normalize_unit(unit: object) -> str:
 
 
 def metres(unit: str) -> float | None:
-    """Return the length of a unit in metres, or None if it is no known length."""
+    """Return the length of a unit in metres, or None if it is not of known length."""
     return _METRES.get(unit)
 
 

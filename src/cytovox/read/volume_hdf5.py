@@ -31,7 +31,7 @@ __all__ = ["HDF5Source", "open_hdf5"]
 
 logger = logging.getLogger(__name__)
 
-#: bytes that are read at once where the target is no plain memory
+#: bytes that are read at once where the target is not plain memory
 _SLAB_BYTES = 16 * 2**20
 _MAX_LISTED = 1000
 

@@ -101,7 +101,7 @@ def check_box(box: Iterable[Sequence[int]], dimensions: int, where: Where) -> Bo
         checked = tuple((int(start), int(stop)) for start, stop in box)
     except (TypeError, ValueError) as err:
         raise UsageError(
-            f"{_short(box)} is no box", path=where, hint="give (start, stop) for each axis"
+            f"{_short(box)} is not a box", path=where, hint="give (start, stop) for each axis"
         ) from err
     if len(checked) != dimensions:
         raise UsageError(f"a box of {len(checked)} axes for a volume of {dimensions}", path=where)
@@ -158,7 +158,7 @@ def check_index(key: Any, length: int, where: Where) -> tuple[int, int]:
     try:
         number = int(key.__index__())
     except AttributeError:
-        raise UsageError(f"{key!r} is no slice or number", path=where) from None
+        raise UsageError(f"{key!r} is not a slice or number", path=where) from None
     number += length if number < 0 else 0
     if not 0 <= number < length:
         raise UsageError(f"index {key} is outside of {length} voxels", path=where)

@@ -1,7 +1,7 @@
 """Which models may be loaded: loading a model runs a program.
 
 Trust is given to the content of a file, by its SHA-256, never to a name or a
-folder. It is no part of the identity of a pipeline: the same model makes the
+folder. It is not part of the identity of a pipeline: the same model makes the
 same numbers, whoever trusts it. It is kept in an environment variable, so that
 processes started later know it as well.
 """

@@ -82,7 +82,7 @@ class RunFinished(ProgressEvent):
     events: int
     """Number of events of the output."""
     masks_dropped: int
-    """Number of masks without a valid contour, which are no events."""
+    """Number of masks without a valid contour, which are not events."""
     seconds: float
     """How long the run took."""
     stage_seconds: dict[str, float] = field(default_factory=dict)

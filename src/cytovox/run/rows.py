@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 __all__ = ["CAUSES", "FrameRows", "joined_rows", "no_objects", "objects_by_cause"]
 
-#: Why an object that was found is no event, in the order in which it is tried.
+#: Why an object that was found is not an event, in the order in which it is tried.
 CAUSES = ("border", "merged", "opening", "size", "gate", "contour", "repeated")
 
 

@@ -111,7 +111,7 @@ def _choose(
         cls = found[name]
     else:
         close = difflib.get_close_matches(name, found, 1)
-        what = "is no segmenter class of it" if hasattr(module, name) else "is not in it"
+        what = "is not a segmenter class of it" if hasattr(module, name) else "is not in it"
         raise UsageError(
             f"this file is there, but '{name}' {what}",
             path=path,
@@ -131,7 +131,7 @@ def _check(path: Path, cls: type[Segmenter]) -> None:
         )
     if not isinstance(inspect.getattr_static(cls, "segment_algorithm"), staticmethod):
         raise UsageError(
-            f"segment_algorithm of {cls.__name__} is no static method",
+            f"segment_algorithm of {cls.__name__} is not a static method",
             path=path,
             hint="write @staticmethod above it",
         )

@@ -267,7 +267,7 @@ class MPOSegmenter(Segmenter, abc.ABC):
         Raises
         ------
         ValueError
-            If the segmenter takes no offsets, or the images are no stack.
+            If the segmenter takes no offsets, or the images are not a stack.
         StageError
             If the algorithm fails in a worker, or workers are lost twice over
             the same frames.

@@ -127,7 +127,7 @@ class Truth:
         InputNotFoundError
             If there is no such file.
         InputError
-            If it is no table of this kind.
+            If it is not a table of this kind.
 
         Examples
         --------
@@ -152,7 +152,7 @@ class Truth:
             return cls._load_csv(path)
         except (ValueError, KeyError, IndexError, OSError) as err:
             raise InputError(
-                "this is no table of true values", path=path, hint="simulate the recording again"
+                "this is not a table of true values", path=path, hint="simulate the recording again"
             ) from err
 
     @classmethod

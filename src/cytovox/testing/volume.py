@@ -202,7 +202,7 @@ def _plan(
     sizes = tuple(int(n) for n in shape)
     fine = np.ones(len(sizes)) if voxel_size is None else np.asarray(voxel_size, float)
     if len(sizes) not in (2, 3) or min(sizes) < 1 or fine.shape != (len(sizes),):
-        raise OptionError(f"shape {sizes} with voxels {voxel_size} is no volume")
+        raise OptionError(f"shape {sizes} with voxels {voxel_size} is not a volume")
     if kind not in ("blobs", "cells"):
         raise OptionError(f"there are no '{kind}'", hint="take blobs or cells")
     if not (8 <= diameter <= 1000 and 0 <= filled <= 1 and 0 <= noise <= 255 and seed >= 0):

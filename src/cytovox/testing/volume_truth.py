@@ -104,7 +104,7 @@ class VolumeTruth:
         InputNotFoundError
             If there is no such file.
         InputError
-            If it is no table of this kind.
+            If it is not a table of this kind.
         """
         path = Path(path)
         if not path.is_file():
@@ -124,5 +124,5 @@ class VolumeTruth:
             return cls(path.with_name(head["image"]), path.with_name(head["labels"]), shape, table)
         except (ValueError, KeyError, IndexError) as err:
             raise InputError(
-                "this is no table of true values", path=path, hint="simulate the volume again"
+                "this is not a table of true values", path=path, hint="simulate the volume again"
             ) from err

@@ -242,7 +242,7 @@ class ChunkWriter(threading.Thread):
             self.write_queue_size.value = number
 
     def _fail(self, err: Exception) -> None:
-        if self.error is not None:  # that the file cannot be closed either is no news
+        if self.error is not None:  # that the file cannot be closed either is not news
             return
         if isinstance(err, OSError) and not isinstance(err, CytovoxError):
             err = storage_error(err, self.writer.path)

@@ -128,7 +128,7 @@ def write_segment_properties(
     Returns
     -------
     list
-        Columns that were left out, since some of their values are no finite
+        Columns that were left out, since some of their values are not finite
         numbers, which the format cannot hold.
 
     Raises
@@ -149,7 +149,7 @@ def write_segment_properties(
     address = parse_address(url)
     info = read_json(address, "info")
     if info is None or info.get("type") != "segmentation":
-        raise InputError("this is no precomputed volume of labels", path=str(address))
+        raise InputError("this is not a precomputed volume of labels", path=str(address))
     columns = {str(name): np.asarray(values) for name, values in table.items()}
     if "label" not in columns or columns["label"].dtype.kind not in "iu":
         raise UsageError("there is no column 'label' of integers", path=str(address))

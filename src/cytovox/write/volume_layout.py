@@ -86,7 +86,7 @@ class VolumePlan:
             chunk = (*leading, *chunk)
         for sizes, what in ((block, "block"), (chunk, "chunk")):
             if sizes is not None and (len(sizes) != len(shape) or min(sizes) < 1):
-                raise UsageError(f"{what} {sizes} is no size in {len(shape)} axes", path=where)
+                raise UsageError(f"{what} {sizes} is not a size in {len(shape)} axes", path=where)
         if chunk is None:
             chunk = tuple(
                 min(b, length) if axis < len(leading) else _best_chunk(b, length, liked)

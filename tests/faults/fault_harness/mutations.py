@@ -271,7 +271,7 @@ def mutate_tree(folder: Path, rng: random.Random, *, folders: bool = True) -> st
 
 
 def _outside_of_chunks(path: Path) -> list[Region]:
-    """Return where a file of HDF5 keeps what is no data; nothing for other files."""
+    """Return where a file of HDF5 keeps what is not data; nothing for other files."""
     if not h5py.is_hdf5(path):
         return []
     taken: list[Region] = []

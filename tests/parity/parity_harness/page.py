@@ -28,7 +28,7 @@ _FAULTS = """
 ## What differs on purpose
 
 dcnum fails on some inputs, or writes what cannot be read again. Such results
-are no reference:
+are not a reference:
 
 - If every frame has exactly one event, dcnum stores the map of internal
   backgrounds with a second axis and may crash when it copies; cytovox stores

@@ -190,7 +190,7 @@ def haralick_texture_features(
 def _stack(mask: Masks) -> Masks:
     masks = np.asarray(mask)
     if masks.ndim != 3:
-        raise UsageError(f"masks of shape {masks.shape} are no stack", hint="give (N, H, W)")
+        raise UsageError(f"masks of shape {masks.shape} are not a stack", hint="give (N, H, W)")
     return masks
 
 

@@ -41,7 +41,7 @@ def kwargs_to_ppid(
 ) -> str:
     """Write the options of a method as part of an identifier.
 
-    Options of the constructor are no options of the method, but may be given.
+    Options of the constructor are not options of the method, but may be given.
     See `cytovox.recipe.identity.kwargs_to_ppid`.
     """
     own = {option.name for option in options_of(getattr(cls, method))}

@@ -33,7 +33,7 @@ __all__ = [
     "retrieve_model_file",
 ]
 
-#: A larger file is no model for single cells.
+#: A larger file is not a model for single cells.
 MAX_MODEL_BYTES = 1 << 30
 #: Metadata are a page of text.
 MAX_META_BYTES = 1 << 20

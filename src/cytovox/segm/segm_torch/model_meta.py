@@ -16,7 +16,7 @@ _MAX_BATCH = 1 << 12
 
 
 class ModelFileError(InputError, ValueError):
-    """A model file is damaged, was changed, or is no model at all."""
+    """A model file is damaged, was changed, or is not a model at all."""
 
 
 def check_meta(meta: Mapping[str, Any], version: str, path: pathlib.Path) -> None:

@@ -26,7 +26,7 @@ class TorchSegmenterBase(Segmenter, abc.ABC):
     Options of `segment_algorithm` are ``model_file`` (path, or a bare name that is
     searched in the registered folders) and ``model_sha256`` (content of the file
     that may be run). The latter is not needed for a model that is trusted
-    otherwise, and is no part of the identifier.
+    otherwise, and is not part of the identifier.
     """
 
     requires_background_correction = False

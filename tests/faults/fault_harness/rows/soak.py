@@ -39,7 +39,7 @@ def _one_more(case: Case, kinds: tuple[Callable[[Path], None], ...], settled: in
     """
     kinds[case.number % len(kinds)](case.folder)
     files = len(os.listdir("/proc/self/fd"))
-    # What is free already, but not given back to the system, is no loss.
+    # What is free already, but not given back to the system, is not a loss.
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
     pages = int(Path("/proc/self/statm").read_text().split()[1])
