@@ -87,7 +87,7 @@ def _mb(size: int) -> str:
 
 
 def _voxels(table: Path) -> np.ndarray:
-    from cytovox.blockwise.table import read_objects
+    from cytovox.blockwise.object_table import read_objects
 
     return np.asarray(read_objects(table)[0]["voxels"])
 

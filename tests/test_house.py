@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -177,3 +178,8 @@ def test_no_two_modules_import_each_other() -> None:
         list(graphlib.TopologicalSorter(graph).static_order())
     except graphlib.CycleError as error:
         pytest.fail(f"a circle: {' > '.join(error.args[1])}")
+
+
+def test_no_two_modules_have_one_name() -> None:
+    names = Counter(path.name for path in MODULES if not path.name.startswith("__"))
+    assert [name for name, count in names.items() if count > 1] == []

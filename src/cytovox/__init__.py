@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .blockwise.volume import (
+    from .blockwise.volumes import (
         VolumeResult,
         measure_volume,
         restitch_volume,
@@ -30,11 +30,11 @@ __all__ = [
 logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 _HOMES = {
-    "VolumeResult": "blockwise.volume",
-    "measure_volume": "blockwise.volume",
+    "VolumeResult": "blockwise.volumes",
+    "measure_volume": "blockwise.volumes",
     "open_volume": "read.open_volume",
-    "restitch_volume": "blockwise.volume",
-    "segment_volume": "blockwise.volume",
+    "restitch_volume": "blockwise.volumes",
+    "segment_volume": "blockwise.volumes",
 }
 
 

@@ -30,8 +30,8 @@ from cytovox.blockwise.array_run import run_array_work
 from cytovox.blockwise.recipe import side_folder
 from cytovox.blockwise.segment_region import segment_blockwise
 from cytovox.blockwise.threshold_worker import ThresholdWork
-from cytovox.blockwise.volume import restitch_volume, segment_volume
 from cytovox.blockwise.volume_result import Placement
+from cytovox.blockwise.volumes import restitch_volume, segment_volume
 from cytovox.cli.main import main
 from cytovox.errors import (
     InputError,

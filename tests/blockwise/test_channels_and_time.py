@@ -15,8 +15,8 @@ from scipy import ndimage
 import cytovox
 from cytovox import open_volume, segment_volume
 from cytovox.blockwise.events import BlockStarted
+from cytovox.blockwise.object_table import read_objects
 from cytovox.blockwise.replay import replay_block
-from cytovox.blockwise.table import read_objects
 from cytovox.cli.main import main
 from cytovox.errors import StageError, UsageError
 from cytovox.write.volume_creation import create_volume

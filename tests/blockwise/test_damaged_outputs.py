@@ -13,8 +13,8 @@ import pytest
 from cytovox.blockwise import published, volume_result
 from cytovox.blockwise.array_run import run_array_work
 from cytovox.blockwise.threshold_worker import ThresholdWork
-from cytovox.blockwise.volume import segment_volume
 from cytovox.blockwise.volume_result import Placement
+from cytovox.blockwise.volumes import segment_volume
 from cytovox.errors import OutputExistsError
 from cytovox.read.open_volume import open_volume
 from cytovox.run.progress import Warned

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from cytovox.blockwise.volume import segment_volume
+from cytovox.blockwise.volumes import segment_volume
 from cytovox.errors import InputError
 from cytovox.write.volume_creation import create_volume
 

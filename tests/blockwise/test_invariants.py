@@ -28,10 +28,10 @@ from scipy import ndimage
 from skimage import measure
 
 from cytovox.blockwise.evidence import Measures
+from cytovox.blockwise.object_table import read_objects
 from cytovox.blockwise.recipe import side_folder
-from cytovox.blockwise.table import read_objects
-from cytovox.blockwise.volume import segment_volume
 from cytovox.blockwise.volume_result import Placement
+from cytovox.blockwise.volumes import segment_volume
 from cytovox.cli.main import main
 from cytovox.read.open_volume import open_volume
 from cytovox.run.journal import read_journal
@@ -245,7 +245,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from cytovox.blockwise import volume_blocks, volume_run
-from cytovox.blockwise.volume import segment_volume
+from cytovox.blockwise.volumes import segment_volume
 
 def die(*args, **more):
     os.killpg(os.getpgid(0), signal.SIGKILL)
@@ -557,7 +557,7 @@ from pathlib import Path
 import numpy as np
 from cytovox.blockwise.evidence import EvidenceFolder
 from cytovox.blockwise.grid import Grid
-from cytovox.blockwise.volume import segment_volume
+from cytovox.blockwise.volumes import segment_volume
 from cytovox.run.journal import read_journal
 from cytovox.write.volume_creation import create_volume
 

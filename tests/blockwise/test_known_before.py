@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from cytovox.blockwise.evidence import Measures
-from cytovox.blockwise.volume import restitch_volume, segment_volume
+from cytovox.blockwise.volumes import restitch_volume, segment_volume
 from cytovox.errors import CytovoxError, InputError, OptionError, StorageError
 from cytovox.read.open_volume import open_volume
 from cytovox.write import export_precomputed

@@ -11,9 +11,9 @@ from cytovox.blockwise.argmax_worker import ArgmaxWork
 from cytovox.blockwise.blobs_function import blobs
 from cytovox.blockwise.label_function import label
 from cytovox.blockwise.mutex_watershed_function import mutex_watershed
-from cytovox.blockwise.table import read_objects
+from cytovox.blockwise.object_table import read_objects
 from cytovox.blockwise.threshold_worker import ThresholdWork
-from cytovox.blockwise.volume import segment_volume
+from cytovox.blockwise.volumes import segment_volume
 from cytovox.blockwise.watershed_function import watershed
 
 CENTRES = [(15, 15), (15, 45), (45, 15), (45, 60)]

@@ -11,7 +11,7 @@ import pytest
 from scipy import ndimage
 
 from cytovox.blockwise.blobs_function import blobs
-from cytovox.blockwise.volume import segment_volume
+from cytovox.blockwise.volumes import segment_volume
 from cytovox.blockwise.watershed_function import watershed
 from cytovox.read.open_volume import open_volume
 from cytovox.recipe.python_file import load_python_file

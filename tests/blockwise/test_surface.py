@@ -22,8 +22,8 @@ from cytovox.blockwise.block_result import BlockFailure
 from cytovox.blockwise.events import BlockDone
 from cytovox.blockwise.replay import replay_block
 from cytovox.blockwise.threshold_worker import ThresholdWork
-from cytovox.blockwise.volume import restitch_volume
 from cytovox.blockwise.volume_result import Placement, VolumeResult
+from cytovox.blockwise.volumes import restitch_volume
 from cytovox.cli.main import main
 from cytovox.cli.volume_results import failures_in_words
 from cytovox.errors import InputError, OptionError, StageError, UsageError

@@ -15,10 +15,10 @@ import pytest
 import tifffile
 import zarr
 
-from cytovox.blockwise.table import read_objects, write_objects
-from cytovox.blockwise.verify import verify_volume
+from cytovox.blockwise.object_table import read_objects, write_objects
 from cytovox.blockwise.verify_array import check_voxels
-from cytovox.blockwise.volume import measure_volume, restitch_volume, segment_volume
+from cytovox.blockwise.verify_labels import verify_volume
+from cytovox.blockwise.volumes import measure_volume, restitch_volume, segment_volume
 from cytovox.errors import CytovoxError, InputError, InputNotFoundError
 from cytovox.read import open_volume
 from cytovox.run.findings import Verification

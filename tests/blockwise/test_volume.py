@@ -17,10 +17,10 @@ from scipy import ndimage
 
 import cytovox
 from cytovox.blockwise.evidence import Measures
+from cytovox.blockwise.object_table import read_objects
 from cytovox.blockwise.recipe import side_folder
 from cytovox.blockwise.replay import replay_block
-from cytovox.blockwise.table import read_objects
-from cytovox.blockwise.volume import measure_volume, restitch_volume, segment_volume
+from cytovox.blockwise.volumes import measure_volume, restitch_volume, segment_volume
 from cytovox.errors import (
     InputError,
     InputNotFoundError,
@@ -31,7 +31,7 @@ from cytovox.errors import (
 )
 from cytovox.read.open_volume import open_volume
 from cytovox.run.journal import FingerprintChangedError, read_journal
-from cytovox.testing.volume import BLOB_THRESHOLD, simulate_volume
+from cytovox.testing.volume_simulator import BLOB_THRESHOLD, simulate_volume
 
 
 def noise(shape: tuple[int, ...], share: float = 0.3, seed: int = 0) -> np.ndarray:
@@ -181,7 +181,7 @@ def test_workers_do_not_matter(tmp_path: Path) -> None:
 SCRIPT = """
 import sys, time
 from pathlib import Path
-from cytovox.blockwise.volume import segment_volume
+from cytovox.blockwise.volumes import segment_volume
 
 def slowly(array, *, threshold):
     time.sleep(0.15)

@@ -19,12 +19,12 @@ from cytovox.blockwise.recipe_file import load_recipe
 from cytovox.blockwise.renumber import unique_labels
 from cytovox.blockwise.replay import replay_block
 from cytovox.blockwise.threshold_worker import ThresholdWork
-from cytovox.blockwise.verify import verify_volume
-from cytovox.blockwise.volume import restitch_volume, segment_volume
+from cytovox.blockwise.verify_labels import verify_volume
 from cytovox.blockwise.volume_result import Placement
+from cytovox.blockwise.volumes import restitch_volume, segment_volume
 from cytovox.read import Permissions, RefusedInputError, open_volume
 from cytovox.read.permissions import ALLOW_VARIABLE, ROOTS_VARIABLE
-from cytovox.report.volume import draw_volume
+from cytovox.report.volume_picture import draw_volume
 
 MAY = Permissions(external=True)
 IMAGE = np.zeros((6, 20, 24), "u1")

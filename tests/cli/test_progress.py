@@ -6,8 +6,8 @@ import io
 
 import pytest
 
-from cytovox.cli import progress
-from cytovox.cli.progress import Bars, Lines, Quiet
+from cytovox.cli import progress_display as progress
+from cytovox.cli.progress_display import Bars, Lines, Quiet
 from cytovox.run.progress import StageFinished, StageProgress, StageStarted, Warned
 
 

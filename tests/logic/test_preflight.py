@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 import pytest
 
-from cytovox.blockwise.preflight import volume_need
+from cytovox.blockwise.block_preflight import volume_need
 from cytovox.cli.main import main
 from cytovox.errors import StorageError
 from cytovox.logic import DCNumJobRunner, DCNumPipelineJob

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from cytovox.blockwise.volume import segment_volume
+from cytovox.blockwise.volumes import segment_volume
 from cytovox.errors import InputError
 from cytovox.report.seams import seam_sizes, seams_in_words
-from cytovox.report.volume import colours_of, draw_volume, outlines, slice_picture
+from cytovox.report.volume_picture import colours_of, draw_volume, outlines, slice_picture
 
 
 def test_colours_are_told_apart_and_stay() -> None:

@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from cytovox.errors import InputError, InputNotFoundError, OptionError, OutputExistsError
 from cytovox.read.open_volume import open_volume
-from cytovox.testing.volume import BLOB_THRESHOLD, simulate_volume
+from cytovox.testing.volume_simulator import BLOB_THRESHOLD, simulate_volume
 from cytovox.testing.volume_truth import VolumeTruth
 
 

@@ -19,8 +19,8 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from ..errors import StageError
+from .block_ledger import Ledger
 from .desk import Desk, Link, Message
-from .ledger import Ledger
 from .pickling import pickled
 from .places import Handle, Place
 from .workers import BlockLoop, Outcome, stillborn, told_versions

@@ -20,8 +20,8 @@ from ..kernels.lattice import Int64s
 from .evidence import Evidence, Measures
 from .grid import Grid
 from .lookup import Lookup
+from .object_table import ObjectTable, axis_names, join_tables
 from .surface import faces_area, surface_weights
-from .table import ObjectTable, axis_names, join_tables
 
 __all__ = ["iter_objects", "no_objects", "objects_table"]
 

@@ -20,8 +20,8 @@ from ..run.fingerprint import describe_function
 from .channels import choose_channel
 from .evidence import STITCH_MODES, Measures, StitchMode
 from .functions import find_function
-from .gate import columns_of
 from .grid import Grid
+from .object_gate import columns_of
 from .stitch import Rule
 
 __all__ = [

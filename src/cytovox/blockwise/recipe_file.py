@@ -13,8 +13,8 @@ from ..read.permissions import Permissions
 from ..read.volume_view import VolumeView
 from .evidence import Measures
 from .functions import find_function
+from .object_table import is_table
 from .recipe import Stitching, VolumeRecipe, side_folder
-from .table import is_table
 
 __all__ = ["TIME_POINTS", "find_run", "load_recipe", "read_recipe", "remove_recipe", "save_recipe"]
 

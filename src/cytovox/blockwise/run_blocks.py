@@ -15,9 +15,9 @@ from typing import Any
 from ..errors import UsageError
 from ..run.journal import Journal
 from ..run.progress import Listener, StageFinished, StageStarted, announce
+from .block_ledger import Ledger, NoneWorksError
 from .block_result import RunResult
 from .crew import Crew, HasIndex
-from .ledger import Ledger, NoneWorksError
 from .places import Here, LocalPlace, find_place
 from .threads import do_in_threads, may_use_threads
 from .workers import attempt

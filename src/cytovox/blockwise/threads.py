@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from .workers import Outcome, attempt
 
 if TYPE_CHECKING:
-    from .ledger import Ledger
+    from .block_ledger import Ledger
 
 __all__ = ["do_in_threads", "may_use_threads", "uses_threads"]
 

@@ -22,10 +22,10 @@ from ..run.progress import Listener
 from ..write.pyramid import tiles, write_pyramid
 from ..write.volume_creation import create_labels
 from .grid import Box
+from .object_table import ObjectTable, read_objects, write_objects
 from .published import is_as_published, refuse_damaged
 from .recipe import VolumeRecipe, side_folder
 from .recipe_file import TIME_POINTS, remove_recipe
-from .table import ObjectTable, read_objects, write_objects
 from .volume_result import Placement, VolumeResult, publish, refuse_stranger
 from .volume_run import VolumeRun
 

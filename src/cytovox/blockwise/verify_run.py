@@ -20,9 +20,9 @@ from ..run.journal_content import BlockKey, BlockRecord, JournalContent, read_jo
 from .evidence_file import EvidenceFolder
 from .grid import Block, Grid
 from .lookup import load_lookup
+from .object_table import ObjectTable, read_objects
 from .recipe import VolumeRecipe
 from .recipe_file import load_recipe
-from .table import ObjectTable, read_objects
 
 __all__ = ["RunFacts", "check_run", "check_table"]
 

@@ -34,20 +34,20 @@ from ..run.progress import (
 from ..write.pyramid import levels_of_image, write_pyramid
 from ..write.storage import storage_errors
 from ..write.volume_creation import check_label_place, create_labels
+from .block_preflight import check_gate, check_measures, check_table
 from .block_result import RunResult
 from .checks import DAMAGED, is_as_written, refuse_changed_input, without_damaged
 from .evidence import EvidenceFolder
-from .gate import gate_rows
 from .grid import Block, Grid
 from .lookup import Lookup, SeamReport, drop_objects, load_lookup
+from .object_gate import gate_rows
+from .object_table import ObjectTable, write_objects
 from .objects import iter_objects
-from .preflight import check_gate, check_measures, check_table
 from .published import as_told, is_as_published, refuse_damaged, take_back
 from .recipe import VolumeRecipe, side_folder
 from .recipe_file import save_recipe
 from .stitch import report_again
 from .stitch import stitch as stitch_labels
-from .table import ObjectTable, write_objects
 from .volume_blocks import (
     RelabelPass,
     SegmentPass,

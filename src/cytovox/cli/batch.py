@@ -21,7 +21,7 @@ from ..run.worker_traceback import WorkerTraceback
 from .compiling import telling_of_compilation
 from .console import FINDINGS, SOME_FAILED, report_error, say, showing_warnings
 from .one_recording import Measuring, Outcome
-from .progress import Quiet
+from .progress_display import Quiet
 from .signals import GOES_ON, exit_code_of_interrupt, stop_gently, stop_on_signals
 
 __all__ = ["exit_code_of_batch", "run_batch"]

@@ -82,7 +82,7 @@ def _refuse_foreign(files: list[Path], picture: Path) -> None:
 def _measure(raw: Path, result: Path) -> None:
     from ..logic import DCNumJobRunner, DCNumPipelineJob
     from .compiling import telling_of_compilation
-    from .progress import choose_display
+    from .progress_display import choose_display
     from .signals import stop_gently
 
     display = choose_display(quiet=False)

@@ -34,10 +34,10 @@ def demo_volume(out: Path, *, seed: int) -> int:
     int
         Exit code: 0, or 3 if something differs from the truth.
     """
-    from ..blockwise.volume import segment_volume
+    from ..blockwise.volumes import segment_volume
     from ..report.seams import seams_in_words
-    from ..report.volume import draw_volume
-    from ..testing.volume import BLOB_THRESHOLD, simulate_volume
+    from ..report.volume_picture import draw_volume
+    from ..testing.volume_simulator import BLOB_THRESHOLD, simulate_volume
     from .console import FINDINGS, print_text
     from .volume_results import show_volume, showing
 
@@ -102,7 +102,7 @@ def _compare(truth: Any, table: Path) -> tuple[bool, str]:
     """Compare sizes and places of all objects with the truth."""
     import numpy as np
 
-    from ..blockwise.table import read_objects
+    from ..blockwise.object_table import read_objects
 
     found, _ = read_objects(table)
     corner = ("z_min", "y_min", "x_min", "voxels")

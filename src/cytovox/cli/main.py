@@ -17,9 +17,9 @@ from .info import info
 from .run import run
 from .signals import Stopped, exit_code_of_interrupt, stop_on_signals
 from .simulate import simulate
-from .stages import stages
+from .stages_command import stages
 from .verifying import verify
-from .volume import volume
+from .volume_command import volume
 
 __all__ = ["app", "main"]
 

@@ -11,7 +11,7 @@ from ..errors import CytovoxError, OutputExistsError, StorageError
 from ..run.progress import ProgressEvent, RunFinished
 from .console import describe, exit_code_of
 from .finished import Finished, look_at_output
-from .progress import Quiet
+from .progress_display import Quiet
 from .settings import Settings
 from .signals import exit_code_of_interrupt, stop_gently
 

@@ -215,7 +215,7 @@ def _run(
     from .console import FINDINGS, report_error
     from .inputs import find_inputs, output_paths, refuse_clashes
     from .one_recording import Outcome
-    from .progress import choose_display
+    from .progress_display import choose_display
     from .results import show_results
 
     found = find_inputs(words, recurse=recurse, out=out)

@@ -106,7 +106,7 @@ def simulate_volume_command(
     Example: cytovox simulate volume stack.tif --shape 128,256,256 --seed 1
     """
     from ..errors import OptionError
-    from ..testing.volume import simulate_volume
+    from ..testing.volume_simulator import simulate_volume
     from .console import say
     from .volume_options import parse_size
 

@@ -26,7 +26,7 @@ from .console import (
     report_error,
 )
 from .inputs import begins_as_hdf5
-from .progress import Quiet, choose_display
+from .progress_display import Quiet, choose_display
 
 if TYPE_CHECKING:
     from ..run.lock import LockOwner
@@ -186,7 +186,7 @@ def _verify(check: Check, display: Quiet, **how: Any) -> Verification:
     if check.kind == "unfinished":
         return _unfinished(check.path)
     if check.kind == "volume":
-        from ..blockwise.verify import verify_volume
+        from ..blockwise.verify_labels import verify_volume
 
         result = verify_volume(check.path, **how)
     else:

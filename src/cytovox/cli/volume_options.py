@@ -363,7 +363,7 @@ def look_for_room(
     from dataclasses import replace
     from pathlib import Path
 
-    from ..blockwise.preflight import volume_need
+    from ..blockwise.block_preflight import volume_need
     from ..blockwise.recipe import fitting_sizes, side_folder
     from ..read.open_volume import open_volume
     from ..run.room import check_need

@@ -33,7 +33,7 @@ def showing(name: str, *, quiet: bool) -> Iterator[Callable[[Any], None]]:
     """
     from ..blockwise.events import BlockFailed, WorkerLost
     from .compiling import telling_of_compilation
-    from .progress import choose_display
+    from .progress_display import choose_display
 
     display = choose_display(quiet=quiet)
     errors: set[str] = set()
@@ -74,7 +74,7 @@ def show_volume(
     Parameters
     ----------
     result
-        A `cytovox.blockwise.volume.VolumeResult`.
+        A `cytovox.blockwise.volumes.VolumeResult`.
     output
         Name of the output.
     as_json, quiet

@@ -141,7 +141,7 @@ def segment(
     Example: cytovox volume segment stack.tif labels.zarr -f watershed --set threshold=100
     """
     from ..blockwise.evidence import Measures
-    from ..blockwise.volume import segment_volume
+    from ..blockwise.volumes import segment_volume
     from .volume_results import show_volume, showing
 
     usual = 16 if stitch in ("overlap", "owner") else 0
@@ -228,7 +228,7 @@ def restitch(
     Example: cytovox volume restitch labels.zarr --threshold 0.7
     """
     from ..blockwise.recipe_file import load_recipe
-    from ..blockwise.volume import restitch_volume
+    from ..blockwise.volumes import restitch_volume
     from .volume_results import show_volume, showing
 
     with showing(Path(output).name, quiet=quiet or as_json) as listen:
@@ -284,7 +284,7 @@ def objects(
 
     Example: cytovox volume objects labels.zarr --gate 'volume > 5' -o large.csv
     """
-    from ..blockwise.volume import measure_volume
+    from ..blockwise.volumes import measure_volume
     from .console import print_json, print_text
     from .volume_results import near
 
@@ -298,6 +298,6 @@ def objects(
 def _draw(result: Any, input: str, view: Any, picture: Path | None) -> str | None:
     if picture is None or not result:
         return None
-    from ..report.volume import draw_volume
+    from ..report.volume_picture import draw_volume
 
     return str(draw_volume(input, result.output, picture, view=view))

@@ -53,7 +53,9 @@ class RegionGrid:
     def to_box(self, roi: Any, where: str) -> Box:
         """Return the voxels of a region."""
         if roi.dims != len(self.voxel) or roi.unbounded or None in tuple(roi.offset):
-            raise UsageError(f"{roi} is not a region of {len(self.voxel)} bounded axes", path=where)
+            raise UsageError(
+                f"{roi} is not a region of {len(self.voxel)} bounded axes", path=where
+            )
         box, whole = [], True
         for begin, length, voxel, origin in zip(
             roi.offset, roi.shape, self.voxel, self.origin, strict=True

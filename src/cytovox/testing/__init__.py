@@ -2,7 +2,7 @@
 
 from .recording import simulate_recording
 from .truth import TRUTH_DTYPE, Truth
-from .volume import simulate_volume
+from .volume_simulator import simulate_volume
 from .volume_truth import VOLUME_TRUTH_DTYPE, VolumeTruth
 
 __all__ = [

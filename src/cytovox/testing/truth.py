@@ -152,7 +152,9 @@ class Truth:
             return cls._load_csv(path)
         except (ValueError, KeyError, IndexError, OSError) as err:
             raise InputError(
-                "this is not a table of true values", path=path, hint="simulate the recording again"
+                "this is not a table of true values",
+                path=path,
+                hint="simulate the recording again",
             ) from err
 
     @classmethod

@@ -242,7 +242,9 @@ def _make_room(address: Address, overwrite: bool) -> None:
             taken = not address.path.is_dir() or any(address.path.iterdir())
             if taken:
                 raise OutputExistsError(
-                    "there is something that is not a volume", path=address.path, hint="name another"
+                    "there is something that is not a volume",
+                    path=address.path,
+                    hint="name another",
                 )
         return
     if not overwrite:

@@ -80,7 +80,7 @@ def _copied(case: Case) -> Path:
 
 def _segment(folder: Path, case: Case, **more: Any) -> Any:
     from cytovox.blockwise.evidence import Measures
-    from cytovox.blockwise.volume import segment_volume
+    from cytovox.blockwise.volumes import segment_volume
 
     given: dict[str, Any] = {
         "block": _BLOCK,

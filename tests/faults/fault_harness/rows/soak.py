@@ -100,7 +100,7 @@ def _volume_input(folder: Path) -> None:
 
 
 def _volume_words(folder: Path, function: str) -> list[object]:
-    from cytovox.testing.volume import BLOB_THRESHOLD
+    from cytovox.testing.volume_simulator import BLOB_THRESHOLD
 
     name = f"{folder / function}:find" if function.endswith(".py") else function
     words = ["-f", name, "--set", f"threshold={BLOB_THRESHOLD}", "--stitch", "touch"]

@@ -29,9 +29,9 @@ from ..run.progress import Listener
 from .evidence import Measures
 from .given_array import stored_input
 from .lookup import load_lookup
+from .object_table import is_table
 from .recipe import Stitching, VolumeRecipe
 from .recipe_file import load_recipe
-from .table import is_table
 from .time_points import segment_time_points
 from .volume_result import Placement, VolumeResult
 from .volume_run import VolumeRun

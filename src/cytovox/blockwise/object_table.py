@@ -65,9 +65,9 @@ class ObjectTable:
     def gate(self, condition: str | None) -> ObjectTable:
         """Return the rows that fulfil a condition, e.g. ``"voxels > 100"``.
 
-        See `cytovox.blockwise.gate.gate_rows`; None returns all.
+        See `cytovox.blockwise.object_gate.gate_rows`; None returns all.
         """
-        from .gate import gate_rows
+        from .object_gate import gate_rows
 
         return self if condition is None else self.rows(gate_rows(self.columns, condition))
 

@@ -22,8 +22,8 @@ from ..kernels.block_sums import surface_directions
 from ..read.volume import Volume
 from ..run.resources import cpu_count
 from ..run.room import Need
-from .gate import gate_rows
 from .grid import Grid
+from .object_gate import gate_rows
 from .objects import no_objects
 from .recipe import VolumeRecipe
 from .surface import surface_weights
