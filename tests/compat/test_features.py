@@ -142,7 +142,7 @@ def test_texture_is_the_peers(frames: dict[str, Any], given: Any, images: str) -
 def test_textures_need_a_background(frames: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="image_corr"):
         features.haralick_texture_features(frames["mask"], image=frames["image"])
-    with pytest.raises(UsageError, match="no stack"):
+    with pytest.raises(UsageError, match="not a stack"):
         features.moments_based_features(frames["mask"][0], 0.34)
 
 

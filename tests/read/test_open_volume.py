@@ -182,7 +182,7 @@ def test_closed_and_missing(tmp_path: Path) -> None:
     [
         ([(0, 1)], "axes"),
         ([(2, 1), (0, 1), (0, 1)], "stops before"),
-        (3, "no box"),
+        (3, "not a box"),
         ([(0, 10**6)] * 3, "GiB"),
         (Roi((0, 0), (5, 5)), "region"),
     ],

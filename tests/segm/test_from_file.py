@@ -93,7 +93,7 @@ def test_worker_processes(mine: Path) -> None:
     ("spec", "text"),
     [
         ("SegmentUnfinished", "lacks segment_algorithm"),
-        ("SegmentBound", "no static method"),
+        ("SegmentBound", "not a static method"),
         ("SegmentDrak", "'SegmentDrak' is not in it.*did you mean 'SegmentDark'"),
         ("NUMBER", "'NUMBER' is not a segmenter class"),
         ("MPOSegmenter", "'MPOSegmenter' is not a segmenter class"),

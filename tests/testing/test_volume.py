@@ -78,7 +78,7 @@ def test_table_is_kept(tmp_path: Path) -> None:
     with pytest.raises(InputNotFoundError):
         VolumeTruth.load(tmp_path / "b.csv")
     (tmp_path / "b.csv").write_text("x\n")
-    with pytest.raises(InputError, match="no table"):
+    with pytest.raises(InputError, match="not a table"):
         VolumeTruth.load(tmp_path / "b.csv")
 
 

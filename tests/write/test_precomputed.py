@@ -103,7 +103,7 @@ def test_properties_that_cannot_be(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="equally long"):
         write_segment_properties(tmp_path / "a", {"label": [1], "size": [1, 2]})
     create_labels(tmp_path / "b", shape=(8, 8, 8)).close()
-    with pytest.raises(InputError, match="no precomputed"):
+    with pytest.raises(InputError, match="not a precomputed"):
         write_segment_properties(tmp_path / "b", {"label": [1]})
     np.save(tmp_path / "c.npy", np.full((8, 8, 8), -1))
     with pytest.raises(UsageError, match="below 0"):

@@ -138,7 +138,7 @@ def test_existing_things_are_kept(tmp_path: Path) -> None:
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "thesis.txt").write_text("x")
     for target in (tmp_path / "b", tmp_path / "b" / "thesis.txt"):
-        with pytest.raises(OutputExistsError, match="no volume"):
+        with pytest.raises(OutputExistsError, match="not a volume"):
             create_labels(target, shape=(4, 4), overwrite=True)
     assert (tmp_path / "b" / "thesis.txt").read_text() == "x"
 
