@@ -19,7 +19,7 @@ HEAD = """# Commands
 <!-- Written by docs/make_cli_reference.py; say "make docs" after a change. -->
 
 `cytovox --help` and `cytovox COMMAND --help` show the same. `python -m cytovox` is the same
-program. `cytovox --version` tells the version, `cytovox --install-completion` teaches the shell
+program. `cytovox --version` shows the version, `cytovox --install-completion` teaches the shell
 to complete words.
 """
 

@@ -71,14 +71,14 @@ def test_a_recording_that_ends_its_process_costs_itself_alone(
     folder: Path, value: int, says: str
 ) -> None:
     spoil(folder / "1.rtdc", value)
-    code, told, errors = run(
+    code, content, errors = run(
         folder,
         *("--segmenter", "harmful.py:Harmful", "--set", "background.offset_correction=false"),
         CYTOVOX_UNIT_TIMEOUT="30",
     )
-    states = {Path(one["input"]).name: one["state"] for one in told["results"]}
+    states = {Path(one["input"]).name: one["state"] for one in content["results"]}
     assert states == {"0.rtdc": "done", "1.rtdc": "failed", "2.rtdc": "done"}
-    assert says in told["results"][1]["error"]
+    assert says in content["results"][1]["error"]
     assert "1.rtdc" in errors
     assert code == 4
     assert sorted(p.name for p in folder.glob("*_dcn.rtdc")) == ["0_dcn.rtdc", "2_dcn.rtdc"]

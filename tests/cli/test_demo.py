@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from cytovox.cli.comparison import compare_with_truth
-from cytovox.cli.compiling import telling_of_compilation
+from cytovox.cli.compiling import reporting_compilation
 from cytovox.cli.main import main
 from cytovox.testing import Truth
 
@@ -35,7 +35,7 @@ def test_demo_replaces_nothing_else(
     assert (tmp_path / name).read_text("utf-8") == "mine"
 
 
-def test_comparison_tells_what_is_missing(tmp_path: Path) -> None:
+def test_comparison_shows_what_is_missing(tmp_path: Path) -> None:
     assert main(["simulate", "recording", str(tmp_path / "a.rtdc"), "--frames", "100"]) == 0
     truth = Truth.load(tmp_path / "a.truth.csv")
     assert main(["run", str(tmp_path / "a.rtdc"), "-q", "--frames", "50"]) == 0
@@ -78,7 +78,7 @@ def test_simulation_replaces_only_when_forced(
     assert main(["simulate", "recording", str(tmp_path / "a.h5")]) == 2
 
 
-def test_compilation_is_told_by_the_compiler() -> None:
+def test_the_compiler_reports_compilation() -> None:
     def kernel_of_ours(x: float) -> float:
         return x + 1
 
@@ -87,10 +87,10 @@ def test_compilation_is_told_by_the_compiler() -> None:
     def foreign(x: float) -> float:
         return x + 2
 
-    told: list[str | None] = []
-    with telling_of_compilation(told.append):
+    reported: list[str | None] = []
+    with reporting_compilation(reported.append):
         ours = numba.njit(kernel_of_ours)
         assert ours(1.0) == 2.0
         assert ours(2.0) == 3.0
         assert numba.njit(foreign)(np.float64(1.0)) == 3.0
-    assert told == ["kernel_of_ours", None]
+    assert reported == ["kernel_of_ours", None]

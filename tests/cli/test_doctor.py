@@ -1,4 +1,4 @@
-"""``cytovox doctor``: what it tells, what it leaves, how it ends."""
+"""``cytovox doctor``: what it shows, what it leaves, how it ends."""
 
 from __future__ import annotations
 

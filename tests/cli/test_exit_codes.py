@@ -65,8 +65,8 @@ def test_code_of_an_error(error: Exception, code: int) -> None:
 
 def test_errors_are_one_line() -> None:
     assert "\n" not in describe(ValueError("first\nsecond"))
-    told = describe(OSError(28, "No space left on device", "out.rtdc"))
-    assert told.startswith("out.rtdc: No space left on device (")
+    text = describe(OSError(28, "No space left on device", "out.rtdc"))
+    assert text.startswith("out.rtdc: No space left on device (")
 
 
 def test_signals_stop_and_are_given_back() -> None:
@@ -98,7 +98,7 @@ def test_a_signal_that_comes_too_late_is_not_forgotten() -> None:
 
 def test_errors_pass_unchanged() -> None:
     with pytest.raises(InterruptedRunError), stop_gently(lambda: None):
-        raise InterruptedRunError("by somebody else")
+        raise InterruptedRunError("by another program")
 
 
 def test_other_threads_are_left_alone() -> None:
@@ -122,8 +122,8 @@ def test_an_error_of_a_users_function_is_not_ours(tmp_path: Path) -> None:
     path.write_text("def look(table):\n    return table['absent']\n", encoding="utf-8")
     with pytest.raises(KeyError) as caught:
         load_python_file(path).look({})
-    told = describe(caught.value)
-    assert told == f"KeyError: 'absent' (raised by {path}, line 2)"
+    text = describe(caught.value)
+    assert text == f"KeyError: 'absent' (raised by {path}, line 2)"
 
 
 @pytest.mark.parametrize(

@@ -158,7 +158,7 @@ def test_a_result_of_which_rows_are_missing_is_not_finished(raw, capsys):
 
 
 @pytest.mark.parametrize("read", [{}, {"frames": 40, "files": []}, {"frames": 40, "files": [{}]}])
-def test_a_record_that_tells_nothing_of_the_input_refuses_nothing(raw, capsys, read):
+def test_a_record_that_says_nothing_of_the_input_refuses_nothing(raw, capsys, read):
     run(capsys, raw)
     with h5py.File(raw.with_name("a_dcn.rtdc"), "r+") as h5:
         (name,) = (name for name in h5["logs"] if name.startswith("dcnum-job-"))

@@ -43,7 +43,7 @@ def test_pattern_is_expanded_here(tmp_path: Path) -> None:
     assert [p.name for p in found.inputs] == ["x1.rtdc", "x2.rtdc"]
 
 
-def test_file_with_brackets_in_its_name_is_no_pattern(tmp_path: Path) -> None:
+def test_file_with_brackets_in_its_name_is_not_a_pattern(tmp_path: Path) -> None:
     path = make(tmp_path / "day[1].rtdc")
     assert find_inputs([str(path)]).inputs == [path]
 
@@ -85,7 +85,7 @@ def test_outputs_beside_or_in_a_folder() -> None:
     assert output_paths(inputs[:1], Path("o.rtdc")) == [Path("o.rtdc")]
 
 
-def told(inputs: list[Path], out: Path | None) -> tuple[list[Path], list[str]]:
+def usable(inputs: list[Path], out: Path | None) -> tuple[list[Path], list[str]]:
     """Return the inputs that are left, and what is wrong with the others."""
     pairs, errors = refuse_clashes(inputs, output_paths(inputs, out))
     return [path for path, _ in pairs], list(map(str, errors))
@@ -93,17 +93,17 @@ def told(inputs: list[Path], out: Path | None) -> tuple[list[Path], list[str]]:
 
 def test_outputs_that_collide_are_refused_and_no_others() -> None:
     inputs = [Path("d1/a.rtdc"), Path("d2/a.rtdc"), Path("d2/b.rtdc")]
-    left, errors = told(inputs, Path("o"))
+    left, errors = usable(inputs, Path("o"))
     assert left == inputs[2:]
     result = Path("o/a_dcn.rtdc")
     assert [error.partition(" (")[0] for error in errors] == [
         f"{inputs[i]}: its result would go to {result}, as would that of {inputs[1 - i]}"
         for i in range(2)
     ]
-    assert told(inputs, None) == (inputs, [])
+    assert usable(inputs, None) == (inputs, [])
     with pytest.raises(UsageError, match="2 inputs cannot go to one file"):
         output_paths([Path("a.rtdc"), Path("b.rtdc")], Path("o.rtdc"))
-    left, (error,) = told([Path("a.rtdc")], Path("a.rtdc"))
+    left, (error,) = usable([Path("a.rtdc")], Path("a.rtdc"))
     assert not left
     assert "replace its input" in error
 
@@ -115,7 +115,7 @@ def test_output_through_a_link_to_the_input_is_refused(tmp_path: Path) -> None:
         os.symlink(raw, link)
     except OSError:
         pytest.skip("links may not be made here")
-    left, (error,) = told([raw], link)
+    left, (error,) = usable([raw], link)
     assert not left
     assert "replace its input" in error
 
@@ -185,7 +185,7 @@ def test_several_folders_keep_their_names(tmp_path: Path) -> None:
     found = find_inputs(words, recurse=True)
     made = output_paths(found.inputs, Path("o"), found.below)
     assert [p.as_posix() for p in made] == ["o/d1/M001_dcn.rtdc", "o/d2/M001_dcn.rtdc"]
-    assert all("--recurse" in error for error in told(find_inputs(words).inputs, Path("o"))[1])
+    assert all("--recurse" in error for error in usable(find_inputs(words).inputs, Path("o"))[1])
 
 
 def test_matches_of_a_pattern_keep_their_folders(tmp_path: Path) -> None:

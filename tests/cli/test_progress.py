@@ -1,4 +1,4 @@
-"""What is shown while a run goes on."""
+"""What is shown while a run works."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_lines_say_the_time_left_now_and_then(capsys: pytest.CaptureFixture[str]
     assert out == "a.rtdc: segmentation 110 of 600 frames, 10 frames/s, 49 s left\n"
 
 
-def test_lines_tell_of_kernels_once(capsys: pytest.CaptureFixture[str]) -> None:
+def test_lines_mention_kernels_once(capsys: pytest.CaptureFixture[str]) -> None:
     lines = Lines()
     for kernel in ("label", "hull", None):
         lines.compiling(kernel)

@@ -69,9 +69,9 @@ def test_json_is_all_there_is_on_stdout(raw: Path, capsys: pytest.CaptureFixture
     assert result["events"] == count_of(raw.parent / "made.rtdc")
     assert len(result["pipeline_hash"]) == 32
     assert result["error"] is None
-    told = result["objects"]
-    assert told["found"] == told["kept"] + sum(told["lost"].values())
-    assert told["kept"] == result["events"]
+    objects = result["objects"]
+    assert objects["found"] == objects["kept"] + sum(objects["lost"].values())
+    assert objects["kept"] == result["events"]
 
 
 def test_finished_results_are_skipped(raw: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -86,7 +86,7 @@ def test_finished_results_are_skipped(raw: Path, capsys: pytest.CaptureFixture[s
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["--set", "segmenter.thresh=-7"], "another recipe"),
         (["--frames", "30"], "another recipe"),
@@ -94,13 +94,13 @@ def test_finished_results_are_skipped(raw: Path, capsys: pytest.CaptureFixture[s
     ],
 )
 def test_other_results_are_refused_until_forced(
-    raw: Path, capsys: pytest.CaptureFixture[str], words: list[str], told: str
+    raw: Path, capsys: pytest.CaptureFixture[str], words: list[str], message: str
 ) -> None:
     assert main(["run", str(raw), "--quiet"]) == 0
     result = raw.with_name("a_dcn.rtdc")
     before = result.read_bytes()
     assert main(["run", str(raw), "--quiet", *words]) == 1
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert result.read_bytes() == before
     assert main(["run", str(raw), "--quiet", "--force", *words]) == 0
     assert result.read_bytes() != before
@@ -221,7 +221,7 @@ def test_signals_stop_cleanly(long: Path, tmp_path: Path, number: str, code: int
     assert "Traceback" not in err
     assert "stopped" in out
     assert not list((tmp_path / "out").glob("*.rtdc"))
-    assert "the same command goes on" in out + err
+    assert "the same command resumes" in out + err
 
 
 @pytest.mark.parametrize(("flicker", "word"), [(0.0, "false"), (0.05, "true")])
@@ -233,8 +233,8 @@ def test_offset_correction_is_set_by_the_light(
     assert main(["run", str(raw)]) == 0
     assert f"offset_correction={word}" in capsys.readouterr().err
     with h5py.File(tmp_path / "a_dcn.rtdc") as h5:
-        told = h5.attrs["pipeline:dcnum background"]
-        assert told.endswith(f"^o={'1' if word == 'true' else '0'}")
+        background = h5.attrs["pipeline:dcnum background"]
+        assert background.endswith(f"^o={'1' if word == 'true' else '0'}")
         assert ("bg_off" in h5["events"]) == (word == "true")
     explicit = ["--set", f"background.offset_correction={word}"]
     assert run_json(capsys, raw, *explicit)["results"][0]["state"] == "skipped"
@@ -332,13 +332,13 @@ def test_two_inputs_of_one_output_are_refused_and_the_others_measured(
     shutil.copy(raw, raw.with_name("in.rtdc"))
     shutil.copy(raw, raw.with_name("in.RTDC"))
     if len(list(raw.parent.glob("[iI]n.*"))) < 2:
-        pytest.skip("the file system does not tell the case of letters")
+        pytest.skip("the file system does not distinguish the case of letters")
     said = run_json(capsys, raw.parent)
     assert said["exit_code"] == 4
-    told = said["results"]
-    states = {Path(row["input"]).name: row["state"] for row in told}
+    rows = said["results"]
+    states = {Path(row["input"]).name: row["state"] for row in rows}
     assert states == {"in.rtdc": "failed", "in.RTDC": "failed", raw.name: "done"}
-    assert sum("as would that of" in (row["error"] or "") for row in told) == 2
+    assert sum("as would that of" in (row["error"] or "") for row in rows) == 2
     assert not raw.with_name("in_dcn.rtdc").exists()
 
 

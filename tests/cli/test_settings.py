@@ -31,7 +31,7 @@ def test_every_stage_is_understood() -> None:
 
 
 @pytest.mark.parametrize(
-    ("word", "told"),
+    ("word", "message"),
     [
         ("segmenter.tresh=-3", "did you mean 'thresh'?"),
         ("mask.clear_boarder=0", "did you mean 'clear_border'?"),
@@ -42,10 +42,10 @@ def test_every_stage_is_understood() -> None:
         ("segmenter.thresh", "stage.key=value"),
     ],
 )
-def test_mistakes_get_a_hint(word: str, told: str) -> None:
+def test_mistakes_get_a_hint(word: str, message: str) -> None:
     with pytest.raises(OptionError) as caught:
         parse_settings([word], CODES)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_twice_is_a_mistake() -> None:
@@ -54,22 +54,22 @@ def test_twice_is_a_mistake() -> None:
 
 
 @pytest.mark.parametrize("stage", ["background", "segmenter"])
-def test_unknown_code_is_told_with_the_choice(stage: str) -> None:
+def test_unknown_code_is_reported_with_the_choice(stage: str) -> None:
     with pytest.raises(UnknownCodeError, match=f"there is no {stage} 'nonsense'.*choose one of"):
         parse_settings([], {**CODES, stage: "nonsense"})
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         ({"segmenter": {"thresh": 5.0}}, "not below zero"),
         ({"background": {"kernel_size": 0}}, "kernel_size"),
     ],
 )
-def test_impossible_values_are_told_before_work(options: dict, told: str) -> None:
+def test_impossible_values_are_reported_before_work(options: dict, message: str) -> None:
     with pytest.raises(UsageError) as caught:
         Settings(CODES, options).check()
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_good_settings_pass() -> None:

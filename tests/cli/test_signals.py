@@ -34,20 +34,20 @@ fifo, phase = sys.argv[1:3]
 del sys.argv[1:3]
 
 
-def tell():
+def report():
     with open(fifo, "w") as file:
         file.write("x")
 
 
 def asleep(*args, **kwargs):
-    "Do nothing for long; Python hears signals."
-    tell()
+    "Do nothing for long; Python receives signals."
+    report()
     time.sleep(300)
 
 
 def absent(*args, **kwargs):
     "Work for long in foreign code, during which Python answers no signal."
-    tell()
+    report()
     hashlib.pbkdf2_hmac("sha256", b"x", b"x", 2_000_000_000)
 
 
@@ -70,17 +70,17 @@ class Importing:
             asleep()
 
 
-def told(function):
+def reported(function):
     @functools.wraps(function)
     def wrapped(*args, **kwargs):
-        tell()
+        report()
         return function(*args, **kwargs)
 
     return wrapped
 
 
 def meanwhile_asked(function, runner):
-    "Tell that work is under way, and go on once the runner has been asked to stop."
+    "Report that work is under way, and continue once the runner has been asked to stop."
     asked = threading.Event()
     request = runner.request_stop
 
@@ -89,7 +89,7 @@ def meanwhile_asked(function, runner):
         asked.set()
 
     def wrapped(*args, **kwargs):
-        tell()
+        report()
         asked.wait(600)
         return function(*args, **kwargs)
 
@@ -117,7 +117,7 @@ if __name__ == "__main__":
         from cytovox.cli import signals
         from cytovox.logic import DCNumJobRunner
         signals.stop_on_signals.__wrapped__.__defaults__ = (1000.0,)
-        DCNumJobRunner.request_stop = told(DCNumJobRunner.request_stop)
+        DCNumJobRunner.request_stop = reported(DCNumJobRunner.request_stop)
         replace("cytovox.logic.ctrl:DCNumJobRunner.task_enforce_basin_strategy", asleep)
     elif phase == "stitch":
         replace("cytovox.blockwise.volume_run:stitch_labels", absent)
@@ -127,7 +127,7 @@ if __name__ == "__main__":
     run()
 """
 
-#: Of a segmenter or of a volume; tells when it is at work, then holds the interpreter.
+#: Of a segmenter or of a volume; reports when it is at work, then holds the interpreter.
 WORK = """
 import ctypes
 from cytovox.segm import MPOSegmenter, UNISegmenter
@@ -195,8 +195,8 @@ class Command:
             start_new_session=True,
         )
 
-    def hear(self, count: int = 1) -> None:
-        """Wait until something tells that it is at work, so many times."""
+    def wait_for_work(self, count: int = 1) -> None:
+        """Wait until something reports that it is at work, so many times."""
         assert self.process is not None
         end = os.pidfd_open(self.process.pid)
         try:
@@ -256,8 +256,8 @@ def stack(tmp_path: Path) -> Path:
     return path
 
 
-def one_line(said: str, text: str = "stopped; the same command goes on from here") -> None:
-    """Check what was said: that the work goes on, once, and nothing of Python's."""
+def one_line(said: str, text: str = "stopped; the same command resumes from here") -> None:
+    """Check what was said: that the work can be resumed, once, and nothing of Python's."""
     assert "Traceback" not in said
     assert said.count(text) == 1, said
 
@@ -278,7 +278,7 @@ def test_a_recording_is_stopped_in_any_phase(
     command: Command, raw: Path, phase: str, number: int
 ) -> None:
     command.start(phase, "run", str(raw))
-    command.hear()
+    command.wait_for_work()
     code, said = command.stop(number)
     assert code == 128 + number
     one_line(said)
@@ -287,7 +287,7 @@ def test_a_recording_is_stopped_in_any_phase(
 
 def test_an_import_is_stopped(command: Command, raw: Path) -> None:
     command.start("import", "run", str(raw))
-    command.hear()
+    command.wait_for_work()
     code, said = command.stop(signal.SIGTERM)
     assert code == 143
     assert "Traceback" not in said
@@ -304,7 +304,7 @@ def test_worker_processes_are_taken_along(
     words = ["--segmenter", f"{command.folder / 'work.py'}:{name}", "--workers", "2"]
     words += ["--set", f"segmenter.fifo={command.fifo}"]
     command.start("none", "run", str(raw), *words)
-    command.hear()
+    command.wait_for_work()
     code, said = command.stop(number, group=group)
     assert code == 128 + number
     one_line(said)
@@ -328,7 +328,7 @@ def test_a_volume_is_stopped_in_any_phase(
             work = command.folder / "work.py"
             work.write_text(WORK.replace("PyDLL", "CDLL"), encoding="utf-8")
     command.start(phase, *words)
-    command.hear(max(1, workers))
+    command.wait_for_work(max(1, workers))
     code, said = command.stop(signal.SIGTERM)
     assert code == 143
     one_line(said)
@@ -336,12 +336,12 @@ def test_a_volume_is_stopped_in_any_phase(
 
 
 def test_the_second_signal_ends_at_once(command: Command, raw: Path) -> None:
-    """The limit is far away here, and the first signal has been heard."""
+    """The limit is far away here, and the first signal has been received."""
     command.start("twice", "run", str(raw))
-    command.hear()
+    command.wait_for_work()
     assert command.process is not None
     command.process.send_signal(signal.SIGINT)
-    command.hear()
+    command.wait_for_work()
     code, said = command.stop(signal.SIGINT)
     assert code == 130
     one_line(said)
@@ -350,7 +350,7 @@ def test_the_second_signal_ends_at_once(command: Command, raw: Path) -> None:
 def test_what_was_ignored_from_the_start_stays_so(command: Command, raw: Path) -> None:
     """As under nohup."""
     command.start("plumbing", "run", str(raw), before=("sh", "-c", 'trap "" HUP; exec "$@"', "sh"))
-    command.hear()
+    command.wait_for_work()
     assert command.process is not None
     command.process.send_signal(signal.SIGHUP)
     code, _ = command.stop(signal.SIGTERM)
@@ -391,7 +391,7 @@ def test_a_script_ends_with_ctrl_c(
     """With the KeyboardInterrupt that the caller may catch."""
     (command.folder / "script.py").write_text(SCRIPT, encoding="utf-8")
     command.start("script.py", name, how)
-    command.hear(2)  # one that is still starting would complain
+    command.wait_for_work(2)  # one that is still starting would complain
     code, said = command.stop(signal.SIGINT, group=group)
     assert code == -signal.SIGINT
     assert said.rstrip().endswith("KeyboardInterrupt")
@@ -399,9 +399,9 @@ def test_a_script_ends_with_ctrl_c(
     assert not raw.with_name("raw_dcn.rtdc").exists()
 
 
-def test_json_tells_of_a_stop(command: Command, raw: Path) -> None:
+def test_json_reports_a_stop(command: Command, raw: Path) -> None:
     command.start("background", "run", str(raw), "--json")
-    command.hear()
+    command.wait_for_work()
     assert command.process is not None
     command.process.send_signal(signal.SIGTERM)
     out, said = command.process.communicate(timeout=PATIENCE)
@@ -418,7 +418,7 @@ def test_a_batch_is_stopped(command: Command, raw: Path, number: int, group: boo
     words = ["--segmenter", f"{command.folder / 'work.py'}:SegmentBusy"]
     words += ["--set", f"segmenter.fifo={command.fifo}", "--json"]
     command.start("none", "run", str(raw), str(second), *words)
-    command.hear()
+    command.wait_for_work()
     assert command.process is not None
     code, said = command.stop(number, group=group)
     assert code == 128 + number

@@ -157,7 +157,7 @@ def test_nothing_is_written(made: Path) -> None:
     ("pid", "words", "code"),
     [
         (os.getpid(), f"is being written by process {os.getpid()}", 0),
-        (2**22 + 1, "which was stopped; the same command goes on", 3),  # beyond the largest
+        (2**22 + 1, "which was stopped; the same command resumes", 3),  # beyond the largest
         (None, "of which nothing else is left", 3),
     ],
     ids=["alive", "dead", "unknown"],

@@ -46,7 +46,7 @@ def exported(torch: Any, network: Any, example: Any, path: Path, **more: Any) ->
 
 
 class Models:
-    """Networks without padding, so that what lies beyond their tile cannot matter."""
+    """Networks without padding, so that what is beyond their tile cannot matter."""
 
     def __init__(self, folder: Path) -> None:
         torch = pytest.importorskip("torch")
@@ -129,8 +129,8 @@ def test_as_a_mask_of_bytes(raw: Path, image: np.ndarray, models: Models, capsys
     how = ["--channels", "2", "--factor", "0.004", "--trust-model", "--dtype", "uint8"]
     how += ["--context", str(REACH), "--workers", "0", "--json"]
     assert main(words(raw, models.script, *how)) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert (told["exit_code"], told["blocks"], told["failed"]) == (0, 8, [])
+    content = json.loads(capsys.readouterr().out)
+    assert (content["exit_code"], content["blocks"], content["failed"]) == (0, 8, [])
     found = made(raw)
     expected = models.whole(image, 0.004, 0) * 255
     assert found.dtype == np.uint8
@@ -146,8 +146,8 @@ COUNT = """
 import os
 import sys
 
-def note(event, told):
-    if event == "open" and told[0] == {model!r}:
+def note(event, details):
+    if event == "open" and details[0] == {model!r}:
         with open({log!r}, "a") as file:
             file.write(f"{{os.getpid()}}\\n")
 
@@ -221,7 +221,7 @@ def test_without_torch_it_is_said_at_once(
     assert "pip install cytovox[torch]" in err
 
 
-def test_what_is_no_model_is_said_at_once(
+def test_what_is_not_a_model_is_said_at_once(
     raw: Path, models: Models, tmp_path: Path, capsys: Capture
 ) -> None:
     text = tmp_path / "text.pt"

@@ -109,7 +109,7 @@ def test_into_the_recording_itself(recording: Path, tmp_path: Path, code: str) -
         assert len(data.basins) == (code == "sparsemed")
 
 
-def test_images_that_are_in_no_file(recording: Path, tmp_path: Path) -> None:
+def test_images_that_are_not_in_a_file(recording: Path, tmp_path: Path) -> None:
     with HDF5Data(recording) as data:
         images = data.image[:]
     method = BackgroundRollMed(images, tmp_path / "out.h5", kernel_size=10)

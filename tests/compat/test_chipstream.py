@@ -81,7 +81,7 @@ def client(run_as_dcnum: Callable) -> Callable:
 
 
 def same_as_on_the_peer(folder: Path, command: Command, client: Callable, peer: Callable) -> None:
-    """Run a command both ways; outputs bear the same names and lie equally deep."""
+    """Run a command both ways; outputs have the same names and are equally deep."""
     pytest.importorskip("dcnum")
     words = command.words.split()
     theirs = peer(PROGRAM, *words, limit=LIMIT)
@@ -177,7 +177,7 @@ def test_other_commands_work(folder: Path, command: Command, client: Callable) -
 @pytest.mark.peer
 @pytest.mark.slow
 @pytest.mark.timeout(3 * LIMIT + 20)
-def test_dry_run_tells_the_same_identifiers(
+def test_dry_run_shows_the_same_identifiers(
     folder: Path, client: Callable, run_program: Callable
 ) -> None:
     pytest.importorskip("dcnum")
@@ -190,7 +190,7 @@ def test_dry_run_tells_the_same_identifiers(
 
 
 @pytest.mark.slow
-def test_it_tells_on_what_it_runs(client: Callable) -> None:
+def test_it_says_on_what_it_runs(client: Callable) -> None:
     ended = client("--info")
     assert ended.code == 0
     assert "+cytovox." in ended.text
@@ -231,7 +231,7 @@ def test_measuring_a_result_again(folder: Path, client: Callable) -> None:
 
 @pytest.mark.parametrize("basins", ["tap", "drain"])
 def test_one_event_in_each_frame(folder: Path, client: Callable, basins: str) -> None:
-    """The peer stores maps that nobody can read, or takes Python down."""
+    """The peer stores maps that cannot be read, or takes Python down."""
     job = DCNumPipelineJob(folder / "M002.rtdc", folder / "all.rtdc", background_code="copy")
     with DCNumJobRunner(job) as runner:
         runner.run()
@@ -262,7 +262,7 @@ def test_one_event_in_each_frame(folder: Path, client: Callable, basins: str) ->
 )
 def test_mistakes_end_clearly(folder: Path, client: Callable, words: str, said: str) -> None:
     """On the first the peer never ends; on the last two it leaves a log behind."""
-    (folder / "there.rtdc").write_text("of someone else")
+    (folder / "there.rtdc").write_text("of another program")
     (folder / "done" / "a").mkdir(parents=True)
     (folder / "done" / "a" / "M001_dcn.rtdc").write_text("finished before")
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}

@@ -129,7 +129,7 @@ def test_type_of_a_text(text: Any, wanted: Any) -> None:
     assert simple_type_eval(text) == wanted
 
 
-def test_unions_are_told_as_lists() -> None:
+def test_unions_are_described_as_lists() -> None:
     info = get_class_method_info(Gate, ["__init__"])
     assert info["annotations"]["__init__"] == {
         "online_gates": bool,

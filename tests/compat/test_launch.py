@@ -46,13 +46,13 @@ def test_mistakes_of_a_caller() -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals have numbers elsewhere")
-def test_signal_of_the_program_is_told_as_shells_do(tmp_path: Path) -> None:
+def test_signal_of_the_program_is_reported_as_shells_do(tmp_path: Path) -> None:
     code = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
     assert run_as_dcnum([sys.executable, "-c", code]) == 128 + signal.SIGKILL
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals have numbers elsewhere")
-def test_told_to_stop_it_takes_the_program_along(tmp_path: Path) -> None:
+def test_asked_to_stop_it_ends_the_program_too(tmp_path: Path) -> None:
     code = "import sys; print('ready', flush=True); sys.stdin.read()"
     with subprocess.Popen(
         [sys.executable, "-m", "cytovox", "as-dcnum", "--", sys.executable, "-c", code],
@@ -64,7 +64,7 @@ def test_told_to_stop_it_takes_the_program_along(tmp_path: Path) -> None:
         assert process.stdout.readline() == "ready\n"
         process.terminate()
         assert process.wait(600) == 128 + signal.SIGTERM
-        # Standard output ends when the last who has it has ended.
+        # Standard output ends when the last process that has it has ended.
         reader = threading.Thread(target=process.stdout.read, daemon=True)
         reader.start()
         reader.join(600)

@@ -46,14 +46,14 @@ def test_the_temporary_input_is_there_until_the_end(
     assert names(tmp_path) == {"out.rtdc"}
 
 
-def test_the_temporary_input_goes_with_a_runner_that_nobody_closes(
+def test_the_temporary_input_goes_with_a_runner_that_is_never_closed(
     make_runner: Callable[..., DCNumJobRunner], tmp_path: Path
 ) -> None:
     runner = make_runner()
     runner.run()
     path = runner.path_temp_in
     assert path.exists()
-    make_runner(force=True).run()  # the output is nobody's meanwhile
+    make_runner(force=True).run()  # no run has the output meanwhile
     assert path.exists()
     del runner
     assert names(tmp_path) <= {"out.rtdc"} | {p.name for p in tmp_path.glob("*.log")}

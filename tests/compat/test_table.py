@@ -127,7 +127,7 @@ def test_each_module_has_its_parents() -> None:
     assert VERSION.startswith("0.31.0+cytovox.")
 
 
-def test_the_table_names_no_one_else() -> None:
+def test_the_table_names_nothing_else() -> None:
     assert all(
         target.startswith("cytovox.") for names in TABLE.values() for target in names.values()
     )

@@ -137,7 +137,7 @@ def test_a_kept_kernel_is_loaded(kinds):
     assert words(kinds, "kinds.py") == ["loaded"]
     # one that is not kept is compiled in a process that has loaded others
     assert words(kinds, "kinds.py", "late") == ["loaded"]
-    # a version of numba with which nobody has tried to load them without its compiler
+    # a version of numba with which loading them was not tried without its compiler
     assert words(kinds, "kinds.py", "other") == ["loaded"]
 
 

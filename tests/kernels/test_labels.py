@@ -172,8 +172,8 @@ def test_each_object_is_kept_or_lost_to_one_cause(mask, options):
     objects = np.zeros((1, 4), np.int64)
     objects[:, 0] = counts
     process_frames(labels, *options, objects)
-    told, final = slow_fates(mask, *options)
-    assert objects[0].tolist() == list(told)
+    fates, final = slow_fates(mask, *options)
+    assert objects[0].tolist() == list(fates)
     kept = len(set(final.ravel().tolist()) - {0})
     assert objects[0, 0] - objects[0, 1:].sum() == kept
 

@@ -440,13 +440,13 @@ def test_basins_of_which_nothing_is_needed_do_not_matter(make_recording, tmp_pat
         data.check()
         assert "temp" not in data
         assert data.image[0].shape == (8, 12)
-        (told,) = data.unread()
-        assert "origin.rtdc" in told
+        (message,) = data.unread()
+        assert "origin.rtdc" in message
         with pytest.raises(InputError, match="origin.rtdc"):
             data["temp"]
 
 
-def test_a_basin_that_lists_nothing_else_is_not_told_of(make_recording, tmp_path):
+def test_a_basin_that_lists_nothing_else_is_not_mentioned(make_recording, tmp_path):
     source, path = apart(tmp_path, make_recording)
     file_basin(path, source, features=["image", "time", "deform"])
     with HDF5Data(path) as data:
@@ -495,7 +495,7 @@ def test_basins_of_other_kinds_are_left_out(make_recording, basin):
         data.check()
 
 
-def test_a_file_that_says_of_no_measurement_follows_the_files_beside_it(make_recording):
+def test_a_file_that_names_no_measurement_follows_the_files_beside_it(make_recording):
     origin = make_recording("origin.rtdc", deform=np.arange(23.0))
     other = origin.with_name("other.rtdc")
     with HDF5Writer(other, mode="w") as writer:

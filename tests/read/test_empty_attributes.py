@@ -61,7 +61,7 @@ def recording(make_recording: Callable[..., Path]) -> Callable[..., Path]:
 
 @spellings
 @pytest.mark.parametrize("place", ["/", "events", "events/image", "logs/note", "tables/found"])
-def test_one_that_nobody_needs(
+def test_one_that_is_not_needed(
     recording: Callable[..., Path], tmp_path: Path, place: str, empty: Any
 ) -> None:
     path = recording(place, "user:note", empty)

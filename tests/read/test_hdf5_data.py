@@ -121,7 +121,7 @@ def test_streams_and_opened_files(make_recording):
         assert data.path == path
 
 
-def test_groups_are_no_features(make_recording):
+def test_groups_are_not_features(make_recording):
     path = make_recording()
     with h5py.File(path, "a") as h5:
         h5["events/trace/fl1_raw"] = np.zeros((23, 4))
@@ -147,7 +147,7 @@ def test_missing_features(make_recording):
     ("content", "message"),
     [(None, "no such file"), (b"", "empty"), (b"x" * 5000, "not an HDF5 file")],
 )
-def test_what_is_no_recording(tmp_path: Path, content, message):
+def test_what_is_not_a_recording(tmp_path: Path, content, message):
     path = tmp_path / "a.rtdc"
     if content is not None:
         path.write_bytes(content)

@@ -93,8 +93,8 @@ def test_what_is_allowed_is_followed_and_named(case: HostileCase, tmp_path: Path
         for feat in sorted(data.keys()):
             _ = data[feat]
         _ = data.logs, data.tables
-        told = "\n".join(data.followed)
-    assert "secret" in told or "near.rtdc" in told or "%b" in told
+        text = "\n".join(data.followed)
+    assert "secret" in text or "near.rtdc" in text or "%b" in text
 
 
 def test_a_basin_without_identifier_is_followed_where_that_is_allowed(tmp_path: Path) -> None:
@@ -144,16 +144,16 @@ def test_the_command_line_allows_for_one_command(
     monkeypatch.delenv(ALLOW_VARIABLE, raising=False)
     target = str(CASES["external image"].build(write_secret(tmp_path)))
     assert main(["info", target]) == 1
-    told = capsys.readouterr().err
-    assert "secret.raw" in told
-    assert "--allow-external" in told
+    text = capsys.readouterr().err
+    assert "secret.raw" in text
+    assert "--allow-external" in text
     assert main(["info", target, "--allow-external"]) == 0
     assert "secret.raw" in capsys.readouterr().out
     assert default_permissions() == Permissions()
     assert main(["info", target]) == 1
 
 
-def test_info_tells_of_a_basin_that_is_not_followed(
+def test_info_shows_a_basin_that_is_not_followed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     target = str(CASES["basin in the folder beside"].build(write_secret(tmp_path)))
@@ -318,9 +318,9 @@ def test_a_heap_in_which_hdf5_would_go_round_for_ever(tmp_path: Path, command: l
     words = [sys.executable, "-m", "cytovox", *command, str(path)]
     ran = subprocess.run(words, capture_output=True, text=True, timeout=600, check=False)
     assert ran.returncode == 1
-    told = ran.stdout + ran.stderr
-    assert str(path) in told
-    assert f"texts in the file cannot be told apart (heap at byte {heap})" in told
+    text = ran.stdout + ran.stderr
+    assert str(path) in text
+    assert f"texts in the file cannot be separated (heap at byte {heap})" in text
 
 
 def test_heaps_with_whatever_texts_are_read(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What nobody reads of a recording does not cost the rest."""
+"""What is not read of a recording does not cost the rest."""
 
 from __future__ import annotations
 
@@ -238,9 +238,9 @@ def test_a_run_names_what_it_left_alone(
         assert np.array_equal(first["events/deform"], second["events/deform"])
         assert second["logs/note"][:].tolist() == [0, 1, 2, 3]
     assert main(["verify", str(tmp_path / "odd_dcn.rtdc")]) == 0
-    told = capsys.readouterr()
+    captured = capsys.readouterr()
     for name in ("events/label", "events/deform", "logs/note"):
-        assert f"'{name}'" in told.out + told.err
+        assert f"'{name}'" in captured.out + captured.err
 
 
 def test_beside_features_of_an_internal_basin(

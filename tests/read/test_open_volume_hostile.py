@@ -276,7 +276,7 @@ def test_hdf5_says_what_there_is(tmp_path: Path) -> None:
     refused(f"{path}:/objects", "object")
     refused(f"{path}:/huge", "not a volume")
     with open_volume(f"{path}:/sparse") as volume:
-        # such arrays are fine as long as nobody wants all
+        # such arrays are fine as long as not all is wanted
         assert volume.read([(0, 2)] * 3).sum() == 0
         with pytest.raises(UsageError, match="GiB"):
             volume[:]
@@ -312,7 +312,7 @@ def test_npy(tmp_path: Path) -> None:
     refused(path, "bytes, and")
     for header in (b"{", b"[" * 5000, b"__import__('os').system('true')"):
         path.write_bytes(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header)
-        refused(path, "no NumPy file")
+        refused(path, "not a NumPy file")
     path.write_bytes(pickle.dumps([1]))
     refused(path, "not a volume")
 
@@ -377,7 +377,7 @@ def test_tiff_with_too_few_strips(tmp_path: Path) -> None:
     words = [sys.executable, "-m", "cytovox", "volume", "info", str(path)]
     ran = subprocess.run(words, capture_output=True, text=True, timeout=600, check=False)
     assert ran.returncode == 1
-    assert len(ran.stderr.splitlines()) == 1, "one line tells it all"
+    assert len(ran.stderr.splitlines()) == 1, "one line says it all"
 
 
 def test_tiff_that_promises_too_much(tmp_path: Path) -> None:
@@ -430,7 +430,7 @@ def test_folder_of_unequal_pages(tmp_path: Path) -> None:
         ("http://host/a?key=1", "nothing else"),
         ("http://host/a#b", "nothing else"),
         ("s3:///a", "nothing else"),
-        ("s3://UPPER_case!/a", "no URL"),
+        ("s3://UPPER_case!/a", "not a URL"),
         ("", "not a path"),
         ("a\0b", "not a path"),
     ],

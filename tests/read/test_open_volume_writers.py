@@ -554,7 +554,7 @@ def test_pipes_and_sockets_are_not_read(tmp_path: Path) -> None:
         finally:
             os.chdir(here)
         refused(path, "pipe, socket or device")
-    # metadata above an array that nobody has to read
+    # metadata above an array that need not be read
     inside = array(tmp_path / "group" / "a")
     os.mkfifo(tmp_path / "group" / ".zattrs")
     with pytest.warns(UserWarning, match="read without the size of its voxels"):

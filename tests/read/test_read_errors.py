@@ -1,4 +1,4 @@
-"""What cannot be read is told with its file and its cause."""
+"""What cannot be read is reported with its file and its cause."""
 
 from __future__ import annotations
 
@@ -50,23 +50,25 @@ def test_a_damaged_feature_is_not_copied(damaged: Path, tmp_path: Path) -> None:
 def test_a_group_is_not_copied(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "raw.rtdc", "w") as source, h5py.File(tmp_path / "b", "w") as target:
         source.create_group("events/trace")
-        with pytest.raises(FeatureIsGroupError, match=r"raw\.rtdc: .* 'trace' is a group") as told:
+        with pytest.raises(
+            FeatureIsGroupError, match=r"raw\.rtdc: .* 'trace' is a group"
+        ) as caught:
             copy_features(source, target, ["trace"])
-        assert isinstance(told.value, NotImplementedError)
+        assert isinstance(error.value, NotImplementedError)
 
 
-def test_the_reason_of_the_system_is_told(damaged: Path) -> None:
+def test_the_reason_of_the_system_is_reported(damaged: Path) -> None:
     with h5py.File(damaged) as h5:
         with (
-            pytest.raises(StorageError, match=r"frames 3 to 8 of 'events/area'.*Stale") as told,
+            pytest.raises(StorageError, match=r"frames 3 to 8 of 'events/area'.*Stale") as caught,
             read_errors(h5["events/area"], (3, 9)),
         ):
             raise OSError("file read failed: errno = 116, error message = '...'")
-        assert told.value.exit_code == 74
-        assert told.value.frame == 3
+        assert caught.value.exit_code == 74
+        assert caught.value.frame == 3
 
 
 @pytest.mark.parametrize("rate", ["fast", b"\x8b\x84", [1, 2], float("inf")])
-def test_a_frame_rate_that_is_no_number(rate: object) -> None:
+def test_a_frame_rate_that_is_not_a_number(rate: object) -> None:
     with pytest.raises(InputError, match=r"a\.rtdc: the frame rate is"):
         frame_rate_of({"imaging:frame rate": rate}, "a.rtdc")

@@ -56,7 +56,7 @@ def test_a_document_is_not_longer_than_it_is(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == [".zattrs"]
 
 
-def test_what_somebody_is_writing_is_left_alone(tmp_path: Path) -> None:
+def test_what_another_process_is_writing_is_left_alone(tmp_path: Path) -> None:
     torn = tmp_path / "0.__lock"
     torn.write_bytes(b"new content")
     code = (

@@ -577,7 +577,7 @@ def test_named_pipes_are_refused_at_once(tmp_path: Path) -> None:
         read(paths[0])
 
 
-def test_tifffile_is_not_heard(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_tifffile_logs_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     path = ome(tmp_path / "a.ome.tif", image_xml())
     logging.getLogger("tifffile").warning("odd")
     read(path)

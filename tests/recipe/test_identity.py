@@ -95,7 +95,7 @@ def test_any_prefix_is_understood_and_others_are_not():
 
 @settings(deadline=None)
 @given(st.lists(st.text("abc_", min_size=1, max_size=8), min_size=1, max_size=6, unique=True))
-def test_prefixes_tell_names_apart(names):
+def test_prefixes_distinguish_names(names):
     prefixes = get_unique_prefix(names)
     assert len(set(prefixes)) == len(names)
     assert all(name.startswith(prefix) for name, prefix in zip(names, prefixes, strict=True))

@@ -62,7 +62,7 @@ def test_the_recipe_names_a_model():
 
 
 @pytest.mark.parametrize("text", ["", "all", "abc", ONE[:-1], ONE + "0", "g" * 64])
-def test_what_is_no_sha256_is_refused(text):
+def test_what_is_not_a_sha256_is_refused(text):
     with pytest.raises(OptionError, match="not a SHA-256"):
         trust_model(text)
     with pytest.raises(OptionError, match="not a SHA-256"):

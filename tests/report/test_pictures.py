@@ -20,7 +20,7 @@ from cytovox.testing import simulate_recording
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory):
-    """A measured recording and its truth; one with basins, whose raw file is gone."""
+    """A measured recording and its truth; one with basins, whose raw file is missing."""
     folder = tmp_path_factory.mktemp("report")
     truth = simulate_recording(folder / "raw.rtdc", frames=60, cells=1.5)
     for strategy in ("drain", "tap"):
@@ -98,7 +98,7 @@ def test_scatter_shows_all_points_and_units(measured):
     assert legend == [f"measured ({number})", f"true ({len(truth.whole)})"]
 
 
-def test_images_that_are_gone(measured, tmp_path):
+def test_images_that_are_missing(measured, tmp_path):
     folder, _ = measured
     draw_measurement(folder / "tap.rtdc", tmp_path / "picture.png")
     with HDF5Data(folder / "tap.rtdc") as data:

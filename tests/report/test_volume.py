@@ -14,7 +14,7 @@ from cytovox.report.seams import seam_sizes, seams_in_words
 from cytovox.report.volume_picture import colours_of, draw_volume, outlines, slice_picture
 
 
-def test_colours_are_told_apart_and_stay() -> None:
+def test_colours_differ_and_stay() -> None:
     colours = colours_of(np.arange(1, 200))
     assert np.array_equal(colours[:5], colours_of(np.arange(1, 6)))
     steps = np.abs(np.diff(colours.astype(int), axis=0)).sum(axis=1)

@@ -1,6 +1,6 @@
 """A disk that records what is done to it, and what a power cut would leave.
 
-A power cut is played back from the record: what a file was told before its last
+A power cut is played back from the record: what a file received before its last
 synchronisation is there; of what came later any part may be missing, and a
 write may be torn. New and changed names are kept in order, but the last ones
 may be missing as well. That is what journaling file systems promise.
@@ -65,7 +65,7 @@ class _RecordedFile(DiskFile):
 
 
 class RecordingDisk(Disk):
-    """Does what it is told, and notes it; nothing is really synchronised."""
+    """Does what is asked, and notes it; nothing is really synchronised."""
 
     def __init__(self) -> None:
         self.operations: list[Operation] = []

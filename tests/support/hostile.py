@@ -1,7 +1,7 @@
 """Files that were made to harm: what they try, and what must become of them.
 
 Each case builds its files in an empty folder. What an attacker wants to read
-lies in the folder ``private`` beside the folder ``inbox`` of the input, and
+is in the folder ``private`` beside the folder ``inbox`` of the input, and
 every value of it is `SECRET`, which nothing else contains.
 """
 

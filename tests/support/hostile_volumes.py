@@ -321,7 +321,7 @@ VOLUME_CASES: tuple[HostileCase, ...] = (
     _case("NumPy file that promises", "bytes, and")(
         lambda f: _npy(f, _described("'|u1'", "(99999999999, 99999)"))
     ),
-    _case("NumPy header that is a program", "no NumPy file")(
+    _case("NumPy header that is a program", "not a NumPy file")(
         lambda f: _npy(f, b"__import__('os').abort()\n")
     ),
     _case("NumPy archive of objects", "volume in this zip file")(_npz),

@@ -41,7 +41,7 @@ def _parents() -> Iterator[tuple[int, int]]:
 
 
 class Watched:
-    """Processes whose end can be waited for, whoever has started them.
+    """Processes whose end can be waited for, whatever has started them.
 
     To be used with ``with``; at its end all that are left are killed.
     """

@@ -79,7 +79,7 @@ def test_default_pipeline_finds_what_is_there(seed, options, tmp_path):
     ).whole
     found = measure(tmp_path / "raw.rtdc")
     assert len(found["frame"]) == len(truth)
-    # Both are ordered by frame; within a frame, cells are told by their place.
+    # Both are ordered by frame; within a frame, cells are known by their place.
     order = np.lexsort((found["pos_x"], found["frame"]))
     np.testing.assert_array_equal(found["frame"][order] - 1, truth["frame"])
     assert np.abs(found["pos_x"][order] - truth["pos_x"]).max() < 0.15

@@ -27,7 +27,7 @@ def refuse_to_sync(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
 
 
 @pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP])
-def test_a_file_system_that_cannot_synchronise_is_no_full_disk(tmp_path, monkeypatch, number):
+def test_a_file_system_that_cannot_synchronise_is_not_a_full_disk(tmp_path, monkeypatch, number):
     refuse_to_sync(monkeypatch, number)
     simulate_recording(tmp_path / "raw.rtdc", frames=20)
     with DCNumJobRunner(DCNumPipelineJob(tmp_path / "raw.rtdc", num_procs=1)) as runner:

@@ -165,6 +165,6 @@ def test_an_older_h5py_reads_all_datasets(tmp_path, results):
     pip = [python, "-m", "pip", "--disable-pip-version-check", "--quiet", "install"]
     subprocess.run([*pip, "h5py==3.10.0", "numpy<2", "hdf5plugin"], check=True)
     for path in results:
-        told = read_by(python, path)
-        assert told == read_by(sys.executable, path)
-        assert told
+        content = read_by(python, path)
+        assert content == read_by(sys.executable, path)
+        assert content

@@ -215,7 +215,7 @@ def test_going_on_may_itself_be_cut_short(tmp_path, frames, recorded, seed):
 
 
 @pytest.mark.parametrize("stop", [0.2, 0.5, 0.8])
-def test_a_file_that_goes_on_holds_the_same(tmp_path, frames, recorded, stop):
+def test_a_file_that_is_resumed_holds_the_same(tmp_path, frames, recorded, stop):
     folder, operations = tmp_path / "on", recorded.disk.operations
     folder.mkdir()
     put(folder, after_kill(operations, int(len(operations) * stop)))

@@ -207,7 +207,7 @@ def test_labels_with_their_pyramid(store: Store, image: np.ndarray, tmp_path: Pa
         np.testing.assert_array_equal(coarse[:], expected[:])
 
 
-def test_labels_are_copied_as_is_told(
+def test_labels_are_copied_as_described(
     store: Store, image: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The example of the page about volumes elsewhere does what it says."""
@@ -283,7 +283,7 @@ def test_a_part_of_a_write_unit_is_refused(store: Store) -> None:
     labels.close()
 
 
-def test_what_fails_is_told(store: Store, image: np.ndarray) -> None:
+def test_what_fails_is_reported(store: Store, image: np.ndarray) -> None:
     with pytest.raises(InputNotFoundError, match="nothing"):
         open_volume("s3://bucket/nothing.zarr")
     labels = create_labels("s3://bucket/labels.zarr", shape=(16, 16, 16), block=(16,) * 3)

@@ -68,13 +68,13 @@ def test_images_read_back(tmp_path, compression, sizes):
         assert one.chunks == other.chunks
         assert one._filters == other._filters
         assert one.id.get_num_chunks() == other.id.get_num_chunks()
-    with HDF5Writer(path) as again:  # and can be gone on with in the ordinary way
+    with HDF5Writer(path) as again:  # and can be resumed in the ordinary way
         again.store_feature_chunk("image", parts[0])
     with h5py.File(path) as h5:
         np.testing.assert_array_equal(h5["events/image"][:], np.concatenate([*parts, parts[0]]))
 
 
-def test_a_writer_goes_on_where_another_has_stopped(tmp_path):
+def test_a_writer_resumes_where_another_has_stopped(tmp_path):
     path = tmp_path / "out.rtdc"
     images = np.random.default_rng(0).integers(0, 9, (50, 80, 400)).astype(np.uint8)
     for part in (images[:20], images[20:]):

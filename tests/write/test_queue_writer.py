@@ -184,7 +184,7 @@ def test_a_full_disk_stops_the_intake_at_once(tmp_path, monkeypatch):
     assert isinstance(error, StorageError)
     assert error.path == str(tmp_path / "a")
     assert writer.error is error
-    assert errors.empty(), "an error is told once"
+    assert errors.empty(), "an error is reported once"
     assert not writer.complete
     assert writer.written_frames < 9000
 
@@ -265,7 +265,7 @@ class TestChunkWriter:
         with h5py.File(tmp_path / "a") as h5:
             assert "deform" not in h5["events"]
 
-    def test_errors_are_kept_and_told(self, tmp_path):
+    def test_errors_are_kept_and_reported(self, tmp_path):
         errors = []
         waiting = NotifyingDeque()
         writer = ChunkWriter(tmp_path / "a", waiting, None, on_error=errors.append)

@@ -16,7 +16,7 @@ from cytovox.write.volume_metadata import array_documents, group_documents
 ATTRIBUTES = {"ome": {"version": "0.5", "name": "\u00b5"}}
 
 
-def told(documents: dict[str, Any]) -> dict[str, Any]:
+def contents(documents: dict[str, Any]) -> dict[str, Any]:
     """What documents say, be they bytes or buffers of zarr-python."""
     texts = {n: v if isinstance(v, bytes) else v.to_bytes() for n, v in documents.items()}
     contents = {name: json.loads(text) for name, text in texts.items()}
@@ -52,10 +52,10 @@ def test_arrays_of_zarr_3(dtype: str, unit: tuple[int, ...]) -> None:
         dimension_names=list("zyx"),
         attributes=ATTRIBUTES,
     )
-    assert told(made) == told(kept)
+    assert contents(made) == contents(kept)
 
 
 def test_groups_of_zarr_3() -> None:
     kept: dict[str, Any] = {}
     zarr.create_group(zarr.storage.MemoryStore(kept), attributes=ATTRIBUTES, zarr_format=3)
-    assert told(group_documents(ATTRIBUTES, 3)) == told(kept)
+    assert contents(group_documents(ATTRIBUTES, 3)) == contents(kept)

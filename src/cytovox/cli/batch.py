@@ -18,15 +18,15 @@ from ..run.team import Team
 from ..run.team_worker import Heartbeat
 from ..run.unit_timeout import unit_timeout
 from ..run.worker_traceback import WorkerTraceback
-from .compiling import telling_of_compilation
+from .compiling import reporting_compilation
 from .console import FINDINGS, SOME_FAILED, report_error, say, showing_warnings
 from .one_recording import Measuring, Outcome
 from .progress_display import Quiet
-from .signals import GOES_ON, exit_code_of_interrupt, stop_gently, stop_on_signals
+from .signals import STOPPED_TEXT, exit_code_of_interrupt, stop_gently, stop_on_signals
 
 __all__ = ["exit_code_of_batch", "run_batch"]
 
-#: Exit codes from here on tell of a stop from outside.
+#: Exit codes from here on mean a stop from outside.
 _BY_SIGNAL = 128
 
 Measure = Callable[[Path, Path], tuple[Outcome, BaseException | None]]
@@ -62,7 +62,7 @@ def run_batch(
             if error is not None:
                 report_error(error, debug=measuring.settings.debug)
             if outcomes[index].exit_code >= _BY_SIGNAL:
-                say(f"{path}: {GOES_ON}")
+                say(f"{path}: {STOPPED_TEXT}")
                 break
     return outcomes
 
@@ -70,7 +70,7 @@ def run_batch(
 @contextmanager
 def _here(measuring: Measuring, display: Quiet) -> Iterator[Measure]:
     """Measure in this process."""
-    with telling_of_compilation(display.compiling):
+    with reporting_compilation(display.compiling):
         yield lambda path, out: measuring(path, out, display)
 
 
@@ -134,14 +134,14 @@ class _Worker:
         with (
             stop_on_signals(is_worker=True),
             showing_warnings(),
-            telling_of_compilation(relay.compiling),
+            reporting_compilation(relay.compiling),
         ):
             outcome, error = self._measuring(*recording, relay)
         return outcome, None if error is None else WorkerTraceback.of(error)
 
 
 class _Relay(Quiet):
-    """Hands on to the parent what is to be shown; progress proves that this is alive."""
+    """Passes what is to be shown on to the parent; progress proves that this is alive."""
 
     def __init__(self, heartbeat: Heartbeat) -> None:
         super().__init__()

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["telling_of_compilation"]
+__all__ = ["reporting_compilation"]
 
 
 @contextmanager
-def telling_of_compilation(tell: Callable[[str | None], None]) -> Iterator[None]:
+def reporting_compilation(report: Callable[[str | None], None]) -> Iterator[None]:
     """Call a function when a kernel of ours begins to compile, and when all are done.
 
     The compiler itself announces this, and only where its cache has nothing,
@@ -18,8 +18,8 @@ def telling_of_compilation(tell: Callable[[str | None], None]) -> Iterator[None]
 
     Parameters
     ----------
-    tell
-        Gets the name of the kernel, or None when none is being compiled any
+    report
+        Receives the name of the kernel, or None when none is being compiled any
         more. May be called from any thread.
     """
     from numba.core import event
@@ -34,14 +34,14 @@ def telling_of_compilation(tell: Callable[[str | None], None]) -> Iterator[None]
             function = happening.data["dispatcher"].py_func
             if function.__module__.startswith("cytovox."):
                 self.under_way += 1
-                tell(function.__name__.strip("_"))
+                report(function.__name__.strip("_"))
 
         def on_end(self, happening: Any) -> None:
             function = happening.data["dispatcher"].py_func
             if function.__module__.startswith("cytovox."):
                 self.under_way -= 1
                 if not self.under_way:
-                    tell(None)
+                    report(None)
 
     listener = Compilations()
     event.register("numba:compile", listener)

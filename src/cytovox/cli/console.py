@@ -29,7 +29,7 @@ __all__ = [
     "showing_warnings",
 ]
 
-#: Names of the errors by which libraries tell that memory is short.
+#: Names of the errors by which libraries say that memory is short.
 #: Exit code when all ran, but something should be looked at.
 FINDINGS = 3
 #: Exit code when of several inputs not all ended well.
@@ -38,7 +38,7 @@ _MEMORY = ("MemoryError", "OutOfMemoryError")
 
 
 def complete_streams() -> None:
-    """Open what the caller has closed of stdin, stdout and stderr, to lead nowhere.
+    """Open those of stdin, stdout and stderr that the caller has closed, to lead nowhere.
 
     Else a file that is opened later would get the number of one of them, and
     with it all that is written there.
@@ -55,7 +55,7 @@ def complete_streams() -> None:
 
 def say(*lines: str) -> None:
     """Write lines about the work to stderr; nothing in them begins another one."""
-    with contextlib.suppress(OSError):  # the work goes on, whoever reads of it
+    with contextlib.suppress(OSError):  # the work continues, even if nothing reads this
         _write(sys.stderr, "\n".join(map(escaped, lines)))
 
 
@@ -89,7 +89,7 @@ def print_json(value: Mapping[str, Any]) -> None:
 
 
 def describe(error: BaseException) -> str:
-    """Tell an error in one line: where, what, what to do.
+    """Describe an error in one line: where, what, what to do.
 
     Examples
     --------
@@ -98,7 +98,7 @@ def describe(error: BaseException) -> str:
     >>> describe(ZeroDivisionError("division by zero"))
     'ZeroDivisionError: division by zero (say --debug to see where, and please report it)'
     >>> describe(ImportError("No module named 'torch'"))
-    "No module named 'torch' (install what is missing; cytovox doctor tells what is there)"
+    "No module named 'torch' (install what is missing; cytovox doctor shows what is there)"
     """
     if isinstance(error, CytovoxError):
         text = str(error)
@@ -117,7 +117,7 @@ def describe(error: BaseException) -> str:
     elif found := _place_in_a_users_file(error):
         text = f"{type(error).__name__}: {error} (raised by {escaped(found)})"
     elif isinstance(error, ImportError):
-        text = f"{error} (install what is missing; cytovox doctor tells what is there)"
+        text = f"{error} (install what is missing; cytovox doctor shows what is there)"
     else:
         text = f"{type(error).__name__}: {error} (say --debug to see where, and please report it)"
     return escaped(" ".join(text.split()))
@@ -200,7 +200,7 @@ def _write(stream: TextIO, text: str) -> None:
 
 
 def _discard(stream: TextIO) -> None:
-    """Let what else is written to a stream go nowhere, or Python fails when it ends."""
+    """Discard what else is written to a stream, or Python fails when it ends."""
     with contextlib.suppress(OSError, ValueError):
         number = stream.fileno()
         nowhere = os.open(os.devnull, os.O_WRONLY)

@@ -9,7 +9,7 @@ import typer
 
 __all__ = ["demo"]
 
-#: What tells a simulated file, and its result, from any other.
+#: What distinguishes a simulated file, and its result, from any other.
 _MARK = ("setup:module composition", "simulator")
 
 
@@ -81,12 +81,12 @@ def _refuse_foreign(files: list[Path], picture: Path) -> None:
 
 def _measure(raw: Path, result: Path) -> None:
     from ..logic import DCNumJobRunner, DCNumPipelineJob
-    from .compiling import telling_of_compilation
+    from .compiling import reporting_compilation
     from .progress_display import choose_display
     from .signals import stop_gently
 
     display = choose_display(quiet=False)
-    with display, telling_of_compilation(display.compiling):
+    with display, reporting_compilation(display.compiling):
         display.begin(raw.name)
         job = DCNumPipelineJob(raw, result)
         runner = DCNumJobRunner(job, force=True, on_event=display.show)

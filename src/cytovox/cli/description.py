@@ -28,7 +28,7 @@ def describe_file(path: Path, permissions: Permissions | None = None) -> dict[st
     Raises
     ------
     InputError
-        If the file is missing or no recording.
+        If the file is missing or is not a recording.
     """
     from ..read import HDF5Data, RefusedInputError, get_measurement_identifier
 
@@ -42,7 +42,7 @@ def describe_file(path: Path, permissions: Permissions | None = None) -> dict[st
         try:
             image = data.locate("image")
         except RefusedInputError:
-            image = None  # what the basins say tells why
+            image = None  # the definitions of the basins say why
         shape = None if image is None or len(image.shape) != 3 else image.shape[1:]
         return {
             "file": str(path),
@@ -63,7 +63,7 @@ def describe_file(path: Path, permissions: Permissions | None = None) -> dict[st
 
 
 def recipe_in_words(parts: Mapping[str, str]) -> list[str]:
-    """Tell the parts of an identifier with their options written out.
+    """Return the parts of an identifier with their options written out.
 
     Parameters
     ----------

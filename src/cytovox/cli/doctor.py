@@ -15,14 +15,14 @@ def doctor(
         Path | None,
         typer.Argument(
             metavar="[FOLDER]",
-            help="Where results shall go; the present folder if not given.",
+            help="Folder for results; the current folder if not given.",
         ),
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object in place of the table.")
     ] = False,
 ) -> None:
-    """Tell whether this installation, machine and folder are fit for work.
+    """Show whether this installation, machine and folder are fit for work.
 
     Versions, compression filters, kernels, extras, disk, memory and its
     limits, cores, worker processes; and in the folder whether files can be

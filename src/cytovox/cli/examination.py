@@ -27,7 +27,7 @@ __all__ = [
     "table_of",
 ]
 
-#: Below these a finding is told: bytes on a disk, bytes of memory, open files.
+#: Below these there is a finding: bytes on a disk, bytes of memory, open files.
 LITTLE_DISK, LITTLE_MEMORY, FEW_FILES = 1 << 30, 1 << 30, 256
 #: Bytes that compiled kernels need about.
 _KERNELS = 4 << 20
@@ -76,7 +76,7 @@ class Examined:
 
 
 def examine(folder: Path) -> list[Examined]:
-    """Look at everything; results shall go to the folder."""
+    """Look at everything; the folder is that for results."""
     parts: list[Callable[[], Iterable[Examined]]] = [
         _programs,
         _filters,
@@ -132,7 +132,7 @@ def table_of(found: Sequence[Examined]) -> str:
 
 
 def _safely(part: Callable[[], Iterable[Examined]]) -> Iterator[Examined]:
-    """Go on with the next part if one fails in a way that nobody has thought of."""
+    """Continue with the next part if one fails in an unexpected way."""
     try:
         yield from part()
     except Exception as err:
@@ -143,14 +143,14 @@ def _safely(part: Callable[[], Iterable[Examined]]) -> Iterator[Examined]:
 def _programs() -> Iterator[Examined]:
     yield Examined("programs", "cytovox", "good", __version__)
     bits = "free-threaded, " if not getattr(sys, "_is_gil_enabled", lambda: True)() else ""
-    told = f"{platform.python_version()} ({bits}{sys.executable})"
-    yield Examined("programs", "python", "good", told)
+    text = f"{platform.python_version()} ({bits}{sys.executable})"
+    yield Examined("programs", "python", "good", text)
     yield Examined("programs", "system", "good", platform.platform())
     for package, purpose in _NEEDED.items():
         version = _version(package)
         if version is None:
-            told = f"missing; needed for {purpose}: pip install --force-reinstall cytovox"
-            yield Examined("programs", package, "BAD", told)
+            text = f"missing; needed for {purpose}: pip install --force-reinstall cytovox"
+            yield Examined("programs", package, "BAD", text)
         else:
             yield Examined("programs", package, "good", version)
     import h5py
@@ -180,8 +180,8 @@ def _filters() -> Iterator[Examined]:
         except (OSError, ValueError, RuntimeError) as err:
             yield Examined("filters", name, "BAD", f"does not work: {err}")
             continue
-        told = f"works, {values.nbytes} bytes in {packed}"
-        yield Examined("filters", name, "good" if good else "BAD", told)
+        text = f"works, {values.nbytes} bytes in {packed}"
+        yield Examined("filters", name, "good" if good else "BAD", text)
     for variable in ("HDF5_PLUGIN_PATH", "HDF5_USE_FILE_LOCKING"):
         if value := os.environ.get(variable):
             yield Examined("filters", variable, "note", value)
@@ -194,15 +194,15 @@ def _kernels() -> Iterator[Examined]:
     folder = cache_folder()
     number = sum(1 for _ in folder.rglob("*.nbi")) if folder is not None else 0
     if folder is None or not _has_room(folder):
-        told = "cannot be kept: compiled anew by each process; set CYTOVOX_CACHE_DIR"
-        yield Examined("kernels", "cache", "look", told)
+        text = "cannot be kept: compiled anew by each process; set CYTOVOX_CACHE_DIR"
+        yield Examined("kernels", "cache", "look", text)
     else:
         yield Examined("kernels", "cache", "good", str(folder))
     kept = f"{number} kept" if number else "none yet: the first run takes half a minute longer"
     yield Examined("kernels", "compiled", "good" if number else "note", kept)
     right = fletcher32(b"abcde") == 0x4FF029C7
-    told = "right result" if right else "WRONG result of a kernel"
-    yield Examined("kernels", "run", "good" if right else "BAD", told)
+    text = "right result" if right else "WRONG result of a kernel"
+    yield Examined("kernels", "run", "good" if right else "BAD", text)
 
 
 def _has_room(folder: Path) -> bool:
@@ -246,8 +246,8 @@ def _machine() -> Iterator[Examined]:
     least = memory_allowed()
     for limit in memory_limits():
         little = limit == least and limit.size < LITTLE_MEMORY
-        told = f"{_size(limit.size)}, {limit.source}"
-        yield Examined("machine", "memory", "look" if little else "good", told)
+        text = f"{_size(limit.size)}, {limit.source}"
+        yield Examined("machine", "memory", "look" if little else "good", text)
     if (free := memory_available()) is not None:
         state = "look" if free < LITTLE_MEMORY else "good"
         yield Examined("machine", "free memory", state, _size(free))
@@ -258,8 +258,8 @@ def _machine() -> Iterator[Examined]:
     else:
         files, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         state = "look" if files < FEW_FILES else "good"
-        told = f"{files} at once" + (f"; try: ulimit -n {min(hard, 4096)}" * (state == "look"))
-        yield Examined("machine", "open files", state, told)
+        text = f"{files} at once" + (f"; try: ulimit -n {min(hard, 4096)}" * (state == "look"))
+        yield Examined("machine", "open files", state, text)
 
 
 def _processes() -> Iterator[Examined]:
@@ -282,8 +282,8 @@ def _processes() -> Iterator[Examined]:
                 child.kill()
                 child.join(5)
             child.close()
-    told = "starts and answers" if came else f"no answer within {_PATIENCE:.0f} s"
-    yield Examined("machine", "worker process", "good" if came else "BAD", told)
+    text = "starts and answers" if came else f"no answer within {_PATIENCE:.0f} s"
+    yield Examined("machine", "worker process", "good" if came else "BAD", text)
 
 
 def _answer(pipe: Any) -> None:
@@ -302,8 +302,8 @@ def _disks(folder: Path) -> Iterator[Examined]:
             yield Examined("disk", name, "look", f"{place}: {err.strerror or err}")
             continue
         state = "look" if usage.free < LITTLE_DISK else "good"
-        told = f"{_size(usage.free)} free of {_size(usage.total)} at {place}"
-        yield Examined("disk", name, state, told)
+        text = f"{_size(usage.free)} free of {_size(usage.total)} at {place}"
+        yield Examined("disk", name, state, text)
 
 
 def _folder(folder: Path) -> Iterator[Examined]:

@@ -38,7 +38,7 @@ def look_at_output(job: DCNumPipelineJob, data: HDF5Data, *, thorough: bool = Fa
     which frames and pixel size are part), was made from the same measurement
     with the same basin strategy, and the recording has not changed since. It
     must not be damaged: small outputs are read in full, of others lengths and
-    headers, unless it shall be thorough.
+    headers, unless `thorough` is set.
     """
     from ..errors import CytovoxError, InputError
     from ..logic.verify import verify_recording
@@ -48,12 +48,12 @@ def look_at_output(job: DCNumPipelineJob, data: HDF5Data, *, thorough: bool = Fa
     with contextlib.ExitStack() as stack:
         try:
             result = stack.enter_context(HDF5Data(path, permissions=may, opened=data.opened))
-            told = {key: str(value) for key, value in result.meta.items()}
+            meta = {key: str(value) for key, value in result.meta.items()}
             record = _record(result)
             strategy = _strategy(result, record)
         except (CytovoxError, OSError, LookupError, RuntimeError, ValueError, TypeError) as err:
             return _refused(f"is not a result of a run, or a damaged one: {err}")
-        standing = _compare(job, data, told, record, strategy)
+        standing = _compare(job, data, meta, record, strategy)
         if standing.refusal is not None:
             return standing
         thorough = thorough or path.stat().st_size <= _SMALL
@@ -71,21 +71,21 @@ def look_at_output(job: DCNumPipelineJob, data: HDF5Data, *, thorough: bool = Fa
 def _compare(
     job: DCNumPipelineJob,
     data: HDF5Data,
-    told: dict[str, str],
+    meta: dict[str, str],
     record: dict[str, Any],
     strategy: str,
 ) -> Finished:
-    """Compare what an output tells of its making with what the job would do."""
+    """Compare what an output states of its making with what the job would do."""
     from ..read.identifier import as_count
 
     pphash = job.get_ppid(ret_hash=True)[1]
-    if "pipeline:dcnum hash" not in told:
+    if "pipeline:dcnum hash" not in meta:
         return _refused("is not a result of a run")
-    if told["pipeline:dcnum hash"] != pphash:
+    if meta["pipeline:dcnum hash"] != pphash:
         return _refused("was made by another recipe")
-    if told.get("experiment:run identifier") not in _identifiers(data, pphash):
+    if meta.get("experiment:run identifier") not in _identifiers(data, pphash):
         return _refused("was made from another measurement")
-    count = as_count(told.get("experiment:event count"))
+    count = as_count(meta.get("experiment:event count"))
     if count is None:
         return _refused("is incomplete")
     if strategy != job["basin_strategy"]:
@@ -114,10 +114,10 @@ def _change(data: HDF5Data, read: Any) -> str | None:
     if frames != then:
         return f"was made from {then} frames of this recording, which has {frames} now"
     for path in files:
-        told = [own] if path == files[0] else [one for one in others if one[0] == path.name]
-        if told:  # what was never read need not be compared
+        recorded = [own] if path == files[0] else [one for one in others if one[0] == path.name]
+        if recorded:  # what was never read need not be compared
             stamp = FileStamp.of(path)
-            if (stamp.size, stamp.content) not in [content for _, content in told]:
+            if (stamp.size, stamp.content) not in [content for _, content in recorded]:
                 return f"was made from another content of {path}"
     return None
 

@@ -1,4 +1,4 @@
-"""``cytovox info``: tell what is in a file."""
+"""``cytovox info``: show what is in a file."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def info(
     ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
 ) -> None:
-    """Tell what is in a file: size, features, where data are kept, and by what recipe.
+    """Show what is in a file: size, features, where data are kept, and by what recipe.
 
     For a result, the pipeline identifier is checked against its hash, and it
-    is looked whether the files are there that it refers to.
+    is checked whether the files that it refers to are there.
     """
     from .console import SOME_FAILED, describe, print_json, print_text, report_error
     from .description import describe_file, in_words

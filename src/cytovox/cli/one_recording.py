@@ -117,7 +117,7 @@ def _run_one(path: Path, out: Path, how: Measuring, display: Quiet, outcome: Out
     arguments = settings.job_arguments()
     given = arguments["data_kwargs"]
     pixel_size, may = given.get("pixel_size"), given.get("permissions")
-    # whoever reads the recording in this run takes the file that is opened here
+    # all readers of the recording in this run use the file that is opened here
     with HDF5Data(path, pixel_size=pixel_size, permissions=may) as data:
         if settings.automatic:
             _look_at_recording(data, settings, arguments, display, outcome)
@@ -194,7 +194,7 @@ def _look_at_recording(
             outcome.warnings.append(doubt)
             display.note(f"{outcome.input}: {doubt}")
     image = data.locate("image")
-    # of anything but images, the run tells what is wrong
+    # of anything but images, the run reports what is wrong
     if (
         "offset_correction" in settings.automatic
         and image is not None

@@ -38,7 +38,7 @@ AllowExternal = Annotated[
     typer.Option(
         "--allow-external",
         help="Follow what leads out of the input: data kept in other files, links, and basins "
-        "anywhere. Only for inputs that you trust; what was followed is told.",
+        "anywhere. Only for inputs that you trust; what was followed is shown.",
     ),
 ]
 AllowUnidentified = Annotated[
@@ -68,7 +68,7 @@ BasinRoots = Annotated[
     typer.Option(
         "--basin-root",
         metavar="DIR",
-        help="A folder in which files may lie that the input refers to, besides its own. "
+        help="A folder that may hold files to which the input refers, besides its own. "
         "May be repeated.",
     ),
 ]

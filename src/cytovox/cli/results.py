@@ -61,11 +61,11 @@ def table_of(outcomes: Sequence[Outcome]) -> str:
 
 def _objects_line(outcomes: Sequence[Outcome]) -> list[str]:
     """Say what became of the objects of all files."""
-    told = [one.objects for one in outcomes if one.objects is not None]
-    if not told:
+    counted = [one.objects for one in outcomes if one.objects is not None]
+    if not counted:
         return []
-    found, kept = (sum(objects[key] for objects in told) for key in ("found", "kept"))
-    lost = sum((Counter(objects["lost"]) for objects in told), Counter())
+    found, kept = (sum(objects[key] for objects in counted) for key in ("found", "kept"))
+    lost = sum((Counter(objects["lost"]) for objects in counted), Counter())
     causes = ", ".join(f"{cause} {number}" for cause, number in lost.items())
     line = f"{found} objects found: {kept} kept, {found - kept} lost"
     return [f"{line} ({causes})" if causes else line]

@@ -98,7 +98,7 @@ def run(
         typer.Option(
             "--recurse",
             "-r",
-            help="Search folders within folders too; results lie in the same folders below OUT.",
+            help="Search folders within folders too; results are in the same folders below OUT.",
         ),
     ] = False,
     force: Annotated[

@@ -47,7 +47,7 @@ _OWNER = {"mask": "segmenter"}
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Everything that a job is told but its paths.
+    """Everything that a job needs but its paths.
 
     Parameters
     ----------
@@ -226,7 +226,7 @@ def parse_frames(text: str) -> int | slice | list[int]:
         if all(a < b for a, b in zip(frames, frames[1:], strict=False)):
             return frames
     raise OptionError(
-        f"--frames '{text}' does not tell frames in rising order",
+        f"--frames '{text}' does not name frames in rising order",
         hint="write 100 for the first hundred, 10-100-2 for a range, or 3,5,9",
     )
 
@@ -253,7 +253,7 @@ def _split(word: str) -> tuple[str, str, str]:
 
 
 def _asked(codes: Mapping[str, str]) -> list[str]:
-    # Stages without options are looked up as well, so that a wrong code is told early.
+    # Stages without options are looked up as well, so that a wrong code is reported early.
     return [stage for stage in STAGES if stage == "data" or _OWNER.get(stage, stage) in codes]
 
 

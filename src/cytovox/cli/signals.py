@@ -23,7 +23,7 @@ from typing import NoReturn
 from ..errors import InterruptedRunError
 
 __all__ = [
-    "GOES_ON",
+    "STOPPED_TEXT",
     "Stopped",
     "end_now",
     "exit_code_of_interrupt",
@@ -32,8 +32,8 @@ __all__ = [
     "stop_on_signals",
 ]
 
-#: What is said when work was stopped that can be gone on with.
-GOES_ON = "stopped; the same command goes on from here"
+#: What is said when work was stopped that can be resumed.
+STOPPED_TEXT = "stopped; the same command resumes from here"
 #: Signals that mean "stop"; not every system has each.
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
 #: Seconds that work gets to end in order; with the rest it makes three.
@@ -88,7 +88,7 @@ def end_now(code: int) -> NoReturn:
 
 
 class _Watch:
-    """Hears signals in a thread of its own, whatever the main thread is doing.
+    """Receives signals in a thread of its own, whatever the main thread is doing.
 
     The main thread can only answer between two of its instructions, and one
     of these may take long. So the system also writes the number of each signal
@@ -101,7 +101,7 @@ class _Watch:
         self._limit = limit
         self._is_worker = is_worker
         self._requests: list[Callable[[], None]] = []
-        self._heard: list[int] = []
+        self._noted: list[int] = []
         self._before: dict[int, object] = {}
         self._closing = False
         self._ending = threading.Lock()
@@ -146,13 +146,13 @@ class _Watch:
                 if self._closing and not number:
                     return
                 if number in self._before:
-                    self._heard.append(number)
+                    self._noted.append(number)
                     if not self._is_worker:
-                        if len(self._heard) > 1:
+                        if len(self._noted) > 1:
                             self._end(number)
                         limit = self._limit
                     self._ask()
-        self._end(self._heard[0])
+        self._end(self._noted[0])
 
     def _ask(self) -> None:
         for request in self._requests[-1:]:
@@ -160,10 +160,10 @@ class _Watch:
 
     def _end(self, number: int) -> None:
         if not self._ending.acquire(blocking=False):
-            threading.Event().wait()  # the other thread is at it
-        # Nobody may be there to read it.
+            threading.Event().wait()  # the other thread ends the process
+        # There may be no reader.
         if not hasattr(select, "poll") or select.select([], [2], [], 0.1)[1]:
-            text = GOES_ON if self.resumable else "stopped"
+            text = STOPPED_TEXT if self.resumable else "stopped"
             cursor = _SHOW_CURSOR if sys.stderr.isatty() else ""
             with contextlib.suppress(OSError):
                 os.write(2, f"{cursor}{text}\n".encode())
@@ -172,7 +172,7 @@ class _Watch:
     @contextmanager
     def passing_on(self, request: Callable[[], None]) -> Iterator[None]:
         self._requests.append(request)
-        if self._heard:  # it may have been heard before it could be passed on
+        if self._noted:  # it may have been received before it could be passed on
             request()
         try:
             yield
@@ -214,7 +214,7 @@ def stop_on_signals(limit: float = _LIMIT, *, is_worker: bool = False) -> Iterat
 
 @contextmanager
 def resumable() -> Iterator[None]:
-    """Tell that the work of this block goes on with the same command if it is stopped."""
+    """Note that the same command resumes the work of this block if it is stopped."""
     with stop_on_signals():
         if _watch is None:
             yield
@@ -234,7 +234,7 @@ def stop_gently(request: Callable[[], None]) -> Iterator[None]:
     An exception that is raised wherever the program happens to be can be lost
     in a callback, or come between making a file and noting it. So the first
     signal only calls `request`, from a thread of its own, for a handler may
-    have interrupted whoever holds the locks that it needs. The second signal
+    have interrupted a thread that holds the locks that it needs. The second signal
     ends the process at once, and so does the end of the time that the work is
     given to end.
 

@@ -47,7 +47,7 @@ class Check:
     path: str
     #: See `kind_of`.
     kind: str = "unknown"
-    #: What was found; None if it could not be checked, for the reason that `error` tells.
+    #: What was found; None if it could not be checked, for the reason in `error`.
     result: Verification | None = None
     error: str | None = None
     #: What this file alone would give.
@@ -199,7 +199,7 @@ def _verify(check: Check, display: Quiet, **how: Any) -> Verification:
 
 
 def _unfinished(path: str) -> Verification:
-    """Tell of a temporary file whether its run goes on or was killed."""
+    """Report of a temporary file whether its run still works or was killed."""
     found = Verification(path, "unfinished")
     place = Path(path)
     found.counts["bytes"] = place.stat().st_size
@@ -209,12 +209,12 @@ def _unfinished(path: str) -> Verification:
     elif owner.may_live():
         found.note(place.name, f"is being written by {owner}")
     else:
-        found.warn(place.name, f"is left of {owner}, which was stopped; the same command goes on")
+        found.warn(place.name, f"is left of {owner}, which was stopped; the same command resumes")
     return found
 
 
 def _owner(path: Path) -> LockOwner | None:
-    """Return who made a temporary file, as the lock beside it tells; nothing is taken."""
+    """Return who made a temporary file, as the lock beside it says; the lock is not taken."""
     from ..run.lock import read_owner
 
     for lock in path.parent.glob("*.rtdc.lock"):
@@ -259,14 +259,14 @@ def exit_code_of_checks(checks: Sequence[Check]) -> int:
 
 
 def _plain(check: Check) -> dict[str, Any]:
-    told: dict[str, Any] = {
+    plain: dict[str, Any] = {
         "path": check.path,
         "kind": check.kind,
         "state": check.state.lower(),
         "exit_code": check.exit_code,
         "error": check.error,
     }
-    return told | (dict(check.result.as_plain()) if check.result is not None else {})
+    return plain | (dict(check.result.as_plain()) if check.result is not None else {})
 
 
 def _table(checks: Sequence[Check], number: int) -> str:
@@ -277,8 +277,10 @@ def _table(checks: Sequence[Check], number: int) -> str:
             rows.append((escaped(check.path), "-", "-", "-", check.state))
             continue
         size = result.counts.get("bytes_checked", 0)
-        told = f"{size / 1e6:.1f} MB" if size else "-"
-        rows.append((escaped(check.path), result.kind, told, f"{result.seconds:.1f}", check.state))
+        amount = f"{size / 1e6:.1f} MB" if size else "-"
+        rows.append(
+            (escaped(check.path), result.kind, amount, f"{result.seconds:.1f}", check.state)
+        )
     head, *lines = in_columns(rows, right=(2, 3))
     text = [head]
     for check, line in zip(checks, lines, strict=True):

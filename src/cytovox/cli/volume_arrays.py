@@ -318,7 +318,7 @@ def _run(
 
 
 def _trusted(model: Path, sha256: str | None, *, trust_model: bool) -> str | None:
-    """Return the digest by which workers trust the model; they ask nobody."""
+    """Return the digest by which workers trust the model; they do not ask."""
     import hashlib
 
     from ..errors import InputNotFoundError

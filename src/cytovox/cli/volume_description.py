@@ -103,10 +103,10 @@ def _recipe(folder: Any) -> dict[str, Any] | None:
 
 def _json(path: Any) -> dict[str, Any] | None:
     try:
-        told = json.loads(path.read_bytes())
+        content = json.loads(path.read_bytes())
     except (OSError, ValueError):
         return None
-    return told if isinstance(told, dict) else None
+    return content if isinstance(content, dict) else None
 
 
 def volume_in_words(found: Mapping[str, Any]) -> str:
@@ -171,7 +171,7 @@ def _run_in_words(run: Mapping[str, Any]) -> list[tuple[str, str]]:
         try:
             lines = seam_lines(run["seams"])
         except (ValueError, LookupError, TypeError):
-            lines = ["what is told of them cannot be read"]
+            lines = ["their errors cannot be read"]
         rows += [("seams" if i == 0 else "", line) for i, line in enumerate(lines)]
     return rows
 

@@ -45,14 +45,14 @@ def plan(
         typer.Option(
             "--fill-value",
             metavar="V",
-            help="What lies outside of the volume; nothing is read there if not given.",
+            help="Value of voxels outside of the volume; nothing is read there if not given.",
         ),
     ] = None,
     workers: o.Workers = None,
     as_json: o.AsJson = False,
     debug: o.Debug = False,
 ) -> None:
-    """Tell what a run would take, after trying two blocks of it.
+    """Show what a run would take, after trying two blocks of it.
 
     Blocks, time, memory of a worker, disk, and how much the labels of a block
     depend on the context: choose one beyond which little changes.
@@ -96,7 +96,7 @@ def info(
     as_json: o.AsJson = False,
     debug: o.Debug = False,
 ) -> None:
-    """Tell what a volume is, and how far the run is that makes it.
+    """Show what a volume is, and how far the run that makes it is.
 
     Of labels that were made here: the recipe, blocks done and failed with
     their errors, objects, and the report about the seams.
@@ -127,7 +127,7 @@ def replay(
     ctx: typer.Context,
     output: o.Made,
     block: Annotated[
-        int, typer.Argument(metavar="BLOCK", help="Number of the block, as errors tell it.")
+        int, typer.Argument(metavar="BLOCK", help="Number of the block, as errors name it.")
     ],
     pdb: Annotated[
         bool, typer.Option("--pdb", help="Open a debugger where the function fails.")

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..errors import escaped
 from .console import SOME_FAILED, print_json, print_text, say
-from .signals import GOES_ON, resumable
+from .signals import STOPPED_TEXT, resumable
 
 __all__ = ["exit_code_of", "failures_in_words", "near", "show_volume", "showing"]
 
@@ -22,7 +22,7 @@ _LISTED = 20
 
 @contextmanager
 def showing(name: str, *, quiet: bool) -> Iterator[Callable[[Any], None]]:
-    """Show progress; yield who is to be told what happens.
+    """Show progress; yield the function to call with each event.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ def showing(name: str, *, quiet: bool) -> Iterator[Callable[[Any], None]]:
         Whether to show warnings only.
     """
     from ..blockwise.events import BlockFailed, WorkerLost
-    from .compiling import telling_of_compilation
+    from .compiling import reporting_compilation
     from .progress_display import choose_display
 
     display = choose_display(quiet=quiet)
@@ -51,11 +51,11 @@ def showing(name: str, *, quiet: bool) -> Iterator[Callable[[Any], None]]:
     silent = logging.NullHandler()
     logging.getLogger("cytovox").addHandler(silent)
     try:
-        with display, telling_of_compilation(display.compiling), resumable():
+        with display, reporting_compilation(display.compiling), resumable():
             display.begin(name)
             yield listen
     except KeyboardInterrupt:
-        say(f"{name}: {GOES_ON}")
+        say(f"{name}: {STOPPED_TEXT}")
         raise
     finally:
         logging.getLogger("cytovox").removeHandler(silent)
@@ -82,7 +82,7 @@ def show_volume(
     replays
         Whether ``cytovox volume replay`` knows what was done.
     **more
-        Told as well: in JSON all, else the file of a ``picture``.
+        Also said: in JSON all, else the file of a ``picture``.
     """
     code = exit_code_of(result)
     if as_json:
@@ -128,7 +128,7 @@ def near(path: str | os.PathLike[str]) -> str:
     """
     try:
         return str(Path(path).absolute().relative_to(Path.cwd()))
-    except ValueError:  # it lies elsewhere
+    except ValueError:  # it is elsewhere
         return str(path)
 
 
@@ -147,7 +147,7 @@ def failures_in_words(result: Any, output: str, *, replays: bool = True) -> str:
     look = (
         f"cytovox volume replay {output} {first} shows where the first one fails"
         if replays
-        else f"cytovox volume info {output} tells what is done"
+        else f"cytovox volume info {output} shows what is done"
     )
     others = ""
     if result.untried:

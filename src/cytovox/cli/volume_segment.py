@@ -114,7 +114,7 @@ def segment(
         typer.Option(
             "--fill-value",
             metavar="V",
-            help="What lies outside of the volume; nothing is read there if not given.",
+            help="Value of voxels outside of the volume; nothing is read there if not given.",
         ),
     ] = None,
     format: o.FormatOption = o.Format.ome_zarr_05,
@@ -135,7 +135,7 @@ def segment(
     """Segment a volume block by block, and measure its objects.
 
     The same labels come out whatever the number of workers. A run that was
-    stopped goes on with the same command; blocks that failed are listed, the
+    stopped is resumed by the same command; blocks that failed are listed, the
     exit code is 4, and the same command does only those again.
 
     Example: cytovox volume segment stack.tif labels.zarr -f watershed --set threshold=100

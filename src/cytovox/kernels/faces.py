@@ -1,4 +1,4 @@
-"""What two neighbouring blocks have in common: who touches, who overlaps."""
+"""What two neighbouring blocks have in common: what touches, what overlaps."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def touching_pairs(plane_a: Ids, plane_b: Ids, offsets: Int64s) -> Int64s:
 
 
 def count_contacts(plane_a: Ids, plane_b: Ids, offsets: Int64s) -> Int64s:
-    """Tell for each step across, and each voxel of a plane, whether it leads to the same id.
+    """Return, for each step across and each voxel of a plane, whether it leads to the same id.
 
     Arguments are those of `touching_pairs`, but with the final ids; int64 0 or 1
     of shape (len(offsets), voxels of the plane) is returned.

@@ -145,7 +145,7 @@ class _Kernel(CPUDispatcher):
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             self._kept.save(self._key(types), _PACKING.reduce(result))
-        except OSError as err:  # a full disk, a folder of somebody else
+        except OSError as err:  # a full disk, a folder of another user
             logger.debug("a compiled kernel cannot be kept: %s", err)
 
     def _key(self, types: Any) -> Any:

@@ -162,7 +162,7 @@ def _label(mask: Grey, out: Labels, counts: npt.NDArray[np.int64]) -> None:
 
 @kernel()
 def _mark_border(frame: Labels, dropped: Ints, stamp: Integer) -> bool:
-    """Stamp the labels that are on the border; tell whether there are any."""
+    """Stamp the labels that are on the border; return whether there are any."""
     height, width = frame.shape
     found = False
     for y in (0, height - 1):

@@ -181,7 +181,7 @@ def _shape(
     volume: bool,
     out: Floats,
 ) -> bool:
-    """Write what follows from the border of an event; tell whether it has an area."""
+    """Write what follows from the border of an event; return whether it has an area."""
     n = trace(patch, stride, start, event[6], event[4], border[0], border[1])
     if n < 3:
         return False

@@ -84,7 +84,7 @@ def _direction(
     margins: npt.NDArray[np.int64],
     out: Floats,
 ) -> bool:
-    """Write the 11 features of one direction; tell whether there was any pair."""
+    """Write the 11 features of one direction; return whether there was any pair."""
     unique = 0
     pairs = np.int64(0)
     for k in range(place.size):

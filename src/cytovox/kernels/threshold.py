@@ -96,7 +96,7 @@ def below(
 def equal_to_previous(
     images: npt.NDArray[np.uint8], previous: npt.NDArray[np.uint8] | None = None
 ) -> npt.NDArray[np.bool_]:
-    """Tell which frames are, pixel for pixel, the frame before them.
+    """Return which frames are, pixel for pixel, the frame before them.
 
     Parameters
     ----------

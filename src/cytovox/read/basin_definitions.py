@@ -65,7 +65,7 @@ def extract_basin_dicts(
     Raises
     ------
     InputError
-        If a definition is not valid JSON, or says what no basin can be.
+        If a definition is not valid JSON, or has values that a basin cannot have.
     """
     basins = []
     for key, dataset in members(h5.get("basins", {})):
@@ -100,7 +100,7 @@ def read_definition(dataset: CheckedDataset, key: str) -> dict[str, Any]:
 
 
 def _what_is_wrong(definition: dict[str, Any]) -> str:
-    """Tell of values of a wrong type, and of names that are paths."""
+    """Describe values of a wrong type, and names that are paths."""
     for name in ("type", "mapping", "identifier"):
         if not isinstance(definition.get(name) or "", str):
             return f"its {name} is not a text"
@@ -191,7 +191,7 @@ def files_there(
 def find_allowed_file(
     paths: list[str], place: Path | None, permissions: Permissions
 ) -> tuple[Path | None, str | None]:
-    """Return the first file that exists where it may lie, or a place where it may not."""
+    """Return the first file that exists where it may be, or a place where it may not."""
     refused = None
     folder, beside = (None, None) if place is None else (place.parent, place.name)
     for path in files_there(paths, folder, beside):
@@ -205,7 +205,7 @@ def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
     except (OSError, ValueError):
-        return False  # a path of another operating system may be none here
+        return False  # a path of another operating system may not be one here
 
 
 def is_readable(definition: dict[str, Any]) -> bool:

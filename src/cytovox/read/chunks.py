@@ -1,4 +1,4 @@
-"""Chunks of a dataset: where they lie, and whether all are there and as they were written.
+"""Chunks of a dataset: where they are, and whether all are there and as they were written.
 
 Their bytes are read from the file itself, beside HDF5, so that threads can
 compare checksums at the speed of the disk.
@@ -41,7 +41,7 @@ Reader = Callable[["StoredChunk", int], bytes]
 
 @dataclass(frozen=True, slots=True)
 class StoredChunk:
-    """Where one chunk of a dataset lies in the file.
+    """Where one chunk of a dataset is in the file.
 
     Its first index along each axis, first byte and number of bytes, and the
     bits of the filters that were left out.
@@ -226,20 +226,20 @@ def find_defects(
 ) -> Iterator[ChunkDefect]:
     """Read chunks and yield those that are not as they were written.
 
-    Bytes that were checked, and all of them, go to `on_progress`.
+    `on_progress` receives the bytes that were checked, and all of them.
     """
     alone = [chunk for chunk in chunks if chunk.check == "hdf5"]
     rest = [chunk for chunk in chunks if chunk.check not in ("hdf5", "plain")]
     batches = list(_batches(sorted(rest, key=lambda chunk: chunk.position)))
     done, total = 0, sum(chunk.size for chunk in (*rest, *alone))
-    tell = on_progress or (lambda done, total: None)
+    report = on_progress or (lambda done, total: None)
     with ThreadPoolExecutor(max(1, workers), thread_name_prefix="verify") as pool:
         try:
             results = pool.map(lambda batch: _check_batch(path, batch), batches)
             for batch, defects in zip(batches, results, strict=True):
                 yield from defects
                 done += sum(chunk.size for chunk in batch)
-                tell(done, total)
+                report(done, total)
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
     for chunk in alone:
@@ -247,7 +247,7 @@ def find_defects(
         if what := "is too large to be checked" if too_large else check_by_hdf5(chunk):
             yield ChunkDefect(chunk, what)
         done += chunk.size
-        tell(done, total)
+        report(done, total)
 
 
 def _batches(chunks: Sequence[StoredChunk]) -> Iterator[list[StoredChunk]]:

@@ -1,4 +1,4 @@
-"""The part of the pipeline identifier that tells how a recording is read."""
+"""The part of the pipeline identifier that states how a recording is read."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Reading stored values: chunks are looked at first, and other files must be there.
 
-HDF5 hands a chunk to a filter that takes as much memory as the chunk asks for;
+HDF5 passes a chunk to a filter that takes as much memory as the chunk asks for;
 12 kB can ask for gigabytes. It reads what happens to be in memory where a chunk
 unpacks to less than a chunk, and zeros where another file is missing.
 """
@@ -124,7 +124,7 @@ class CheckedDataset(h5py.Dataset):  # type: ignore[misc]
         self._trusted = self.file.mode != "r"
 
     def _find_index(self) -> ChunkIndex:
-        """Return the index that all share who read this file."""
+        """Return the index that all readers of this file share."""
         name = self.file.filename
         file = self.files.find(Path(name).absolute()) if isinstance(name, str) else None
         if file is None:
@@ -188,7 +188,7 @@ class CheckedDataset(h5py.Dataset):  # type: ignore[misc]
                     raise self._refused(offset, err) from None
 
     def _check_wanted(self, args: Any) -> None:
-        """Look at the chunks that hold what is asked for; at all, if only HDF5 can tell."""
+        """Look at the chunks that hold what is asked for; at all, if only HDF5 knows which."""
         wanted = Selection.of(args, self.shape or ())
         if wanted is not None and wanted.box:
             self.check(*wanted.box[0], wanted.box[1:])

@@ -56,7 +56,7 @@ class FileBasin:
         self.definition = definition
         self.indices = indices
         self.permissions = permissions
-        #: The file, if there is one where it may lie; else a place where it may not.
+        #: The file, if there is one where it may be; else a place where it may not.
         self.path, self.refused = find_allowed_file(
             definition.get("paths") or [], place, permissions
         )
@@ -80,7 +80,7 @@ class FileBasin:
             try:
                 self._reader = self._connect()
             except InputError as err:
-                # many a file needs nothing of those that it refers to
+                # many files need nothing of those that they refer to
                 self.problem = err.with_traceback(None)
         return self._reader
 
@@ -107,7 +107,7 @@ class FileBasin:
         expected = self.definition.get("identifier")
         found = get_measurement_identifier(reader.h5)
         mapped = self.definition.get("mapping") is not None
-        # a file that says of no measurement that it is of it cannot be of another one
+        # a file that names no measurement cannot be of another one
         known = self.permissions.unidentified or not found or not self._identifier
         if not expected and not known and not is_made_of(self._identifier, str(found), mapped):
             reader.close()

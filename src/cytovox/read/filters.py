@@ -235,8 +235,8 @@ def _unpacked(steps: _Steps, data: memoryview) -> bytes | bytearray:
     except (zlib.error, RuntimeError, TypeError) as err:
         raise ChunkError(f"cannot be unpacked to {size:,} bytes: {err}") from err
     if len(found) != size:
-        told = f"{len(found):,} bytes" if len(found) < size else "more"
-        raise ChunkError(f"unpacks to {told} instead of {size:,} bytes")
+        size_found = f"{len(found):,} bytes" if len(found) < size else "more"
+        raise ChunkError(f"unpacks to {size_found} instead of {size:,} bytes")
     return found
 
 
@@ -272,7 +272,7 @@ def _said(steps: _Steps, head: memoryview, stored: int) -> int:
 
 
 def _check_blocks(steps: _Steps, data: memoryview, block: int) -> None:
-    """Make sure that the blocks of lz4 or bitshuffle lie within the stored bytes."""
+    """Make sure that the blocks of lz4 or bitshuffle are within the stored bytes."""
     left, width = steps.size, 1
     if steps.packer == BITSHUFFLE:
         width = steps.values[2] if len(steps.values) > 2 else 0

@@ -3,7 +3,7 @@
 HDF5 looks for other files itself, in several places, and reads zeros where it
 finds none. Here they are looked for in the same places and in the same order,
 so that what is checked is what HDF5 opens. Readers of recordings and of volumes
-say what they want of a dataset; where it may lie is the same for both.
+say what they want of a dataset; where it may be is the same for both.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class VirtualPart:
 
 
 def virtual_parts(dataset: h5py.Dataset) -> list[VirtualPart]:
-    """Return what a virtual dataset is put together of; nothing for any other."""
+    """Return the parts of a virtual dataset; nothing for any other."""
     if not dataset.is_virtual:
         return []
     atexit.unregister(_free_views)
@@ -221,7 +221,7 @@ class Follower:
         raise RefusedInputError(what, path=file_name(self.h5), hint=hint)
 
     def note(self, what: str) -> None:
-        """Let `followed` tell something, once."""
+        """Add something to `followed`, once."""
         if what not in self.followed:
             self.followed.append(what)
 
@@ -290,7 +290,7 @@ class Follower:
         if path is None:
             if kind == "link":
                 self.refuse(f"{what} {name}, which cannot be found", hint=_BRING_BACK)
-            return None  # who reads the view is told so
+            return None  # the reader of the view reports it
         what = f"{what} {path}"
         if not self.may.is_allowed_place(path):
             self.refuse(what, "external")

@@ -39,7 +39,7 @@ def concatenated_hdf5_data(
 
     Only references to the data are stored (virtual datasets), so the files
     must stay where they are. The file that is written can be opened as any
-    other if they are in its folder or below; otherwise, who opens it must allow
+    other if they are in its folder or below; otherwise, its reader must allow
     it (``basin_roots`` of `Permissions`). Attributes come from the first file,
     ``time`` is dropped, and basins are not followed.
 
@@ -93,7 +93,7 @@ def _discard(name: str) -> None:
     try:
         Path(name).unlink(missing_ok=True)
     except OSError:
-        # the system removes its temporary files, if somebody still holds this one
+        # the system removes its temporary files, if this one is still open elsewhere
         return
 
 

@@ -53,7 +53,7 @@ class HDF5Data(RecordingFile):
         stop, or row numbers in any order, integers of shape (n,).
     permissions
         What the file may lead to, and how much it may claim; what is allowed in
-        this process if None, which is nothing unless somebody said otherwise.
+        this process if None, which is nothing unless it was set otherwise.
     opened
         Files that are open already, as another reader has them in its attribute
         `opened`; they are not opened again. That reader must be closed last.
@@ -65,7 +65,7 @@ class HDF5Data(RecordingFile):
     RefusedInputError
         If the file leads elsewhere, or claims impossible sizes.
     InputError
-        If it is no HDF5 file or was cut short.
+        If it is not an HDF5 file or was cut short.
 
     Examples
     --------

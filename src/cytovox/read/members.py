@@ -1,4 +1,4 @@
-"""What is in a group of HDF5, without keeping the library to oneself."""
+"""What is in a group of HDF5, without holding the lock of the library."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def members(group: Mapping[Any, Any]) -> list[tuple[Any, Any]]:
     The views that h5py's ``items()`` and ``values()`` return hold the lock of
     the library from one step to the next. If an error leaves a comprehension
     over such a view, its frame keeps the view, and so the lock, for as long as
-    somebody keeps the error; all other threads wait for ever. A list does not.
+    the error is kept; all other threads wait for ever. A list does not.
     """
     return list(group.items())
 
@@ -25,7 +25,7 @@ def members(group: Mapping[Any, Any]) -> list[tuple[Any, Any]]:
 def text_names(attributes: Mapping[Any, Any]) -> list[str]:
     """Return the names of attributes, without those that are not text.
 
-    h5py gives those as bytes; nobody asks for them.
+    h5py gives those as bytes; they are not used.
     """
     return [name for name in attributes if isinstance(name, str)]
 

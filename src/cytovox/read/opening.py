@@ -1,4 +1,4 @@
-"""Opening HDF5 files: each once, and with messages that tell what is wrong."""
+"""Opening HDF5 files: each once, and with messages that say what is wrong."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ _plugins = threading.Lock()
 #: What HDF5 says of a file that is marked as open, as newer formats are.
 _OPEN_MARK = "already open for write"
 
-# Heaps, in which texts of variable length lie one after another: HDF5 goes from one
+# Heaps, in which texts of variable length are one after another: HDF5 goes from one
 # object to the next by the sizes that they say. Where one says 0, the library (2.0 and
-# before) goes round for ever, and neither an error nor a signal but SIGKILL leads out of
+# before) loops for ever, and neither an error nor a signal but SIGKILL leads out of
 # that. So the sizes are looked at before HDF5 does, in all that is not a chunk.
 _SIGNATURE = b"GCOL"
 #: Where the first object of a heap begins, and least bytes that an object takes.
@@ -50,7 +50,7 @@ _HEADER = _OBJECT = 16
 _SIZE_AT = 8
 #: Objects are numbered by two bytes; what is free is one more.
 _MOST_OBJECTS = (1 << 16) + 1
-#: HDF5 makes no smaller heaps, so none lies in a smaller gap [bytes].
+#: HDF5 makes no smaller heaps, so there is none in a smaller gap [bytes].
 _SMALLEST = 4096
 #: So much is read at a time [bytes].
 _PIECE = 1 << 22
@@ -59,7 +59,7 @@ _PIECE = 1 << 22
 def keep_to_known_filters() -> None:
     """Let HDF5 load no filter libraries from folders.
 
-    HDF5 runs whatever library lies in the folders of ``HDF5_PLUGIN_PATH``, or in
+    HDF5 runs any library in the folders of ``HDF5_PLUGIN_PATH``, or in
     its own default ones, once a file asks for a filter. The filters of
     hdf5plugin are registered already and need no such folder.
     """
@@ -93,7 +93,7 @@ class Examination:
 
 @dataclass(eq=False, slots=True)
 class OpenedFile:
-    """An HDF5 file that is open for reading, for all who read it."""
+    """An HDF5 file that is open for reading, for all its readers."""
 
     h5: h5py.File
     #: Whether another program had it open for writing.
@@ -140,7 +140,7 @@ class OpenedFiles:
             found = self.find(place)
             if found is None:
                 stamp = None
-                with contextlib.suppress(OSError):  # opening tells what is wrong
+                with contextlib.suppress(OSError):  # opening reports what is wrong
                     stamp = FileStamp.of(place) if place.is_file() else None
                 found = self._own[place] = open_file(path, permissions)
                 found.stamp = stamp
@@ -281,7 +281,7 @@ def read_error(
 
 
 def system_errno(err: BaseException) -> int | None:
-    """Return the number of the system's error, which HDF5 tells only within its message."""
+    """Return the number of the system's error, which HDF5 gives only within its message."""
     number: int | None = getattr(err, "errno", None)
     if number is None and (found := re.search(r"errno = (\d+)", str(err))):
         number = int(found.group(1))
@@ -299,7 +299,7 @@ def check_heaps(h5: h5py.File, stream: BinaryIO, path: Any = None) -> None:
             size = _heap_size(stream, position, length)
             if not _leads_on(stream, position, size, length):
                 raise InputError(
-                    f"texts in the file cannot be told apart (heap at byte {position})",
+                    f"texts in the file cannot be separated (heap at byte {position})",
                     path=path,
                     hint="the file is damaged; copy it again",
                 )
@@ -307,7 +307,7 @@ def check_heaps(h5: h5py.File, stream: BinaryIO, path: Any = None) -> None:
 
 
 def _chunks(h5: h5py.File) -> list[tuple[int, int]]:
-    """Return begin and end of what datasets store; nothing if that cannot be told."""
+    """Return begin and end of what datasets store; nothing if that is not known."""
     taken: list[tuple[int, int]] = []
     try:
         for _, number in dataset_ids(h5):
@@ -318,7 +318,7 @@ def _chunks(h5: h5py.File) -> list[tuple[int, int]]:
             elif (begin := found.id.get_offset()) is not None:
                 taken.append((begin, begin + found.id.get_storage_size()))
     except (OSError, RuntimeError, KeyError, TypeError, ValueError):
-        return []  # damaged; whoever reads it tells so
+        return []  # damaged; its reader reports it
     return taken
 
 

@@ -60,7 +60,7 @@ class Permissions:
         Whether another program may have the file open for writing; then what is
         there when it is opened is read.
     basin_roots
-        Folders, besides that of the input, in which basins may lie.
+        Folders, besides that of the input, in which basins may be.
 
     Examples
     --------
@@ -97,7 +97,7 @@ class Permissions:
         return flags and set(self.basin_roots) >= set(other.basin_roots)
 
     def is_allowed_place(self, path: Path) -> bool:
-        """Return whether a file lies in one of the roots, also after all symbolic links.
+        """Return whether a file is in one of the roots, also after all symbolic links.
 
         Parameters
         ----------
@@ -128,7 +128,7 @@ def is_on_server(path: str) -> bool:
 
 
 def default_permissions() -> Permissions:
-    """Return what the environment allows, for those who are given no permissions."""
+    """Return what the environment allows, for readers that are given no permissions."""
     words = os.environ.get(ALLOW_VARIABLE, "")
     roots = os.environ.get(ROOTS_VARIABLE, "")
     if not words and not roots:
@@ -145,10 +145,10 @@ _NOTHING = Permissions()
 
 
 def existing_folder(folder: str | os.PathLike[str]) -> str:
-    """Return the absolute path of a folder in which basins may lie."""
+    """Return the absolute path of a folder in which basins may be."""
     path = Path(folder).absolute()
     if not path.is_dir():
-        raise OptionError(f"there is no folder '{folder}'", hint="basins may lie in folders")
+        raise OptionError(f"there is no folder '{folder}'", hint="name a folder that exists")
     return str(path)
 
 

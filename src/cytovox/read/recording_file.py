@@ -69,7 +69,7 @@ class RecordingFile:
             self._given = path
             path = Path(path.filename)
         self.path: Path | BinaryIO = Path(path) if isinstance(path, str) else path
-        #: What this file may do; basins may lie in its own folder.
+        #: What this file may do; basins may be in its own folder.
         self.permissions = default_permissions() if permissions is None else permissions
         if isinstance(self.path, Path):
             folders = self.path.absolute().parent, self.path.resolve().parent
@@ -308,7 +308,7 @@ def frame_rate_of(meta: Mapping[str, Any], path: str | Path | None = None) -> fl
 
 
 def find_pixel_size(data: RecordingFile) -> tuple[float, str | None]:
-    """Return the pixel size [µm] to measure with, and in words why the stored one is in doubt."""
+    """Return the pixel size [µm] to measure with, and why the stored one is in doubt."""
     stored = data.pixel_size
     of_maker = str(data.meta.get("setup:identifier", "")).startswith(_MAKER)
     if not of_maker or not (stored < _PLAUSIBLE[0] or stored > _PLAUSIBLE[1]):

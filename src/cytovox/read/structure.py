@@ -1,8 +1,8 @@
-"""Whether a recording is what it seems: nothing of strangers, no impossible sizes.
+"""Whether a recording is what it seems: nothing of other files, no impossible sizes.
 
 Everything that a reader may touch is looked at once, when the file is opened:
 the root, the groups ``events``, ``basin_events``, ``basins``, ``logs`` and
-``tables``, and what lies directly in them; also in the recordings of which it
+``tables``, and what is directly in them; also in the recordings of which it
 shows parts. No data are read for that.
 """
 
@@ -134,7 +134,7 @@ class _Look(Follower):
         if odd := what_is_odd(dataset, name):
             if name == "basins" or self.views:
                 self.refuse(f"'{where}' {odd}")
-            return  # nobody reads it
+            return  # it is not read
         outside = self.elsewhere(dataset, name, where)
         if outside and name == "basins":
             self.refuse(f"'{where}' is kept elsewhere", hint="definitions of basins never are")
@@ -203,7 +203,7 @@ class _Look(Follower):
             self.refuse(f"there are {count:,} {place.replace('ute', 'utes', 1)}", "oversized")
         for index in range(min(count, _MAX_ATTRIBUTES)):
             opened = h5py.h5a.open(owner.id, index=index)
-            # HDF5 fails to tell the size of what is empty
+            # HDF5 fails to give the size of what is empty
             size = opened.get_storage_size() if _has_values(opened) else 0
             if size > _MAX_ATTRIBUTE_BYTES:
                 name = decoded(opened.name)
@@ -258,7 +258,7 @@ def rows_of(name: str, dataset: h5py.Dataset) -> int:
 
 def left_alone(h5: h5py.File, length: int) -> list[str]:
     """Return what in a recording is not read, in words."""
-    told = []
+    unread = []
     for place in ("events", "logs", "tables"):
         group = h5.get(place)
         for name, item in members(group) if isinstance(group, h5py.Group) else []:
@@ -267,8 +267,8 @@ def left_alone(h5: h5py.File, length: int) -> list[str]:
                 rows = rows_of(name, item)
                 odd = f"has {rows} rows instead of {length}" if rows != length else ""
             if odd:
-                told.append(f"'{place}/{name}' {odd}")
-    return told
+                unread.append(f"'{place}/{name}' {odd}")
+    return unread
 
 
 class Recording(Protocol):
@@ -329,7 +329,7 @@ def _check_lengths(h5: h5py.File, length: int, path: Path | None, read: list[str
 
 
 def _check_virtual(data: Recording) -> None:
-    # HDF5 reads zeros from a virtual dataset whose source is gone
+    # HDF5 reads zeros from a virtual dataset whose source is missing
     for _, dataset in features_in(data.h5["events"]):
         if dataset.is_virtual:
             data.checked(dataset).find_sources()
@@ -343,7 +343,7 @@ def _check_images(
         try:
             _ = data["image"]
         except InputError as err:
-            # tells which file is missing, if one is
+            # reports which file is missing, if one is
             if isinstance(err, BasinNotFoundError) or err.hint:
                 raise
         raise InputError("there are no images", path=path, hint="record with images")

@@ -226,7 +226,7 @@ class Volume:
         Raises
         ------
         UsageError
-            If the box is none, or larger than what may be read at once.
+            If it is not a box, or is larger than what may be read at once.
         InputError
             If the file is damaged.
         """

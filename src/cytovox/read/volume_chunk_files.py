@@ -1,6 +1,6 @@
 """The files that hold the chunks of a volume: looked at before they are unpacked.
 
-Whoever reads a chunk takes the memory that its file has or, with blosc, that
+A reader of a chunk takes the memory that its file has or, with blosc, that
 its head asks for, before the size is compared with that of the chunk. So both
 are looked at here, and that the file is in the folder of the volume at all.
 Chunks of zstd and gzip are unpacked step by step and need no such look.
@@ -43,7 +43,7 @@ _DAMAGED = "it is damaged; get the volume again"
 
 @dataclass(frozen=True, slots=True)
 class Shards:
-    """How chunks lie within a file.
+    """How chunks are placed within a file.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ class ChunkFiles:
     header
         Bytes before the packed data of a chunk.
     shards
-        How chunks lie in a file, if there are many in one.
+        How chunks are placed in a file, if there are many in one.
     prefix
         What the names have in front within the volume.
     ranked
@@ -112,7 +112,7 @@ class ChunkFiles:
         return itertools.product(*ranges)
 
     def part(self, index: Index, box: Box) -> Box:
-        """Return the part of a box that lies in a chunk."""
+        """Return the part of a box that is in a chunk."""
         return tuple(
             (max(a, i * u), min(b, (i + 1) * u))
             for (a, b), i, u in zip(box, index, self.unit, strict=True)
@@ -226,7 +226,7 @@ class ChunkFiles:
 
 
 def may_be_chunk(name: str) -> bool:
-    """Return whether a file is none of those that systems and writers put beside chunks."""
+    """Return whether a file is not one that systems and writers put beside chunks."""
     last = name.rpartition("/")[2]
     return (
         not last.startswith((".", "zarr.json"))

@@ -140,10 +140,10 @@ class HDF5Source(ReadOnlySource):
         may = replace(address.permissions, growing=True).within(*folders_of(file))
         look = _Look(file, may, files)
         array = _find(file, address, scale, look)
-        # what is followed because somebody allowed it is also shown
-        tell = logging.INFO if address.permissions == Permissions() else logging.WARNING
+        # what is followed because it was allowed is also shown
+        level = logging.INFO if address.permissions == Permissions() else logging.WARNING
         for text in look.followed:
-            logger.log(tell, "%s: read from elsewhere: %s", where, text)
+            logger.log(level, "%s: read from elsewhere: %s", where, text)
         shape = check_shape(array.shape, where)
         dtype = check_dtype(array.dtype, where)
         attributes = _attributes(array)

@@ -22,7 +22,7 @@ __all__ = ["open_n5"]
 _COUNTS = ("Channels", "Slices", "Frames")
 _SIDES = ("Width", "Height", "Depth")
 
-#: How blocks may be packed, with what tensorstore wants to be told about packing.
+#: How blocks may be packed, with what tensorstore needs to know about packing.
 _COMPRESSIONS: dict[str, dict[str, Any]] = {
     "raw": {},
     "gzip": {},
@@ -34,7 +34,7 @@ _COMPRESSIONS: dict[str, dict[str, Any]] = {
 
 
 def open_n5(address: Address, scale: int | str | None, *, writable: bool) -> TensorSource | None:
-    """Open an array, or a scale (``s0``, ``s1`` ...) of a group; None if this is no N5."""
+    """Open an array, or a scale (``s0``, ``s1`` ...) of a group; None if this is not N5."""
     document = read_json(address, "attributes.json")
     if document is None and not _is_array(safe_join(address, "s0")):
         return None
@@ -61,8 +61,8 @@ def open_n5(address: Address, scale: int | str | None, *, writable: bool) -> Ten
     groups = _groups_above(address)
     names = document.get("axes") or _imagej_axes(document)
     axes = name_axes(len(shape), names, where, fastest_first=True)
-    told = _placement(document, groups, axes, address)
-    size, offset, units = place_axes(axes, told, where)
+    placement = _placement(document, groups, axes, address)
+    size, offset, units = place_axes(axes, placement, where)
     cleaned = {
         "dimensions": list(shape),
         "blockSize": list(chunk),
@@ -133,7 +133,7 @@ def _imagej_axes(document: dict[str, Any]) -> str | None:
 def _placement(
     document: dict[str, Any], groups: list[dict[str, Any]], axes: tuple[str, ...], address: Address
 ) -> dict[str, Any]:
-    """Return voxel size, offset and units in the order of the file, whoever wrote them."""
+    """Return voxel size, offset and units in the order of the file, for files of any writer."""
     own = read_transform(document.get("transform"), axes)
     for group in groups[:1]:
         images = group.get("multiscales")

@@ -36,7 +36,7 @@ def open_npy(address: Address, scale: int | str | None) -> MappedSource:
             start = file.tell()
     except Exception as err:
         # the header is parsed as Python, which fails in many ways
-        raise InputError("this is no NumPy file", path=where, hint="save it again") from err
+        raise InputError("this is not a NumPy file", path=where, hint="save it again") from err
     shape = check_shape(shape, where)
     dtype = check_dtype(stored, where)
     mapped = map_file(address.path, stored, start, shape, "F" if fortran else "C")
@@ -62,7 +62,7 @@ def map_file(
 
 
 class MappedSource(ReadOnlySource):
-    """An array that lies in a file as in memory."""
+    """An array that is in a file as in memory."""
 
     def __init__(self, path: Path, mapped: npt.NDArray[Any], described: Described) -> None:
         self._path = path
@@ -79,5 +79,5 @@ class MappedSource(ReadOnlySource):
         return file_identity(self._path)
 
     def close(self) -> None:
-        """Let go of the map."""
+        """Close the map."""
         self._mapped = None

@@ -64,8 +64,8 @@ def parse_multiscales(
 
 
 def _channels(omero: Any) -> tuple[str, ...]:
-    told = omero.get("channels") if isinstance(omero, dict) else None
-    listed = told if isinstance(told, list) else []
+    channels = omero.get("channels") if isinstance(omero, dict) else None
+    listed = channels if isinstance(channels, list) else []
     labels = [entry.get("label") if isinstance(entry, dict) else None for entry in listed]
     return tuple(str(label or number) for number, label in enumerate(labels))
 

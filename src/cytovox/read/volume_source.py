@@ -76,7 +76,7 @@ class Source(Protocol):
     described: Described
 
     def read_into(self, box: Box, out: npt.NDArray[Any]) -> None:
-        """Read a box that lies inside of the array; `out` may have any strides."""
+        """Read a box that is inside of the array; `out` may have any strides."""
 
     def write(self, box: Box, array: npt.NDArray[Any]) -> None:
         """Write a box of whole write units."""
@@ -85,7 +85,7 @@ class Source(Protocol):
         """Return what changes when the voxels change."""
 
     def close(self) -> None:
-        """Give back what the operating system lent."""
+        """Release the resources of the operating system."""
 
 
 class ReadOnlySource:
@@ -125,10 +125,10 @@ def file_identity(path: Path) -> dict[str, Any]:
 
 
 def _system_says(statuses: Iterable[os.stat_result]) -> dict[str, str]:
-    """Return what nobody can set back, and what changes it beside the content."""
+    """Return what cannot be set back, and what changes it beside the content."""
     changed, access = hashlib.sha256(), hashlib.sha256()
     for status in statuses:
         changed.update(f"{status.st_ctime_ns}\n".encode())
-        told = (status.st_mode, status.st_nlink, status.st_uid, status.st_gid)
-        access.update(f"{told}\n".encode())
+        rights = (status.st_mode, status.st_nlink, status.st_uid, status.st_gid)
+        access.update(f"{rights}\n".encode())
     return dict(zip(OF_SYSTEM, (changed.hexdigest(), access.hexdigest()), strict=True))

@@ -75,7 +75,7 @@ def kvstore(address: Address) -> Any:
         spec: dict[str, Any] = ts.KvStore.Spec(f"{address.url}/").to_json()
     except ValueError as err:
         raise UsageError(
-            "this is no URL that can be read", path=str(address), hint=_first_line(err)
+            "this is not a URL that can be read", path=str(address), hint=_first_line(err)
         ) from err
     return spec | _s3_settings() if spec["driver"] == "s3" else spec
 
@@ -258,7 +258,7 @@ class TensorSource:
         for files, index, name in others:
             self._copy_other(files, index, name, box, out)
         # A chunk that is not there is read as empty, so that of a volume that is
-        # gone as a whole nothing would be noticed.
+        # missing as a whole nothing would be noticed.
         if not self._address.remote and not self._address.path.exists():
             raise InputNotFoundError(
                 "it has vanished",
@@ -289,7 +289,7 @@ class TensorSource:
     def _copy_other(
         self, files: ChunkFiles, index: Index, name: str, box: Box, out: npt.NDArray[Any]
     ) -> None:
-        """Read a chunk that is not where tensorstore looks for it: hand it over in memory."""
+        """Read a chunk that is not where tensorstore looks for it: pass it on in memory."""
         import tensorstore as ts
 
         data = files.load(name)

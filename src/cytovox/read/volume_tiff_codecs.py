@@ -1,6 +1,6 @@
 """What a compressed strip or tile becomes, before it is decompressed.
 
-Decoders of bytes (deflate, LZW, Zstandard and so on) are told how many bytes a
+Decoders of bytes (deflate, LZW, Zstandard and so on) receive how many bytes a
 strip or tile has, and take no more. Decoders of images take the size from the
 header of what they decode, which can promise anything: it is compared first.
 """

@@ -47,7 +47,7 @@ class TiffImage:
     channels: tuple[str, ...] = ()
 
     def contiguous(self) -> int | None:
-        """Return where the voxels lie in the file as in memory, or None."""
+        """Return where the voxels are in the file as in memory, or None."""
         frame = self.keyframe
         if self.start is not None or not frame.is_final or len(self.files) > 1:
             return self.start

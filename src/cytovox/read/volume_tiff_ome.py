@@ -164,7 +164,7 @@ def _firsts(
 
 
 def _file_of(entry: TiffData, own: tuple[Path, str], *, alone: bool) -> Path:
-    """Return the file that a block of planes is in, which must lie beside the first."""
+    """Return the file that a block of planes is in, which must be beside the first."""
     path, uuid = own
     file, identifier = entry[1], "".join(entry[2]).strip()
     name = file.get("FileName", "")

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["TiffSet", "reading"]
 
-# It logs whatever is odd about a file, which is shown where nobody says how to
-# log. Those who say so see it; to the others an error tells what matters.
+# It logs whatever is odd about a file, which is shown where no logging is set up.
+# Programs that set it up see it; for the others an error says what matters.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 

@@ -17,7 +17,7 @@ Sizes = dict[str, tuple[float, str]]
 
 #: What the tag ResolutionUnit means.
 _RESOLUTION_UNITS = {2: "inch", 3: "centimeter", 4: "millimeter", 5: "micrometer"}
-#: Dots per inch of printers and screens, and of who knows nothing: they are not measured.
+#: Dots per inch of printers and screens, and of unknown origin: they are not measured.
 _PRINTING = (1, 2.54, 72, 75, 96, 100, 120, 144, 150, 180, 200, 240, 300, 350, 360, 400, 600, 1200)
 
 

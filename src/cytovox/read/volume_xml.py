@@ -1,4 +1,4 @@
-"""XML that files hold or that lies beside them, parsed without a tree and without entities."""
+"""XML that files hold or that is beside them, parsed without a tree and without entities."""
 
 from __future__ import annotations
 

@@ -50,10 +50,10 @@ def open_zarr(address: Address, scale: int | str | None, *, writable: bool) -> T
 
 def _only_member(address: Address, attributes: dict[str, Any]) -> Address:
     """Return the one array or image in a group, or say which there are."""
-    told = attributes.get("ome")
-    told = told if isinstance(told, dict) else attributes
+    ome = attributes.get("ome")
+    ome = ome if isinstance(ome, dict) else attributes
     for kind, names, inside in (("plate", "wells", "/0"), ("well", "images", "")):
-        parts = told.get(kind, {}).get(names) if isinstance(told.get(kind), dict) else None
+        parts = ome.get(kind, {}).get(names) if isinstance(ome.get(kind), dict) else None
         if isinstance(parts, list) and parts and isinstance(parts[0], dict):
             first = f"{address}/{parts[0].get('path', '')}{inside}"
             raise InputError(
@@ -74,9 +74,9 @@ def _only_member(address: Address, attributes: dict[str, Any]) -> Address:
 def is_volume(address: Address) -> bool:
     """Return whether a folder is an array or an image."""
     _, document, attributes = _documents(address)
-    told = (attributes or {}).get("ome")
-    told = told if isinstance(told, dict) else attributes or {}
-    return document is not None or "multiscales" in told
+    ome = (attributes or {}).get("ome")
+    ome = ome if isinstance(ome, dict) else attributes or {}
+    return document is not None or "multiscales" in ome
 
 
 Placed = tuple[tuple[str, ...], tuple[str, ...], tuple[float, ...], tuple[float, ...], str]
@@ -195,6 +195,6 @@ def _place_plain(
     if names is None and isinstance(transform, dict) and isinstance(transform.get("axes"), list):
         names = transform["axes"]
     axes = name_axes(dimensions, names, where)
-    told = read_transform(transform, axes) or attributes
-    size, offset, units = place_axes(axes, told, where)
+    placement = read_transform(transform, axes) or attributes
+    size, offset, units = place_axes(axes, placement, where)
     return replace(described, axes=axes, voxel_size=size, offset=offset, units=units)

@@ -2,7 +2,7 @@
 
 The pipeline identifier (PPID) joins six parts with ``|``: generation, data,
 background, segmenter, features and gate. Each part names a stage by its code
-and lists all its options by their shortest telling prefix. Two programs that
+and lists all its options by their shortest distinct prefix. Two programs that
 write the same identifier promise the same numbers.
 """
 
@@ -79,7 +79,7 @@ def compute_pipeline_hash(
 
 
 def get_unique_prefix(str_list: Sequence[str]) -> list[str]:
-    """Return for each string the shortest prefix that tells it from the others.
+    """Return for each string the shortest prefix that distinguishes it from the others.
 
     Where one string begins another, the shorter stays whole and the longer
     gets one letter more.
@@ -109,7 +109,7 @@ def get_class_method_info(
     static_kw_methods: Sequence[str] | None = None,
     static_kw_defaults: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> dict[str, Any]:
-    """Return what can be told of a stage class without making an instance.
+    """Return what is known of a stage class without making an instance.
 
     Parameters
     ----------

@@ -2,7 +2,7 @@
 
 A function is pickled as the name of its module and its own. For a file that is
 on no import path, the module gets a name below this one, which says where the
-file is and what is in it. Whoever imports such a name imports this module
+file is and what is in it. A process that imports such a name imports this module
 first, and finds the file through it, in any process; a file that has changed
 meanwhile is refused there.
 """
@@ -38,7 +38,7 @@ def load_python_file(path: str | os.PathLike[str]) -> ModuleType:
     """Run a Python file as a module, once per process and content."""
     path = Path(path).expanduser().resolve()
     if path.suffix.lower() != ".py":
-        raise UsageError("this is no Python file", path=path, hint="its name must end with .py")
+        raise UsageError("this is not a Python file", path=path, hint="its name must end with .py")
     try:
         source = path.read_bytes()
     except FileNotFoundError as err:

@@ -2,7 +2,7 @@
 
 Trust is given to the content of a file, by its SHA-256, never to a name or a
 folder. It is not part of the identity of a pipeline: the same model makes the
-same numbers, whoever trusts it. It is kept in an environment variable, so that
+same numbers, regardless of who trusts it. It is kept in an environment variable, so that
 processes started later know it as well.
 """
 
@@ -32,7 +32,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class ModelNotTrustedError(UsageError):
-    """A model would have to be run, and nobody said that it may."""
+    """A model would have to be run, and that was not allowed."""
 
 
 def normalize_sha256(sha256: str) -> str:
@@ -46,7 +46,7 @@ def normalize_sha256(sha256: str) -> str:
     Raises
     ------
     OptionError
-        If it is none.
+        If it is not one.
     """
     text = str(sha256).strip().lower().removeprefix("sha256:")
     if not _SHA256.fullmatch(text):
@@ -73,7 +73,7 @@ def trust_model(sha256: str) -> None:
     Raises
     ------
     OptionError
-        If it is no SHA-256.
+        If it is not a SHA-256.
 
     Examples
     --------
@@ -89,7 +89,7 @@ def trust_model(sha256: str) -> None:
 def trust_all_models() -> None:
     """Let this process and those it starts load any model.
 
-    Only sensible where every model comes from somebody who may run programs
+    Only sensible where every model comes from people who may run programs
     on this computer.
     """
     os.environ[TRUST_VARIABLE] = ",".join(sorted(trusted_models() | {_ALL}))
@@ -108,7 +108,7 @@ def is_trusted(sha256: str) -> bool:
 
 
 def require_trust(path: str | os.PathLike[str], sha256: str, named: str | None = None) -> None:
-    """Refuse a model that nobody trusts.
+    """Refuse a model that is not trusted.
 
     Parameters
     ----------
@@ -139,6 +139,6 @@ def require_trust(path: str | os.PathLike[str], sha256: str, named: str | None =
         raise ModelNotTrustedError(
             f"a model is a program, and this one is not trusted; its SHA-256 is {sha256}",
             path=path,
-            hint="if it comes from somebody you trust, set the segmenter option "
+            hint="if you trust its source, set the segmenter option "
             f"model_sha256={sha256} or say --trust-model",
         )

@@ -1,4 +1,4 @@
-"""One picture that tells whether a measurement is sound."""
+"""One picture that shows whether a measurement is sound."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def seam_lines(report: Mapping[str, Any]) -> list[str]:
     if report["cut"]:
         lines.append(f"{report['cut']} end exactly at a seam: cut, or at rest there")
     if report["contested"]:
-        lines.append(f"{report['contested']} join labels that one block had told apart")
+        lines.append(f"{report['contested']} join labels that one block had separated")
     if report["exceeding"]:
         lines.append(f"{report['exceeding']} reach beyond what a block saw: more context may help")
     if report["doubtful"]:

@@ -36,7 +36,7 @@ def colours_of(labels: npt.NDArray[Any]) -> Bytes:
 
 
 def outlines(labels: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-    """Tell which pixels of objects have a neighbour that is not of their object."""
+    """Return which pixels of objects have a neighbour that is not of their object."""
     edge = np.zeros(labels.shape, np.bool_)
     for axis in range(labels.ndim):
         change = np.diff(labels, axis=axis) != 0

@@ -170,7 +170,7 @@ def _in_a_row(
 
 
 def _touching(drawn: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
-    """Tell which cells come near another, by their boxes."""
+    """Return which cells come near another, by their boxes."""
     touching = np.zeros(len(drawn), np.bool_)
     for i in range(len(drawn)):
         for j in range(i):

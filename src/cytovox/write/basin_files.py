@@ -80,7 +80,7 @@ def _copy_basin(
     name = definition.get("mapping")
     if name is not None:
         if name not in h5_src.get("events", {}):
-            # without its map nobody can use the basin
+            # without its map the basin cannot be used
             return
         mapping = np.ravel(read_checked(checked(h5_src["events"][name], permissions)))
     text = {key: definition.get(key) for key in ("name", "description")}

@@ -30,7 +30,7 @@ _LOOK = 0.05
 
 
 class NotifyingDeque(deque[tuple[str, npt.NDArray[Any]]]):
-    """A deque of features that wakes those who wait, and counts its bytes.
+    """A deque of features that wakes waiting threads, and counts its bytes.
 
     It is for two threads: one that appends and one that takes.
     """
@@ -47,14 +47,14 @@ class NotifyingDeque(deque[tuple[str, npt.NDArray[Any]]]):
             self.append(item)
 
     def append(self, item: tuple[str, npt.NDArray[Any]]) -> None:
-        """Add an item and wake those who wait for one."""
+        """Add an item and wake threads that wait for one."""
         with self.condition:
             super().append(item)
             self.nbytes += np.asarray(item[1]).nbytes
             self.condition.notify_all()
 
     def popleft(self) -> tuple[str, npt.NDArray[Any]]:
-        """Take the oldest item and wake those who wait for room."""
+        """Take the oldest item and wake threads that wait for room."""
         with self.condition:
             item = super().popleft()
             self.nbytes -= np.asarray(item[1]).nbytes
@@ -62,7 +62,7 @@ class NotifyingDeque(deque[tuple[str, npt.NDArray[Any]]]):
             return item
 
     def close(self) -> None:
-        """Say that nothing is taken any more; what waits is let go."""
+        """Note that nothing is taken any more; what waits is released."""
         with self.condition:
             self.closed = True
             super().clear()
@@ -79,7 +79,7 @@ class NotifyingDeque(deque[tuple[str, npt.NDArray[Any]]]):
 
 
 class ChunkWriter(threading.Thread):
-    """Writes arrays that are appended to a deque; ends when told so.
+    """Writes arrays that are appended to a deque; ends when asked to.
 
     Parameters
     ----------
@@ -178,12 +178,12 @@ class ChunkWriter(threading.Thread):
             return {feat: packed.settle() for feat, packed in self._packed.items()}
 
     def run(self) -> None:
-        """Write until told to end; never raises, see `error`."""
+        """Write until asked to end; never raises, see `error`."""
         try:
             with self.writer, ThreadPoolExecutor(self._pack_threads, "cytovox-pack") as pool:
                 try:
                     self._write_with(pool)
-                except Exception as err:  # noqa: BLE001 - it reaches whoever waits
+                except Exception as err:  # noqa: BLE001 - it reaches those that wait
                     self._fail(err)  # before the file is closed, which may take long
                     pool.shutdown(wait=False, cancel_futures=True)
         except Exception as err:

@@ -51,14 +51,15 @@ def _refresh(top: Address, within: str, members: dict[str, Address]) -> None:
     if not isinstance(copy, dict) or not isinstance(copy.get("metadata"), dict):
         return
     inside = f"{within}/" if within else ""
-    told = {
+    content = {
         key: value
         for key, value in copy["metadata"].items()
         if not key.startswith(inside) or not key[len(inside) :].split("/")[0].isdigit()
     }
     for path, where in members.items():
-        told |= _copies_2(path, where) if document is None else _copies_3(path, where)
-    copy["metadata"] = dict(sorted(told.items()))  # zarr-python wants members of a group together
+        content |= _copies_2(path, where) if document is None else _copies_3(path, where)
+    # zarr-python wants members of a group together
+    copy["metadata"] = dict(sorted(content.items()))
     write_bytes(top, name, json.dumps(kept, indent=2).encode())
 
 

@@ -211,10 +211,10 @@ def _same(first: npt.NDArray[Any], second: npt.NDArray[Any]) -> bool:
 
 
 def _refuse_damaged(dataset: CheckedDataset) -> None:
-    """Raise an error if chunks are not as they were written, or lie beyond the file."""
+    """Raise an error if chunks are not as they were written, or are beyond the file."""
     path = Path(dataset.file.filename)
     if dataset.file.driver == "fileobj" or dataset.file.mode != "r" or not path.is_file():
-        return  # whoever reads the copy will find out
+        return  # a reader of the copy will find out
     with read_errors(dataset):
         for defect in check_chunks(path, list(dataset.index.chunks.values())):
             raise InputError(

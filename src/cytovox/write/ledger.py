@@ -1,4 +1,4 @@
-"""A ledger of what is written, with which another run goes on after a kill.
+"""A ledger of what is written, with which another run resumes after a kill.
 
 HDF5 changes what it has written before, so a file whose writer was killed
 cannot be read. But a whole chunk of events is written once, in one piece, and
@@ -8,9 +8,9 @@ places, and written into a new file.
 
 A ledger is a sequence of records. Each is a checkpoint: it has the chunks and
 the frames that have come since the record before it, and the rows that make up
-no whole chunk yet. Checksums of records form a chain, so whoever reads stops at
+no whole chunk yet. Checksums of records form a chain, so a reader stops at
 the first record that was torn. A checkpoint holds if all chunks up to it are in
-the file, as their checksums tell. So after a power cut, where a disk may have
+the file, as their checksums show. So after a power cut, where a disk may have
 kept later writes and lost earlier ones, an earlier checkpoint holds; at least
 the last durable one, for which the file was synchronised before the ledger.
 """
@@ -92,7 +92,7 @@ class Record:
 
     def encode(self, check: int) -> bytes:
         """Return the bytes of a record that follows one with this checksum."""
-        told = {
+        record = {
             "file": self.file,
             "frames": self.frames,
             "events": self.events,
@@ -104,7 +104,7 @@ class Record:
             ],
             "parts": [len(self.chunks), self.counts.nbytes],
         }
-        description = json.dumps(told).encode()
+        description = json.dumps(record).encode()
         rows = [np.ascontiguousarray(rest).reshape(-1).view(np.uint8).data for rest in self.rests]
         body: list[bytes | memoryview] = [self.chunks, self.counts.tobytes(), *rows]
         head = _HEAD.pack(_MAGIC, len(description), sum(map(len, body)))
@@ -113,23 +113,23 @@ class Record:
 
     @classmethod
     def decode(cls, description: bytes, body: memoryview) -> Record:
-        """Return what `encode` has told."""
-        told = json.loads(description)
-        chunks, counts = told["parts"]
+        """Return the record that `encode` has written."""
+        content = json.loads(description)
+        chunks, counts = content["parts"]
         place = chunks + counts
         rests = []
-        for _, kind, shape in told["features"]:
+        for _, kind, shape in content["features"]:
             number = int(np.prod(shape, dtype=np.int64))
             rest = np.frombuffer(body, np.dtype(kind), number, place)
             rests.append(rest.reshape(shape))
             place += rest.nbytes
         return cls(
-            file=str(told["file"]),
-            frames=int(told["frames"]),
-            events=int(told["events"]),
-            objects=tuple(int(number) for number in told["objects"]),
-            size=None if told["size"] is None else int(told["size"]),
-            features=tuple(str(name) for name, *_ in told["features"]),
+            file=str(content["file"]),
+            frames=int(content["frames"]),
+            events=int(content["events"]),
+            objects=tuple(int(number) for number in content["objects"]),
+            size=None if content["size"] is None else int(content["size"]),
+            features=tuple(str(name) for name, *_ in content["features"]),
             rests=tuple(rests),
             chunks=bytes(body[:chunks]),
             counts=np.frombuffer(body, np.uint32, counts // 4, chunks),
@@ -167,8 +167,8 @@ def read_ledger(path: Path) -> list[Record]:
 class Ledger:
     """Writes chunks through a sink and notes them; makes checkpoints.
 
-    `seconds` lie between two checkpoints, `durable_seconds` between two that
-    outlive a power cut; `on_durable` is told frames and events of each of these.
+    `seconds` are between two checkpoints, `durable_seconds` between two that
+    outlive a power cut; `on_durable` receives frames and events of each of these.
     """
 
     def __init__(

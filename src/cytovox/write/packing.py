@@ -37,7 +37,7 @@ _compressors = _Compressors()
 # where they may be. Among pixels with camera noise there are few of these, and
 # many of four: the last place where four bytes occurred, in a table that fits
 # into a core's own memory, gives images of the same size in two thirds of the
-# time (decision 8). Whether that is so, the first chunk of a dataset tells.
+# time (decision 8). Whether that is so, the first chunk of a dataset shows.
 _SHORT_WAY_LEVEL = 5
 _SHORT_WAY = {
     "strategy": zstandard.STRATEGY_FAST,
@@ -163,7 +163,7 @@ class PackedDataset:
         offset = self.length
         self.length += rows
         if self._short_way is None:
-            # the first of the file, so that it is the same when a run is gone on with
+            # the first of the file, so that it is the same when a run is resumed
             first = self.dataset[: self.rows] if offset else items
             self._short_way = suits_short_way(first, self._level)
         packed = self._pool.submit(

@@ -136,7 +136,7 @@ def write_segment_properties(
     UsageError
         If there is no column ``label``, or if columns are not equally long.
     InputError
-        If the volume is none of this format.
+        If the volume is not of this format.
 
     Examples
     --------

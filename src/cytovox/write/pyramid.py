@@ -194,7 +194,7 @@ def tiles(box: Box, size: Sequence[int]) -> Iterator[Box]:
 
 
 def levels_of_image(url: str | os.PathLike[str]) -> int | None:
-    """Return the number of scales of the image in whose folder labels lie, if there is one."""
+    """Return the number of scales of the image in whose folder labels are, if there is one."""
     top = image_of_labels(url)
     image = None if top is None else read_image(top)
     return None if image is None else len(image.levels)
@@ -331,7 +331,7 @@ def export_precomputed(
             part = volume.read((*box[: len(lead)], *box[len(lead) + flat :]))
             if labels and part.dtype.kind == "i" and part.size and part.min() < 0:
                 raise UsageError(
-                    "labels below 0 have no place in precomputed",
+                    "precomputed cannot hold labels below 0",
                     path=volume.url,
                     hint="relabel them",
                 )

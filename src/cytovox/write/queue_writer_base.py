@@ -78,7 +78,7 @@ class QueueWriterBase:
     complete : bool
         Whether all frames have been written and the file is closed.
     written_events, written_frames : int
-        What has been handed to the file; it is all there when `complete`.
+        What has been passed to the file; it is all there when `complete`.
     written_objects : numpy.ndarray
         What became of the objects of these frames: the sum of
         `FrameRows.objects`, int64 of shape (8,).
@@ -188,7 +188,7 @@ class QueueWriterBase:
         return chunk_writer
 
     def _collect(self, already: deque[Any]) -> None:
-        """Take what comes, as long as something is missing and nobody says stop."""
+        """Take what comes, as long as something is missing and no stop is asked for."""
         while self._next_group < self._total and not self._must_end:
             item = already.popleft() if already else self._take()
             if item is None:
@@ -250,7 +250,7 @@ class QueueWriterBase:
         return bool(self._came[group : self._group_stop(group)].all())
 
     def _emit(self, group: int) -> None:
-        """Hand a complete group of frames to the writer."""
+        """Pass a complete group of frames to the writer."""
         parts = sorted(self._pending.pop(group), key=lambda part: part.start)
         counts = np.concatenate([part.counts for part in parts])
         announced = np.array(self.feat_nevents[group : group + len(counts)], dtype=np.int64)
@@ -337,7 +337,7 @@ class QueueWriterBase:
         try:
             self.event_queue.put_nowait(None)
         except queue.Full:
-            # then nobody waits for an item
+            # then nothing waits for an item
             return
 
 

@@ -132,7 +132,7 @@ class QueueWriterProcess(QueueWriterBase, SpawnProcess):
         self._dq: deque[Any] = NotifyingDeque()
         self._error_lock = threading.Lock()
         self._on_done = None
-        self._on_error = self._tell
+        self._on_error = self._send
 
     def start(self) -> None:
         """Start child process."""
@@ -186,7 +186,7 @@ class QueueWriterProcess(QueueWriterBase, SpawnProcess):
         with self._link:
             super().run(buffer_dq, writer_dq, logger)
 
-    def _tell(self, error: Exception) -> None:
+    def _send(self, error: Exception) -> None:
         """Send an error to the process that has started this one."""
         if self._link is not None:
             self._link.send(WorkerTraceback.of(error))
@@ -196,13 +196,13 @@ class QueueWriterProcess(QueueWriterBase, SpawnProcess):
         assert self._pipe is not None
         while self._pipe in connection.wait([self._pipe, self.sentinel]):
             try:
-                told = self._pipe.recv()
+                failure = self._pipe.recv()
             except (EOFError, OSError):
                 break
-            error = told.error("write", path=self.path_out)
+            error = failure.error("write", path=self.path_out)
             if not isinstance(error, CytovoxError):
-                error = StageError("write", f"{told.kind}: {told.text}", path=self.path_out)
-            error.__cause__ = told
+                error = StageError("write", f"{failure.kind}: {failure.text}", path=self.path_out)
+            error.__cause__ = failure
             self._fail(error)
         self._pipe.close()
         super().join(_END)  # nothing is left to be done there

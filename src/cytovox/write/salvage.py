@@ -1,4 +1,4 @@
-"""From a torn file and its ledger to a new file with which to go on."""
+"""From a torn file and its ledger to a new file with which a run resumes."""
 
 from __future__ import annotations
 

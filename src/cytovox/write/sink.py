@@ -41,7 +41,7 @@ class Sink:
     def __init__(self, path: Path, mode: str, *, disk: Disk | None = None) -> None:
         self.path = path
         self.error: OSError | None = None
-        #: Told the place and the bytes of each write.
+        #: Receives the place and the bytes of each write.
         self.on_write: Callable[[int, memoryview], None] | None = None
         self._disk = disk or DISK
         self._file = self._disk.open(path, mode)

@@ -290,7 +290,7 @@ def _write_image(plan: VolumePlan, version: str) -> None:
 
 
 def image_of_labels(url: str | os.PathLike[str]) -> Address | None:
-    """Return the OME-Zarr image in whose folder ``labels`` something lies, if there is one."""
+    """Return the OME-Zarr image in whose folder ``labels`` something is, if there is one."""
     above = parse_address(url).parent()
     top = above.parent() if above is not None and above.name == "labels" else None
     return None if top is None or read_image(top) is None else top
@@ -311,7 +311,7 @@ def check_label_place(url: str | os.PathLike[str], format: str) -> None:
 
 
 def enter_label(url: str | os.PathLike[str]) -> None:
-    """List labels in the image in whose folder ``labels`` they lie; else do nothing."""
+    """List labels in the image in whose folder ``labels`` they are; else do nothing."""
     address = parse_address(url)
     folder = address.parent()
     zarr, attributes = read_attributes(address)

@@ -379,7 +379,7 @@ def get_available_background_methods() -> dict[str, type[Background]]:
 
 
 def _writing(method: Any) -> type[Background]:
-    """Return a class that writes what a method of someone else computes."""
+    """Return a class that writes what a method of another package computes."""
     return type(
         method.__name__,
         (Background,),

@@ -114,7 +114,7 @@ def join_worker(
     logger: logging.Logger | None = None,
     name: str | None = None,
 ) -> None:
-    """Wait for the end of a thread or process, and tell meanwhile."""
+    """Wait for the end of a thread or process, and log the attempts."""
     logger = logger or logging.getLogger("cytovox.compat")
     name = name or str(worker)
     for attempt in range(1, retries + 1):

@@ -1,6 +1,6 @@
 """Features of masks, one group at a time.
 
-cytovox measures all events of some frames in one go. These functions take
+cytovox measures all events of some frames at once. These functions take
 masks of any origin, one image per mask or one for all, and call the same
 kernels; so the numbers are the same.
 """
@@ -84,7 +84,7 @@ def contour_single_opencv(mask: Masks) -> npt.NDArray[np.int32]:
     Of several objects, the one whose first pixel is last in raster order
     counts.
 
-    The name tells the origin of the format; OpenCV is not used.
+    The name states the origin of the format; OpenCV is not used.
     """
     margin = np.pad(np.asarray(mask) != 0, 2)
     if not margin.any():

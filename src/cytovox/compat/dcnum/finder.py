@@ -60,7 +60,7 @@ class _Loader(importlib.abc.Loader):
 
 
 class DcnumFinder(importlib.abc.MetaPathFinder):
-    """Finds the modules of the table before anyone else can."""
+    """Finds the modules of the table before any other finder."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None

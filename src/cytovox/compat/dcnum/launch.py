@@ -14,7 +14,7 @@ from .finder import environment_as_dcnum
 
 __all__ = ["run_as_dcnum"]
 
-#: Seconds that the program gets to end after this one was told to stop.
+#: Seconds that the program gets to end after this one was asked to stop.
 _END = 10.0
 
 
@@ -76,7 +76,7 @@ def _find(program: str) -> str:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Let a program end, which has heard Ctrl-C itself; then make it."""
+    """Let a program end, which has received Ctrl-C itself; then make it."""
     for ask in (process.terminate, process.kill):
         ask()
         try:

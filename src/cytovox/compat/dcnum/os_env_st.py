@@ -1,4 +1,4 @@
-"""What `dcnum.os_env_st` offers: telling numerical libraries to use one thread."""
+"""What `dcnum.os_env_st` offers: making numerical libraries use one thread."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def get_class_method_info(
     static_kw_methods: Sequence[str] | None = None,
     static_kw_defaults: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> dict[str, Any]:
-    """Return what can be told of a stage class; unions are lists of types.
+    """Return what is known of a stage class; unions are lists of types.
 
     See `cytovox.recipe.identity.get_class_method_info`.
     """

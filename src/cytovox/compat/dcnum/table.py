@@ -13,7 +13,7 @@ __all__ = ["TABLE", "VERSION", "VERSION_TUPLE", "is_package"]
 
 #: The version whose names these are.
 VERSION_TUPLE = (0, 31, 0)
-#: What a program is told; the part behind the plus says who it really is.
+#: What a program sees; the part behind the plus says what it really is.
 VERSION = f"{'.'.join(map(str, VERSION_TUPLE))}+cytovox.{_own_version}"
 
 
