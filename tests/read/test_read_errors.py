@@ -54,7 +54,7 @@ def test_a_group_is_not_copied(tmp_path: Path) -> None:
             FeatureIsGroupError, match=r"raw\.rtdc: .* 'trace' is a group"
         ) as caught:
             copy_features(source, target, ["trace"])
-        assert isinstance(error.value, NotImplementedError)
+        assert isinstance(caught.value, NotImplementedError)
 
 
 def test_the_reason_of_the_system_is_reported(damaged: Path) -> None:
