@@ -222,7 +222,7 @@ class OutputError(CytovoxError):
 
 
 class OutputExistsError(OutputError, FileExistsError):
-    """The output exists, and nobody said that it may be replaced."""
+    """The output exists, and its replacement was not allowed."""
 
 
 class OutputBusyError(OutputError):

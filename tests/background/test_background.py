@@ -391,7 +391,7 @@ def test_copy(fake):
         BackgroundCopy(fake(images)).compute()
 
 
-def test_log_tells_how_many_images_were_kept(make_recording, caplog):
+def test_log_says_how_many_images_were_kept(make_recording, caplog):
     logger = logging.getLogger("cytovox.test")
     with caplog.at_level(logging.INFO, logger="cytovox.test"):
         BackgroundSparseMed(

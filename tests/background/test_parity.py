@@ -33,7 +33,7 @@ def compute(recording, code, options, workers=2):
 
 
 def brief(found):
-    """Few numbers that tell a result from any other."""
+    """A few numbers that distinguish a result from any other."""
     short = {
         "shape": list(found["images"].shape),
         "images": hashlib.sha256(np.ascontiguousarray(found["images"]).tobytes()).hexdigest(),

@@ -99,7 +99,7 @@ def test_polygons_are_refused_only_if_used():
         Gate(data, online_gates=True)
 
 
-def test_unknown_limits_are_told():
+def test_unknown_limits_are_reported():
     with pytest.warns(UserWarning, match="unknown online gate 'peter'"):
         Gate(recording(peter=1), online_gates=True)
 

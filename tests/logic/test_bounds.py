@@ -1,4 +1,4 @@
-"""What waits is bounded in bytes, whoever is slow; nothing is begun in vain."""
+"""What waits is bounded in bytes, whatever is slow; nothing is begun in vain."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_a_slow_worker_holds_up_the_others(raw, run_job, events_of, monkeypatch)
 
     def slow(self, rows: FrameRows) -> None:
         if rows.start == 0:
-            assert stalled.wait(600), "the others went on and on"
+            assert stalled.wait(600), "the others never stopped"
             loaded.append(self.chunks_loaded)
         hand_over(self, rows)
 
@@ -142,6 +142,6 @@ def test_memory_does_not_grow_when_the_disk_is_slow(tmp_path):
     )
     assert ended.returncode == 0, ended.stderr
     grown, written = map(int, ended.stdout.split())
-    assert written > 300e6, "too little to tell"
+    assert written > 300e6, "too little to judge"
     assert grown < 256 << 20
     print(f"grown {grown / 2**20:.0f} MiB, written {written / 2**20:.0f} MiB")

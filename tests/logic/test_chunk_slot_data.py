@@ -1,4 +1,4 @@
-"""The slot machine, driven by hand: no frame is done twice or left out."""
+"""The slot machine, driven step by step: no frame is done twice or left out."""
 
 from __future__ import annotations
 

@@ -117,8 +117,8 @@ def test_what_dclab_writes_is_read_as_dclab_reads_it(exports, run_job):
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_parts_in_another_folder_need_nothing_of_the_whole(raw, run_job, tmp_path):
     (tmp_path / "parts").mkdir()
-    told = []
+    events = []
     for path in dclab.cli.split(raw, tmp_path / "parts", split_events=120, ret_out_paths=True):
-        run_job(path, path.with_suffix(".result.rtdc"), on_event=told.append)
-    texts = [event.text for event in told if isinstance(event, Warned)]
+        run_job(path, path.with_suffix(".result.rtdc"), on_event=events.append)
+    texts = [event.text for event in events if isinstance(event, Warned)]
     assert len([text for text in texts if "is not read" in text and "basin-root" in text]) == 2

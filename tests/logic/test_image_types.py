@@ -76,10 +76,10 @@ def test_a_12_bit_recording_is_refused_before_any_work(raw, run_job):
     with HDF5Data(raw) as data:
         images = data.image[:].astype(np.uint16) * 16
     stored_as(raw, "image", np.uint16, images)
-    told = []
+    events = []
     with pytest.raises(InputError, match=r"frame 0 of 'image' .*8 bit"):
-        run_job(raw, raw.with_name("out.rtdc"), on_event=told.append)
-    assert told == []
+        run_job(raw, raw.with_name("out.rtdc"), on_event=events.append)
+    assert events == []
     assert [path.name for path in raw.parent.iterdir()] == ["raw.rtdc"]
 
 

@@ -46,10 +46,10 @@ def overwrite(path: Path) -> None:
 
 
 def overwrite_and_put_the_time_back(path: Path) -> None:
-    told = path.stat()
-    while path.stat().st_ctime_ns == told.st_ctime_ns:  # clocks of file systems are coarse
+    status = path.stat()
+    while path.stat().st_ctime_ns == status.st_ctime_ns:  # clocks of file systems are coarse
         overwrite(path)
-        os.utime(path, ns=(told.st_atime_ns, told.st_mtime_ns))
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
 def truncate(path: Path) -> None:
@@ -157,20 +157,20 @@ def test_what_a_basin_shows_of_other_files_is_an_input_as_well(plain, run_job, h
     assert not plain.with_name("result.rtdc").exists()
 
 
-def test_a_run_goes_on_only_with_what_a_view_showed(plain):
+def test_a_run_is_resumed_only_with_what_a_view_showed(plain):
     """The images lie in the file of the view, as far as HDF5 says."""
     both = plain.with_name("both.rtdc")
     concatenated_hdf5_data([plain, plain], both).close()
 
-    def told() -> dict[str, Any]:
+    def shown() -> dict[str, Any]:
         job = DCNumPipelineJob(both)
         with HDF5Data(both) as data:
             return fingerprint_of(job, data, job.get_ppid(ret_dict=True)[1])
 
-    before = told()
-    assert not differences(before, told())
+    before = shown()
+    assert not differences(before, shown())
     overwrite(plain)
-    (text, *_) = differences(before, told())
+    (text, *_) = differences(before, shown())
     assert text.startswith(f"input: files: {plain}: ")
 
 

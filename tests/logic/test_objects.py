@@ -1,4 +1,4 @@
-"""Each object that was found is an event, or was lost to a cause that is told."""
+"""Each object that was found is an event, or was lost to a cause that is reported."""
 
 from __future__ import annotations
 
@@ -93,10 +93,10 @@ def test_planted_causes_are_counted(planted, tmp_path, run_job, how):
     # Two halves of a dumbbell are two objects.
     assert runner.objects["kept"] == runner.event_count == cells - border + 2 + 2
     assert runner.objects["found"] == runner.event_count + sum(lost.values())
-    told, log = record_of(tmp_path / "o.rtdc")
-    assert told == runner.objects
-    assert f"found {told['found']}, kept {told['kept']}, lost: border {border}" in log
-    assert [e.objects for e in seen if isinstance(e, RunFinished)] == [told]
+    record, log = record_of(tmp_path / "o.rtdc")
+    assert record == runner.objects
+    assert f"found {record['found']}, kept {record['kept']}, lost: border {border}" in log
+    assert [e.objects for e in seen if isinstance(e, RunFinished)] == [record]
 
 
 def test_masks_that_are_not_cleaned_are_counted(planted, tmp_path, run_job):
@@ -124,7 +124,7 @@ def test_what_the_gate_leaves_out_is_counted(planted, tmp_path, run_job):
     assert (runner.event_count, runner.objects["lost"]) == (0, lost)
 
 
-def test_without_segmentation_nothing_is_told(planted, tmp_path, run_job):
+def test_without_segmentation_nothing_is_reported(planted, tmp_path, run_job):
     run_job(planted[0], tmp_path / "one.rtdc")
     runner = run_job(tmp_path / "one.rtdc", tmp_path / "two.rtdc")
     assert runner.event_count > 0

@@ -107,7 +107,7 @@ def test_a_verification_opens_a_file_once_and_lists_the_chunks_of_a_dataset_once
     assert set(listed.values()) == {1}
 
 
-def test_files_that_the_input_shows_parts_of_are_known_to_all_who_read_it(tmp_path: Path) -> None:
+def test_files_that_the_input_shows_parts_of_are_known_to_all_its_readers(tmp_path: Path) -> None:
     simulate_recording(tmp_path / "part.rtdc", frames=40)
     path = tmp_path / "raw.rtdc"
     with h5py.File(tmp_path / "part.rtdc") as old, h5py.File(path, "w") as new:

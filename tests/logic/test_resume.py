@@ -1,4 +1,4 @@
-"""A run that was killed is gone on with, and the result is the same, byte for byte."""
+"""A run that was killed is resumed, and the result is the same, byte for byte."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def killed_script(tmp_path_factory):
 
 @pytest.fixture
 def kill_really(raw, killed_script):
-    """Return a function that runs a job in a process and kills that somewhere."""
+    """Return a function that runs a job in a process and kills it somewhere."""
 
     def run(where, number=1, *, after=True, seconds=0, durable=0, runner=None, **job):
         job.setdefault("data_kwargs", {"image_chunk_size": CHUNK})
@@ -173,7 +173,7 @@ def kill(raw, monkeypatch):
 
 
 @pytest.fixture
-def go_on(raw, run_job):
+def rerun(raw, run_job):
     """Return a function that runs the job again and returns what it warned of."""
 
     def run(**job):
@@ -244,8 +244,8 @@ def same(one, other):
         assert value == other[name], name
 
 
-def frames_gone_on_at(warnings):
-    (text,) = [text for text in warnings if "going on" in text]
+def frames_resumed_at(warnings):
+    (text,) = [text for text in warnings if "resuming a stopped run" in text]
     return int(text.split(": ")[1].split(" of ")[0])
 
 
@@ -262,11 +262,11 @@ PLACES = [
 
 
 @pytest.mark.parametrize(("where", "number", "after", "frames"), PLACES)
-def test_what_is_done_is_kept(raw, kill, go_on, expected, where, number, after, frames):
+def test_what_is_done_is_kept(raw, kill, rerun, expected, where, number, after, frames):
     kill(where, number, after=after)
     assert "out.rtdc" not in listing(raw)
-    warnings = go_on()
-    assert frames == (frames_gone_on_at(warnings) if frames else 0)
+    warnings = rerun()
+    assert frames == (frames_resumed_at(warnings) if frames else 0)
     same(expected(), stored(raw.with_name("out.rtdc")))
 
 
@@ -282,9 +282,7 @@ def test_what_is_done_is_kept(raw, kill, go_on, expected, where, number, after, 
     ],
     ids=["tap", "rollmed", "no offset", "uncompressed", "mapping", "small masks"],
 )
-def test_any_recipe_is_gone_on_with_by_any_number_of_workers(
-    raw, kill, go_on, expected, job, again
-):
+def test_any_recipe_is_resumed_by_any_number_of_workers(raw, kill, rerun, expected, job, again):
     chunks = {"image_chunk_size": CHUNK}
     kill(CHECKPOINT, 4, **{**job, "data_kwargs": {**job.get("data_kwargs", {}), **chunks}})
     merged = {**job, **again}
@@ -292,7 +290,7 @@ def test_any_recipe_is_gone_on_with_by_any_number_of_workers(
         **job.get("data_kwargs", {}),
         **again.get("data_kwargs", chunks),
     }
-    assert frames_gone_on_at(go_on(**merged)) == 4 * CHUNK
+    assert frames_resumed_at(rerun(**merged)) == 4 * CHUNK
     same(expected(**job), stored(raw.with_name("out.rtdc")))
 
 
@@ -325,16 +323,16 @@ class SegmentStack(STOSegmenter):
     ("where", "number", "frames"),
     [(CHECKPOINT, 5, 5 * CHUNK), (COMPLETE, 1, 220), (WRITE, 100, None), (RENAME, 1, None)],
 )
-def test_killed_by_the_system(raw, kill_really, go_on, expected, where, number, frames):
+def test_killed_by_the_system(raw, kill_really, rerun, expected, where, number, frames):
     kill_really(where, number, after=where == CHECKPOINT, durable=1e9)
-    warnings = go_on()
+    warnings = rerun()
     if frames is not None:
-        assert frames_gone_on_at(warnings) == frames
+        assert frames_resumed_at(warnings) == frames
     same(expected(), stored(raw.with_name("out.rtdc")))
 
 
 @pytest.mark.parametrize("kind", ["SegmentEach", "SegmentStack", "processes"])
-def test_all_kinds_of_workers_go_on(raw, kill, go_on, expected, kind):
+def test_all_kinds_of_workers_resume(raw, kill, rerun, expected, kind):
     job, runner = {}, {"processes": True}
     if kind != "processes":
         path = raw.with_name("mine.py")
@@ -355,47 +353,47 @@ def test_all_kinds_of_workers_go_on(raw, kill, go_on, expected, kind):
         DCNumPipelineJob(raw, raw.with_name("out.rtdc"), **job), on_event=seen.append, **runner
     ) as one:
         one.run()
-    assert frames_gone_on_at([e.text for e in seen if isinstance(e, Warned)]) == 3 * CHUNK
+    assert frames_resumed_at([e.text for e in seen if isinstance(e, Warned)]) == 3 * CHUNK
     same(wanted, stored(raw.with_name("out.rtdc")))
 
 
 @pytest.mark.parametrize("number", [2, 13, 55, 144, 233, 320])
 @pytest.mark.parametrize("durable", [0, 1e9])
-def test_killed_in_the_middle_of_any_write(raw, kill, go_on, expected, number, durable):
+def test_killed_in_the_middle_of_any_write(raw, kill, rerun, expected, number, durable):
     kill(WRITE, number, durable=durable)
-    go_on()
+    rerun()
     same(expected(), stored(raw.with_name("out.rtdc")))
 
 
 @pytest.mark.parametrize("number", [1, 2, 3])
-def test_killed_again_and_again(raw, kill, go_on, expected, number):
+def test_killed_again_and_again(raw, kill, rerun, expected, number):
     for _ in range(3):
         kill(CHECKPOINT, number)
     kill(COMPLETE, 1, after=False)
-    assert frames_gone_on_at(go_on()) == 230
+    assert frames_resumed_at(rerun()) == 230
     same(expected(), stored(raw.with_name("out.rtdc")))
 
 
-def test_a_background_that_is_there_is_not_computed_again(raw, kill, go_on, expected, monkeypatch):
+def test_a_background_that_is_there_is_not_computed_again(raw, kill, rerun, expected, monkeypatch):
     kill(CHECKPOINT, 1, after=False)
     monkeypatch.setattr(pipeline, "store_background", lambda *_: 1 / 0)
-    go_on()
+    rerun()
     same(expected(), stored(raw.with_name("out.rtdc")))
 
 
-def test_a_background_that_was_not_finished_is_computed_again(raw, kill, go_on, expected):
+def test_a_background_that_was_not_finished_is_computed_again(raw, kill, rerun, expected):
     kill(BACKGROUND)
     (temporary,) = raw.parent.glob("out_input_bb_*")
     temporary.write_bytes(temporary.read_bytes()[:-10])
-    go_on()
+    rerun()
     same(expected(), stored(raw.with_name("out.rtdc")))
 
 
-def test_a_background_that_was_changed_is_computed_again(raw, kill, go_on, expected):
+def test_a_background_that_was_changed_is_computed_again(raw, kill, rerun, expected):
     kill(CHECKPOINT, 3)
     (temporary,) = raw.parent.glob("out_input_bb_*")
     temporary.write_bytes(temporary.read_bytes()[:-1] + b"?")
-    assert frames_gone_on_at(go_on()) == 3 * CHUNK
+    assert frames_resumed_at(rerun()) == 3 * CHUNK
     same(expected(), stored(raw.with_name("out.rtdc")))
 
 
@@ -403,16 +401,16 @@ def test_a_background_that_was_changed_is_computed_again(raw, kill, go_on, expec
     ("name", "end"),
     [("ledger", 0.5), ("ledger", 0), ("rtdc~", 0.5), ("rtdc~", 0), ("jsonl", 0.3), ("jsonl", 0)],
 )
-def test_damaged_leftovers_never_make_a_wrong_result(raw, kill, go_on, expected, name, end):
+def test_damaged_leftovers_never_make_a_wrong_result(raw, kill, rerun, expected, name, end):
     kill(CHECKPOINT, 5, durable=1e9)
     (path,) = raw.parent.glob(f"out_[oj]*.{name}")
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * end)])
-    go_on()
+    rerun()
     same(expected(), stored(raw.with_name("out.rtdc")))
 
 
-def test_an_input_with_its_own_background_is_gone_on_with(raw, run_job, kill, go_on):
+def test_an_input_with_its_own_background_is_resumed(raw, run_job, kill, rerun):
     plain, out = raw.with_name("plain.rtdc"), raw.with_name("out.rtdc")
     raw.rename(plain)
     run_job(plain, raw)
@@ -424,39 +422,39 @@ def test_an_input_with_its_own_background_is_gone_on_with(raw, run_job, kill, go
     kill(CHECKPOINT, 3, **job)
     (temporary,) = raw.parent.glob("out_input_bb_*")
     temporary.write_bytes(temporary.read_bytes()[:100])
-    assert frames_gone_on_at(go_on(**job)) == 3 * CHUNK
+    assert frames_resumed_at(rerun(**job)) == 3 * CHUNK
     same(wanted, stored(out))
 
 
-def test_a_changed_recipe_gives_up_a_stopped_run_only_if_forced(raw, kill, go_on, expected):
+def test_a_changed_recipe_gives_up_a_stopped_run_only_if_forced(raw, kill, rerun, expected):
     kill(CHECKPOINT, 3)
     left = listing(raw)
     with pytest.raises(OutputExistsError, match="had other settings: recipe: seg was") as caught:
-        go_on(segmenter_kwargs={"thresh": -8})
+        rerun(segmenter_kwargs={"thresh": -8})
     assert "--force" in str(caught.value)
     assert {name for name in left if not name.endswith(".log")} <= set(listing(raw))
-    assert frames_gone_on_at(go_on()) == 3 * CHUNK
+    assert frames_resumed_at(rerun()) == 3 * CHUNK
     raw.with_name("out.rtdc").unlink()
     kill(CHECKPOINT, 3)
-    (warning,) = go_on(segmenter_kwargs={"thresh": -8}, force=True)
+    (warning,) = rerun(segmenter_kwargs={"thresh": -8}, force=True)
     assert "cannot be resumed: recipe: seg was" in warning
     assert "thresh:t=-8" in warning
     same(expected(segmenter_kwargs={"thresh": -8}), stored(raw.with_name("out.rtdc")))
 
 
-def test_a_changed_input_begins_anew_and_says_so(raw, kill, go_on):
+def test_a_changed_input_begins_anew_and_says_so(raw, kill, rerun):
     kill(CHECKPOINT, 3)
     with h5py.File(raw, "a") as h5:
         h5["events/image"][0] = h5["events/image"][5]
-    warnings = go_on()
+    warnings = rerun()
     assert any("cannot be resumed: input: " in text for text in warnings)
-    assert not any("going on" in text for text in warnings)
+    assert not any("resuming a stopped run" in text for text in warnings)
 
 
-def test_another_version_begins_anew_and_says_so(raw, kill, go_on, monkeypatch):
+def test_another_version_begins_anew_and_says_so(raw, kill, rerun, monkeypatch):
     kill(CHECKPOINT, 3)
     monkeypatch.setattr(resume, "__version__", "99.0")
-    (warning,) = go_on()
+    (warning,) = rerun()
     assert "version: cytovox was" in warning
     assert "99.0" in warning
 
@@ -497,7 +495,7 @@ RELEASE = "cytovox.run.lock:OutputLock.release"
 def test_what_is_left_by_a_kill_while_it_is_tidied_up_is_removed(
     raw, kill, run_job, where, number, after
 ):
-    """Also the log, which goes before the lock that tells whose it is."""
+    """Also the log, which goes before the lock that shows whose it is."""
     kill(where, number, after=after)
     left = listing(raw)
     assert "out.rtdc.lock" in left
@@ -525,8 +523,8 @@ def test_an_output_is_free_when_its_runner_is_closed(raw, run_job):
     assert listing(raw) == ["out.rtdc", "raw.rtdc"]
 
 
-def test_an_unfinished_replacement_goes_on_and_the_old_output_stays(
-    raw, kill, go_on, run_job, expected
+def test_an_unfinished_replacement_is_resumed_and_the_old_output_stays(
+    raw, kill, rerun, run_job, expected
 ):
     out = raw.with_name("out.rtdc")
     out.write_text("old")
@@ -535,7 +533,7 @@ def test_an_unfinished_replacement_goes_on_and_the_old_output_stays(
     with pytest.raises(OutputExistsError):
         run_job(raw, out)
     remove_leftovers(out, only_published=True)
-    assert frames_gone_on_at(go_on(force=True)) == 4 * CHUNK
+    assert frames_resumed_at(rerun(force=True)) == 4 * CHUNK
     same(expected(), stored(out))
 
 
@@ -549,7 +547,7 @@ def test_leftovers_can_be_removed_and_nothing_else(raw, kill):
     assert listing(raw) == mine
 
 
-def test_a_name_that_is_asked_for_is_kept(raw, kill, go_on, expected):
+def test_a_name_that_is_asked_for_is_kept(raw, kill, rerun, expected):
     kill(CHECKPOINT, 2)
     job = DCNumPipelineJob(raw, raw.with_name("out.rtdc"))
     with DCNumJobRunner(job, "mine") as runner:
@@ -560,7 +558,7 @@ def test_a_name_that_is_asked_for_is_kept(raw, kill, go_on, expected):
     same(expected(), stored(raw.with_name("out.rtdc")))
 
 
-def test_a_stopped_run_is_gone_on_with(raw, go_on, expected, monkeypatch):
+def test_a_stopped_run_is_resumed(raw, rerun, expected, monkeypatch):
     monkeypatch.setattr(resumable_output, "_SECONDS", 0)
     job = DCNumPipelineJob(
         raw, raw.with_name("out.rtdc"), num_procs=1, data_kwargs={"image_chunk_size": CHUNK}
@@ -571,10 +569,10 @@ def test_a_stopped_run_is_gone_on_with(raw, go_on, expected, monkeypatch):
             runner.request_stop()
 
     runner = DCNumJobRunner(job, on_event=stop)
-    with pytest.raises(InterruptedRunError, match="the same command goes on"), runner:
+    with pytest.raises(InterruptedRunError, match="the same command resumes it"), runner:
         runner.run()
     assert "out.rtdc.lock" in listing(raw)
-    go_on()
+    rerun()
     same(expected(), stored(raw.with_name("out.rtdc")))
 
 
@@ -582,7 +580,7 @@ def test_a_stopped_run_is_gone_on_with(raw, go_on, expected, monkeypatch):
     ("what", "number"),
     [*[("write_at", n) for n in (0, 3, 60, 200, 320)], *[("sync", n) for n in (0, 1, 6, 20)]],
 )
-def test_a_full_disk_loses_nothing(raw, run_job, go_on, expected, monkeypatch, what, number):
+def test_a_full_disk_loses_nothing(raw, run_job, rerun, expected, monkeypatch, what, number):
     monkeypatch.setattr(resumable_output, "_SECONDS", 0)
     monkeypatch.setattr(resumable_output, "_DURABLE_SECONDS", 0)
     original, calls = getattr(DiskFile, what), []
@@ -598,7 +596,7 @@ def test_a_full_disk_loses_nothing(raw, run_job, go_on, expected, monkeypatch, w
         with pytest.raises(StorageError, match="No space left"):
             run_job(raw, raw.with_name("out.rtdc"), data_kwargs={"image_chunk_size": CHUNK})
     assert "out.rtdc" not in listing(raw)
-    go_on()
+    rerun()
     same(expected(), stored(raw.with_name("out.rtdc")))
 
 
@@ -610,7 +608,7 @@ def test_an_error_of_the_work_leaves_nothing(raw, kill, run_job, monkeypatch):
     assert listing(raw) == ["raw.rtdc"]
 
 
-def test_the_disk_is_full_when_a_run_goes_on(raw, kill, run_job, go_on, monkeypatch):
+def test_the_disk_is_full_when_a_run_is_resumed(raw, kill, run_job, rerun, monkeypatch):
     kill(CHECKPOINT, 5)
     before = listing(raw)
 
@@ -622,10 +620,10 @@ def test_the_disk_is_full_when_a_run_goes_on(raw, kill, run_job, go_on, monkeypa
         with pytest.raises(StorageError, match="No space left"):
             run_job(raw, raw.with_name("out.rtdc"))
     assert set(before) <= set(listing(raw))
-    assert frames_gone_on_at(go_on()) == 5 * CHUNK
+    assert frames_resumed_at(rerun()) == 5 * CHUNK
 
 
-def test_without_room_for_a_copy_nothing_is_lost(raw, kill, run_job, go_on, monkeypatch):
+def test_without_room_for_a_copy_nothing_is_lost(raw, kill, run_job, rerun, monkeypatch):
     kill(CHECKPOINT, 11)
     before = {path.name: path.read_bytes() for path in raw.parent.glob("out_output*")}
     copied = bytes_to_copy(read_ledger(next(raw.parent.glob("*.ledger"))))
@@ -633,12 +631,12 @@ def test_without_room_for_a_copy_nothing_is_lost(raw, kill, run_job, go_on, monk
         full.setattr(room, "free_bytes", lambda _: copied // 2)
         with pytest.raises(StorageError, match="are needed") as caught:
             run_job(raw, raw.with_name("out.rtdc"))
-    assert "goes on" in caught.value.hint
+    assert "the same command resumes it" in caught.value.hint
     assert {path.name: path.read_bytes() for path in raw.parent.glob("out_output*")} == before
-    assert frames_gone_on_at(go_on()) == 11 * CHUNK
+    assert frames_resumed_at(rerun()) == 11 * CHUNK
 
 
-def test_stopped_while_it_copies_what_is_done(raw, kill, run_job, go_on, expected, monkeypatch):
+def test_stopped_while_it_copies_what_is_done(raw, kill, run_job, rerun, expected, monkeypatch):
     kill(CHECKPOINT, 8)
     left = {name for name in listing(raw) if name.startswith("out_output")}
 
@@ -647,28 +645,28 @@ def test_stopped_while_it_copies_what_is_done(raw, kill, run_job, go_on, expecte
 
     with monkeypatch.context() as patch:
         patch.setattr(resumable_output, "salvage", stop)
-        with pytest.raises(InterruptedRunError, match="goes on"):
+        with pytest.raises(InterruptedRunError, match="the same command resumes it"):
             run_job(raw, raw.with_name("out.rtdc"))
     assert {name for name in listing(raw) if name.startswith("out_output")} == left
-    assert frames_gone_on_at(go_on()) == 8 * CHUNK
+    assert frames_resumed_at(rerun()) == 8 * CHUNK
     same(expected(), stored(raw.with_name("out.rtdc")))
 
 
 @pytest.mark.parametrize("after", [False, True])
-def test_killed_while_it_goes_on(raw, kill, kill_really, go_on, expected, after):
+def test_killed_while_it_resumes(raw, kill, kill_really, rerun, expected, after):
     kill(CHECKPOINT, 6)
     kill_really(RESTART, after=after)
     assert len(list(raw.parent.glob("out_output*.rtdc~"))) == 2
     kill_really(CHECKPOINT, 2)
-    assert frames_gone_on_at(go_on()) == 8 * CHUNK
+    assert frames_resumed_at(rerun()) == 8 * CHUNK
     same(expected(), stored(raw.with_name("out.rtdc")))
 
 
-def test_what_earlier_versions_have_left_is_removed(raw, kill, go_on, expected):
+def test_what_earlier_versions_have_left_is_removed(raw, kill, rerun, expected):
     kill(CHECKPOINT, 4)
     (path,) = raw.parent.glob("*.ledger")
     path.rename(path.with_suffix(".redo"))
-    assert not any("going on" in text for text in go_on())
+    assert not any("resuming a stopped run" in text for text in rerun())
     same(expected(), stored(raw.with_name("out.rtdc")))
 
 
@@ -699,7 +697,7 @@ def test_of_two_runs_on_one_output_one_wins(raw, expected):
     same(expected(), stored(out))
 
 
-def test_the_journal_tells_people_what_was_done(raw, kill):
+def test_the_journal_shows_what_was_done(raw, kill):
     kill(CHECKPOINT, 3)
     (path,) = raw.parent.glob("out_journal_*.jsonl")
     lines = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
@@ -708,8 +706,8 @@ def test_the_journal_tells_people_what_was_done(raw, kill):
     assert [line["frames"] for line in lines[2:]] == [20, 40, 60]
 
 
-def test_what_was_damaged_meanwhile_is_made_again(raw, kill, go_on, expected, monkeypatch):
-    """A file that HDF5 complains of must not be gone on with again and again."""
+def test_what_was_damaged_meanwhile_is_made_again(raw, kill, rerun, expected, monkeypatch):
+    """A file that HDF5 complains of must not be resumed again and again."""
     kill(CHECKPOINT, 4)
 
     def complain(*_):
@@ -719,7 +717,7 @@ def test_what_was_damaged_meanwhile_is_made_again(raw, kill, go_on, expected, mo
     with monkeypatch.context() as patch:
         patch.setattr(pipeline.frame_data, "bring_frame_data", complain)
         with pytest.raises(StorageError, match="metadata checksum"):
-            go_on()
+            rerun()
     assert listing(raw) == ["raw.rtdc"]
-    assert not any("going on" in text for text in go_on())
+    assert not any("resuming a stopped run" in text for text in rerun())
     same(expected(), stored(raw.with_name("out.rtdc")))

@@ -217,7 +217,7 @@ def raw_with_mark(path, frame):
     return 255 - background
 
 
-def test_a_thread_tells_its_error(raw, monkeypatch):
+def test_a_thread_reports_its_error(raw, monkeypatch):
     monkeypatch.setattr(SegmentThresh, "segment_into", lambda *_: 1 / 0)
     runner = DCNumJobRunner(DCNumPipelineJob(raw))
     runner.start()
@@ -387,7 +387,7 @@ def test_two_runs_in_one_process_keep_their_logs_apart(raw, run_job):
 @pytest.mark.parametrize("processes", [False, True])
 def test_a_run_gives_its_memory_back_at_once(raw, run_job, processes):
     gc.collect()
-    gc.disable()  # which comes now and then, and not when somebody needs the memory
+    gc.disable()  # which comes now and then, and not when the memory is needed
     try:
         runner = run_job(raw, raw.with_name("out.rtdc"), processes=processes)
         # `isinstance` would ask objects of others, some of which warn of that

@@ -1,4 +1,4 @@
-"""The log of a run takes what other processes say, and lets go of them."""
+"""The log of a run takes records of other processes, and closes without them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The register of slots, driven by hand through all its tasks."""
+"""The register of slots, driven step by step through all its tasks."""
 
 from __future__ import annotations
 
@@ -210,7 +210,7 @@ def test_q23_slots_stay_within_their_budget_whatever_the_image_size(measured, sh
 
 
 def test_a_writer_that_is_done_at_once_finds_the_counts(small_register) -> None:
-    """Else a run fails where the writer is done before the last worker goes on."""
+    """Else a run fails where the writer is done before the last worker continues."""
     register, expected = small_register(100, 1)
 
     class Writer(queue.Queue):

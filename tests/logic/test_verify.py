@@ -45,7 +45,7 @@ def drain(folder: Path) -> Path:
     return folder / "drain.rtdc"
 
 
-def told(path: Path, **more: Any) -> list[str]:
+def findings_of(path: Path, **more: Any) -> list[str]:
     return [str(one) for one in verify_recording(path, **more).findings]
 
 
@@ -118,7 +118,7 @@ def test_a_flipped_byte_is_seen(drain: Path, name: str) -> None:
         name = name if isinstance(item, h5py.Dataset) else f"{name}/{next(iter(item))}"
     chunk = chunk_of(drain, name)
     flip(drain, chunk.position + chunk.size // 2)
-    found = told(drain)
+    found = findings_of(drain)
     assert any(
         one.startswith(f"error: {name}") and "checksum does not fit" in one for one in found
     ), found
@@ -265,7 +265,7 @@ def test_what_is_wrong_is_named(
 ) -> None:
     with h5py.File(drain, "r+") as h5:
         change(h5)
-    found = told(drain, thorough=False)
+    found = findings_of(drain, thorough=False)
     first, _, rest = finding.partition("*")
     assert any(one.startswith(first) and rest in one for one in found), found
 
@@ -291,8 +291,8 @@ def test_what_readers_take_is_whole(drain: Path, change: Callable[[h5py.File], N
 
 def test_the_caller_may_know_the_number_of_events(drain: Path) -> None:
     number = verify_recording(drain, thorough=False).counts["events"]
-    assert told(drain, thorough=False, events=number) == []
-    assert told(drain, thorough=False, events=number + 1) == [
+    assert findings_of(drain, thorough=False, events=number) == []
+    assert findings_of(drain, thorough=False, events=number + 1) == [
         f"error: experiment:event count: is {number} where {number + 1} were made"
     ]
 
@@ -327,7 +327,7 @@ def test_a_basin_of_another_measurement(folder: Path) -> None:
                 }
             ).encode()
         )[None]
-    found = told(folder / "tap.rtdc", thorough=False)
+    found = findings_of(folder / "tap.rtdc", thorough=False)
     assert len(found) == 1
     assert "error: basins/other" in found[0]
     assert "not 'another'" in found[0]
@@ -349,7 +349,7 @@ def test_a_basin_that_became_shorter(folder: Path) -> None:
         )[None]
     with h5py.File(folder / "short.rtdc", "w") as h5:
         h5["events/image"] = np.zeros((3, 60, 120), np.uint8)
-    found = told(folder / "tap.rtdc", thorough=False)
+    found = findings_of(folder / "tap.rtdc", thorough=False)
     assert any("names row" in one and "has 3 rows" in one for one in found), found
 
 

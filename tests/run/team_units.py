@@ -82,7 +82,7 @@ def deadly(unit, heartbeat):
 
 
 def silent(unit, heartbeat):
-    """Die over a unit without telling where."""
+    """Die over a unit without reporting where."""
     if unit == 3:
         os.kill(os.getpid(), signal.SIGKILL)
     return unit

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from cytovox.run.children import kill_children, mp_spawn, note_child, start_child
-from cytovox.run.tether import tethered, tied
+from cytovox.run.parent_watch import ending_with_parent, ending_with_stdin
 from cytovox.testing import simulate_recording
 from support.processes import Watched, descendants
 
@@ -32,7 +32,7 @@ import os
 from cytovox.segm import MPOSegmenter, UNISegmenter
 
 def block(fifo):
-    """Tell that we are at work, and keep the interpreter busy for long."""
+    """Report that we are at work, and keep the interpreter busy for long."""
     with open(fifo, "w") as file:
         file.write("x")
     ctypes.PyDLL(None).sleep(300)
@@ -81,7 +81,7 @@ def run_units(**more):
 if __name__ == "__main__":
 """
 
-#: What the main process does; the number of workers that tell that they are at work.
+#: What the main process does; the number of workers that report that they are at work.
 KINDS = {
     "workers of the conveyor": ('run_job("SegmentBusyStack", processes=True)', 2),
     "workers of a segmenter": ('run_job("SegmentBusy")', 2),
@@ -175,20 +175,20 @@ def spawn_worker(out):
 def fifo(tmp_path: Path) -> Iterator[int]:
     """A pipe with a name, into which workers write when they are at work."""
     os.mkfifo(tmp_path / "fifo")
-    ear = os.open(tmp_path / "fifo", os.O_RDWR)  # so that it has no end
-    yield ear
-    os.close(ear)
+    fd = os.open(tmp_path / "fifo", os.O_RDWR)  # so that it has no end
+    yield fd
+    os.close(fd)
 
 
-def hear(ear: int, count: int, parent: subprocess.Popen[bytes]) -> None:
+def wait_for_workers(fifo: int, count: int, parent: subprocess.Popen[bytes]) -> None:
     """Wait until so many workers are at work."""
     end = os.pidfd_open(parent.pid)
     try:
         while count > 0:
-            ready, _, _ = select.select([ear, end], [], [], PATIENCE)
+            ready, _, _ = select.select([fifo, end], [], [], PATIENCE)
             assert ready, "the workers did not get to work"
             assert end not in ready, "the run has ended by itself"
-            count -= len(os.read(ear, 100))
+            count -= len(os.read(fifo, 100))
     finally:
         os.close(end)
 
@@ -221,7 +221,7 @@ def test_none_is_left_when_the_main_process_is_killed(
         [sys.executable, str(script), str(folder)], stderr=subprocess.PIPE, start_new_session=True
     ) as main:
         try:
-            hear(fifo, count, main)
+            wait_for_workers(fifo, count, main)
             with Watched(pids := descendants(main.pid)) as watched:
                 assert pids
                 main.kill()
@@ -265,23 +265,23 @@ def test_all_are_killed_before_the_end() -> None:
 
 
 @pytest.mark.parametrize(("command", "code"), [("exit 7", 7), ("kill -KILL $$", -9)])
-def test_a_tether_ends_as_its_command_does(command: str, code: int) -> None:
-    words = tethered(["sh", "-c", command])
+def test_a_watched_command_gives_its_exit_code(command: str, code: int) -> None:
+    words = ending_with_stdin(["sh", "-c", command])
     with subprocess.Popen(words, stdin=subprocess.PIPE, start_new_session=True) as process:
         assert process.wait(PATIENCE) == code
 
 
-def test_a_tied_command_that_cannot_run_says_so(tmp_path: Path) -> None:
+def test_a_command_that_ends_with_its_parent_and_cannot_run_says_so(tmp_path: Path) -> None:
     (tmp_path / "no-program").write_bytes(b"\0")
     (tmp_path / "no-program").chmod(0o700)
-    words = tied([str(tmp_path / "no-program"), "x"])
+    words = ending_with_parent([str(tmp_path / "no-program"), "x"])
     ended = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert ended.returncode == 74
     assert "no-program: cannot be started: " in ended.stderr
 
 
-def test_a_tied_command_keeps_its_input_and_its_words() -> None:
-    words = tied(["/bin/sh", "-c", 'read line; echo "$line $1"', "sh", "a b"])
+def test_a_command_that_ends_with_its_parent_keeps_its_input_and_its_words() -> None:
+    words = ending_with_parent(["/bin/sh", "-c", 'read line; echo "$line $1"', "sh", "a b"])
     ended = subprocess.run(
         words, input="in", capture_output=True, text=True, timeout=PATIENCE, check=False
     )

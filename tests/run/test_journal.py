@@ -44,7 +44,7 @@ def test_what_was_written_is_read_back(tmp_path: Path) -> None:
         json.loads(line)
 
 
-def test_a_result_keeps_what_json_can_tell(tmp_path: Path) -> None:
+def test_a_result_keeps_what_json_can_hold(tmp_path: Path) -> None:
     with Journal(tmp_path / "j") as journal:
         journal.begin({})
         journal.done("s", 0, result={"n": 1, "plane": np.zeros(9), "names": ["a"], "o": object()})
@@ -162,7 +162,7 @@ def test_a_full_disk_is_said_and_the_journal_stays_readable(
     assert set(read_journal(tmp_path / "j").stages["s"]) == {0, 1}
 
 
-def test_bad_places_are_told(tmp_path: Path) -> None:
+def test_bad_places_are_reported(tmp_path: Path) -> None:
     with pytest.raises(InputNotFoundError):
         read_journal(tmp_path / "none")
     (tmp_path / "file").touch()
@@ -195,15 +195,15 @@ def test_a_script_counts_as_far_as_it_is_needed(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     tail = "from cytovox.run.fingerprint import describe_function\nprint(describe_function(work))"
 
-    def told(text: str) -> str:
+    def described(text: str) -> str:
         script.write_text(text + tail)
         return subprocess.run(
             [sys.executable, str(script)], capture_output=True, text=True, check=True
         ).stdout
 
-    one = told(FILE.format(1))
-    assert told(FILE.format(1) + "unrelated = 5\n") == one
-    assert told(FILE.format(2)) != one
+    one = described(FILE.format(1))
+    assert described(FILE.format(1) + "unrelated = 5\n") == one
+    assert described(FILE.format(2)) != one
 
 
 def test_values_that_a_function_holds_count() -> None:
@@ -218,7 +218,7 @@ def test_values_that_a_function_holds_count() -> None:
     assert describe_function(len)["name"] == "builtins.len"
 
 
-def test_values_are_told_as_json_would() -> None:
+def test_values_are_returned_as_json_would() -> None:
     big = plain(np.arange(2000))
     assert "sha256" in big
     assert plain(np.arange(2000)) == big != plain(np.arange(1, 2001))

@@ -1,4 +1,4 @@
-"""Of all who want to make an output, one may."""
+"""Of all runs that want to make an output, one may."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def output(tmp_path: Path) -> Path:
 
 @pytest.fixture(params=["locks", "no locks", "no links"])
 def kind(request, monkeypatch):
-    """Let the file system be a poor one."""
+    """Let the file system lack locks or links."""
     if request.param == "no locks":
         monkeypatch.setattr(lock_module, "lock_descriptor", lambda descriptor: False)
     if request.param == "no links":
@@ -39,15 +39,16 @@ def kind(request, monkeypatch):
     return request.param
 
 
-def test_a_lock_tells_who_has_it_and_goes_with_him(output, kind):
+def test_a_lock_names_its_owner_and_ends_with_it(output, kind):
     with OutputLock(output, None, "a") as lock:
-        told = json.loads(lock.path.read_text())
-        assert (told["pid"], told["boot"], told["suffixes"]) == (os.getpid(), boot_id(), ["a"])
+        record = json.loads(lock.path.read_text())
+        assert (record["pid"], record["boot"]) == (os.getpid(), boot_id())
+        assert record["suffixes"] == ["a"]
         assert [p.name for p in output.parent.iterdir()] == ["out.rtdc.lock"]
     assert list(output.parent.iterdir()) == []
 
 
-def test_the_second_is_refused_and_told_by_whom(output, kind):
+def test_the_second_is_refused_and_the_owner_named(output, kind):
     with (
         OutputLock(output, None, "a"),
         pytest.raises(OutputBusyError, match=f"process {os.getpid()} on") as info,
@@ -151,7 +152,7 @@ def test_where_there_are_no_locks_another_host_is_believed(output, monkeypatch):
     "content",
     ['{"pid": Infinity, "host": "a"}', '{"pid": NaN, "host": "a"}', "[" * 4000, "{", "[]"],
 )
-def test_what_is_no_lock_is_left_alone(output, content):
+def test_what_is_not_a_lock_is_left_alone(output, content):
     lock = OutputLock(output)
     lock.path.write_text(content)
     with pytest.raises(OutputError, match=r"out\.rtdc\.lock: a file that is not a lock"):
@@ -173,7 +174,7 @@ def test_a_lock_that_is_kept_says_where_its_files_are(output, kind):
     "content",
     [b"my notes", b"[]", b'{"host": 1}', b'{"suffixes": "a"}', b"\xff\xfe", b'{"suffixes": [1]}'],
 )
-def test_a_file_that_is_no_lock_is_not_touched(output, content):
+def test_a_file_that_is_not_a_lock_is_not_touched(output, content):
     lock = OutputLock(output)
     lock.path.write_bytes(content)
     with pytest.raises(OutputError, match=r"out\.rtdc\.lock"):
@@ -214,7 +215,7 @@ def owner_of(pid: int, *suffixes: str) -> str:
     return json.dumps(asdict(LockOwner(pid=pid, suffixes=suffixes)))
 
 
-def test_what_others_left_who_died_while_they_took_it_is_removed(output, kind):
+def test_what_was_left_by_runs_that_died_taking_it_is_removed(output, kind):
     dead, living, other = (output.with_name(f"out.rtdc.lock.{i}123abcd") for i in range(3))
     dead.write_text(owner_of(0, "dead"))
     living.write_text(owner_of(os.getpid(), "living"))
@@ -228,7 +229,7 @@ def test_what_others_left_who_died_while_they_took_it_is_removed(output, kind):
 
 
 def test_a_stale_lock_is_removed_by_one_only(output, monkeypatch):
-    """Where there are no locks: somebody else has just taken over what both have read."""
+    """Where there are no locks: another run has just taken over what both have read."""
     monkeypatch.setattr(lock_module, "lock_descriptor", lambda descriptor: False)
     path = output.with_name("out.rtdc.lock")
     path.write_text(owner_of(0, "dead"))

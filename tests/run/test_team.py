@@ -1,4 +1,4 @@
-"""The team of processes: whoever dies costs nothing, and whatever kills is named."""
+"""The team of processes: a worker that dies costs nothing, and a unit that kills is named."""
 
 from __future__ import annotations
 
@@ -97,16 +97,16 @@ def test_an_exception_comes_whole() -> None:
         assert [next(results), next(results)] == units[:2]
         with pytest.raises(ArithmeticError, match="not 13") as info:  # not 17, if that came first
             next(results)
-        told = info.value.__cause__
-        assert isinstance(told, WorkerTraceback)
-        assert (told.kind, told.text, told.at, told.unit) == (
+        trace = info.value.__cause__
+        assert isinstance(trace, WorkerTraceback)
+        assert (trace.kind, trace.text, trace.at, trace.unit) == (
             "ArithmeticError",
             "not 13",
             13,
             (10, 15),
         )
-        assert "team_units.py" in str(told)
-        assert 'raise ArithmeticError(f"not {part}")' in told.trace
+        assert "team_units.py" in str(trace)
+        assert 'raise ArithmeticError(f"not {part}")' in trace.trace
         assert list(team.run([(0, 2)])) == [(0, 2)]
 
 
@@ -126,7 +126,7 @@ def test_odd_exceptions(what: str, text: str) -> None:
     assert info.value.__cause__.unit == (None if what == "unfit" else 1)
 
 
-def test_what_cannot_be_sent_is_told_at_once() -> None:
+def test_what_cannot_be_sent_is_reported_at_once() -> None:
     with pytest.raises(UsageError, match="cannot be sent to a worker process"):
         Team(lambda: None, 2)
 
@@ -145,7 +145,7 @@ def test_killed_at_random(seed: int) -> None:
             with contextlib.suppress(ProcessLookupError, IndexError):
                 os.kill(chance.choice(pids), signal.SIGKILL)
 
-    # A unit that does not tell where it is may be hit twice, which would count as its fault.
+    # A unit that does not report where it is may be hit twice, which would count as its fault.
     array = mp_spawn.RawArray("q", 300)
     with team_of("marks", split=split, shared=(array,)) as team:
         list(team.run([(0, 1), (1, 2)]))
@@ -183,7 +183,7 @@ def test_what_kills_twice_is_named(caplog: pytest.LogCaptureFixture) -> None:
 
 
 @posix_kill
-def test_a_unit_that_does_not_tell_where_it_is() -> None:
+def test_a_unit_that_does_not_report_where_it_is() -> None:
     with team_of("silent") as team, pytest.raises(LostWorkerError, match="working on 3") as info:
         list(team.run(range(9)))
     assert info.value.unit == 3
@@ -254,11 +254,11 @@ def test_interrupted_from_another_thread() -> None:
         with pytest.raises(InterruptedRunError, match="stopped while they were working"):
             list(team.run([60.0, 60.0]))
         assert time.monotonic() - begin < 30
-        assert not team.workers  # nobody does what nobody wants
+        assert not team.workers  # no worker does what is not wanted
         timer.join()
 
 
-def test_left_early_nobody_goes_on() -> None:
+def test_left_early_no_worker_continues() -> None:
     with team_of("slow") as team:
         with contextlib.closing(team.run([0.0, 60.0, 60.0])) as results:
             next(results)
@@ -266,7 +266,7 @@ def test_left_early_nobody_goes_on() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
-def test_nothing_is_left_of_those_who_have_died() -> None:
+def test_nothing_is_left_of_workers_that_have_died() -> None:
     def opened() -> int:
         return len(list(Path("/proc/self/fd").iterdir()))
 

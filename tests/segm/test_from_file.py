@@ -131,7 +131,7 @@ def test_no_such_file(tmp_path: Path) -> None:
     (tmp_path / "folder.py").mkdir()
     with pytest.raises(UsageError, match="cannot be read"):
         load_segmenter_file(tmp_path / "folder.py")
-    with pytest.raises(UsageError, match="names no Python file"):
+    with pytest.raises(UsageError, match="does not name a Python file"):
         load_segmenter_file("thresh")
 
 

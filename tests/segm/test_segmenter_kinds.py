@@ -1,4 +1,4 @@
-"""Segmenters that take stacks, and the thread that hands chunks to those that want them."""
+"""Segmenters that take stacks, and the thread that passes chunks to those that want them."""
 
 from __future__ import annotations
 
@@ -182,7 +182,7 @@ def test_manager_pauses() -> None:
 
 
 @pytest.mark.parametrize("debug", [True, False])
-def test_manager_tells_the_place_of_an_error(debug: bool) -> None:
+def test_manager_reports_the_place_of_an_error(debug: bool) -> None:
     register = Register([10, 10])
     errors: list[BaseException] = []
     with load("SegmentAngry")(num_workers=2, debug=debug) as segmenter:
@@ -202,7 +202,7 @@ def test_manager_tells_the_place_of_an_error(debug: bool) -> None:
     assert register.slots[0].state == "s"
 
 
-def test_manager_without_anyone_to_tell(caplog: pytest.LogCaptureFixture) -> None:
+def test_manager_without_a_callback_logs_its_error(caplog: pytest.LogCaptureFixture) -> None:
     register = Register([10])
     segmenter = load("SegmentStack")()
     register.load(register.slots[0], 0)

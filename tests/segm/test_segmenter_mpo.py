@@ -239,7 +239,7 @@ def test_chunk_that_is_nowhere(dark: MPOSegmenter) -> None:
         dark.segment_chunk(8, [make_slot(0)])
 
 
-def test_wrong_use_is_told_before_work() -> None:
+def test_wrong_use_is_reported_before_work() -> None:
     with load("SegmentDark")(num_workers=1) as segmenter:
         with pytest.raises(ValueError, match="background offset does not apply"):
             segmenter.segment_batch(np.zeros((2, 3, 3)), np.zeros(2))
@@ -265,10 +265,10 @@ def test_error_of_the_algorithm(debug: bool) -> None:
         assert "frame 6 of chunk 5" in str(error)
         assert error.frame_in_chunk == 6
         assert isinstance(error.__cause__, ArithmeticError)
-        told = error.__cause__.__cause__
-        assert isinstance(told, WorkerTraceback)
-        assert "raise ArithmeticError" in told.trace
-        assert "user_segmenters.py" in told.trace
+        trace = error.__cause__.__cause__
+        assert isinstance(trace, WorkerTraceback)
+        assert "raise ArithmeticError" in trace.trace
+        assert "user_segmenters.py" in trace.trace
         slot.image[6, 0, 0] = 8
         np.testing.assert_array_equal(segmenter.segment_chunk(5, [slot]), slot.image < 90)
         assert pickle.loads(pickle.dumps(error)).frame_in_chunk == 6
@@ -282,7 +282,7 @@ def test_error_stops_the_other_workers() -> None:
     with load("SegmentAngry")(num_workers=2, seconds=0.01) as segmenter:
         with pytest.raises(StageError, match=r"frame 1000\b"):
             segmenter.segment_chunk(0, [slot])
-        # The other one works no more.
+        # The other one no longer works.
         slot.mask[:] = False
         slot.image[:] = 0
         assert segmenter.segment_batch(slot.image[:2]).all()
@@ -403,7 +403,7 @@ def test_frame_that_kills_twice_fails_the_run() -> None:
 
 @posix_kill
 def test_frames_that_kill_once_each_are_done_again(tmp_path: Path) -> None:
-    """A second death over the same frames is none over the same frame."""
+    """A second death over the same frames is not one over the same frame."""
     slot = make_slot(2)
     for value, frame in enumerate((5, 7, 9), start=1):
         slot.image[frame, 0, :2] = 7, value
@@ -568,7 +568,7 @@ def test_worker_that_is_started_by_hand(name: str) -> None:
     np.testing.assert_array_equal(slots[0].mask, untouched)
 
 
-def test_worker_by_hand_stops_when_it_is_told_to() -> None:
+def test_worker_by_hand_stops_when_it_is_asked_to() -> None:
     slot = make_slot(0)
     old = slot.mask.copy()
     with load("SegmentDark")(debug=True) as segmenter:

@@ -45,7 +45,7 @@ class SegmentWho(MPOSegmenter):
 
 
 class SegmentEnvironment(MPOSegmenter):
-    """Whether the process was started single-threaded and hears Ctrl-C."""
+    """Whether the process was started single-threaded and receives Ctrl-C."""
 
     @staticmethod
     def segment_algorithm(image):

@@ -1,7 +1,7 @@
 """What every background method is and what it returns.
 
 A background method reads a recording and returns data; it never writes a
-file. What it returns is one of three things, told by `BackgroundResult.kind`:
+file. What it returns is one of three things, as `BackgroundResult.kind` says:
 a few images with a map from frames to images, one image per frame as a stream
 of blocks, or the advice to copy what the recording has.
 """
@@ -43,7 +43,7 @@ __all__ = [
 
 #: images above this many bytes are kept in a temporary file
 MEMORY_BUDGET = 64 * 2**20
-#: rows at the top of the channel, free of cells, that tell a frame's brightness
+#: rows at the top of the channel, free of cells, that give a frame's brightness
 OFFSET_ROWS = 20
 
 
@@ -73,7 +73,7 @@ class BackgroundKind(StrEnum):
     STREAM = "stream"
     """One image per frame, as blocks in order."""
     COPY = "copy"
-    """The recording's own background is to be copied."""
+    """The recording's own background should be copied."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,9 +140,9 @@ class BackgroundResult:
         return self.image_means is not None
 
     def offsets_of(self, frames: npt.NDArray[np.uint8], start: int) -> npt.NDArray[np.float64]:
-        """Compute the offset of frames that somebody has read anyway.
+        """Compute the offset of frames that have been read anyway.
 
-        Lets a caller who passes over all frames do without a second pass.
+        Lets a caller that passes over all frames do without a second pass.
 
         Parameters
         ----------

@@ -23,7 +23,7 @@ __all__ = ["BackgroundSparseMed", "select_images"]
 
 #: two bursts are held in memory, one read ahead, unless one is larger than this
 _READ_AHEAD_BYTES = 64 * 2**20
-#: up to so many images, one is kept for each step as dcnum does, though there are fewer frames
+#: up to this many images, one is kept for each step as by dcnum, though there are fewer frames
 _FEW_STEPS = 1000
 #: bytes of frames read at once for the offset
 _OFFSET_BYTES = 16 * 2**20
@@ -173,7 +173,7 @@ def select_images(
     frac_cleansing: float = 0.8,
     weights: npt.NDArray[np.int64] | None = None,
 ) -> npt.NDArray[np.bool_]:
-    """Tell which background images are free of cells.
+    """Return which background images are free of cells.
 
     A cell that stood still during a burst widens the range of grey values in
     the rows around the middle of the channel.

@@ -16,7 +16,7 @@ __all__ = ["Bursts", "assign_frames", "find_bursts", "recording_times"]
 
 #: above this, a number of steps is not exact as a float
 _MOST_STEPS = 2**53
-#: steps at both ends of a long run that the running median of the cleansing tells apart
+#: steps at both ends of a long run that the running median of the cleansing distinguishes
 _EDGE = 10
 
 Floats = npt.NDArray[np.float64]
@@ -165,7 +165,7 @@ def assign_frames(times: Floats, steps: Floats, split_time: float) -> Indices:
 
 
 class _Nearest:
-    """Find the first frame whose time is nearest to a step, in few looks."""
+    """Find the first frame whose time is nearest to a step, with few comparisons."""
 
     def __init__(self, times: Floats) -> None:
         self.order = np.argsort(times, kind="stable")

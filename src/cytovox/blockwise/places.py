@@ -21,8 +21,8 @@ from typing import Any, Protocol
 
 from ..errors import UsageError
 from ..run.children import SINGLE_THREAD_VARIABLES, note_child, single_threaded_start
+from ..run.parent_watch import ending_with_stdin
 from ..run.resources import cpu_count
-from ..run.tether import tethered
 from .desk import LOOPBACK, is_loopback
 
 __all__ = [
@@ -226,7 +226,7 @@ class CommandPlace(_Lasting):
         with open(log, "ab") as output:
             try:
                 process = subprocess.Popen(
-                    tethered(words),
+                    ending_with_stdin(words),
                     stdin=subprocess.PIPE,
                     stdout=output,
                     stderr=subprocess.STDOUT,

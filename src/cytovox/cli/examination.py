@@ -311,7 +311,7 @@ def _folder(folder: Path) -> Iterator[Examined]:
 
     for trait in examine_folder(folder):
         state = "good" if trait.good else "BAD" if trait.needed else "look"
-        yield Examined("folder", trait.name, state, trait.told)
+        yield Examined("folder", trait.name, state, trait.outcome)
 
 
 def _version(package: str) -> str | None:

@@ -92,10 +92,10 @@ def measure_frames(
     rows: dict[str, npt.NDArray[Any]] = {name: column[kept] for name, column in columns.items()}
     rows["mask"] = mask_images(events, labels)
     rows["nevents"] = counts[events.frame]
-    return FrameRows(start, counts, rows, _told(objects, counts, lost, duplicate))
+    return FrameRows(start, counts, rows, _object_counts(objects, counts, lost, duplicate))
 
 
-def _told(
+def _object_counts(
     before: npt.NDArray[np.int64] | None,
     counts: npt.NDArray[np.int64],
     lost: Mapping[str, npt.NDArray[np.int64]],
@@ -126,11 +126,11 @@ class QueueEventExtractor:
     gate
         Which events are kept.
     event_queue
-        Where whoever runs the extractor puts the events.
+        Where the code that runs the extractor puts the events.
     extract_kwargs
         Options of `get_events_from_masks`.
     logger
-        Where to tell about dropped masks.
+        Where dropped masks are reported.
 
     Raises
     ------

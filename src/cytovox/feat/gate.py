@@ -118,7 +118,7 @@ class Gate:
         return event if kept else None
 
     def gate_events(self, events: Mapping[str, Any]) -> npt.NDArray[np.bool_]:
-        """Tell which events should be used.
+        """Return which events should be used.
 
         Parameters
         ----------
@@ -144,7 +144,7 @@ class Gate:
         return kept
 
     def gate_feature(self, feat: str, data: Any) -> Any:
-        """Tell whether values are within the range of a feature; both ends belong to it.
+        """Return whether values are within the range of a feature; both ends belong to it.
 
         Parameters
         ----------
@@ -167,7 +167,7 @@ class Gate:
         return kept
 
     def gate_mask(self, mask: npt.NDArray[np.bool_], mask_sum: int | None = None) -> bool:
-        """Tell whether a mask is large enough.
+        """Return whether a mask is large enough.
 
         Parameters
         ----------

@@ -135,7 +135,7 @@ class ChunkSlot(ChunkSlotData):
         self._last_frames[stop] = self.image[-1].copy()
 
     def _frame_before(self, start: int) -> npt.NDArray[np.uint8] | None:
-        """Return the frame before a chunk, which mostly was read just before."""
+        """Return the frame before a chunk, which was mostly read just before."""
         if not start:
             return None
         before = self._last_frames.pop(start, None)

@@ -1,4 +1,4 @@
-"""The arrays of one chunk of frames, and who works on which of its frames."""
+"""The arrays of one chunk of frames, and which of its frames are being worked on."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .states import SlotState
 
 __all__ = ["ChunkSlotData", "Monitor", "mp_spawn"]
 
-#: What slots and registers lock themselves with, and wait for changes.
+#: The lock of slots and registers, with which they also wait for changes.
 Monitor = threading.Condition | Condition
 
 _FREE, _RESERVED, _DONE = 0, 1, 2
@@ -158,7 +158,7 @@ class ChunkSlotData:
                 self.monitor.notify_all()
 
     def acquire_task_lock(self, req_state: str, batch_size: int | None = None) -> tuple[int, int]:
-        """Reserve the first run of frames that nobody works on.
+        """Reserve the first run of frames that are not being worked on.
 
         Parameters
         ----------
@@ -188,7 +188,7 @@ class ChunkSlotData:
             return start, stop
 
     def release_task_lock(self, start: int, stop: int, task_done: bool = True) -> None:
-        """Give frames back, as done or for others to take.
+        """Release frames, as done or for others to take.
 
         Parameters
         ----------
@@ -210,7 +210,7 @@ class ChunkSlotData:
         return float(np.count_nonzero(self._progress == _DONE)) / self.length
 
     def has_free_frames(self) -> bool:
-        """Return whether there are frames that nobody works on."""
+        """Return whether there are frames that are not being worked on."""
         return bool((self._progress == _FREE).any())
 
     def __repr__(self) -> str:

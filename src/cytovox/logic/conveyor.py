@@ -44,7 +44,7 @@ _MOST_FRAMES = 1000
 _WAITING_BYTES = 4 << 20
 #: Seconds between two looks at the progress.
 _LOOK = 0.1
-#: Seconds that workers and writer get to end after they have been told.
+#: Seconds that workers and writer get to end after they were asked to stop.
 _END = 30.0
 #: The same for workers if the run has failed or was stopped; threads are left behind then.
 _END_EARLY = 2.0
@@ -234,9 +234,9 @@ class Conveyor:
     def _end_workers(
         self, register: SlotRegister, workers: list[threading.Thread], seconds: float
     ) -> None:
-        """Wait until all have stopped; the register has told them to."""
+        """Wait until all have stopped; the register has asked them to."""
         if self._pool is not None:
-            self._pool.close()  # wakes the one who waits for its masks
+            self._pool.close()  # wakes the thread that waits for its masks
         register.segmenter.close()
         limit = time.monotonic() + seconds
         for worker in workers:
@@ -246,7 +246,7 @@ class Conveyor:
                     self.logger.error("%s did not end within %.1f s", worker.name, seconds)
 
     def _check_time(self, register: SlotRegister) -> None:
-        """Raise an error if a thread takes too long; a team looks after its own units."""
+        """Raise an error if a thread takes too long; a team watches its own units."""
         if self._limit is None:
             return
         for slot in register.slots:
@@ -260,7 +260,7 @@ class Conveyor:
                     first = chunk * register.chunk_size
                     raise StageError(
                         stage,
-                        f"nothing has come of frames {first + start} to {first + stop - 1} for "
+                        f"frames {first + start} to {first + stop - 1} have given no result for "
                         f"{self._limit:g} s",
                         path=self.job["path_in"],
                         hint="does the storage or the segmenter hang? "

@@ -33,7 +33,7 @@ __all__ = ["DCNumJobRunner"]
 
 #: Seconds that a thread gets to end when its block is left.
 _STOP = 3.0
-_GOES_ON = "the same command goes on where this run has stopped"
+_CAN_RESUME = "the same command resumes it"
 
 
 class DCNumJobRunner(threading.Thread):
@@ -44,7 +44,7 @@ class DCNumJobRunner(threading.Thread):
     and verified.
 
     A run that was killed or stopped leaves temporary files beside the output,
-    with which the next run of the same job goes on.
+    from which the next run of the same job resumes.
 
     Parameters
     ----------
@@ -52,12 +52,12 @@ class DCNumJobRunner(threading.Thread):
         Pipeline job to run.
     tmp_suffix
         Text that makes the names of temporary files unique; made of the name
-        of the host and random digits if None, or that of a run with which this
-        one goes on.
+        of the host and random digits if None, or that of a run that this one
+        resumes.
     force
         Whether an existing output may be replaced.
     on_event
-        Function that is told what happens, see `cytovox.run.progress`.
+        Function that is called with each event, see `cytovox.run.progress`.
     processes
         Whether a `UNISegmenter` runs in processes; all else is done by threads.
         If None, it does where it would keep threads waiting for each other.
@@ -99,7 +99,7 @@ class DCNumJobRunner(threading.Thread):
 
     #: Kinds of temporary files that stay until `close` when the run is done.
     _until_close: ClassVar[tuple[str, ...]] = ()
-    #: Whether the log stays if an error leaves the context, even if nobody can go on.
+    #: Whether the log stays if an error leaves the context, even if the run cannot be resumed.
     _keeps_log: ClassVar[bool] = False
 
     def __init__(
@@ -128,7 +128,7 @@ class DCNumJobRunner(threading.Thread):
         self.path_log = self._folder.path("log")
         self._log = RunLog("Runner", self.path_log, job["log_level"])
         self.logger = self._log.logger
-        # no part refers to the runner, which is freed as soon as nobody holds it
+        # no part refers to the runner, which is freed as soon as nothing refers to it
         self._inputs = inputs = RunInput(job, self._folder, opened)
         self._output = ResumableOutput(self._folder)
         self._progress = RunProgress(
@@ -152,7 +152,7 @@ class DCNumJobRunner(threading.Thread):
         return self
 
     def __exit__(self, exc_type: object, exc_val: object, exc_tb: object) -> None:
-        # A thread that nobody waits for any more, as after Ctrl-C; which may have made
+        # A thread that is no longer waited for, as after Ctrl-C; which may have made
         # Python believe that it has ended.
         if self.ident is not None and not self._ended.is_set():
             self.request_stop()
@@ -221,7 +221,7 @@ class DCNumJobRunner(threading.Thread):
 
     @property
     def state(self) -> str:
-        """Where the run is, one of the words of `RunState`."""
+        """State of the run, one of the words of `RunState`."""
         return self._progress.state.value
 
     @state.setter
@@ -245,33 +245,33 @@ class DCNumJobRunner(threading.Thread):
         self._work.wake()
 
     def close(self, delete_temporary_files: bool = True) -> None:
-        """Let go of all files; may be called again.
+        """Close all files; may be called again.
 
         Parameters
         ----------
         delete_temporary_files
             Whether the log and all temporary files of this run are removed, also
-            those with which another run could go on.
+            those from which another run could resume.
         """
         self._inputs.close()
         if delete_temporary_files:
-            self._log.delete()  # before the lock, without which nobody knows whose it was
+            self._log.delete()  # before the lock, without which its owner is unknown
         else:
             self._log.close()
         self._output.close()
         self._folder.close(delete=delete_temporary_files)
 
     def join(self, delete_temporary_files: bool = True, *args: Any, **kwargs: Any) -> None:  # type: ignore[override]
-        """Wait for the end of the thread and let go of all files.
+        """Wait for the end of the thread and close all files.
 
         Parameters
         ----------
         delete_temporary_files
             Whether the log and all temporary files of this run are removed, also
-            those with which another run could go on.
+            those from which another run could resume.
         *args, **kwargs
             As for `threading.Thread.join`. If the time is over before the thread
-            has ended, nothing is let go of.
+            has ended, no file is closed.
         """
         super().join(*args, **kwargs)
         if not self.is_alive():
@@ -294,15 +294,15 @@ class DCNumJobRunner(threading.Thread):
             self._ended.set()
 
     def _give_up(self, error: BaseException) -> None:
-        """Leave what another run can go on with, or nothing."""
+        """Keep what another run can resume, or nothing."""
         self._inputs.close_temporary()
         self._output.close()
         keep = is_resumable(error)
         if self._work.counts is not None and is_damage(error):
-            keep = False  # or each run that goes on would end like this
+            keep = False  # or each run that resumes would end like this
         self._folder.leave(keep=keep, error=error)
         if self._folder.state is FolderState.KEPT and isinstance(error, CytovoxError):
-            error.hint = f"{error.hint}; {_GOES_ON}" if error.hint else _GOES_ON
+            error.hint = f"{error.hint}; {_CAN_RESUME}" if error.hint else _CAN_RESUME
 
     def run_pipeline(self) -> None:
         """Execute the pipeline job.
@@ -329,7 +329,7 @@ class DCNumJobRunner(threading.Thread):
         self._publish()
         self._progress.skip(RunState.CLEANUP)
         self.state = RunState.DONE
-        self._progress.tell(
+        self._progress.emit(
             RunFinished(
                 self.path_out,
                 len(self.draw),
@@ -352,7 +352,7 @@ class DCNumJobRunner(threading.Thread):
             self._progress.warn(warning)
 
     def _lock(self) -> None:
-        """Let nobody else make this output."""
+        """Lock the output, so that no other run makes it."""
         self._folder.lock()
         if not self.force:  # it may have come while another run held the lock
             refuse_existing(self.path_out)
@@ -371,12 +371,12 @@ class DCNumJobRunner(threading.Thread):
             preflight=self.preflight,
         )
         if not fits:
-            warn("what another run has left does not fit together; beginning anew")
+            warn("what another run has left does not fit together; starting again")
         checkpoint = self._output.checkpoint
         if checkpoint is not None:
             self._work.start_at(checkpoint)
             done, total = checkpoint.frames, len(self.draw)
-            warn(f"going on where another run was stopped: {done} of {total} frames")
+            warn(f"resuming a stopped run: {done} of {total} frames were done")
 
     def _make_output(self, started: str, begin: float) -> None:
         """Do all the work."""
@@ -408,7 +408,7 @@ class DCNumJobRunner(threading.Thread):
         self._folder.disown(self._output.kind)
         self._inputs.close_temporary()
         self._output.close()
-        if self._is_within:  # it is certain that somebody closes it
+        if self._is_within:  # it is certain that it will be closed
             self._folder.tidy(but=self._until_close)
         else:
             self._folder.leave(keep=False, but=self._until_close)

@@ -16,7 +16,7 @@ __all__ = ["check_before"]
 
 
 def check_before(job: DCNumPipelineJob, inputs: RunInput, progress: RunProgress) -> None:
-    """Check the options of a job and its input, and tell what is not read of that."""
+    """Check the options of a job and its input, and report what is not read of it."""
     job.check_options()
     if Path(job["path_out"]).resolve() == inputs.path.resolve():
         raise UsageError(
@@ -35,13 +35,13 @@ def check_before(job: DCNumPipelineJob, inputs: RunInput, progress: RunProgress)
     measured = "pipeline:dcnum background" in data.meta
     data.check(need_background=measured or job["background_code"] == "copy")
     inputs.stamp_files()
-    _tell_of(inputs, progress)
+    _report_sources(inputs, progress)
     gate = Gate(data, **job["gate_kwargs"])
     gate.check(QueueEventExtractor.feature_names(job["feature_kwargs"]))
 
 
-def _tell_of(inputs: RunInput, progress: RunProgress) -> None:
-    """Tell what is read from elsewhere, and what is not read."""
+def _report_sources(inputs: RunInput, progress: RunProgress) -> None:
+    """Report what is read from elsewhere, and what is not read."""
     data = inputs.raw
     if inputs.is_growing:
         progress.warn(
@@ -50,10 +50,10 @@ def _tell_of(inputs: RunInput, progress: RunProgress) -> None:
         )
     if alone := left_alone(data.h5, data.stored_length):
         progress.warn(f"not read: {'; '.join(alone)}")
-    # what is followed because somebody allowed it is also shown
+    # what is followed because it was allowed is also shown
     given = inputs.job["data_kwargs"].get("permissions") or default_permissions()
-    tell = progress.logger.info if given == Permissions() else progress.warn
+    report = progress.logger.info if given == Permissions() else progress.warn
     for text in data.followed:
-        tell(f"read from elsewhere: {text}")
+        report(f"read from elsewhere: {text}")
     for text in data.unread():
         progress.warn(text)

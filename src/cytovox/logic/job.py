@@ -77,7 +77,7 @@ class DCNumPipelineJob:
     InputNotFoundError
         If the input does not exist.
     UsageError
-        If `basin_strategy` is none of the two, or an option has an unknown name
+        If `basin_strategy` is neither of the two, or an option has an unknown name
         or a value of another type.
 
     Examples
@@ -236,7 +236,7 @@ class DCNumPipelineJob:
         Raises
         ------
         ValueError
-            If the compression is none that is supported.
+            If the compression is not supported.
         """
         compression = self.kwargs["compression"]
         text = "none" if compression is None else str(compression).strip().lower()

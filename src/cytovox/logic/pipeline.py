@@ -67,8 +67,8 @@ class Pipeline:
     @property
     def objects(self) -> dict[str, Any] | None:
         """How many objects were found, kept, and lost by cause; None without segmentation."""
-        told = objects_by_cause(self._objects)
-        return told if told["kept"] == self.events else None
+        counts = objects_by_cause(self._objects)
+        return counts if counts["kept"] == self.events else None
 
     @property
     def masks_dropped(self) -> int:
@@ -82,7 +82,7 @@ class Pipeline:
         self._objects = np.array(checkpoint.objects)
 
     def wake(self) -> None:
-        """Let a wish to stop be heeded now."""
+        """Act on a request to stop now."""
         conveyor = self._conveyor
         if conveyor is not None:
             conveyor.wake()
@@ -122,7 +122,7 @@ class Pipeline:
         return result
 
     def add_signed_background(self) -> None:
-        """Compute the background with its offset, for whoever reads the temporary input."""
+        """Compute the background with its offset, for all that read the temporary input."""
         self.add_background(defer_offset=False)
         # what was read before lacks the background
         self.inputs.close_temporary()
@@ -152,12 +152,14 @@ class Pipeline:
         self.events = conveyor.events
         self._objects = conveyor.objects
         self.logger.info("Finished segmentation and feature extraction")
-        self._tell_of_objects()
+        self._report_objects()
 
-    def _tell_of_objects(self) -> None:
-        told = objects_by_cause(self._objects)
-        lost = ", ".join(f"{cause} {number}" for cause, number in told["lost"].items())
-        self.logger.info("Objects: found %d, kept %d, lost: %s", told["found"], told["kept"], lost)
+    def _report_objects(self) -> None:
+        counts = objects_by_cause(self._objects)
+        lost = ", ".join(f"{cause} {number}" for cause, number in counts["lost"].items())
+        self.logger.info(
+            "Objects: found %d, kept %d, lost: %s", counts["found"], counts["kept"], lost
+        )
         if self.masks_dropped > _DROPPED_WARNING * len(self.inputs.slots):
             self.progress.warn(f"Encountered {self.masks_dropped} invalid masks")
         if not self.events:

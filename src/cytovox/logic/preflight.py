@@ -5,7 +5,7 @@ The formula, with P pixels in an image, N frames, E events:
 - E comes from up to 48 frames spread over the input: their median stands for
   the background, and what the threshold (-6 if the segmenter has none) finds
   there is counted after closing, without what touches the border or is too
-  small. Likely are N times the mean m; at least 0.25 N (m - 2 s), s being the
+  small. N times the mean m are likely; at least 0.25 N (m - 2 s), s being the
   standard error of the mean.
 - r and b are the shares to which zstd-1 compresses those images and that
   background, times 0.85 for what higher levels gain; 1 without compression.
@@ -19,7 +19,7 @@ The formula, with P pixels in an image, N frames, E events:
 - Memory: 200 MB for the program, 7 P for each slot (64 MiB in all, or one frame
   a slot), and the frames of which one background image is the median.
 
-What cannot be told counts nothing towards what is needed at least, so that no
+What is unknown adds nothing to what is needed at least, so that no
 run is refused that would fit.
 """
 
@@ -118,7 +118,7 @@ def estimate_events(
     smallest = (job.kwargs["gate_kwargs"] or {}).get("size_thresh_mask") or 10
     mask = sample.astype(np.int16) - background < threshold
     labels = np.empty(mask.shape, np.uint16)
-    # A frame of noise may have more specks than labels; no events are told of it.
+    # A frame of noise may have more specks than labels; no events are counted in it.
     mask[mask.mean(axis=(1, 2)) > 0.2] = False
     label_frames(mask, labels)
     process_frames(labels, True, False, 2)

@@ -20,7 +20,7 @@ __all__ = ["ResumableOutput"]
 #: Each takes some milliseconds: about as much as is done again after a kill.
 _SECONDS = 0.1
 _DURABLE_SECONDS = 2.0
-_ELSEWHERE = "choose a folder on another disk, where the run begins anew"
+_ELSEWHERE = "choose a folder on another disk, where the run starts again"
 
 
 class ResumableOutput:
@@ -47,7 +47,7 @@ class ResumableOutput:
     def recover(
         self, ds_kwds: Mapping[str, Any], on_chunk: Callable[[], None], *, preflight: bool
     ) -> bool:
-        """Bring what a dead run has done into a new file; return False if that fits nowhere."""
+        """Copy what a dead run has done into a new file; return False if it cannot be used."""
         records, left = self._left_records()
         if left is None or not self._folder.has(left):
             self.begin_anew()
@@ -94,7 +94,7 @@ class ResumableOutput:
         self._folder.discard(*OUTPUTS, "ledger", "new ledger")
 
     def open(self) -> Ledger | None:
-        """Open the output for events; there is no ledger where no journal tells of the run."""
+        """Open the output for events; there is no ledger if the run has no journal."""
         if self._folder.state is not FolderState.BEGUN:
             self._folder.claim(self.kind)
         elif self._sink is None:

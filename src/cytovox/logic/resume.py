@@ -57,10 +57,10 @@ def is_resumable(error: BaseException) -> bool:
 
 
 def is_damage(error: BaseException) -> bool:
-    """Return whether a file is damaged, as far as an error tells.
+    """Return whether a file is damaged, as far as an error shows.
 
-    HDF5 complains of a file that does not fit together in the same way as of a
-    disk, but then the system gives no reason.
+    HDF5 reports an inconsistent file in the same way as a failing disk, but
+    then the system gives no reason.
     """
     cause = error.__cause__
     if not isinstance(error, StorageError) or error.errno is not None:
@@ -99,7 +99,7 @@ def fingerprint_of(
 
 
 def _marks(path: Path) -> dict[str, Any]:
-    """Return what of a file must be the same when another run goes on."""
+    """Return the properties of a file that must be the same when another run resumes."""
     stamp = FileStamp.of(path)
     return {"size": stamp.size, "mtime_ns": stamp.mtime_ns, "content": stamp.content}
 
@@ -145,25 +145,25 @@ def _inherit(folder: RunFolder, fingerprint: Mapping[str, Any]) -> list[str]:
     if old is None or changes:
         remove_files(folder.path_out, folder.suffix, but="log")
     else:
-        told = (note for note in reversed(content.notes) if note.get("event") == "background")
-        folder.background = next(told, None)
+        notes = (note for note in reversed(content.notes) if note.get("event") == "background")
+        folder.background = next(notes, None)
     folder.own(*(k for k in TEMPORARY_FILES if k != "log" and folder.path(k).is_file()))
-    if folder.background is None:  # then nobody knows whether it was finished
+    if folder.background is None:  # then it is unknown whether it was finished
         folder.discard("input")
     return changes
 
 
 def kept_background(folder: RunFolder) -> Mapping[str, Any] | None:
-    """Return what the journal tells of a background that is still there and whole."""
-    told, path = folder.background, folder.path("input")
+    """Return the journal's record of a background that is still there and whole."""
+    record, path = folder.background, folder.path("input")
     is_whole = (
-        told is not None
+        record is not None
         and folder.has("input")
-        and (told.get("size"), told.get("crc32")) == _checksum_of(path)
+        and (record.get("size"), record.get("crc32")) == _checksum_of(path)
     )
     if not is_whole:
         folder.discard("input")
-    return told if is_whole else None
+    return record if is_whole else None
 
 
 def keep_background(folder: RunFolder, **more: Any) -> None:

@@ -32,7 +32,7 @@ TEMPORARY_FILES = {
     "journal": ("_journal_", ".jsonl"),
     "log": ("_", ".log"),
 }
-#: A run that goes on copies what is done from one of these to the other. The ledger
+#: A run that resumes copies what is done from one of these to the other. The ledger
 #: names the one to which it belongs.
 OUTPUTS = ("output", "second output")
 #: Last line of the journal of a run that gets as far as that.
@@ -47,7 +47,7 @@ class RunFolder:
         self.path_out = path_out
         self.suffix = made_up if suffix is None else suffix
         self.state = FolderState.FREE
-        #: What the journal tells of a background that is finished.
+        #: The journal's record of a background that is finished.
         self.background: Mapping[str, Any] | None = None
         self._lock = OutputLock(path_out, suffix, made_up)
         self._journal: Journal | None = None
@@ -62,7 +62,7 @@ class RunFolder:
         return self.path(kind) in self._ours
 
     def claim(self, kind: str) -> None:
-        """Create an empty file that nobody else has, so that it is ours to delete."""
+        """Create an empty file that no other run has, so that it is ours to delete."""
         path = self.path(kind)
         try:
             with path.open("xb"):
@@ -110,7 +110,7 @@ class RunFolder:
         return () if self._lock.left is None else self._lock.left.suffixes
 
     def left_journal(self) -> JournalContent:
-        """Return the journal of the dead run of this name, as far as there is one."""
+        """Return the journal of the dead run of this name, if there is one."""
         try:
             return read_journal(self.path("journal"))
         except (OSError, ValueError):
@@ -142,7 +142,7 @@ class RunFolder:
     def tidy(self, *, but: Collection[str] = ()) -> None:
         """Remove what is of no use any more; the output stays locked until the end.
 
-        As long as there is a log, the lock tells whose it is.
+        As long as there is a log, the lock shows whose it is.
         """
         self._end_journal()
         self._discard_all(but)
@@ -168,7 +168,7 @@ class RunFolder:
         self.state = FolderState.KEPT if resumable else FolderState.FREE
 
     def close(self, *, delete: bool) -> None:
-        """Let go of all files; may be called again."""
+        """Close all files; may be called again."""
         self.leave(keep=not delete)
         if delete and self.state is FolderState.KEPT:
             remove_leftovers(self.path_out)
@@ -190,7 +190,7 @@ class RunFolder:
         self._journal = None
 
     def _discard_all(self, but: Collection[str] = ()) -> None:
-        """Delete files of this run, the journal last, which tells of the others."""
+        """Delete files of this run, the journal last, which describes the others."""
         kinds = [kind for kind in TEMPORARY_FILES if kind not in (*but, "journal")]
         self.discard(*kinds, "journal")
 
@@ -215,7 +215,7 @@ def remove_leftovers(path_out: Path, *, only_published: bool = False) -> None:
 def _is_published(path_out: Path, suffix: str) -> bool:
     """Return whether a dead run has given its output the final name.
 
-    Without a journal no run goes on with what is left, so it is as good as that.
+    Without a journal no run can resume what is left, so that counts as well.
     """
     journal = _path(path_out, suffix, "journal")
     if not journal.exists():

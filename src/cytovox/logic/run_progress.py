@@ -1,4 +1,4 @@
-"""How far a run is: its state and its parts, told to a listener and to the log."""
+"""How far a run is: its state and its parts, reported to a listener and to the log."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["RunProgress"]
 
 
 class RunProgress:
-    """State and progress of a run, and the wish that it stops."""
+    """State and progress of a run, and the request to stop it."""
 
     def __init__(
         self,
@@ -71,32 +71,32 @@ class RunProgress:
         return {"progress": progress, "segm rate": self.rate, "state": self.state.value}
 
     def timed(self, part: RunState, task: Callable[[], None]) -> None:
-        """Do a part, and tell how long it took."""
+        """Do a part, and report how long it took."""
         self.state = part
         begin = time.perf_counter()
-        self.tell(StageStarted(part.value, self._frames()))
+        self.emit(StageStarted(part.value, self._frames()))
         task()
         self.report(part, 1.0)
         self.seconds[part.value] = seconds = time.perf_counter() - begin
-        self.tell(StageFinished(part.value, seconds))
+        self.emit(StageFinished(part.value, seconds))
 
     def report(self, part: RunState, fraction: float) -> None:
         """Note progress; this is also where a stop is heeded."""
         self.heed_stop()
         self._fractions[part] = max(self._fractions[part], min(1.0, fraction))
         total = self._frames()
-        self.tell(StageProgress(part.value, int(self._fractions[part] * total), total))
+        self.emit(StageProgress(part.value, int(self._fractions[part] * total), total))
 
     def heed_stop(self) -> None:
-        """Raise an error if somebody wants the run to stop."""
+        """Raise an error if the run was asked to stop."""
         if self.stop_requested.is_set():
             raise InterruptedRunError("the run was stopped", path=self.path)
 
     def warn(self, text: str) -> None:
-        """Tell people something that they should know."""
+        """Warn in the log, and through the listener."""
         self.logger.warning(text)
-        self.tell(Warned(text))
+        self.emit(Warned(text))
 
-    def tell(self, event: ProgressEvent) -> None:
-        """Tell the listener something."""
+    def emit(self, event: ProgressEvent) -> None:
+        """Pass an event to the listener."""
         announce(self.on_event, event, self.logger)

@@ -1,4 +1,4 @@
-"""What all who work on a register share: its state, its counters, and how they wait."""
+"""What all workers of a register share: its state, its counters, and how they wait."""
 
 from __future__ import annotations
 
@@ -74,11 +74,11 @@ class SharedCounters:
         return self.get_counter_value("write_queue_size")
 
     def close(self) -> None:
-        """Tell all workers to quit."""
+        """Ask all workers to quit."""
         self.state = RegisterState.QUIT
 
     def notify(self) -> None:
-        """Wake all who wait for a change."""
+        """Wake all that wait for a change."""
         with self.monitor:
             self._changes.value += 1
             self.monitor.notify_all()
@@ -135,7 +135,7 @@ class SharedCounters:
         increment
             What to add.
         timeout, lock
-            Not needed here: who holds the lock of a counter may take it again.
+            Not needed here: a thread that holds the lock of a counter may take it again.
         """
         with self.get_counter_lock(name):
             self.counters[name].value += increment

@@ -1,4 +1,4 @@
-"""The conveyor: a few slots that wander from loading to measured events."""
+"""The conveyor: a few slots that move from loading to measured events."""
 
 from __future__ import annotations
 
@@ -187,10 +187,10 @@ class SlotRegister(SharedCounters):
         return list(self._slots)
 
     def free(self) -> None:
-        """Give back the memory of the slots; nothing can be done with them any more.
+        """Release the memory of the slots; nothing can be done with them any more.
 
-        The register is part of a circle of objects, which Python lets go of some
-        time later. In a process that measures one recording after the other, the
+        The register is part of a circle of objects, which Python frees some time
+        later. In a process that measures one recording after the other, the
         images of many would wait for that.
         """
         self._slots.clear()
@@ -279,7 +279,7 @@ class SlotRegister(SharedCounters):
         with warden as (slot, (start, stop)):
             result = stages.run_stage(stage, self, slot, start, stop, logger)
             if stage is stages.MEASURE:
-                self._hand_over(result)
+                self._pass_on(result)
         self.notify()
         return True
 
@@ -332,7 +332,7 @@ class SlotRegister(SharedCounters):
         Parameters
         ----------
         logger
-            Where it is told that memory is short.
+            Where a shortage of memory is reported.
         """
         size = getattr(self.segmenter, "required_batch_size", None)
         return self._run(stages.SEGMENT, size or _BATCH, logger)
@@ -344,7 +344,7 @@ class SlotRegister(SharedCounters):
         Parameters
         ----------
         logger
-            Where it is told that memory is short.
+            Where a shortage of memory is reported.
         """
         return self._run(stages.SEGMENT, None, logger)
 
@@ -355,7 +355,7 @@ class SlotRegister(SharedCounters):
         Parameters
         ----------
         logger
-            Where it is told that memory is short.
+            Where a shortage of memory is reported.
         """
         return self._run(stages.LABEL, _BATCH, logger)
 
@@ -366,26 +366,26 @@ class SlotRegister(SharedCounters):
         Parameters
         ----------
         logger
-            Where it is told that memory is short.
+            Where a shortage of memory is reported.
         """
         return self._run(stages.CLEAN, _BATCH, logger)
 
     @count_time()
     def task_extract_features(self, logger: logging.Logger | None = None) -> bool:
-        """Measure some frames, hand the events over; return whether there were any.
+        """Measure some frames, pass the events on; return whether there were any.
 
         Parameters
         ----------
         logger
-            Where it is told that memory is short.
+            Where a shortage of memory is reported.
         """
         frames = max(1, self._measure_batch // max(1, self._density.value))
         return self._run(stages.MEASURE, frames, logger)
 
-    def _hand_over(self, rows: FrameRows) -> None:
-        """Say what was measured, then put it on the queue.
+    def _pass_on(self, rows: FrameRows) -> None:
+        """Note what was measured, then put it on the queue.
 
-        In this order, for the writer may be done with all before this goes on.
+        In this order, for the writer may be done with all before this continues.
         """
         # The more events in a frame, the fewer frames at a time.
         density = -(-rows.n_events // max(1, len(rows.counts)))
@@ -420,7 +420,7 @@ def _per_frame(rows: FrameRows) -> Iterator[tuple[int, dict[str, Any] | None]]:
 
 
 def is_locked(lock: Any) -> bool:
-    """Return whether someone else holds a lock of `multiprocessing` or `threading`.
+    """Return whether another thread or process holds a lock of `multiprocessing` or `threading`.
 
     Parameters
     ----------

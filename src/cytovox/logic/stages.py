@@ -1,7 +1,7 @@
 """What is done with the frames of a slot, as a table.
 
 Each stage is a function of a slot and a range of its frames. The register
-hands them out; the science is in the kernels.
+assigns them to workers; the science is in the kernels.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ def run_stage(
 ) -> Any:
     """Run a stage on frames of a slot; an error says which frame it was.
 
-    If memory is short it goes on with half the frames at a time.
+    If memory is short it continues with half the frames at a time.
     """
 
     def work(start: int, stop: int) -> Any:

@@ -55,7 +55,7 @@ class FolderState(StrEnum):
     LOCKED = "locked"
     """No other run may make the output; what a dead run has left is as it was."""
     BEGUN = "begun"
-    """The journal tells of this run."""
+    """The journal describes this run."""
     TIDY = "tidy"
     """The output has its name; it stays locked until the log is removed."""
     KEPT = "kept"

@@ -35,7 +35,7 @@ _LOOK_AGAIN = 1.0
 
 
 class UniversalWorker:
-    """Does the tasks of a register until that says quit.
+    """Does the tasks of a register until the register says quit.
 
     Parameters
     ----------
@@ -118,7 +118,7 @@ class UniversalWorker:
 
     @property
     def completed(self) -> bool:
-        """Whether the worker has ended because its register told it to."""
+        """Whether the worker has ended because its register asked it to."""
         return bool(self._completed_flag.value)
 
     def run(self) -> None:
@@ -126,7 +126,7 @@ class UniversalWorker:
         self._started_flag.value = 1
         try:
             self._work()
-        except Exception as err:  # noqa: BLE001 - it reaches the one who started us
+        except Exception as err:  # noqa: BLE001 - it reaches the code that started the worker
             self._fail(err)
         else:
             self._completed_flag.value = 1

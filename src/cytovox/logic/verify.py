@@ -104,7 +104,7 @@ def verify_recording(
     InputNotFoundError
         If there is no such file.
     InputError
-        If it is no HDF5 file, was cut short or may not be read.
+        If it is not an HDF5 file, was cut short or may not be read.
 
     Examples
     --------
@@ -126,7 +126,7 @@ def verify_recording(
         file = FileToVerify(
             Path(path), files.open(Path(path), may), files, may, events, workers, on_progress
         )
-        with contextlib.suppress(*FAILURES):  # the checks tell of damage
+        with contextlib.suppress(*FAILURES):  # the checks report damage
             if or_hdf5 and "experiment:event count" not in file.h5.attrs:
                 file.kind = "hdf5"
         for check in (*_CHECKS, _THOROUGH) if thorough else _CHECKS:

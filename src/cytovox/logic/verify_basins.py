@@ -109,8 +109,8 @@ def _check_file(file: FileToVerify, basin: _Basin) -> Findings:
     if refused is not None:
         yield note(basin.where, f"{refused} is outside of the folder and was not looked at")
     elif path is None:
-        told = " or ".join(basin.paths) or "none is named"
-        yield warning(basin.where, f"its file cannot be found: {told}")
+        named = " or ".join(basin.paths) or "none is named"
+        yield warning(basin.where, f"its file cannot be found: {named}")
     else:
         try:
             other = file.files.open(path, file.permissions)
@@ -125,7 +125,7 @@ def _check_other(other: h5py.File, path: Path, basin: _Basin, own: str | None) -
     expected = basin.definition.get("identifier")
     found = get_measurement_identifier(other)
     if not expected and not is_made_of(own, found or "", not isinstance(basin.rows, int)):
-        yield note(basin.where, f"no identifier tells whether {path} is the right file")
+        yield note(basin.where, f"no identifier shows whether {path} is the right file")
     elif expected and not identifier_fits(other, str(expected)):
         yield error(basin.where, f"{path} holds the measurement '{found}', not '{expected}'")
         return

@@ -46,7 +46,7 @@ FAILURES = (
 
 
 def reason(err: BaseException) -> str:
-    """Return what one of `FAILURES` tells, without place and hint."""
+    """Return what one of `FAILURES` says, without place and hint."""
     return err.what if isinstance(err, CytovoxError) else " ".join(str(err).split())[:200]
 
 

@@ -26,7 +26,7 @@ _PROMISED = {"b": "bright_avg", "h": "tex_asm_avg", "v": "volume"}
 
 
 def check_structure(file: FileToVerify) -> Findings:
-    """Tell what a reader would refuse."""
+    """Report what a reader would refuse."""
     file.is_refused = True
     try:
         examine(file.opened, file.permissions, file.files)
@@ -57,7 +57,7 @@ def check_header(file: FileToVerify) -> Findings:
         file.counts["events"] = file.events
     size = as_number(stated(h5.attrs, "imaging:pixel size"))
     if not (size is not None and 0 < size < 1e6) and any(name in h5["events"] for name in _IMAGES):
-        yield warning("imaging:pixel size", "is missing or no length, though there are images")
+        yield warning("imaging:pixel size", "is missing or not a length, though there are images")
 
 
 def check_features(file: FileToVerify) -> Findings:
@@ -88,12 +88,12 @@ def check_features(file: FileToVerify) -> Findings:
     if contours and contours != count:
         yield error("events/contour", f"has {contours} entries where there are {count} events")
     if len(set(shapes.values())) > 1:
-        told = ", ".join(f"{name} {shape[0]} x {shape[1]}" for name, shape in shapes.items())
-        yield error("events", f"images differ in size: {told}")
+        sizes = ", ".join(f"{name} {shape[0]} x {shape[1]}" for name, shape in shapes.items())
+        yield error("events", f"images differ in size: {sizes}")
 
 
 def check_pipeline(file: FileToVerify) -> Findings:
-    """Check the pipeline identifier against its hash, and what else tells of the making."""
+    """Check the pipeline identifier against its hash, and what else says how the file was made."""
     attributes = file.h5.attrs
     names = [key for key in text_names(attributes) if key.startswith(_PIPELINE)]
     named = {key: value for key in names if (value := stated(attributes, key)) is not None}
@@ -126,9 +126,9 @@ def _check_yield(file: FileToVerify, made: Any) -> Findings:
 
 
 def _check_mapping(data: str, mapping: Any) -> Findings:
-    told = _options(data.partition(":")[2]).get("i")
-    if mapping is not None and told is not None and str(mapping) != told:
-        yield error("pipeline:dcnum mapping", f"is {mapping} where the identifier says {told}")
+    claimed = _options(data.partition(":")[2]).get("i")
+    if mapping is not None and claimed is not None and str(mapping) != claimed:
+        yield error("pipeline:dcnum mapping", f"is {mapping} where the identifier says {claimed}")
 
 
 def _check_run_identifier(attributes: Any, pphash: str) -> Findings:

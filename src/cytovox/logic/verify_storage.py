@@ -88,8 +88,8 @@ def check_places(file: FileToVerify) -> Findings:
 def _check_places(file: FileToVerify, name: str, dataset: CheckedDataset, size: int) -> Findings:
     if dataset.is_virtual:
         files = dict.fromkeys(part.file for part, _ in dataset.find_sources())
-        told = ", ".join(files)[:200]
-        yield note(name, f"is a view of other files, which were not looked at: {told}")
+        names = ", ".join(files)[:200]
+        yield note(name, f"is a view of other files, which were not looked at: {names}")
         return
     if dataset.external:
         yield warning(name, "is kept in another file, which was not looked at")

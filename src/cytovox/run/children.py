@@ -1,10 +1,10 @@
 """What every worker process does, and how it is started, whatever it works on.
 
-A worker never outlives the process that started it. Three things see to that,
-for each alone has a gap: the kernel kills it when its parent has died (Linux
+A worker never outlives the process that started it. Three mechanisms ensure
+that, since each alone has a gap: the kernel kills it when its parent has died (Linux
 only, and before it has asked for it nothing happens), a thread of it waits for
 the end of its parent (which cannot act while foreign code keeps the
-interpreter busy), and a parent that ends in order kills who is left.
+interpreter busy), and a parent that ends in order kills those that are left.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ SINGLE_THREAD_VARIABLES = (
 )
 #: What a terminal sends to a whole group of processes; the parent decides.
 _LEFT_TO_PARENT = ("SIGINT", "SIGHUP", "SIGBREAK")
-#: Number of the wish to be killed with the parent, from ``linux/prctl.h``.
+#: Number of the request to be killed with the parent, from ``linux/prctl.h``.
 _PR_SET_PDEATHSIG = 1
 _starting = threading.RLock()
 
@@ -68,8 +68,8 @@ _noted: weakref.WeakSet[Any] = weakref.WeakSet()
 def single_threaded_start() -> Iterator[None]:
     """Let processes that start meanwhile use one thread each.
 
-    As many workers as cores, each with as many threads as cores, would stand
-    in each other's way. The environment is restored afterwards.
+    As many workers as cores, each with as many threads as cores, would slow
+    each other down. The environment is restored afterwards.
     """
     with _starting:
         before = {name: os.environ.get(name) for name in SINGLE_THREAD_VARIABLES}
@@ -88,7 +88,7 @@ def start_child(start: Callable[[], None]) -> None:
     """Start a worker process that lives as long as this process.
 
     To Linux the parent is the thread that has started a process, and a worker
-    that wants to be killed with its parent ends with that thread. So all are
+    that asked to be killed with its parent ends with that thread. So all are
     started by the main thread or by one that never ends.
     """
     if threading.current_thread() is threading.main_thread():
@@ -104,7 +104,7 @@ def _start(start: Callable[[], None]) -> None:
 
 @contextlib.contextmanager
 def _interrupts_held() -> Iterator[None]:
-    """Let processes that start meanwhile not hear Ctrl-C before they can ignore it."""
+    """Block Ctrl-C for processes that start meanwhile, until they can ignore it."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
@@ -129,7 +129,7 @@ _starter = ThreadPoolExecutor(1, thread_name_prefix="cytovox-starter")
 
 
 def note_child(child: Killable) -> None:
-    """Let `kill_children` know a process that `multiprocessing` does not know."""
+    """Let `kill_children` also kill a process that `multiprocessing` does not know."""
     _noted.add(child)
 
 
@@ -144,13 +144,13 @@ def settle_child(parent: int | None = None) -> None:
     """Make a worker process die with its parent and leave Ctrl-C to it.
 
     To be called first in the child. The parent may be killed without a chance
-    to say goodbye.
+    to end its children.
     """
     numbers = _signals(_LEFT_TO_PARENT)
     with contextlib.suppress(ValueError):  # not in the main thread
         for number in numbers:
             signal.signal(number, signal.SIG_IGN)
-    if hasattr(signal, "pthread_sigmask"):  # whoever we start may hear them
+    if hasattr(signal, "pthread_sigmask"):  # processes that this one starts may receive them
         signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
     starter = mp.parent_process()
     if starter is not None:

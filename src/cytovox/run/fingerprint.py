@@ -1,7 +1,7 @@
 """What a result depends on, as plain values that can be compared later.
 
-A run that goes on where another one stopped may only keep what was made from
-the same input, by the same function, with the same parameters and geometry.
+A run that resumes another one may only keep what was made from the same input,
+by the same function, with the same parameters and geometry.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ class FileStamp:
     size
         Its length [bytes].
     mtime_ns
-        When its content was changed, as anybody can set it.
+        When its content was changed, which any program can set.
     ctime_ns
-        When its content or anything else of it was changed, as only the system
-        sets it; on Windows, when it was made.
+        When its content or anything else of it was changed, which only the
+        system sets; on Windows, when it was made.
     access
         Mode, number of names and owner, whose changes alter `ctime_ns` too.
     content
@@ -60,20 +60,20 @@ class FileStamp:
         """Return the stamp of a file as it is now."""
         digest = hashlib.sha256()
         with path.open("rb") as file:
-            told = os.fstat(file.fileno())
-            inner = max(0, told.st_size - _ENDS - _SAMPLE_BYTES)
+            status = os.fstat(file.fileno())
+            inner = max(0, status.st_size - _ENDS - _SAMPLE_BYTES)
             digest.update(file.read(_ENDS))
             for number in range(1, _SAMPLES):
                 file.seek(max(_ENDS, number * inner // _SAMPLES))
                 digest.update(file.read(_SAMPLE_BYTES))
-            file.seek(max(0, told.st_size - _ENDS))
+            file.seek(max(0, status.st_size - _ENDS))
             digest.update(file.read(_ENDS))
         return cls(
             path,
-            told.st_size,
-            told.st_mtime_ns,
-            told.st_ctime_ns,
-            (told.st_mode, told.st_nlink, told.st_uid, told.st_gid),
+            status.st_size,
+            status.st_mtime_ns,
+            status.st_ctime_ns,
+            (status.st_mode, status.st_nlink, status.st_uid, status.st_gid),
             digest.hexdigest()[:_DIGITS],
         )
 
@@ -98,7 +98,7 @@ class FileStamp:
 
 
 def plain(value: Any) -> Any:
-    """Return a value as JSON would give it back."""
+    """Return a value as JSON would return it."""
     return json.loads(json.dumps(_plain(value), sort_keys=True))
 
 
@@ -153,9 +153,9 @@ def _short(value: Any) -> str:
 def describe_function(function: Callable[..., Any]) -> dict[str, Any]:
     """Return a function's name and a digest of its source.
 
-    Of a function that is defined in a module, its whole file counts, since it
-    may call others there. Of one in a script or typed in, its own source and
-    that of all it names there, so that the rest of the script may change.
+    For a function that is defined in a module, its whole file counts, since it
+    may call others there. For one in a script or typed in, its own source and
+    that of all it names there count, so that the rest of the script may change.
     Values that a closure or a `functools.partial` holds count as well.
     """
     if isinstance(function, functools.partial):
@@ -187,7 +187,7 @@ def _cell(cell: types.CellType) -> Any:
     if callable(value) and hasattr(value, "__code__"):
         # Not its closure, in which it may be itself.
         return {"name": _name(value), "source": f"sha256:{_digest(_source(value))}"}
-    # Text of an object tells its address, which is another one each time.
+    # Text of an object contains its address, which is another one each time.
     return type(value).__name__ if _is_told_by_address(value) else _plain(value)
 
 
@@ -198,7 +198,7 @@ def _is_told_by_address(value: Any) -> bool:
 def _name(target: Any) -> str:
     name = getattr(target, "__qualname__", type(target).__qualname__)
     module = str(getattr(target, "__module__", ""))
-    # The module of a user's file is told by its digest, not by where it lies.
+    # The module of a user's file is identified by its digest, not by its path.
     return name if ":" in module or module == "__main__" else f"{module}.{name}"
 
 

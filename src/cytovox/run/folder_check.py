@@ -18,13 +18,13 @@ except ImportError:  # not on Windows
 
 __all__ = ["FolderTrait", "examine_folder", "existing_folder"]
 
-#: So much is written to measure speed [bytes].
+#: What is written to measure the speed [bytes].
 _SAMPLE = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class FolderTrait:
-    """One thing that a folder can do or not.
+    """One thing that a folder can or cannot do.
 
     Parameters
     ----------
@@ -34,14 +34,14 @@ class FolderTrait:
         Whether it works.
     needed
         Whether nothing can be written without it.
-    told
+    outcome
         The outcome in words.
     """
 
     name: str
     good: bool
     needed: bool
-    told: str
+    outcome: str
 
 
 def existing_folder(path: str | os.PathLike[str]) -> Path:
@@ -74,7 +74,7 @@ def _scratch(folder: Path) -> Iterator[Path]:
 
 
 def _writing(place: Path) -> Iterator[FolderTrait]:
-    """Write in short and tell the speed; to the disk, not to the memory of the system."""
+    """Write for a short time, to the disk and not to the system's memory; return the speed."""
     data = os.urandom(1 << 20)
     begin = time.perf_counter()
     with (place / "sample").open("wb") as file:
@@ -102,11 +102,11 @@ def _tried(place: Path) -> Iterator[FolderTrait]:
     ]
     for name, needed, attempt in tries:
         try:
-            told = attempt(place)
+            outcome = attempt(place)
         except OSError as err:
             yield FolderTrait(name, False, needed, f"does not work: {err.strerror or err}")
         else:
-            yield FolderTrait(name, True, needed, told)
+            yield FolderTrait(name, True, needed, outcome)
 
 
 def _rename(place: Path) -> str:

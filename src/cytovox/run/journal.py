@@ -1,8 +1,8 @@
 """The journal of a run over blocks: what was begun, done and failed, line by line.
 
 A journal is a text file of JSON objects, one a line, to which lines are only
-ever added. Whoever is killed while writing leaves at worst a torn last line,
-which readers pass over. A line is handed to the system at once, so it outlives
+ever added. A run that is killed while writing leaves at worst a torn last
+line, which readers skip. A line is passed to the system at once, so it outlives
 the process; to outlive the machine it is synchronised soon after, many lines
 at a time.
 """
@@ -39,14 +39,13 @@ _SYNC = 0.2
 
 
 class FingerprintChangedError(UsageError):
-    """The journal is of another input, function, parameters or geometry."""
+    """The journal belongs to another input, function, parameters or geometry."""
 
     def __init__(self, changes: Sequence[str], *, path: str | os.PathLike[str]) -> None:
         super().__init__(
-            f"what is there was made otherwise: {'; '.join(changes)}",
+            f"what is there was made differently: {'; '.join(changes)}",
             path=path,
-            hint="go on with what it was made with, choose another output, or let it be "
-            "computed again",
+            hint="use what it was made with, choose another output, or let it be computed again",
         )
         self.changes = list(changes)
 
@@ -134,7 +133,7 @@ class Journal:
         return changes
 
     def started(self, stage: str, block: BlockKey, **more: Any) -> None:
-        """Tell that a block is being worked on."""
+        """Record that a block is being worked on."""
         self._add("started", stage=stage, block=block, **more)
 
     def done(
@@ -146,7 +145,7 @@ class Journal:
         peak_bytes: int | None = None,
         result: Mapping[str, Any] | None = None,
     ) -> None:
-        """Tell that a block is done, and what it returned, if JSON can tell that."""
+        """Record that a block is done, and what it returned, if JSON can hold that."""
         self._add(
             "done",
             stage=stage,
@@ -167,7 +166,7 @@ class Journal:
         peak_bytes: int | None = None,
         **more: Any,
     ) -> None:
-        """Tell that an attempt at a block has failed, and why."""
+        """Record that an attempt at a block has failed, and why."""
         self._add(
             "failed",
             stage=stage,
@@ -184,7 +183,7 @@ class Journal:
         self._add("forget", stage=stage, blocks=None if blocks is None else list(blocks))
 
     def note(self, event: str, **more: Any) -> None:
-        """Tell something about the run as a whole."""
+        """Record something about the run as a whole."""
         self._add(event, **more)
 
     def records(self, stage: str) -> dict[BlockKey, BlockRecord]:
@@ -196,12 +195,12 @@ class Journal:
         return {key for key, record in self.records(stage).items() if record.state == "done"}
 
     def _add(self, event: str, **line: Any) -> None:
-        told = {"t": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": event}
-        told |= {key: value for key, value in line.items() if value is not None and value != ""}
-        text = json.dumps(told, separators=(",", ":"), default=str)
+        record = {"t": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": event}
+        record |= {key: value for key, value in line.items() if value is not None and value != ""}
+        text = json.dumps(record, separators=(",", ":"), default=str)
         with self._lock:
             self._write(text.encode() + b"\n")
-            self.content.learn(told)
+            self.content.learn(record)
         with self._news:
             self._dirty = True
             self._news.notify_all()
@@ -251,7 +250,7 @@ def _rounded(seconds: float | None) -> float | None:
 
 
 def _as_json(result: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Return what of a result JSON can tell; arrays are kept elsewhere."""
+    """Return the part of a result that JSON can hold; arrays are kept elsewhere."""
     if not result:
         return None
     kept = dict(_simple(result))

@@ -1,4 +1,4 @@
-"""What a journal tells, read line by line."""
+"""The content of a journal, read line by line."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ BlockKey = int | tuple[int, ...]
 
 @dataclass(slots=True)
 class BlockRecord:
-    """What a journal tells of one block in one stage.
+    """What a journal records of one block in one stage.
 
     Attributes
     ----------
     state : str
-        ``"started"``, ``"done"`` or ``"failed"``; who is started and neither
-        of the others was interrupted, or is being worked on.
+        ``"started"``, ``"done"`` or ``"failed"``; a block that is started
+        and neither of the others was interrupted, or is being worked on.
     attempts : int
         How often it was tried since the outcome was last forgotten.
     seconds, peak_bytes
@@ -33,7 +33,7 @@ class BlockRecord:
     error, traceback
         Of the last attempt that failed, empty if none did.
     result
-        What the block returned, as far as JSON can tell it.
+        What the block returned, as far as JSON can hold it.
     """
 
     state: Literal["started", "done", "failed"] = "started"
@@ -118,13 +118,13 @@ def read_journal(path: str | os.PathLike[str]) -> JournalContent:
         with open(path, "rb") as file:
             for line in file:
                 try:
-                    told = json.loads(line)
+                    line_content = json.loads(line)
                 except ValueError:
                     content.torn += bool(line.strip())
                     continue
-                if isinstance(told, dict):
+                if isinstance(line_content, dict):
                     try:
-                        content.learn(told)
+                        content.learn(line_content)
                     except (ValueError, TypeError, OverflowError):
                         content.torn += 1  # it names no block
     except FileNotFoundError as err:

@@ -1,9 +1,9 @@
 """One run at a time for each output or journal.
 
 The lock is a file beside the output. The system locks it for the process that has it,
-and unlocks it whatever happens to that process. What is written in it tells which
-process that is, and by which names its temporary files go. So a lock file that nobody
-has locked belongs to a run that was killed or has kept its files.
+and unlocks it whatever happens to that process. Its content says which process that is,
+and what the names of its temporary files contain. So a lock file that is not locked
+belongs to a run that was killed or has kept its files.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ __all__ = ["LockOwner", "OutputLock", "boot_id", "lock_descriptor", "read_owner"
 
 #: A byte far behind the end, so that others can read a file that is locked.
 _FAR = 1 << 40
-#: So often may the lock file change hands while it is being taken.
+#: How often the lock file may get another owner while it is being taken.
 _ATTEMPTS = 100
 #: Lock files are not longer than this [bytes].
 _MOST = 1 << 16
@@ -66,7 +66,7 @@ def lock_descriptor(descriptor: int) -> bool:
 
 
 def boot_id() -> str:
-    """Return what tells one start of this machine from another, if that is known."""
+    """Return what distinguishes one start of this machine from another, if that is known."""
     try:
         return _BOOT_ID.read_text("ascii").strip()
     except OSError:
@@ -172,7 +172,7 @@ class OutputLock:
             os.close(fd)
 
     def _try(self) -> bool:
-        """Make the file or take it over; False if it is changing hands."""
+        """Make the file or take it over; False if its owner is changing."""
         is_there = self.path.exists()
         # Windows removes no open file, so the other name would stay.
         if not is_there and os.name != "nt" and self._make_with_content():
@@ -213,7 +213,7 @@ class OutputLock:
         return True
 
     def _is_free(self, fd: int, *, is_new: bool) -> bool:
-        """Lock the file, unless somebody has it, and read which dead run has left it."""
+        """Lock the file, unless another process has it, and read which dead run has left it."""
         try:
             self._by_system = lock_descriptor(fd)
             is_locked = False
@@ -222,7 +222,7 @@ class OutputLock:
         if not _is_still(fd, self.path):
             return False
         owner = _owner_in(fd, self.path)
-        if owner is None:  # whoever has made the file is about to write into it
+        if owner is None:  # the process that made the file is about to write into it
             return not is_locked and (self._by_system or is_new)
         if is_locked or (not self._by_system and owner.may_live()):
             raise self._busy(owner)
@@ -234,7 +234,7 @@ class OutputLock:
         return self._by_system
 
     def _write(self, fd: int, **more: Any) -> None:
-        """Write who has the lock: all at once and never less, so that a kill leaves no mixture."""
+        """Write the owner in one piece and shorten nothing, so that a kill leaves no mixture."""
         old = () if self.left is None else self.left.suffixes
         others = (suffix for suffix in old if suffix != self.suffix)
         owner = LockOwner(suffixes=(self.suffix, *others), **more)
@@ -250,7 +250,7 @@ class OutputLock:
     def _remove_stale(self, fd: int) -> None:
         """Remove the lock of a dead run where the system knows no locks.
 
-        Of those who try only one can rename the file that they all have read.
+        Of the processes that try, only one can rename the file that all have read.
         """
         aside = self._aside()
         with contextlib.suppress(FileNotFoundError):
@@ -269,15 +269,15 @@ class OutputLock:
                     path.unlink()
 
     def _busy(self, owner: LockOwner | None) -> OutputBusyError:
-        who = "another run" if owner is None else f"{owner},"
+        maker = "another run" if owner is None else f"{owner},"
         hint = "wait for it, or stop it"
         if owner is None or owner.host != platform.node():
             hint += f"; if that machine no longer runs it, delete {self.path.name}"
-        return OutputBusyError(f"{who} is making this output", path=self.output, hint=hint)
+        return OutputBusyError(f"{maker} is making this output", path=self.output, hint=hint)
 
 
 def read_owner(path: Path) -> LockOwner | None:
-    """Return who has, or had, the lock of this name; None if nothing is written in it."""
+    """Return the present or last owner of a lock; None if nothing is written in it."""
     fd = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
     try:
         return _owner_in(fd, path)
@@ -291,13 +291,13 @@ def _owner_in(fd: int, path: Path) -> LockOwner | None:
     if not content.strip(b"\0 \r\n"):  # perhaps the power was cut before it was written
         return None
     try:
-        told: dict[str, Any] = json.loads(content)
+        record: dict[str, Any] = json.loads(content)
         owner = LockOwner(
-            host=str(told["host"]),
-            pid=int(told["pid"]),
-            boot=str(told["boot"]),
-            started=str(told["started"]),
-            suffixes=tuple(told["suffixes"]),
+            host=str(record["host"]),
+            pid=int(record["pid"]),
+            boot=str(record["boot"]),
+            started=str(record["started"]),
+            suffixes=tuple(record["suffixes"]),
         )
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as err:
         raise OutputError(
@@ -311,7 +311,7 @@ def _owner_in(fd: int, path: Path) -> LockOwner | None:
 
 
 def _is_plain(suffix: object) -> bool:
-    """Return whether a suffix stays within the folder, whoever wrote it."""
+    """Return whether a suffix, which any program may have written, stays in the folder."""
     if not isinstance(suffix, str) or len(suffix) > _LONGEST:
         return False
     return not set(suffix) & set('/\\:*?"<>|\0') and suffix not in (".", "..")

@@ -26,7 +26,7 @@ class LogListener(logging.handlers.QueueListener):
     """
 
     def stop(self) -> None:
-        """Pass on what has come, and end."""
+        """Pass on what has arrived, and end."""
         thread = self._thread
         if thread is not None:
             self.enqueue_sentinel()
@@ -87,7 +87,7 @@ class RunLog:
         return self.path.read_text(encoding="utf-8", errors="replace").splitlines()
 
     def move_to(self, path: Path) -> None:
-        """Go on in another file, after what is in it already."""
+        """Continue in another file, after what is in it already."""
         if path == self.path:
             return
         lines = self.lines()

@@ -1,4 +1,4 @@
-"""How much memory this process may use, who says so, and how much it has used."""
+"""How much memory this process may use, what limits it, and how much it has used."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 _CGROUPS = Path("/sys/fs/cgroup")
 _OWN_CGROUP = Path("/proc/self/cgroup")
-#: Limits from here on stand for none.
+#: Limits from here on mean that there is none.
 _NO_LIMIT = 1 << 60
 
 
@@ -35,7 +35,7 @@ class MemoryLimit:
     """A limit of memory."""
 
     size: int  # bytes
-    source: str  # who sets it
+    source: str  # what sets it
 
 
 def memory_limits() -> list[MemoryLimit]:
@@ -45,9 +45,9 @@ def memory_limits() -> list[MemoryLimit]:
         found.append(MemoryLimit(physical, "memory of this machine"))
     if limit := _cgroup():
         found.append(MemoryLimit(limit, "limit of the container or job (cgroup)"))
-    for name, told in (("RLIMIT_AS", "ulimit -v"), ("RLIMIT_DATA", "ulimit -d")):
+    for name, command in (("RLIMIT_AS", "ulimit -v"), ("RLIMIT_DATA", "ulimit -d")):
         if limit := _rlimit(name):
-            found.append(MemoryLimit(limit, f"limit of the process ({told})"))
+            found.append(MemoryLimit(limit, f"limit of the process ({command})"))
     return found
 
 
@@ -57,7 +57,7 @@ def memory_allowed() -> MemoryLimit | None:
 
 
 def memory_available() -> int | None:
-    """Return the bytes that the machine could give now; None if that is not told."""
+    """Return the bytes that the machine could give now; None if that is unknown."""
     with contextlib.suppress(OSError, ValueError):
         for line in Path("/proc/meminfo").read_text().splitlines():
             if line.startswith("MemAvailable:"):
@@ -166,9 +166,9 @@ def peak_bytes() -> int | None:
 
 
 def is_memory_error(error: BaseException | None) -> bool:
-    """Return whether an error, or what it came from, tells that memory is short."""
+    """Return whether an error, or what it came from, says that memory is short."""
     while error is not None:
-        # The one of torch is no MemoryError, but has a name of its own.
+        # The one of torch is not a MemoryError, but has a name of its own.
         if any(cls.__name__ in ("MemoryError", "OutOfMemoryError") for cls in type(error).mro()):
             return True
         error = error.__cause__
@@ -191,7 +191,7 @@ def in_smaller_parts(
         if stop - start <= 1 or not is_memory_error(err):
             raise
         short = str(err) or "no more is known"
-    # Outside of the exception, which holds on to what it had allocated.
+    # Outside of the exception, which keeps what it had allocated.
     on_short(short, start, stop)
     half = (stop - start + 1) // 2
     parts = ((first, min(stop, first + half)) for first in range(start, stop, half))

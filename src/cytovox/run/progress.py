@@ -1,4 +1,4 @@
-"""What happens during a run, as small values to which anyone may listen.
+"""What happens during a run, as small values that any listener may receive.
 
 The terminal, the log, a report or a notebook are mere listeners: functions
 that take one of the events below.
@@ -65,7 +65,7 @@ class StageFinished(ProgressEvent):
 
 @dataclass(frozen=True, slots=True)
 class Warned(ProgressEvent):
-    """Something that a person should know, though the run goes on."""
+    """Something that a person should know, though the run continues."""
 
     text: str
     """What it is."""
@@ -92,12 +92,12 @@ class RunFinished(ProgressEvent):
     object was looked for."""
 
 
-#: Function that is told each event.
+#: Function that is called with each event.
 Listener = Callable[[ProgressEvent], None]
 
 
 def announce(listener: Listener | None, event: ProgressEvent, logger: logging.Logger) -> None:
-    """Tell a listener; its own mistakes are logged and never stop the run.
+    """Pass an event to a listener; its own mistakes are logged and never stop the run.
 
     Parameters
     ----------

@@ -45,7 +45,7 @@ def check_need(
 ) -> str | None:
     """Compare what a run needs with what there is; nothing is written.
 
-    It is refused only if it cannot fit. If it just may not fit, that is said.
+    It is refused only if it cannot fit. If it only may not fit, a warning says so.
     """
     _check_memory(need, memory)
     place = existing_folder(folder)
@@ -72,7 +72,7 @@ def check_need(
 
 
 def free_bytes(folder: str | os.PathLike[str]) -> int | None:
-    """Return how many bytes are free, or None where a file system does not tell."""
+    """Return how many bytes are free, or None where a file system does not report it."""
     try:
         return shutil.disk_usage(existing_folder(folder)).free
     except OSError:

@@ -132,7 +132,7 @@ class Team:
     size
         Most workers.
     shared
-        What can be handed to a process only when it starts, such as shared memory.
+        What can be passed to a process only when it starts, such as shared memory.
     name
         Of the processes.
     split
@@ -192,10 +192,10 @@ class Team:
         self._alarm, self._bell = mp_spawn.Pipe(duplex=False)
 
     def start(self, count: int) -> None:
-        """See to it that so many workers are there, at most `size`."""
+        """Start workers until there are so many, at most `size`."""
         for worker in list(self.workers):
             if worker.is_ready and worker.task is None and not worker.process.is_alive():
-                text = _told(worker, self._remove(worker))
+                text = _loss_of(worker, self._remove(worker))
                 self.logger.warning("%s while it had nothing to do", text)
         while len(self.workers) < min(count, self.size):
             self.workers.append(self._new_worker())
@@ -204,7 +204,7 @@ class Team:
         """Do units; yield their results in order. An error of a unit is raised in its turn.
 
         When this ends early, workers that are at work are killed, so that none
-        writes later what nobody wants.
+        writes a result that is no longer wanted.
         """
         source = iter(units)
         self._tasks = []
@@ -277,7 +277,7 @@ class Team:
             worker.give(task)
 
     def _wait(self) -> None:
-        """Wait until something happens, and see to it."""
+        """Wait until something happens, and handle it."""
         watched: dict[Any, _Worker] = {}
         pause = math.inf
         for worker in self.workers:
@@ -297,7 +297,7 @@ class Team:
                 self._replace(worker, is_late=True)
 
     def _attend(self, worker: _Worker) -> None:
-        """See what a worker has to say."""
+        """Handle what a worker has sent."""
         message = worker.receive()
         if message is None:
             self._replace(worker)
@@ -310,7 +310,7 @@ class Team:
         if kind == "error":
             result.unit = task.unit if task is not None else None
             error = result.error()
-            if task is None:  # the others will say the same, now or later
+            if task is None:  # the others will send the same, now or later
                 raise error
             task.error = error
         elif task is None:
@@ -320,12 +320,12 @@ class Team:
             task.is_done, task.result = True, result
 
     def _replace(self, worker: _Worker, *, is_late: bool = False) -> None:
-        """Take leave of a worker that is dead or late; let another one do its unit."""
+        """Remove a worker that is dead or late; let another one do its unit."""
         task, at = worker.task, worker.heartbeat.at
         code = self._remove(worker)
         if self._is_stopping:
             raise InterruptedRunError("the workers were stopped while they were working")
-        text = _told(worker, code)
+        text = _loss_of(worker, code)
         if is_late:
             text = (
                 f"worker process {worker.pid} was killed since it took longer than "
@@ -359,6 +359,6 @@ class Team:
         self._tasks[place : place + 1] = again
 
 
-def _told(worker: _Worker, code: int | None) -> str:
+def _loss_of(worker: _Worker, code: int | None) -> str:
     short = ", as when memory is short" if code == -_KILL else ""
     return f"worker process {worker.pid} died (exit code {code}{short})"

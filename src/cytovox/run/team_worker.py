@@ -28,7 +28,7 @@ class Heartbeat:
         self._memory = mp_spawn.RawArray("d", [time.monotonic(), -1])
 
     def __call__(self, at: int = -1) -> None:
-        """Tell that work on a part of the unit begins; the time limit starts anew."""
+        """Report that work on a part of the unit begins; the time limit starts anew."""
         self._memory[:] = [time.monotonic(), at]
 
     @property
@@ -49,7 +49,7 @@ def work(
     shared: Sequence[Any],
     memory: int | None,
 ) -> None:
-    """Do what comes through the pipe until nobody is at its other end."""
+    """Do what comes through the pipe until its other end is closed."""
     settle_child()
     made: list[Callable[[Any, Heartbeat], Any]] = []
     sending = threading.Lock()  # a unit may send from several threads

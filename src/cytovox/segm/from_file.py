@@ -26,8 +26,8 @@ def load_segmenter_file(spec: str | os.PathLike[str]) -> type[Segmenter]:
 
     The file is run once per process, like an imported module, also in worker
     processes. If it has changed between the start of a run and that of a
-    worker, the worker refuses it. The code of the segmenter tells the content
-    of the file, so that results of an edited file are not taken for those of
+    worker, the worker refuses it. The code of the segmenter contains a
+    checksum of the file, so that results of an edited file are not taken for those of
     the former one.
 
     Parameters
@@ -67,7 +67,9 @@ def load_segmenter_file(spec: str | os.PathLike[str]) -> type[Segmenter]:
     name, class_name = _split(os.fspath(spec))
     path = Path(name).expanduser().resolve()
     if path.suffix.lower() != ".py":
-        raise UsageError(f"'{spec}' names no Python file", hint="write my_file.py:SegmentMine")
+        raise UsageError(
+            f"'{spec}' does not name a Python file", hint="write my_file.py:SegmentMine"
+        )
     module = load_python_file(path)
     return _choose(path, _segmenters_of(module), module, class_name)
 

@@ -64,7 +64,7 @@ class Share:
 
 def split_share(share: Share, at: int) -> list[Share]:
     """Return what is to be done again after the death of a worker, the culprit first."""
-    if at < 0:  # nobody knows at which frame of a stack
+    if at < 0:  # the frame of a stack is unknown
         return [dataclasses.replace(share, singly=True)]
     culprit = dataclasses.replace(share, start=at, stop=at + 1)
     rest = dataclasses.replace(share, start=at + 1)
@@ -125,8 +125,8 @@ class SegmenterPool:
                 ) from err
 
     def close(self) -> None:
-        """End the workers; who waits for masks in another thread gets an error."""
-        # Who works now either has a team that can be interrupted, or will look here.
+        """End the workers; a thread that waits for masks gets an error."""
+        # Work in progress either has a team that can be interrupted, or will look here.
         self._must_stop.set()
         if (team := self.team) is not None:
             team.interrupt()
@@ -198,8 +198,8 @@ class SegmenterPool:
             raise InterruptedRunError(_CLOSED)
         try:
             done = self._run_here(shares) if self.team is None else self.team.run(shares)
-            for told in done:
-                for text in told:
+            for texts in done:
+                for text in texts:
                     self.logger.warning("%s", text)
         except LostWorkerError as err:
             unit = err.unit
@@ -209,10 +209,10 @@ class SegmenterPool:
         except InterruptedRunError:
             raise InterruptedRunError(_CLOSED) from None
         except Exception as err:
-            told = err.__cause__
-            if not isinstance(told, WorkerTraceback):
+            trace = err.__cause__
+            if not isinstance(trace, WorkerTraceback):
                 raise
-            raise _placed(err, told, self.segmenter, whole) from err
+            raise _placed(err, trace, self.segmenter, whole) from err
 
     def _step(self, whole: Share) -> int:
         """Return how many frames a worker takes at a time."""
@@ -233,9 +233,9 @@ class SegmenterPool:
             except InterruptedRunError:
                 raise
             except (Exception, SystemExit) as err:
-                told = WorkerTraceback.of(err, heartbeat.at)
-                told.unit = share
-                raise told.error() from told
+                trace = WorkerTraceback.of(err, heartbeat.at)
+                trace.unit = share
+                raise trace.error() from trace
 
 
 class _StoppedBeat(Heartbeat):
@@ -273,11 +273,11 @@ class _Work:
         if self.by_frame or share.singly:
             self._singly(slot, share, heartbeat)
             return []
-        told: list[str] = []
+        texts: list[str] = []
 
         def on_short(text: str, start: int, stop: int) -> None:
             self._most = (stop - start + 1) // 2
-            told.append(
+            texts.append(
                 f"memory is short ({text}): segment, from now on with at most {self._most} "
                 "frames at a time"
             )
@@ -291,7 +291,7 @@ class _Work:
             self._singly(slot, share, heartbeat)  # the frame that fails by itself is named
             heartbeat(-1)
             raise
-        return told
+        return texts
 
     def _slot(self, share: Share) -> Any:
         if share.view is not None:
@@ -314,20 +314,20 @@ class _Work:
 
 
 def _placed(
-    err: Exception, told: WorkerTraceback, segmenter: Segmenter, whole: Share
+    err: Exception, trace: WorkerTraceback, segmenter: Segmenter, whole: Share
 ) -> SegmenterWorkerError:
     """Return an error of the algorithm with its place."""
-    if told.unit is None:
+    if trace.unit is None:
         return SegmenterWorkerError(
             f"a worker process cannot load the segmenter {segmenter.get_ppid_code()}: "
-            f"{told.kind}: {told.text}",
+            f"{trace.kind}: {trace.text}",
             hint="its class must be in a module or a file that a new process can import",
         )
     reason = StageError.of("segment", err)
     what, hint = reason.detail, reason.hint
     if is_memory_error(err):
-        what = f"there is not enough memory for one frame: {told.text}"
+        what = f"there is not enough memory for one frame: {trace.text}"
         hint = "give fewer workers, or close other programs"
-    frame = told.at if told.at >= 0 else None
-    where = f"at frame {frame} {whole.of}" if frame is not None else f"in {told.unit}"
+    frame = trace.at if trace.at >= 0 else None
+    where = f"at frame {frame} {whole.of}" if frame is not None else f"in {trace.unit}"
     return SegmenterWorkerError(f"{what}, {where}", frame_in_chunk=frame, hint=hint)

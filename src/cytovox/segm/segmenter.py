@@ -118,7 +118,7 @@ class Segmenter(abc.ABC):
 
     @classmethod
     def get_mask_defaults(cls) -> dict[str, Any]:
-        """Return the options of `process_labels` when nobody says anything."""
+        """Return the options of `process_labels` that hold by default."""
         defaults = {o.name: o.default for o in options_of(cls.process_labels)}
         return {**defaults, **cls.mask_default_kwargs}
 
@@ -480,7 +480,7 @@ class Segmenter(abc.ABC):
         return True
 
     def close(self) -> None:  # noqa: B027 - most segmenters hold nothing
-        """Give back what the segmenter holds."""
+        """Release what the segmenter holds."""
 
     def __enter__(self) -> Self:
         return self

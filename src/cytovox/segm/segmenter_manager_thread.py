@@ -1,4 +1,4 @@
-"""The thread that hands chunks to a segmenter which wants whole ones."""
+"""The thread that passes chunks to a segmenter which wants whole ones."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class SegmenterManagerThread(threading.Thread):
     on_error
         Called with the exception that has ended this thread.
     logger
-        Where lost worker processes are reported, and an error if nobody is called.
+        Where lost worker processes are reported, and an error if there is no `on_error`.
     pool
         Processes that segment whole slots in place of the segmenter itself.
 
@@ -85,7 +85,7 @@ class SegmenterManagerThread(threading.Thread):
                 seen = register.changes
                 if not (register.state == _WORK and self._segment_one()):
                     register.wait_for_change(seen, _LOOK_AGAIN)
-        except Exception as err:  # noqa: BLE001 - it reaches the one who started us
+        except Exception as err:  # noqa: BLE001 - it reaches the code that started the thread
             if isinstance(err, InterruptedRunError) and register.state == _QUIT:
                 self.completed = True
                 return
@@ -118,7 +118,7 @@ class SegmenterManagerThread(threading.Thread):
     def _segment(self, slot: ChunkOfFrames, start: int, stop: int) -> None:
         if stop - start == slot.length:
             (self.pool or self.segmenter).segment_chunk(slot.chunk, self.slot_register.slots)
-        else:  # someone else has the other frames
+        else:  # another worker has the other frames
             images, offset = self.segmenter.input_of(slot, start, stop)
             self.segmenter.segment_into(images, offset, slot.mask[start:stop])
 

@@ -95,7 +95,7 @@ class MPOSegmenter(Segmenter, abc.ABC):
     mp_num_workers_done
         Shared number of workers that are done with the slot.
     mp_shutdown
-        Shared number; it is not 0 once the workers have been told to stop.
+        Shared number; it is not 0 once the workers have been asked to stop.
 
     Raises
     ------

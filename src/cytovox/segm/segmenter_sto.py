@@ -17,7 +17,7 @@ __all__ = ["STOSegmenter"]
 class STOSegmenter(Segmenter, abc.ABC):
     """A segmenter with single-thread operation, whose algorithm takes a stack.
 
-    Whole chunks are handed to the algorithm from one thread, which is what a
+    Whole chunks are passed to the algorithm from one thread, which is what a
     GPU wants: it is never asked twice at the same time.
 
     Parameters

@@ -1,6 +1,6 @@
 """Frames that worker processes see without a copy.
 
-Shared memory can be handed to a process only when it starts. What is here
+Shared memory can be passed to a process only when it starts. What is here
 can be pickled in that moment, and opened as arrays on the other side.
 """
 
@@ -69,7 +69,7 @@ class OpenSlot:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SharedSlot:
-    """A slot that can be handed to a process when it starts."""
+    """A slot that can be passed to a process when it starts."""
 
     length: int
     arrays: Mapping[str, SharedArray | None]

@@ -9,7 +9,7 @@ import sysconfig
 from collections.abc import Sequence
 
 from ...errors import InputNotFoundError, StorageError, UsageError
-from ...run.tether import tied
+from ...run.parent_watch import ending_with_parent
 from .finder import environment_as_dcnum
 
 __all__ = ["run_as_dcnum"]
@@ -53,7 +53,7 @@ def run_as_dcnum(argv: Sequence[str]) -> int:
     program = _find(argv[0])
     try:
         process = subprocess.Popen(
-            tied([program, *argv[1:]]), env=environment_as_dcnum(dict(os.environ))
+            ending_with_parent([program, *argv[1:]]), env=environment_as_dcnum(dict(os.environ))
         )
     except OSError as err:
         raise StorageError(f"cannot be started: {err.strerror or err}", path=program) from err

@@ -3,7 +3,7 @@
 The numbers that a model computes may depend in their last bits on how many
 images it gets at once. So that a mask depends on its image alone, and not on
 how a recording is cut, the number is always the same: one on the CPU (where
-more bring nothing), the number that the model was made for, or a fixed one on
+more are no faster), the number that the model was made for, or a fixed one on
 CUDA, with empty images as fillers.
 """
 

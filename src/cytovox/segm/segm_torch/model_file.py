@@ -1,4 +1,4 @@
-"""Model files (``.dcnm``): what is in them, told without running anything.
+"""Model files (``.dcnm``): what is in them, found without running anything.
 
 Both formats are zip archives with a member ``dcnum_meta.json``. Format 1 is
 TorchScript. Format 2 holds a program in a member ``.pt2``; its first four bytes
@@ -101,7 +101,7 @@ def retrieve_model_file(path_or_name: str | os.PathLike[str]) -> pathlib.Path:
 
 
 def check_md5sum(path: str | os.PathLike[str]) -> None:
-    """Check that the name of a model file tells its content.
+    """Check that the name of a model file fits its content.
 
     The last part of the stem, after ``_``, is the beginning (five digits) of
     the MD5 of the file.

@@ -39,7 +39,10 @@ def check_meta(meta: Mapping[str, Any], version: str, path: pathlib.Path) -> Non
         need(named.split(".")[0] == "2", f"format {named} is unknown")
         need(_is_shape(meta.get("image_shape")), "image_shape is not a height and a width")
         size = meta.get("batch_size")
-        need(size is None or (_is_count(size) and 0 <= size <= _MAX_BATCH), "batch_size is odd")
+        need(
+            size is None or (_is_count(size) and 0 <= size <= _MAX_BATCH),
+            "batch_size is not a number of images",
+        )
     for name in ("validation", "wiring_options"):
         items = meta.get(name)
         need(

@@ -64,7 +64,7 @@ class TorchSegmenterBase(Segmenter, abc.ABC):
         """Return the identifier for options given as dictionaries.
 
         Of the options of the algorithm, the name of the model file alone is
-        part of it, without the folder; it tells the content.
+        part of it, without the folder; it identifies the content.
         """
         inner = {**(kwargs.get("kwargs_mask") or {}), **(kwargs_mask or {})}
         mask = super().get_ppid_from_ppkw({}, inner).rpartition(":")[2]

@@ -43,7 +43,7 @@ class SegmentTorchMPO(TorchSegmenterBase, MPOSegmenter):
         Raises
         ------
         ModelNotTrustedError
-            If nobody said that the model may be run.
+            If the model is not trusted.
         """
         model, meta = load_model(model_file or "", device="cpu", model_sha256=model_sha256)
         (mask,) = masks_of_format_1(model, meta, np.asarray(image)[np.newaxis])

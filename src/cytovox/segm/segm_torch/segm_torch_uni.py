@@ -88,7 +88,7 @@ class SegmentTorchUNI(TorchSegmenterBase, UNISegmenter):
         Raises
         ------
         ModelNotTrustedError
-            If nobody said that the model may be run.
+            If the model is not trusted.
         """
         model, meta = load_model(model_file or "", backend, device, model_sha256)
         return masks_of_format_2(model, meta, np.asarray(images))

@@ -74,7 +74,7 @@ def _load(
     path: pathlib.Path, sha256: str, backend: str | None, device: str | None
 ) -> tuple[Callable[[Any], Any], dict[str, Any]]:
     """Load a model that is trusted; once for each process."""
-    # Trusted and run are the same bytes, whoever changes the file meanwhile.
+    # The bytes that are run are those that are trusted, even if the file changes meanwhile.
     found = read_model_file(path)
     if found.sha256 != sha256:
         raise ModelFileError("the file was changed while it was being loaded", path=path)

@@ -82,8 +82,8 @@ def pick_device(torch: Any, device: str | None = None) -> str:
 def one_thread(torch: Any) -> Iterator[None]:
     """Let torch compute with one thread on the CPU while the block runs.
 
-    The workers share the cores among them; threads of torch's own beside them
-    only get in their way. The setting is put back when the last of several
+    The workers share the cores among them; more threads of torch only slow
+    them down. The setting is put back when the last of several
     blocks that run at the same time ends.
     """
     global _users, _threads_before

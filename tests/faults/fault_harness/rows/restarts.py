@@ -89,7 +89,7 @@ def _kill_and_go_on(case: Case, frames: int, words: Sequence[object]) -> tuple[s
     assert left == ["out.rtdc"], f"{left} are left"
     if was_there:
         return "right before it was killed", 0
-    found = re.search(r"another run was stopped: (\d+) of", ended.out)
+    found = re.search(r"resuming a stopped run: (\d+) of", ended.out)
     begun = int(found.group(1)) if found else 0
     how = "killed, went on, right" if begun else "killed, began anew, right"
     return how, max(0, done - begun)

@@ -17,13 +17,13 @@ import sys
 import threading
 from collections.abc import Sequence
 
-__all__ = ["tethered", "tied"]
+__all__ = ["ending_with_parent", "ending_with_stdin"]
 
 #: First word that asks to become the command in place of watching it.
 _BECOME = "--become"
 
 
-def tethered(words: Sequence[str]) -> list[str]:
+def ending_with_stdin(words: Sequence[str]) -> list[str]:
     """Return the command line that runs a command tied to its standard input.
 
     It must lead a session of its own. It ends as the command does. Windows
@@ -34,11 +34,11 @@ def tethered(words: Sequence[str]) -> list[str]:
     return [sys.executable, "-I", "-S", __file__, *words]
 
 
-def tied(words: Sequence[str]) -> list[str]:
+def ending_with_parent(words: Sequence[str]) -> list[str]:
     """Return the command line that runs a command which Linux kills with this process.
 
     The command keeps its standard input and its group of processes, and thus
-    hears Ctrl-C itself. Elsewhere it stays as it is.
+    receives Ctrl-C itself. Elsewhere it stays as it is.
     """
     if sys.platform != "linux":
         return list(words)
