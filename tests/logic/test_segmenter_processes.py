@@ -56,7 +56,7 @@ def test_a_segmenter_from_a_file_runs_in_processes(raw, run_job, moody, events_o
     one, two = raw.with_name("one.rtdc"), raw.with_name("two.rtdc")
     job = DCNumPipelineJob(raw, one, segmenter_code=moody, num_procs=2)
     with DCNumJobRunner(job) as runner:
-        assert runner._use_processes()
+        assert runner._work._use_processes()
         runner.run()
     assert runner.event_count > 50
     run_job(raw, two, segmenter_code=moody, num_procs=1, processes=False)
