@@ -67,7 +67,7 @@ def _stage_rows(path: Path, frames: int, plan: Plan) -> Iterator[tuple[str, dict
         yield stage, _stage_row(stage, work, peer, told, statistics.median(sums))
     yield "sum", as_row("sum of the above", {OURS: _side(sums)}, amount=(frames, "frames"))
     cpu = [run.cpu for run in whole if run.cpu is not None]
-    note = "start, threads, handing over, plumbing and verifying included"
+    note = "start, threads, queues and verifying included"
     yield "whole", as_row("the whole program", {OURS: _side(cpu)}, note=note)
     yield "rollmed", _stage_row("rollmed", "rollmed in place of sparsemed", "", told, None)
 
