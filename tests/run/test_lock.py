@@ -228,6 +228,13 @@ def test_what_was_left_by_runs_that_died_taking_it_is_removed(output, kind):
     assert set(output.parent.iterdir()) == {living, other, foreign}
 
 
+def test_an_empty_lock_that_could_not_be_written_is_removed(output):
+    empty = output.with_name("out.rtdc.lock.0123abcd")
+    empty.touch()
+    with OutputLock(output):
+        assert not empty.exists()
+
+
 def test_a_stale_lock_is_removed_by_one_only(output, monkeypatch):
     """Where there are no locks: another run has just taken over what both have read."""
     monkeypatch.setattr(lock_module, "lock_descriptor", lambda descriptor: False)

@@ -263,9 +263,15 @@ class OutputLock:
     def _sweep(self) -> None:
         """Remove what is left of runs that were killed while they took the lock."""
         for path in self.path.parent.glob(f"{glob.escape(self.path.name)}.{_ASIDE}"):
-            with contextlib.suppress(OSError, OutputError):
-                owner = read_owner(path)
-                if owner is not None and not owner.may_live():
+            with contextlib.suppress(OSError, OutputError):  # its maker lives
+                fd = os.open(path, _OPEN)
+                try:
+                    owner = _owner_in(fd, path)
+                    # without content it is of a dead run if nothing has it locked
+                    is_dead = lock_descriptor(fd) if owner is None else not owner.may_live()
+                finally:
+                    os.close(fd)
+                if is_dead:
                     path.unlink()
 
     def _busy(self, owner: LockOwner | None) -> OutputBusyError:

@@ -99,6 +99,7 @@ def _refused(case: Case) -> str:
         if not refused:
             return "right, fewer operations than that"
         return "right all the same"
+    assert refused, f"nothing was refused, and yet exit code {said.code}: {said.out}"
     what = f"{refused[0][1]}: exit code {said.code}: {said.out}"
     assert said.code == 74, what
     assert not out.exists(), f"a final file in spite of {what}"
