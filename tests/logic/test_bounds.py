@@ -31,13 +31,13 @@ def test_a_slow_worker_holds_up_the_others(raw, run_job, events_of, monkeypatch)
     run_job(raw, raw.with_name("reference.rtdc"), **chunks)
     stalled = threading.Event()
     loaded = []
-    hand_over, to_load = SlotRegister._hand_over, SlotRegister._slot_to_load
+    pass_on, to_load = SlotRegister._pass_on, SlotRegister._slot_to_load
 
     def slow(self, rows: FrameRows) -> None:
         if rows.start == 0:
             assert stalled.wait(600), "the others never stopped"
             loaded.append(self.chunks_loaded)
-        hand_over(self, rows)
+        pass_on(self, rows)
 
     def watched(self):
         slot = to_load(self)
@@ -46,7 +46,7 @@ def test_a_slow_worker_holds_up_the_others(raw, run_job, events_of, monkeypatch)
             stalled.set()
         return slot
 
-    monkeypatch.setattr(SlotRegister, "_hand_over", slow)
+    monkeypatch.setattr(SlotRegister, "_pass_on", slow)
     monkeypatch.setattr(SlotRegister, "_slot_to_load", watched)
     run_job(raw, raw.with_name("out.rtdc"), **chunks)
     assert loaded == [slot_register._WINDOW * 4]  # slots for two workers
@@ -56,11 +56,11 @@ def test_a_slow_worker_holds_up_the_others(raw, run_job, events_of, monkeypatch)
 
 def test_the_first_refused_write_stops_all(long, tmp_path, monkeypatch, capsys):
     measured, at_error = [], []
-    hand_over, store = SlotRegister._hand_over, PackedDataset._store_oldest
+    pass_on, store = SlotRegister._pass_on, PackedDataset._store_oldest
 
     def counted(self, rows):
         measured.append(len(rows.counts))
-        hand_over(self, rows)
+        pass_on(self, rows)
 
     def full(self):
         at_error.append(len(measured))
@@ -68,7 +68,7 @@ def test_the_first_refused_write_stops_all(long, tmp_path, monkeypatch, capsys):
             raise OSError(errno.ENOSPC, "No space left on device")
         store(self)
 
-    monkeypatch.setattr(SlotRegister, "_hand_over", counted)
+    monkeypatch.setattr(SlotRegister, "_pass_on", counted)
     monkeypatch.setattr(PackedDataset, "_store_oldest", full)
     out = tmp_path / "out.rtdc"
     assert main(["run", str(long), "-o", str(out), "--workers", "2", "--quiet"]) == 74

@@ -31,11 +31,12 @@ def describe_file(path: Path, permissions: Permissions | None = None) -> dict[st
         If the file is missing or is not a recording.
     """
     from ..read import HDF5Data, RefusedInputError, get_measurement_identifier
+    from ..read.members import member
 
     with HDF5Data(path, permissions=permissions) as data:
         meta = dict(data.meta)
         h5 = data.h5
-        if not hasattr(h5.get("events"), "keys"):
+        if not hasattr(member(h5, "events"), "keys"):
             raise InputError("there are no events", path=path, hint="give a recording (.rtdc)")
         stored = sorted(name for name in h5["events"] if not name.startswith("basinmap"))
         images = [name for name in stored if getattr(h5["events"][name], "ndim", 1) == 3]
@@ -56,8 +57,8 @@ def describe_file(path: Path, permissions: Permissions | None = None) -> dict[st
             "images": images,
             "basins": _basins(data),
             "followed": data.followed,
-            "logs": sorted(h5.get("logs", ())),
-            "tables": sorted(h5.get("tables", ())),
+            "logs": sorted(member(h5, "logs", ())),
+            "tables": sorted(member(h5, "tables", ())),
             "pipeline": _pipeline(meta),
         }
 

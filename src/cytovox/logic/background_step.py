@@ -13,6 +13,7 @@ from ..background.base import BackgroundKind, BackgroundResult
 from ..errors import InputError
 from ..read import HDF5Data
 from ..read.const import ZSTD
+from ..read.members import member
 from ..recipe.identity import DCNUM_PPID_GENERATION
 from ..write import HDF5Writer
 from .frame_data import internal_images
@@ -54,7 +55,7 @@ def sign_background(path: Path, bg_id: str) -> None:
     with h5py.File(path, "a") as h5:
         for name in ("image_bg", "bg_off"):
             for group in ("events", "basin_events"):
-                if (dataset := h5.get(f"{group}/{name}")) is not None:
+                if (dataset := member(h5, f"{group}/{name}")) is not None:
                     dataset.attrs["dcnum ppid background"] = bg_id
                     dataset.attrs["dcnum ppid generation"] = DCNUM_PPID_GENERATION
 

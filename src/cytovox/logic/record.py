@@ -13,6 +13,7 @@ from typing import Any
 import h5py
 
 from .. import __version__
+from ..read.members import member
 from .json_encoder import ExtendedJSONEncoder
 from .reuse import ID_ATTRIBUTES, Tasks
 
@@ -30,7 +31,7 @@ def time_stamp() -> str:
 
 def free_stamp(h5: h5py.File, stamp: str) -> str:
     """Return a time stamp, with a number if a log of that second exists already."""
-    logs = h5.get("logs", {})
+    logs = member(h5, "logs", {})
     number = 1
     free = stamp
     while f"dcnum-job-{free}" in logs or f"dcnum-log-{free}" in logs:

@@ -15,6 +15,7 @@ from ..read.basin_definitions import is_readable, read_definition
 from ..read.basins import find_allowed_file
 from ..read.dataset import read_checked
 from ..read.identifier import get_measurement_identifier, identifier_fits, is_made_of
+from ..read.members import member
 from ..read.structure import examine
 from ..run.findings import Finding
 from .verify_file import FAILURES, FileToVerify, Findings, error, note, reason, warning
@@ -69,7 +70,7 @@ def _read_rows(
 ) -> Generator[Finding, None, _Rows]:
     if name is None:
         return file.events
-    stored = file.h5.get(f"events/{name}")
+    stored = member(file.h5, f"events/{name}")
     if not isinstance(stored, h5py.Dataset) or stored.dtype.kind not in "ui":
         yield error(where, f"its map '{name}' is missing")
         return None
@@ -91,12 +92,12 @@ def _read_rows(
 
 def _check_internal(file: FileToVerify, basin: _Basin) -> Findings:
     place = (basin.paths or ["basin_events"])[0]
-    group = file.h5.get(place)
+    group = member(file.h5, place)
     if not isinstance(group, h5py.Group):
         yield error(basin.where, f"the group '{place}' is missing")
         return
     for feature in basin.definition.get("features") or []:
-        if isinstance(dataset := group.get(feature), h5py.Dataset):
+        if isinstance(dataset := member(group, feature), h5py.Dataset):
             yield from _check_range(basin, len(dataset), f"{place}/{feature}")
         else:
             yield error(basin.where, f"'{feature}' is missing in '{place}'")
@@ -129,9 +130,9 @@ def _check_other(other: h5py.File, path: Path, basin: _Basin, own: str | None) -
     elif expected and not identifier_fits(other, str(expected)):
         yield error(basin.where, f"{path} holds the measurement '{found}', not '{expected}'")
         return
-    events = other.get("events")
+    events = member(other, "events")
     for feature in basin.definition.get("features") or []:
-        dataset = events.get(feature) if isinstance(events, h5py.Group) else None
+        dataset = member(events, feature) if isinstance(events, h5py.Group) else None
         if isinstance(dataset, h5py.Dataset):
             yield from _check_range(basin, len(dataset), f"'{feature}' of {path}")
         elif "basins" not in other:

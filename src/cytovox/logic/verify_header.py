@@ -10,7 +10,7 @@ import h5py
 from ..errors import InputError
 from ..read.dataset import read_lines
 from ..read.identifier import as_count, as_number, stated
-from ..read.members import text_names
+from ..read.members import member, text_names
 from ..read.structure import examine, rows_of, what_is_odd
 from .reuse import ID_ATTRIBUTES, hash_of_stated
 from .verify_file import FAILURES, FileToVerify, Findings, error, note, reason, warning
@@ -42,7 +42,7 @@ def check_header(file: FileToVerify) -> Findings:
     if stated(h5.attrs, _HASH) is not None:
         file.kind = "result"
     is_inside = isinstance(h5.get("events", getlink=True), h5py.HardLink)
-    if not (is_inside or not file.is_refused) or not isinstance(h5.get("events"), h5py.Group):
+    if not (is_inside or not file.is_refused) or not isinstance(member(h5, "events"), h5py.Group):
         yield error("events", "there are no events: this is not a recording")
         return
     value = stated(h5.attrs, _COUNT)

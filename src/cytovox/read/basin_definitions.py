@@ -12,7 +12,7 @@ import h5py
 from ..errors import InputError
 from .const import MAX_TEXT_BYTES
 from .dataset import CheckedDataset, checked, read_lines
-from .members import members
+from .members import member, members
 from .permissions import Permissions, is_on_server
 
 __all__ = [
@@ -68,7 +68,7 @@ def extract_basin_dicts(
         If a definition is not valid JSON, or has values that a basin cannot have.
     """
     basins = []
-    for key, dataset in members(h5.get("basins", {})):
+    for key, dataset in members(member(h5, "basins", {})):
         definition = read_definition(checked(dataset, permissions), key)
         if not check or _is_usable(h5, definition):
             basins.append(definition)
@@ -227,4 +227,4 @@ def is_readable(definition: dict[str, Any]) -> bool:
 
 def _is_usable(h5: h5py.Group, definition: dict[str, Any]) -> bool:
     mapping = definition.get("mapping")
-    return is_readable(definition) and (mapping is None or mapping in h5.get("events", {}))
+    return is_readable(definition) and (mapping is None or mapping in member(h5, "events", {}))

@@ -30,7 +30,7 @@ from .dataset import checked, read_checked
 from .file_basin import FileBasin, Indices, OpenNested
 from .identifier import get_measurement_identifier
 from .mapped import check_mapping, get_mapped_object
-from .members import members
+from .members import member, members
 from .opening import OpenedFiles
 from .permissions import Permissions
 from .recording_file import RecordingFile
@@ -73,7 +73,7 @@ class InternalBasin:
     def group(self) -> h5py.Group | None:
         """Return the group that holds the features; None if it is missing."""
         paths = self.definition.get("paths") or ["basin_events"]
-        found = self.h5.get(paths[0])
+        found = member(self.h5, paths[0])
         return found if isinstance(found, h5py.Group) else None
 
     def features(self) -> list[str]:
@@ -159,7 +159,7 @@ class Basins:
         """Return the row of the basin for each row that is shown: ``map[rows[i]]``."""
         recording = self._recording
         # some writers stored the map as a row of a two-dimensional dataset
-        stored = recording.h5.get(f"events/{name}")
+        stored = member(recording.h5, f"events/{name}")
         hint = "the file is damaged, or was changed by another program"
         if not isinstance(stored, h5py.Dataset):
             what = f"there is no map '{str(name)[:80]}', by which a basin is read"
@@ -195,7 +195,7 @@ class Basins:
         basin = list(self)[index]
         here = None if self._recording.place is None else self._recording.place.resolve()
         if isinstance(basin, FileBasin) and here is not None and basin.real_path == here:
-            group = self._recording.h5.get("events")  # it refers to itself
+            group = member(self._recording.h5, "events")  # it refers to itself
             return group, [name for name, _ in members(group or {})], basin.indices
         group = basin.group()
         # a file also offers what it refers to itself

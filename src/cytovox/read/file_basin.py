@@ -14,6 +14,7 @@ from ..errors import BasinIdentifierMismatchError, BasinNotFoundError, InputErro
 from .basin_definitions import find_allowed_file, is_on_server
 from .identifier import get_measurement_identifier, identifier_fits, is_made_of
 from .mapped import IndexMappingError, check_mapping
+from .members import member
 from .permissions import Permissions, RefusedInputError
 
 __all__ = ["FileBasin", "Indices", "OpenNested"]
@@ -130,7 +131,7 @@ class FileBasin:
     def group(self) -> h5py.Group | None:
         """Return the events of the other file; None if it is missing."""
         reader = self._open()
-        return None if reader is None else reader.h5.get("events")
+        return None if reader is None else member(reader.h5, "events")
 
     @property
     def followed(self) -> list[str]:

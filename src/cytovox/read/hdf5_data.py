@@ -16,6 +16,7 @@ from .cache import HDF5ImageCache, ImageCorrCache
 from .const import PROTECTED_FEATURES
 from .dataset import CheckedDataset, read_checked
 from .mapped import IndexMapping, get_mapped_object
+from .members import member
 from .opening import OpenedFiles
 from .permissions import Permissions
 from .recording_file import RecordingFile
@@ -154,7 +155,7 @@ class HDF5Data(RecordingFile):
     def image_chunk_size(self) -> int:
         """Number of frames that are read at a time."""
         requested = int(self._state["image_chunk_size"])
-        dataset = self.h5.get("events/image")
+        dataset = member(self.h5, "events/image")
         chunks = getattr(dataset, "chunks", None)
         if not chunks:
             return requested
@@ -207,7 +208,7 @@ class HDF5Data(RecordingFile):
         """Return the names of all features, in the order of look-up."""
         with self._lock:
             if "keys" not in self._cached:
-                found = [name for name, _ in features_in(self.h5.get("events"))]
+                found = [name for name, _ in features_in(member(self.h5, "events"))]
                 for basin in self._basins:
                     found.extend(basin.features())
                 self._cached["keys"] = list(dict.fromkeys(found))
@@ -303,7 +304,7 @@ class HDF5Data(RecordingFile):
             Name of the feature.
         """
         with self._lock:
-            own = self.h5.get(f"events/{feat}")
+            own = member(self.h5, f"events/{feat}")
             if own is not None and (odd := what_is_odd(own, "events")):
                 hint = "features are rows of numbers"
                 raise InputError(f"'{feat}' {odd}", path=self.place, hint=hint)

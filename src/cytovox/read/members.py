@@ -8,7 +8,17 @@ from typing import Any
 import h5py
 import numpy as np
 
-__all__ = ["chunk_infos", "copy_attributes", "dataset_ids", "members", "text_names"]
+__all__ = ["chunk_infos", "copy_attributes", "dataset_ids", "member", "members", "text_names"]
+
+
+def member(group: Mapping[Any, Any], name: Any, default: Any = None) -> Any:
+    """Return a member of a group, or a default.
+
+    For a missing name, ``group.get`` makes an exception of the error text of
+    HDF5. If the garbage collector closes another object meanwhile, that text
+    is gone, and h5py raises `UnicodeDecodeError`. So nothing missing is asked for.
+    """
+    return group.get(name, default) if name in group else default
 
 
 def members(group: Mapping[Any, Any]) -> list[tuple[Any, Any]]:

@@ -19,7 +19,7 @@ from .data_identity import round_pixel_size
 from .dataset import CheckedDataset, checked, read_checked, read_lines
 from .identifier import as_count, as_number, md5sum, stated
 from .mapped import IndexMapping, check_mapping, get_mapping_indices
-from .members import members, text_names
+from .members import member, members, text_names
 from .opening import OpenedFile, OpenedFiles, open_file, read_error
 from .permissions import Permissions, default_permissions
 from .structure import examine, features_in, rows_of, what_is_odd
@@ -232,7 +232,7 @@ class RecordingFile:
                     hint="the recording was not completed or was damaged",
                 )
             return number
-        events = features_in(self.h5.get("events"))
+        events = features_in(member(self.h5, "events"))
         length = rows_of(*events[0]) if events else self._referred_length()
         if length is None:
             raise InputError("the number of frames is unknown", path=self.place)
@@ -281,7 +281,7 @@ class RecordingFile:
             if name not in self._cached:
                 given = self._state[name]
                 if given is None:
-                    stored = members(self.h5.get(name, {}))
+                    stored = members(member(self.h5, name, {}))
                     given = {
                         key: read(self.checked(ds))
                         for key, ds in stored

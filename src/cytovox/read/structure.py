@@ -26,7 +26,7 @@ from .const import (
 from .filters import Pipeline
 from .following import Follower, decoded, folders_of
 from .mapped import IndexMappingError
-from .members import members
+from .members import member, members
 from .opening import OpenedFile, OpenedFiles
 from .permissions import Permissions
 
@@ -92,28 +92,27 @@ class _Look(Follower):
 
     def group(self, name: str) -> None:
         """Look at a group of the root, if there is one, and at its members."""
-        link = self.h5.get(name, getlink=True)
-        if link is None:
+        if not self.h5.id.links.exists(name.encode()):
             return
         self.link(self.h5, name, name)
-        group = self.h5.get(name)
+        group = member(self.h5, name)
         if not isinstance(group, h5py.Group):
             if name not in ("events", "basin_events"):
                 self.refuse(f"'{name}' is not a group")
             return
         if len(group) > _MAX_MEMBERS.get(name, math.inf):
             self.refuse(f"'{name}' has {len(group):,} members", "oversized")
-        for member in group:
-            self._member(group, name, member)
+        for key in group:
+            self._member(group, name, key)
 
-    def _member(self, group: h5py.Group, name: str, member: str | bytes) -> None:
-        where = f"{name}/{decoded(member)}"
-        if isinstance(member, bytes):
+    def _member(self, group: h5py.Group, name: str, key: str | bytes) -> None:
+        where = f"{name}/{decoded(key)}"
+        if isinstance(key, bytes):
             self.refuse(f"the name '{where}' is not text")
             return
-        self.link(group, member, where)
+        self.link(group, key, where)
         try:
-            found = group.get(member)
+            found = group.get(key)
         except (OSError, RuntimeError, KeyError) as err:
             self.refuse(f"'{where}' cannot be opened: {str(err)[:200]}")
         if isinstance(found, h5py.Dataset):
@@ -126,7 +125,7 @@ class _Look(Follower):
 
     def require(self, h5: h5py.File, what: str) -> None:
         """Refuse what is not a recording."""
-        if not isinstance(h5.get("events"), h5py.Group):
+        if not isinstance(member(h5, "events"), h5py.Group):
             self.refuse(f"{what}, which is not a recording", "external")
 
     def dataset(self, dataset: h5py.Dataset, name: str, where: str) -> None:
@@ -260,7 +259,7 @@ def left_alone(h5: h5py.File, length: int) -> list[str]:
     """Return what in a recording is not read, in words."""
     unread = []
     for place in ("events", "logs", "tables"):
-        group = h5.get(place)
+        group = member(h5, place)
         for name, item in members(group) if isinstance(group, h5py.Group) else []:
             odd = what_is_odd(item, place)
             if not odd and place == "events" and isinstance(item, h5py.Dataset):
@@ -297,7 +296,7 @@ def check_recording(
 ) -> None:
     """Make sure that a run on a recording can succeed; reads a few images at most."""
     path = data.place
-    if not isinstance(data.h5.get("events"), h5py.Group):
+    if not isinstance(member(data.h5, "events"), h5py.Group):
         raise InputError("there are no events", path=path, hint="give a recording (.rtdc)")
     read = ["image", *["image_bg"] * need_background, *PROTECTED_FEATURES]
     is_result = "pipeline:dcnum hash" in data.meta

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -63,6 +64,8 @@ def _run(words: Sequence[str]) -> int:
     """Run a command in this group of processes; return its exit code."""
     threading.Thread(target=_watch, daemon=True).start()
     code = subprocess.Popen(words, stdin=subprocess.DEVNULL).wait()
+    if select.select([0], [], [], 0)[0]:  # our process ended at the same time
+        os.killpg(os.getpid(), signal.SIGKILL)
     if code < 0:  # end in the same way
         with contextlib.suppress(OSError):  # some cannot be handled anyway
             signal.signal(-code, signal.SIG_DFL)

@@ -15,6 +15,7 @@ from .. import __version__
 from ..read import HDF5Data, get_measurement_identifier
 from ..read.basins import extract_basin_dicts, find_basin_file, is_basin_map
 from ..read.dataset import checked, read_checked
+from ..read.members import member
 from ..read.opening import OpenedFiles
 from ..read.permissions import Permissions
 from ..read.structure import features_in
@@ -79,7 +80,7 @@ def _copy_basin(
     mapping = None
     name = definition.get("mapping")
     if name is not None:
-        if name not in h5_src.get("events", {}):
+        if name not in member(h5_src, "events", {}):
             # without its map the basin cannot be used
             return
         mapping = np.ravel(read_checked(checked(h5_src["events"][name], permissions)))
@@ -185,7 +186,7 @@ def _refer(
             copy_basins(source, writer.h5, internal_basins=False, permissions=data.permissions)
             identifier = get_measurement_identifier(source)
             groups = (
-                source.get(name)
+                member(source, name)
                 for name in ("events", *_internal_groups(source, data.permissions))
             )
             names = {name for group in groups for name, _ in features_in(group)}

@@ -24,7 +24,7 @@ from ..read.dataset import (
 )
 from ..read.identifier import stated
 from ..read.mapped import MappedHDF5Dataset, check_mapping, get_mapping_indices
-from ..read.members import copy_attributes, members
+from ..read.members import copy_attributes, member, members
 from ..read.opening import read_errors
 from ..read.permissions import Permissions
 from ..read.structure import what_is_odd
@@ -69,7 +69,7 @@ def copy_metadata(
     with storage_errors(h5_dst.filename):
         left_out = copy_attributes(h5_src, h5_dst)
         for name in ("logs", "tables"):
-            for key, dataset in members(h5_src.get(name, {})):
+            for key, dataset in members(member(h5_src, name, {})):
                 group = h5_dst.require_group(name)
                 if key in group or not isinstance(dataset, h5py.Dataset) or not dataset.size:
                     continue
@@ -190,7 +190,7 @@ def _must_copy(
         )
     if rows is not None:
         check_mapping(rows, len(dataset), f"'{feat}'")
-    present = h5_dst.get(f"events/{feat}")
+    present = member(h5_dst, f"events/{feat}")
     if present is None:
         return True
     if dataset.ndim == 1 and present.ndim == 1:

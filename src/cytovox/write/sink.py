@@ -16,7 +16,7 @@ from typing import Any, Self
 import h5py
 
 from ..read.const import HDF5_VERSIONS
-from ..read.members import members
+from ..read.members import member, members
 from ..read.opening import open_own_file
 from .disk import DISK, Disk
 
@@ -166,5 +166,5 @@ def _refers_to_other_files(path: Path) -> bool:
     HDF5 crashes when it reads one while it writes through a file object.
     """
     with open_own_file(path, "r") as h5:
-        events = h5.get("events", {})
+        events = member(h5, "events", {})
         return any(isinstance(ds, h5py.Dataset) and ds.is_virtual for _, ds in members(events))

@@ -22,6 +22,7 @@ from ..errors import UsageError
 from ..read.basins import extract_basin_dicts
 from ..read.dataset import checked, read_checked
 from ..read.mapped import get_mapping_indices
+from ..read.members import member
 from .items import IMAGE_ATTRIBUTES, as_items, fit_items, set_default_filter_kwargs, text_lines
 from .sink import Sink, open_output
 from .storage import storage_errors
@@ -385,7 +386,7 @@ def _check_basin(
     for name, value in (("paths", paths), ("features", features)):
         if value is not None:
             raise UsageError(f"`{name}` must be set to None when storing internal basin features")
-    taken = {*_internal_features(h5), *h5.get("basin_events", ())}
+    taken = {*_internal_features(h5), *member(h5, "basin_events", ())}
     for feat in internal_data:
         if feat in taken:
             raise UsageError(f"Feature '{feat}' is already defined as an internal basin feature")

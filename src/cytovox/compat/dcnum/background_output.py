@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...background.base import BackgroundResult, empty_images
-from ...read.members import members
+from ...read.members import member, members
 
 __all__ = ["forget", "is_same", "kept_aside", "rechunked"]
 
@@ -64,7 +64,7 @@ def forget(h5: h5py.File) -> None:
     for place in (f"{group}/{feat}" for group in ("events", "basin_events") for feat in _WRITTEN):
         if place in h5:
             del h5[place]
-    for key, lines in members(h5.get("basins", {})):
+    for key, lines in members(member(h5, "basins", {})):
         with contextlib.suppress(ValueError):
             text = "\n".join(line.decode("utf-8") for line in lines[:])
             definition = json.loads(text)
