@@ -118,6 +118,7 @@ class DaCapoBlockwiseTask(engine.Task):
         known = {n: v for n, v in kwargs.items() if not isinstance(v, Permissions)}
         told = [[str(roi) for roi in (total_roi, read_roi, write_roi)], args, known]
         digest = hashlib.sha256(json.dumps(plain(told), sort_keys=True).encode()).hexdigest()
+        upstream = list(upstream_tasks or ())
         task: Any = super().__new__(
             cls,
             f"{Path(worker_file).stem}-{digest[:_DIGITS]}",
@@ -131,9 +132,8 @@ class DaCapoBlockwiseTask(engine.Task):
             max_workers=max(1, num_workers),
             max_retries=max_retries,
             timeout=timeout,
+            upstream_tasks=upstream,
         )
-        upstream = list(upstream_tasks or ())
-        engine.set_upstream(task, upstream)
         task.run = RunTask(
             task,
             work,

@@ -10,7 +10,7 @@ current folder, prints nothing, and a block that raises does not end its worker.
 from __future__ import annotations
 
 import contextlib
-import functools
+import inspect
 import math
 import os
 import threading
@@ -44,7 +44,6 @@ __all__ = [
     "run_here",
     "run_server",
     "set_context",
-    "set_upstream",
     "shared_context",
     "upstream_of",
 ]
@@ -57,7 +56,7 @@ _RESTARTS = 1_000_000_000
 _FITS = ("valid", "overhang", "shrink")
 
 
-class Task(v2.Task):
+class Task(daisy.Task):
     """A daisy task whose time limits and restarts are what was asked for.
 
     Parameters are those of `daisy.Task`.
@@ -73,8 +72,9 @@ class Task(v2.Task):
         if kwargs.get("check_function") is None:
             kwargs.pop("check_function", None)
         with warnings.catch_warnings():
-            # It recommends a store that knows nothing of functions and inputs.
-            warnings.simplefilter("ignore", UserWarning)
+            # It recommends a store that knows nothing of functions and inputs, and
+            # pipelines in place of tasks that name those that they need.
+            warnings.simplefilter("ignore")
             make: Any = super().__new__
             task: Task = make(cls, task_id, *args, **kwargs)
         return task
@@ -223,27 +223,25 @@ def loop_over_blocks(process_function: Callable[[Any], Any]) -> None:
                 client.result = result
 
 
-def set_upstream(task: Any, tasks: Sequence[Any]) -> None:
-    """Let daisy's own runner know which tasks a task needs."""
-    from daisy._task import _record_task_upstream
-
-    _record_task_upstream(task, list(tasks))
-
-
 def upstream_of(task: Any) -> list[Any]:
-    """Return the tasks that a task needs."""
-    from daisy._task import _get_task_upstream
+    """Return the tasks that a task needs: the one list of tasks among its attributes.
 
-    return list(_get_task_upstream(task) or ())
+    Daisy has no public way to ask a task, which was made with ``upstream_tasks``.
+    """
+    for value in getattr(task, "__dict__", {}).values():
+        if isinstance(value, list) and value and all(isinstance(one, v2.Task) for one in value):
+            return list(value)
+    return []
 
 
 def positional_arity(function: Any) -> int:
-    """Return how many positional arguments a function takes, as daisy counts."""
-    if isinstance(function, functools.partial):
-        return positional_arity(function.func) - len(function.args)
-    from daisy._task import _block_fn_arity
-
-    return int(_block_fn_arity(function))
+    """Return how many positional arguments a function takes; 0 for a loop over blocks."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):  # compiled
+        return 0
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return sum(parameter.kind in kinds for parameter in parameters)
 
 
 def block_at(task: Any, begin: Any) -> Any:
