@@ -50,3 +50,11 @@ def test_mistakes_are_named(given, message):
     with pytest.raises(OptionError, match="stage x") as info:
         check_options("stage x", options_of(stage), given)
     assert message in str(info.value)
+
+
+def test_a_path_is_a_text(tmp_path):
+    def segment(image, *, model_file: str | None = None): ...
+
+    given = {"model_file": tmp_path / "net.dcnm"}
+    checked = check_options("segmenter x", options_of(segment), given)
+    assert checked == {"model_file": str(tmp_path / "net.dcnm")}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import os
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -169,6 +170,8 @@ def _fit(where: str, option: Option, value: Any) -> Any:
             cause = err
     elif option.type is not str:
         return value
+    elif isinstance(value, os.PathLike):
+        return os.fspath(value)
     raise OptionError(
         f"{where}: {value!r} is not a value for '{option.name}'",
         hint=f"give {_article(option.type)}",

@@ -42,8 +42,6 @@ class TorchSegmenterBase(Segmenter, abc.ABC):
     def __init__(
         self, *, kwargs_mask: dict[str, Any] | None = None, debug: bool = False, **kwargs: Any
     ) -> None:
-        if isinstance(kwargs.get("model_file"), pathlib.Path):
-            kwargs["model_file"] = str(kwargs["model_file"])
         super().__init__(kwargs_mask=kwargs_mask, debug=debug, **kwargs)
         path = retrieve_model_file(self.kwargs["model_file"])
         found = inspect_model(path)
