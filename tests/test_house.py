@@ -106,6 +106,8 @@ def test_names_are_posix_only_nowhere() -> None:
 def test_version_is_the_same_everywhere() -> None:
     changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     assert f"## {cytovox.__version__}" in changes
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"\nversion: {cytovox.__version__}\n" in citation
     said = subprocess.run(
         [sys.executable, "-m", "cytovox", "--version"],
         capture_output=True,
