@@ -11,6 +11,7 @@
 #   make bench    measure speed and memory against the peers (hours; a quiet machine)
 #   make wheel    build the wheel into dist/
 #   make docs     write the generated pages again, and all as HTML into docs/_build/html
+#   make truth    compare measured features with the simulator's truth again (minutes)
 #   make clean    remove what was built here, .venv too
 
 ifeq ($(OS),Windows_NT)
@@ -42,7 +43,7 @@ FAULTS_ARGS ?=
 export PYTHONUTF8 := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-latest test-oldest constraints lint parity faults bench wheel docs clean
+.PHONY: help demo test test-latest test-oldest constraints lint parity faults bench wheel docs truth clean
 
 help:
 	@$(PYTHON) -c "print(open('Makefile').read().split('\n\n')[0].replace('# ', '').replace('#', ''))"
@@ -95,6 +96,9 @@ docs: .venv/test.stamp
 	@$(PY) docs/make_picture.py
 	@$(PY) -m sphinx -q -W --keep-going -b html -d docs/_build/trees docs docs/_build/html
 	@echo docs/_build/html/index.html
+
+truth: .venv/run.stamp
+	@$(PY) docs/make_truth.py
 
 .venv/uv.stamp: .venv/made.stamp
 	@$(PIP) install -qq uv

@@ -12,7 +12,7 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     from ..testing import Truth
 
-__all__ = ["Comparison", "compare_with_truth"]
+__all__ = ["Comparison", "compare_with_truth", "match_cells"]
 
 #: Features that are compared: name, unit, digits shown.
 _FEATURES = (("area_um", "um2", 2), ("deform", "", 4), ("volume", "um3", 1))
@@ -34,6 +34,8 @@ class Comparison:
     medians
         For each compared feature the median of the true and of the found
         values, over matched pairs.
+    deform_on_pixels
+        The deformation that is expected of outlines through pixels, the median.
     """
 
     true: int
@@ -41,6 +43,7 @@ class Comparison:
     missed: int
     extra: int
     medians: dict[str, tuple[float, float]]
+    deform_on_pixels: float = 0.0
 
     @property
     def agrees(self) -> bool:
@@ -62,6 +65,11 @@ class Comparison:
                 f"{name:<7} true {true:.{digits}f}, found {found:.{digits}f} {unit}".rstrip()
                 + f" ({off} at the median)"
             )
+            if name == "deform":
+                lines.append(
+                    "        outlines follow pixels, which makes cells look more deformed: "
+                    f"{self.deform_on_pixels:.4f} is expected"
+                )
         return "\n".join(lines)
 
 
@@ -86,17 +94,19 @@ def compare_with_truth(result: Path, truth: Truth) -> Comparison:
     if not number:
         return Comparison(len(whole), 0, len(whole), 0, {})
     # Instruments count frames from one, the table counts from zero.
-    pairs = _match(whole, {**found, "frame": found["frame"] - 1})
+    pairs = match_cells(whole, {**found, "frame": found["frame"] - 1})
     medians = {
         name: (float(np.median(whole[name][pairs[0]])), float(np.median(found[name][pairs[1]])))
         for name in there
         if len(pairs[0])
     }
     matched = len(pairs[0])
-    return Comparison(len(whole), number, len(whole) - matched, number - matched, medians)
+    expected = float(np.median(whole.deform_on_pixels[pairs[0]])) if matched else 0.0
+    missed, extra = len(whole) - matched, number - matched
+    return Comparison(len(whole), number, missed, extra, medians, expected)
 
 
-def _match(true: Any, found: dict[str, npt.NDArray[np.float64]]) -> npt.NDArray[np.int64]:
+def match_cells(true: Any, found: dict[str, npt.NDArray[np.float64]]) -> npt.NDArray[np.int64]:
     """Return indices of pairs, shape (2, n): each cell with its nearest event."""
     pairs: list[tuple[int, int]] = []
     used: set[int] = set()

@@ -35,6 +35,8 @@ class Scene:
     empty: float
     drift: float
     flicker: float
+    size: float
+    contrast: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,8 @@ def _draw_one(
     """Return a cell, not yet placed along the flow."""
     height = scene.shape[0]
     _, radius, radius_sd, aspect, aspect_sd, skew = kind
-    r = max(radius + radius_sd * np.clip(rng.normal(), -2.5, 2.5), 0.5) / scene.pixel_size
+    radius = scene.size * max(radius + radius_sd * np.clip(rng.normal(), -2.5, 2.5), 0.5)
+    r = radius / scene.pixel_size
     root = np.sqrt(max(aspect + aspect_sd * np.clip(rng.normal(), -2.5, 2.5), 1.0))
     k = skew * rng.uniform(0.5, 1.3)
     tilt = 0.04 * np.clip(rng.normal(), -2.5, 2.5)
@@ -109,6 +112,7 @@ def _draw_one(
     # dark islands behind when the rim of a cell at the border is removed.
     rim, inside, texture = rng.uniform(44, 58), rng.uniform(-34, -21), rng.uniform(4, 8)
     grain, pattern = rng.uniform(2.0, 4.5), rng.random()
+    rim, inside, texture = (scene.contrast * grey for grey in (rim, inside, texture))
     return np.array([0, y, a, b, k, tilt, rim, inside, texture, grain, pattern])
 
 

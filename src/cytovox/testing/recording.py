@@ -42,6 +42,8 @@ def simulate_recording(
     drift: float = 0.015,
     flicker: float = 0.0,
     noise: float | npt.NDArray[Any] = 1.5,
+    size: float = 1.0,
+    contrast: float = 1.0,
     chunk_frames: int | None = None,
     save_truth: bool = True,
 ) -> Truth:
@@ -90,6 +92,11 @@ def simulate_recording(
     noise
         Standard deviation of a pixel, grey levels: one for all or, measured from
         a camera, one for each, shape (H, W).
+    size
+        Diameter of cells, relative to the usual one (7 to 9 um on the mean).
+    contrast
+        How much cells are darker than the background, relative to the usual one
+        (rim 44 to 58 grey levels). Where their edge is does not depend on it.
     chunk_frames
         Frames per HDF5 chunk; about 1 MiB if None. Has no effect on the data.
     save_truth
@@ -115,7 +122,7 @@ def simulate_recording(
     """
     scene = Scene(
         frames, seed, (int(shape[0]), int(shape[1])), pixel_size, frame_rate, cells, separated,
-        border, duplicates, empty, drift, flicker,
+        border, duplicates, empty, drift, flicker, size, contrast,
     )  # fmt: skip
     _check(scene)
     height, width = scene.shape
@@ -151,7 +158,7 @@ def _check(scene: Scene) -> None:
         raise OptionError(f"frames is {scene.frames}", hint="it must be 1 or more")
     if min(scene.shape) < 8:
         raise OptionError(f"shape is {scene.shape}", hint="both must be 8 or more")
-    for name in ("pixel_size", "frame_rate"):
+    for name in ("pixel_size", "frame_rate", "size", "contrast"):
         if not getattr(scene, name) > 0:
             raise OptionError(f"{name} is {getattr(scene, name)}", hint="it must be above 0")
     for name in ("border", "duplicates", "empty"):

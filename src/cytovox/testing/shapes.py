@@ -13,7 +13,14 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["egg_area", "egg_centroid", "egg_deformation", "egg_perimeter", "egg_volume"]
+__all__ = [
+    "deformation_by_pixels",
+    "egg_area",
+    "egg_centroid",
+    "egg_deformation",
+    "egg_perimeter",
+    "egg_volume",
+]
 
 Floats = npt.NDArray[np.float64]
 
@@ -47,3 +54,15 @@ def egg_deformation(a: Floats, b: Floats, k: Floats) -> Floats:
 def egg_volume(a: Floats, b: Floats, k: Floats) -> Floats:
     """Return the volume of the body made by turning the egg about its long axis."""
     return np.asarray(np.pi * a * b**2 * (4 / 3 + k**2 * 4 / 15))
+
+
+def deformation_by_pixels(area_um: Floats, pixel_size: float) -> Floats:
+    """Return what an outline through pixels adds to the deformation of a circle.
+
+    The sum of exponentials was fitted by C. Herold to circles of 0.4 to 20 um,
+    drawn on pixels of 0.34 um: arXiv:1704.00572 (2017). It holds for areas of
+    10 um^2 or more on such pixels; what counts is the area in pixels.
+    """
+    area = np.asarray(area_um) * (0.34 / pixel_size) ** 2
+    terms = ((0.020, 7.1), (0.010, 38.6), (0.005, 296.0))
+    return np.asarray(0.0012 + sum(most * np.exp(-area / decay) for most, decay in terms))

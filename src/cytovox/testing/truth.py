@@ -12,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import InputError, InputNotFoundError, OptionError
+from .drawing import EDGE_OFFSET
+from .shapes import deformation_by_pixels
 
 __all__ = ["TRUTH_DTYPE", "Truth"]
 
@@ -75,6 +77,21 @@ class Truth:
         """Only the cells that a segmenter should find one by one."""
         keep = ~(self["touches_border"] | self["touches_other"])
         return Truth(self.frames, self.pixel_size, self.table[keep], self.duplicates)
+
+    @property
+    def deform_on_pixels(self) -> npt.NDArray[np.float64]:
+        """Deformation that an outline through pixels should have on the mean, shape (n_cells,).
+
+        The mask of a simulated cell ends `drawing.EDGE_OFFSET` outside of its
+        outline. A curve at that distance is longer by 2 pi times the distance,
+        and rounder; pixels add to its deformation what they add to that of a
+        circle of its area.
+        """
+        off = EDGE_OFFSET * self.pixel_size
+        area, length = self["area_um"], 2 * np.sqrt(np.pi * self["area_um"]) / (1 - self["deform"])
+        edge = np.sqrt(np.pi * (area + length * off + np.pi * off**2))
+        rounder = 1 - 2 * edge / (length + 2 * np.pi * off)
+        return np.asarray(rounder + deformation_by_pixels(area, self.pixel_size))
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the table as ``.csv`` or ``.npz``, by the suffix; return the path.
