@@ -229,6 +229,9 @@ def test_a_run_names_what_it_left_alone(
     edited(odd, ODD["bytes"], "events/label")
     edited(odd, NUMBERS["too few"], "events/deform")
     edited(odd, LOGS["numbers"], "logs/note")
+    with h5py.File(odd, "a") as h5:
+        scalar = h5py.h5s.create(h5py.h5s.SCALAR)
+        h5py.h5a.create(h5.id, b"user:day", h5py.h5t.UNIX_D32LE, scalar)
     assert main(["run", str(path), "-q"]) == main(["run", str(odd), "-q"]) == 0
     with (
         h5py.File(tmp_path / "plain_dcn.rtdc") as first,
@@ -239,7 +242,7 @@ def test_a_run_names_what_it_left_alone(
         assert second["logs/note"][:].tolist() == [0, 1, 2, 3]
     assert main(["verify", str(tmp_path / "odd_dcn.rtdc")]) == 0
     captured = capsys.readouterr()
-    for name in ("events/label", "events/deform", "logs/note"):
+    for name in ("events/label", "events/deform", "logs/note", "user:day"):
         assert f"'{name}'" in captured.out + captured.err
 
 

@@ -160,7 +160,7 @@ def test_ome(tmp_path: Path, changes: dict[str, Any], text: str | None) -> None:
 
 def test_groups_without_image(tmp_path: Path) -> None:
     zarr.create_group(tmp_path / "a.zarr")
-    refused(tmp_path / "a.zarr", "zarr group.*there is none in it")
+    refused(tmp_path / "a.zarr", "zarr group.*none is found in it")
     (tmp_path / "b.n5").mkdir()
     (tmp_path / "b.n5" / "attributes.json").write_text("{}")
     refused(tmp_path / "b.n5", "N5 group")

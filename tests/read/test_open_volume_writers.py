@@ -795,18 +795,19 @@ def test_dimensions_without_names(tmp_path: Path, names: Any, axes: str) -> None
 
 def test_groups_name_what_there_is(tmp_path: Path) -> None:
     group = zarr.create_group(tmp_path / "a")
-    refused(tmp_path / "a", "there is none in it")
-    inner = group.create_group("measured")
+    refused(tmp_path / "a", "none is found in it")
+    inner = group.create_group("day/sample/measured")
     inner.create_array("raw", shape=SHAPE, chunks=(4, 8, 8), dtype="u2")[:] = VOXELS
     check(tmp_path / "a")  # there is no other
     group.create_array("more", shape=SHAPE, chunks=(4, 8, 8), dtype="u2")
     with pytest.raises(InputError, match="name an array or image inside") as caught:
         open_volume(tmp_path / "a")
-    for name in ("a/more", "a/measured/raw"):
+    for name in ("a/more", "a/day/sample/measured/raw"):
         assert str(tmp_path / name) in str(caught.value)
-    with open_volume(tmp_path / "a", series="measured/raw") as volume:
+    with open_volume(tmp_path / "a", series="day/sample/measured/raw") as volume:
         np.testing.assert_array_equal(volume[...], VOXELS)
-    with open_volume(zipped(tmp_path / "a", tmp_path / "a.zip"), series="measured/raw") as volume:
+    archive = zipped(tmp_path / "a", tmp_path / "a.zip")
+    with open_volume(archive, series="day/sample/measured/raw") as volume:
         np.testing.assert_array_equal(volume[...], VOXELS)
     with pytest.raises(InputError, match="not a place inside"):
         open_volume(tmp_path / "a", series="../a")
@@ -817,5 +818,8 @@ def test_groups_name_what_there_is(tmp_path: Path) -> None:
     with pytest.raises(InputNotFoundError):
         open_volume(tmp_path / "b")
     (tmp_path / "a" / "zarr.json").unlink()
-    refused(tmp_path / "a", "not a volume.*name one of those in it: .*a/more, .*a/measured/raw")
+    refused(
+        tmp_path / "a",
+        "not a volume.*name one of those in it: .*a/more, .*a/day/sample/measured/raw",
+    )
     refused(tmp_path / "a" / "more" / "zarr.json", "open the folder that it describes: .*a/more")

@@ -196,7 +196,8 @@ def test_types_and_storage(tmp_path: Path, dtype: str, chunks: Any) -> None:
         np.testing.assert_array_equal(volume[...], voxels)
 
 
-def test_coordinates_of_axes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("labels", [False, True])
+def test_coordinates_of_axes(tmp_path: Path, labels: bool) -> None:
     with h5py.File(tmp_path / "a.nc", "w") as file:
         array = file.create_dataset("image", data=VOXELS.transpose(2, 0, 1))
         for number, (name, step) in enumerate((("x", 0.25), ("z", -2.0), ("y", 0.5))):
@@ -204,6 +205,10 @@ def test_coordinates_of_axes(tmp_path: Path) -> None:
             file[name].attrs["units"] = "um"
             file[name].make_scale(name)
             array.dims[number].attach_scale(file[name])
+            if labels:
+                array.dims[number].label = name
+        if labels:
+            file["image"].attrs["units"] = "counts"
     with open_volume(tmp_path / "a.nc") as volume:
         assert volume.voxel_size == (2, 0.5, 0.25)
         assert volume.units == "micrometer"
@@ -213,6 +218,50 @@ def test_coordinates_of_axes(tmp_path: Path) -> None:
     said = "along some axes only"
     with pytest.warns(UserWarning, match=said), open_volume(tmp_path / "a.nc") as volume:
         assert volume.voxel_size == (1, 0.5, 0.25)
+
+
+def test_the_unit_of_the_values_is_not_that_of_voxels(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["image"] = VOXELS
+        file["image"].attrs["units"] = "counts"
+    with open_volume(tmp_path / "a.h5") as volume:
+        assert (volume.voxel_size, volume.units) == ((1, 1, 1), "")
+
+
+@pytest.mark.parametrize("size", [0.5, [0.5], [[0.5, 0.5, 0.5]], [[0.5], [0.5], [0.5]]])
+def test_one_size_of_all_axes_and_sizes_as_a_table(tmp_path: Path, size: Any) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["image"] = VOXELS
+        file["image"].attrs["element_size_um"] = size
+    with open_volume(tmp_path / "a.h5") as volume:
+        assert (volume.voxel_size, volume.units) == ((0.5, 0.5, 0.5), "micrometer")
+
+
+@pytest.mark.parametrize("name", ["element_size_um", "resolution", "offset"])
+def test_what_is_not_numbers_is_not_a_size(tmp_path: Path, name: str) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["image"] = VOXELS
+        file["image"].attrs[name] = "0.5 x 0.2 x 0.2 um"
+    said = "0.5 x 0.2 x 0.2 um, not numbers"
+    with pytest.warns(UserWarning, match=said), open_volume(tmp_path / "a.h5") as volume:
+        assert (volume.voxel_size, volume.offset, volume.units) == ((1, 1, 1), (0, 0, 0), "")
+
+
+def test_a_header_before_the_file_as_matlab_writes_it(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.mat", "w", userblock_size=512) as file:
+        file["image"] = VOXELS
+    with (tmp_path / "a.mat").open("r+b") as file:
+        file.write(b"MATLAB 7.3 MAT-file".ljust(512))
+    np.testing.assert_array_equal(read(tmp_path / "a.mat"), VOXELS)
+
+
+def test_integers_of_three_bytes_are_refused(tmp_path: Path) -> None:
+    kind = h5py.h5t.STD_U32LE.copy()
+    kind.set_size(3)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        h5py.h5d.create(file.id, b"image", kind, h5py.h5s.create_simple((3, 4, 5)))
+    with pytest.raises(InputError, match="voxels are of an unknown type"):
+        open_volume(tmp_path / "a.h5")
 
 
 def test_series_is_the_path_in_the_file(tmp_path: Path) -> None:

@@ -8,7 +8,15 @@ from typing import Any
 import h5py
 import numpy as np
 
-__all__ = ["chunk_infos", "copy_attributes", "dataset_ids", "member", "members", "text_names"]
+__all__ = [
+    "chunk_infos",
+    "copy_attributes",
+    "dataset_ids",
+    "member",
+    "members",
+    "text_names",
+    "unknown_attributes",
+]
 
 
 def member(group: Mapping[Any, Any], name: Any, default: Any = None) -> Any:
@@ -38,6 +46,17 @@ def text_names(attributes: Mapping[Any, Any]) -> list[str]:
     h5py gives those as bytes; they are not used.
     """
     return [name for name in attributes if isinstance(name, str)]
+
+
+def unknown_attributes(owner: h5py.HLObject) -> dict[str, str]:
+    """Return the attributes of types that h5py does not know, and why, in words."""
+    found = {}
+    for name in text_names(owner.attrs):
+        try:
+            _ = owner.attrs.get_id(name).dtype
+        except TypeError as err:
+            found[name] = f"'{name}' holds values of an unknown type: {err}"
+    return found
 
 
 def copy_attributes(source: h5py.HLObject, target: h5py.HLObject) -> list[str]:

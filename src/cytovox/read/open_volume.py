@@ -197,6 +197,8 @@ def _open_folder(address: Address, scale: int | str | None, writable: bool) -> S
 
 
 def _open_file(address: Address, scale: int | str | None) -> Source:
+    import h5py
+
     from .volume_hdf5 import open_hdf5
     from .volume_npy import open_npy
     from .volume_tiff import open_tiff
@@ -212,7 +214,7 @@ def _open_file(address: Address, scale: int | str | None) -> Source:
         return open_tiff(address, scale)
     if head[:6] == b"\x93NUMPY" and not address.inner:
         return open_npy(address, scale)
-    if address.inner or head == b"\x89HDF\r\n\x1a\n":
+    if address.inner or h5py.is_hdf5(address.path):  # some programs write a header before it
         return open_hdf5(address, scale)
     hint = _FORMATS
     if address.name in ("zarr.json", ".zarray", ".zattrs", ".zgroup", "attributes.json", "info"):

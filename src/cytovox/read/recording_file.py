@@ -19,7 +19,7 @@ from .data_identity import round_pixel_size
 from .dataset import CheckedDataset, checked, read_checked, read_lines
 from .identifier import as_count, as_number, md5sum, stated
 from .mapped import IndexMapping, check_mapping, get_mapping_indices
-from .members import member, members, text_names
+from .members import member, members, text_names, unknown_attributes
 from .opening import OpenedFile, OpenedFiles, open_file, read_error
 from .permissions import Permissions, default_permissions
 from .structure import examine, features_in, rows_of, what_is_odd
@@ -159,7 +159,9 @@ class RecordingFile:
                 given = self._state["meta"]
                 source = self.h5.attrs if given is None else given
                 try:
-                    values = {key: stated(source, key) for key in text_names(source)}
+                    unknown = unknown_attributes(self.h5) if given is None else {}
+                    names = [key for key in text_names(source) if key not in unknown]
+                    values = {key: stated(source, key) for key in names}
                 except (OSError, RuntimeError, ValueError, TypeError) as err:
                     raise read_error(err, self.h5) from err
                 meta = {key: value for key, value in values.items() if value is not None}

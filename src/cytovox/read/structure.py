@@ -26,7 +26,7 @@ from .const import (
 from .filters import Pipeline
 from .following import Follower, decoded, folders_of
 from .mapped import IndexMappingError
-from .members import member, members
+from .members import member, members, unknown_attributes
 from .opening import OpenedFile, OpenedFiles
 from .permissions import Permissions
 
@@ -257,7 +257,7 @@ def rows_of(name: str, dataset: h5py.Dataset) -> int:
 
 def left_alone(h5: h5py.File, length: int) -> list[str]:
     """Return what in a recording is not read, in words."""
-    unread = []
+    unread = [f"the attribute {unknown}" for unknown in unknown_attributes(h5).values()]
     for place in ("events", "logs", "tables"):
         group = member(h5, place)
         for name, item in members(group) if isinstance(group, h5py.Group) else []:

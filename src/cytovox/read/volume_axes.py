@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import warnings
 from collections.abc import Mapping, Sequence
@@ -194,15 +195,25 @@ def read_transform(transform: object, axes: tuple[str, ...]) -> dict[str, Any] |
 def place_axes(
     axes: tuple[str, ...], attributes: Mapping[str, Any], where: str
 ) -> tuple[tuple[float, ...], tuple[float, ...], tuple[str, ...]]:
-    """Return voxel size, offset and units per axis from loosely written attributes."""
+    """Return voxel size, offset and units per axis from loosely written attributes.
+
+    One number is that of all axes. What is not numbers is left out, with a warning.
+    """
     space = [axis in SPATIAL for axis in axes]
 
-    def numbers(key: str, values: Any, other: float) -> tuple[float, ...]:
+    def numbers(key: str, values: Any, other: float) -> tuple[float, ...] | None:
         if values is None:
-            return (other,) * len(axes)
+            return None
+        values = _listed(values)
+        if not all(isinstance(v, (int, float)) for v in values):
+            said = ", ".join(str(v)[:40] for v in values[:5])
+            warnings.warn(f"{where}: {key} is {said}, not numbers; it is left out", stacklevel=3)
+            return None
+        values = values * sum(space) if len(values) == 1 else values
         count = len(axes) if len(values) == len(axes) else sum(space)
-        found = check_numbers(values, count, key, where, positive=key == "voxel_size")
-        return spread(found, other)
+        return spread(
+            check_numbers(values, count, key, where, positive=key == "voxel_size"), other
+        )
 
     def spread(values: Sequence[Any], other: Any) -> tuple[Any, ...]:
         rest = iter(values)
@@ -211,17 +222,24 @@ def place_axes(
         return tuple(next(rest) if s else other for s in space)
 
     size = attributes.get("voxel_size")
-    size = attributes.get("resolution") if size is None else size
+    size = numbers("voxel_size", attributes.get("resolution") if size is None else size, 1.0)
     units = attributes.get("units", attributes.get("unit"))
+    if size is None:
+        units = None  # that of the values, or of a size that is not said
     if not isinstance(units, (list, tuple)) or len(units) not in (sum(space), len(axes)):
         units = [units if isinstance(units, (str, bytes)) else ""] * sum(space)
     return (
-        numbers("voxel_size", _listed(size), 1.0),
-        numbers("offset", _listed(attributes.get("offset")), 0.0),
+        size or (1.0,) * len(axes),
+        numbers("offset", attributes.get("offset"), 0.0) or (0.0,) * len(axes),
         spread([normalize_unit(u) for u in units], ""),
     )
 
 
-def _listed(values: Any) -> Any:
+def _listed(values: Any) -> list[Any]:
+    """Return values as a list, also those of a table of one row or column."""
     values = values.tolist() if hasattr(values, "tolist") else values
-    return values if values is None or isinstance(values, (list, tuple)) else [values]
+    if not isinstance(values, (list, tuple)):
+        return [values]
+    rows = [v for v in values if isinstance(v, list)]
+    one = len(values) == 1 or all(len(row) == 1 for row in rows)
+    return list(itertools.chain(*rows)) if one and len(rows) == len(values) else list(values)

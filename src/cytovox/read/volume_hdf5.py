@@ -79,7 +79,11 @@ class _Look(Follower):
         where = f"{file_name(dataset.file)}:{dataset.name}"
         if dataset.shape is None:
             raise InputError("the array is empty", path=where)
-        dtype = check_dtype(dataset.dtype, where)
+        try:
+            stored = dataset.dtype
+        except TypeError as err:
+            raise InputError(f"its voxels are of an unknown type: {err}", path=where) from err
+        dtype = check_dtype(stored, where)
         if dataset.chunks is not None and not outside:
             check_chunk(dataset.chunks, dataset.shape, dtype, where)
             checked(dataset, self.may).check(0, 0)  # only whether its compression is read
@@ -222,10 +226,13 @@ def _attributes(array: h5py.Dataset) -> dict[str, Any]:
         found.pop("offset", None)
     elif not sized:
         found |= _tagged_sizes(found)
-    if "DIMENSION_LIST" in array.attrs and not found:
+    if "DIMENSION_LIST" in array.attrs and "voxel_size" not in found and not sized:
         with contextlib.suppress(OSError, TypeError, ValueError, KeyError, RuntimeError):
-            found = dimension_scales(array)  # only a description
-    if not sized and 0 in (said := found.get("voxel_size", ())):
+            scales = dimension_scales(array)  # only a description
+            # names of axes are rather those that are given to them; units were of the values
+            found = scales | found | {k: scales[k] for k in ("voxel_size", "units") if k in scales}
+    said = found.get("voxel_size")
+    if not sized and isinstance(said, list) and 0 in said:
         warnings.warn(
             f"{array.file.filename}:{array.name}: it says how large voxels are along some axes "
             "only; 1 is taken for the others",
@@ -272,5 +279,7 @@ def _json(value: Any) -> Any:
 def _names(attributes: dict[str, Any]) -> list[Any] | None:
     if tags := _tags(attributes):
         return [tag["key"] for tag in tags]
-    names = attributes.get("axis_names", attributes.get("DIMENSION_LABELS"))
+    labels = attributes.get("DIMENSION_LABELS")
+    labels = labels if isinstance(labels, list) and all(labels) else None
+    names = labels or attributes.get("axis_names")
     return names if isinstance(names, list) else None

@@ -13,13 +13,14 @@ __all__ = ["find_members", "name_members"]
 
 _LOOKED_AT = 1000
 _NAMED = 8
+_LEVELS = 4
 
 
 def find_members(address: Address, is_member: Callable[[Address], bool]) -> list[Address]:
     """Return the first arrays or images in a group, and in the groups in it."""
     found: list[Address] = []
     groups = [address]
-    for _ in range(2):
+    for _ in range(_LEVELS):
         inside = [member for group in groups for member in _folders(group)]
         groups = []
         for member in inside[:_LOOKED_AT]:
@@ -60,4 +61,4 @@ def name_members(found: list[Address], what: str, remote: bool) -> str:
     if found:
         names = ", ".join(map(str, found[:3]))
         return f"{what}: {names}{' ...' if len(found) > 3 else ''}"
-    return what if remote else "there is none in it"
+    return what if remote else "none is found in it"
