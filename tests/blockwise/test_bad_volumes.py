@@ -25,8 +25,9 @@ import zarr
 from funlib.geometry import Coordinate, Roi
 from scipy import ndimage
 
-from cytovox.blockwise import evidence_file, volume_blocks
+from cytovox.blockwise import volume_blocks
 from cytovox.blockwise.array_run import run_array_work
+from cytovox.blockwise.evidence_file import EvidenceFolder
 from cytovox.blockwise.recipe import side_folder
 from cytovox.blockwise.segment_region import segment_blockwise
 from cytovox.blockwise.threshold_worker import ThresholdWork
@@ -511,25 +512,24 @@ def stopped_at(patch: pytest.MonkeyPatch, work: type, index: int) -> Iterator[No
         yield
 
 
-def flip(file: Path) -> None:
-    """Change a byte of what neighbours are told about the faces of a block."""
-    content = bytearray(file.read_bytes())
-    content[content.index(b"face_0_0.npy") + 40] ^= 0xFF
-    file.write_bytes(content)
-
-
-def exchange(file: Path) -> None:
-    """Put the evidence of the first block in place of this one's."""
-    shutil.copy(file.with_name("000000.npz"), file)
-
-
 @pytest.mark.parametrize(
-    "damage", [Path.unlink, lambda f: cut(f, f), lambda f: empty(f, f), flip, exchange]
+    "damage",
+    [
+        lambda record: b"",
+        lambda record: record[: len(record) // 2],
+        lambda record: bytes(len(record)),
+        lambda record: bytes([record[0] ^ 0xFF]) + record[1:],
+        lambda record: record[:40] + bytes([record[40] ^ 0xFF]) + record[41:],
+        lambda record: record[:-9] + bytes([record[-9] ^ 0xFF]) + record[-8:],
+    ],
+    ids=["gone", "cut", "zeros", "magic", "header", "content"],
 )
-def test_damaged_evidence_is_made_again(job: Job, damage: Callable[[Path], None]) -> None:
+def test_damaged_evidence_is_made_again(job: Job, damage: Callable[[bytes], bytes]) -> None:
     job.make_sick(4, "raise")
     assert not job.run()
-    damage(job.side / "blocks" / "000007.npz")
+    path, at, size = EvidenceFolder(job.side / "blocks").place(7)
+    content = path.read_bytes()
+    path.write_bytes(content[:at] + damage(content[at : at + size]) + content[at + size :])
     job.recovers({4, 7})
 
 
@@ -599,16 +599,17 @@ def test_full_disk_in_the_driver(
 ) -> None:
     calls = [0]
 
-    def third(*args: Any, **kwargs: Any) -> Any:
-        calls[0] += 1
-        return no_space() if calls[0] == 3 else real(*args, **kwargs)
-
     with monkeypatch.context() as patch:
         if what == "evidence":
-            real: Any = evidence_file._write_parts  # noqa: SLF001
-            patch.setattr(evidence_file, "_write_parts", third)
+            opened = os.open
+
+            def third(path: Any, *args: Any, **kwargs: Any) -> int:
+                calls[0] += Path(path).suffix == ".pack"
+                return no_space() if calls[0] == 3 else opened(path, *args, **kwargs)
+
+            patch.setattr(os, "open", third)
         elif what == "journal":
-            real = Journal.done
+            real: Any = Journal.done
             write = Journal._write  # noqa: SLF001
 
             def done(self: Journal, *args: Any, **kwargs: Any) -> None:

@@ -555,7 +555,6 @@ MEMORY = """
 import json, resource, sys
 from pathlib import Path
 import numpy as np
-from cytovox.blockwise.evidence import EvidenceFolder
 from cytovox.blockwise.grid import Grid
 from cytovox.blockwise.volumes import segment_volume
 from cytovox.run.journal import read_journal
@@ -582,8 +581,6 @@ def peaks(folder, blocks, workers):
     return [here, max(peaks)]
 
 if __name__ == "__main__":
-    # So much evidence may be kept in memory, however many blocks there are.
-    EvidenceFolder.__init__.__kwdefaults__["keep_bytes"] = 1 << 20
     folder, workers = Path(sys.argv[1]), int(sys.argv[2])
     print(json.dumps([peaks(folder, blocks, workers) for blocks in (16, 256)]))
 """

@@ -166,7 +166,7 @@ def test_files_and_folders_have_the_mode_that_the_umask_says(
         os.umask(before)
     made = [p for name in ("labels.zarr", "labels.zarr.cytovox", "bad.zarr.cytovox", "o.csv")
             for p in (tmp_path / name, *(tmp_path / name).rglob("*"))]  # fmt: skip
-    assert any(p.suffix == ".npz" for p in made)
+    assert any(p.suffix == ".pack" for p in made)
     assert any(p.suffix == ".log" for p in made)
     for path in made:
         expected = mode | (mode & 0o444) >> 2 if path.is_dir() else mode

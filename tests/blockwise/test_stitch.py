@@ -13,11 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy import ndimage as ndi
 
-from cytovox.blockwise.evidence import EvidenceFolder, save_evidence, segment_block
+from cytovox.blockwise.evidence import EvidenceFolder, segment_block
 from cytovox.blockwise.grid import Grid
 from cytovox.blockwise.lookup import load_lookup
 from cytovox.blockwise.stitch import relabel_block, stitch
-from cytovox.blockwise.votes import block_votes, load_votes, save_votes
 from cytovox.errors import InputError, OptionError, StageError, StorageError, UsageError
 from cytovox.kernels.components import label_components
 
@@ -194,21 +193,17 @@ def test_other_thresholds_without_segmenting_again(in_memory: Any, tmp_path: Pat
     assert done.again("overlap", reach=(0, 1), threshold=0.9).lookup.count == 1
     assert done.again("overlap", reach=(0, 4), rule="mutual").lookup.count == 1
     assert done.lookup.report.doubtful == 1
-    votes = [block_votes(i, done.grid, done.load, (0, 4)) for i in range(2)]
-    save_votes(tmp_path / "0.npz", votes[0])
-    kept = [load_votes(tmp_path / "0.npz"), votes[1]]
-    assert kept[0].common.tolist() == [4]
-    assert done.again("overlap", votes=kept.__getitem__, threshold=0.4).lookup.count == 1
+    assert done.again("overlap", reach=(0, 4), threshold=0.4).lookup.count == 1
 
 
 def test_evidence_survives_files(tmp_path: Path, in_memory: Any) -> None:
     rng = np.random.default_rng(5)
     truth, _ = whole(rng.random((12, 13, 14)) < 0.3, 2)
     done = in_memory(truth, renaming(2), (5, 6, 7), 2, "owner")
-    folder = EvidenceFolder(tmp_path, keep_bytes=3000)
     for result in done.done:
-        save_evidence(folder.path(result.evidence.index), result.evidence, result.sums)
-    assert not [p for p in tmp_path.iterdir() if p.suffix != ".npz"]
+        EvidenceFolder(tmp_path).add(result.evidence, result.sums)
+    assert len(list(tmp_path.iterdir())) == 1
+    folder = EvidenceFolder(tmp_path)
     for mode in ("touch", "overlap", "owner", "none"):
         memory = done.again(mode)
         lookup = stitch(mode, folder, done.grid, folder=tmp_path)
@@ -220,12 +215,10 @@ def test_evidence_survives_files(tmp_path: Path, in_memory: Any) -> None:
 
 
 def test_damaged_evidence_is_said(tmp_path: Path) -> None:
-    folder = EvidenceFolder(tmp_path)
-    with pytest.raises(StorageError, match="segment the block again"):
-        folder(3)
-    folder.path(3).write_bytes(b"PK\x03\x04 half a file")
-    with pytest.raises(StorageError, match="000003"):
-        folder(3)
+    with pytest.raises(StorageError, match="block 3.*segment the block again"):
+        EvidenceFolder(tmp_path)(3)
+    with pytest.raises(StorageError, match=r"block 0: .*it is not there"):
+        EvidenceFolder(tmp_path).counts(4)
     with pytest.raises(StorageError, match="stitch again"):
         load_lookup(tmp_path)
 

@@ -22,15 +22,7 @@ from ..kernels.faces import sizes
 from ..kernels.lattice import Ids, Int64s
 from ..kernels.packed import pack
 from ..kernels.relabel import first_appearance
-from .evidence_file import (
-    STITCH_MODES,
-    Evidence,
-    EvidenceFolder,
-    StitchMode,
-    load_evidence,
-    load_sums,
-    save_evidence,
-)
+from .evidence_file import STITCH_MODES, Evidence, EvidenceFolder, StitchMode
 from .grid import Block, Box, Grid, box_shape, slices
 
 __all__ = [
@@ -42,9 +34,6 @@ __all__ = [
     "Measures",
     "StitchMode",
     "evidence_of",
-    "load_evidence",
-    "load_sums",
-    "save_evidence",
     "segment_block",
 ]
 

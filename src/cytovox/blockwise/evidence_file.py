@@ -1,48 +1,59 @@
-"""Evidence of blocks, in memory and in files: what neighbours must know of a block."""
+"""Evidence of blocks, in memory and in files: what neighbours must know of a block.
+
+A process appends the records of its blocks to a file of its own, so that a
+million blocks do not become a million files, and no two processes write into
+one. A record begins with a header of fixed size, followed by sections that are
+compressed and have a checksum each. The latest whole record of a block counts;
+what is torn is skipped.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import os
+import struct
+import threading
+import time
 import uuid
-import zipfile
 import zlib
-from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+import zstandard
 
 from ..errors import InputError, StorageError
 from ..kernels.block_sums import BlockSums
 from ..kernels.lattice import Ids, Int64s
 from ..kernels.packed import Packed
-from ..run.folder_sync import sync_file
+from ..run.folder_sync import replaced_file, sync_file
 from .grid import Box, box_shape
 
-__all__ = [
-    "STITCH_MODES",
-    "Evidence",
-    "EvidenceFolder",
-    "StitchMode",
-    "load_evidence",
-    "load_sums",
-    "load_written",
-    "save_evidence",
-    "write_atomically",
-]
+__all__ = ["STITCH_MODES", "Evidence", "EvidenceFolder", "StitchMode", "encode_evidence"]
 
 #: How labels of neighbouring blocks are joined; see `cytovox.blockwise.stitch`.
 StitchMode = Literal["touch", "overlap", "owner", "none"]
 #: All values of `StitchMode`.
 STITCH_MODES: tuple[StitchMode, ...] = ("touch", "overlap", "owner", "none")
 
-_FORMAT = 1
-#: What reading a file raises that is not there, is cut off or is something else.
-_NOT_WHOLE = (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error)
+_MAGIC = b"CVE2"
+#: Magic, checksum of what follows in the header, time, block, labels, checksum
+#: of its labels (-1 if unknown), then bytes and checksums of the sections.
+_HEAD = struct.Struct("<4sIQQQq4Q4I")
+_SECTIONS = ("labels", "faces", "context", "sums")
+_DTYPES = tuple(np.dtype(t) for t in ("?", "u2", "i4", "u4", "i8", "u8", "f8"))
+#: Where the record of a block is.
+_PLACE = np.dtype(
+    {
+        "names": ("index", "count", "written", "at", "size", "pack"),
+        "formats": ("u8", "u8", "i8", "u8", "u8", "u4"),
+    }
+)
+#: Names the packs of this process, whatever other machine has such a process id.
+_PROCESS = uuid.uuid4().hex[:12]
+_SEARCH = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,197 +105,338 @@ class Evidence:
         corner: Any = plane[tuple(slice(None) if s == 0 else -(s > 0) for s in others)]
         return np.asarray(corner, np.uint32)
 
-    @property
-    def nbytes(self) -> int:
-        """Memory that the evidence takes, roughly."""
-        planes = sum(0 if p is None else p.nbytes for pair in self.faces for p in pair)
-        return 1000 + 10 * self.count + planes + (0 if self.shell is None else self.shell.nbytes)
+
+def encode_evidence(
+    evidence: Evidence, sums: BlockSums | None = None, written: int | None = None
+) -> bytes:
+    """Return the record of a block: its evidence, its sums, and the checksum of its labels."""
+    shell = evidence.shell
+    packed = (None,) * 3 if shell is None else (shell.first, shell.begin, shell.value)
+    parts: tuple[Sequence[npt.NDArray[Any] | None], ...] = (
+        (np.array(evidence.box, np.int64), evidence.sizes, evidence.at_seam, evidence.clipped),
+        [plane for pair in evidence.faces for plane in pair],
+        (*packed, evidence.centres),
+        () if sums is None else list(sums.arrays().values()),
+    )
+    compressor = zstandard.ZstdCompressor(level=1)
+    sections = [compressor.compress(_as_bytes(arrays)) for arrays in parts]
+    rest = _HEAD.pack(
+        _MAGIC,
+        0,
+        time.time_ns(),
+        evidence.index,
+        evidence.count,
+        -1 if written is None else written,
+        *map(len, sections),
+        *map(zlib.crc32, sections),
+    )[8:]
+    return b"".join([_MAGIC, struct.pack("<I", zlib.crc32(rest)), rest, *sections])
 
 
-def save_evidence(
-    path: str | os.PathLike[str],
-    evidence: Evidence,
-    sums: BlockSums | None = None,
-    written: int | None = None,
-) -> None:
-    """Write the evidence of a block, all or nothing."""
-    parts: dict[str, Any] = {
-        "format": _FORMAT,
-        "index": evidence.index,
-        "count": evidence.count,
-        "sizes": evidence.sizes,
-        "at_seam": evidence.at_seam,
-        "clipped": evidence.clipped,
-        "box": np.array(evidence.box, np.int64),
-    }
-    for axis, pair in enumerate(evidence.faces):
-        for side, plane in enumerate(pair):
-            if plane is not None:
-                parts[f"face_{axis}_{side}"] = plane
-    if evidence.shell is not None:
-        parts["shell_first"] = evidence.shell.first
-        parts["shell_begin"] = evidence.shell.begin
-        parts["shell_value"] = evidence.shell.value
-    if evidence.centres is not None:
-        parts["centres"] = evidence.centres
-    if written is not None:
-        parts["written"] = np.uint32(written)
-    if sums is not None:
-        parts |= {f"sums_{name}": array for name, array in sums.arrays().items()}
-    write_atomically(Path(path), parts)
+def _as_bytes(arrays: Sequence[npt.NDArray[Any] | None]) -> bytes:
+    """Write arrays one after the other, each at a multiple of 8 bytes; None is kept."""
+    about = [len(arrays)]
+    data = []
+    for array in arrays:
+        if array is None:
+            about.append(-1)
+            continue
+        about += [_DTYPES.index(array.dtype), array.ndim, *array.shape]
+        data += [array.tobytes(), bytes(-array.nbytes % 8)]
+    return b"".join([np.array(about, np.int64).tobytes(), *data])
 
 
-def write_atomically(path: Path, parts: Mapping[str, Any]) -> None:
-    """Write arrays as ``.npz`` under another name first."""
-    try:
-        # Unlike a file of mkstemp, it has the mode that the umask says.
-        temporary = path.with_name(f"{path.stem}{uuid.uuid4().hex[:8]}.tmp")
-        try:
-            with temporary.open("xb") as file:
-                _write_parts(file, parts)
-                file.flush()
-                sync_file(file.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-    except OSError as err:
-        raise StorageError(f"the evidence cannot be written: {err}", path=path) from err
+def _as_arrays(content: bytes) -> list[Any]:
+    """Return the arrays that were written by `_as_bytes`."""
+    writable = bytearray(content)  # kernels are compiled for such arrays only
+    numbers = memoryview(writable)[: len(writable) // 8 * 8].cast("q")
+    kinds: list[tuple[int, tuple[int, ...]] | None] = []
+    at = 1
+    for _ in range(numbers[0]):
+        if numbers[at] < 0:
+            kinds.append(None)
+            at += 1
+        else:
+            ndim = numbers[at + 1]
+            kinds.append((numbers[at], tuple(numbers[at + 2 : at + 2 + ndim])))
+            at += 2 + ndim
+    start = 8 * at
+    arrays: list[Any] = []
+    for kind in kinds:
+        if kind is None:
+            arrays.append(None)
+            continue
+        array: npt.NDArray[Any] = np.ndarray(kind[1], _DTYPES[kind[0]], writable, start)
+        arrays.append(array)
+        start += array.nbytes + -array.nbytes % 8
+    return arrays
 
 
-def _write_parts(file: BinaryIO, parts: Mapping[str, Any]) -> None:
-    """Write arrays as `numpy.savez_compressed` does, but compress only what is easy."""
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-        for name, part in parts.items():
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
-                np.lib.format.write_array(entry, np.asanyarray(part), allow_pickle=False)
+class _Record:
+    """A record that was read, of which sections are taken as needed."""
+
+    def __init__(self, content: bytes) -> None:
+        found = _header(content)
+        if found is None or len(content) != found[0]:
+            raise ValueError("its record is cut off")
+        self._content = content
+        self.index, self.count = found[2], found[3]
+        self._sizes, self._checks = found[5], found[6]
+
+    def is_whole(self) -> bool:
+        """Return whether all sections are as they were written."""
+        return all(map(self._is_sound, range(len(_SECTIONS))))
+
+    def section(self, name: str) -> list[Any]:
+        """Return the arrays of a section."""
+        number = _SECTIONS.index(name)
+        if not self._is_sound(number):
+            raise ValueError(f"its {name} are damaged")
+        return _as_arrays(zstandard.ZstdDecompressor().decompress(self._bytes(number)))
+
+    def _is_sound(self, number: int) -> bool:
+        return bool(zlib.crc32(self._bytes(number)) == self._checks[number])
+
+    def _bytes(self, number: int) -> memoryview:
+        start = _HEAD.size + sum(self._sizes[:number])
+        return memoryview(self._content)[start : start + self._sizes[number]]
 
 
-def load_evidence(
-    path: str | os.PathLike[str],
-    *,
-    index: int | None = None,
-    faces: bool = True,
-    shell: bool = True,
-) -> Evidence:
-    """Read the evidence of a block."""
-    with _Opened(path) as parts:
-        if index is not None and int(parts["index"]) != index:
-            raise ValueError(f"it is that of block {int(parts['index'])}")
-        box: Box = tuple((int(start), int(stop)) for start, stop in parts["box"])
-        packed = None
-        if shell and "shell_first" in parts:
-            runs = (parts[f"shell_{name}"] for name in ("first", "begin", "value"))
-            packed = Packed(box_shape(box), *runs)
-
-        def plane(axis: int, side: int) -> Ids | None:
-            name = f"face_{axis}_{side}"
-            return parts[name] if faces and name in parts else None
-
-        return Evidence(
-            index=int(parts["index"]),
-            count=int(parts["count"]),
-            sizes=parts["sizes"],
-            at_seam=parts["at_seam"],
-            clipped=parts["clipped"],
-            faces=tuple((plane(axis, 0), plane(axis, 1)) for axis in range(len(box))),
-            box=box,
-            shell=packed,
-            centres=parts.get("centres"),
-        )
-
-
-def load_written(path: str | os.PathLike[str]) -> int | None:
-    """Read the checksum of the labels of a block; None if it was not kept."""
-    with _Opened(path) as parts:
-        return int(parts["written"]) if "written" in parts else None
-
-
-def load_sums(path: str | os.PathLike[str]) -> BlockSums | None:
-    """Read the sums of a block; None if nothing was measured."""
-    with _Opened(path) as parts:
-        if "sums_count" not in parts:
-            return None
-        names = BlockSums.__dataclass_fields__
-        return BlockSums(**{name: parts[f"sums_{name}"] for name in names})
-
-
-class _Opened:
-    """An evidence file, with its own words for what can be wrong with it."""
-
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = path
-        self._files = contextlib.ExitStack()
-
-    def __enter__(self) -> Any:
-        with contextlib.ExitStack() as stack:
-            try:
-                file = stack.enter_context(open(self.path, "rb"))
-                parts = stack.enter_context(np.load(file, allow_pickle=False))
-                found = int(parts["format"])
-            except _NOT_WHOLE as err:
-                raise self._error(err) from err
-            if found != _FORMAT:
-                raise self._error(f"it is of format {found}, not {_FORMAT}")
-            self._files = stack.pop_all()
-            return parts
-
-    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        self._files.close()
-        if isinstance(error, _NOT_WHOLE):
-            raise self._error(error) from error
-
-    def _error(self, why: object) -> StorageError:
-        return StorageError(
-            f"the evidence of a block cannot be read: {why}",
-            path=self.path,
-            hint="segment the block again",
-        )
+def _header(content: bytes) -> Any:
+    """Return bytes of the record, time, block, labels, checksum, and sizes and checksums."""
+    if len(content) < _HEAD.size or content[:4] != _MAGIC:
+        return None
+    told = _HEAD.unpack_from(content)
+    if zlib.crc32(content[8 : _HEAD.size]) != told[1]:
+        return None
+    return _HEAD.size + sum(told[6:10]), *told[2:6], told[6:10], told[10:14]
 
 
 class EvidenceFolder:
-    """The evidence of all blocks, read as needed; the last used stays in memory."""
+    """The evidence of all blocks in a folder.
+
+    Parameters
+    ----------
+    folder
+        Where the packs are.
+    faces, shell
+        Whether these are needed of a block.
+    indexed
+        Whether the places of the records were kept by `save_index`, so that
+        the packs need not be looked through.
+    """
 
     def __init__(
         self,
         folder: str | os.PathLike[str],
         *,
-        keep_bytes: int = 128 << 20,
         faces: bool = True,
         shell: bool = True,
+        indexed: bool = False,
     ) -> None:
         self.folder = Path(folder)
-        self.keep_bytes = keep_bytes
-        self._parts = {"faces": faces, "shell": shell}
-        self._kept: OrderedDict[int, Evidence] = OrderedDict()
-        self._bytes = 0
+        self._faces = faces
+        self._shell = shell
+        self._indexed = indexed
+        self._places: npt.NDArray[Any] | None = None
+        self._packs: list[str] = []
 
-    def path(self, index: int) -> Path:
-        """Return the file of a block."""
-        return self.folder / f"{index:06d}.npz"
+    def add(
+        self, evidence: Evidence, sums: BlockSums | None = None, written: int | None = None
+    ) -> None:
+        """Append the evidence of a block to the pack of this thread."""
+        content = encode_evidence(evidence, sums, written)
+        name = f"{_PROCESS}-{os.getpid()}-{threading.get_native_id()}.pack"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
+        try:
+            pack = os.open(self.folder / name, flags, 0o666)
+            try:
+                while content:
+                    content = content[os.write(pack, content) :]
+            finally:
+                os.close(pack)
+        except OSError as err:
+            raise StorageError(
+                f"the evidence cannot be written: {err}", path=self.folder / name
+            ) from err
+
+    def sync(self) -> None:
+        """Wait until all evidence would outlive a power cut."""
+        for pack in self.folder.glob("*.pack"):
+            with open(pack, "r+b") as file:
+                sync_file(file.fileno())
+
+    def save_index(self) -> None:
+        """Keep where the records are, for `indexed` folders of other processes."""
+        places = self._all_places()
+        with replaced_file(self.folder / "index.npy") as file:
+            np.save(file, places)
+        with replaced_file(self.folder / "packs.txt") as file:
+            file.write("\n".join(self._packs).encode())
 
     def __call__(self, index: int) -> Evidence:
         """Return the evidence of a block."""
-        found = self._kept.pop(index, None)
-        if found is None:
-            found = load_evidence(self.path(index), index=index, **self._parts)
-            self._bytes += found.nbytes
-        self._kept[index] = found
-        while self._bytes > self.keep_bytes and len(self._kept) > 1:
-            self._bytes -= self._kept.popitem(last=False)[1].nbytes
-        return found
+        return self.load(index)[0]
+
+    def load(self, index: int, *, sums: bool = False) -> tuple[Evidence, BlockSums | None]:
+        """Return the evidence of a block, and its sums if they are wanted and were measured."""
+        try:
+            record = self._record(index)
+            box, sizes, at_seam, clipped = record.section("labels")
+            ends: Box = tuple((int(start), int(stop)) for start, stop in box)
+            planes = record.section("faces") if self._faces else [None] * (2 * len(ends))
+            *runs, centres = record.section("context") if self._shell else [None] * 4
+            shell = None if runs[0] is None else Packed(box_shape(ends), *runs)
+            faces = tuple(zip(planes[::2], planes[1::2], strict=True))
+            evidence = Evidence(
+                index, record.count, sizes, at_seam, clipped, faces, ends, shell, centres
+            )
+            return evidence, _sums(record) if sums else None
+        except (OSError, ValueError, IndexError, zstandard.ZstdError) as err:
+            raise self._error(index, err) from err
+
+    def sums(self, index: int) -> BlockSums | None:
+        """Return the sums of a block; None if nothing was measured."""
+        try:
+            return _sums(self._record(index))
+        except (OSError, ValueError, IndexError, zstandard.ZstdError) as err:
+            raise self._error(index, err) from err
+
+    def written(self, index: int) -> int | None:
+        """Return the checksum of the labels of a block; None if it was not kept."""
+        place = self._place(index)
+        if place is None:
+            raise self._error(index, "it is not there")
+        return None if place["written"] < 0 else int(place["written"])
+
+    def counts(self, blocks: int) -> Int64s:
+        """Return the number of labels of each block, int64 of shape (blocks,)."""
+        places = self._all_places()
+        counts = np.full(blocks, -1, np.int64)
+        known = places[places["index"] < blocks]
+        counts[known["index"].astype(np.int64)] = known["count"]
+        if blocks and counts.min() < 0:
+            raise self._error(int(np.argmax(counts < 0)), "it is not there")
+        return counts
 
     def is_whole(self, index: int) -> bool:
         """Return whether the evidence of a block is there, to the last byte."""
-        path = self.path(index)
         try:
-            with zipfile.ZipFile(path) as parts:
-                if parts.testzip() is not None:
-                    return False
-            return load_evidence(path, index=index, faces=False, shell=False).count >= 0
-        except (*_NOT_WHOLE, NotImplementedError, RuntimeError):
+            return self._record(index).is_whole()
+        except (OSError, ValueError):
             return False
 
-    def sums(self, index: int) -> BlockSums | None:
-        """Return the sums of a block."""
-        return load_sums(self.path(index))
+    def nbytes(self) -> int:
+        """Return how many bytes the records of all blocks take."""
+        return int(self._all_places()["size"].sum())
+
+    def place(self, index: int) -> tuple[Path, int, int] | None:
+        """Return the file, the first byte and the size of the record of a block."""
+        place = self._place(index)
+        if place is None:
+            return None
+        return self.folder / self._packs[place["pack"]], int(place["at"]), int(place["size"])
+
+    def _record(self, index: int) -> _Record:
+        found = self.place(index)
+        if found is None:
+            raise ValueError("it is not there")
+        path, at, size = found
+        with open(path, "rb", buffering=0) as file:
+            file.seek(at)
+            record = _Record(file.read(size) or b"")
+        if record.index != index:
+            raise ValueError(f"it is that of block {record.index}")
+        return record
+
+    def _place(self, index: int) -> Any:
+        places = self._all_places()
+        at = index
+        if at >= len(places) or places[at]["index"] != index:  # others are missing
+            at = int(np.searchsorted(places["index"], index))
+        return places[at] if at < len(places) and places[at]["index"] == index else None
+
+    def _all_places(self) -> npt.NDArray[Any]:
+        if self._places is None:
+            if self._indexed:
+                self._packs = (self.folder / "packs.txt").read_text().splitlines()
+                path = self.folder / "index.npy"
+                # An empty file cannot be mapped.
+                self._places = np.load(path, mmap_mode="r" if path.stat().st_size > 1000 else None)
+            else:
+                self._packs, self._places = _look_through(self.folder)
+        return self._places
+
+    def _error(self, index: int, why: object) -> StorageError:
+        return StorageError(
+            f"the evidence of a block cannot be read: {why}",
+            path=self.folder,
+            block=index,
+            hint="segment the block again",
+        )
+
+
+def _sums(record: _Record) -> BlockSums | None:
+    arrays = record.section("sums")
+    return BlockSums(*arrays) if arrays else None
+
+
+def _look_through(folder: Path) -> tuple[list[str], npt.NDArray[Any]]:
+    """Return the names of the packs, and where the latest record of each block is."""
+    packs = sorted(path.name for path in folder.glob("*.pack"))
+    found = [np.empty(0, _PLACE)]
+    times = [np.empty(0, np.uint64)]
+    for number, name in enumerate(packs):
+        for rows in _records(folder / name):
+            places = np.empty(len(rows), _PLACE)
+            columns = list(zip(*rows, strict=True))
+            times.append(np.array(columns[0], np.uint64))
+            for name, column in zip(_PLACE.names or (), columns[1:], strict=False):
+                places[name] = column
+            places["pack"] = number
+            found.append(places)
+    places = np.concatenate(found)
+    order = np.lexsort((np.concatenate(times), places["index"]))
+    places = places[order]
+    last = np.ones(len(places), np.bool_)
+    last[:-1] = places["index"][1:] != places["index"][:-1]
+    return packs, places[last]
+
+
+def _records(path: Path) -> Iterator[list[tuple[int, ...]]]:
+    """Yield time, block, labels, checksum, first byte and size of the records, many at a time."""
+    rows: list[tuple[int, ...]] = []
+    with open(path, "rb", buffering=0) as file:
+        end = file.seek(0, os.SEEK_END)
+        at, behind = 0, 1
+        while at + _HEAD.size <= end:
+            file.seek(at)
+            head = _header(file.read(_HEAD.size) or b"")
+            if head is None:
+                # Perhaps it was the record before that is not as long as it says.
+                at = _next_record(file, behind)
+                behind = at + 1
+                continue
+            rows.append((*head[1:5], at, head[0]))
+            behind = at + _HEAD.size
+            at += head[0]
+            if at > end:
+                at = _next_record(file, behind)
+            if len(rows) == 1 << 16:
+                yield rows
+                rows = []
+    if rows:
+        yield rows
+
+
+def _next_record(file: Any, at: int) -> int:
+    """Return where the next header may begin, behind what was torn."""
+    while True:
+        file.seek(at)
+        content = file.read(_SEARCH) or b""
+        found = content.find(_MAGIC)
+        if found >= 0:
+            return int(at + found)
+        if len(content) < len(_MAGIC):
+            return int(at + len(content))
+        at += len(content) - len(_MAGIC) + 1

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from ..errors import InputError, StorageError
 from ..kernels.lattice import Int64s
-from ..run.folder_sync import sync_file
+from ..run.folder_sync import replaced_file
 
 __all__ = [
     "Lookup",
@@ -139,22 +139,15 @@ class Lookup:
         report = None if self.report is None else self.report.as_dict()
         text = json.dumps({"count": self.count, "seams": report}, indent=1)
         try:
-            _replace(place / "lut.npy", lambda file: np.save(file, self.lut))
-            _replace(place / "offsets.npy", lambda file: np.save(file, self.offsets))
-            _replace(place / "lookup.json", lambda file: file.write(text.encode()))
+            for name, array in (("lut", self.lut), ("offsets", self.offsets)):
+                with replaced_file(place / f"{name}.npy") as file:
+                    np.save(file, array)
+            with replaced_file(place / "lookup.json") as file:
+                file.write(text.encode())
         except OSError as err:
             raise StorageError(
                 f"the table of labels cannot be written: {err}", path=place
             ) from err
-
-
-def _replace(path: Path, write: Any) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    with open(temporary, "wb") as file:
-        write(file)
-        file.flush()
-        sync_file(file.fileno())
-    os.replace(temporary, path)
 
 
 def load_lookup(folder: str | os.PathLike[str]) -> Lookup:

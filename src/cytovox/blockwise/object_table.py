@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
 from ..errors import OptionError, StorageError
-from ..run.folder_sync import sync_file
+from ..run.folder_sync import replaced_file
 
 __all__ = [
     "ObjectTable",
@@ -101,23 +102,16 @@ def write_objects(
     if not is_table(final):
         raise OptionError(f"no table is written as '{final.suffix}'", hint="take .parquet or .csv")
     write = _WRITERS[final.suffix.lower()]
-    temporary = final.with_name(f".{final.name}.tmp")
     try:
-        try:
-            count = write(temporary, final, parts, dict(recipe or {}))
-            with open(temporary, "r+b") as file:  # or a power cut may leave an empty table
-                sync_file(file.fileno())
-            os.replace(temporary, final)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+        with replaced_file(final) as file:
+            count = write(file, final, parts, dict(recipe or {}))
     except OSError as err:
         raise StorageError(f"the table cannot be written: {err}", path=final) from err
     return count
 
 
 def _write_parquet(
-    temporary: Path, final: Path, parts: Iterator[ObjectTable], recipe: dict[str, Any]
+    out: BinaryIO, final: Path, parts: Iterator[ObjectTable], recipe: dict[str, Any]
 ) -> int:
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -132,7 +126,7 @@ def _write_parquet(
         metadata={METADATA: text.encode()},
     )
     count = 0
-    with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+    with pq.ParquetWriter(out, schema, compression="zstd") as writer:
         table: ObjectTable | None = first
         while table is not None:
             columns = [pa.array(table[name]) for name in first]
@@ -143,18 +137,19 @@ def _write_parquet(
 
 
 def _write_csv(
-    temporary: Path, final: Path, parts: Iterator[ObjectTable], recipe: dict[str, Any]
+    out: BinaryIO, final: Path, parts: Iterator[ObjectTable], recipe: dict[str, Any]
 ) -> int:
     count = 0
     first: ObjectTable | None = None
-    with open(temporary, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        for table in parts:
-            if first is None:
-                first = table
-                writer.writerow(table.columns)
-            writer.writerows(zip(*(c.tolist() for c in table.columns.values()), strict=True))
-            count += len(table)
+    file = io.TextIOWrapper(out, "utf-8", newline="")
+    writer = csv.writer(file, lineterminator="\n")
+    for table in parts:
+        if first is None:
+            first = table
+            writer.writerow(table.columns)
+        writer.writerows(zip(*(c.tolist() for c in table.columns.values()), strict=True))
+        count += len(table)
+    file.detach()
     first = first or ObjectTable()
     kinds = {"f": "double", "b": "boolean"}
     about = {

@@ -11,6 +11,7 @@ from typing import Any
 from ..errors import InputNotFoundError, StorageError, UsageError
 from ..read.permissions import Permissions
 from ..read.volume_view import VolumeView
+from ..run.folder_sync import replaced_file
 from .evidence import Measures
 from .functions import find_function
 from .object_table import is_table
@@ -39,11 +40,10 @@ def save_recipe(folder: str | os.PathLike[str], recipe: VolumeRecipe) -> None:
         If the storage refuses.
     """
     path = Path(folder) / _NAME
-    temporary = path.with_suffix(".tmp")
     try:
         text = json.dumps(recipe.text(), indent=1, default=str)
-        temporary.write_text(text + "\n", encoding="utf-8")
-        os.replace(temporary, path)
+        with replaced_file(path) as file:
+            file.write(f"{text}\n".encode())
     except OSError as err:
         raise StorageError(f"the recipe cannot be kept: {err}", path=path) from err
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from . import worker_file
 from .segment_worker import RegionWork
-from .volume_blocks import DamagedLabelsError, RelabelPass
+from .volume_blocks import RelabelPass
 
 __all__ = ["RelabelWork", "fit", "read_write_conflict", "spawn_worker", "start_worker"]
 
@@ -38,13 +38,7 @@ class RelabelWork(RegionWork):
     def __call__(self, block: Any) -> dict[str, Any]:
         """Do it; return the number of voxels that have a label."""
         work = RelabelPass(self.labels, self.output, self.folder, self.stamp)
-        ours = self.block_of(block)
-        try:
-            return work(ours)
-        except DamagedLabelsError:
-            # A block without evidence is segmented again by the next run.
-            work.evidence(ours).unlink(missing_ok=True)
-            raise
+        return work(self.block_of(block))
 
 
 spawn_worker, start_worker = worker_file.worker_functions(RelabelWork)

@@ -36,7 +36,7 @@ from .stitch import Rule
 from .stitch import stitch as stitch_labels
 from .task_result import BlockwiseResult, leftovers
 from .task_run import run_tasks
-from .volume_blocks import DamagedLabelsError, forget_volumes, has_evidence
+from .volume_blocks import DamagedLabelsError, forget_volumes
 from .volume_result import publish, refuse_stranger
 
 __all__ = ["segment_blockwise"]
@@ -224,9 +224,12 @@ def segment_blockwise(
         )
         if not first:
             return first
+        evidence = EvidenceFolder(folder / "blocks")
+        evidence.sync()
+        evidence.save_index()
         lookup = stitch_labels(
             stitch,
-            EvidenceFolder(folder / "blocks"),
+            evidence,
             region.grid,
             connectivity=connectivity,
             rule=rule,
@@ -358,7 +361,9 @@ class _Run:
             self.journal.forget(task.run.name)
         if file is segment_worker:
             # What the journal tells as done is so only with its evidence.
-            task.run.check_before = self._has_evidence
+            evidence = EvidenceFolder(self.folder / "blocks")
+            block_of = self.region.block_of
+            task.run.check_before = lambda block: evidence.is_whole(block_of(block).index)
         return run_tasks(
             [task.run],
             place=self.place,
@@ -366,9 +371,6 @@ class _Run:
             on_event=self.on_event,
             logs=self.logs,
         )
-
-    def _has_evidence(self, block: Any) -> bool:
-        return has_evidence(self.folder / "blocks", self.region.block_of(block))
 
     def _create(self, path: Path, dtype: str, format: str) -> None:
         volume, region = self.volume, self.region

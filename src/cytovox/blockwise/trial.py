@@ -21,7 +21,8 @@ from ..read.volume import Volume
 from ..run.progress import Listener
 from ..run.resources import cpu_count
 from ..write.volume_creation import create_labels
-from .evidence import save_evidence, segment_block
+from .evidence import segment_block
+from .evidence_file import encode_evidence
 from .grid import Block, Grid, box_shape
 from .recipe import VolumeRecipe
 from .volume_result import Placement
@@ -192,14 +193,13 @@ class _TryOne:
         seconds = time.perf_counter() - begin
         here = Path(self.folder)
         np.save(here / f"labels-{piece.index}.npy", result.labels)
-        save_evidence(here / f"evidence-{piece.index}.npz", result.evidence, result.sums)
         stored = here / f"stored-{piece.index}.zarr"
         _store(stored, block, result.labels)
         return {
             "seconds": seconds,
             "labels": result.evidence.count,
             "voxels": math.prod(box_shape(block.write)),
-            "evidence": (here / f"evidence-{piece.index}.npz").stat().st_size,
+            "evidence": len(encode_evidence(result.evidence, result.sums)),
             "stored": sum(f.stat().st_size for f in stored.rglob("*") if f.is_file()),
             "peak_bytes": peak_bytes(),
         }

@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,8 +17,7 @@ import numpy.typing as npt
 from ..errors import InputError, InputNotFoundError
 from ..read.volume_view import VolumeView
 from .checks import checksum
-from .evidence import EvidenceFolder, Measures, StitchMode, save_evidence, segment_block
-from .evidence_file import load_written
+from .evidence import EvidenceFolder, Measures, StitchMode, segment_block
 from .grid import Block, Grid
 from .kept_open import close_kept, keep_open
 from .lookup import Lookup, load_lookup
@@ -32,7 +30,6 @@ __all__ = [
     "SegmentPass",
     "TellingDamage",
     "forget_volumes",
-    "has_evidence",
 ]
 
 
@@ -41,10 +38,16 @@ def _lookup(folder: str, stamp: int | str) -> Lookup:
     return load_lookup(folder)
 
 
+@functools.lru_cache(maxsize=1)
+def _evidence(folder: str, stamp: int | str) -> EvidenceFolder:
+    return EvidenceFolder(f"{folder}/blocks", indexed=True)
+
+
 def forget_volumes(stamps: Collection[int | str] | None = None) -> None:
     """Let go of what blocks that were done in this process have opened."""
     close_kept(stamps)
     _lookup.cache_clear()
+    _evidence.cache_clear()
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +108,7 @@ class SegmentPass:
         )
         keep_open(self.labels, None, 0, True, self.stamp).write(block.write, result.labels)
         # The evidence comes last: where it is, the labels are as well.
-        path = EvidenceFolder(self.folder).path(block.index)
-        save_evidence(path, result.evidence, result.sums, checksum(result.labels))
+        EvidenceFolder(self.folder).add(result.evidence, result.sums, checksum(result.labels))
         return {"labels": result.evidence.count, "voxels": int(np.sum(result.evidence.sizes))}
 
     def read(self, block: Block) -> npt.NDArray[Any]:
@@ -157,16 +159,12 @@ class RelabelPass:
             raise
         except InputError as err:
             raise DamagedLabelsError(str(err), block=block.index) from err
-        written = load_written(self.evidence(block))
+        written = _evidence(self.folder, self.stamp).written(block.index)
         if written is not None and checksum(labels) != written:
             raise DamagedLabelsError(
                 f"{self.labels}: they are not those that were written", block=block.index
             )
         return labels
-
-    def evidence(self, block: Block) -> Path:
-        """Return the file with the evidence of a block."""
-        return EvidenceFolder(f"{self.folder}/blocks").path(block.index)
 
 
 class DamagedLabelsError(InputError):
@@ -197,8 +195,3 @@ class TellingDamage:
             return self.work(block)
         except DamagedLabelsError as err:
             return {"damaged": err.what}
-
-
-def has_evidence(folder: str | Path, block: Block) -> bool:
-    """Return whether the evidence of a block is there and whole."""
-    return EvidenceFolder(folder).is_whole(block.index)

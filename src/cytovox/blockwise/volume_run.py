@@ -53,7 +53,6 @@ from .volume_blocks import (
     SegmentPass,
     TellingDamage,
     forget_volumes,
-    has_evidence,
 )
 from .volume_result import Placement, VolumeResult, publish, refuse_stranger
 
@@ -252,11 +251,14 @@ class VolumeRun:
                 err.path = str(self.output)  # not where it is made
                 raise
             self._labels(self.local, volume, np.uint32, "ome-zarr-0.5")
+            shutil.rmtree(self.evidence, ignore_errors=True)
+            _make_folder(self.evidence)
         before = volume.stamp()
         kept: set[BlockKey] = set()
+        evidence = EvidenceFolder(self.evidence)
 
         def is_done(block: Block) -> bool:
-            if found := has_evidence(self.evidence, block):
+            if found := evidence.is_whole(block.index):
                 kept.add(block.index)
             return found
 
@@ -299,9 +301,12 @@ class VolumeRun:
     ) -> tuple[Lookup, SeamReport | None]:
         """Join labels, measure objects, and keep the table of labels."""
         how = self.recipe.stitching
+        evidence = EvidenceFolder(self.evidence)
+        evidence.sync()
+        evidence.save_index()
         lookup = stitch_labels(
             how.mode,
-            EvidenceFolder(self.evidence),
+            evidence,
             grid,
             connectivity=how.connectivity,
             rule=how.rule,
@@ -317,7 +322,7 @@ class VolumeRun:
             if gate is not None:
                 lookup = drop_objects(lookup, kept)
                 if report is not None:
-                    report = report_again(report, lookup, EvidenceFolder(self.evidence))
+                    report = report_again(report, lookup, evidence)
         if report is not None:
             lookup = lookup.with_report(report)
         forget_volumes(self._stamps)  # which may hold the table that is replaced

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,7 +13,7 @@ from ..errors import UsageError
 from ..kernels.faces import count_overlap
 from ..kernels.lattice import Int64s
 from ..kernels.packed import unpack
-from .evidence_file import Evidence, write_atomically
+from .evidence_file import Evidence
 from .grid import Box, Grid, intersect
 
 __all__ = [
@@ -23,8 +21,6 @@ __all__ = [
     "Votes",
     "block_votes",
     "is_best",
-    "load_votes",
-    "save_votes",
     "shared_labels",
 ]
 
@@ -109,17 +105,6 @@ def shared_labels(one: Evidence, two: Evidence, near: Box | None = None) -> tupl
     size_b = np.bincount(b, weights=n).astype(np.int64)[b]
     both = (a != 0) & (b != 0)
     return a[both], b[both], n[both], size_a[both], size_b[both]
-
-
-def save_votes(path: str | os.PathLike[str], votes: Votes) -> None:
-    """Write the votes of a block (``.npz``), all or nothing."""
-    write_atomically(Path(path), asdict(votes))
-
-
-def load_votes(path: str | os.PathLike[str]) -> Votes:
-    """Read the votes of a block."""
-    with np.load(path, allow_pickle=False) as parts:
-        return Votes(**{name: parts[name] for name in Votes.__dataclass_fields__})
 
 
 def is_best(group: Int64s, of: Any, among: Any, common: Int64s) -> npt.NDArray[np.bool_]:

@@ -1,13 +1,16 @@
-"""Contents of files and names in folders that outlive a power cut."""
+"""Files that are written whole or not at all, and outlive a power cut."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import os
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
-__all__ = ["sync_file", "sync_folder"]
+__all__ = ["replaced_file", "sync_file", "sync_folder"]
 
 #: What file systems say that cannot synchronise a file: there it does nothing.
 _CANNOT = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
@@ -20,6 +23,25 @@ def sync_file(descriptor: int) -> None:
     except OSError as err:
         if err.errno not in _CANNOT:
             raise
+
+
+@contextlib.contextmanager
+def replaced_file(path: Path) -> Iterator[BinaryIO]:
+    """Write a file under another name, and give it its own when it is whole.
+
+    Unlike a file of `tempfile`, it has the mode that the umask says. If there is
+    an exception, what was there before stays.
+    """
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            yield file
+            file.flush()
+            sync_file(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def sync_folder(folder: Path) -> None:

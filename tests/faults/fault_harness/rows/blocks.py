@@ -186,7 +186,7 @@ def _tear(folder: Path, case: Case) -> str:
     files = [
         path
         for path in sorted(side.rglob("*"))
-        if path.is_file() and ("c" in path.parts or path.suffix in ("", ".npz", ".npy"))
+        if path.is_file() and ("c" in path.parts or path.suffix in ("", ".pack", ".npy"))
     ]
     if not files:
         return "nothing was there"
