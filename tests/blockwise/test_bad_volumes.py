@@ -664,7 +664,7 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize(("size", "workers"), [(8, 0), (48, 1), (96, 0), (160, 0)])
+@pytest.mark.parametrize(("size", "workers"), [(8, 0), (48, 1), (80, 0), (128, 0)])
 def test_a_disk_that_is_really_full(job: Job, size: int, workers: int) -> None:
     """A disk of a few pages; then room is made, and the same command goes on."""
     unshare = ["unshare", "--user", "--map-root-user", "--mount"]
