@@ -289,6 +289,8 @@ class _Run:
         lost = not _is_volume(self.local)
         if lost:
             shutil.rmtree(self.local, ignore_errors=True)
+            shutil.rmtree(self.folder / "blocks", ignore_errors=True)
+            (self.folder / "blocks").mkdir()
             self._create(self.local, "uint32", "zarr2")
         forget_volumes([self.region.stamp])  # which may be of an earlier run
         return self._pass(
