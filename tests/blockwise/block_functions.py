@@ -74,7 +74,10 @@ def misbehaving(folder: Path, how: dict) -> functools.partial:
 
 
 def slow(folder: Path, seconds: float, block: Unit) -> dict:
-    (folder / f"begun-{block.index}").touch()
+    begun = folder / f"begun-{block.index}"
+    new = folder / f"new-{block.index}"
+    new.write_text(str(os.getpid()))
+    new.replace(begun)  # whole as soon as it is there
     time.sleep(seconds)
     return mark(folder, block)
 

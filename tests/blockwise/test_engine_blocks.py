@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import os
 import signal
 import socket
@@ -17,12 +16,12 @@ from typing import Any
 import pytest
 
 from cytovox.blockwise.block_result import RunResult
-from cytovox.blockwise.crew import WorkerError
 from cytovox.blockwise.desk import Desk, connect
 from cytovox.blockwise.events import BlockDone, BlockFailed, BlockStarted, WorkerLost
 from cytovox.blockwise.run_blocks import run_blocks
 from cytovox.errors import StageError, UsageError
 from cytovox.recipe.python_file import load_python_file
+from cytovox.run.executor import WorkerError
 from cytovox.run.journal import Journal, read_journal
 from cytovox.run.progress import StageProgress, StageStarted
 
@@ -107,7 +106,7 @@ def test_bad_blocks_cost_only_themselves(
     failure = result.failed[0]
     assert failure.error == "ValueError: block 1 is bad"
     assert "in misbehave" in failure.traceback
-    assert "cytovox/blockwise/workers.py" not in failure.traceback
+    assert "cytovox/blockwise/attempt.py" not in failure.traceback
     assert marks(tmp_path) == {i: 1 for i in range(9) if i not in how}
     records = read_journal(tmp_path / "j").stages["blocks"]
     assert {k for k, r in records.items() if r.state == "failed"} == set(how)
@@ -368,12 +367,11 @@ def test_sigkill_loses_nothing_and_leaves_nobody(functions: ModuleType, tmp_path
 def test_ctrl_c_stops_soon_and_leaves_nobody(tmp_path: Path) -> None:
     with begin_run(tmp_path, 300) as run:
         wait_until(lambda: len(list(tmp_path.glob("begun-*"))) == 2)
-        line = (tmp_path / "j").read_text().splitlines()[-1]
-        worker = int(json.loads(line)["worker"].rpartition(":")[2])
-        assert alive(worker)
+        workers = [int(file.read_text()) for file in tmp_path.glob("begun-*")]
+        assert all(map(alive, workers))
         run.send_signal(signal.SIGINT)
         assert run.wait(600) != 0
-    wait_until(lambda: not alive(worker))
+    wait_until(lambda: not any(map(alive, workers)))
     states = {r.state for r in read_journal(tmp_path / "j").stages["blocks"].values()}
     assert states == {"started"}
 

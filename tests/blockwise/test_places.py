@@ -16,12 +16,12 @@ import pytest
 from funlib.geometry import Roi
 
 from cytovox.blockwise import run_blockwise
-from cytovox.blockwise.crew import WorkerError
 from cytovox.blockwise.desk import Desk, connect
 from cytovox.blockwise.places import CommandPlace, DaskPlace, Here, LocalPlace, find_place
 from cytovox.blockwise.run_blocks import run_blocks
 from cytovox.errors import UsageError
 from cytovox.recipe.python_file import load_python_file
+from cytovox.run.executor import WorkerError
 from cytovox.run.journal import Journal, read_journal
 
 HERE = Path(__file__).parent

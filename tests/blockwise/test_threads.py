@@ -27,7 +27,8 @@ def blocks() -> list[Any]:
 
 @uses_threads
 def who(block: Any) -> dict[str, Any]:
-    return {"square": block.index**2, "pid": os.getpid()}
+    name = threading.current_thread().name
+    return {"square": block.index**2, "pid": os.getpid(), "thread": name}
 
 
 def test_threads_of_this_process_work_at_once(tmp_path: Path) -> None:
@@ -39,13 +40,15 @@ def test_threads_of_this_process_work_at_once(tmp_path: Path) -> None:
             together.wait(600)  # for two others; nobody comes if blocks are done in turn
         return who(block)
 
-    events: list[Any] = []
     with Journal(tmp_path / "j.jsonl") as journal:
-        result = run_blocks(blocks(), meet, workers=3, journal=journal, on_event=events.append)
+        result = run_blocks(blocks(), meet, workers=3, journal=journal)
         assert journal.completed("blocks") == set(range(BLOCKS))
     assert result
-    assert result.rows == {i: {"square": i**2, "pid": os.getpid()} for i in range(BLOCKS)}
-    names = {event.worker for event in events if isinstance(event, BlockStarted)}
+    assert {i: rows["square"] for i, rows in result.rows.items()} == {
+        i: i**2 for i in range(BLOCKS)
+    }
+    assert {rows["pid"] for rows in result.rows.values()} == {os.getpid()}
+    names = {rows["thread"] for rows in result.rows.values()}
     assert names == {f"thread {n} of this process" for n in (1, 2, 3)}
 
 

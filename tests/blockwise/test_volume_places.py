@@ -18,10 +18,10 @@ import numpy as np
 import pytest
 
 import cytovox
-from cytovox.blockwise.crew import WorkerError
 from cytovox.cli.main import main
 from cytovox.errors import UsageError
 from cytovox.read.open_volume import open_volume
+from cytovox.run.executor import WorkerError
 from cytovox.run.journal import read_journal
 
 kills = pytest.mark.skipif(os.name == "nt", reason="no process can be killed by a signal")
@@ -165,7 +165,7 @@ def test_processes_do_the_same(volume: Volume, workers: int) -> None:
     result = volume.segment("out", workers=workers)
     volume.check("out", result)
     assert len(volume.expected[2]) == result.objects + 1
-    names = {line["worker"] for line in volume.journal("out") if line.get("event") == "started"}
+    names = {line["worker"] for line in volume.journal("out") if line.get("event") == "done"}
     assert 1 <= len(names) <= 2 * workers  # those of either pass
 
 
@@ -268,8 +268,8 @@ def check_one_was_lost(volume: Volume, bell: Doorbell, result: Any) -> None:
     failed = of_marked[1]
     assert failed["reason"] == "killed"
     assert not failed["final"]
-    assert of_marked[0]["worker"].endswith(f":{first['pid']}")
-    assert of_marked[2]["worker"].endswith(f":{second['pid']}")
+    assert of_marked[1]["worker"].endswith(f":{first['pid']}")
+    assert of_marked[3]["worker"].endswith(f":{second['pid']}")
     done = [line["block"] for line in lines if line["event"] == "done"]
     assert sorted(done) == list(range(BLOCKS))
 

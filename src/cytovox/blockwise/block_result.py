@@ -26,6 +26,9 @@ class BlockFailure:
         Where it happened, as text; empty if nobody knows.
     attempts
         How often it was tried in this run.
+    exception
+        What was raised, with its traceback in the worker as its cause; None if
+        nobody knows.
     """
 
     block: BlockKey
@@ -33,6 +36,7 @@ class BlockFailure:
     error: str
     traceback: str
     attempts: int
+    exception: Exception | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ dies or is too slow costs one attempt at one block, and nothing else is lost.
 from __future__ import annotations
 
 import logging
-import pickle
 import sys
 import threading
 import time
@@ -16,16 +15,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
-from ..errors import StageError
-from .block_ledger import Ledger
+from ..run.executor import Serial, WorkerError, tail_of
+from ..run.team import LostWorkerError
+from .attempt import Outcome, packed, told_versions
+from .block_engine import BlockWork, GridSource, _ready
 from .desk import Desk, Link, Message
 from .pickling import pickled
 from .places import Handle, Place
-from .workers import BlockLoop, Outcome, stillborn, told_versions
+from .workers import BlockLoop, stillborn
 
-__all__ = ["Crew", "HasIndex", "WorkerError"]
+__all__ = ["Crew"]
 
 logger = logging.getLogger(__name__)
 
@@ -39,22 +40,6 @@ _FAREWELL = 0.5
 _STILLBORN = 4
 #: Seconds without any worker after which somebody should be told.
 _LONELY = 30.0
-
-
-class WorkerError(StageError):
-    """No worker can do this work at all; says why."""
-
-    def __init__(self, what: str, *, worker_traceback: str = "", hint: str | None = None) -> None:
-        super().__init__("starting workers", what, hint=hint)
-        self.worker_traceback = worker_traceback
-
-
-class HasIndex(Protocol):
-    """What a crew wants of a block."""
-
-    @property
-    def index(self) -> Any:
-        """What tells it from the others."""
 
 
 @dataclass(slots=True, eq=False)
@@ -122,11 +107,14 @@ class Crew:
             started.handle.wait(_END)
         self._desk.__exit__(kind, error, traceback)
 
-    def run(self, ledger: Ledger) -> None:
-        """Do all blocks; return when each is done or given up."""
-        self._ledger = ledger
+    def run(self, source: GridSource, work: BlockWork) -> None:
+        """Do all blocks; return when each is done or given up, or none works."""
+        self._ledger = ledger = work.ledger
+        self._source, self._work = source, work
         alone = time.monotonic()
-        while ledger.left:
+        while ledger.left and not (
+            ledger.none_works and all(member.block is None for member in self._members.values())
+        ):
             self._staff()
             message = self._next_message()
             if message is not None:
@@ -202,7 +190,8 @@ class Crew:
             return
         if isinstance(content, Outcome):
             block, member.block = member.block, None
-            self._ledger.settle(block, content)
+            self._ledger.settle(block, content._replace(worker=member.name))
+            self._elsewhere()
         elif content[0] == "unfit":
             raise WorkerError(
                 f"a worker cannot load the function: {content[1]}",
@@ -220,13 +209,14 @@ class Crew:
                 self._assign(other)
 
     def _assign(self, member: _Member) -> None:
-        block = self._ledger.next()
-        if block is None:
+        ready = next(_ready(self._source, [self._work], Serial(), {}), None)
+        if ready is None:
             return
+        block = ready.block
         member.block = block
         member.since = time.monotonic()
-        self._ledger.begin(block, member.name)
-        member.link.send(_packed(block))  # if it is gone, that is told separately
+        self._ledger.begin(block)
+        member.link.send(packed(block))  # if it is gone, that is told separately
 
     def _part(self, link: Link) -> None:
         """Say farewell to a worker whose line is broken."""
@@ -238,8 +228,10 @@ class Crew:
         if member.block is None:
             return
         how = member.started.handle.wait(_FAREWELL) or "has lost its line to this process"
-        log = _tail(member.started.log)
-        self._ledger.worker_died(member.block, member.name, how, seconds, log)
+        log = tail_of(member.started.log)
+        lost = LostWorkerError(how, worker=member.name, how=how, seconds=seconds, log=log)
+        self._ledger.died(member.block, lost)
+        self._elsewhere()
         for other in self._members.values():
             if other.ready and other.block is None:
                 self._assign(other)
@@ -251,13 +243,15 @@ class Crew:
         if not started.ready:
             self._stillborn += 1
             if self._stillborn >= _STILLBORN + self.place.workers:
-                text = _tail(started.log)
+                text = tail_of(started.log)
                 raise WorkerError(
                     stillborn(self._stillborn, how)
                     + (f": {text.splitlines()[-1]}" if text else ""),
                     worker_traceback=text,
                 )
-        self._ledger.lost(f"worker {started.number}", how)
+
+    def _elsewhere(self) -> None:
+        self._ledger.look_elsewhere(lambda count: self._source.spread(self._work, count))
 
     def _stop_slow(self) -> None:
         if self.timeout is None:
@@ -276,20 +270,3 @@ class Crew:
         end = time.monotonic() + _END
         for member in self._members.values():
             member.started.handle.wait(max(0.0, end - time.monotonic()))
-
-
-def _packed(block: Any) -> bytes:
-    packed = pickle.dumps(block)
-    # What a script defines, a worker cannot import.
-    return pickled(block) if b"__main__" in packed else packed
-
-
-def _tail(log: Path, size: int = 8_000) -> str:
-    """Return the end of what a worker has printed, if it can be read here."""
-    try:
-        with open(log, "rb") as file:
-            file.seek(0, 2)
-            file.seek(max(0, file.tell() - size))
-            return file.read().decode(errors="replace").strip()
-    except OSError:
-        return ""

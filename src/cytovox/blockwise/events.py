@@ -18,7 +18,7 @@ class BlockStarted(ProgressEvent):
     block: BlockKey
     attempt: int
     """1 for the first."""
-    worker: str
+    worker: str = ""
 
 
 @dataclass(frozen=True, slots=True)

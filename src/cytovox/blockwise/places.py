@@ -20,7 +20,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ..errors import UsageError
-from ..run.children import SINGLE_THREAD_VARIABLES, note_child, single_threaded_start
+from ..run.children import (
+    SINGLE_THREAD_VARIABLES,
+    describe_exit,
+    note_child,
+    single_threaded_start,
+)
 from ..run.parent_watch import ending_with_stdin
 from ..run.resources import cpu_count
 from .desk import LOOPBACK, is_loopback
@@ -349,17 +354,6 @@ class _DaskHandle:
 
 def _host_of(address: str) -> str:
     return address.partition("://")[2].rpartition(":")[0] or "localhost"
-
-
-def describe_exit(code: int) -> str:
-    """Say how a process ended."""
-    if code >= 0:
-        return f"ended with exit code {code}"
-    try:
-        name = signal.Signals(-code).name
-    except ValueError:
-        name = f"signal {-code}"
-    return f"was ended by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
 
 
 def find_place(

@@ -13,14 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
+from ..run.executor import Serial, TeamExecutor, Threads, UnitExecutor
 from ..run.journal import Journal
 from ..run.progress import Listener, StageFinished, StageStarted, announce
-from .block_ledger import Ledger, NoneWorksError
+from ..run.unit_worker import UnitLimits
+from .block_engine import BlockWork, GridSource, HasIndex, do_blocks
+from .block_ledger import Ledger
 from .block_result import RunResult
-from .crew import Crew, HasIndex
+from .crew import Crew
 from .places import Here, LocalPlace, find_place
-from .threads import do_in_threads, may_use_threads
-from .workers import attempt
+from .threads import may_use_threads
 
 __all__ = ["log_folder", "refuse_limits", "run_blocks"]
 
@@ -53,23 +55,32 @@ def run_blocks(
     start = time.monotonic()
     announce(on_event, StageStarted(stage, total, "blocks"), logger)
     ledger = Ledger(stage, total, retries, timeout, journal, on_event, on_rows)
-    ledger.take(blocks, check)
+    skip = ledger.skip_done(blocks, check)
+    work = BlockWork(function, ledger)
+    source = GridSource(work, (block for block in blocks if block.index not in skip))
     count = ledger.left
+    limits = UnitLimits(timeout, memory)
     with contextlib.ExitStack() as stack:
         place = find_place(workers, cluster, host)
         stack.callback(place.close)
-        stack.enter_context(contextlib.suppress(NoneWorksError))
-        if count and isinstance(place, Here):
+        executor: UnitExecutor
+        if isinstance(place, Here):
             refuse_limits(timeout, memory)
-            _do_here(function, ledger)
-        elif count and _in_threads(place, function, timeout, memory):
-            do_in_threads(function, min(place.workers, count), ledger)
+            executor = Serial()
+        elif isinstance(place, LocalPlace) and may_use_threads(function) and not limits:
+            executor = Threads(min(place.workers, count))
         elif count:
             folder = log_folder(logs)
             if logs is None:
                 stack.callback(shutil.rmtree, folder, ignore_errors=True)
-            crew = Crew(place, function, folder, timeout=timeout, memory=memory)
-            stack.enter_context(crew).run(ledger)
+            if isinstance(place, LocalPlace):
+                executor = TeamExecutor(min(place.workers, count), limits, folder)
+            else:
+                crew = Crew(place, function, folder, timeout=timeout, memory=memory)
+                stack.enter_context(crew).run(source, work)
+                executor = Serial()
+        if count:
+            do_blocks(source, [work], stack.enter_context(executor))
     seconds = time.monotonic() - start
     announce(on_event, StageFinished(stage, seconds), logger)
     failed = tuple(sorted(ledger.failed, key=lambda failure: failure.block))
@@ -90,14 +101,6 @@ def refuse_limits(timeout: float | None, memory: int | None = None) -> None:
         )
 
 
-def _in_threads(
-    place: Any, function: Callable[[Any], Any], timeout: float | None, memory: int | None
-) -> bool:
-    """Return whether threads will do, which nobody can kill."""
-    limited = timeout is not None or memory is not None
-    return isinstance(place, LocalPlace) and may_use_threads(function) and not limited
-
-
 def log_folder(logs: Path | None) -> Path:
     """Return a folder for what the workers of one run print."""
     if logs is None:
@@ -106,9 +109,3 @@ def log_folder(logs: Path | None) -> Path:
     folder = logs / f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:8]}"
     folder.mkdir(parents=True)
     return folder
-
-
-def _do_here(function: Callable[[Any], Any], ledger: Ledger) -> None:
-    while (block := ledger.next()) is not None:
-        ledger.begin(block, "this process")
-        ledger.settle(block, attempt(function, block))

@@ -13,11 +13,11 @@ from ..errors import UsageError
 from ..run.journal import BlockKey, Journal
 from ..run.progress import Listener, StageProgress, StageStarted, Warned, announce
 from . import engine
+from .attempt import Outcome
 from .block_result import BlockFailure
 from .events import BlockDone, BlockFailed, BlockStarted
 from .task_worker import block_key, outcome_of
 from .tracking import logged_error, tracked_blocks
-from .workers import Outcome
 
 __all__ = ["Account", "RunTask"]
 

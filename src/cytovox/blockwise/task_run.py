@@ -21,6 +21,7 @@ from ..errors import StageError, UsageError
 from ..run.journal import BlockKey, Journal
 from ..run.progress import Listener, StageFinished, announce
 from . import engine
+from .attempt import told_versions
 from .desk import Desk, Link, Message
 from .pickling import pickled
 from .places import DaskPlace, Here, LocalPlace, Place
@@ -28,7 +29,7 @@ from .run_blocks import log_folder
 from .task_account import Account, RunTask
 from .task_result import BlockwiseResult, leftovers
 from .task_worker import TaskJob, make_slot
-from .workers import stillborn, told_versions
+from .workers import stillborn
 
 __all__ = ["run_tasks"]
 

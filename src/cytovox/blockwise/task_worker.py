@@ -21,19 +21,11 @@ from typing import Any
 from ..errors import CytovoxError
 from ..run.children import SINGLE_THREAD_VARIABLES, settle_child
 from ..run.memory import peak_bytes, restart_peak
+from .attempt import Outcome, describe_error, failure_of, told_traceback
 from .engine import guarded, loop_over_blocks, positional_arity, set_context
 from .pickling import pickled
 from .places import Place
-from .workers import (
-    UNREACHABLE,
-    Line,
-    Outcome,
-    call_desk,
-    describe_error,
-    failure_of,
-    serve,
-    told_traceback,
-)
+from .workers import UNREACHABLE, Line, call_desk, serve
 
 __all__ = ["AloneLoop", "TaskJob", "block_key", "make_slot", "outcome_of"]
 

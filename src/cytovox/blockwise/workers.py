@@ -8,9 +8,7 @@ has started it ends; whatever comes first, and in the middle of a block, too.
 from __future__ import annotations
 
 import argparse
-import errno
 import faulthandler
-import functools
 import logging
 import os
 import pickle
@@ -18,16 +16,14 @@ import platform
 import queue
 import sys
 import threading
-import time
-import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from ..errors import StorageError, UsageError
 from ..run.children import settle_child
-from ..run.memory import limit_memory, peak_bytes, restart_peak
+from ..run.memory import limited_memory
+from .attempt import Outcome, attempt, describe_error, told_traceback, told_versions
 from .desk import connect
 from .places import KEY_VARIABLE
 
@@ -35,102 +31,15 @@ __all__ = [
     "UNREACHABLE",
     "BlockLoop",
     "Line",
-    "Outcome",
-    "attempt",
     "call_desk",
-    "describe_error",
-    "failure_of",
     "main",
     "serve",
     "stillborn",
-    "told_traceback",
-    "told_versions",
 ]
 
 
 #: Exit code of a worker that cannot reach its desk.
 UNREACHABLE = 3
-#: What the system says if there is no room.
-_FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
-
-
-class Outcome(NamedTuple):
-    """How an attempt at a block ended.
-
-    Parameters
-    ----------
-    result
-        What the function returned; None if it failed.
-    seconds, peak_bytes
-        How long it took and how much memory the process needed at most.
-    error, traceback
-        What was raised, empty if nothing was.
-    hopeless
-        Whether another attempt would fail in the same way.
-    full
-        Whether it failed since the storage is full, so that all others would.
-    """
-
-    result: Any
-    seconds: float
-    peak_bytes: int | None
-    error: str = ""
-    traceback: str = ""
-    hopeless: bool = False
-    full: bool = False
-
-
-def attempt(function: Callable[[Any], Any], block: Any) -> Outcome:
-    """Do a block; what it raises becomes part of the outcome."""
-    restart_peak()
-    start = time.perf_counter()
-    try:
-        result = function(block)
-    except KeyboardInterrupt:
-        raise
-    except SystemExit as err:  # a block may not end its worker
-        seconds = time.perf_counter() - start
-        error = f"the function called sys.exit({err.code!r})"
-        return Outcome(None, seconds, peak_bytes(), error, told_traceback(err))
-    except BaseException as err:  # compiled modules raise others than Exception, too
-        seconds = time.perf_counter() - start
-        return failure_of(err, seconds)
-    return Outcome(result, time.perf_counter() - start, peak_bytes())
-
-
-def failure_of(err: BaseException, seconds: float) -> Outcome:
-    """Return the outcome of an attempt that has raised."""
-    # What was asked for wrongly does not get right by asking again.
-    hopeless = any(isinstance(cause, UsageError) for cause in _causes(err))
-    error, text = describe_error(err), told_traceback(err)
-    return Outcome(None, seconds, peak_bytes(), error, text, hopeless, _is_full(err))
-
-
-def _causes(err: BaseException | None) -> Iterator[BaseException]:
-    while err is not None:
-        yield err
-        err = err.__cause__
-
-
-def _is_full(err: BaseException) -> bool:
-    """Return whether there was no room for what should be written."""
-    numbers = {getattr(cause, "errno", None) for cause in _causes(err)}
-    return isinstance(err, StorageError) and not numbers.isdisjoint(_FULL)
-
-
-def describe_error(err: BaseException) -> str:
-    """Return an error in one line."""
-    text = str(err).strip()
-    return f"{type(err).__name__}: {text}" if text else type(err).__name__
-
-
-def told_traceback(err: BaseException, limit: int = 16_000) -> str:
-    """Return a traceback as text, without the frames of this module."""
-    inner = err.__traceback__
-    while inner is not None and inner.tb_frame.f_code.co_filename == __file__:
-        inner = inner.tb_next
-    text = "".join(traceback.format_exception(type(err), err, inner or err.__traceback__))
-    return text if len(text) <= limit else f"...\n{text[-limit:]}"
 
 
 class BlockLoop:
@@ -148,14 +57,16 @@ class BlockLoop:
         except BaseException as err:
             line.send(("unfit", describe_error(err), told_traceback(err)))
             return
-        limit_memory(self.memory, in_all=True)
+        with limited_memory(self.memory):
+            self._loop(line, function)
+
+    def _loop(self, line: Line, function: Callable[[Any], Any]) -> None:
         line.send(("ready",))
-        work = functools.partial(_on_packed, function)
         while (block := line.receive()) is not None:
             if self.timeout is not None:
                 # Ends the process even if the block holds the interpreter.
                 faulthandler.dump_traceback_later(self.timeout, exit=True)
-            outcome = attempt(work, block)
+            outcome = attempt(lambda content: function(pickle.loads(content)), block)
             if self.timeout is not None:
                 faulthandler.cancel_dump_traceback_later()
             try:
@@ -163,10 +74,6 @@ class BlockLoop:
             except (pickle.PicklingError, AttributeError, TypeError, ValueError) as err:
                 error = f"what the function returned cannot be sent: {describe_error(err)}"
                 line.send(Outcome(None, outcome.seconds, outcome.peak_bytes, error))
-
-
-def _on_packed(function: Callable[[Any], Any], block: bytes) -> Any:
-    return function(pickle.loads(block))
 
 
 class Line:
@@ -205,14 +112,6 @@ class Line:
 def stillborn(count: int, how: str) -> str:
     """Tell of workers that have ended one after the other, and how the last one did."""
     return f"{count} workers in a row ended before they could begin; the last one {how}"
-
-
-def told_versions() -> dict[str, str]:
-    """Return the versions that driver and worker must share."""
-    from .. import __version__
-
-    major_minor = ".".join(platform.python_version_tuple()[:2])
-    return {"cytovox": __version__, "python": major_minor}
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -26,6 +26,7 @@ from typing import Any, Protocol
 __all__ = [
     "SINGLE_THREAD_VARIABLES",
     "Killable",
+    "describe_exit",
     "kill_children",
     "mp_spawn",
     "note_child",
@@ -84,22 +85,45 @@ def single_threaded_start() -> Iterator[None]:
                     os.environ[name] = value
 
 
-def start_child(start: Callable[[], None]) -> None:
+def start_child(start: Callable[[], None], *, imports_main: bool = True) -> None:
     """Start a worker process that lives as long as this process.
+
+    It imports the script of this process first, unless `imports_main` is false.
 
     To Linux the parent is the thread that has started a process, and a worker
     that asked to be killed with its parent ends with that thread. So all are
     started by the main thread or by one that never ends.
     """
     if threading.current_thread() is threading.main_thread():
-        _start(start)
+        _start(start, imports_main)
     else:
-        _starter.submit(_start, start).result()
+        _starter.submit(_start, start, imports_main).result()
 
 
-def _start(start: Callable[[], None]) -> None:
-    with single_threaded_start(), _interrupts_held():
+def _start(start: Callable[[], None], imports_main: bool) -> None:
+    main = contextlib.nullcontext() if imports_main else _nameless_main()
+    with single_threaded_start(), _interrupts_held(), main:
         start()
+
+
+@contextlib.contextmanager
+def _nameless_main() -> Iterator[None]:
+    """Let processes that start meanwhile not import the script of this one.
+
+    Multiprocessing finds the script by these two attributes. Importing it would
+    run what it does again, unless it is guarded.
+    """
+    main = sys.modules["__main__"]
+    held: dict[str, Any] = {
+        name: vars(main)[name] for name in ("__file__", "__spec__") if name in vars(main)
+    }
+    vars(main).pop("__file__", None)
+    vars(main)["__spec__"] = None
+    try:
+        yield
+    finally:
+        vars(main).pop("__spec__")
+        vars(main).update(held)
 
 
 @contextlib.contextmanager
@@ -131,6 +155,19 @@ _starter = ThreadPoolExecutor(1, thread_name_prefix="cytovox-starter")
 def note_child(child: Killable) -> None:
     """Let `kill_children` also kill a process that `multiprocessing` does not know."""
     _noted.add(child)
+
+
+def describe_exit(code: int | None) -> str:
+    """Say how a process ended."""
+    if code is None:
+        return "cannot be ended"
+    if code >= 0:
+        return f"ended with exit code {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    return f"was ended by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
 
 
 def kill_children() -> None:

@@ -144,6 +144,7 @@ class Journal:
         seconds: float | None = None,
         peak_bytes: int | None = None,
         result: Mapping[str, Any] | None = None,
+        **more: Any,
     ) -> None:
         """Record that a block is done, and what it returned, if JSON can hold that."""
         self._add(
@@ -153,6 +154,7 @@ class Journal:
             seconds=_rounded(seconds),
             peak_bytes=peak_bytes,
             result=_as_json(result),
+            **more,
         )
 
     def failed(

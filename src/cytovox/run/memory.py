@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -15,6 +15,7 @@ __all__ = [
     "in_smaller_parts",
     "is_memory_error",
     "limit_memory",
+    "limited_memory",
     "memory_allowed",
     "memory_available",
     "memory_limits",
@@ -121,25 +122,43 @@ def _rlimit(name: str) -> int | None:
     return None if soft == resource.RLIM_INFINITY or soft >= _NO_LIMIT else int(soft)
 
 
-def limit_memory(size: int | None, *, in_all: bool = False) -> None:
-    """Let this process take no more than so many bytes beyond what it has, or in all.
+def limit_memory(size: int | None) -> None:
+    """Let this process take no more than so many bytes beyond what it has.
 
     What is beyond is refused with a `MemoryError`. Only Linux enforces it.
     """
     if size is None:
         return
+    with contextlib.suppress(OSError, ValueError):  # no Linux
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        _set_soft_limit("RLIMIT_AS", size + pages * os.sysconf("SC_PAGESIZE"))
+
+
+@contextlib.contextmanager
+def limited_memory(size: int | None) -> Iterator[None]:
+    """Let this process take no more than so many bytes in all meanwhile; see `limit_memory`."""
+    before = None if size is None else _set_soft_limit("RLIMIT_DATA", size)
+    try:
+        yield
+    finally:
+        if before is not None:
+            _set_soft_limit("RLIMIT_DATA", before)
+
+
+def _set_soft_limit(name: str, size: int) -> int | None:
+    """Set a limit of this process; return the one before, None where there is no such."""
     try:
         import resource
     except ImportError:  # Windows
-        return
-    with contextlib.suppress(OSError, ValueError):  # no Linux
-        kind = resource.RLIMIT_DATA if in_all else resource.RLIMIT_AS
-        if not in_all:
-            pages = int(Path("/proc/self/statm").read_text().split()[0])
-            size += pages * resource.getpagesize()
-        hard = resource.getrlimit(kind)[1]
-        soft = size if hard == resource.RLIM_INFINITY else min(size, hard)
-        resource.setrlimit(kind, (soft, hard))
+        return None
+    try:
+        kind = getattr(resource, name)
+        soft, hard = resource.getrlimit(kind)
+        unlimited = resource.RLIM_INFINITY
+        resource.setrlimit(kind, (size if hard == unlimited else min(size, hard), hard))
+    except (AttributeError, OSError, ValueError):
+        return None
+    return soft
 
 
 def restart_peak() -> None:

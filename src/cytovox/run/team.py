@@ -15,6 +15,7 @@ import logging
 import math
 import os
 import pickle
+import platform
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -23,7 +24,7 @@ from multiprocessing import connection
 from typing import Any
 
 from ..errors import InterruptedRunError, StageError, UsageError
-from .children import mp_spawn, start_child
+from .children import describe_exit, mp_spawn, start_child
 from .team_worker import Heartbeat, work
 
 __all__ = ["LostWorkerError", "Team"]
@@ -42,11 +43,39 @@ _KILL = int(getattr(signal, "SIGKILL", 9))
 
 
 class LostWorkerError(StageError):
-    """Workers were lost: over one unit, which is named, or before they could work."""
+    """Workers were lost: over one unit, which is named, or before they could work.
 
-    def __init__(self, what: str, *, unit: Any = None, hint: str | None = None) -> None:
+    Parameters
+    ----------
+    what, hint
+        What happened, and what to do.
+    unit
+        The unit, None if they were lost before they could work.
+    worker, how
+        Which worker was the last one, and how it ended.
+    seconds
+        How long it had worked on the unit.
+    log
+        The end of what it has printed.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        unit: Any = None,
+        hint: str | None = None,
+        worker: str = "",
+        how: str = "",
+        seconds: float = 0.0,
+        log: str = "",
+    ) -> None:
         super().__init__("worker", what, hint=hint)
         self.unit = unit
+        self.worker = worker
+        self.how = how
+        self.seconds = seconds
+        self.log = log
 
 
 @dataclass(slots=True, eq=False)
@@ -64,7 +93,7 @@ class _Task:
 class _Worker:
     """A worker process as its parent knows it."""
 
-    def __init__(self, name: str, daemon: bool, *args: Any) -> None:
+    def __init__(self, name: str, daemon: bool, imports_main: bool, *args: Any) -> None:
         self.task: _Task | None = None
         self.is_ready = False
         self.heartbeat = Heartbeat()
@@ -73,7 +102,7 @@ class _Worker:
             target=work, args=(link, self.heartbeat, *args), name=name, daemon=daemon
         )
         try:
-            start_child(self.process.start)
+            start_child(self.process.start, imports_main=imports_main)
         except BaseException:
             self.pipe.close()
             raise
@@ -148,6 +177,9 @@ class Team:
         How often a unit is done before it fails because its workers die.
     nested
         Whether workers may start processes themselves.
+    imports_main
+        Whether workers import the script of this process, as they must for
+        what is pickled by its name. The script needs a guard then.
     listener
         Function of what workers send while they work, see `Heartbeat.send`.
     logger
@@ -171,6 +203,7 @@ class Team:
         memory: int | None = None,
         attempts: int = 2,
         nested: bool = False,
+        imports_main: bool = True,
         listener: Callable[[Any], None] | None = None,
         logger: logging.Logger | None = None,
     ) -> None:
@@ -182,7 +215,9 @@ class Team:
         self.workers: list[_Worker] = []
         self.limit = limit
         self.logger = logger or logging.getLogger("cytovox.team")
-        self._new_worker = functools.partial(_Worker, name, not nested, load, shared, memory)
+        self._new_worker = functools.partial(
+            _Worker, name, not nested, imports_main, load, shared, memory
+        )
         self._split = split or (lambda unit, at: [unit])
         self._attempts = attempts
         self._listener = listener or (lambda message: None)
@@ -322,10 +357,13 @@ class Team:
     def _replace(self, worker: _Worker, *, is_late: bool = False) -> None:
         """Remove a worker that is dead or late; let another one do its unit."""
         task, at = worker.task, worker.heartbeat.at
+        seconds = time.monotonic() - worker.heartbeat.since
         code = self._remove(worker)
         if self._is_stopping:
             raise InterruptedRunError("the workers were stopped while they were working")
         text = _loss_of(worker, code)
+        name = f"{platform.node()}:{worker.pid}"
+        told: dict[str, Any] = {"worker": name, "how": describe_exit(code), "seconds": seconds}
         if is_late:
             text = (
                 f"worker process {worker.pid} was killed since it took longer than "
@@ -338,7 +376,7 @@ class Team:
                 hint = "is there enough memory?"
                 if by_itself:
                     hint = "a script that starts workers needs: if __name__ == '__main__':"
-                raise LostWorkerError(f"{text} before it could work", hint=hint)
+                raise LostWorkerError(f"{text} before it could work", hint=hint, **told)
             self.logger.warning("%s before it could work; another one takes its place", text)
             return
         parts = self._split(task.unit, at)
@@ -350,7 +388,7 @@ class Team:
             if is_late:
                 hint = "does the code hang? CYTOVOX_UNIT_TIMEOUT sets another limit"
             more = f"; so did {deaths - 1} before" if deaths > 1 else ""
-            task.error = LostWorkerError(f"{text}{more}", unit=parts[0], hint=hint)
+            task.error = LostWorkerError(f"{text}{more}", unit=parts[0], hint=hint, **told)
             return
         self.logger.warning("%s; another one does it again", text)
         again = [_Task(part) for part in parts]
