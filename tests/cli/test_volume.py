@@ -304,6 +304,17 @@ def test_words_are_read() -> None:
             as_size(wrong)
 
 
+@pytest.mark.parametrize(
+    ("option", "value"), [("--memory", "much"), ("--block", "a"), ("--voxel-size", "1,b")]
+)
+def test_a_wrong_value_is_named_with_its_option_before_work(
+    tmp_path: Path, capsys: Capture, option: str, value: str
+) -> None:
+    words = ["volume", "segment", str(tmp_path / "absent.tif"), str(tmp_path / "labels.zarr")]
+    assert main([*words, "-f", "label", option, value]) == 2
+    assert f"error: {option} '{value}' is not a size (write " in capsys.readouterr().err
+
+
 def test_help_loads_nothing_heavy() -> None:
     code = (
         "import sys; from cytovox.cli.main import main; main(['volume', 'segment', '--help']);"

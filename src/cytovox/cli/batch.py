@@ -8,23 +8,35 @@ paid once.
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from .. import __version__
+from ..errors import escaped
 from ..run.progress import ProgressEvent, StageProgress
 from ..run.team import Team
 from ..run.team_worker import Heartbeat
 from ..run.unit_timeout import unit_timeout
 from ..run.worker_traceback import WorkerTraceback
-from .compiling import reporting_compilation
-from .console import FINDINGS, SOME_FAILED, report_error, say, showing_warnings
+from .console import (
+    FINDINGS,
+    SOME_FAILED,
+    in_columns,
+    print_json,
+    print_text,
+    report_error,
+    say,
+    showing_warnings,
+)
 from .one_recording import Measuring, Outcome
-from .progress_display import Quiet
+from .progress_display import Quiet, reporting_compilation
 from .signals import STOPPED_TEXT, exit_code_of_interrupt, stop_gently, stop_on_signals
 
-__all__ = ["exit_code_of_batch", "run_batch"]
+__all__ = ["exit_code_of_batch", "run_batch", "show_results", "table_of"]
 
 #: Exit codes from here on mean a stop from outside.
 _BY_SIGNAL = 128
@@ -35,23 +47,7 @@ Measure = Callable[[Path, Path], tuple[Outcome, BaseException | None]]
 def run_batch(
     pairs: Sequence[tuple[Path, Path]], measuring: Measuring, display: Quiet
 ) -> list[Outcome]:
-    """Measure one recording after the other.
-
-    Parameters
-    ----------
-    pairs
-        Input and output of each.
-    measuring
-        How.
-    display
-        Where progress is shown.
-
-    Returns
-    -------
-    list of Outcome
-        One per input, in order. When stopped from outside, the rest is
-        ``"waiting"``.
-    """
+    """Measure one recording after the other; when stopped from outside, the rest is waiting."""
     outcomes = [Outcome(str(path), str(out)) for path, out in pairs]
     alone = len(pairs) < 2 or measuring.settings.debug
     place = _here if alone else _in_worker
@@ -183,3 +179,52 @@ def exit_code_of_batch(outcomes: Sequence[Outcome]) -> int:
         tried = sum(outcome.state != "left out" for outcome in outcomes)
         return SOME_FAILED if tried > 1 else failed[0]
     return FINDINGS if any(outcome.findings for outcome in outcomes) else 0
+
+
+def show_results(outcomes: Sequence[Outcome], code: int, *, as_json: bool, quiet: bool) -> None:
+    """Print what became of each input: a table, or one JSON object."""
+    if as_json:
+        results = [asdict(outcome) for outcome in outcomes]
+        print_json({"cytovox": __version__, "exit_code": code, "results": results})
+    elif not quiet:
+        print_text(table_of(outcomes))
+
+
+def table_of(outcomes: Sequence[Outcome]) -> str:
+    """Return the outcomes as aligned text, with a count of states below.
+
+    Examples
+    --------
+    >>> print(table_of([Outcome("a.rtdc", state="done", frames=40, events=12, seconds=0.5)]))
+    file    frames  found  events  seconds  state
+    a.rtdc      40      -      12      0.5  done
+    1 file: 1 done
+    """
+    rows = [("file", "frames", "found", "events", "seconds", "state")]
+    for one in outcomes:
+        seconds = "-" if one.seconds is None else f"{one.seconds:.1f}"
+        found = None if one.objects is None else one.objects["found"]
+        numbers = (_number(one.frames), _number(found), _number(one.events), seconds)
+        rows.append((escaped(one.input), *numbers, escaped(one.verdict)))
+    lines = in_columns(rows, right=(1, 2, 3, 4))
+    counts = Counter(one.state for one in outcomes)
+    named = {"waiting": "not begun"}
+    states = ", ".join(f"{number} {named.get(state, state)}" for state, number in counts.items())
+    files = "1 file" if len(outcomes) == 1 else f"{len(outcomes)} files"
+    return "\n".join([*lines, f"{files}: {states}", *_objects_line(outcomes)])
+
+
+def _objects_line(outcomes: Sequence[Outcome]) -> list[str]:
+    """Say what became of the objects of all files."""
+    counted = [one.objects for one in outcomes if one.objects is not None]
+    if not counted:
+        return []
+    found, kept = (sum(objects[key] for objects in counted) for key in ("found", "kept"))
+    lost = sum((Counter(objects["lost"]) for objects in counted), Counter())
+    causes = ", ".join(f"{cause} {number}" for cause, number in lost.items())
+    line = f"{found} objects found: {kept} kept, {found - kept} lost"
+    return [f"{line} ({causes})" if causes else line]
+
+
+def _number(value: int | None) -> str:
+    return "-" if value is None else str(value)

@@ -24,25 +24,16 @@ _AREA_WITHIN = 0.03
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """How found events and true cells correspond.
+    """How found events and true cells correspond."""
 
-    Parameters
-    ----------
-    true, found, missed, extra
-        Number of whole cells, of events, of cells without event and of
-        events without whole cell.
-    medians
-        For each compared feature the median of the true and of the found
-        values, over matched pairs.
-    deform_on_pixels
-        The deformation that is expected of outlines through pixels, the median.
-    """
-
+    #: Number of whole cells, of events, of cells without event, of events without whole cell.
     true: int
     found: int
     missed: int
     extra: int
+    #: Of each compared feature the median of true and of found values, over matched pairs.
     medians: dict[str, tuple[float, float]]
+    #: The deformation that is expected of outlines through pixels, the median.
     deform_on_pixels: float = 0.0
 
     @property
@@ -74,15 +65,7 @@ class Comparison:
 
 
 def compare_with_truth(result: Path, truth: Truth) -> Comparison:
-    """Match the events of a result with the whole cells of the truth.
-
-    Parameters
-    ----------
-    result
-        Result of a run on the simulated recording.
-    truth
-        What the simulator said.
-    """
+    """Match the events of a result with the whole cells of the truth."""
     from ..read import HDF5Data
 
     whole = truth.whole

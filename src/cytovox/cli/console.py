@@ -7,21 +7,27 @@ import errno
 import json
 import os
 import sys
+import textwrap
 import traceback
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from ..errors import CytovoxError, escaped
+
+if TYPE_CHECKING:
+    from .command_options import Said
 
 __all__ = [
     "FINDINGS",
     "SOME_FAILED",
     "complete_streams",
     "describe",
+    "describe_each",
     "exit_code_of",
     "in_columns",
+    "in_rows",
     "print_json",
     "print_text",
     "report_error",
@@ -29,11 +35,11 @@ __all__ = [
     "showing_warnings",
 ]
 
-#: Names of the errors by which libraries say that memory is short.
 #: Exit code when all ran, but something should be looked at.
 FINDINGS = 3
 #: Exit code when of several inputs not all ended well.
 SOME_FAILED = 4
+#: Names of the errors by which libraries say that memory is short.
 _MEMORY = ("MemoryError", "OutOfMemoryError")
 
 
@@ -81,6 +87,54 @@ def in_columns(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> list
         ]
         lines.append("  ".join([*padded, last]))
     return lines
+
+
+def in_rows(
+    rows: Iterable[tuple[str, str]], width: int, *, indent: str = "", fold: int | None = None
+) -> list[str]:
+    """Return lines of a name and a text each, a name that comes again only once.
+
+    Examples
+    --------
+    >>> in_rows([("kind", "result"), ("basin", "image"), ("basin", "mask")], 6, indent="  ")
+    ['  kind   result', '  basin  image', '         mask']
+    """
+    lines, before = [], None
+    for name, text in rows:
+        parts = [escaped(text)]
+        if fold is not None:
+            parts = textwrap.wrap(parts[0], fold, break_long_words=False, break_on_hyphens=False)
+        for part in parts:
+            lines.append(f"{indent}{'' if name == before else name:<{width}} {part}")
+            before = name
+    return lines
+
+
+def describe_each(
+    kind: str,
+    names: Sequence[Any],
+    look: Callable[[Any], dict[str, Any]],
+    in_words: Callable[[dict[str, Any]], str],
+    said: Said,
+) -> int:
+    """Show what each of several files is, whatever is wrong with others; return the exit code."""
+    results: list[dict[str, Any]] = []
+    codes = []
+    for name in names:
+        try:
+            found = look(name)
+        except Exception as error:
+            codes.append(report_error(error, debug=said.debug))
+            results.append({kind: str(name), "error": describe(error)})
+        else:
+            codes.append(0)
+            results.append(found)
+            if not said.as_json:
+                print_text(in_words(found))
+    code = max(codes) if len(codes) == 1 or not any(codes) else SOME_FAILED
+    if said.as_json:
+        print_json({"exit_code": code, f"{kind}s": results})
+    return code
 
 
 def print_json(value: Mapping[str, Any]) -> None:

@@ -1,35 +1,32 @@
-"""What is in a recording or a result, as plain values and in words."""
+"""What is in a recording, a result or a volume, as plain values and in words."""
 
 from __future__ import annotations
 
-import textwrap
+import json
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, escaped
+from .console import in_rows
 
 if TYPE_CHECKING:
     from ..read import Permissions
 
-__all__ = ["describe_file", "in_words", "recipe_in_words"]
+__all__ = [
+    "describe_file",
+    "describe_volume",
+    "in_words",
+    "volume_in_words",
+]
+
+#: So many errors of blocks are listed.
+_LISTED = 20
 
 
 def describe_file(path: Path, permissions: Permissions | None = None) -> dict[str, Any]:
-    """Return what is in a file.
-
-    Parameters
-    ----------
-    path
-        Recording or result.
-    permissions
-        What it may do; what is allowed in this process if None.
-
-    Raises
-    ------
-    InputError
-        If the file is missing or is not a recording.
-    """
+    """Return what is in a file."""
     from ..read import HDF5Data, RefusedInputError, get_measurement_identifier
     from ..read.members import member
 
@@ -63,32 +60,9 @@ def describe_file(path: Path, permissions: Permissions | None = None) -> dict[st
         }
 
 
-def recipe_in_words(parts: Mapping[str, str]) -> list[str]:
-    """Return the parts of an identifier with their options written out.
-
-    Parameters
-    ----------
-    parts
-        Identifier of each of data, background, segmenter, feature and gate.
-
-    Examples
-    --------
-    >>> recipe_in_words({"gate": "norm:o=0^s=20"})
-    ['gate norm: online_gates=False, size_thresh_mask=20']
-    """
-    return [_part_in_words(kind, text) for kind, text in parts.items() if kind != "generation"]
-
-
 def in_words(found: Mapping[str, Any]) -> str:
-    """Return a description as text for people.
-
-    Parameters
-    ----------
-    found
-        What `describe_file` returned.
-    """
+    """Return a description as text for people."""
     counted = "events" if found["kind"] == "result" else "frames"
-    lines = [escaped(found["file"])]
     rows = [("kind", found["kind"]), (counted, f"{found['events']}")]
     if found["image_shape"]:
         height, width = found["image_shape"]
@@ -107,16 +81,7 @@ def in_words(found: Mapping[str, Any]) -> str:
         fits = "fits the identifier" if pipeline["hash_fits"] else "does NOT fit the identifier"
         rows.append(("hash", f"{pipeline['hash']}, {fits}"))
         rows += [("recipe", words) for words in pipeline["recipe"]]
-    before = ""
-    for name, text in rows:
-        lines += _row("" if name == before else name, text)
-        before = name
-    return "\n".join(lines)
-
-
-def _row(name: str, text: str) -> list[str]:
-    folded = textwrap.wrap(escaped(text), 85, break_long_words=False, break_on_hyphens=False)
-    return [f"  {name if i == 0 else '':<12} {line}" for i, line in enumerate(folded)]
+    return "\n".join([escaped(found["file"]), *in_rows(rows, 12, indent="  ", fold=85)])
 
 
 def _basins(data: Any) -> list[dict[str, Any]]:
@@ -173,7 +138,7 @@ def _pipeline(meta: Mapping[str, Any]) -> dict[str, Any] | None:
         "identifier": "|".join(parts.values()),
         "hash": str(stored),
         "hash_fits": computed == str(stored),
-        "recipe": recipe_in_words(parts),
+        "recipe": [_part_in_words(*part) for part in parts.items() if part[0] != "generation"],
     }
 
 
@@ -201,3 +166,155 @@ def _data_in_words(text: str) -> str:
     options = dict(pair.split("=", 1) for pair in text.split("^"))
     frames = options.get("i", "0")
     return f"pixel_size={options.get('p')} um, frames={'all' if frames == '0' else frames}"
+
+
+def describe_volume(path: str, permissions: Permissions | None = None) -> dict[str, Any]:
+    """Return what is known of a volume."""
+    from ..errors import InputNotFoundError
+    from ..read.open_volume import open_volume
+
+    run = None if "://" in path else _run(path)
+    found: dict[str, Any] = {"volume": path, "made": False}
+    try:
+        with open_volume(path, permissions=permissions) as volume:
+            found |= {
+                "made": True,
+                "format": volume.format,
+                "series": volume.series,
+                "shape": list(volume.shape),
+                "axes": "".join(volume.axes),
+                "dtype": str(volume.dtype),
+                "voxel_size": list(volume.voxel_size),
+                "offset": list(volume.offset),
+                "units": volume.units,
+                "chunk": list(volume.chunk),
+                "write_unit": list(volume.write_unit),
+            }
+    except InputNotFoundError:
+        if run is None:
+            raise
+    return found | {"run": run}
+
+
+def _run(path: str) -> dict[str, Any] | None:
+    from ..blockwise.recipe import side_folder
+    from ..run.journal import read_journal
+
+    folder = side_folder(path)
+    if not (folder / "journal.jsonl").is_file():
+        return None
+    journal = read_journal(folder / "journal.jsonl")
+    stages = {}
+    for name, records in journal.stages.items():
+        states = Counter(record.state for record in records.values())
+        stages[name] = {
+            **{state: states[state] for state in ("done", "failed", "started")},
+            "attempts": sum(record.attempts for record in records.values()),
+            "seconds": round(sum(record.seconds or 0 for record in records.values()), 3),
+            "peak_bytes": max((r.peak_bytes or 0 for r in records.values()), default=0),
+            "errors": {
+                str(key): record.error
+                for key, record in sorted(records.items(), key=lambda item: str(item[0]))
+                if record.state == "failed"
+            },
+        }
+    finished = [note for note in journal.notes if note.get("event") == "finished"]
+    return {
+        "folder": str(folder),
+        "runs": journal.runs,
+        "finished": bool(finished),
+        "objects": finished[-1].get("objects") if finished else None,
+        "stages": stages,
+        "recipe": _recipe(folder),
+        "seams": (_json(folder / "lookup.json") or {}).get("seams"),
+    }
+
+
+def _recipe(folder: Any) -> dict[str, Any] | None:
+    from ..blockwise.recipe_file import read_recipe
+
+    try:
+        return read_recipe(folder)
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+
+
+def _json(path: Any) -> dict[str, Any] | None:
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def volume_in_words(found: Mapping[str, Any]) -> str:
+    """Return a description as text for people."""
+    rows: list[tuple[str, str]] = []
+    if found["made"]:
+        size = " x ".join(f"{n:g}" for n in found["voxel_size"])
+        shape = " x ".join(map(str, found["shape"]))
+        rows += [
+            ("format", found["format"]),
+            *([("series", found["series"])] if found["series"] else []),
+            ("voxels", f"{shape} ({found['axes']}), {found['dtype']}"),
+            ("voxel", f"{size} {found['units'] or 'voxel'}"),
+            ("chunk", " x ".join(map(str, found["chunk"]))),
+        ]
+    else:
+        rows.append(("state", "not finished"))
+    if run := found["run"]:
+        rows += _run_in_words(run)
+    return "\n".join([escaped(found["volume"]), *in_rows(rows, 10, indent="  ")])
+
+
+def _run_in_words(run: Mapping[str, Any]) -> list[tuple[str, str]]:
+    rows = []
+    if recipe := run["recipe"]:
+        words = " ".join(f"{key}={value}" for key, value in recipe["parameters"].items())
+        how = recipe["stitch"]
+        rows += [
+            ("input", recipe["input"]),
+            ("function", f"{recipe['function']} {words}".rstrip()),
+            ("blocks", f"{_sizes(recipe['block'])} with a context of {_sizes(recipe['context'])}"),
+            ("stitch", _stitch_in_words(how)),
+        ]
+        if recipe["gate"]:
+            rows.append(("gate", recipe["gate"]))
+        if recipe["table"]:
+            rows.append(("table", recipe["table"]))
+    if run["objects"] is not None:
+        rows.append(("objects", str(run["objects"])))
+    for name, stage in run["stages"].items():
+        counted = [f"{stage[s]} {s}" for s in ("done", "failed") if stage[s]]
+        if stage["started"]:
+            counted.append(f"{stage['started']} begun and not ended")
+        if not counted:
+            continue
+        peak = f", {stage['peak_bytes'] / 2**20:.0f} MiB at most" if stage["peak_bytes"] else ""
+        rows.append((name, f"{', '.join(counted)}; {stage['seconds']:.1f} s of work{peak}"))
+        errors = list(stage["errors"].items())
+        rows += [("", f"block {block}: {error}") for block, error in errors[:_LISTED]]
+        if len(errors) > _LISTED:
+            rows.append(("", f"and {len(errors) - _LISTED} more, see --json"))
+    if run["seams"]:
+        from ..report.seams import seam_lines
+
+        try:
+            lines = seam_lines(run["seams"])
+        except (ValueError, LookupError, TypeError):
+            lines = ["their errors cannot be read"]
+        rows += [("seams" if i == 0 else "", line) for i, line in enumerate(lines)]
+    return rows
+
+
+def _stitch_in_words(how: Mapping[str, Any]) -> str:
+    if how["mode"] in ("none", "touch"):
+        by = how["connectivity"]
+        joined = f", connectivity {by}" if how["mode"] == "touch" and by else ""
+        return f"{how['mode']}{joined}"
+    rule = f"{how['rule']} > " if how["mode"] == "overlap" else "agreement > "
+    return f"{how['mode']}, {rule}{how['threshold']}, {how['min_voxels']} voxels at least"
+
+
+def _sizes(sizes: Any) -> str:
+    return " x ".join(map(str, sizes))

@@ -17,13 +17,13 @@ from typing import Any
 
 from .. import __version__
 from ..errors import escaped
-from .console import FINDINGS, in_columns
+from .console import FINDINGS, in_columns, print_json, print_text
 
 __all__ = [
     "Examined",
     "examine",
     "exit_code_of_examination",
-    "plain_examination",
+    "show_examination",
     "table_of",
 ]
 
@@ -99,15 +99,19 @@ def exit_code_of_examination(found: Sequence[Examined]) -> int:
     3
     """
     states = {one.state for one in found}
-    if "BAD" in states:
-        return 1
-    return FINDINGS if "look" in states else 0
+    return 1 if "BAD" in states else FINDINGS if "look" in states else 0
 
 
-def plain_examination(found: Sequence[Examined], code: int) -> dict[str, Any]:
-    """Return all as values that JSON knows."""
-    examined = [asdict(one) | {"state": one.state.lower()} for one in found]
-    return {"cytovox": __version__, "exit_code": code, "examined": examined}
+def show_examination(folder: Path, *, as_json: bool) -> int:
+    """Look at everything and print it; return the exit code."""
+    found = examine(folder)
+    code = exit_code_of_examination(found)
+    if as_json:
+        examined = [asdict(one) | {"state": one.state.lower()} for one in found]
+        print_json({"cytovox": __version__, "exit_code": code, "examined": examined})
+    else:
+        print_text(table_of(found))
+    return code
 
 
 def table_of(found: Sequence[Examined]) -> str:

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
 
 import typer
 
 from .. import __version__
-from .as_dcnum import as_dcnum
+from . import show_commands, simulate, volume_arrays, volume_look, volume_segment
+from .command_options import Allowed, with_options
 from .console import complete_streams, report_error, showing_warnings
 from .demo import demo
-from .doctor import doctor
-from .info import info
 from .run import run
 from .signals import Stopped, exit_code_of_interrupt, stop_on_signals
-from .simulate import simulate
-from .stages_command import stages
 from .verifying import verify
-from .volume_command import volume
 
 __all__ = ["app", "main"]
 
@@ -40,20 +36,43 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command(no_args_is_help=True)(run)
-app.command(no_args_is_help=True)(info)
-app.command(no_args_is_help=True)(verify)
-app.command()(doctor)
-app.command()(stages)
-app.add_typer(volume, name="volume")
-app.add_typer(simulate, name="simulate")
-app.command()(demo)
+volume = typer.Typer(
+    help="Segment and measure volumes block by block, whatever their size.\n\n"
+    "Start with:  cytovox volume segment stack.tif labels.zarr --function label "
+    "--set threshold=100 --stitch touch",
+    no_args_is_help=True,
+)
+simulations = typer.Typer(
+    help="Make data whose truth is known, to try things out.", no_args_is_help=True
+)
+
+
+@volume.callback()
+@with_options
+def _volume(context: typer.Context, allowed: Allowed) -> None:
+    """Take the options that stand before a command for volumes."""
+    context.obj = allowed.permissions()
+
+
+def _add(group: typer.Typer, *commands: Callable[..., Any], help_if_bare: bool = True) -> None:
+    for command in commands:
+        group.command(no_args_is_help=help_if_bare)(with_options(command))
+
+
+_add(app, run, show_commands.info, verify)
+_add(app, show_commands.doctor, show_commands.stages, demo, help_if_bare=False)
 # What follows the program's name is its own, options too.
 app.command(
     name="as-dcnum",
     no_args_is_help=True,
     context_settings={"allow_interspersed_args": False, "ignore_unknown_options": True},
-)(as_dcnum)
+)(show_commands.as_dcnum)
+_add(volume, volume_segment.segment, volume_segment.restitch, volume_segment.objects)
+_add(volume, volume_arrays.threshold, volume_arrays.argmax, volume_arrays.predict)
+_add(volume, volume_arrays.relabel, volume_look.plan, volume_look.info, volume_look.replay)
+_add(simulations, simulate.recording, simulate.volume)
+app.add_typer(volume, name="volume")
+app.add_typer(simulations, name="simulate")
 
 
 def _version(wanted: bool) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import CytovoxError, OutputExistsError, StorageError
 from ..run.progress import ProgressEvent, RunFinished
 from .console import describe, exit_code_of
-from .finished import Finished, look_at_output
+from .finished import look_at_output
 from .progress_display import Quiet
 from .settings import Settings
 from .signals import exit_code_of_interrupt, stop_gently
@@ -18,7 +18,7 @@ from .signals import exit_code_of_interrupt, stop_gently
 if TYPE_CHECKING:
     from ..read import HDF5Data
 
-__all__ = ["Measuring", "Outcome", "as_json"]
+__all__ = ["Measuring", "Outcome"]
 
 #: Share of dropped masks from which on it is a finding.
 _MANY_DROPPED = 0.005
@@ -26,24 +26,15 @@ _MANY_DROPPED = 0.005
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of one input.
+    """What became of one input."""
 
-    Parameters
-    ----------
-    input
-        The recording, as it was named.
-    output
-        Where its result is or would be; None if that was never settled.
-    state
-        ``"done"``, ``"skipped"``, ``"failed"``, ``"stopped"``, ``"waiting"`` or
-        ``"left out"``.
-    reason
-        Why it was left out.
-    """
-
+    #: The recording, as it was named.
     input: str
+    #: Where its result is or would be; None if that was never settled.
     output: str | None = None
+    #: done, skipped, failed, stopped, waiting or left out.
     state: str = "waiting"
+    #: Why it was left out.
     reason: str | None = None
     frames: int | None = None
     events: int | None = None
@@ -74,23 +65,15 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Measuring:
-    """How recordings are measured; called with each of them.
+    """How recordings are measured; called with each of them."""
 
-    Parameters
-    ----------
-    settings
-        What all jobs have in common.
-    segmenter_file
-        File and class of a segmenter of the user, loaded in each process.
-    force
-        Whether existing outputs are replaced.
-    verify
-        Whether finished outputs are read in full before they are skipped.
-    """
-
+    #: What all jobs have in common.
     settings: Settings
+    #: File and class of a segmenter of the user, loaded in each process.
     segmenter_file: str | None = None
+    #: Whether existing outputs are replaced.
     force: bool = False
+    #: Whether finished outputs are read in full before they are skipped.
     verify: bool = False
 
     def __call__(
@@ -148,7 +131,8 @@ def _run_opened(
                 standing.refusal, path=out, hint="give --force to replace it, or another -o"
             )
         if not force:
-            _skip(outcome, standing)
+            outcome.state, outcome.events = "skipped", standing.events
+            _find(outcome)
             remove_leftovers(out, only_published=True)
             display.note(f"{path}: skipped, {out} was made by this very recipe")
             return
@@ -208,12 +192,6 @@ def _look_at_recording(
         )
 
 
-def _skip(outcome: Outcome, standing: Finished) -> None:
-    outcome.state = "skipped"
-    outcome.events = standing.events
-    _find(outcome)
-
-
 def _keep(outcome: Outcome, event: ProgressEvent) -> None:
     if isinstance(event, RunFinished):
         outcome.frames = event.frames
@@ -265,8 +243,3 @@ def _remove_empty(folders: Sequence[Path]) -> None:
             folder.rmdir()
         except OSError:
             return
-
-
-def as_json(outcome: Outcome) -> dict[str, Any]:
-    """Return an outcome as plain values."""
-    return {name: getattr(outcome, name) for name in Outcome.__slots__}

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Self
 
 from ..errors import escaped
 from ..run.progress import ProgressEvent, StageFinished, StageProgress, StageStarted, Warned
 from .console import say
 
-__all__ = ["Bars", "Lines", "Quiet", "choose_display"]
+__all__ = ["Bars", "Lines", "Quiet", "choose_display", "reporting_compilation"]
 
 #: Seconds between two lines about one stage where there is no terminal.
 _INTERVAL = 10.0
@@ -209,3 +210,39 @@ def choose_display(*, quiet: bool) -> Quiet:
     if quiet:
         return Quiet()
     return Bars() if sys.stderr.isatty() else Lines()
+
+
+@contextmanager
+def reporting_compilation(report: Callable[[str | None], None]) -> Iterator[None]:
+    """Call a function when a kernel of ours begins to compile, and when all are done.
+
+    It gets the name of the kernel, or None, in any thread. The compiler itself
+    announces this, and only where its cache has nothing.
+    """
+    from numba.core import event
+
+    class Compilations(event.Listener):
+        """Counts the compilations under way; one may need another."""
+
+        def __init__(self) -> None:
+            self.under_way = 0
+
+        def on_start(self, happening: Any) -> None:
+            function = happening.data["dispatcher"].py_func
+            if function.__module__.startswith("cytovox."):
+                self.under_way += 1
+                report(function.__name__.strip("_"))
+
+        def on_end(self, happening: Any) -> None:
+            function = happening.data["dispatcher"].py_func
+            if function.__module__.startswith("cytovox."):
+                self.under_way -= 1
+                if not self.under_way:
+                    report(None)
+
+    listener = Compilations()
+    event.register("numba:compile", listener)
+    try:
+        yield
+    finally:
+        event.unregister("numba:compile", listener)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,10 +18,12 @@ __all__ = [
     "AUTO",
     "STAGES",
     "Settings",
+    "describe_stages",
     "is_automatic",
     "parse_frames",
     "parse_settings",
     "stage_options",
+    "stages_in_words",
 ]
 
 #: What may stand before the dot of ``--set``, and the method that declares the options.
@@ -47,29 +50,11 @@ _OWNER = {"mask": "segmenter"}
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Everything that a job needs but its paths.
+    """Everything that a job needs but its paths; workers None for one per core."""
 
-    Parameters
-    ----------
-    codes
-        Code of each stage: background, segmenter, feature, gate.
-    options
-        Options of each key of `STAGES`, checked and converted.
-    basin_strategy
-        ``"drain"`` or ``"tap"``.
-    compression
-        Such as ``"zstd-5"``.
-    workers
-        Number of workers; None for one per core.
-    debug
-        Whether to log in detail and run in one thread.
-    preflight
-        Whether to look for room before work begins.
-    permissions
-        What recordings may do; what is allowed in this process if None.
-    """
-
+    #: Code of each stage: background, segmenter, feature, gate.
     codes: Mapping[str, str]
+    #: Options of each key of `STAGES`, checked and converted.
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     basin_strategy: str = "drain"
     compression: str = "zstd-5"
@@ -106,13 +91,7 @@ class Settings:
         }
 
     def check(self) -> None:
-        """Check codes and values, before any input is opened.
-
-        Raises
-        ------
-        UsageError
-            If a stage would refuse its options.
-        """
+        """Raise an error if a stage would refuse its options, before any input is opened."""
         from ..logic import DCNumPipelineJob
 
         arguments = self.job_arguments()
@@ -123,25 +102,6 @@ class Settings:
 
 def parse_settings(words: Sequence[str], codes: Mapping[str, str]) -> dict[str, dict[str, Any]]:
     """Read ``stage.key=value`` words and check them against what the stages declare.
-
-    Parameters
-    ----------
-    words
-        What followed each ``--set``.
-    codes
-        Code of each stage.
-
-    Returns
-    -------
-    dict
-        For each stage that was named, its options.
-
-    Raises
-    ------
-    OptionError
-        If a word has another form, or names an unknown stage, option or value.
-    UnknownCodeError
-        If a stage has no such code.
 
     Examples
     --------
@@ -173,15 +133,7 @@ def is_automatic(stage: str, codes: Mapping[str, str], option: str) -> bool:
 
 
 def stage_options(stage: str, codes: Mapping[str, str]) -> tuple[Any, ...]:
-    """Return the options that a stage declares.
-
-    Parameters
-    ----------
-    stage
-        One of the keys of `STAGES`.
-    codes
-        Code of each stage.
-    """
+    """Return the options that a stage declares."""
     from ..recipe.options import options_of
     from ..recipe.registry import load_stage
 
@@ -201,13 +153,7 @@ def stage_options(stage: str, codes: Mapping[str, str]) -> tuple[Any, ...]:
 
 
 def parse_frames(text: str) -> int | slice | list[int]:
-    """Read which frames to use.
-
-    Parameters
-    ----------
-    text
-        ``100`` (the first hundred), ``10-100`` or ``10-100-2`` (from, to
-        without the last, step) or ``3,5,9``.
+    """Read which frames to use: the first, from and to without the last, step, or a list.
 
     Examples
     --------
@@ -261,3 +207,54 @@ def _name(stage: str, codes: Mapping[str, str]) -> str:
     if stage == "data":
         return "data"
     return f"{stage} of {codes['segmenter']}" if stage == "mask" else f"{stage} {codes[stage]}"
+
+
+def describe_stages() -> list[dict[str, Any]]:
+    """Return kind, code, title and options of every stage, as plain values."""
+    from ..recipe.registry import GROUPS, codes
+
+    return [_describe(kind, code) for kind in GROUPS for code in codes(kind)]
+
+
+def _describe(kind: str, code: str) -> dict[str, Any]:
+    from ..recipe.registry import load_stage
+
+    cls = load_stage(kind, code)
+    doc = inspect.getdoc(cls) or ""
+    declared = stage_options(kind, {kind: code})
+    automatic = {o.name: AUTO for o in declared if is_automatic(kind, {kind: code}, o.name)}
+    options = [_option(kind, option, automatic) for option in declared]
+    if kind == "segmenter":
+        preferred = cls.mask_default_kwargs
+        options += [_option("mask", o, preferred) for o in stage_options("mask", {kind: code})]
+    return {
+        "kind": kind,
+        "code": code,
+        "title": doc.splitlines()[0].rstrip(".") if doc else "",
+        "available": bool(cls.is_available()) if hasattr(cls, "is_available") else True,
+        "class": f"{cls.__module__}.{cls.__qualname__}",
+        "options": options,
+    }
+
+
+def _option(stage: str, option: Any, preferred: dict[str, Any]) -> dict[str, Any]:
+    default = preferred.get(option.name, None if option.required else option.default)
+    return {
+        "set": f"{stage}.{option.name}",
+        "type": option.type.__name__,
+        "default": default,
+        "required": option.required,
+    }
+
+
+def stages_in_words(described: Sequence[Mapping[str, Any]]) -> str:
+    """Return what `describe_stages` returned as text for people."""
+    lines = []
+    for stage in described:
+        missing = "" if stage["available"] else " (what it needs is not installed)"
+        lines.append(f"{stage['kind']} {stage['code']}: {stage['title']}{missing}")
+        for option in stage["options"]:
+            value = option["default"]
+            plain = str(value).lower() if value is None or isinstance(value, bool) else value
+            lines.append(f"    --set {option['set']}={plain}")
+    return "\n".join(lines)

@@ -2,38 +2,37 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import typer
 
-__all__ = ["simulate", "simulate_recording_command", "simulate_volume_command"]
+from .command_options import flag, option, options, parse_lengths, parse_size
 
-simulate = typer.Typer(
-    help="Make data whose truth is known, to try things out.", no_args_is_help=True
-)
+__all__ = ["recording", "volume"]
 
 
-@simulate.command("recording", no_args_is_help=True)
-def simulate_recording_command(
+@options
+class _Last:
+    force: bool = flag("--force", help="Replace existing files.")
+    debug: bool = flag("--debug", help="Show tracebacks.")
+
+
+@options
+class _Recording:
+    frames: int = option(600, min=1, metavar="N", help="Number of frames.")
+    seed: int = option(0, min=0, metavar="S", help="The same seed gives the same recording.")
+    cells: float = option(1.0, min=0.0, metavar="MEAN", help="Mean number of cells in a frame.")
+    border: float = option(
+        0.05, min=0.0, max=1.0, metavar="SHARE", help="Share of cells cut by the border."
+    )
+    flicker: float = option(0.0, min=0.0, metavar="SD", help="Flicker of the light, relative.")
+
+
+def recording(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Recording to write (.rtdc).")],
-    frames: Annotated[int, typer.Option(min=1, metavar="N", help="Number of frames.")] = 600,
-    seed: Annotated[
-        int, typer.Option(min=0, metavar="S", help="The same seed gives the same recording.")
-    ] = 0,
-    cells: Annotated[
-        float, typer.Option(min=0.0, metavar="MEAN", help="Mean number of cells in a frame.")
-    ] = 1.0,
-    border: Annotated[
-        float,
-        typer.Option(min=0.0, max=1.0, metavar="SHARE", help="Share of cells cut by the border."),
-    ] = 0.05,
-    flicker: Annotated[
-        float, typer.Option(min=0.0, metavar="SD", help="Flicker of the light, relative.")
-    ] = 0.0,
-    force: Annotated[bool, typer.Option("--force", help="Replace existing files.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    how: _Recording,
+    last: _Last,
 ) -> None:
     """Simulate a recording, with the truth beside it.
 
@@ -52,51 +51,42 @@ def simulate_recording_command(
         raise UsageError("a recording is named .rtdc", path=out, hint=f"say {out.stem}.rtdc")
     table = out.with_suffix(".truth.csv")
     for path in (out, table):
-        if path.exists() and not force:
+        if path.exists() and not last.force:
             raise OutputExistsError("the file exists", path=path, hint="give --force to replace")
     out.parent.mkdir(parents=True, exist_ok=True)
-    truth = simulate_recording(
-        out, frames=frames, seed=seed, cells=cells, border=border, flicker=flicker
+    truth = simulate_recording(out, **vars(how))
+    whole = f"{len(truth)} cells, {len(truth.whole)} of them whole"
+    say(f"{out}: {how.frames} frames; {table}: {whole}")
+
+
+@options
+class _Volume:
+    shape: Any = option(
+        "128,128,128",
+        "--shape",
+        metavar="Z,Y,X",
+        help="Voxels along each axis; Y,X for an image.",
+        read=parse_size,
     )
-    say(f"{out}: {frames} frames; {table}: {len(truth)} cells, {len(truth.whole)} of them whole")
+    seed: int = option(0, min=0, metavar="S", help="The same seed gives the same volume.")
+    kind: Literal["blobs", "cells"] = option(
+        "blobs", help="blobs that do not touch, or cells that fill the volume."
+    )
+    diameter: float = option(20.0, metavar="D", help="Typical diameter of an object in voxels.")
+    noise: float = option(20.0, metavar="N", help="Most that noise changes a voxel, grey levels.")
+    voxel_size: Any = option(
+        None, metavar="Z,Y,X", help="Size of a voxel along each axis.", read=parse_lengths
+    )
+    units: str = option("nanometer", metavar="UNIT", help="Unit of it.")
 
 
-class Kind(StrEnum):
-    """What a simulated volume holds."""
-
-    blobs = "blobs"
-    cells = "cells"
-
-
-@simulate.command("volume", no_args_is_help=True)
-def simulate_volume_command(
+def volume(
     out: Annotated[
         Path,
         typer.Argument(metavar="OUT", help="Volume to write: a folder .zarr, or a stack .tif."),
     ],
-    shape: Annotated[
-        str, typer.Option(metavar="Z,Y,X", help="Voxels along each axis; Y,X for an image.")
-    ] = "128,128,128",
-    seed: Annotated[
-        int, typer.Option(min=0, metavar="S", help="The same seed gives the same volume.")
-    ] = 0,
-    kind: Annotated[
-        Kind,
-        typer.Option(help="blobs that do not touch, or cells that fill the volume."),
-    ] = Kind.blobs,
-    diameter: Annotated[
-        float, typer.Option(metavar="D", help="Typical diameter of an object in voxels.")
-    ] = 20.0,
-    noise: Annotated[
-        float, typer.Option(metavar="N", help="Most that noise changes a voxel, grey levels.")
-    ] = 20.0,
-    voxel_size: Annotated[
-        str | None,
-        typer.Option("--voxel-size", metavar="Z,Y,X", help="Size of a voxel along each axis."),
-    ] = None,
-    units: Annotated[str, typer.Option(metavar="UNIT", help="Unit of it.")] = "nanometer",
-    force: Annotated[bool, typer.Option("--force", help="Replace existing files.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    how: _Volume,
+    last: _Last,
 ) -> None:
     """Simulate a volume of any size, with the truth beside it.
 
@@ -105,30 +95,13 @@ def simulate_volume_command(
 
     Example: cytovox simulate volume stack.tif --shape 128,256,256 --seed 1
     """
-    from ..errors import OptionError
     from ..testing.volume_simulator import simulate_volume
     from .console import say
-    from .volume_options import parse_size
 
-    sizes = parse_size(shape, "--shape")
-    assert sizes is not None
-    try:
-        size = None if voxel_size is None else [float(n) for n in voxel_size.split(",")]
-    except ValueError as err:
-        raise OptionError(
-            f"--voxel-size '{voxel_size}' is not a size", hint="write for example 2,0.5,0.5"
-        ) from err
-    truth = simulate_volume(
-        out,
-        shape=(sizes,) * 3 if isinstance(sizes, int) else sizes,
-        seed=seed,
-        kind=kind.value,
-        diameter=diameter,
-        noise=noise,
-        voxel_size=size,
-        units=units,
-        overwrite=force,
-    )
+    told = dict(vars(how))
+    if isinstance(how.shape, int):
+        told["shape"] = (how.shape,) * 3
+    truth = simulate_volume(out, overwrite=last.force, **told)
     voxels = " x ".join(map(str, truth.shape))
     labels = out.with_name(Path(truth.labels_path).name)
-    say(f"{out}: {voxels} voxels with {len(truth)} {kind.value}; {labels}: true labels")
+    say(f"{out}: {voxels} voxels with {len(truth)} {how.kind}; {labels}: true labels")

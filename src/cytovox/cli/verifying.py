@@ -14,7 +14,7 @@ import typer
 from ..errors import CytovoxError, UsageError, escaped
 from ..run.findings import Verification
 from ..run.progress import StageFinished, StageProgress, StageStarted
-from . import permission_options as o
+from .command_options import Roots, SaidOfWork, flag, option, options
 from .console import (
     FINDINGS,
     SOME_FAILED,
@@ -26,10 +26,10 @@ from .console import (
     report_error,
 )
 from .inputs import begins_as_hdf5
-from .progress_display import Quiet, choose_display
 
 if TYPE_CHECKING:
     from ..run.lock import LockOwner
+    from .progress_display import Quiet
 
 __all__ = ["Check", "exit_code_of_checks", "kind_of", "verify"]
 
@@ -71,6 +71,14 @@ class Check:
         self.error, self.exit_code = describe(error), exit_code_of(error)
 
 
+@options
+class _Way:
+    quick: bool = flag("--quick", help="Look at headers and places only, not at the data.")
+    workers: int | None = option(
+        None, min=1, help="Number of threads; as many as cores if not given."
+    )
+
+
 def verify(
     files: Annotated[
         list[str],
@@ -79,20 +87,9 @@ def verify(
             help="Recordings, results and volumes of any program; folders are searched for them.",
         ),
     ],
-    quick: Annotated[
-        bool,
-        typer.Option("--quick", help="Look at headers and places only, not at the data."),
-    ] = False,
-    workers: Annotated[
-        int | None,
-        typer.Option(min=1, help="Number of threads; as many as cores if not given."),
-    ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object in place of the table.")
-    ] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say only what is wrong.")] = False,
-    basin_roots: o.BasinRoots = None,
+    way: _Way,
+    said: SaidOfWork,
+    roots: Roots,
 ) -> None:
     """Check that files are whole: nothing missing, nothing changed, nothing torn.
 
@@ -104,27 +101,28 @@ def verify(
 
     Example: cytovox verify results labels.zarr
     """
-    may = o.permissions_of(basin_roots)
+    from .progress_display import choose_display
+
+    may = roots.permissions()
     checks = list(_find(files))
-    with choose_display(quiet=quiet or as_json) as display:
+    with choose_display(quiet=said.quiet or said.as_json) as display:
         for check in checks:
             if check.error is not None:
                 continue
             check.kind = kind_of(check.path)
             try:
-                check.result = _verify(
-                    check, display, thorough=not quick, workers=workers, permissions=may
+                check.result = found = _verify(
+                    check, display, thorough=not way.quick, workers=way.workers, permissions=may
                 )
             except Exception as error:
                 check.fail(error)
-                if debug:
+                if said.debug:
                     report_error(error, debug=True)
             else:
-                found = check.result
                 check.exit_code = DAMAGED if found.errors else FINDINGS * bool(found.warnings)
     code = exit_code_of_checks(checks)
-    shown = [check for check in checks if not quiet or check.exit_code]
-    if as_json:
+    shown = [check for check in checks if not said.quiet or check.exit_code]
+    if said.as_json:
         print_json({"exit_code": code, "files": [_plain(check) for check in checks]})
     elif shown:
         print_text(_table(shown, len(checks)))

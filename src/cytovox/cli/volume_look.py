@@ -2,55 +2,38 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 from . import volume_options as o
+from .command_options import Said, flag, option, options, parse_size
 
 __all__ = ["info", "plan", "replay"]
+
+
+@options
+class _Trial:
+    contexts: list[str] | None = option(
+        None,
+        "--try",
+        metavar="N[,N,N]",
+        help="A context to compare; may be repeated. Half, once and twice the context if "
+        "not given.",
+    )
+    stitch: Literal["touch", "overlap", "owner", "none"] = option(
+        "overlap", help="How labels will be stitched."
+    )
 
 
 def plan(
     ctx: typer.Context,
     input: o.Input,
-    function: Annotated[
-        str,
-        typer.Option("--function", "-f", metavar="NAME", help="What segments a block."),
-    ],
-    settings: o.Set = None,
-    block: o.Block = None,
-    context: o.Context = None,
-    contexts: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--try",
-            metavar="N[,N,N]",
-            help="A context to compare; may be repeated. Half, once and twice the context if "
-            "not given.",
-        ),
-    ] = None,
-    stitch: Annotated[
-        o.Stitch, typer.Option("--stitch", help="How labels will be stitched.")
-    ] = o.Stitch.overlap,
-    scale: o.Scale = None,
-    series: o.Series = None,
-    channel: o.Channel = None,
-    time: o.Time = None,
-    axes: o.Axes = None,
-    voxel_size: o.VoxelSize = None,
-    units: o.Units = None,
-    fill_value: Annotated[
-        float | None,
-        typer.Option(
-            "--fill-value",
-            metavar="V",
-            help="Value of voxels outside of the volume; nothing is read there if not given.",
-        ),
-    ] = None,
-    workers: o.Workers = None,
-    as_json: o.AsJson = False,
-    debug: o.Debug = False,
+    what: o.Segmenting,
+    trial: _Trial,
+    taken: o.View,
+    on: o.Workers,
+    said: Said,
 ) -> None:
     """Show what a run would take, after trying two blocks of it.
 
@@ -59,33 +42,41 @@ def plan(
 
     Example: cytovox volume plan stack.tif -f watershed --set threshold=100 --block 64
     """
-    from ..blockwise.recipe import Stitching, VolumeRecipe
+    from ..blockwise.recipe import Stitching, VolumeRecipe, fitting_sizes
     from ..blockwise.trial import try_blocks
     from .console import print_json, print_text
     from .volume_results import showing
 
-    usual = 16 if stitch in ("overlap", "owner") else 0
-    view = o.view_of(scale, series, channel, time, axes, voxel_size, units, ctx.obj)
-    view = o.first_moment(input, view)
-    size, around = o.sizes_for(input, view, block, context, usual)
+    view = _first_moment(input, taken.view(ctx.obj))
     recipe = VolumeRecipe.make(
         input,
         "plan",
-        function,
-        block=size,
-        context=around,
-        stitching=Stitching(stitch.value),
-        parameters=o.parse_parameters(settings),
+        what.function,
+        block=what.size(input, view),
+        context=what.around(trial.stitch),
+        stitching=Stitching(trial.stitch),
+        parameters=o.parse_parameters(what.settings),
         view=view,
-        fill_value=fill_value,
+        fill_value=taken.fill_value,
     )
-    tried = [_context(text, recipe) for text in contexts] if contexts else None
-    with showing("plan", quiet=as_json) as listen:
-        trial = try_blocks(recipe, workers=workers, contexts=tried, on_event=listen)
-    if as_json:
-        print_json({"exit_code": 0, **trial.as_dict()})
+    contexts = [parse_size(text, "--try") for text in trial.contexts or ()]
+    tried = [fitting_sizes("context", size, len(recipe.block)) for size in contexts]
+    with showing("plan", quiet=said.as_json) as listen:
+        found = try_blocks(recipe, workers=on.workers, contexts=tried or None, on_event=listen)
+    if said.as_json:
+        print_json({"exit_code": 0, **found.as_dict()})
     else:
-        print_text(_plan_in_words(trial))
+        print_text(_plan_in_words(found))
+
+
+def _first_moment(input: str, view: Any) -> Any:
+    """Return a view of the first point in time, if there are several and none is chosen."""
+    from dataclasses import replace
+
+    from ..read.open_volume import open_volume
+
+    with open_volume(input, **view.keywords()) as volume:
+        return replace(view, time=0) if "t" in volume.axes else view
 
 
 def info(
@@ -93,34 +84,27 @@ def info(
     paths: Annotated[
         list[str], typer.Argument(metavar="VOLUME...", help="Volumes, made here or elsewhere.")
     ],
-    as_json: o.AsJson = False,
-    debug: o.Debug = False,
+    said: Said,
 ) -> None:
     """Show what a volume is, and how far the run that makes it is.
 
     Of labels that were made here: the recipe, blocks done and failed with
     their errors, objects, and the report about the seams.
     """
-    from .console import SOME_FAILED, describe, print_json, print_text, report_error
-    from .volume_description import describe_volume, volume_in_words
+    from .console import describe_each
+    from .description import describe_volume, volume_in_words
 
-    results: list[dict[str, Any]] = []
-    codes = []
-    for path in paths:
-        try:
-            found = describe_volume(path, ctx.obj)
-        except Exception as error:
-            codes.append(report_error(error, debug=debug))
-            results.append({"volume": path, "error": describe(error)})
-        else:
-            codes.append(0)
-            results.append(found)
-            if not as_json:
-                print_text(volume_in_words(found))
-    code = max(codes) if len(codes) == 1 or not any(codes) else SOME_FAILED
-    if as_json:
-        print_json({"exit_code": code, "volumes": results})
+    code = describe_each(
+        "volume", paths, lambda path: describe_volume(path, ctx.obj), volume_in_words, said
+    )
     raise typer.Exit(code)
+
+
+@options
+class _Replay:
+    pdb: bool = flag("--pdb", help="Open a debugger where the function fails.")
+    save: str | None = option(None, metavar="FILE", help="Keep the labels of the block (.npy).")
+    debug: bool = flag("--debug", help="Show tracebacks.")
 
 
 def replay(
@@ -129,14 +113,7 @@ def replay(
     block: Annotated[
         int, typer.Argument(metavar="BLOCK", help="Number of the block, as errors name it.")
     ],
-    pdb: Annotated[
-        bool, typer.Option("--pdb", help="Open a debugger where the function fails.")
-    ] = False,
-    save: Annotated[
-        str | None,
-        typer.Option("--save", metavar="FILE", help="Keep the labels of the block (.npy)."),
-    ] = None,
-    debug: o.Debug = False,
+    how: _Replay,
 ) -> None:
     """Segment one block again, in this process; the output is not touched.
 
@@ -150,52 +127,39 @@ def replay(
         done = replay_block(output, block, permissions=ctx.obj)
     except StageError as error:
         cause = error.__cause__
-        if not pdb or cause is None:
-            raise
-        import pdb as debugger
+        if how.pdb and cause is not None:
+            import pdb
 
-        say(f"error: {error}")
-        debugger.post_mortem(cause.__traceback__)
+            say(f"error: {error}")
+            pdb.post_mortem(cause.__traceback__)
         raise
-    if save is not None:
+    if how.save is not None:
         import numpy as np
 
-        np.save(save, done.labels)
+        np.save(how.save, done.labels)
     write = " ".join(f"{a}:{b}" for a, b in done.block.write)
     print_text(f"block {block} ({write}): {done.count} labels in {done.seconds:.2f} s")
 
 
-def _context(text: str, recipe: Any) -> tuple[int, ...]:
-    from ..blockwise.recipe import fitting_sizes
-
-    size = o.parse_size(text, "--try")
-    assert size is not None
-    return fitting_sizes("context", size, len(recipe.block))
-
-
 def _plan_in_words(trial: Any) -> str:
-    blocks = f"{trial.blocks} of {_sizes(trial.block)} voxels, {trial.read_factor:.2f} x read"
+    from .console import in_rows
+
     worker = "unknown" if trial.worker_bytes is None else _bytes(trial.worker_bytes)
+    blocks = f"{trial.blocks} of {_sizes(trial.block)} voxels, {trial.read_factor:.2f} x read"
+    time = f"{trial.seconds_per_block:.2f} s a block, {_duration(trial.seconds)}"
     rows = [
         ("volume", f"{_sizes(trial.shape)} voxels"),
         ("blocks", blocks),
         ("labels", f"{trial.labels:.0f} in a block"),
-        (
-            "time",
-            f"{trial.seconds_per_block:.2f} s a block, {_duration(trial.seconds)} with "
-            f"{trial.workers} workers",
-        ),
+        ("time", f"{time} with {trial.workers} workers"),
         ("memory", f"{worker} a worker, {_bytes(trial.parent_bytes)} to stitch"),
         ("disk", _bytes(trial.disk_bytes)),
     ]
-    for context, error in trial.disagreement.items():
-        rows.append(
-            (
-                "context",
-                f"{context}: {100 * error:.1f} % of pairs of voxels differ from the largest",
-            )
-        )
-    return "\n".join(f"{name:<8} {text}" for name, text in rows)
+    rows += [
+        ("context", f"{size}: {100 * error:.1f} % of pairs of voxels differ from the largest")
+        for size, error in trial.disagreement.items()
+    ]
+    return "\n".join(in_rows(rows, 8))
 
 
 def _sizes(shape: tuple[int, ...]) -> str:

@@ -1,291 +1,50 @@
-"""Options that several volume commands share, and how their words are read."""
+"""Options that several commands for volumes share."""
 
 from __future__ import annotations
 
 import json
 import re
-from enum import StrEnum
-from typing import Annotated, Any
+from dataclasses import fields
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from ..errors import OptionError
+from .command_options import flag, option, options, parse_lengths, parse_size
+
+if TYPE_CHECKING:
+    from ..read import Permissions
 
 __all__ = [
-    "Format",
-    "Rule",
-    "Stitch",
+    "Blocks",
+    "BlocksAround",
+    "Input",
+    "Made",
+    "Output",
+    "OutputFormat",
+    "Placing",
+    "Redo",
+    "Segmenting",
+    "View",
+    "Where",
+    "Workers",
     "as_size",
-    "look_for_room",
     "parse_parameters",
-    "parse_size",
-    "placement_of",
 ]
 
 
-class Stitch(StrEnum):
-    """How labels of neighbouring blocks become one."""
-
-    touch = "touch"
-    overlap = "overlap"
-    owner = "owner"
-    none = "none"
-
-
-class Rule(StrEnum):
-    """How labels agree."""
-
-    iou = "iou"
-    mutual = "mutual"
-
-
-class Format(StrEnum):
-    """Formats that are written."""
-
-    ome_zarr_05 = "ome-zarr-0.5"
-    ome_zarr_04 = "ome-zarr-0.4"
-    zarr2 = "zarr2"
-    precomputed = "precomputed"
-
-
-Input = Annotated[
-    str,
-    typer.Argument(
-        metavar="INPUT",
-        help="Volume to read: zarr, OME-Zarr, N5, precomputed (also zipped), file.h5:/path, "
-        "TIFF stack (file.tif:/1 for its second image) or folder of TIFF pages, .npy; also "
-        "s3://, gs:// and https://.",
-    ),
-]
-Output = Annotated[str, typer.Argument(metavar="OUTPUT", help="Volume to make, a path.")]
-Made = Annotated[
-    str, typer.Argument(metavar="OUTPUT", help="Labels that cytovox volume segment has made.")
-]
-Block = Annotated[
-    str | None,
-    typer.Option(
-        "--block",
-        metavar="N[,N,N]",
-        help="Voxels that a block writes along each axis; 128 in three dimensions, 1024 in two, "
-        "if not given.",
-    ),
-]
-Context = Annotated[
-    str | None,
-    typer.Option("--context", metavar="N[,N,N]", help="Voxels that a block reads beyond."),
-]
-Workers = Annotated[
-    int | None,
-    typer.Option(
-        "--workers",
-        min=0,
-        metavar="N",
-        help="Number of worker processes; one a core if not given, 0 for none beside this one.",
-    ),
-]
-Cluster = Annotated[
-    str | None,
-    typer.Option(
-        "--cluster",
-        metavar="WHERE",
-        help="Where workers are, if not on this machine: dask:tcp://host:8786, or a command such "
-        "as 'srun -n1 {command}'.",
-    ),
-]
-Host = Annotated[
-    str | None,
-    typer.Option(
-        "--host",
-        metavar="ADDRESS",
-        help="Address under which workers elsewhere reach this program; only this machine can "
-        "if not given.",
-    ),
-]
-Timeout = Annotated[
-    float | None,
-    typer.Option(
-        "--timeout", metavar="SECONDS", help="A block that takes longer is stopped and retried."
-    ),
-]
-Retries = Annotated[
-    int, typer.Option("--retries", min=0, metavar="N", help="Further attempts at a block.")
-]
-Memory = Annotated[
-    str | None,
-    typer.Option(
-        "--memory", metavar="SIZE", help="What a worker may hold, e.g. 4G; more fails its block."
-    ),
-]
-NoResume = Annotated[
-    bool,
-    typer.Option("--no-resume", help="Do all again, and replace what was made here before."),
-]
-Verify = Annotated[
-    bool,
-    typer.Option(
-        "--verify",
-        help="Read a finished output in full before it is left as it is, not only a small one.",
-    ),
-]
-Force = Annotated[
-    bool,
-    typer.Option("--force", help="Make again what of a finished output was damaged since."),
-]
-NoPreflight = Annotated[
-    bool,
-    typer.Option(
-        "--no-preflight", help="Do not look whether disk and memory suffice before work begins."
-    ),
-]
-FormatOption = Annotated[Format, typer.Option("--format", help="Format of the output.")]
-AsJson = Annotated[
-    bool, typer.Option("--json", help="Print one JSON object in place of the text.")
-]
-Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
-QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Say only what went wrong.")]
-Set = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set", "-s", metavar="KEY=VALUE", help="A parameter of the function. May be repeated."
-    ),
-]
-
-
-Scale = Annotated[
-    str | None, typer.Option("--scale", metavar="NAME", help="Scale of a pyramid to read.")
-]
-Series = Annotated[
-    str | None,
-    typer.Option(
-        "--series", metavar="NAME", help="Which image of several in the file, by number or name."
-    ),
-]
-Channel = Annotated[
-    str | None,
-    typer.Option(
-        "--channel",
-        metavar="NAME",
-        help="Channel that is segmented and measured, by number or name; for mutex_watershed, "
-        "which takes all, the one that is measured. The first one if not given.",
-    ),
-]
-Time = Annotated[
-    int | None,
-    typer.Option(
-        "--time", min=0, metavar="N", help="Only this point in time; all of them if not given."
-    ),
-]
-Axes = Annotated[
-    str | None,
-    typer.Option(
-        "--axes",
-        metavar="LETTERS",
-        help="Axes in the order of the file, such as tzyx, if the file does not say them right.",
-    ),
-]
-VoxelSize = Annotated[
-    str | None,
-    typer.Option(
-        "--voxel-size",
-        metavar="N[,N,N]",
-        help="Size of a voxel along (z,) y, x, in place of what the file says.",
-    ),
-]
-Units = Annotated[
-    str | None,
-    typer.Option("--units", metavar="NAME", help="Unit of the voxel size, such as micrometer."),
-]
-
-
-def view_of(
-    scale: str | None,
-    series: str | None,
-    channel: str | None,
-    time: int | None,
-    axes: str | None,
-    voxel_size: str | None,
-    units: str | None,
-    permissions: Any,
-) -> Any:
-    """Return what is taken of a volume, what its file does not say, and what it may do."""
-    from ..read.volume_view import VolumeView
-
-    size = parse_lengths(voxel_size)
-    return VolumeView(scale, series, channel, time, axes, size, units, permissions)
-
-
-def first_moment(input: str, view: Any) -> Any:
-    """Return a view of the first point in time, if there are several and none is chosen."""
-    from dataclasses import replace
-
-    from ..read.open_volume import open_volume
-
-    with open_volume(input, **view.keywords()) as volume:
-        return replace(view, time=0) if "t" in volume.axes else view
-
-
-def parse_lengths(text: str | None) -> tuple[float, ...] | None:
-    """Read the size of a voxel: one number, or one for each axis.
-
-    Examples
-    --------
-    >>> parse_lengths("2,0.5,0.5"), parse_lengths(None)
-    ((2.0, 0.5, 0.5), None)
-    """
-    if text is None:
-        return None
-    try:
-        return tuple(float(part) for part in re.split(r"[\s,x]+", text.strip()))
-    except ValueError:
-        raise OptionError(
-            f"--voxel-size '{text}' is not a size", hint="write --voxel-size 2,0.5,0.5"
-        ) from None
-
-
-def parse_size(text: str | None, option: str) -> int | tuple[int, ...] | None:
-    """Read a size: one number for all axes, or one for each.
-
-    Parameters
-    ----------
-    text
-        What was given; None stays None.
-    option
-        Name of the option.
-
-    Examples
-    --------
-    >>> parse_size("64", "--block"), parse_size("32,64,64", "--block")
-    (64, (32, 64, 64))
-    """
-    if text is None:
-        return None
-    parts = re.split(r"[\s,x]+", text.strip())
-    if not all(part.isdigit() for part in parts):
-        raise OptionError(
-            f"{option} '{text}' is not a size", hint=f"write {option} 64 or {option} 32,64,64"
-        )
-    sizes = tuple(int(part) for part in parts)
-    return sizes[0] if len(sizes) == 1 else sizes
-
-
-def as_size(text: str | None) -> int | None:
+def as_size(text: str, name: str = "--memory") -> int:
     """Read a number of bytes.
 
     Examples
     --------
-    >>> as_size("4G"), as_size("512 MiB"), as_size(None)
-    (4294967296, 536870912, None)
+    >>> as_size("4G"), as_size("512 MiB")
+    (4294967296, 536870912)
     """
-    if text is None:
-        return None
-    match = re.fullmatch(r"\s*([\d.]+)\s*([kmgt]?)i?b?\s*", text, re.I)
-    try:
-        number = float(match[1]) if match else 0.0
-    except ValueError:
-        number = 0.0
-    if not match or number <= 0:
-        raise OptionError(f"--memory '{text}' is not a size", hint="write for example 4G")
-    return int(number * 1024 ** " kmgt".index(match[2].lower() or " "))
+    match = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*([kmgt]?)i?b?\s*", text, re.I)
+    if not match or float(match[1]) <= 0:
+        raise OptionError(f"{name} '{text}' is not a size", hint="write for example 4G")
+    return int(float(match[1]) * 1024 ** " kmgt".index(match[2].lower() or " "))
 
 
 def parse_parameters(words: list[str] | None) -> dict[str, Any]:
@@ -320,62 +79,212 @@ def _value(text: str) -> Any:
         return text
 
 
-def placement_of(
-    workers: int | None,
-    cluster: str | None = None,
-    host: str | None = None,
-    timeout: float | None = None,
-    retries: int = 2,
-    memory: str | None = None,
-) -> Any:
-    """Return where blocks are done."""
-    from ..blockwise.volume_result import Placement
+Input = Annotated[
+    str,
+    typer.Argument(
+        metavar="INPUT",
+        help="Volume to read: zarr, OME-Zarr, N5, precomputed (also zipped), file.h5:/path, "
+        "TIFF stack (file.tif:/1 for its second image) or folder of TIFF pages, .npy; also "
+        "s3://, gs:// and https://.",
+    ),
+]
+Output = Annotated[str, typer.Argument(metavar="OUTPUT", help="Volume to make, a path.")]
+Made = Annotated[
+    str, typer.Argument(metavar="OUTPUT", help="Labels that cytovox volume segment has made.")
+]
 
-    return Placement(workers, cluster, host, timeout, retries, as_size(memory))
+
+@options
+class Workers:
+    """How many workers there are."""
+
+    workers: int | None = option(
+        None,
+        min=0,
+        metavar="N",
+        help="Number of worker processes; one a core if not given, 0 for none beside this one.",
+    )
 
 
-def sizes_for(
-    input: str, view: Any, block: str | None, context: str | None, usual_context: int
-) -> tuple[Any, Any]:
-    """Return block and context, with what is usual where none was given."""
-    size = parse_size(block, "--block")
-    if size is None:
+@options
+class Where(Workers):
+    """Where blocks are done."""
+
+    cluster: str | None = option(
+        None,
+        metavar="WHERE",
+        help="Where workers are, if not on this machine: dask:tcp://host:8786, or a command such "
+        "as 'srun -n1 {command}'.",
+    )
+    host: str | None = option(
+        None,
+        metavar="ADDRESS",
+        help="Address under which workers elsewhere reach this program; only this machine can "
+        "if not given.",
+    )
+
+
+@options
+class Placing(Where):
+    """Where blocks are done, and how patiently."""
+
+    timeout: float | None = option(
+        None, metavar="SECONDS", help="A block that takes longer is stopped and retried."
+    )
+    retries: int = option(2, min=0, metavar="N", help="Further attempts at a block.")
+    memory: int | None = option(
+        None,
+        metavar="SIZE",
+        help="What a worker may hold, e.g. 4G; more fails its block.",
+        read=as_size,
+    )
+
+    def placing(self) -> dict[str, Any]:
+        """Return this as functions take it."""
+        return {one.name: getattr(self, one.name) for one in fields(Placing)}
+
+    def placement(self) -> Any:
+        """Return this as one object."""
+        from ..blockwise.volume_result import Placement
+
+        return Placement(**self.placing())
+
+
+@options
+class Redo:
+    """What is done again of what is there."""
+
+    no_resume: bool = flag(
+        "--no-resume", help="Do all again, and replace what was made here before."
+    )
+    verify: bool = flag(
+        "--verify",
+        help="Read a finished output in full before it is left as it is, not only a small one.",
+    )
+    force: bool = flag("--force", help="Make again what of a finished output was damaged since.")
+
+    def redo(self) -> dict[str, bool]:
+        """Return this as functions take it."""
+        return {"resume": not self.no_resume, "verify": self.verify, "force": self.force}
+
+
+@options
+class OutputFormat:
+    """How an output is stored."""
+
+    format: Literal["ome-zarr-0.5", "ome-zarr-0.4", "zarr2", "precomputed"] = option(
+        "ome-zarr-0.5", help="Format of the output."
+    )
+
+
+@options
+class Blocks:
+    """What a block is."""
+
+    block: Any = option(
+        None,
+        metavar="N[,N,N]",
+        help="Voxels that a block writes along each axis; 128 in three dimensions, 1024 in two, "
+        "if not given.",
+        read=parse_size,
+    )
+
+    def size(self, input: str, view: Any) -> Any:
+        """Return the voxels that a block writes, the usual ones if none were given."""
+        if self.block is not None:
+            return self.block
         from ..read.open_volume import open_volume
 
         with open_volume(input, **view.keywords()) as volume:
-            size = 128 if len(volume.spatial_shape) == 3 else 1024
-    around = parse_size(context, "--context")
-    return size, usual_context if around is None else around
+            return 128 if len(volume.spatial_shape) == 3 else 1024
 
 
-def look_for_room(
-    input: str, view: Any, output: str, block: Any, context: Any, *, here: int | None
-) -> None:
-    """Raise an error if a run cannot fit on disk or in memory; warn if it may not.
+@options
+class BlocksAround(Blocks):
+    """What a block is, and what it reads beyond."""
 
-    Parameters
-    ----------
-    input, view, output, block, context
-        As the command has them.
-    here
-        Number of workers on this machine; None for one a core, 0 for none.
-    """
-    from dataclasses import replace
-    from pathlib import Path
+    context: Any = option(
+        None, metavar="N[,N,N]", help="Voxels that a block reads beyond.", read=parse_size
+    )
 
-    from ..blockwise.block_preflight import volume_need
-    from ..blockwise.recipe import fitting_sizes, side_folder
-    from ..read.open_volume import open_volume
-    from ..run.room import check_need
-    from .console import say
 
-    side = side_folder(output)
-    with open_volume(input, **view.keywords()) as volume:
-        ndim = len(volume.spatial_shape)
-        sizes = fitting_sizes("block", block, ndim), fitting_sizes("context", context, ndim)
-        need = volume_need(volume, *sizes, here)
-    if here == 0:
-        need = replace(need, memory_bytes=0)
-    already = (path for path in Path(side).rglob("*") if path.is_file())
-    if (warning := check_need(need, side.parent, already=already)) is not None:
-        say(f"warning: {side.parent}: {warning}")
+@options
+class _Function:
+    function: str = option(
+        ...,
+        "--function",
+        "-f",
+        metavar="NAME",
+        help="What segments a block: label, watershed, blobs, mutex_watershed, or "
+        "FILE.py:NAME, a function of yours f(array, **parameters) -> labels.",
+    )
+    settings: list[str] | None = option(
+        None,
+        "--set",
+        "-s",
+        metavar="KEY=VALUE",
+        help="A parameter of the function. May be repeated.",
+    )
+
+
+@options
+class Segmenting(BlocksAround, _Function):  # options stand in the order of the last base first
+    """What segments a block, and what the block is."""
+
+    context: Any = option(
+        None,
+        metavar="N[,N,N]",
+        help="Voxels that a block reads beyond; 16 if not given, 0 for touch and none. "
+        "See: cytovox volume plan",
+        read=parse_size,
+    )
+
+    def around(self, stitch: str) -> Any:
+        """Return the voxels that a block reads beyond, the usual ones if none were given."""
+        usual = 16 if stitch in ("overlap", "owner") else 0
+        return usual if self.context is None else self.context
+
+
+@options
+class View:
+    """What is taken of a volume, and what its file does not say."""
+
+    scale: str | None = option(None, metavar="NAME", help="Scale of a pyramid to read.")
+    series: str | None = option(
+        None, metavar="NAME", help="Which image of several in the file, by number or name."
+    )
+    channel: str | None = option(
+        None,
+        metavar="NAME",
+        help="Channel that is segmented and measured, by number or name; for mutex_watershed, "
+        "which takes all, the one that is measured. The first one if not given.",
+    )
+    time: int | None = option(
+        None, min=0, metavar="N", help="Only this point in time; all of them if not given."
+    )
+    axes: str | None = option(
+        None,
+        metavar="LETTERS",
+        help="Axes in the order of the file, such as tzyx, if the file does not say them right.",
+    )
+    voxel_size: Any = option(
+        None,
+        metavar="N[,N,N]",
+        help="Size of a voxel along (z,) y, x, in place of what the file says.",
+        read=parse_lengths,
+    )
+    units: str | None = option(
+        None, metavar="NAME", help="Unit of the voxel size, such as micrometer."
+    )
+    fill_value: float | None = option(
+        None,
+        metavar="V",
+        help="Value of voxels outside of the volume; nothing is read there if not given.",
+    )
+
+    def view(self, permissions: Permissions | None) -> Any:
+        """Return what is taken of a volume that may do so much."""
+        from ..read.volume_view import VolumeView
+
+        taken = {name: value for name, value in vars(self).items() if name != "fill_value"}
+        return VolumeView(**taken, permissions=permissions)

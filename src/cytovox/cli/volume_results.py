@@ -8,13 +8,17 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import escaped
 from .console import SOME_FAILED, print_json, print_text, say
 from .signals import STOPPED_TEXT, resumable
 
-__all__ = ["exit_code_of", "failures_in_words", "near", "show_volume", "showing"]
+if TYPE_CHECKING:
+    from ..blockwise.volume_result import VolumeResult
+    from .command_options import SaidOfWork
+
+__all__ = ["failures_in_words", "near", "show_volume", "showing"]
 
 #: So many blocks that failed are listed.
 _LISTED = 20
@@ -22,18 +26,9 @@ _LISTED = 20
 
 @contextmanager
 def showing(name: str, *, quiet: bool) -> Iterator[Callable[[Any], None]]:
-    """Show progress; yield the function to call with each event.
-
-    Parameters
-    ----------
-    name
-        What is worked on.
-    quiet
-        Whether to show warnings only.
-    """
+    """Show progress, or warnings only; yield the function to call with each event."""
     from ..blockwise.events import BlockFailed, WorkerLost
-    from .compiling import reporting_compilation
-    from .progress_display import choose_display
+    from .progress_display import choose_display, reporting_compilation
 
     display = choose_display(quiet=quiet)
     errors: set[str] = set()
@@ -61,31 +56,20 @@ def showing(name: str, *, quiet: bool) -> Iterator[Callable[[Any], None]]:
         logging.getLogger("cytovox").removeHandler(silent)
 
 
-def exit_code_of(result: Any) -> int:
-    """Return 0 if all voxels were done, 4 if not."""
-    return 0 if result else SOME_FAILED
-
-
 def show_volume(
-    result: Any, *, output: str, as_json: bool, quiet: bool, replays: bool = True, **more: Any
+    result: VolumeResult,
+    said: SaidOfWork,
+    *,
+    output: str,
+    replays: bool = True,
+    picture: str | None = None,
 ) -> int:
-    """Say what came of a run; return the exit code.
+    """Say what came of a run; return the exit code, 0 only if all voxels were done.
 
-    Parameters
-    ----------
-    result
-        A `cytovox.blockwise.volumes.VolumeResult`.
-    output
-        Name of the output.
-    as_json, quiet
-        How much is said.
-    replays
-        Whether ``cytovox volume replay`` knows what was done.
-    **more
-        Also said: in JSON all, else the file of a ``picture``.
+    `replays` is whether ``cytovox volume replay`` knows what was done.
     """
-    code = exit_code_of(result)
-    if as_json:
+    code = 0 if result else SOME_FAILED
+    if said.as_json:
         print_json(
             {
                 "exit_code": code,
@@ -97,14 +81,14 @@ def show_volume(
                 "untried": result.untried,
                 "seams": None if result.report is None else result.report.as_dict(),
                 "seconds": round(result.seconds, 3),
-                **more,
+                "picture": picture,
             }
         )
         return code
     if not result:
         say(*failures_in_words(result, output, replays=replays).split("\n"))
         return code
-    if not quiet:
+    if not said.quiet:
         print_text(f"{output}: {_in_words(result)}")
         if result.table is not None:
             print_text(f"table: {near(result.table)}")
@@ -112,8 +96,8 @@ def show_volume(
             from ..report.seams import seams_in_words
 
             print_text(seams_in_words(result.report))
-        if more.get("picture"):
-            print_text(f"picture: {near(more['picture'])}")
+        if picture is not None:
+            print_text(f"picture: {near(picture)}")
     return code
 
 

@@ -3,134 +3,108 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any, Literal
 
 import typer
 
 from . import volume_options as o
+from .command_options import Said, SaidOfWork, flag, option, options
 
 __all__ = ["objects", "restitch", "segment"]
 
-_Stitch = Annotated[
-    o.Stitch,
-    typer.Option(
-        "--stitch",
-        help="How labels of neighbouring blocks become one. touch: what touches (exact for "
-        "connected components). overlap: what agrees in the shared context. owner: compact "
-        "objects, kept by the block of their centre. none: not at all.",
-    ),
-]
-_Connectivity = Annotated[
-    int | None,
-    typer.Option(
-        "--connectivity", metavar="N", help="Neighbours of a voxel for touch: 6, 18, 26; 4, 8."
-    ),
-]
-_Reach = Annotated[
-    int | None,
-    typer.Option(
-        "--reach",
+_STITCH = "How labels of neighbouring blocks become one."
+Stitch = Literal["touch", "overlap", "owner", "none"]
+Rule = Literal["iou", "mutual"]
+
+
+@options
+class _Restitching:
+    """How labels become one, and what is made of the objects; None for what stays as it was."""
+
+    stitch: Stitch | None = option(None, help=_STITCH)
+    connectivity: int | None = option(
+        None, metavar="N", help="Neighbours of a voxel for touch: 6, 18, 26; 4, 8."
+    )
+    rule: Rule | None = option(None, help="How labels agree: iou or mutual.")
+    threshold: float | None = option(
+        None, metavar="T", help="Labels must agree by more than this."
+    )
+    min_voxels: int | None = option(None, min=1, metavar="N", help="And in so many voxels.")
+    reach: int | None = option(
+        None,
         min=1,
         metavar="N",
         help="How far from a seam labels are compared, in voxels; an eighth of the context if "
         "not given.",
-    ),
-]
-_Gate = Annotated[
-    str | None,
-    typer.Option(
-        "--gate", metavar="EXPR", help="Which objects to keep, e.g. 'voxels > 100'; see objects."
-    ),
-]
-_Objects = Annotated[
-    Path | None,
-    typer.Option(
-        "--objects",
+    )
+    objects: Path | None = option(
+        None,
         metavar="FILE",
         help="File for the table of objects, .parquet or .csv; beside the output if not given.",
-    ),
-]
-_NoObjects = Annotated[bool, typer.Option("--no-objects", help="Write no table of objects.")]
-_Picture = Annotated[
-    Path | None,
-    typer.Option(
-        "--picture", metavar="FILE", help="Draw middle slices with outlines, and the seams (.png)."
-    ),
-]
+    )
+    no_objects: bool = flag("--no-objects", help="Write no table of objects.")
+    gate: str | None = option(None, metavar="EXPR", help="Which objects to keep; '' for all.")
+    picture: Path | None = option(
+        None, metavar="FILE", help="Draw middle slices with outlines, and the seams (.png)."
+    )
+
+    def stitching(self) -> dict[str, Any]:
+        """Return this as `segment_volume` and `restitch_volume` take it."""
+        told = dict(vars(self))
+        del told["picture"]
+        return told | ({"objects": False} if told.pop("no_objects") else {})
+
+    def draw(self, result: Any, input: str, view: Any) -> str | None:
+        """Draw the picture if one is wanted; return its path."""
+        if self.picture is None or not result:
+            return None
+        from ..report.volume_picture import draw_volume
+
+        return str(draw_volume(input, result.output, self.picture, view=view))
+
+
+@options
+class _Stitching(_Restitching):
+    """The same, with what is usual."""
+
+    stitch: Stitch = option(
+        "overlap",
+        help=f"{_STITCH} touch: what touches (exact for connected components). overlap: what "
+        "agrees in the shared context. owner: compact objects, kept by the block of their "
+        "centre. none: not at all.",
+    )
+    rule: Rule = option("iou", help="How labels agree: by intersection over union, or mutually.")
+    threshold: float = option(0.5, metavar="T", help="Labels must agree by more than this.")
+    min_voxels: int = option(1, min=1, metavar="N", help="And in so many voxels.")
+    gate: str | None = option(
+        None, metavar="EXPR", help="Which objects to keep, e.g. 'voxels > 100'; see objects."
+    )
+
+
+@options
+class _Preflight:
+    no_preflight: bool = flag(
+        "--no-preflight", help="Do not look whether disk and memory suffice before work begins."
+    )
+
+
+@options
+class _Making(SaidOfWork, _Preflight, o.Redo, o.Placing, o.OutputFormat):
+    """What is said of the work from the format on."""
+
+    def making(self) -> dict[str, Any]:
+        """Return this as `segment_volume` takes it."""
+        return {"format": self.format, **self.placing(), **self.redo()}
 
 
 def segment(
     ctx: typer.Context,
     input: o.Input,
     output: o.Output,
-    function: Annotated[
-        str,
-        typer.Option(
-            "--function",
-            "-f",
-            metavar="NAME",
-            help="What segments a block: label, watershed, blobs, mutex_watershed, or "
-            "FILE.py:NAME, a function of yours f(array, **parameters) -> labels.",
-        ),
-    ],
-    settings: o.Set = None,
-    block: o.Block = None,
-    context: Annotated[
-        str | None,
-        typer.Option(
-            "--context",
-            metavar="N[,N,N]",
-            help="Voxels that a block reads beyond; 16 if not given, 0 for touch and none. "
-            "See: cytovox volume plan",
-        ),
-    ] = None,
-    stitch: _Stitch = o.Stitch.overlap,
-    connectivity: _Connectivity = None,
-    rule: Annotated[
-        o.Rule,
-        typer.Option("--rule", help="How labels agree: by intersection over union, or mutually."),
-    ] = o.Rule.iou,
-    threshold: Annotated[
-        float,
-        typer.Option("--threshold", metavar="T", help="Labels must agree by more than this."),
-    ] = 0.5,
-    min_voxels: Annotated[
-        int, typer.Option("--min-voxels", min=1, metavar="N", help="And in so many voxels.")
-    ] = 1,
-    reach: _Reach = None,
-    objects: _Objects = None,
-    no_objects: _NoObjects = False,
-    gate: _Gate = None,
-    picture: _Picture = None,
-    scale: o.Scale = None,
-    series: o.Series = None,
-    channel: o.Channel = None,
-    time: o.Time = None,
-    axes: o.Axes = None,
-    voxel_size: o.VoxelSize = None,
-    units: o.Units = None,
-    fill_value: Annotated[
-        float | None,
-        typer.Option(
-            "--fill-value",
-            metavar="V",
-            help="Value of voxels outside of the volume; nothing is read there if not given.",
-        ),
-    ] = None,
-    format: o.FormatOption = o.Format.ome_zarr_05,
-    workers: o.Workers = None,
-    cluster: o.Cluster = None,
-    host: o.Host = None,
-    timeout: o.Timeout = None,
-    retries: o.Retries = 2,
-    memory: o.Memory = None,
-    no_resume: o.NoResume = False,
-    verify: o.Verify = False,
-    force: o.Force = False,
-    no_preflight: o.NoPreflight = False,
-    as_json: o.AsJson = False,
-    quiet: o.QuietOption = False,
-    debug: o.Debug = False,
+    what: o.Segmenting,
+    how: _Stitching,
+    taken: o.View,
+    making: _Making,
 ) -> None:
     """Segment a volume block by block, and measure its objects.
 
@@ -144,82 +118,31 @@ def segment(
     from ..blockwise.volumes import segment_volume
     from .volume_results import show_volume, showing
 
-    usual = 16 if stitch in ("overlap", "owner") else 0
-    view = o.view_of(scale, series, channel, time, axes, voxel_size, units, ctx.obj)
-    size, around = o.sizes_for(input, view, block, context, usual)
-    if not no_preflight:
-        here = 0 if cluster else 1 if workers == 0 else workers
-        o.look_for_room(input, view, output, size, around, here=here)
-    with showing(Path(output).name, quiet=quiet or as_json) as listen:
+    view = taken.view(ctx.obj)
+    size, around = what.size(input, view), what.around(how.stitch)
+    if not making.no_preflight:
+        _look_for_room(input, view, output, size, around, making)
+    with showing(Path(output).name, quiet=making.quiet or making.as_json) as listen:
         result = segment_volume(
             input,
             output,
-            function,
+            what.function,
             block=size,
             context=around,
-            stitch=stitch.value,
-            parameters=o.parse_parameters(settings),
-            objects=False if no_objects else objects,
-            connectivity=connectivity,
-            rule=rule.value,
-            threshold=threshold,
-            min_voxels=min_voxels,
-            reach=reach,
-            gate=gate,
+            parameters=o.parse_parameters(what.settings),
             measures=Measures(),  # so that a table can be written later
-            **view.keywords(),
-            fill_value=fill_value,
-            format=format.value,
-            workers=workers,
-            cluster=cluster,
-            host=host,
-            timeout=timeout,
-            retries=retries,
-            memory=o.as_size(memory),
-            resume=not no_resume,
-            verify=verify,
-            force=force,
+            fill_value=taken.fill_value,
             on_event=listen,
+            **view.keywords(),
+            **how.stitching(),
+            **making.making(),
         )
-    drawn = _draw(result, input, view, picture)
-    raise typer.Exit(
-        show_volume(result, output=output, as_json=as_json, quiet=quiet, picture=drawn)
-    )
+    picture = how.draw(result, input, view)
+    raise typer.Exit(show_volume(result, making, output=output, picture=picture))
 
 
 def restitch(
-    ctx: typer.Context,
-    output: o.Made,
-    stitch: Annotated[
-        o.Stitch | None,
-        typer.Option("--stitch", help="How labels of neighbouring blocks become one."),
-    ] = None,
-    connectivity: _Connectivity = None,
-    rule: Annotated[
-        o.Rule | None, typer.Option("--rule", help="How labels agree: iou or mutual.")
-    ] = None,
-    threshold: Annotated[
-        float | None,
-        typer.Option("--threshold", metavar="T", help="Labels must agree by more than this."),
-    ] = None,
-    min_voxels: Annotated[
-        int | None,
-        typer.Option("--min-voxels", min=1, metavar="N", help="And in so many voxels."),
-    ] = None,
-    reach: _Reach = None,
-    objects: _Objects = None,
-    no_objects: _NoObjects = False,
-    gate: Annotated[
-        str | None,
-        typer.Option("--gate", metavar="EXPR", help="Which objects to keep; '' for all."),
-    ] = None,
-    picture: _Picture = None,
-    workers: o.Workers = None,
-    cluster: o.Cluster = None,
-    host: o.Host = None,
-    as_json: o.AsJson = False,
-    quiet: o.QuietOption = False,
-    debug: o.Debug = False,
+    ctx: typer.Context, output: o.Made, how: _Restitching, where: o.Where, said: SaidOfWork
 ) -> None:
     """Stitch the blocks in another way, without segmenting again.
 
@@ -231,53 +154,32 @@ def restitch(
     from ..blockwise.volumes import restitch_volume
     from .volume_results import show_volume, showing
 
-    with showing(Path(output).name, quiet=quiet or as_json) as listen:
+    with showing(Path(output).name, quiet=said.quiet or said.as_json) as listen:
         result = restitch_volume(
-            output,
-            stitch=None if stitch is None else stitch.value,
-            connectivity=connectivity,
-            rule=None if rule is None else rule.value,
-            threshold=threshold,
-            min_voxels=min_voxels,
-            reach=reach,
-            gate=gate,
-            objects=False if no_objects else objects,
-            workers=workers,
-            cluster=cluster,
-            host=host,
-            on_event=listen,
-            permissions=ctx.obj,
+            output, on_event=listen, permissions=ctx.obj, **how.stitching(), **vars(where)
         )
     recipe = load_recipe(output, permissions=ctx.obj)
-    drawn = _draw(result, recipe.input, recipe.view, picture)
-    raise typer.Exit(
-        show_volume(result, output=output, as_json=as_json, quiet=quiet, picture=drawn)
+    picture = how.draw(result, recipe.input, recipe.view)
+    raise typer.Exit(show_volume(result, said, output=output, picture=picture))
+
+
+@options
+class _Table:
+    table: Path | None = option(
+        None,
+        "--objects",
+        "-o",
+        metavar="FILE",
+        help="File to write, .parquet or .csv; where it was if not given.",
+    )
+    gate: str | None = option(
+        None,
+        metavar="EXPR",
+        help="Which objects are in the table, e.g. 'voxels > 100 and not touches_border'.",
     )
 
 
-def objects(
-    ctx: typer.Context,
-    output: o.Made,
-    table: Annotated[
-        Path | None,
-        typer.Option(
-            "--objects",
-            "-o",
-            metavar="FILE",
-            help="File to write, .parquet or .csv; where it was if not given.",
-        ),
-    ] = None,
-    gate: Annotated[
-        str | None,
-        typer.Option(
-            "--gate",
-            metavar="EXPR",
-            help="Which objects are in the table, e.g. 'voxels > 100 and not touches_border'.",
-        ),
-    ] = None,
-    as_json: o.AsJson = False,
-    debug: o.Debug = False,
-) -> None:
+def objects(ctx: typer.Context, output: o.Made, which: _Table, said: Said) -> None:
     """Write the table of objects again, from what the blocks have measured.
 
     The labels stay as they are; cytovox volume restitch --gate changes them, too.
@@ -288,16 +190,33 @@ def objects(
     from .console import print_json, print_text
     from .volume_results import near
 
-    path, count = measure_volume(output, objects=table, gate=gate, permissions=ctx.obj)
-    if as_json:
+    path, count = measure_volume(output, objects=which.table, gate=which.gate, permissions=ctx.obj)
+    if said.as_json:
         print_json({"exit_code": 0, "table": path, "objects": count})
     else:
         print_text(f"{near(path)}: {count} objects")
 
 
-def _draw(result: Any, input: str, view: Any, picture: Path | None) -> str | None:
-    if picture is None or not result:
-        return None
-    from ..report.volume_picture import draw_volume
+def _look_for_room(
+    input: str, view: Any, output: str, block: Any, context: Any, making: _Making
+) -> None:
+    """Raise an error if a run cannot fit on disk or in memory; warn if it may not."""
+    from dataclasses import replace
 
-    return str(draw_volume(input, result.output, picture, view=view))
+    from ..blockwise.block_preflight import volume_need
+    from ..blockwise.recipe import fitting_sizes, side_folder
+    from ..read.open_volume import open_volume
+    from ..run.room import check_need
+    from .console import say
+
+    here = 0 if making.cluster else 1 if making.workers == 0 else making.workers
+    side = side_folder(output)
+    with open_volume(input, **view.keywords()) as volume:
+        ndim = len(volume.spatial_shape)
+        sizes = fitting_sizes("block", block, ndim), fitting_sizes("context", context, ndim)
+        need = volume_need(volume, *sizes, here)
+    if here == 0:
+        need = replace(need, memory_bytes=0)
+    already = (path for path in Path(side).rglob("*") if path.is_file())
+    if (warning := check_need(need, side.parent, already=already)) is not None:
+        say(f"warning: {side.parent}: {warning}")

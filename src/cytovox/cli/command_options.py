@@ -1,0 +1,193 @@
+"""Options that commands share, and how a dataclass of options becomes options of a command."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, dataclass_transform, get_type_hints
+
+import typer
+
+from ..errors import OptionError
+
+if TYPE_CHECKING:
+    from ..read import Permissions
+
+__all__ = [
+    "JSON_HELP",
+    "Allowed",
+    "AllowedToRecordings",
+    "Roots",
+    "Said",
+    "SaidOfWork",
+    "flag",
+    "option",
+    "options",
+    "parse_lengths",
+    "parse_size",
+    "with_options",
+]
+
+_T = TypeVar("_T")
+
+JSON_HELP = "Print one JSON object in place of the text."
+
+
+def option(default: Any, *names: str, read: Callable[..., Any] | None = None, **how: Any) -> Any:
+    """Return a field of a dataclass that is an option of a command.
+
+    `read` makes the value from the text that was given and the name of the option.
+    """
+    return field(default=default, metadata={"option": typer.Option(*names, **how), "read": read})
+
+
+def flag(*names: str, help: str) -> Any:
+    """Return a field that is an option without a value."""
+    return option(False, *names, help=help)
+
+
+@dataclass_transform()
+def options(cls: type[_T]) -> type[_T]:
+    """Make a class a dataclass of options, with no more than is needed: each start pays for it."""
+    return dataclass(eq=False, repr=False)(cls)
+
+
+def with_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Let each parameter of a command that is a dataclass stand for its fields, as options."""
+    parameters: list[inspect.Parameter] = []
+    groups: dict[str, Any] = {}
+    for one in inspect.signature(command, eval_str=True).parameters.values():
+        if is_dataclass(one.annotation):
+            groups[one.name] = one.annotation
+            parameters += _parameters(one.annotation)
+        else:
+            parameters.append(one.replace(kind=one.KEYWORD_ONLY))
+
+    @functools.wraps(command)
+    def flat(**given: Any) -> Any:
+        for name, group in groups.items():
+            given[name] = group(**{f.name: _read(f, given.pop(f.name)) for f in fields(group)})
+        return command(**given)
+
+    flat.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    flat.__annotations__ = {one.name: one.annotation for one in parameters}
+    return flat
+
+
+def _parameters(group: Any) -> list[inspect.Parameter]:
+    types = get_type_hints(group)
+    found = []
+    for one in fields(group):
+        kind = types[one.name] if one.metadata["read"] is None else str | None
+        kind = Annotated[kind, one.metadata["option"]]
+        found.append(
+            inspect.Parameter(
+                one.name, inspect.Parameter.KEYWORD_ONLY, default=one.default, annotation=kind
+            )
+        )
+    return found
+
+
+def _read(one: Any, value: Any) -> Any:
+    read = one.metadata["read"]
+    return (
+        value if read is None or value is None else read(value, f"--{one.name}".replace("_", "-"))
+    )
+
+
+def parse_lengths(text: str, name: str = "--voxel-size") -> tuple[float, ...]:
+    """Read the size of a voxel: one number, or one for each axis.
+
+    Examples
+    --------
+    >>> parse_lengths("2,0.5,0.5")
+    (2.0, 0.5, 0.5)
+    """
+    try:
+        return tuple(float(part) for part in re.split(r"[\s,x]+", text.strip()))
+    except ValueError:
+        raise OptionError(
+            f"{name} '{text}' is not a size", hint=f"write for example {name} 2,0.5,0.5"
+        ) from None
+
+
+def parse_size(text: str, name: str) -> int | tuple[int, ...]:
+    """Read a size: one number for all axes, or one for each.
+
+    Examples
+    --------
+    >>> parse_size("64", "--block"), parse_size("32,64,64", "--block")
+    (64, (32, 64, 64))
+    """
+    parts = re.split(r"[\s,x]+", text.strip())
+    if not all(part.isdigit() for part in parts):
+        raise OptionError(
+            f"{name} '{text}' is not a size", hint=f"write {name} 64 or {name} 32,64,64"
+        )
+    sizes = tuple(int(part) for part in parts)
+    return sizes[0] if len(sizes) == 1 else sizes
+
+
+@options
+class Roots:
+    """Where else inputs may have data; the base of more that may be allowed."""
+
+    basin_roots: list[str] | None = option(
+        None,
+        "--basin-root",
+        metavar="DIR",
+        help="A folder that may hold files to which the input refers, besides its own. "
+        "May be repeated.",
+    )
+
+    def permissions(self) -> Permissions | None:
+        """Return what is allowed, besides what is allowed anyway; None if that is nothing."""
+        if not any(vars(self).values()):
+            return None
+        from ..read.permissions import default_permissions, existing_folder
+
+        known = default_permissions()
+        folders = (*known.basin_roots, *map(existing_folder, self.basin_roots or ()))
+        allowed = {kind: True for kind, value in vars(self).items() if value is True}
+        return replace(known, **allowed, basin_roots=tuple(dict.fromkeys(folders)))
+
+
+@options
+class Allowed(Roots):
+    """What inputs may do."""
+
+    external: bool = flag(
+        "--allow-external",
+        help="Follow what leads out of the input: data kept in other files, links, and basins "
+        "anywhere. Only for inputs that you trust; what was followed is shown.",
+    )
+    oversized: bool = flag(
+        "--allow-oversized", help="Lift the limits of sizes and of compression filters."
+    )
+
+
+@options
+class AllowedToRecordings(Allowed):
+    """What recordings may do."""
+
+    unidentified: bool = flag(
+        "--allow-unidentified", help="Follow basins that do not name the measurement they are of."
+    )
+
+
+@options
+class Said:
+    """How much is said, and in which form."""
+
+    as_json: bool = flag("--json", help=JSON_HELP)
+    debug: bool = flag("--debug", help="Show tracebacks.")
+
+
+@options
+class SaidOfWork(Said):
+    """How much is said of work that takes long."""
+
+    quiet: bool = flag("--quiet", "-q", help="Say only what went wrong.")
