@@ -589,6 +589,9 @@ def test_zipped(tmp_path: Path, make: Callable[[Path], Path], method: int) -> No
     check(zipped(folder, tmp_path / "a.zarr.zip", "a.zarr/", method))
     # whatever the file is called
     check(zipped(folder, tmp_path / "a.data", "deep/a.zarr/").as_posix() + ":/deep/a.zarr")
+    with zipfile.ZipFile(tmp_path / "a.zarr.zip", "a") as archive:
+        archive.writestr("__MACOSX/._a.zarr", b"\0")
+    check(tmp_path / "a.zarr.zip")
     with open_volume(tmp_path / "a.zip") as volume:
         before = volume.fingerprint()
     os.utime(tmp_path / "a.zip", ns=(1, 1))

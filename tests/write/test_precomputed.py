@@ -96,6 +96,15 @@ def test_images_and_two_axes(tmp_path: Path) -> None:
         np.testing.assert_array_equal(volume[0], image)
 
 
+def test_sizes_without_a_unit_are_mentioned(tmp_path: Path) -> None:
+    size = {"shape": (8, 8, 8), "format": "precomputed", "voxel_size": (4, 2, 2)}
+    with pytest.warns(UserWarning, match="nanometers, which are taken"):
+        create_labels(tmp_path / "a", **size).close()
+    create_labels(tmp_path / "b", **size, units="um").close()
+    with open_volume(tmp_path / "b") as volume:
+        assert (volume.voxel_size, volume.units) == ((4000, 2000, 2000), "nanometer")
+
+
 def test_properties_that_cannot_be(tmp_path: Path) -> None:
     create_labels(tmp_path / "a", shape=(8, 8, 8), format="precomputed").close()
     with pytest.raises(UsageError, match="label"):

@@ -22,6 +22,9 @@ _FORMATS = (
     "zarr, OME-Zarr, N5, precomputed (also zipped), HDF5 (file.h5:/path), TIFF and .npy are read"
 )
 
+#: What macOS puts into zip files beside a folder.
+_OF_MACOS = {"__MACOSX", ".DS_Store"}
+
 
 def open_volume(
     url: str | os.PathLike[str],
@@ -226,7 +229,7 @@ def _open_zip(address: Address, scale: int | str | None) -> Source:
     archive = open_archive(address.path, address.permissions)
     try:
         inside = replace(address, inner=address.inner.rstrip("/"), archive=archive)
-        tops = {name.partition("/")[0] for name in archive.NameToInfo}
+        tops = {name.partition("/")[0] for name in archive.NameToInfo} - _OF_MACOS
         if not inside.inner and len(tops) == 1 and min(tops) not in archive.NameToInfo:
             inside = replace(inside, inner=f"/{min(tops)}")  # the folder was zipped as a whole
         return _open_folder(inside, scale, False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -59,6 +60,12 @@ def _scale(plan: VolumePlan) -> dict[str, Any]:
     to_nm = float(f"{(metres(plan.units) or 1e-9) / 1e-9:.12g}")
     if plan.units and metres(plan.units) is None:
         raise OptionError(f"'{plan.units}' is not a length", path=where, hint="say micrometer")
+    if not plan.units and set(plan.voxel_size) != {1.0}:
+        warnings.warn(
+            f"{where}: voxels of {plan.voxel_size} have no unit; precomputed volumes are in "
+            "nanometers, which are taken",
+            stacklevel=2,
+        )
     origin = [o / v for o, v in zip(plan.offset, plan.voxel_size, strict=True)]
     whole = [round(o) for o in origin]
     if any(abs(o - w) > 1e-4 for o, w in zip(origin, whole, strict=True)):
