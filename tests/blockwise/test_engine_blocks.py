@@ -24,6 +24,7 @@ from cytovox.recipe.python_file import load_python_file
 from cytovox.run.executor import WorkerError
 from cytovox.run.journal import Journal, read_journal
 from cytovox.run.progress import StageProgress, StageStarted
+from support.processes import alive, wait_until
 
 HERE = Path(__file__).parent
 
@@ -322,21 +323,6 @@ with Journal(folder / "j") as journal:
 def begin_run(folder: Path, seconds: float) -> subprocess.Popen[bytes]:
     call = [sys.executable, "-c", RUN, str(HERE / "block_functions.py"), str(folder), str(seconds)]
     return subprocess.Popen(call, stderr=subprocess.PIPE)
-
-
-def wait_until(fact: Any, seconds: float = 300) -> None:
-    end = time.monotonic() + seconds
-    while not fact():
-        assert time.monotonic() < end
-        time.sleep(0.02)
-
-
-def alive(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-    return state != "Z"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks at processes")

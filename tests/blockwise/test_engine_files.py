@@ -23,13 +23,9 @@ from cytovox.read.open_volume import open_volume
 from cytovox.recipe.trust import ModelNotTrustedError
 from cytovox.run.journal import FingerprintChangedError
 from cytovox.write.volume_creation import create_volume
+from support.volumes import labels_of, smooth_noise
 
 SHIPPED = Path(__file__).resolve().parents[2] / "src" / "cytovox" / "blockwise"
-
-
-def noise(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
-    rng = np.random.default_rng(seed)
-    return (ndimage.gaussian_filter(rng.random(shape), 1.2) * 1000).astype(np.uint16)
 
 
 def stored(
@@ -57,14 +53,9 @@ def stored(
     return str(url)
 
 
-def whole(url: str | Path) -> np.ndarray:
-    with open_volume(url) as volume:
-        return volume.read(tuple((0, n) for n in volume.shape))
-
-
 @pytest.mark.parametrize("workers", [0, 2])
 def test_threshold_from_its_worker_file(tmp_path: Path, workers: int) -> None:
-    image = noise((20, 33, 17))
+    image = smooth_noise((20, 33, 17))
     url = stored(tmp_path, image, (40, 4, 4), (400, 8, 0))
     out = tmp_path / "mask.zarr"
     create_volume(
@@ -88,19 +79,19 @@ def test_threshold_from_its_worker_file(tmp_path: Path, workers: int) -> None:
         threshold=500,
     )
     assert result
-    np.testing.assert_array_equal(whole(out), image > 500)
+    np.testing.assert_array_equal(labels_of(out), image > 500)
 
 
 def test_threshold_and_argmax_from_python(tmp_path: Path) -> None:
-    image = np.stack([noise((9, 20, 20), seed) for seed in range(3)])
+    image = np.stack([smooth_noise((9, 20, 20), seed) for seed in range(3)])
     url = stored(tmp_path, image, (1, 1, 1), (0, 0, 0))
     largest, mask = tmp_path / "largest.zarr", tmp_path / "mask.zarr"
     assert run_array_work(ArgmaxWork, url, largest, block=16, placement=Placement(1))
-    np.testing.assert_array_equal(whole(largest), image.argmax(axis=0))
+    np.testing.assert_array_equal(labels_of(largest), image.argmax(axis=0))
     events: list[Any] = []
     more: dict[str, Any] = {"block": 16, "placement": Placement(0), "on_event": events.append}
     assert run_array_work(ThresholdWork, url, mask, threshold=500, below=True, **more)
-    np.testing.assert_array_equal(whole(mask), image < 500)
+    np.testing.assert_array_equal(labels_of(mask), image < 500)
     assert sum(isinstance(event, BlockDone) for event in events) == 4
     events.clear()
     assert run_array_work(ThresholdWork, url, mask, threshold=500, below=True, **more)
@@ -108,7 +99,7 @@ def test_threshold_and_argmax_from_python(tmp_path: Path) -> None:
     with pytest.raises(FingerprintChangedError, match="threshold was 500 and is 400"):
         run_array_work(ThresholdWork, url, mask, threshold=400, below=True, **more)
     assert run_array_work(ThresholdWork, url, mask, threshold=400, resume=False, **more)
-    np.testing.assert_array_equal(whole(mask), image > 400)
+    np.testing.assert_array_equal(labels_of(mask), image > 400)
     (tmp_path / "taken").mkdir()
     with pytest.raises(OutputExistsError):
         run_array_work(ThresholdWork, url, tmp_path / "taken", threshold=500, **more)
@@ -159,7 +150,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Any]:
 def test_predict_in_tiles_is_predict_at_once(tmp_path: Path, model: Any, number: int) -> None:
     torch = pytest.importorskip("torch")
     path, network = model[number], model[2]
-    image = noise((10, 20, 21))
+    image = smooth_noise((10, 20, 21))
     url = stored(tmp_path, image, (1, 1, 1), (0, 0, 0))
     options: dict[str, Any] = {
         "model": str(path),
@@ -177,7 +168,7 @@ def test_predict_in_tiles_is_predict_at_once(tmp_path: Path, model: Any, number:
         whole_image = torch.from_numpy(image.astype(np.float32) / 1000)[None, None]
         expected = network(whole_image)[0].numpy()
     inner = (slice(None), *(slice(1, -1),) * 3)  # outside of the volume is fill, not padding
-    np.testing.assert_allclose(whole(made)[inner], expected[inner], atol=1e-5)
+    np.testing.assert_allclose(labels_of(made)[inner], expected[inner], atol=1e-5)
     with pytest.raises(ModelNotTrustedError):
         run_array_work(PredictWork, url, tmp_path / "q.zarr", **options, **where)
     untrusted = PredictWork(input=url, output=str(tmp_path / "q.zarr"), **options)
@@ -201,7 +192,7 @@ def segment_function(input_array, block, level, fail):
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_region_is_segmented_as_if_at_once(tmp_path: Path, workers: int) -> None:
-    image = noise((24, 40, 41))
+    image = smooth_noise((24, 40, 41))
     url = stored(tmp_path, image, (40, 4, 4), (80, 0, 12))
     file = tmp_path / "mine.py"
     file.write_text(SEGMENT)
@@ -221,7 +212,7 @@ def test_a_region_is_segmented_as_if_at_once(tmp_path: Path, workers: int) -> No
         stitch="touch",
     )
     assert result
-    labels = whole(tmp_path / "labels.zarr")
+    labels = labels_of(tmp_path / "labels.zarr")
     part = image[4:24, 8:40, :33] > 505
     expected, count = ndimage.label(part)
     assert result.objects == count
@@ -234,7 +225,7 @@ def test_a_region_is_segmented_as_if_at_once(tmp_path: Path, workers: int) -> No
 
 
 def test_a_bad_block_is_done_later(tmp_path: Path) -> None:
-    image = noise((16, 32, 32))
+    image = smooth_noise((16, 32, 32))
     url = stored(tmp_path, image, (40, 4, 4), (0, 0, 0))
     file = tmp_path / "mine.py"
     file.write_text(SEGMENT.replace('raise ValueError("a bad block")', BROKEN))
@@ -263,7 +254,7 @@ def test_a_bad_block_is_done_later(tmp_path: Path) -> None:
     second = run()
     assert second
     assert second.skipped == 3
-    np.testing.assert_array_equal(whole(tmp_path / "labels.zarr") > 0, image > 505)
+    np.testing.assert_array_equal(labels_of(tmp_path / "labels.zarr") > 0, image > 505)
     with pytest.raises(FingerprintChangedError, match="level was 505 and is 400"):
         run(level=400)
     third = run()  # nothing is segmented again
@@ -278,7 +269,7 @@ BROKEN = """
 
 
 def test_bad_regions_are_told(tmp_path: Path) -> None:
-    url = stored(tmp_path, noise((8, 8, 8)), (40, 4, 4), (0, 0, 0))
+    url = stored(tmp_path, smooth_noise((8, 8, 8)), (40, 4, 4), (0, 0, 0))
     block = Roi((0, 0, 0), (160, 16, 16))
     total = Roi((0, 0, 0), (320, 32, 32))
     none = Coordinate((0, 0, 0))

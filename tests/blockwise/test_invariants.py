@@ -35,6 +35,7 @@ from cytovox.blockwise.volumes import segment_volume
 from cytovox.cli.main import main
 from cytovox.read.open_volume import open_volume
 from cytovox.run.journal import read_journal
+from support.volumes import labels_of
 
 THRESHOLD = 100
 #: Connectivity by the number of axes: how SciPy and scikit-image call it.
@@ -84,16 +85,11 @@ def run(
     return segment_volume(raw, folder / f"{name}.zarr", function, **(given | more))
 
 
-def labels_of(result: Any) -> np.ndarray:
-    with open_volume(result.output) as volume:
-        return volume[...]
-
-
 def labelled(image: np.ndarray, function: Any = "label", **more: Any) -> tuple[np.ndarray, Any]:
     with tempfile.TemporaryDirectory() as folder:
         result = run(Path(folder), image, function, **more)
         assert result
-        return labels_of(result), result
+        return labels_of(result.output), result
 
 
 def table_of(result: Any) -> Any:
@@ -152,13 +148,13 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> tuple[np.ndarray, np.ndar
     result = run(tmp_path_factory.mktemp("plain"), image, block=5, objects=True)
     structure = ndimage.generate_binary_structure(3, 1)
     assert result.objects == ndimage.label(image > THRESHOLD, structure)[1]
-    return image, labels_of(result), table_of(result)
+    return image, labels_of(result.output), table_of(result)
 
 
 def check_same(result: Any, plain: Any) -> None:
     _, labels, table = plain
     assert result
-    np.testing.assert_array_equal(labels_of(result), labels)
+    np.testing.assert_array_equal(labels_of(result.output), labels)
     found = table_of(result)
     assert list(found) == list(table)
     for column in table:
@@ -353,7 +349,7 @@ def test_4_ids_are_contiguous_and_counts_add_up(geometry: Any, mode: str) -> Non
             context=2 * (mode in ("overlap", "owner")),
             objects=True,
         )
-        labels, table = labels_of(result), table_of(result)
+        labels, table = labels_of(result.output), table_of(result)
     assert labels.dtype == np.uint32
     counts = np.bincount(labels.ravel(), minlength=result.objects + 1)
     assert len(counts) == result.objects + 1 == len(table) + 1
@@ -513,7 +509,7 @@ def test_8_the_table_is_that_of_regionprops(geometry: Any, scaled: bool) -> None
             parameters={"threshold": THRESHOLD},
             measures=Measures(percentiles=()),
         )
-        labels, table = labels_of(result), table_of(result)
+        labels, table = labels_of(result.output), table_of(result)
     whole = measure.regionprops_table(
         labels.astype(np.int64),
         image,

@@ -19,6 +19,7 @@ from cytovox.blockwise.task_result import leftovers
 from cytovox.errors import UsageError
 from cytovox.run.journal import FingerprintChangedError, read_journal
 from cytovox.run.progress import Warned
+from support.processes import alive, wait_until
 
 #: A worker file as people write them: a loop around daisy's client.
 FILE = """
@@ -533,21 +534,6 @@ block = Roi((0,), (10,))
 run_blockwise(sys.argv[1], Roi((0,), (400,)), block, block, 2, out=sys.argv[2],
               seconds=float(sys.argv[3]), journal=Path(sys.argv[2]) / "j")
 """
-
-
-def alive(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-    return state != "Z"
-
-
-def wait_until(fact: Any, seconds: float = 300) -> None:
-    end = time.monotonic() + seconds
-    while not fact():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks at processes")

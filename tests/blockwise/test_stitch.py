@@ -19,6 +19,7 @@ from cytovox.blockwise.lookup import load_lookup
 from cytovox.blockwise.stitch import relabel_block, stitch
 from cytovox.errors import InputError, OptionError, StageError, StorageError, UsageError
 from cytovox.kernels.components import label_components
+from support.volumes import components
 
 SLOW = settings(
     max_examples=25,
@@ -56,10 +57,6 @@ def shuffled_order(geometry: dict[str, Any]) -> list[int]:
     return np.random.default_rng(geometry["seed"] + 1).permutation(len(grid)).tolist()
 
 
-def whole(mask: np.ndarray, rank: int) -> tuple[np.ndarray, int]:
-    return ndi.label(mask, ndi.generate_binary_structure(mask.ndim, rank))
-
-
 def renaming(seed: int) -> Callable[[np.ndarray], np.ndarray]:
     """A function that gives what it sees other ids, each time others."""
     rng = np.random.default_rng(seed)
@@ -79,7 +76,7 @@ def renaming(seed: int) -> Callable[[np.ndarray], np.ndarray]:
 def test_touch_equals_the_whole(geometry: Any, in_memory: Any, same_partition: Any) -> None:
     mask = noise(geometry)
     rank = geometry["rank"]
-    expected, count = whole(mask, rank)
+    expected, count = components(mask, rank)
     plain = {"block": geometry["block"], "mode": "touch", "connectivity": rank}
     done = in_memory(mask, lambda a: a, context=geometry["context"], **plain)
     assert same_partition(done.labels, expected)
@@ -93,7 +90,7 @@ def test_touch_equals_the_whole(geometry: Any, in_memory: Any, same_partition: A
 @SLOW
 @given(geometry=geometries())
 def test_overlap_puts_a_truth_together(geometry: Any, in_memory: Any, same_partition: Any) -> None:
-    truth, count = whole(noise(geometry), geometry["rank"])
+    truth, count = components(noise(geometry), geometry["rank"])
     done = in_memory(
         truth,
         renaming(geometry["seed"]),
@@ -198,7 +195,7 @@ def test_other_thresholds_without_segmenting_again(in_memory: Any, tmp_path: Pat
 
 def test_evidence_survives_files(tmp_path: Path, in_memory: Any) -> None:
     rng = np.random.default_rng(5)
-    truth, _ = whole(rng.random((12, 13, 14)) < 0.3, 2)
+    truth, _ = components(rng.random((12, 13, 14)) < 0.3, 2)
     done = in_memory(truth, renaming(2), (5, 6, 7), 2, "owner")
     for result in done.done:
         EvidenceFolder(tmp_path).add(result.evidence, result.sums)

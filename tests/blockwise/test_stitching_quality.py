@@ -13,8 +13,8 @@ from scipy import ndimage
 from cytovox.blockwise.blobs_function import blobs
 from cytovox.blockwise.volumes import segment_volume
 from cytovox.blockwise.watershed_function import watershed
-from cytovox.read.open_volume import open_volume
 from cytovox.recipe.python_file import load_python_file
+from support.volumes import labels_of
 
 BENCHMARK = Path(__file__).resolve().parents[2] / "benchmarks" / "stitching.py"
 
@@ -22,11 +22,6 @@ BENCHMARK = Path(__file__).resolve().parents[2] / "benchmarks" / "stitching.py"
 @pytest.fixture(scope="module")
 def bench() -> Any:
     return load_python_file(BENCHMARK)
-
-
-def labels_of(path: Any) -> np.ndarray:
-    with open_volume(path) as volume:
-        return np.asarray(volume[:])
 
 
 @pytest.mark.slow

@@ -31,6 +31,7 @@ from cytovox.errors import InputError, OptionError, StageError, UsageError
 from cytovox.read.open_volume import open_volume
 from cytovox.run.journal import read_journal
 from cytovox.write.volume_creation import create_volume
+from support.volumes import labels_of, smooth_noise
 
 #: Parameters and defaults of the documented functions.
 BLOCKS = (
@@ -41,16 +42,6 @@ BLOCKS = (
 
 def roi(begin: int, end: int) -> Roi:
     return Roi((begin,), (end - begin,))
-
-
-def whole(url: str | Path) -> np.ndarray:
-    with open_volume(url) as volume:
-        return volume.read(tuple((0, n) for n in volume.shape))
-
-
-def noise(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
-    rng = np.random.default_rng(seed)
-    return (ndimage.gaussian_filter(rng.random(shape), 1.2) * 1000).astype(np.uint16)
 
 
 @pytest.mark.parametrize(
@@ -221,7 +212,7 @@ def test_logs_stay_only_if_something_fails(tmp_path: Path) -> None:
 @pytest.fixture
 def image(tmp_path: Path) -> tuple[np.ndarray, str]:
     """Noise in voxels of (40, 4, 4) nm at (400, 8, 0) nm."""
-    array = noise((20, 33, 17))
+    array = smooth_noise((20, 33, 17))
     url = empty(tmp_path / "image.zarr", array.shape, "uint16")
     with open_volume(url, writable=True) as volume:
         for index in np.ndindex(2, 3, 2):
@@ -282,7 +273,7 @@ def test_a_shipped_worker_is_used_in_any_way(
             file.write_text(SHIPPED_PROGRAM)
         options = {"input": url, "output": str(mask), "threshold": 500}
         assert run_blockwise(file, TOTAL, BLOCK, BLOCK, 1, **options)
-    np.testing.assert_array_equal(whole(mask), array > 500)
+    np.testing.assert_array_equal(labels_of(mask), array > 500)
 
 
 def test_segment_functions_by_name_by_file_and_as_they_are(
@@ -309,7 +300,7 @@ def test_segment_functions_by_name_by_file_and_as_they_are(
             parameters=parameters, objects=False,
         )  # fmt: skip
         assert result.objects == count
-        found.append(whole(out))
+        found.append(labels_of(out))
     for labels in found:
         np.testing.assert_array_equal(labels, found[0])
     pairs = np.unique(np.stack([found[0].ravel(), expected.ravel()]), axis=1)
@@ -347,14 +338,14 @@ def test_shipped_functions_do_the_same_in_both_interfaces(
     assert result
     assert again
     assert again.objects == result.objects > 3
-    np.testing.assert_array_equal(whole(first), whole(second))
+    np.testing.assert_array_equal(labels_of(first), labels_of(second))
     with open_volume(second) as volume:
         assert volume.voxel_size == (40, 4, 4)
 
 
 @pytest.mark.parametrize("shape", [(40, 50), (12, 30, 31), (2, 12, 30, 31)])
 def test_any_number_of_dimensions(tmp_path: Path, shape: tuple[int, ...]) -> None:
-    array = noise(shape)
+    array = smooth_noise(shape)
     np.save(tmp_path / "a.npy", array)
 
     def bright(given: Any) -> Any:
@@ -366,7 +357,7 @@ def test_any_number_of_dimensions(tmp_path: Path, shape: tuple[int, ...]) -> Non
     )
     expected, count = ndimage.label(bright(array))
     assert result.objects == count
-    np.testing.assert_array_equal(whole(out) > 0, expected > 0)
+    np.testing.assert_array_equal(labels_of(out) > 0, expected > 0)
 
 
 def segment(url: str, output: Path, workers: int = 0, **more: Any) -> Any:
@@ -381,7 +372,7 @@ def test_what_is_lost_is_segmented_again(tmp_path: Path, image: tuple[np.ndarray
     out = tmp_path / "labels.zarr"
     first = segment(url, out)
     assert (first.done, first.skipped) == (24, 0)
-    expected = whole(out)
+    expected = labels_of(out)
     np.testing.assert_array_equal(expected > 0, array > 505)
     again = segment(url, out)
     assert (again.done, again.skipped) == (12, 12)  # relabelled only
@@ -389,14 +380,14 @@ def test_what_is_lost_is_segmented_again(tmp_path: Path, image: tuple[np.ndarray
     shutil.rmtree(tmp_path / "labels.zarr.cytovox" / "local.zarr")
     third = segment(url, out)
     assert (third.done, third.skipped) == (24, 0)
-    np.testing.assert_array_equal(whole(out), expected)
+    np.testing.assert_array_equal(labels_of(out), expected)
 
     path, at, size = EvidenceFolder(tmp_path / "labels.zarr.cytovox" / "blocks").place(3)
     content = path.read_bytes()
     path.write_bytes(content[:at] + content[at + size :])
     fourth = segment(url, out)
     assert (fourth.done, fourth.skipped) == (13, 11)
-    np.testing.assert_array_equal(whole(out), expected)
+    np.testing.assert_array_equal(labels_of(out), expected)
 
 
 def test_the_journal_of_a_segmentation(tmp_path: Path, image: tuple[np.ndarray, str]) -> None:
@@ -418,7 +409,7 @@ def test_the_journal_of_a_segmentation(tmp_path: Path, image: tuple[np.ndarray, 
 
 
 def test_the_output_has_a_pyramid(tmp_path: Path) -> None:
-    np.save(tmp_path / "a.npy", noise((128, 100)))
+    np.save(tmp_path / "a.npy", smooth_noise((128, 100)))
     block = Roi((0, 0), (64, 64))
     assert segment_blockwise(
         "label", Coordinate((0, 0)), Roi((0, 0), (128, 100)), block, block, 0,
@@ -434,7 +425,7 @@ def test_keywords_that_are_not_known_are_those_of_the_function(
     array, url = image
     out = tmp_path / "labels.zarr"
     assert segment(url, out, below=True)
-    np.testing.assert_array_equal(whole(out) > 0, array < 505)
+    np.testing.assert_array_equal(labels_of(out) > 0, array < 505)
 
 
 def test_wrong_words_are_told_before_work(tmp_path: Path, image: tuple[np.ndarray, str]) -> None:
@@ -481,7 +472,7 @@ def test_the_report_is_about_the_objects_that_are_left(tmp_path: Path) -> None:
     assert result.report is not None
     assert result.objects == result.report.objects == 2
     assert (result.report.at_seam, result.report.spanning) == (2, 1)
-    assert whole(out)[9, 25] == result.report.cut[0]
+    assert labels_of(out)[9, 25] == result.report.cut[0]
     told = json.loads((tmp_path / "labels.zarr.cytovox" / "lookup.json").read_text())
     assert (told["seams"]["objects"], told["seams"]["dropped"]) == (2, 0)
     again = restitch_volume(out, gate="", workers=0)
@@ -490,7 +481,7 @@ def test_the_report_is_about_the_objects_that_are_left(tmp_path: Path) -> None:
 
 
 def test_a_function_without_a_name_is_replayed_from_python(tmp_path: Path) -> None:
-    np.save(tmp_path / "a.npy", noise((16, 16)))
+    np.save(tmp_path / "a.npy", smooth_noise((16, 16)))
 
     def bright(array: Any) -> Any:
         return array > 505
@@ -524,7 +515,7 @@ def test_commands_name_files_as_one_would_type_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    np.save("a.npy", noise((40, 40)))
+    np.save("a.npy", smooth_noise((40, 40)))
     common = ["--block", "16", "--workers", "0"]
     words = ["a.npy", "labels.zarr", "-f", "label", "--set", "threshold=505", "--stitch", "touch"]
     assert main(["volume", "segment", *words, "--picture", "a.png", *common]) == 0

@@ -29,19 +29,14 @@ from cytovox.errors import (
     StageError,
     UsageError,
 )
-from cytovox.read.open_volume import open_volume
 from cytovox.run.journal import FingerprintChangedError, read_journal
 from cytovox.testing.volume_simulator import BLOB_THRESHOLD, simulate_volume
+from support.volumes import components, labels_of
 
 
 def noise(shape: tuple[int, ...], share: float = 0.3, seed: int = 0) -> np.ndarray:
     rng = np.random.default_rng(seed)
     return (rng.random(shape) < share).astype(np.uint8) * 200
-
-
-def labels_of(path: Any) -> np.ndarray:
-    with open_volume(path) as volume:
-        return volume[...]
 
 
 def same_up_to_names(a: np.ndarray, b: np.ndarray) -> bool:
@@ -68,10 +63,6 @@ def segment_noise(tmp_path: Path, image: np.ndarray, name: str = "out", **more: 
     return segment_volume(raw, tmp_path / f"{name}.zarr", "label", **(given | more))
 
 
-def whole(image: np.ndarray, rank: int) -> tuple[np.ndarray, int]:
-    return ndimage.label(image > 100, ndimage.generate_binary_structure(image.ndim, rank))
-
-
 @pytest.mark.parametrize(
     ("shape", "connectivity"), [((50, 37), 8), ((20, 33, 18), 6), ((20, 33, 18), 26)]
 )
@@ -81,7 +72,7 @@ def test_components_are_those_of_the_whole(
     image = noise(shape, 0.3 if connectivity != 26 else 0.08)
     result = segment_noise(tmp_path, image, connectivity=connectivity)
     rank = {8: 2, 6: 1, 26: 3}[connectivity]
-    true, count = whole(image, rank)
+    true, count = components(image > 100, rank)
     assert result
     assert result.objects == count
     found = labels_of(result.output)
@@ -228,7 +219,7 @@ def test_killed_run_goes_on(tmp_path: Path) -> None:
     assert result
     records = read_journal(journal).stages["segment"]
     assert all(records[block].attempts == 1 for block in done)
-    true, count = whole(image, 1)
+    true, count = components(image > 100, 1)
     assert result.objects == count
     assert same_up_to_names(labels_of(result.output), true)
 
@@ -313,7 +304,7 @@ def test_failing_block_costs_only_itself(tmp_path: Path) -> None:
     assert result
     records = read_journal(side_folder(tmp_path / "out.zarr") / "journal.jsonl").stages["segment"]
     assert [key for key, record in records.items() if record.attempts > 1] == [6]
-    true, count = whole(image, 1)
+    true, count = components(image > 100, 1)
     assert result.objects == count
     assert same_up_to_names(labels_of(result.output), true)
 
@@ -321,7 +312,7 @@ def test_failing_block_costs_only_itself(tmp_path: Path) -> None:
 def test_gate_leaves_out_of_labels_and_table(tmp_path: Path) -> None:
     image = noise((40, 40))
     result = segment_noise(tmp_path, image, gate="voxels > 5", objects=tmp_path / "t.csv")
-    true, count = whole(image, 1)
+    true, count = components(image > 100, 1)
     sizes = np.bincount(true.ravel())[1:]
     assert result.objects == (sizes > 5).sum() < count
     found = labels_of(result.output)

@@ -20,13 +20,9 @@ from cytovox.cli.volume_options import as_size, parse_parameters, parse_size
 from cytovox.errors import OptionError
 from cytovox.read.open_volume import open_volume
 from cytovox.testing.volume_truth import VolumeTruth
+from support.volumes import labels_of
 
 Capture = pytest.CaptureFixture[str]
-
-
-def labels_of(path: Path) -> np.ndarray:
-    with open_volume(path) as volume:
-        return volume[...]
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ from cytovox.errors import InterruptedRunError, StageError, UsageError
 from cytovox.run.children import mp_spawn
 from cytovox.run.team import LostWorkerError, Team
 from cytovox.run.worker_traceback import WorkerTraceback
+from support.processes import alive, wait_until
 
 HERE = Path(__file__).parent
 posix_kill = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL here")
@@ -302,23 +303,6 @@ def test_workers_die_with_their_parent(tmp_path: Path) -> None:
     folder = tmp_path / "pids"
     folder.mkdir()
     with subprocess.Popen([sys.executable, str(script), str(folder), str(HERE)]) as parent:
-        pids = _wait_for(lambda: [int(path.name) for path in folder.iterdir()], 2)
+        wait_until(lambda: len(list(folder.iterdir())) == 2)
         parent.kill()
-    assert _wait_for(lambda: [pid for pid in pids if not _is_alive(pid)], 2)
-
-
-def _wait_for(look: Any, count: int) -> list[int]:
-    end = time.monotonic() + 300
-    while len(found := look()) < count:
-        assert time.monotonic() < end
-        time.sleep(0.02)
-    return found
-
-
-def _is_alive(pid: int) -> bool:
-    with contextlib.suppress(OSError):
-        if Path("/proc/self").exists():
-            return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-        os.kill(pid, 0)
-        return True
-    return False
+    wait_until(lambda: not any(alive(int(path.name)) for path in folder.iterdir()))

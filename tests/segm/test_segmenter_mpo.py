@@ -28,6 +28,7 @@ from cytovox.segm import MPOSegmenter, load_segmenter_file
 from cytovox.segm import pool as pool_module
 from cytovox.segm import segmenter_mpo as module
 from cytovox.segm.pool import SegmenterWorkerError, Share, split_share
+from support.processes import alive, wait_until
 
 USER_FILE = Path(__file__).with_name("user_segmenters.py")
 posix_kill = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL here")
@@ -458,20 +459,7 @@ def test_workers_die_with_their_parent(tmp_path: Path) -> None:
         assert all(alive(pid) for pid in at_work)
         time.sleep(1)
         parent.kill()
-    end = time.monotonic() + 300
-    while any(alive(pid) for pid in at_work) and time.monotonic() < end:
-        time.sleep(0.02)
-    assert not any(alive(pid) for pid in at_work)
-
-
-def alive(pid: int) -> bool:
-    with contextlib.suppress(OSError):
-        stat = Path(f"/proc/{pid}/stat")
-        if stat.parent.parent.joinpath("self").exists():
-            return stat.read_text().rpartition(")")[2].split()[0] != "Z"
-        os.kill(pid, 0)
-        return True
-    return False
+    wait_until(lambda: not any(alive(pid) for pid in at_work))
 
 
 def test_close_from_another_thread() -> None:

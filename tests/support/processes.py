@@ -7,12 +7,31 @@ import os
 import select
 import signal
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-__all__ = ["Watched", "descendants"]
+__all__ = ["Watched", "alive", "descendants", "wait_until"]
+
+
+def wait_until(fact: Callable[[], object], seconds: float = 300) -> None:
+    """Wait until something is true of which nobody tells us, such as a file of another process."""
+    end = time.monotonic() + seconds
+    while not fact():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.02)
+
+
+def alive(pid: int) -> bool:
+    """Return whether a process runs; one that has ended and is only waited for does not."""
+    stat = Path(f"/proc/{pid}/stat")
+    with contextlib.suppress(OSError):
+        if stat.parent.parent.joinpath("self").exists():
+            return stat.read_text().rpartition(")")[2].split()[0] != "Z"
+        os.kill(pid, 0)
+        return True
+    return False
 
 
 def descendants(pid: int) -> list[int]:
