@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, dataclass_transform, get_type_hints
 
@@ -23,7 +23,6 @@ __all__ = [
     "Roots",
     "Said",
     "SaidOfWork",
-    "flag",
     "option",
     "options",
     "parse_lengths",
@@ -36,17 +35,14 @@ _T = TypeVar("_T")
 JSON_HELP = "Print one JSON object in place of the text."
 
 
-def option(default: Any, *names: str, read: Callable[..., Any] | None = None, **how: Any) -> Any:
-    """Return a field of a dataclass that is an option of a command.
+def option(
+    default: Any, help: str, *names: str, read: Callable[..., Any] | None = None, **how: Any
+) -> Any:
+    """Return a field of a dataclass that is an option of a command, named like it if not given.
 
     `read` makes the value from the text that was given and the name of the option.
     """
-    return field(default=default, metadata={"option": typer.Option(*names, **how), "read": read})
-
-
-def flag(*names: str, help: str) -> Any:
-    """Return a field that is an option without a value."""
-    return option(False, *names, help=help)
+    return field(default=default, metadata={"names": names, "read": read, "help": help} | how)
 
 
 @dataclass_transform()
@@ -77,25 +73,27 @@ def with_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return flat
 
 
-def _parameters(group: Any) -> list[inspect.Parameter]:
+def _parameters(group: Any) -> Iterator[inspect.Parameter]:
     types = get_type_hints(group)
-    found = []
     for one in fields(group):
-        kind = types[one.name] if one.metadata["read"] is None else str | None
-        kind = Annotated[kind, one.metadata["option"]]
-        found.append(
-            inspect.Parameter(
-                one.name, inspect.Parameter.KEYWORD_ONLY, default=one.default, annotation=kind
-            )
+        how = dict(one.metadata)
+        kind = types[one.name] if how.pop("read") is None else str | None
+        info = typer.Option(*(how.pop("names") or [_name(one)]), **how)
+        yield inspect.Parameter(
+            one.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=one.default,
+            annotation=Annotated[kind, info],
         )
-    return found
 
 
 def _read(one: Any, value: Any) -> Any:
     read = one.metadata["read"]
-    return (
-        value if read is None or value is None else read(value, f"--{one.name}".replace("_", "-"))
-    )
+    return value if read is None or value is None else read(value, _name(one))
+
+
+def _name(one: Any) -> str:
+    return f"--{one.name.replace('_', '-')}"
 
 
 def parse_lengths(text: str, name: str = "--voxel-size") -> tuple[float, ...]:
@@ -137,10 +135,10 @@ class Roots:
 
     basin_roots: list[str] | None = option(
         None,
+        "A folder that may hold files to which the input refers, besides its own. "
+        "May be repeated.",
         "--basin-root",
         metavar="DIR",
-        help="A folder that may hold files to which the input refers, besides its own. "
-        "May be repeated.",
     )
 
     def permissions(self) -> Permissions | None:
@@ -159,13 +157,14 @@ class Roots:
 class Allowed(Roots):
     """What inputs may do."""
 
-    external: bool = flag(
-        "--allow-external",
-        help="Follow what leads out of the input: data kept in other files, links, and basins "
+    external: bool = option(
+        False,
+        "Follow what leads out of the input: data kept in other files, links, and basins "
         "anywhere. Only for inputs that you trust; what was followed is shown.",
+        "--allow-external",
     )
-    oversized: bool = flag(
-        "--allow-oversized", help="Lift the limits of sizes and of compression filters."
+    oversized: bool = option(
+        False, "Lift the limits of sizes and of compression filters.", "--allow-oversized"
     )
 
 
@@ -173,8 +172,10 @@ class Allowed(Roots):
 class AllowedToRecordings(Allowed):
     """What recordings may do."""
 
-    unidentified: bool = flag(
-        "--allow-unidentified", help="Follow basins that do not name the measurement they are of."
+    unidentified: bool = option(
+        False,
+        "Follow basins that do not name the measurement they are of.",
+        "--allow-unidentified",
     )
 
 
@@ -182,12 +183,12 @@ class AllowedToRecordings(Allowed):
 class Said:
     """How much is said, and in which form."""
 
-    as_json: bool = flag("--json", help=JSON_HELP)
-    debug: bool = flag("--debug", help="Show tracebacks.")
+    as_json: bool = option(False, JSON_HELP, "--json")
+    debug: bool = option(False, "Show tracebacks.")
 
 
 @options
 class SaidOfWork(Said):
     """How much is said of work that takes long."""
 
-    quiet: bool = flag("--quiet", "-q", help="Say only what went wrong.")
+    quiet: bool = option(False, "Say only what went wrong.", "--quiet", "-q")

@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from .command_options import SaidOfWork, flag, option, options
+from .command_options import SaidOfWork, option, options
 
 __all__ = ["demo"]
 
@@ -29,11 +29,11 @@ _ELSEWHERE = "name another folder with --out"
 
 @options
 class _Options:
-    out: Path = option(Path("demo"), "--out", "-o", metavar="DIR", help="Folder for what is made.")
-    frames: int = option(1000, min=1, metavar="N", help="Number of frames.")
-    seed: int = option(1, min=0, metavar="S", help="The same seed gives the same recording.")
-    volume: bool = flag("--volume", help="Show it with a volume in place of a recording.")
-    debug: bool = flag("--debug", help="Show tracebacks.")
+    out: Path = option(Path("demo"), "Folder for what is made.", "--out", "-o", metavar="DIR")
+    frames: int = option(1000, "Number of frames.", min=1, metavar="N")
+    seed: int = option(1, "The same seed gives the same recording.", min=0, metavar="S")
+    volume: bool = option(False, "Show it with a volume in place of a recording.")
+    debug: bool = option(False, "Show tracebacks.")
 
 
 def demo(how: _Options) -> None:

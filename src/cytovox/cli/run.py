@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from . import command_options as o
-from .command_options import flag, option, options
+from .command_options import option, options
 
 if TYPE_CHECKING:
     from .settings import Settings
@@ -22,43 +22,41 @@ class _Recipe:
 
     out: Path | None = option(
         None,
+        "Folder for the results, or for one input a file ending in .rtdc. "
+        "Without it, NAME_dcn.rtdc beside each input NAME.rtdc.",
         "--out",
         "-o",
         metavar="OUT",
-        help="Folder for the results, or for one input a file ending in .rtdc. "
-        "Without it, NAME_dcn.rtdc beside each input NAME.rtdc.",
     )
     settings: list[str] | None = option(
         None,
+        "Change one setting, e.g. segmenter.thresh=-3 or mask.closing_disk=0. "
+        "May be repeated. See: cytovox stages",
         "--set",
         "-s",
         metavar="STAGE.KEY=VALUE",
-        help="Change one setting, e.g. segmenter.thresh=-3 or mask.closing_disk=0. "
-        "May be repeated. See: cytovox stages",
     )
-    background: str = option("sparsemed", metavar="CODE", help="How the background is computed.")
+    background: str = option("sparsemed", "How the background is computed.", metavar="CODE")
     segmenter: str = option(
-        "thresh",
-        metavar="CODE",
-        help="How events are found; also FILE.py:CLASS, a segmenter of yours.",
+        "thresh", "How events are found; also FILE.py:CLASS, a segmenter of yours.", metavar="CODE"
     )
-    trust_model: bool = flag(
-        "--trust-model",
-        help="Run the model that the segmenter uses. A model is a program: only say so if you "
+    trust_model: bool = option(
+        False,
+        "Run the model that the segmenter uses. A model is a program: only say so if you "
         "trust where it comes from.",
     )
     basins: Literal["drain", "tap"] = option(
         "drain",
-        help="drain: copy images into the result. tap: point to the input instead; small, but "
+        "drain: copy images into the result. tap: point to the input instead; small, but "
         "needs the input.",
     )
 
 
 @options
 class _Allowed(o.AllowedToRecordings):
-    growing: bool = flag(
-        "--growing",
-        help="Measure recordings that another program still writes: the frames that are there "
+    growing: bool = option(
+        False,
+        "Measure recordings that another program still writes: the frames that are there "
         "now. Their results are made anew once there are more.",
     )
 
@@ -67,35 +65,32 @@ class _Allowed(o.AllowedToRecordings):
 class _Work:
     """What is done of it, and in which way."""
 
-    compression: str = option("zstd-5", metavar="NAME", help="none, or zstd-1 to zstd-9.")
+    compression: str = option("zstd-5", "none, or zstd-1 to zstd-9.", metavar="NAME")
     frames: str | None = option(
         None,
+        "Only some frames: 100 (the first), 10-100-2 (from, to, step), or 3,5,9.",
         metavar="FRAMES",
-        help="Only some frames: 100 (the first), 10-100-2 (from, to, step), or 3,5,9.",
     )
-    workers: int | None = option(
-        None, min=1, help="Number of workers; as many as cores if not given."
-    )
-    recurse: bool = flag(
+    workers: int | None = option(None, "Number of workers; as many as cores if not given.", min=1)
+    recurse: bool = option(
+        False,
+        "Search folders within folders too; results are in the same folders below OUT.",
         "--recurse",
         "-r",
-        help="Search folders within folders too; results are in the same folders below OUT.",
     )
-    force: bool = flag("--force", help="Replace results that exist already.")
-    verify: bool = flag(
-        "--verify",
-        help="Read finished results in full before they are skipped, not only small ones.",
+    force: bool = option(False, "Replace results that exist already.")
+    verify: bool = option(
+        False, "Read finished results in full before they are skipped, not only small ones."
     )
-    no_preflight: bool = flag(
-        "--no-preflight", help="Do not look whether disk and memory suffice before work begins."
+    no_preflight: bool = option(
+        False, "Do not look whether disk and memory suffice before work begins."
     )
-    findings_ok: bool = flag(
-        "--findings-ok",
-        help="End with exit code 0 in place of 3, for programs that delete results at others.",
+    findings_ok: bool = option(
+        False, "End with exit code 0 in place of 3, for programs that delete results at others."
     )
-    as_json: bool = flag("--json", help=o.JSON_HELP)
-    debug: bool = flag("--debug", help="Show tracebacks; work in one thread.")
-    quiet: bool = flag("--quiet", "-q", help="Say only what went wrong.")
+    as_json: bool = option(False, o.JSON_HELP, "--json")
+    debug: bool = option(False, "Show tracebacks; work in one thread.")
+    quiet: bool = option(False, "Say only what went wrong.", "--quiet", "-q")
 
 
 def run(

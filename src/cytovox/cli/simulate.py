@@ -7,26 +7,26 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from .command_options import flag, option, options, parse_lengths, parse_size
+from .command_options import option, options, parse_lengths, parse_size
 
 __all__ = ["recording", "volume"]
 
 
 @options
 class _Last:
-    force: bool = flag("--force", help="Replace existing files.")
-    debug: bool = flag("--debug", help="Show tracebacks.")
+    force: bool = option(False, "Replace existing files.")
+    debug: bool = option(False, "Show tracebacks.")
 
 
 @options
 class _Recording:
-    frames: int = option(600, min=1, metavar="N", help="Number of frames.")
-    seed: int = option(0, min=0, metavar="S", help="The same seed gives the same recording.")
-    cells: float = option(1.0, min=0.0, metavar="MEAN", help="Mean number of cells in a frame.")
+    frames: int = option(600, "Number of frames.", min=1, metavar="N")
+    seed: int = option(0, "The same seed gives the same recording.", min=0, metavar="S")
+    cells: float = option(1.0, "Mean number of cells in a frame.", min=0.0, metavar="MEAN")
     border: float = option(
-        0.05, min=0.0, max=1.0, metavar="SHARE", help="Share of cells cut by the border."
+        0.05, "Share of cells cut by the border.", min=0.0, max=1.0, metavar="SHARE"
     )
-    flicker: float = option(0.0, min=0.0, metavar="SD", help="Flicker of the light, relative.")
+    flicker: float = option(0.0, "Flicker of the light, relative.", min=0.0, metavar="SD")
 
 
 def recording(
@@ -63,21 +63,20 @@ def recording(
 class _Volume:
     shape: Any = option(
         "128,128,128",
-        "--shape",
+        "Voxels along each axis; Y,X for an image.",
         metavar="Z,Y,X",
-        help="Voxels along each axis; Y,X for an image.",
         read=parse_size,
     )
-    seed: int = option(0, min=0, metavar="S", help="The same seed gives the same volume.")
+    seed: int = option(0, "The same seed gives the same volume.", min=0, metavar="S")
     kind: Literal["blobs", "cells"] = option(
-        "blobs", help="blobs that do not touch, or cells that fill the volume."
+        "blobs", "blobs that do not touch, or cells that fill the volume."
     )
-    diameter: float = option(20.0, metavar="D", help="Typical diameter of an object in voxels.")
-    noise: float = option(20.0, metavar="N", help="Most that noise changes a voxel, grey levels.")
+    diameter: float = option(20.0, "Typical diameter of an object in voxels.", metavar="D")
+    noise: float = option(20.0, "Most that noise changes a voxel, grey levels.", metavar="N")
     voxel_size: Any = option(
-        None, metavar="Z,Y,X", help="Size of a voxel along each axis.", read=parse_lengths
+        None, "Size of a voxel along each axis.", metavar="Z,Y,X", read=parse_lengths
     )
-    units: str = option("nanometer", metavar="UNIT", help="Unit of it.")
+    units: str = option("nanometer", "Unit of it.", metavar="UNIT")
 
 
 def volume(

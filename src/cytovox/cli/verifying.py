@@ -14,7 +14,7 @@ import typer
 from ..errors import CytovoxError, UsageError, escaped
 from ..run.findings import Verification
 from ..run.progress import StageFinished, StageProgress, StageStarted
-from .command_options import Roots, SaidOfWork, flag, option, options
+from .command_options import Roots, SaidOfWork, option, options
 from .console import (
     FINDINGS,
     SOME_FAILED,
@@ -73,10 +73,8 @@ class Check:
 
 @options
 class _Way:
-    quick: bool = flag("--quick", help="Look at headers and places only, not at the data.")
-    workers: int | None = option(
-        None, min=1, help="Number of threads; as many as cores if not given."
-    )
+    quick: bool = option(False, "Look at headers and places only, not at the data.")
+    workers: int | None = option(None, "Number of threads; as many as cores if not given.", min=1)
 
 
 def verify(

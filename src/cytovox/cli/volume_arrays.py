@@ -8,7 +8,7 @@ from typing import Any, Literal
 import typer
 
 from . import volume_options as o
-from .command_options import SaidOfWork, flag, option, options, parse_size
+from .command_options import SaidOfWork, option, options, parse_size
 
 __all__ = ["argmax", "predict", "relabel", "threshold"]
 
@@ -21,9 +21,9 @@ class _Making(SaidOfWork, o.Redo, o.Placing, o.OutputFormat):
 @options
 class _Threshold:
     threshold: float = option(
-        ..., "--threshold", "-t", metavar="T", help="Voxels above it, not at it, become 1."
+        ..., "Voxels above it, not at it, become 1.", "--threshold", "-t", metavar="T"
     )
-    below: bool = flag("--below", help="Voxels below it become 1.")
+    below: bool = option(False, "Voxels below it become 1.")
 
 
 def threshold(
@@ -57,29 +57,26 @@ def argmax(
 
 @options
 class _Model:
-    model: Path = option(
-        ..., "--model", "-m", metavar="FILE", help="TorchScript or ExportedProgram."
+    model: Path = option(..., "TorchScript or ExportedProgram.", "--model", "-m", metavar="FILE")
+    trust_model: bool = option(
+        False, "Run the model. A model is a program: only say so if you trust where it comes from."
     )
-    trust_model: bool = flag(
-        "--trust-model",
-        help="Run the model. A model is a program: only say so if you trust where it comes from.",
-    )
-    sha256: str | None = option(None, metavar="HEX", help="Trust the model of this SHA-256 only.")
-    channels: int = option(0, min=0, metavar="N", help="Channels of the result; 0: one.")
+    sha256: str | None = option(None, "Trust the model of this SHA-256 only.", metavar="HEX")
+    channels: int = option(0, "Channels of the result; 0: one.", min=0, metavar="N")
 
 
 @options
 class _Prediction:
     tile: Any = option(
-        None, metavar="N[,N,N]", help="Voxels that the model sees at once.", read=parse_size
+        None, "Voxels that the model sees at once.", metavar="N[,N,N]", read=parse_size
     )
     overlap: Any = option(
-        "0", metavar="N[,N,N]", help="Voxels of a tile's ends not used.", read=parse_size
+        "0", "Voxels of a tile's ends not used.", metavar="N[,N,N]", read=parse_size
     )
-    factor: float = option(1.0, metavar="F", help="Voxels are multiplied by it,")
-    shift: float = option(0.0, metavar="S", help="and this is added, for the model.")
-    dtype: str = option("float32", metavar="TYPE", help="Type of the result: float32, uint8.")
-    device: str | None = option(None, metavar="NAME", help="cpu or cuda; cuda if there is one.")
+    factor: float = option(1.0, "Voxels are multiplied by it,", metavar="F")
+    shift: float = option(0.0, "and this is added, for the model.", metavar="S")
+    dtype: str = option("float32", "Type of the result: float32, uint8.", metavar="TYPE")
+    device: str | None = option(None, "cpu or cuda; cuda if there is one.", metavar="NAME")
 
 
 def predict(
@@ -114,14 +111,14 @@ def predict(
 class _Relabel:
     table: Path | None = option(
         None,
+        "Two columns, old and new label (.csv or .npy). Labels are numbered 1 to N in "
+        "rising order if not given.",
         "--table",
         "-t",
         metavar="FILE",
-        help="Two columns, old and new label (.csv or .npy). Labels are numbered 1 to N in "
-        "rising order if not given.",
     )
     others: Literal["drop", "keep"] = option(
-        "drop", help="What becomes of labels that are not in the table."
+        "drop", "What becomes of labels that are not in the table."
     )
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from . import volume_options as o
-from .command_options import Said, flag, option, options, parse_size
+from .command_options import Said, option, options, parse_size
 
 __all__ = ["info", "plan", "replay"]
 
@@ -16,13 +16,12 @@ __all__ = ["info", "plan", "replay"]
 class _Trial:
     contexts: list[str] | None = option(
         None,
+        "A context to compare; may be repeated. Half, once and twice the context if not given.",
         "--try",
         metavar="N[,N,N]",
-        help="A context to compare; may be repeated. Half, once and twice the context if "
-        "not given.",
     )
     stitch: Literal["touch", "overlap", "owner", "none"] = option(
-        "overlap", help="How labels will be stitched."
+        "overlap", "How labels will be stitched."
     )
 
 
@@ -102,9 +101,9 @@ def info(
 
 @options
 class _Replay:
-    pdb: bool = flag("--pdb", help="Open a debugger where the function fails.")
-    save: str | None = option(None, metavar="FILE", help="Keep the labels of the block (.npy).")
-    debug: bool = flag("--debug", help="Show tracebacks.")
+    pdb: bool = option(False, "Open a debugger where the function fails.")
+    save: str | None = option(None, "Keep the labels of the block (.npy).", metavar="FILE")
+    debug: bool = option(False, "Show tracebacks.")
 
 
 def replay(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from ..errors import OptionError
-from .command_options import flag, option, options, parse_lengths, parse_size
+from .command_options import option, options, parse_lengths, parse_size
 
 if TYPE_CHECKING:
     from ..read import Permissions
@@ -100,9 +100,9 @@ class Workers:
 
     workers: int | None = option(
         None,
+        "Number of worker processes; one a core if not given, 0 for none beside this one.",
         min=0,
         metavar="N",
-        help="Number of worker processes; one a core if not given, 0 for none beside this one.",
     )
 
 
@@ -112,15 +112,15 @@ class Where(Workers):
 
     cluster: str | None = option(
         None,
-        metavar="WHERE",
-        help="Where workers are, if not on this machine: dask:tcp://host:8786, or a command such "
+        "Where workers are, if not on this machine: dask:tcp://host:8786, or a command such "
         "as 'srun -n1 {command}'.",
+        metavar="WHERE",
     )
     host: str | None = option(
         None,
-        metavar="ADDRESS",
-        help="Address under which workers elsewhere reach this program; only this machine can "
+        "Address under which workers elsewhere reach this program; only this machine can "
         "if not given.",
+        metavar="ADDRESS",
     )
 
 
@@ -129,13 +129,13 @@ class Placing(Where):
     """Where blocks are done, and how patiently."""
 
     timeout: float | None = option(
-        None, metavar="SECONDS", help="A block that takes longer is stopped and retried."
+        None, "A block that takes longer is stopped and retried.", metavar="SECONDS"
     )
-    retries: int = option(2, min=0, metavar="N", help="Further attempts at a block.")
+    retries: int = option(2, "Further attempts at a block.", min=0, metavar="N")
     memory: int | None = option(
         None,
+        "What a worker may hold, e.g. 4G; more fails its block.",
         metavar="SIZE",
-        help="What a worker may hold, e.g. 4G; more fails its block.",
         read=as_size,
     )
 
@@ -154,14 +154,11 @@ class Placing(Where):
 class Redo:
     """What is done again of what is there."""
 
-    no_resume: bool = flag(
-        "--no-resume", help="Do all again, and replace what was made here before."
+    no_resume: bool = option(False, "Do all again, and replace what was made here before.")
+    verify: bool = option(
+        False, "Read a finished output in full before it is left as it is, not only a small one."
     )
-    verify: bool = flag(
-        "--verify",
-        help="Read a finished output in full before it is left as it is, not only a small one.",
-    )
-    force: bool = flag("--force", help="Make again what of a finished output was damaged since.")
+    force: bool = option(False, "Make again what of a finished output was damaged since.")
 
     def redo(self) -> dict[str, bool]:
         """Return this as functions take it."""
@@ -173,7 +170,7 @@ class OutputFormat:
     """How an output is stored."""
 
     format: Literal["ome-zarr-0.5", "ome-zarr-0.4", "zarr2", "precomputed"] = option(
-        "ome-zarr-0.5", help="Format of the output."
+        "ome-zarr-0.5", "Format of the output."
     )
 
 
@@ -183,9 +180,9 @@ class Blocks:
 
     block: Any = option(
         None,
-        metavar="N[,N,N]",
-        help="Voxels that a block writes along each axis; 128 in three dimensions, 1024 in two, "
+        "Voxels that a block writes along each axis; 128 in three dimensions, 1024 in two, "
         "if not given.",
+        metavar="N[,N,N]",
         read=parse_size,
     )
 
@@ -204,7 +201,7 @@ class BlocksAround(Blocks):
     """What a block is, and what it reads beyond."""
 
     context: Any = option(
-        None, metavar="N[,N,N]", help="Voxels that a block reads beyond.", read=parse_size
+        None, "Voxels that a block reads beyond.", metavar="N[,N,N]", read=parse_size
     )
 
 
@@ -212,18 +209,14 @@ class BlocksAround(Blocks):
 class _Function:
     function: str = option(
         ...,
+        "What segments a block: label, watershed, blobs, mutex_watershed, or "
+        "FILE.py:NAME, a function of yours f(array, **parameters) -> labels.",
         "--function",
         "-f",
         metavar="NAME",
-        help="What segments a block: label, watershed, blobs, mutex_watershed, or "
-        "FILE.py:NAME, a function of yours f(array, **parameters) -> labels.",
     )
     settings: list[str] | None = option(
-        None,
-        "--set",
-        "-s",
-        metavar="KEY=VALUE",
-        help="A parameter of the function. May be repeated.",
+        None, "A parameter of the function. May be repeated.", "--set", "-s", metavar="KEY=VALUE"
     )
 
 
@@ -233,9 +226,9 @@ class Segmenting(BlocksAround, _Function):  # options stand in the order of the 
 
     context: Any = option(
         None,
-        metavar="N[,N,N]",
-        help="Voxels that a block reads beyond; 16 if not given, 0 for touch and none. "
+        "Voxels that a block reads beyond; 16 if not given, 0 for touch and none. "
         "See: cytovox volume plan",
+        metavar="N[,N,N]",
         read=parse_size,
     )
 
@@ -249,37 +242,35 @@ class Segmenting(BlocksAround, _Function):  # options stand in the order of the 
 class View:
     """What is taken of a volume, and what its file does not say."""
 
-    scale: str | None = option(None, metavar="NAME", help="Scale of a pyramid to read.")
+    scale: str | None = option(None, "Scale of a pyramid to read.", metavar="NAME")
     series: str | None = option(
-        None, metavar="NAME", help="Which image of several in the file, by number or name."
+        None, "Which image of several in the file, by number or name.", metavar="NAME"
     )
     channel: str | None = option(
         None,
-        metavar="NAME",
-        help="Channel that is segmented and measured, by number or name; for mutex_watershed, "
+        "Channel that is segmented and measured, by number or name; for mutex_watershed, "
         "which takes all, the one that is measured. The first one if not given.",
+        metavar="NAME",
     )
     time: int | None = option(
-        None, min=0, metavar="N", help="Only this point in time; all of them if not given."
+        None, "Only this point in time; all of them if not given.", min=0, metavar="N"
     )
     axes: str | None = option(
         None,
+        "Axes in the order of the file, such as tzyx, if the file does not say them right.",
         metavar="LETTERS",
-        help="Axes in the order of the file, such as tzyx, if the file does not say them right.",
     )
     voxel_size: Any = option(
         None,
+        "Size of a voxel along (z,) y, x, in place of what the file says.",
         metavar="N[,N,N]",
-        help="Size of a voxel along (z,) y, x, in place of what the file says.",
         read=parse_lengths,
     )
-    units: str | None = option(
-        None, metavar="NAME", help="Unit of the voxel size, such as micrometer."
-    )
+    units: str | None = option(None, "Unit of the voxel size, such as micrometer.", metavar="NAME")
     fill_value: float | None = option(
         None,
+        "Value of voxels outside of the volume; nothing is read there if not given.",
         metavar="V",
-        help="Value of voxels outside of the volume; nothing is read there if not given.",
     )
 
     def view(self, permissions: Permissions | None) -> Any:

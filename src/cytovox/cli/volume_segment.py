@@ -8,7 +8,7 @@ from typing import Any, Literal
 import typer
 
 from . import volume_options as o
-from .command_options import Said, SaidOfWork, flag, option, options
+from .command_options import Said, SaidOfWork, option, options
 
 __all__ = ["objects", "restitch", "segment"]
 
@@ -21,31 +21,29 @@ Rule = Literal["iou", "mutual"]
 class _Restitching:
     """How labels become one, and what is made of the objects; None for what stays as it was."""
 
-    stitch: Stitch | None = option(None, help=_STITCH)
+    stitch: Stitch | None = option(None, _STITCH)
     connectivity: int | None = option(
-        None, metavar="N", help="Neighbours of a voxel for touch: 6, 18, 26; 4, 8."
+        None, "Neighbours of a voxel for touch: 6, 18, 26; 4, 8.", metavar="N"
     )
-    rule: Rule | None = option(None, help="How labels agree: iou or mutual.")
-    threshold: float | None = option(
-        None, metavar="T", help="Labels must agree by more than this."
-    )
-    min_voxels: int | None = option(None, min=1, metavar="N", help="And in so many voxels.")
+    rule: Rule | None = option(None, "How labels agree: iou or mutual.")
+    threshold: float | None = option(None, "Labels must agree by more than this.", metavar="T")
+    min_voxels: int | None = option(None, "And in so many voxels.", min=1, metavar="N")
     reach: int | None = option(
         None,
+        "How far from a seam labels are compared, in voxels; an eighth of the context if "
+        "not given.",
         min=1,
         metavar="N",
-        help="How far from a seam labels are compared, in voxels; an eighth of the context if "
-        "not given.",
     )
     objects: Path | None = option(
         None,
+        "File for the table of objects, .parquet or .csv; beside the output if not given.",
         metavar="FILE",
-        help="File for the table of objects, .parquet or .csv; beside the output if not given.",
     )
-    no_objects: bool = flag("--no-objects", help="Write no table of objects.")
-    gate: str | None = option(None, metavar="EXPR", help="Which objects to keep; '' for all.")
+    no_objects: bool = option(False, "Write no table of objects.")
+    gate: str | None = option(None, "Which objects to keep; '' for all.", metavar="EXPR")
     picture: Path | None = option(
-        None, metavar="FILE", help="Draw middle slices with outlines, and the seams (.png)."
+        None, "Draw middle slices with outlines, and the seams (.png).", metavar="FILE"
     )
 
     def stitching(self) -> dict[str, Any]:
@@ -69,22 +67,22 @@ class _Stitching(_Restitching):
 
     stitch: Stitch = option(
         "overlap",
-        help=f"{_STITCH} touch: what touches (exact for connected components). overlap: what "
+        f"{_STITCH} touch: what touches (exact for connected components). overlap: what "
         "agrees in the shared context. owner: compact objects, kept by the block of their "
         "centre. none: not at all.",
     )
-    rule: Rule = option("iou", help="How labels agree: by intersection over union, or mutually.")
-    threshold: float = option(0.5, metavar="T", help="Labels must agree by more than this.")
-    min_voxels: int = option(1, min=1, metavar="N", help="And in so many voxels.")
+    rule: Rule = option("iou", "How labels agree: by intersection over union, or mutually.")
+    threshold: float = option(0.5, "Labels must agree by more than this.", metavar="T")
+    min_voxels: int = option(1, "And in so many voxels.", min=1, metavar="N")
     gate: str | None = option(
-        None, metavar="EXPR", help="Which objects to keep, e.g. 'voxels > 100'; see objects."
+        None, "Which objects to keep, e.g. 'voxels > 100'; see objects.", metavar="EXPR"
     )
 
 
 @options
 class _Preflight:
-    no_preflight: bool = flag(
-        "--no-preflight", help="Do not look whether disk and memory suffice before work begins."
+    no_preflight: bool = option(
+        False, "Do not look whether disk and memory suffice before work begins."
     )
 
 
@@ -167,15 +165,15 @@ def restitch(
 class _Table:
     table: Path | None = option(
         None,
+        "File to write, .parquet or .csv; where it was if not given.",
         "--objects",
         "-o",
         metavar="FILE",
-        help="File to write, .parquet or .csv; where it was if not given.",
     )
     gate: str | None = option(
         None,
+        "Which objects are in the table, e.g. 'voxels > 100 and not touches_border'.",
         metavar="EXPR",
-        help="Which objects are in the table, e.g. 'voxels > 100 and not touches_border'.",
     )
 
 
