@@ -28,11 +28,9 @@ class Quiet:
         self.name = ""
 
     def __enter__(self) -> Self:
-        """Begin to show."""
         return self
 
-    def __exit__(self, *error: object) -> None:
-        """Leave the screen in order."""
+    def __exit__(self, *error: object) -> None: ...
 
     def begin(self, name: str) -> None:
         """Turn to the next file."""
@@ -44,20 +42,14 @@ class Quiet:
             say(f"warning: {self.name}: {event.text}")
 
     def note(self, text: str) -> None:
-        """Say nothing."""
+        """Show one line that stays, where more than warnings is shown."""
 
     def compiling(self, kernel: str | None) -> None:
-        """Say nothing."""
+        """Show which kernel is being compiled; None when none is any more."""
 
 
 class Lines(Quiet):
-    """A line when a stage ends, and every ten seconds in between.
-
-    Parameters
-    ----------
-    clock
-        Seconds that pass; to be replaced in tests.
-    """
+    """A line when a stage ends, and every ten seconds in between."""
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
         super().__init__()
@@ -66,12 +58,10 @@ class Lines(Quiet):
         self._stages: dict[str, _Stage] = {}
 
     def begin(self, name: str) -> None:
-        """Turn to the next file."""
         super().begin(name)
         self._stages.clear()
 
     def show(self, event: ProgressEvent) -> None:
-        """Show one event of the present file."""
         super().show(event)
         if isinstance(event, StageStarted):
             self._stages[event.stage] = _Stage(event.total, event.unit, self._clock())
@@ -90,11 +80,9 @@ class Lines(Quiet):
                 say(f"{self.name}: {event.stage} {stage.summary(event.seconds)}")
 
     def note(self, text: str) -> None:
-        """Say one line that stays."""
         say(text)
 
     def compiling(self, kernel: str | None) -> None:
-        """Say once that kernels are compiled."""
         if kernel is not None and not self._compiled:
             self._compiled = True
             say("compiling kernels (once on this computer, takes about half a minute)")
@@ -117,8 +105,6 @@ class Bars(Quiet):
         from rich.text import Text
 
         class Rate(ProgressColumn):
-            """Units per second."""
-
             def render(self, task: Any) -> Text:
                 speed = task.finished_speed or task.speed
                 unit = task.fields.get("unit", "")
@@ -137,23 +123,19 @@ class Bars(Quiet):
         self._status: Any = None
 
     def __enter__(self) -> Self:
-        """Begin to draw."""
         self._progress.start()
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Take the bars away."""
         self._progress.stop()
 
     def begin(self, name: str) -> None:
-        """Turn to the next file."""
         super().begin(name)
         for task in self._tasks.values():
             self._progress.remove_task(task)
         self._tasks.clear()
 
     def show(self, event: ProgressEvent) -> None:
-        """Show one event of the present file."""
         if isinstance(event, Warned):
             self.note(f"warning: {self.name}: {event.text}")
         elif isinstance(event, StageStarted):

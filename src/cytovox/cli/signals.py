@@ -43,13 +43,7 @@ _SHOW_CURSOR = "\x1b[?25h"
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal asked us to stop; cleaned up after like Ctrl-C.
-
-    Parameters
-    ----------
-    number
-        Number of the signal.
-    """
+    """A signal of this number asked us to stop; cleaned up after like Ctrl-C."""
 
     def __init__(self, number: int) -> None:
         super().__init__(f"stopped by signal {number}")
@@ -74,13 +68,7 @@ def _exit_code(number: int) -> int:
 
 
 def end_now(code: int) -> NoReturn:
-    """End this process and all its workers at once.
-
-    Parameters
-    ----------
-    code
-        Exit code.
-    """
+    """End this process and all its workers at once."""
     from ..run.children import kill_children
 
     kill_children()
@@ -188,16 +176,10 @@ def stop_on_signals(limit: float = _LIMIT, *, is_worker: bool = False) -> Iterat
     """Turn signals that mean "stop" into `Stopped`, raised in the main thread.
 
     Yields the list of signals received so far, since a parser in between may
-    replace the exception. Within another such block, that one does it. Does
-    nothing outside the main thread, where Python allows no handlers.
-
-    Parameters
-    ----------
-    limit
-        Seconds after the first signal until the process is ended, if it is
-        still in the block then.
-    is_worker
-        Whether this is a worker process, which its parent ends.
+    replace the exception. `limit` seconds after the first one the process is
+    ended, if it is still in the block then and no worker, which its parent ends.
+    Within another such block, that one does it. Does nothing outside the main
+    thread, where Python allows no handlers.
     """
     global _watch
     if _watch is not None or threading.current_thread() is not threading.main_thread():
@@ -232,22 +214,11 @@ def stop_gently(request: Callable[[], None]) -> Iterator[None]:
     """Pass the first signal on as a request, so that work ends at a good place.
 
     An exception that is raised wherever the program happens to be can be lost
-    in a callback, or come between making a file and noting it. So the first
-    signal only calls `request`, from a thread of its own, for a handler may
-    have interrupted a thread that holds the locks that it needs. The second signal
-    ends the process at once, and so does the end of the time that the work is
-    given to end.
-
-    Parameters
-    ----------
-    request
-        Asks for an end; what then raises `InterruptedRunError` in this block
-        becomes `Stopped`.
-
-    Raises
-    ------
-    Stopped
-        If there was a signal, at the end of the block at the latest.
+    in a callback, or come between making a file and noting it. So `request` is
+    called instead, from a thread of its own, for a handler may have interrupted a
+    thread that holds the locks that it needs. `InterruptedRunError` becomes
+    `Stopped`, which is raised at the end of the block at the latest. A second
+    signal, and the end of the time that the work is given, end the process at once.
     """
     with stop_on_signals() as received, resumable():
         passing = contextlib.nullcontext() if _watch is None else _watch.passing_on(request)
