@@ -93,7 +93,7 @@ wheel: .venv/test.stamp
 
 docs: .venv/test.stamp
 	@$(PY) docs/make_cli_reference.py
-	@$(PY) docs/make_picture.py
+	@$(PY) docs/make_pictures.py
 	@$(PY) -m sphinx -q -W --keep-going -b html -d docs/_build/trees docs docs/_build/html
 	@echo docs/_build/html/index.html
 

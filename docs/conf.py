@@ -10,15 +10,21 @@ sys.path.insert(0, str(Path(__file__).parent))
 from cytovox import __version__
 
 project = "cytovox"
-author = "The cytovox developers"
+author = copyright = "The cytovox developers"
 version = release = __version__
 
-extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "myst_parser", "rooms"]
+extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "myst_nb", "rooms"]
 root_doc = "index"
 # The start page takes README.md in.
 exclude_patterns = ["_build", "README.md"]
 default_role = "py:obj"
 myst_heading_anchors = 3
+
+# Notebooks are stored without results; each build runs them.
+nb_execution_mode = "force"
+nb_execution_in_temp = True
+nb_execution_raise_on_error = True
+nb_execution_timeout = 300
 
 html_theme = "furo"
 html_title = f"cytovox {release}"

@@ -164,7 +164,8 @@ def _axis_table(words: str, columns: dict[float, Measured]) -> str:
             m.errors(name, unit, t[name][m.index])
             for m, t in zip(columns.values(), true, strict=True)
         ]
-        rows.append([f"`{name}`", *(_error(error, unit, digits) for error in errors)])
+        label = f"`{name}`, {unit}" if unit else f"`{name}`"
+        rows.append([label, *(_error(error, "", digits) for error in errors)])
     expected = [m.cells.deform_on_pixels - m.cells["deform"] for m in columns.values()]
     rows.append(["`deform`, expected", *(f"{np.mean(e):+.4f}" for e in expected)])
     return _table(words[0].upper() + words[1:], ["", *map(_number, columns)], rows)
@@ -213,7 +214,8 @@ def _radius(measured: Measured) -> float:
 
 def _error(error: Any, unit: str, digits: int) -> str:
     unit = f" {unit}" if unit else ""
-    return f"{np.mean(error):+.{digits}f} ± {np.std(error):.{digits}f}{unit}"
+    mean = round(float(np.mean(error)), digits) + 0.0  # no negative zero
+    return f"{mean:+.{digits}f} ± {np.std(error):.{digits}f}{unit}"
 
 
 def _number(value: float) -> str:

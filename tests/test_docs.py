@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    *sorted(p for kind in ("*.md", "*.ipynb") for p in (ROOT / "docs").rglob(kind)),
+]
 
 
 def blocks(path: Path, language: str) -> list[str]:

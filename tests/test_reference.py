@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 PAGES = sorted((DOCS / "reference" / "api").glob("*.rst"))
 #: What the sphinx build needs; without it only the docstrings are looked at.
-TOOLS = ("sphinx", "furo", "myst_parser")
+TOOLS = ("sphinx", "furo", "myst_nb")
 #: Rooms that are not for Python programs.
 UNDOCUMENTED = {"cli", "__main__"}
 
@@ -55,8 +55,8 @@ MODULES = documented()
 
 
 @pytest.fixture(scope="module")
-def inventory(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
-    """Names on the built pages; they are built once, any warning is an error."""
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The built pages; they are built once, any warning is an error."""
     for tool in TOOLS:
         if importlib.util.find_spec(tool) is None:
             pytest.skip(f"{tool} is not installed")
@@ -72,8 +72,23 @@ def inventory(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
         timeout=600,
     )
     assert built.returncode == 0, built.stderr
-    lines = zlib.decompress((html / "objects.inv").read_bytes().split(b"\n", 4)[4]).decode()
+    return html
+
+
+@pytest.fixture(scope="module")
+def inventory(site: Path) -> set[str]:
+    """Names on the built pages."""
+    lines = zlib.decompress((site / "objects.inv").read_bytes().split(b"\n", 4)[4]).decode()
     return {line.split(" ", 1)[0] for line in lines.splitlines()}
+
+
+@pytest.mark.parametrize(
+    ("name", "result"), [("recordings", "263 events"), ("volumes", "99 objects in 4 blocks")]
+)
+def test_notebooks_are_run_when_the_pages_are_built(site: Path, name: str, result: str) -> None:
+    page = (site / "notebooks" / f"{name}.html").read_text("utf-8")
+    assert result in page
+    assert "data:image/png" in page or "_images/" in page, "a picture is shown"
 
 
 def test_every_room_has_a_page() -> None:
