@@ -105,6 +105,50 @@ def test_ome_sizes(tmp_path: Path, said: str, size: tuple[float, ...], unit: str
         assert volume.units == unit
 
 
+MIXED = {
+    "PhysicalSizeX": 250,
+    "PhysicalSizeXUnit": "nm",
+    "PhysicalSizeY": 0.5,
+    "PhysicalSizeZ": 2,
+}
+STACKED = {"unit": "um", "spacing": 2.0}
+
+
+@pytest.mark.parametrize(
+    ("options", "size", "unit", "said"),
+    [
+        (
+            {"metadata": MIXED},
+            (2000, 500, 250),
+            "nano",
+            "",
+        ),
+        (
+            {"metadata": {"unit": "um", "spacing": 2.0}, "imagej": True},
+            (2, 0.5, 0.25),
+            "micro",
+            "",
+        ),
+        ({"metadata": {"unit": "um"}, "imagej": True}, (0.25, 0.5, 0.25), "micro", "along z"),
+        ({"resolutionunit": "MILLIMETER"}, (0.25, 0.5, 0.25), "milli", "along z"),
+        ({"metadata": None, "resolutionunit": "NONE"}, (1, 0.5, 0.25), "", ""),
+    ],
+)
+def test_sizes_in_a_folder_of_pages(
+    tmp_path: Path, options: Any, size: tuple[float, ...], unit: str, said: str
+) -> None:
+    ome = ".ome" if "PhysicalSizeX" in (options.get("metadata") or {}) else ""
+    for number, page in enumerate(VOXELS):
+        path = tmp_path / "a" / f"{number}{ome}.tif"
+        path.parent.mkdir(exist_ok=True)
+        tifffile.imwrite(path, page, resolution=(4, 2), **options)
+    warned = pytest.warns(UserWarning, match=said) if said else contextlib.nullcontext()
+    with warned, open_volume(tmp_path / "a") as volume:
+        assert volume.voxel_size == pytest.approx(size)
+        assert volume.units == (f"{unit}meter" if unit else "")
+        np.testing.assert_array_equal(volume[...], VOXELS)
+
+
 def test_a_size_that_is_not_said_is_mentioned(tmp_path: Path) -> None:
     path = ome(tmp_path / "a.ome.tif", image_xml(' PhysicalSizeX="0.25" PhysicalSizeY="0.5"'))
     with (

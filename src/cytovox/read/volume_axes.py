@@ -49,6 +49,7 @@ _SPELLINGS = {
     "um": "micrometer",
     "µm": "micrometer",
     "μm": "micrometer",
+    "âµm": "micrometer",  # UTF-8 that was taken for Latin-1
     "µ": "micrometer",
     "μ": "micrometer",
     "micron": "micrometer",

@@ -201,7 +201,9 @@ def open_tiff_folder(
                 path=files[0],
                 hint="give one file, or a folder of files with one page each",
             )
-        return TiffFolderSource(address, files, _describe(image, image, str(files[0])))
+        page = _describe(image, image, str(files[0]))
+        lengths = {"z": len(files)} | dict(zip(page.axes, page.shape, strict=True))
+        return TiffFolderSource(address, files, page, _place(image, lengths, str(address)))
 
 
 def _natural(path: Path) -> tuple[list[Any], str]:
@@ -213,9 +215,15 @@ def _natural(path: Path) -> tuple[list[Any], str]:
 class TiffFolderSource(ReadOnlySource):
     """Files of one page each, opened one at a time."""
 
-    def __init__(self, address: Address, files: list[Path], page: Described) -> None:
+    def __init__(
+        self,
+        address: Address,
+        files: list[Path],
+        page: Described,
+        placed: tuple[dict[str, float], dict[str, str]],
+    ) -> None:
         shape = check_shape((len(files), *page.shape), address.path)
-        size = (1.0, *page.voxel_size)
+        size, unit = placed
         self.described = Described(
             "tiff-folder",
             shape,
@@ -223,9 +231,9 @@ class TiffFolderSource(ReadOnlySource):
             ("z", "y", "x"),
             (1, *page.chunk),
             (1, *page.chunk),
-            size,
+            tuple(size[a] for a in SPATIAL),
             (0.0,) * 3,
-            (page.units[-1],) * 3,
+            tuple(unit[a] for a in SPATIAL),
         )
         self._folder = address.path
         self._permissions = address.permissions

@@ -60,9 +60,10 @@ def _imagej(file: tifffile.TiffFile, page: Any) -> Sizes:
     unit = str(meta.get("unit", ""))
     said = _tags(page, unit) if normalize_unit(unit) else _tags(page)
     unit = next((u for _, u in said.values()), unit)
-    # ImageJ does not write sizes of 1
+    # ImageJ does not write sizes of 1, nor that of a single slice
     said = {a: said.get(a, (1.0, unit)) for a in "yx"}
-    said["z"] = (positive(meta.get("spacing", 1.0)) or 1.0, unit)
+    if "spacing" in meta or meta.get("images", 1) != 1 or len(file.pages) > 1:
+        said["z"] = (positive(meta.get("spacing", 1.0)) or 1.0, unit)
     return {a: (size, str(meta.get(f"{a}unit", u))) for a, (size, u) in said.items()}
 
 
