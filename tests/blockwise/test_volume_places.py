@@ -208,7 +208,7 @@ def test_a_command_does_the_same(volume: Volume, srun: str) -> None:
     volume.check("out", result)
     calls = (volume.folder / "calls").read_text().splitlines()
     assert len(calls) == 4  # two workers for either pass
-    assert all("-m cytovox.blockwise.workers 127.0.0.1 " in call for call in calls)
+    assert all("-m distributed.cli.dask_worker tls://127.0.0.1:" in call for call in calls)
 
 
 def test_a_command_that_fails_is_no_success(
@@ -389,7 +389,7 @@ def test_nobody_else_can_reach_a_run(volume: Volume, where: str, tmp_path: Path)
     new = during - before - {f"127.0.0.1:{bell.port}"}
     hosts = [address.rpartition(":")[0] for address in new]
     wanted = {"here": [], "processes": [], "host": ["127.0.0.9"]}
-    assert hosts == wanted.get(where, ["127.0.0.1"])
+    assert set(hosts) == set(wanted.get(where, ["127.0.0.1"]))
     assert listening(os.getpid()) <= before
 
 

@@ -177,7 +177,7 @@ class Ledger:
         outcome = Outcome(
             None, lost.seconds, None, f"its worker {lost.how}", lost.log, worker=lost.worker
         )
-        if self._timeout is not None and lost.seconds >= self._timeout:
+        if lost.is_late:
             error = f"it took longer than {self._timeout:g} s, so its worker was stopped"
             return self._fail(block, "timeout", outcome._replace(error=error))
         self._tell(WorkerLost(lost.worker, lost.how, block.index))

@@ -229,7 +229,10 @@ class Crew:
             return
         how = member.started.handle.wait(_FAREWELL) or "has lost its line to this process"
         log = tail_of(member.started.log)
-        lost = LostWorkerError(how, worker=member.name, how=how, seconds=seconds, log=log)
+        late = self.timeout is not None and seconds >= self.timeout
+        lost = LostWorkerError(
+            how, worker=member.name, how=how, seconds=seconds, log=log, is_late=late
+        )
         self._ledger.died(member.block, lost)
         self._elsewhere()
         for other in self._members.values():

@@ -196,6 +196,8 @@ class TeamExecutor(Threads):
         except LostWorkerError as err:
             if self._logs is not None:
                 err.log = tail_of(log_of(self._logs, err.worker))
+            limit = self._limits.seconds
+            err.is_late = err.is_late or (limit is not None and err.seconds >= limit)
             if err.unit is None:
                 last = err.log.splitlines()[-1:]
                 text = ": ".join([err.detail, *last])

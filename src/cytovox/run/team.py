@@ -57,6 +57,8 @@ class LostWorkerError(StageError):
         How long it had worked on the unit.
     log
         The end of what it has printed.
+    is_late
+        Whether it was ended by its time limit.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class LostWorkerError(StageError):
         how: str = "",
         seconds: float = 0.0,
         log: str = "",
+        is_late: bool = False,
     ) -> None:
         super().__init__("worker", what, hint=hint)
         self.unit = unit
@@ -76,6 +79,7 @@ class LostWorkerError(StageError):
         self.how = how
         self.seconds = seconds
         self.log = log
+        self.is_late = is_late
 
 
 @dataclass(slots=True, eq=False)
@@ -364,6 +368,7 @@ class Team:
         text = _loss_of(worker, code)
         name = f"{platform.node()}:{worker.pid}"
         told: dict[str, Any] = {"worker": name, "how": describe_exit(code), "seconds": seconds}
+        told["is_late"] = is_late
         if is_late:
             text = (
                 f"worker process {worker.pid} was killed since it took longer than "
