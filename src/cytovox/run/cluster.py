@@ -187,7 +187,7 @@ class CommandExecutor(DaskExecutor):
                     host=self.host,
                     protocol="tls://",
                     security=security,
-                    dashboard_address=f"{self.host}:0",
+                    dashboard_address=f"{LOOPBACK}:0",
                     scheduler_kwargs={"allowed_failures": 0},
                     silence_logs=logging.CRITICAL,
                 )
@@ -272,8 +272,8 @@ def _worker_command(address: str, keys: Mapping[str, Path]) -> list[str]:
     words = [sys.executable, "-m", "distributed.cli.dask_worker", address]
     for name, path in keys.items():
         words += [f"--tls-{name}", str(path)]
-    words += ["--nthreads", "1", "--nworkers", "1", "--memory-limit", "0", "--no-dashboard"]
-    words += ["--death-timeout", "60"]
+    words += ["--nthreads", "1", "--nworkers", "1", "--memory-limit", "0"]
+    words += ["--death-timeout", "60", "--dashboard-address", f"{LOOPBACK}:0"]
     host = address.rpartition("/")[2].rpartition(":")[0]
     return [*words, "--host", host] if is_loopback(host) else words
 
@@ -379,7 +379,10 @@ def check_placement(workers: int | None, cluster: Any, limits: UnitLimits) -> No
     if limits.seconds is not None and limits.seconds <= 0:
         raise UsageError(f"nothing can be done in {limits.seconds} s", hint="give more, or None")
     if workers == 0:
-        for limit, what in ((limits.seconds, "stopped"), (limits.memory, "kept from more memory")):
+        for limit, what in (
+            (limits.seconds, "stopped"),
+            (limits.memory, "kept from using more memory"),
+        ):
             if limit is not None:
                 raise UsageError(
                     f"work in this process cannot be {what}",
