@@ -119,7 +119,8 @@ def segment_volume(
         that one could be made from later, unless `gate` or `measures` is given.
     cluster
         Where workers are if not on this machine: ``"dask:tcp://host:8786"``, a
-        `distributed.Client`, or a command such as ``"srun -n1 {command}"``.
+        `distributed.Client`, another executor of `concurrent.futures`, or a
+        command such as ``"srun -n1 {command}"`` that starts Dask workers.
     resume
         Whether to go on where a run of the same recipe was stopped. If False,
         all is done again and an output that was made here is replaced.
@@ -174,7 +175,7 @@ def segment_volume(
         Limits of a block: seconds, further attempts, bytes. A limit of time or
         memory needs workers that are processes.
     host
-        Address under which workers elsewhere reach this process.
+        Address of this machine at which workers that a command starts reach it.
     on_event
         Function that is told what happens.
     permissions
