@@ -138,7 +138,8 @@ def test_a_function_that_fails_all_over_the_volume_stops_early(
     assert result.untried == 400 - len(result.failed)
     tried = [failure.block for failure in result.failed]
     assert len(tried) < 40
-    assert {399, 0} <= set(tried)  # from one end to the other
+    assert tried[0] < 20  # from one end to the other
+    assert tried[-1] == 399
     assert max(b - a for a, b in itertools.pairwise(tried)) < 80
     assert {failure.attempts for failure in result.failed} == {2}
 
