@@ -71,7 +71,8 @@ def test_a_command_starts_workers(functions: ModuleType, tmp_path: Path, launche
             logs=tmp_path / "logs",
         )
     assert [(f.block, f.reason) for f in result.failed] == [(5, "error")]
-    assert marks(tmp_path) == {i: 1 for i in range(12) if i != 5}
+    # One that was just done may have been lost with its worker before that could say so.
+    assert set(marks(tmp_path)) == set(range(12)) - {5}
     calls = (tmp_path / "calls").read_text().splitlines()
     assert len(calls) == 2  # each of which starts its worker anew when that is lost
     keys = (tmp_path / "keys").read_text()
