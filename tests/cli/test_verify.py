@@ -183,3 +183,18 @@ def test_pipes_are_not_waited_for(tmp_path: Path, capsys: pytest.CaptureFixture[
     said = verify(capsys, tmp_path / "a.h5", tmp_path)
     assert states(said) == {"a.h5": "unreadable", "b.ozx": "unreadable"}
     assert all("pipe, socket or device" in one["error"] for one in said["files"])
+
+
+def test_a_filter_that_is_not_read_is_no_damage(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "a.rtdc"
+    simulate_recording(path, frames=10, seed=1)
+    with h5py.File(path, "a") as h5:
+        images = h5["events/image"][:]
+        del h5["events/image"]
+        h5["events"].create_dataset("image", data=images, chunks=(5, 80, 400), scaleoffset=8)
+    said = verify(capsys, path)
+    assert (said["exit_code"], states(said)) == (1, {"a.rtdc": "refused"})
+    assert "--allow-oversized" in said["files"][0]["findings"][0]["what"]
+    assert states(verify(capsys, path, "--allow-oversized")) == {"a.rtdc": "good"}

@@ -20,7 +20,6 @@ __all__ = [
     "JSON_HELP",
     "Allowed",
     "AllowedToRecordings",
-    "Roots",
     "Said",
     "SaidOfWork",
     "option",
@@ -130,8 +129,8 @@ def parse_size(text: str, name: str) -> int | tuple[int, ...]:
 
 
 @options
-class Roots:
-    """Where else inputs may have data; the base of more that may be allowed."""
+class Allowed:
+    """What inputs may do."""
 
     basin_roots: list[str] | None = option(
         None,
@@ -139,6 +138,15 @@ class Roots:
         "May be repeated.",
         "--basin-root",
         metavar="DIR",
+    )
+    external: bool = option(
+        False,
+        "Follow what leads out of the input: data kept in other files, links, and basins "
+        "anywhere. Only for inputs that you trust; what was followed is shown.",
+        "--allow-external",
+    )
+    oversized: bool = option(
+        False, "Lift the limits of sizes and of compression filters.", "--allow-oversized"
     )
 
     def permissions(self) -> Permissions | None:
@@ -151,21 +159,6 @@ class Roots:
         folders = (*known.basin_roots, *map(existing_folder, self.basin_roots or ()))
         allowed = {kind: True for kind, value in vars(self).items() if value is True}
         return replace(known, **allowed, basin_roots=tuple(dict.fromkeys(folders)))
-
-
-@options
-class Allowed(Roots):
-    """What inputs may do."""
-
-    external: bool = option(
-        False,
-        "Follow what leads out of the input: data kept in other files, links, and basins "
-        "anywhere. Only for inputs that you trust; what was followed is shown.",
-        "--allow-external",
-    )
-    oversized: bool = option(
-        False, "Lift the limits of sizes and of compression filters.", "--allow-oversized"
-    )
 
 
 @options

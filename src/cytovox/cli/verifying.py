@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import CytovoxError, UsageError, escaped
-from ..run.findings import Verification
+from ..run.findings import Severity, Verification
 from ..run.progress import StageFinished, StageProgress, StageStarted
-from .command_options import Roots, SaidOfWork, option, options
+from .command_options import Allowed, SaidOfWork, option, options
 from .console import (
     FINDINGS,
     SOME_FAILED,
@@ -55,13 +55,14 @@ class Check:
 
     @property
     def state(self) -> str:
-        """One word: good, look, DAMAGED, unfinished, UNREADABLE."""
+        """One word: good, look, DAMAGED, REFUSED, unfinished, UNREADABLE."""
         if self.kind == "unfinished":
             return "unfinished"
         if self.result is None:
             return "UNREADABLE"
-        if self.result.errors:
-            return "DAMAGED"
+        if errors := self.result.errors:
+            refused = any(one.severity is Severity.REFUSED for one in errors)
+            return "REFUSED" if refused else "DAMAGED"
         return "look" if self.result.warnings else "good"
 
     def fail(self, error: Exception) -> None:
@@ -87,7 +88,7 @@ def verify(
     ],
     way: _Way,
     said: SaidOfWork,
-    roots: Roots,
+    allowed: Allowed,
 ) -> None:
     """Check that files are whole: nothing missing, nothing changed, nothing torn.
 
@@ -101,7 +102,7 @@ def verify(
     """
     from .progress_display import choose_display
 
-    may = roots.permissions()
+    may = allowed.permissions()
     checks = list(_find(files))
     with choose_display(quiet=said.quiet or said.as_json) as display:
         for check in checks:

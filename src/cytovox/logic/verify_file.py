@@ -29,6 +29,7 @@ __all__ = [
 Findings = Iterator[Finding]
 
 error = functools.partial(Finding, Severity.ERROR)
+refused = functools.partial(Finding, Severity.REFUSED)
 warning = functools.partial(Finding, Severity.WARNING)
 note = functools.partial(Finding, Severity.NOTE)
 

@@ -13,7 +13,7 @@ from ..read.identifier import as_count, as_number, stated
 from ..read.members import member, text_names
 from ..read.structure import examine, rows_of, what_is_odd
 from .reuse import ID_ATTRIBUTES, hash_of_stated
-from .verify_file import FAILURES, FileToVerify, Findings, error, note, reason, warning
+from .verify_file import FAILURES, FileToVerify, Findings, error, note, reason, refused, warning
 
 __all__ = ["check_features", "check_header", "check_logs", "check_pipeline", "check_structure"]
 
@@ -31,7 +31,8 @@ def check_structure(file: FileToVerify) -> Findings:
     try:
         examine(file.opened, file.permissions, file.files)
     except InputError as err:
-        yield error("/", f"readers refuse it: {err.what}")
+        hint = f" ({err.hint})" if err.hint else ""
+        yield refused("/", f"readers refuse it: {err.what}{hint}")
     else:
         file.is_refused = False
 

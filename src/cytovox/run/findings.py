@@ -15,6 +15,8 @@ class Severity(StrEnum):
 
     #: Data are lost or wrong.
     ERROR = "error"
+    #: Readers refuse the file, whether it is damaged or only not allowed.
+    REFUSED = "refused"
     #: The data are as they were written, but something should be looked at.
     WARNING = "warning"
     #: Worth knowing, nothing to do.
@@ -83,8 +85,9 @@ class Verification:
 
     @property
     def errors(self) -> list[Finding]:
-        """Findings that mean lost or wrong data."""
-        return [one for one in self.findings if one.severity is Severity.ERROR]
+        """Findings that mean lost or wrong data, or a file that is refused."""
+        severe = (Severity.ERROR, Severity.REFUSED)
+        return [one for one in self.findings if one.severity in severe]
 
     @property
     def warnings(self) -> list[Finding]:
