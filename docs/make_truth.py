@@ -20,6 +20,7 @@ from cytovox.kernels.texture import TEXTURE_NAMES
 from cytovox.logic import DCNumJobRunner, DCNumPipelineJob
 from cytovox.read import HDF5Data
 from cytovox.testing import Truth, simulate_recording
+from cytovox.testing.shapes import deformation_by_pixels
 
 PAGE = Path(__file__).parent / "explanation" / "truth.md"
 #: What is varied, the others as usual: words of the table, values (usual one included).
@@ -197,13 +198,15 @@ def _grid_table() -> str:
             for contrast, noise in itertools.product(GRID["contrast"], GRID["noise"])
         ]
         cells, off = found[0].cells, [off_expectation(m) for m in found]
-        means = [np.mean(v) for v in (cells["deform"], cells.deform_on_pixels)]
+        formula = deformation_by_pixels(cells["area_um"], cells.pixel_size)
+        shown = (cells["deform"], cells["deform"] + formula, cells.deform_on_pixels)
         rows.append(
             [_number(size), _number(pixel_size), f"{_radius(found[0]):.1f}"]
-            + [f"{mean:.4f}" for mean in means]
+            + [f"{np.mean(values):.4f}" for values in shown]
             + [f"{min(off):+.4f} to {max(off):+.4f}"]
         )
-    head = ["diameter", "pixel, um", "radius in pixels", "true", "expected", "measured - expected"]
+    head = ["diameter", "pixel, um", "radius in pixels", "true", "true + formula", "expected"]
+    head.append("measured - expected")
     return _table("Mean deformation, against what is expected", head, rows)
 
 
