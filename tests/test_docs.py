@@ -11,7 +11,12 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [
     ROOT / "README.md",
-    *sorted(p for kind in ("*.md", "*.ipynb") for p in (ROOT / "docs").rglob(kind)),
+    *sorted(
+        path
+        for kind in ("*.md", "*.ipynb")
+        for path in (ROOT / "docs").rglob(kind)
+        if "_build" not in path.parts
+    ),
 ]
 
 
