@@ -19,8 +19,8 @@ import pytest
 from cytovox.blockwise.evidence import BlockResult, Measures, segment_block
 from cytovox.blockwise.grid import Box, Grid, box_shape, intersect, slices
 from cytovox.blockwise.lookup import Lookup
+from cytovox.blockwise.measure_tiles import objects_table
 from cytovox.blockwise.object_table import ObjectTable
-from cytovox.blockwise.objects import objects_table
 from cytovox.blockwise.stitch import relabel_block, stitch
 
 

@@ -17,9 +17,9 @@ from skimage.measure import perimeter_crofton, regionprops
 
 from cytovox.blockwise.evidence import Measures
 from cytovox.blockwise.lookup import drop_objects
+from cytovox.blockwise.measure_tiles import iter_objects
 from cytovox.blockwise.object_gate import columns_of, gate_rows
 from cytovox.blockwise.object_table import ObjectTable, join_tables, read_objects, write_objects
-from cytovox.blockwise.objects import iter_objects
 from cytovox.blockwise.surface import surface_weights
 from cytovox.errors import InputError, OptionError, StorageError
 from cytovox.kernels.block_sums import surface_directions

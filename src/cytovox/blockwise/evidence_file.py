@@ -326,9 +326,12 @@ class EvidenceFolder:
         except (OSError, ValueError):
             return False
 
-    def nbytes(self) -> int:
-        """Return how many bytes the records of all blocks take."""
-        return int(self._all_places()["size"].sum())
+    def bytes_per_block(self) -> float:
+        """Return about how much memory evidence and sums of a block take when they are read."""
+        places = self._all_places()
+        if not len(places):
+            return 0.0
+        return 8000 + 8 * float(places["size"].mean()) + 500 * float(places["count"].mean())
 
     def place(self, index: int) -> tuple[Path, int, int] | None:
         """Return the file, the first byte and the size of the record of a block."""

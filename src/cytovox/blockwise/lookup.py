@@ -13,14 +13,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import InputError, StorageError
+from ..errors import StorageError
 from ..kernels.lattice import Int64s
 from ..run.folder_sync import replaced_file
 
 __all__ = [
     "Lookup",
     "SeamReport",
-    "as_lookup",
     "drop_objects",
     "label_dtype",
     "load_lookup",
@@ -104,6 +103,11 @@ class Lookup:
         Where each block begins, int64 of shape (blocks + 1,).
     count
         Number of objects; they are 1 to `count`.
+    shared
+        Those that are in several tiles, in ascending order, int64 of shape (k,);
+        see `cytovox.blockwise.tiles`.
+    edge
+        Blocks of a tile along each axis.
     report
         How good it is.
     """
@@ -111,6 +115,8 @@ class Lookup:
     lut: npt.NDArray[Any]
     offsets: Int64s
     count: int
+    shared: Int64s
+    edge: tuple[int, ...]
     report: SeamReport | None = None
 
     @property
@@ -121,13 +127,24 @@ class Lookup:
     @property
     def stamp(self) -> str:
         """Text that tells tables apart."""
-        check = zlib.crc32(np.ascontiguousarray(self.lut).view(np.uint8).data)
+        check = 0
+        for start in range(0, self.lut.size, _CHUNK):
+            part = np.ascontiguousarray(self.lut[start : start + _CHUNK])
+            check = zlib.crc32(part.view(np.uint8).data, check)
         return f"{check:08x}-{self.count}"
 
     def slice(self, index: int) -> npt.NDArray[Any]:
         """Return the part of one block, with 0 for background in front."""
         part = self.lut[self.offsets[index] : self.offsets[index + 1]]
         return np.concatenate([np.zeros(1, self.dtype), part])
+
+    def labels_of(self, blocks: Int64s) -> Int64s:
+        """Return the final labels of some blocks, one after the other, for labels 1 to n."""
+        first = np.flatnonzero(np.diff(blocks, prepend=-2) != 1)
+        last = np.append(first[1:], blocks.size) - 1
+        ends = zip(self.offsets[blocks[first]], self.offsets[blocks[last] + 1], strict=True)
+        parts = [self.lut[start:stop] for start, stop in ends]
+        return np.concatenate([np.empty(0, np.int64), *parts]).astype(np.int64)
 
     def with_report(self, report: SeamReport) -> Lookup:
         """Return the same table with a report."""
@@ -137,9 +154,10 @@ class Lookup:
         """Write the table, the offsets and the report to a folder."""
         place = Path(folder)
         report = None if self.report is None else self.report.as_dict()
-        text = json.dumps({"count": self.count, "seams": report}, indent=1)
+        text = json.dumps({"count": self.count, "tile": self.edge, "seams": report}, indent=1)
         try:
-            for name, array in (("lut", self.lut), ("offsets", self.offsets)):
+            arrays = {"lut": self.lut, "offsets": self.offsets, "shared": self.shared}
+            for name, array in arrays.items():
                 with replaced_file(place / f"{name}.npy") as file:
                     np.save(file, array)
             with replaced_file(place / "lookup.json") as file:
@@ -157,42 +175,22 @@ def load_lookup(folder: str | os.PathLike[str]) -> Lookup:
     """
     place = Path(folder)
     try:
-        count = int(json.loads((place / "lookup.json").read_bytes())["count"])
-        offsets = np.load(place / "offsets.npy")
+        told = json.loads((place / "lookup.json").read_bytes())
+        count, edge = int(told["count"]), tuple(map(int, told["tile"]))
+        offsets = np.load(place / "offsets.npy", mmap_mode="r")
         # An empty file cannot be mapped.
         lut = np.load(place / "lut.npy", mmap_mode="r" if offsets[-1] else None)
-    except (OSError, ValueError, KeyError) as err:
+        shared = np.load(place / "shared.npy")
+    except (OSError, ValueError, KeyError, TypeError) as err:
         raise StorageError(
             f"the table of labels cannot be read: {err}", path=place, hint="stitch again"
         ) from err
-    return Lookup(lut, offsets, count)
+    return Lookup(lut, offsets, count, shared, edge)
 
 
 def label_dtype(count: int) -> np.dtype[Any]:
     """Return the type of labels for so many objects."""
     return np.dtype(np.uint32 if count < 2**32 else np.uint64)
-
-
-def as_lookup(
-    lut: Int64s,
-    offsets: Int64s,
-    count: int,
-    folder: str | os.PathLike[str] | None = None,
-) -> Lookup:
-    """Return a table of the smallest type that holds it."""
-    dtype = label_dtype(count)
-    if folder is None or lut.size == 0:
-        small = np.empty(lut.size, dtype)
-    else:
-        small = scratch_array(folder, "lut", dtype, lut.size)
-    for start in range(0, lut.size, _CHUNK):
-        part = lut[start : start + _CHUNK]
-        if part.min() < 0 or part.max() > count:
-            raise InputError(f"a label is not one of the {count} that were numbered")
-        small[start : start + _CHUNK] = part
-    if isinstance(small, np.memmap):
-        small.flush()
-    return Lookup(small, offsets, count)
 
 
 def scratch_array(
@@ -216,6 +214,13 @@ def scratch_array(
 
 
 def drop_objects(lookup: Lookup, kept: npt.NDArray[np.bool_]) -> Lookup:
-    """Return a table without some objects, numbered 1 to N anew."""
-    numbers = np.concatenate([[0], np.where(kept, np.cumsum(kept), 0)]).astype(np.int64)
-    return as_lookup(numbers[lookup.lut], lookup.offsets, int(np.count_nonzero(kept)))
+    """Return a table without some objects, numbered 1 to N anew; one in a file is changed."""
+    count = int(np.count_nonzero(kept))
+    numbers = np.zeros(lookup.count + 1, label_dtype(count))
+    numbers[1:][kept] = np.arange(1, count + 1)
+    old = lookup.lut
+    new = old if isinstance(old, np.memmap) else np.empty(old.size, numbers.dtype)
+    for start in range(0, old.size, _CHUNK):
+        new[start : start + _CHUNK] = numbers[old[start : start + _CHUNK]]
+    shared = numbers[lookup.shared].astype(np.int64)
+    return Lookup(new, lookup.offsets, count, shared[shared > 0], lookup.edge)

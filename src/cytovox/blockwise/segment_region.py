@@ -36,6 +36,7 @@ from .stitch import Rule
 from .stitch import stitch as stitch_labels
 from .task_result import BlockwiseResult, leftovers
 from .task_run import run_tasks
+from .tiles import Tiles
 from .volume_blocks import DamagedLabelsError, forget_volumes
 from .volume_result import publish, refuse_stranger
 
@@ -227,15 +228,18 @@ def segment_blockwise(
         evidence = EvidenceFolder(folder / "blocks")
         evidence.sync()
         evidence.save_index()
+        stack.callback(shutil.rmtree, folder / "tiles", ignore_errors=True)
+        (folder / "tiles").mkdir(exist_ok=True)
         lookup = stitch_labels(
             stitch,
-            evidence,
+            EvidenceFolder(folder / "blocks", indexed=True),
             region.grid,
             connectivity=connectivity,
             rule=rule,
             threshold=threshold,
             min_voxels=min_voxels,
-            folder=folder,
+            folder=folder / "tiles",
+            tiles=Tiles.of(region.grid, evidence.bytes_per_block()),
         )
         lookup.save(folder)
         second = run.relabel(rois, target, into)

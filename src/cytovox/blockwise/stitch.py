@@ -4,30 +4,33 @@ Each block brought labels 1 to n of its own. Counted through in the order of
 the blocks they are nodes; evidence says which of them are one object. Objects
 are numbered 1 to N in the order of their first node, so that the result
 depends neither on who worked nor on who finished first.
+
+Tiles of blocks are joined by themselves, by whomever. What is left to this
+process are the sets of labels that touch another tile.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import os
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import InputError, OptionError, UsageError
-from ..kernels.faces import touching_pairs
-from ..kernels.lattice import Int64s, connectivity_rank, crossing_offsets
+from ..errors import OptionError, UsageError
+from ..kernels.lattice import Int64s, connectivity_rank
 from ..kernels.relabel import relabel
-from ..kernels.union_find import find_roots, join_pairs, renumber
-from .evidence_file import STITCH_MODES, StitchMode
+from ..kernels.seams import Faces, Shells, Steps, count_votes, join_touching
+from ..kernels.union_find import find_roots, join_pairs, union_edges
+from .evidence_file import STITCH_MODES, Evidence, StitchMode
 from .grid import Grid
-from .lookup import Lookup, SeamReport, as_lookup, scratch_array
-from .votes import Load, Votes, block_votes, is_best, shared_labels
+from .lookup import Lookup, label_dtype, scratch_array
+from .seam_report import NODE, report_seams
+from .tiles import Members, Run, Tile, Tiles, TileStore, run_here
+from .votes import Load, is_best, shared_labels
 
-__all__ = ["Rule", "relabel_block", "report_again", "stitch"]
+__all__ = ["Rule", "StitchTile", "Stitcher", "block_offsets", "relabel_block", "stitch"]
 
 #: When two labels that share voxels are the same object; see `stitch`.
 Rule = Literal["iou", "mutual"]
@@ -36,90 +39,184 @@ Rule = Literal["iou", "mutual"]
 _CLOSE = 0.1
 
 
-@dataclass(slots=True)
-class _Stitcher:
-    """One run of stitching: the forest of nodes and what is counted on the way."""
+@dataclass(frozen=True, slots=True)
+class StitchTile:
+    """Join the labels of a tile; keep what belongs to labels of other tiles.
 
-    grid: Grid
+    Parameters
+    ----------
+    tiles, load, store
+        The tiles, the evidence of their blocks, and what takes the result.
+    mode, rank, rule, threshold, min_voxels, reach
+        How labels are joined; see `stitch`.
+    """
+
+    tiles: Tiles
     load: Load
-    offsets: Int64s
-    parent: Int64s
-    doubtful: int = 0
-    owned: npt.NDArray[np.bool_] | None = None
-    votes: Callable[[int], Votes] | None = None
-    rule: Rule = "iou"
-    threshold: float = 0.5
-    min_voxels: int = 1
-    rank: int = 1
-    reach: tuple[int, ...] | None = None
+    store: TileStore
+    mode: StitchMode
+    rank: int
+    rule: Rule
+    threshold: float
+    min_voxels: int
+    reach: tuple[int, ...]
 
-    def touch(self, index: int) -> None:
-        """Join what touches at faces, edges and corners."""
-        evidence = self.load(index)
-        for step, neighbour in self.grid.neighbours(self.grid[index].position, later=True):
-            crossing = crossing_offsets(step, self.rank)
-            if not len(crossing):
-                continue
-            other = self.load(neighbour.index)
-            opposite = tuple(-at for at in step)
-            pairs = touching_pairs(evidence.facing(step), other.facing(opposite), crossing)
-            start = self.offsets[[index, neighbour.index]] - 1
-            join_pairs(self.parent, pairs + start)
+    #: Most of it is compiled code that lets others work.
+    uses_threads = True
 
-    def overlap(self, index: int) -> None:
-        """Join what coincides in the shared context."""
-        load = self.votes or (lambda at: block_votes(at, self.grid, self.load, self.reach))
-        votes = load(index)
-        if not votes.other.size:
-            return
-        share = self._share(votes)
-        counts = np.diff(self.offsets)
-        # A label that is only in the context of a block is not an object of it.
-        real = (votes.a <= counts[index]) & (votes.b <= counts[votes.other])
-        real &= votes.common >= self.min_voxels
-        chosen = real & (share > self.threshold)
-        self.doubtful += int(np.count_nonzero(real & (abs(share - self.threshold) <= _CLOSE)))
-        a = self.offsets[index] - 1 + votes.a[chosen].astype(np.int64)
-        b = self.offsets[votes.other[chosen]] - 1 + votes.b[chosen].astype(np.int64)
-        join_pairs(self.parent, np.stack([a, b], axis=1))
+    def __call__(self, tile: Tile) -> dict[str, Any]:
+        """Do it; return the number of blocks and of pairs that are doubtful."""
+        grid = self.tiles.grid
+        rank = {"touch": self.rank, "overlap": grid.ndim}.get(self.mode, 0)
+        steps = Steps.later(grid.ndim, rank)
+        members = Members.of(self.tiles, tile, steps)
+        evidences = [self.load(int(index)) for index in members.blocks]
+        starts = np.array(self.store.get("offsets", 0)[members.blocks])
+        counts = np.array([evidence.count for evidence in evidences], np.int64)
+        own = np.where(members.own, np.cumsum(counts * members.own) - counts, -1)
+        parent = np.arange(counts[members.own].sum(), dtype=np.int64)
+        doubtful = 0
+        outside = np.empty((0, 2), np.int64)
+        owned = np.ones(parent.size, np.bool_)
+        if self.mode == "touch":
+            extents = members.high - members.low
+            faces = Faces.of([evidence.faces for evidence in evidences], extents)
+            outside = join_touching(faces, members.pairs, steps, own, starts, parent)
+        elif self.mode == "overlap":
+            pairs, doubtful = self._agreeing(members, evidences, counts)
+            outside = _join(pairs, own, starts, parent)
+        elif self.mode == "owner":
+            pairs, owned, doubtful = self._owned(members, evidences, own, parent.size)
+            inside = pairs[:, 2] >= 0
+            join_pairs(parent, pairs[inside][:, [0, 2]])
+            outside = pairs[~inside][:, :2]
+        find_roots(parent)
+        outside[:, 0] = parent[outside[:, 0]]
+        self._keep(tile, [e for e, mine in zip(evidences, members.own, strict=True) if mine],
+                   parent, owned, outside)  # fmt: skip
+        return {"blocks": tile.blocks, "doubtful": doubtful}
 
-    def _share(self, votes: Votes) -> npt.NDArray[np.float64]:
-        """Return how much each two labels agree, from 0 to 1."""
+    def _keep(
+        self,
+        tile: Tile,
+        evidences: list[Evidence],
+        parent: Int64s,
+        owned: npt.NDArray[np.bool_],
+        outside: Int64s,
+    ) -> None:
+        nodes = np.empty(parent.size, NODE)
+        nodes["root"], nodes["owned"] = parent, owned
+        for name, field in (("size", "sizes"), ("seam", "at_seam"), ("clipped", "clipped")):
+            nodes[name] = np.concatenate([getattr(one, field) for one in evidences])
+        self.store.put("nodes", tile.index, nodes)
+        order = np.lexsort((outside[:, 1], outside[:, 0]))
+        outside = outside[order]
+        new = np.ones(len(outside), np.bool_)
+        new[1:] = (outside[1:] != outside[:-1]).any(axis=1)
+        self.store.put("outside", tile.index, outside[new])
+
+    def _agreeing(
+        self, members: Members, evidences: list[Evidence], counts: Int64s
+    ) -> tuple[Int64s, int]:
+        """Return members and labels that coincide in the shared context."""
+        for evidence in evidences:
+            if evidence.shell is None:
+                raise UsageError(
+                    "the block did not keep what it saw in its context",
+                    block=evidence.index,
+                    hint="segment with stitch='overlap' or 'owner'",
+                )
+        shells = Shells.of([e.shell for e in evidences if e.shell], [e.box for e in evidences])
+        pairs = members.pairs[(counts[members.pairs[:, :2]] > 0).all(axis=1)]
+        a, b = pairs[:, 0], pairs[:, 1]
+        reach = np.array(self.reach)
+        level = members.low[a] == members.low[b]
+        low = np.where(level, members.low[a], np.maximum(members.low[a], members.low[b]) - reach)
+        high = np.where(level, members.high[a], np.maximum(members.low[a], members.low[b]) + reach)
+        low = np.maximum(low, np.maximum(shells.box[a, :, 0], shells.box[b, :, 0]))
+        high = np.minimum(high, np.minimum(shells.box[a, :, 1], shells.box[b, :, 1]))
+        some = (low < high).all(axis=1)
+        boxes = np.ascontiguousarray(np.stack([low, high], axis=2)[some])
+        pairs = np.ascontiguousarray(pairs[some][:, :2])
+        at, one, two, common, size_a, size_b = count_votes(shells, pairs, boxes)
         if self.rule == "iou":
-            return votes.common / (votes.size_a + votes.size_b - votes.common)
-        best = is_best(votes.other, votes.a, votes.b, votes.common)
-        best &= is_best(votes.other, votes.b, votes.a, votes.common)
-        smaller = np.minimum(votes.size_a, votes.size_b)
-        share: npt.NDArray[np.float64] = np.where(best, votes.common / smaller, 0.0)
-        return share
+            share = common / (size_a + size_b - common)
+        else:
+            best = is_best(at, one, two, common) & is_best(at, two, one, common)
+            share = np.where(best, common / np.minimum(size_a, size_b), 0.0)
+        # A label that is only in the context of a block is not an object of it.
+        a, b = pairs[at, 0], pairs[at, 1]
+        real = (one <= counts[a]) & (two <= counts[b]) & (common >= self.min_voxels)
+        chosen = real & (share > self.threshold)
+        doubtful = int(np.count_nonzero(real & (abs(share - self.threshold) <= _CLOSE)))
+        return np.stack([a, one, b, two], axis=1)[chosen], doubtful
 
-    def owner(self, index: int) -> None:
-        """Join a label whose centre is in another block with the one it has there."""
-        evidence = self.load(index)
-        if evidence.centres is None or self.owned is None:
-            raise UsageError(
-                "the block did not keep the centres of its labels",
-                block=index,
-                hint="segment with stitch='owner'",
-            )
-        where = np.array([self.grid.owner(tuple(at)) for at in evidence.centres.tolist()], int)
-        first = self.offsets[index]
-        self.owned[first : first + evidence.count] = where == index
-        for home in np.unique(where[where != index]):
-            other = self.load(int(home))
-            counted = shared_labels(evidence, other)
-            if counted is None:
-                continue
-            a, b, common, size_a, size_b = counted
-            share = common / np.minimum(size_a, size_b)
-            away = np.zeros(int(a.max(initial=0)) + 1, np.bool_)
-            away[1 + np.flatnonzero(where[: away.size - 1] == home)] = True
-            block = np.zeros(a.size, np.int64)
-            real = away[a] & (b <= other.count) & (common >= self.min_voxels)
-            chosen = real & is_best(block, a, b, common) & (share > self.threshold)
-            self.doubtful += int(np.count_nonzero(real & (abs(share - self.threshold) <= _CLOSE)))
-            pairs = np.stack([a[chosen] - 1 + first, b[chosen] - 1 + self.offsets[home]], axis=1)
-            join_pairs(self.parent, pairs.astype(np.int64))
+    def _owned(
+        self, members: Members, evidences: list[Evidence], own: Int64s, size: int
+    ) -> tuple[Int64s, npt.NDArray[np.bool_], int]:
+        """Join labels whose centre is in another block with the one that they have there.
+
+        Returned are pairs of a label here, that label anywhere, and the same
+        label here or -1; and which labels have their centre in their own block.
+        """
+        grid = self.tiles.grid
+        own_first = dict(zip(members.blocks.tolist(), own.tolist(), strict=True))
+        offsets = self.store.get("offsets", 0)
+        known = {evidence.index: evidence for evidence in evidences}
+        owned = np.zeros(size, np.bool_)
+        found = [np.empty((0, 3), np.int64)]
+        doubtful = 0
+        for evidence in evidences:
+            if evidence.centres is None:
+                raise UsageError(
+                    "the block did not keep the centres of its labels",
+                    block=evidence.index,
+                    hint="segment with stitch='owner'",
+                )
+            where = _blocks_of(grid, evidence.centres)
+            first = own_first[evidence.index]
+            owned[first : first + evidence.count] = where == evidence.index
+            for home in np.unique(where[where != evidence.index]).tolist():
+                other = known.get(home) or self.load(home)
+                a, b, close = self._known_at_home(evidence, other, where == home)
+                doubtful += close
+                inside = own_first.get(home, -1)
+                local = np.full(a.size, -1) if inside < 0 else inside + b - 1
+                found.append(np.stack([a - 1 + first, int(offsets[home]) + b - 1, local], axis=1))
+        return np.concatenate(found).astype(np.int64), owned, doubtful
+
+    def _known_at_home(
+        self, evidence: Evidence, other: Evidence, away: npt.NDArray[np.bool_]
+    ) -> tuple[Int64s, Int64s, int]:
+        """Return labels that are away from their centre, and what the block there calls them."""
+        counted = shared_labels(evidence, other)
+        if counted is None:
+            empty = np.empty(0, np.int64)
+            return empty, empty, 0
+        a, b, common, size_a, size_b = counted
+        share = common / np.minimum(size_a, size_b)
+        listed = np.zeros(int(a.max(initial=0)) + 1, np.bool_)
+        listed[1 + np.flatnonzero(away[: listed.size - 1])] = True
+        real = listed[a] & (b <= other.count) & (common >= self.min_voxels)
+        best = is_best(np.zeros(a.size, np.int64), a, b, common)
+        chosen = real & best & (share > self.threshold)
+        doubtful = int(np.count_nonzero(real & (abs(share - self.threshold) <= _CLOSE)))
+        return a[chosen].astype(np.int64), b[chosen].astype(np.int64), doubtful
+
+
+def _blocks_of(grid: Grid, voxels: Int64s) -> Int64s:
+    """Return the blocks that write voxels."""
+    at = tuple((voxels // np.array(grid.block)).T)
+    return np.asarray(np.ravel_multi_index(at, grid.counts), np.int64)
+
+
+def _join(pairs: Int64s, own: Int64s, starts: Int64s, parent: Int64s) -> Int64s:
+    """Join labels of members; return those that are joined with labels of other tiles."""
+    a, one, b, two = pairs.T
+    here = own[a] + one - 1
+    inside = own[b] >= 0
+    join_pairs(parent, np.stack([here, own[b] + two - 1], axis=1)[inside])
+    return np.asarray(np.stack([here, starts[b] + two - 1], axis=1)[~inside], np.int64)
 
 
 def stitch(
@@ -132,34 +229,43 @@ def stitch(
     threshold: float = 0.5,
     min_voxels: int = 1,
     reach: tuple[int, ...] | None = None,
-    votes: Callable[[int], Votes] | None = None,
     folder: str | os.PathLike[str] | None = None,
+    tiles: Tiles | None = None,
+    run: Run = run_here,
 ) -> Lookup:
-    """Decide which labels of all blocks are one object."""
+    """Decide which labels of all blocks are one object.
+
+    With a `folder`, what tiles came to is kept there, and the table as well.
+    """
     _check_options(mode, rule, threshold, min_voxels)
-    counts = np.fromiter((load(i).count for i in range(len(grid))), np.int64, len(grid))
-    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    run = _Stitcher(
-        grid,
+    tiles = tiles or Tiles.of(grid)
+    store = TileStore(folder)
+    offsets = block_offsets(load, grid)
+    store.put("offsets", 0, offsets)
+    work = StitchTile(
+        tiles,
         load,
-        offsets,
-        _forest(int(offsets[-1]), folder),
-        owned=np.zeros(int(offsets[-1]), np.bool_) if mode == "owner" else None,
-        votes=votes,
-        rule=rule,
-        threshold=threshold,
-        min_voxels=min_voxels,
-        reach=reach,
-        rank=connectivity_rank(grid.ndim, connectivity),
+        store,
+        mode,
+        connectivity_rank(grid.ndim, connectivity),
+        rule,
+        threshold,
+        min_voxels,
+        tuple(-(-c // 8) for c in grid.context) if reach is None else reach,
     )
-    step = {"touch": run.touch, "overlap": run.overlap, "owner": run.owner, "none": None}[mode]
-    if step is not None:
-        for index in range(len(grid)):
-            step(index)
-    find_roots(run.parent)
-    lut, count = renumber(run.parent, run.owned)
-    lookup = as_lookup(lut, offsets, count, folder)
-    return lookup.with_report(_seams(mode, lookup, load, run.doubtful))
+    doubtful = sum(int(told["doubtful"]) for told in run(tiles, work))
+    lookup = Stitcher(tiles, store, offsets).lookup(folder)
+    return lookup.with_report(report_seams(mode, lookup, tiles, store, doubtful))
+
+
+def block_offsets(load: Load, grid: Grid) -> Int64s:
+    """Return the number of the first label of each block, and of all labels."""
+    counts = getattr(load, "counts", None)
+    if counts is not None:
+        found = counts(len(grid))
+    else:
+        found = np.fromiter((load(i).count for i in range(len(grid))), np.int64, len(grid))
+    return np.concatenate([[0], np.cumsum(found)]).astype(np.int64)
 
 
 def _check_options(mode: str, rule: str, threshold: float, min_voxels: int) -> None:
@@ -173,75 +279,159 @@ def _check_options(mode: str, rule: str, threshold: float, min_voxels: int) -> N
         raise OptionError(f"min_voxels is {min_voxels}", hint="labels share a voxel at least")
 
 
-def _forest(size: int, folder: str | os.PathLike[str] | None) -> Int64s:
-    if folder is None or size == 0:
-        return np.arange(size, dtype=np.int64)
-    parent = scratch_array(folder, "forest", np.int64, size)
-    for start in range(0, size, 1 << 20):
-        stop = min(start + (1 << 20), size)
-        parent[start:stop] = np.arange(start, stop)
-    return parent
+class Stitcher:
+    """Puts together what the tiles came to.
+
+    Memory goes with the sets of labels that reach from one tile into another,
+    and with the labels of one tile.
+    """
+
+    def __init__(self, tiles: Tiles, store: TileStore, offsets: Int64s) -> None:
+        self.tiles = tiles
+        self.store = store
+        self.offsets = offsets
+        #: Roots in their tiles that are joined with others, in ascending order.
+        self.nodes = np.empty(0, np.int64)
+        self.blocks = np.empty(0, np.int64)
+        self._order = np.empty(0, np.intp)
+        self._ends = np.empty(0, np.intp)
+
+    def lookup(self, folder: str | os.PathLike[str] | None) -> Lookup:
+        """Return the number of the object of each label."""
+        self.nodes, parent = self._sets()
+        self.blocks = np.searchsorted(self.offsets, self.nodes, side="right") - 1
+        homes = self.tiles.home(self.blocks)
+        self._order = np.argsort(homes, kind="stable")
+        self._ends = np.searchsorted(homes[self._order], np.arange(len(self.tiles) + 1))
+        alive = self._alive(parent)
+        base, rank = self._count(parent, alive)
+        count = int(base[-1])
+        numbers = np.where(alive, base[self.blocks] + 1 + rank, 0)[parent]
+        dtype, size = label_dtype(count), int(self.offsets[-1])
+        lut: npt.NDArray[Any] = (
+            np.empty(size, dtype)
+            if folder is None or not size
+            else scratch_array(folder, "lut", dtype, size)
+        )
+        for tile, own, nodes in self._tiles():
+            number = self._survivors(tile, nodes, parent, alive)
+            found = np.flatnonzero(number)
+            block = np.repeat(own, self._counts(own))[found]
+            number[found] = base[block] + 1 + _ranks(block)
+            chosen = self._of(tile)
+            number[self._local(own, chosen)] = numbers[chosen]
+            _scatter(lut, number[nodes["root"]], own, self.offsets)
+        if isinstance(lut, np.memmap):
+            lut.flush()
+        return Lookup(lut, self.offsets, count, np.unique(numbers[numbers > 0]), self.tiles.edge)
+
+    def _tiles(self) -> Any:
+        for index in range(len(self.tiles)):
+            own = self.tiles.own(self.tiles[index])
+            yield index, own, np.array(self.store.get("nodes", index))
+
+    def _counts(self, blocks: Int64s) -> Int64s:
+        return np.asarray(self.offsets[blocks + 1] - self.offsets[blocks], np.int64)
+
+    def _of(self, tile: int) -> npt.NDArray[np.intp]:
+        """Return which nodes are in a tile."""
+        return self._order[self._ends[tile] : self._ends[tile + 1]]
+
+    def _local(self, own: Int64s, chosen: npt.NDArray[np.intp]) -> Int64s:
+        """Return the places of nodes among the labels of their tile."""
+        return self._places(own, self.nodes[chosen], self.blocks[chosen])
+
+    def _places(self, own: Int64s, nodes: Int64s, blocks: Int64s) -> Int64s:
+        starts = np.cumsum(self._counts(own)) - self._counts(own)
+        at = np.searchsorted(own, blocks)
+        return np.asarray(starts[at] + nodes - self.offsets[blocks], np.int64)
+
+    def _sets(self) -> tuple[Int64s, Int64s]:
+        """Return the nodes that are joined across tiles, and the first of each one's set."""
+        one, two = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+        for index in range(len(self.tiles)):
+            outside = self.store.get("outside", index)
+            if len(outside):
+                own = self.tiles.own(self.tiles[index])
+                one.append(self._global(own, outside[:, 0]))
+                two.append(np.array(outside[:, 1]))
+        a, b = np.concatenate(one), np.concatenate(two)
+        blocks = np.searchsorted(self.offsets, b, side="right") - 1
+        homes = self.tiles.home(blocks)
+        order = np.argsort(homes, kind="stable")
+        ends = np.searchsorted(homes[order], np.arange(len(self.tiles) + 1))
+        for index in np.unique(homes).tolist():
+            chosen = order[ends[index] : ends[index + 1]]
+            own = self.tiles.own(self.tiles[index])
+            places = self._places(own, b[chosen], blocks[chosen])
+            b[chosen] = self._global(own, np.array(self.store.get("nodes", index)["root"])[places])
+        nodes = np.unique(np.concatenate([a, b]))
+        edges = np.stack([np.searchsorted(nodes, a), np.searchsorted(nodes, b)], axis=1)
+        return nodes, union_edges(nodes.size, edges)
+
+    def _global(self, own: Int64s, places: Int64s) -> Int64s:
+        """Return the nodes at places among the labels of a tile."""
+        ends = np.cumsum(self._counts(own))
+        at = np.searchsorted(ends, places, side="right")
+        return np.asarray(places - (ends[at] - self._counts(own)[at]) + self.offsets[own[at]])
+
+    def _alive(self, parent: Int64s) -> npt.NDArray[np.bool_]:
+        """Return which sets across tiles have a label that is in its own block."""
+        alive = np.zeros(parent.size, np.bool_)
+        for tile in np.flatnonzero(np.diff(self._ends)).tolist():
+            chosen = self._of(tile)
+            own = self.tiles.own(self.tiles[tile])
+            nodes = np.array(self.store.get("nodes", tile))
+            here = np.zeros(nodes.size, np.bool_)
+            here[nodes["root"][nodes["owned"]]] = True
+            alive[parent[chosen[here[self._local(own, chosen)]]]] = True
+        return alive
+
+    def _survivors(
+        self, tile: int, nodes: Any, parent: Int64s, alive: npt.NDArray[np.bool_]
+    ) -> Int64s:
+        """Return 1 for each label of a tile that is the first of a numbered object."""
+        first = np.zeros(nodes.size, np.int64)
+        first[nodes["root"][nodes["owned"]]] = 1
+        chosen = self._of(tile)
+        if chosen.size:
+            own = self.tiles.own(self.tiles[tile])
+            first[self._local(own, chosen)] = (parent[chosen] == chosen) & alive[chosen]
+        return first
+
+    def _count(self, parent: Int64s, alive: npt.NDArray[np.bool_]) -> tuple[Int64s, Int64s]:
+        """Return how many objects begin before each block, and each node's rank in its block."""
+        begin = np.zeros(len(self.offsets), np.int64)
+        rank = np.zeros(parent.size, np.int64)
+        for tile, own, nodes in self._tiles():
+            first = self._survivors(tile, nodes, parent, alive)
+            block = np.repeat(np.arange(own.size), self._counts(own))
+            begin[own + 1] = np.bincount(block[first > 0], minlength=own.size)
+            chosen = self._of(tile)
+            local = self._local(own, chosen)
+            before = np.cumsum(first) - first
+            starts = np.cumsum(self._counts(own)) - self._counts(own)
+            rank[chosen] = before[local] - before[starts[block[local]]]
+        return np.cumsum(begin), rank
+
+
+def _ranks(blocks: Int64s) -> Int64s:
+    """Return the number of equal values in front of each, which follow each other."""
+    starts = np.flatnonzero(np.diff(blocks, prepend=-1))
+    lengths = np.diff(np.append(starts, blocks.size))
+    return np.asarray(np.arange(blocks.size) - np.repeat(starts, lengths), np.int64)
+
+
+def _scatter(lut: npt.NDArray[Any], values: Int64s, own: Int64s, offsets: Int64s) -> None:
+    """Write the numbers of the labels of a tile, whose blocks follow each other in rows."""
+    at = 0
+    first = np.flatnonzero(np.diff(own, prepend=-2) != 1)
+    last = np.append(first[1:], own.size) - 1
+    for start, stop in zip(offsets[own[first]], offsets[own[last] + 1], strict=True):
+        lut[start:stop] = values[at : at + stop - start]
+        at += stop - start
 
 
 def relabel_block(labels: npt.NDArray[Any], lut: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Return the final labels of a block."""
     return relabel(labels, lut)
-
-
-def _seams(mode: StitchMode, lookup: Lookup, load: Load, doubtful: int) -> SeamReport:
-    """Count what can be said about the quality of stitching without knowing the truth."""
-    n = lookup.count + 1
-    sizes = np.zeros(n, np.uint64)
-    blocks = np.zeros(n, np.int64)
-    touches, contested, exceeding = (np.zeros(n, np.bool_) for _ in range(3))
-    dropped = 0
-    for index, final in _slices(lookup):
-        evidence = load(index)
-        if evidence.count != final.size:
-            raise InputError("the evidence of the block has changed meanwhile", block=index)
-        np.add.at(sizes, final, evidence.sizes)
-        touches[final[evidence.at_seam]] = True
-        exceeding[final[evidence.clipped]] = True
-        ids, times = np.unique(final, return_counts=True)
-        blocks[ids] += 1
-        contested[ids[times > 1]] = True
-        dropped += int(np.count_nonzero(final == 0))
-    for flags in (touches, contested, exceeding):
-        flags[0] = False
-    inside = ~touches
-    inside[0] = False
-    return SeamReport(
-        mode=mode,
-        blocks=len(lookup.offsets) - 1,
-        labels=int(lookup.offsets[-1]),
-        objects=lookup.count,
-        dropped=dropped,
-        doubtful=doubtful,
-        at_seam=int(np.count_nonzero(touches)),
-        spanning=int(np.count_nonzero(blocks[1:] > 1)),
-        cut=_ids(touches & (blocks == 1)),
-        contested=_ids(contested),
-        exceeding=_ids(exceeding) if mode in ("overlap", "owner") else np.empty(0, np.int64),
-        seam_median=_median(sizes[touches]),
-        interior_median=_median(sizes[inside]),
-    )
-
-
-def report_again(report: SeamReport, lookup: Lookup, load: Load) -> SeamReport:
-    """Return the report for the objects that a gate has left."""
-    left = _seams(cast("StitchMode", report.mode), lookup, load, report.doubtful)
-    # Labels of objects that did not pass were dropped for another reason.
-    return dataclasses.replace(left, dropped=report.dropped)
-
-
-def _slices(lookup: Lookup) -> Iterator[tuple[int, npt.NDArray[Any]]]:
-    for index in range(len(lookup.offsets) - 1):
-        yield index, lookup.slice(index)[1:]
-
-
-def _ids(flags: npt.NDArray[np.bool_]) -> Int64s:
-    return np.flatnonzero(flags).astype(np.int64)
-
-
-def _median(values: npt.NDArray[Any]) -> float:
-    return float(np.median(values)) if values.size else float("nan")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import json
 import logging
 import shutil
@@ -40,14 +41,15 @@ from .checks import DAMAGED, is_as_written, refuse_changed_input, without_damage
 from .evidence import EvidenceFolder
 from .grid import Block, Grid
 from .lookup import Lookup, SeamReport, drop_objects, load_lookup
+from .measure_tiles import iter_objects
 from .object_gate import gate_rows
 from .object_table import ObjectTable, write_objects
-from .objects import iter_objects
 from .published import as_told, is_as_published, refuse_damaged, take_back
 from .recipe import VolumeRecipe, side_folder
 from .recipe_file import save_recipe
-from .stitch import report_again
+from .seam_report import report_again
 from .stitch import stitch as stitch_labels
+from .tiles import Run, Tiles, TileStore, over_tiles
 from .volume_blocks import (
     RelabelPass,
     SegmentPass,
@@ -82,6 +84,7 @@ class VolumeRun:
         self.table = None if recipe.table is None else Path(recipe.table)
         self.local = self.folder / "local.zarr"
         self.evidence = self.folder / "blocks"
+        self.tiles = self.folder / "tiles"
         self._stamps: list[int] = []
 
     def whole(self, resume: bool) -> VolumeResult:
@@ -180,7 +183,7 @@ class VolumeRun:
 
     def write_table(
         self,
-        lookup: Lookup,
+        folder: Path,
         volume: Volume,
         grid: Grid,
         path: Path | None,
@@ -188,13 +191,20 @@ class VolumeRun:
         *,
         renumber: bool = True,
     ) -> npt.NDArray[np.bool_]:
-        """Write the table of objects that pass a gate; return which do."""
-        load = EvidenceFolder(self.evidence)
+        """Write the table of objects that pass a gate; return which do.
+
+        The labels are those of the lookup in `folder`.
+        """
+        load = EvidenceFolder(self.evidence, shell=False, indexed=True)
+        _make_folder(self.tiles)
         parts = iter_objects(
             grid,
-            lookup,
+            load_lookup(folder),
             load.sums,
             evidence=load,
+            store=TileStore(self.tiles),
+            loaded=functools.partial(load_lookup, folder),
+            run=self._over_tiles("objects"),
             measure=self.recipe.measures,
             voxel_size=volume.voxel_size,
             offset=volume.offset,
@@ -211,8 +221,11 @@ class VolumeRun:
         return np.concatenate(kept)
 
     def _finish(self, volume: Volume, grid: Grid, journal: Journal, begin: float) -> VolumeResult:
-        with self._stage("stitch", len(grid)), storage_errors(self.folder):
-            lookup, report = self._stitch(volume, grid, journal)
+        try:
+            with storage_errors(self.folder):
+                lookup, report = self._stitch(volume, grid, journal)
+        finally:
+            shutil.rmtree(self.tiles, ignore_errors=True)
         done = self._relabel(volume, grid, lookup, journal)
         if not done:
             return self._unfinished(done, begin)
@@ -296,6 +309,9 @@ class VolumeRun:
             **more,
         )
 
+    def _over_tiles(self, stage: str) -> Run:
+        return over_tiles(self.placement, stage, self.on_event, self.folder / "logs")
+
     def _stitch(
         self, volume: Volume, grid: Grid, journal: Journal
     ) -> tuple[Lookup, SeamReport | None]:
@@ -304,25 +320,36 @@ class VolumeRun:
         evidence = EvidenceFolder(self.evidence)
         evidence.sync()
         evidence.save_index()
+        shutil.rmtree(self.tiles, ignore_errors=True)
+        _make_folder(self.tiles)
+        tiles = Tiles.of(grid, evidence.bytes_per_block())
         lookup = stitch_labels(
             how.mode,
-            evidence,
+            EvidenceFolder(
+                self.evidence,
+                faces=how.mode == "touch",
+                shell=how.mode in ("overlap", "owner"),
+                indexed=True,
+            ),
             grid,
             connectivity=how.connectivity,
             rule=how.rule,
             threshold=how.threshold,
             min_voxels=how.min_voxels,
             reach=None if how.reach is None else (how.reach,) * grid.ndim,
-            folder=self.folder,
+            folder=self.tiles,
+            tiles=tiles,
+            run=self._over_tiles("stitch"),
         )
         report = lookup.report
         if self.table is not None or self.recipe.gate is not None:
             gate = self.recipe.gate
-            kept = self.write_table(lookup, volume, grid, self.table, gate)
+            lookup.save(self.tiles)
+            kept = self.write_table(self.tiles, volume, grid, self.table, gate)
             if gate is not None:
                 lookup = drop_objects(lookup, kept)
                 if report is not None:
-                    report = report_again(report, lookup, evidence)
+                    report = report_again(report, lookup, tiles, TileStore(self.tiles))
         if report is not None:
             lookup = lookup.with_report(report)
         forget_volumes(self._stamps)  # which may hold the table that is replaced
@@ -332,10 +359,6 @@ class VolumeRun:
         if not _says(path, stamp):
             journal.forget("relabel")
             path.write_text(stamp, encoding="utf-8")
-        del lookup
-        for scratch in self.folder.glob("scratch_*.npy"):
-            with contextlib.suppress(OSError):  # still open on Windows
-                scratch.unlink()
         return load_lookup(self.folder), report
 
     def _relabel(self, volume: Volume, grid: Grid, lookup: Lookup, journal: Journal) -> RunResult:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -26,9 +27,8 @@ from ..errors import UsageError
 from ..read.permissions import Permissions, default_permissions
 from ..read.volume_view import VolumeView
 from ..run.progress import Listener
-from .evidence import Measures
+from .evidence import EvidenceFolder, Measures
 from .given_array import stored_input
-from .lookup import load_lookup
 from .object_table import is_table
 from .recipe import Stitching, VolumeRecipe
 from .recipe_file import load_recipe
@@ -345,8 +345,11 @@ def measure_volume(
     run = VolumeRun(recipe, Placement(0))
     path = Path(str(named))
     with run.opened_blocks() as (volume, grid):
-        lookup = load_lookup(run.folder)
-        kept = run.write_table(lookup, volume, grid, path, gate, renumber=False)
+        try:
+            EvidenceFolder(run.evidence).save_index()
+            kept = run.write_table(run.folder, volume, grid, path, gate, renumber=False)
+        finally:
+            shutil.rmtree(run.tiles, ignore_errors=True)
     return path, int(np.count_nonzero(kept))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,70 +13,12 @@ from ..kernels.faces import count_overlap
 from ..kernels.lattice import Int64s
 from ..kernels.packed import unpack
 from .evidence_file import Evidence
-from .grid import Box, Grid, intersect
+from .grid import Box, intersect
 
-__all__ = [
-    "Load",
-    "Votes",
-    "block_votes",
-    "is_best",
-    "shared_labels",
-]
+__all__ = ["Load", "is_best", "shared_labels"]
 
 #: Returns the evidence of a block by its index.
 Load = Callable[[int], Evidence]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Votes:
-    """What a block and its later neighbours saw in the context that they share.
-
-    One entry for each pair of labels that coincide somewhere. From this,
-    labels can be joined by other thresholds without segmenting again.
-
-    Parameters
-    ----------
-    other
-        Index of the neighbouring block, int64 of shape (k,).
-    a, b
-        Label of the block and of its neighbour, uint32 of shape (k,).
-    common
-        Voxels where they coincide, int64 of shape (k,).
-    size_a, size_b
-        Voxels of either in what both blocks read, int64 of shape (k,).
-    """
-
-    other: Int64s
-    a: npt.NDArray[np.uint32]
-    b: npt.NDArray[np.uint32]
-    common: Int64s
-    size_a: Int64s
-    size_b: Int64s
-
-
-def block_votes(index: int, grid: Grid, load: Load, reach: tuple[int, ...] | None = None) -> Votes:
-    """Count the votes of a block and its later neighbours."""
-    reach = tuple(-(-c // 8) for c in grid.context) if reach is None else reach
-    evidence = load(index)
-    parts: list[tuple[Any, ...]] = []
-    for _, neighbour in grid.neighbours(grid[index].position, later=True):
-        near = _near_seam(grid[index].write, neighbour.write, reach)
-        counted = shared_labels(evidence, load(neighbour.index), near)
-        if counted is not None:
-            other = np.full(counted[0].size, neighbour.index, np.int64)
-            parts.append((other, *counted))
-    if not parts:
-        empty = np.empty(0, np.int64)
-        return Votes(empty, empty.astype(np.uint32), empty.astype(np.uint32), empty, empty, empty)
-    return Votes(*(np.concatenate(column) for column in zip(*parts, strict=True)))
-
-
-def _near_seam(one: Box, two: Box, reach: tuple[int, ...]) -> Box:
-    """Return the box around the seam of two blocks, where what they write meets."""
-    return tuple(
-        a if a == b else (max(a[0], b[0]) - r, max(a[0], b[0]) + r)
-        for a, b, r in zip(one, two, reach, strict=True)
-    )
 
 
 def shared_labels(one: Evidence, two: Evidence, near: Box | None = None) -> tuple[Any, ...] | None:

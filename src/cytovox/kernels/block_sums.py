@@ -16,7 +16,14 @@ from .hash_table import count_keys
 from .jit import kernel
 from .lattice import Ids, Int64s, as_rows, half_offsets
 
-__all__ = ["BlockSums", "block_sums", "sketch_values", "surface_directions"]
+__all__ = [
+    "BlockSums",
+    "add_counts",
+    "add_moments",
+    "block_sums",
+    "sketch_values",
+    "surface_directions",
+]
 
 Floats = npt.NDArray[np.float64]
 
@@ -288,3 +295,62 @@ def _shape_sums(
                 for at in range(max(start + dx, 0), min(x + dx, width)):
                     n += rows[row, at] == label
                 same[k, d] += n
+
+
+@kernel()
+def add_counts(
+    at: Int64s,
+    block: Int64s,
+    number: Int64s,
+    lower: Int64s,
+    upper: Int64s,
+    count: Int64s,
+    blocks: Int64s,
+    low: Int64s,
+    high: Int64s,
+) -> None:
+    """Add voxels of labels, in the order of their blocks, to those of the objects they are of.
+
+    `at` is the object of each label, `block` its block, `number` its voxels,
+    `lower` and `upper` its first and last index; the others are of the objects.
+    """
+    last = np.full(count.size, -1, np.int64)
+    for i in range(at.size):
+        k = at[i]
+        count[k] += number[i]
+        if last[k] != block[i]:
+            last[k] = block[i]
+            blocks[k] += 1
+        for axis in range(low.shape[1]):
+            low[k, axis] = min(low[k, axis], lower[i, axis])
+            high[k, axis] = max(high[k, axis], upper[i, axis])
+
+
+@kernel()
+def add_moments(
+    at: Int64s,
+    number: Int64s,
+    origin: Int64s,
+    part_first: Int64s,
+    part_second: Int64s,
+    low: Int64s,
+    first: Floats,
+    second: Floats,
+) -> None:
+    """Add moments of labels, counted from `origin`, to those of objects, from `low`."""
+    ndim = low.shape[1]
+    shift = np.zeros(ndim, np.float64)
+    for i in range(at.size):
+        k = at[i]
+        n = np.float64(number[i])
+        for axis in range(ndim):
+            shift[axis] = np.float64(origin[i, axis] - low[k, axis])
+            first[k, axis] += np.float64(part_first[i, axis]) + n * shift[axis]
+        p = 0
+        for a in range(ndim):
+            for b in range(a, ndim):
+                one = np.float64(part_first[i, a])
+                two = np.float64(part_first[i, b])
+                moved = shift[a] * two + shift[b] * one
+                second[k, p] += np.float64(part_second[i, p]) + moved + n * shift[a] * shift[b]
+                p += 1

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from .jit import kernel
 from .lattice import Int64s
 
-__all__ = ["find_roots", "join_pairs", "renumber", "union_edges"]
+__all__ = ["find_roots", "join_one", "join_pairs", "renumber", "union_edges"]
 
 
 def union_edges(n: int, edges: Int64s) -> Int64s:
@@ -111,19 +111,23 @@ def renumber(roots: Int64s, kept: npt.NDArray[np.bool_] | None = None) -> tuple[
 
 
 @kernel()
+def join_one(parent: Int64s, a: int, b: int) -> None:
+    """Join the sets of two nodes."""
+    # Walk up from the larger node only: parents are always smaller.
+    while parent[a] != parent[b]:
+        if parent[a] < parent[b]:
+            a, b = b, a
+        up = parent[a]
+        parent[a] = parent[b]
+        if up == a:
+            break
+        a = up
+
+
+@kernel()
 def _join(parent: Int64s, pairs: Int64s) -> None:
     for i in range(pairs.shape[0]):
-        a = pairs[i, 0]
-        b = pairs[i, 1]
-        # Walk up from the larger node only: parents are always smaller.
-        while parent[a] != parent[b]:
-            if parent[a] < parent[b]:
-                a, b = b, a
-            up = parent[a]
-            parent[a] = parent[b]
-            if up == a:
-                break
-            a = up
+        join_one(parent, pairs[i, 0], pairs[i, 1])
 
 
 @kernel()
