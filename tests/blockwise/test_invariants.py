@@ -181,6 +181,7 @@ def test_2_the_order_of_blocks_does_not_matter(
 
     monkeypatch.setattr(Placement, "run", shuffled)
     check_same(run(tmp_path, plain[0], block=5, objects=True), plain)
+    orders = [order for order in orders if order != [0]]  # the only tile
     assert len(orders) == 2  # to segment, and to relabel
     assert all(sorted(order) == list(range(27)) != order for order in orders)
 

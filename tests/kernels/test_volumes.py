@@ -14,14 +14,17 @@ from scipy import ndimage as ndi
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
+from cytovox.blockwise.grid import Grid, box_shape
+from cytovox.blockwise.tiles import Members, Tiles
 from cytovox.errors import InputError, OptionError
 from cytovox.kernels.block_sums import block_sums
 from cytovox.kernels.components import label_components
-from cytovox.kernels.faces import count_contacts, count_overlap, sizes, touching_pairs
+from cytovox.kernels.faces import count_overlap, sizes
 from cytovox.kernels.lattice import connectivity_rank, crossing_offsets, half_offsets
 from cytovox.kernels.packed import pack, unpack
 from cytovox.kernels.relabel import first_appearance, relabel
-from cytovox.kernels.union_find import join_pairs, renumber, union_edges
+from cytovox.kernels.seams import Faces, Steps, count_contacts, join_touching
+from cytovox.kernels.union_find import find_roots, join_pairs, renumber, union_edges
 
 SHAPES = hnp.array_shapes(min_dims=1, max_dims=4, min_side=1, max_side=9)
 LABELS = hnp.arrays(np.uint32, SHAPES, elements=st.sampled_from([0, 0, 0, 1, 2, 2**31 + 5]))
@@ -125,26 +128,59 @@ def test_overlap_counts(a: np.ndarray, seed: int) -> None:
     assert sizes(a, 2).tolist() == [np.count_nonzero(a == 1), np.count_nonzero(a == 2)]
 
 
-@pytest.mark.parametrize("direction", [(0, 1, 0), (1, -1, 0), (-1, 1, 1), (0, 1), (1,)])
-def test_touching_pairs_are_those_of_all_steps(direction: tuple[int, ...]) -> None:
+@pytest.mark.parametrize(
+    ("shape", "block"), [((7, 8, 9), (3, 4, 4)), ((12, 13), (5, 4)), ((20,), (3,))]
+)
+def test_what_touches_across_blocks(shape: tuple[int, ...], block: tuple[int, ...]) -> None:
+    """All steps from a voxel of a block into another one, one by one."""
     rng = np.random.default_rng(3)
-    shape = tuple(6 for step in direction if step == 0)
-    a, b = (rng.integers(0, 40, shape).astype(np.uint32) * (rng.random(shape) < 0.4)
-            for _ in range(2))  # fmt: skip
-    a, b = np.asarray(a, np.uint32), np.asarray(b, np.uint32)
-    for rank in range(1, len(direction) + 1):
-        steps = crossing_offsets(direction, rank)
-        expected = set()
-        hits = np.zeros((len(steps), a.size), int)
-        for at, (k, step) in itertools.product(np.ndindex(*shape), enumerate(steps)):
+    ndim = len(shape)
+    labels = rng.integers(1, 9, shape).astype(np.uint32) * (rng.random(shape) < 0.5)
+    final = rng.permutation(8) // 2  # object of each label, in any block
+    tiles = Tiles(Grid(shape, block, (0,) * ndim), (2,) * ndim)
+    faces = Faces.of(
+        [
+            [
+                [labels[box].take(side, axis).astype(np.uint32) for side in (0, -1)]
+                for axis in range(ndim)
+            ]
+            for box in (tuple(slice(*pair) for pair in one.write) for one in tiles.grid)
+        ],
+        [box_shape(one.write) for one in tiles.grid],
+    )
+    for rank in range(1, ndim + 1):
+        steps = Steps.later(ndim, rank)
+        half = half_offsets(ndim, rank)
+        touching, same = set(), np.zeros((4, len(half)))
+        for at, (d, step) in itertools.product(np.ndindex(*shape), enumerate(half)):
             to = tuple(int(i + s) for i, s in zip(at, step, strict=True))
-            if all(0 <= i < 6 for i in to):
-                if a[at] and b[to]:
-                    expected.add((int(a[at]), int(b[to])))
-                number = int(np.ravel_multi_index(at, shape)) if shape else 0
-                hits[k, number] = a[at] != 0 and a[at] == b[to]
-        assert {(int(p), int(q)) for p, q in touching_pairs(a, b, steps)} == expected
-        np.testing.assert_array_equal(count_contacts(a, b, steps), hits)
+            if all(0 <= i < n for i, n in zip(to, shape, strict=True)):
+                one, two = tiles.grid.owner(at), tiles.grid.owner(to)
+                if one != two and labels[at] and labels[to]:
+                    nodes = (8 * one + int(labels[at]) - 1, 8 * two + int(labels[to]) - 1)
+                    touching.add(tuple(sorted(nodes)))
+                    same[final[labels[at] - 1], d] += (
+                        final[labels[at] - 1] == final[labels[to] - 1]
+                    )
+        found, contacts = set(), np.zeros_like(same)
+        parent = np.arange(8 * len(tiles.grid))
+        for index in range(len(tiles)):
+            members = Members.of(tiles, tiles[index], steps)
+            some = Faces(faces.voxels, faces.at[members.blocks], faces.extents[members.blocks])
+            nodes = 8 * members.blocks
+            own = np.where(members.own, nodes, -1)
+            outside = join_touching(some, members.pairs, steps, own, nodes, parent)
+            found |= {tuple(sorted(pair)) for pair in outside.tolist()}
+            starts = np.zeros(len(nodes), np.int64)
+            ways = steps.directions(half)
+            count_contacts(some, members.pairs, steps, ways, starts, final, contacts)
+        np.testing.assert_array_equal(contacts, same)
+        assert found <= touching
+        for a, b in found:
+            join_pairs(parent, np.array([[a, b]]))
+        find_roots(parent)
+        expected = union_edges(parent.size, np.array(sorted(touching)))
+        np.testing.assert_array_equal(parent, expected)
 
 
 def test_offsets_of_a_neighbourhood() -> None:

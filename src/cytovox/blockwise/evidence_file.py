@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 import zstandard
 
-from ..errors import InputError, StorageError
+from ..errors import StorageError
 from ..kernels.block_sums import BlockSums
 from ..kernels.lattice import Ids, Int64s
 from ..kernels.packed import Packed
@@ -94,16 +94,6 @@ class Evidence:
     box: Box
     shell: Packed | None = None
     centres: Int64s | None = None
-
-    def facing(self, direction: tuple[int, ...]) -> Ids:
-        """Return the voxels that face the neighbour in a direction."""
-        axis = next(i for i, step in enumerate(direction) if step)
-        plane = self.faces[axis][direction[axis] > 0]
-        if plane is None:
-            raise InputError("there is no neighbour in this direction", block=self.index)
-        others = (step for i, step in enumerate(direction) if i != axis)
-        corner: Any = plane[tuple(slice(None) if s == 0 else -(s > 0) for s in others)]
-        return np.asarray(corner, np.uint32)
 
 
 def encode_evidence(

@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import CytovoxError, StageError
+from ..errors import CytovoxError, StageError, StorageError
 from ..kernels.lattice import Int64s
 from ..kernels.seams import Steps
 from ..run.folder_sync import replaced_file
@@ -172,8 +172,16 @@ class TileStore:
         if self.folder is None:
             self._arrays[name, tile] = array
             return
-        with replaced_file(self.folder / f"{name}-{tile}.npy") as file:
-            np.save(file, array)
+        path = self.folder / f"{name}-{tile}.npy"
+        try:
+            with replaced_file(path) as file:
+                np.save(file, array)
+        except OSError as err:
+            raise StorageError(
+                f"there is no room to join labels: {err.strerror or err}",
+                path=path,
+                hint="make room; the same command goes on from here",
+            ) from err
 
     def get(self, name: str, tile: int) -> Any:
         """Return an array; of one in a file, only what is used is read."""

@@ -29,7 +29,7 @@ from .volume_result import Placement
 
 __all__ = ["Trial", "disagreement", "try_blocks"]
 
-#: What the evidence of all blocks takes in the process that stitches.
+#: What this program takes, with the tiles that its threads join.
 _PARENT_BYTES = 300 << 20
 
 
@@ -252,7 +252,7 @@ def _estimate(
         seconds=seconds * share / min(workers or 1, len(grid)),
         workers=workers,
         worker_bytes=max(peaks, default=None),
-        parent_bytes=int(_PARENT_BYTES + 40 * labels),
+        parent_bytes=int(_PARENT_BYTES + 10 * labels),
         disk_bytes=int(2 * stored * (1 + 1 / 7) + evidence),
         disagreement=disagree,
     )
