@@ -14,16 +14,16 @@ from scipy import ndimage as ndi
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
+from cytovox.blockwise.block_tiles import Members, Tiles
 from cytovox.blockwise.grid import Grid, box_shape
-from cytovox.blockwise.tiles import Members, Tiles
 from cytovox.errors import InputError, OptionError
+from cytovox.kernels.block_seams import Faces, Steps, count_contacts, join_touching
 from cytovox.kernels.block_sums import block_sums
 from cytovox.kernels.components import label_components
 from cytovox.kernels.faces import count_overlap, sizes
 from cytovox.kernels.lattice import connectivity_rank, crossing_offsets, half_offsets
 from cytovox.kernels.packed import pack, unpack
 from cytovox.kernels.relabel import first_appearance, relabel
-from cytovox.kernels.seams import Faces, Steps, count_contacts, join_touching
 from cytovox.kernels.union_find import find_roots, join_pairs, renumber, union_edges
 
 SHAPES = hnp.array_shapes(min_dims=1, max_dims=4, min_side=1, max_side=9)

@@ -105,7 +105,7 @@ class Lookup:
         Number of objects; they are 1 to `count`.
     shared
         Those that are in several tiles, in ascending order, int64 of shape (k,);
-        see `cytovox.blockwise.tiles`.
+        see `cytovox.blockwise.block_tiles`.
     edge
         Blocks of a tile along each axis.
     report

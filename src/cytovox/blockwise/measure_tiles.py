@@ -15,15 +15,15 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import InputError
+from ..kernels.block_seams import Faces, Steps, count_contacts
 from ..kernels.block_sums import BlockSums, surface_directions
 from ..kernels.lattice import Int64s
-from ..kernels.seams import Faces, Steps, count_contacts
+from .block_tiles import Members, Run, Tile, Tiles, TileStore, run_here
 from .evidence import Evidence, Measures
 from .grid import Grid
 from .lookup import Lookup
 from .object_table import ObjectTable, axis_names, join_tables
 from .objects import ObjectSums, Scale, add_surface, columns, part_type
-from .tiles import Members, Run, Tile, Tiles, TileStore, run_here
 
 __all__ = ["MeasureTile", "iter_objects", "objects_table"]
 

@@ -10,9 +10,9 @@ import numpy.typing as npt
 
 from ..errors import InputError
 from ..kernels.lattice import Int64s
+from .block_tiles import Tiles, TileStore
 from .evidence_file import StitchMode
 from .lookup import Lookup, SeamReport
-from .tiles import Tiles, TileStore
 
 __all__ = ["NODE", "report_again", "report_seams"]
 

@@ -24,6 +24,7 @@ from ..write.volume_creation import check_label_place, create_labels
 from . import relabel_worker, segment_worker
 from .array_output import check_array, copy_into, is_plain_array
 from .block_array import chosen_address
+from .block_tiles import Tiles
 from .blockwise_task import DaCapoBlockwiseTask
 from .evidence import EvidenceFolder, StitchMode
 from .grid import box_shape
@@ -36,7 +37,6 @@ from .stitch import Rule
 from .stitch import stitch as stitch_labels
 from .task_result import BlockwiseResult, leftovers
 from .task_run import run_tasks
-from .tiles import Tiles
 from .volume_blocks import DamagedLabelsError, forget_volumes
 from .volume_result import publish, refuse_stranger
 

@@ -19,15 +19,15 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import OptionError, UsageError
+from ..kernels.block_seams import Faces, Shells, Steps, count_votes, join_touching
 from ..kernels.lattice import Int64s, connectivity_rank
 from ..kernels.relabel import relabel
-from ..kernels.seams import Faces, Shells, Steps, count_votes, join_touching
 from ..kernels.union_find import find_roots, join_pairs, union_edges
+from .block_tiles import Members, Run, Tile, Tiles, TileStore, run_here
 from .evidence_file import STITCH_MODES, Evidence, StitchMode
 from .grid import Grid
 from .lookup import Lookup, label_dtype, scratch_array
 from .seam_report import NODE, report_seams
-from .tiles import Members, Run, Tile, Tiles, TileStore, run_here
 from .votes import Load, is_best, shared_labels
 
 __all__ = ["Rule", "StitchTile", "Stitcher", "block_offsets", "relabel_block", "stitch"]

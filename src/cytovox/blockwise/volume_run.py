@@ -37,6 +37,7 @@ from ..write.storage import storage_errors
 from ..write.volume_creation import check_label_place, create_labels
 from .block_preflight import check_gate, check_measures, check_table
 from .block_result import RunResult
+from .block_tiles import Run, Tiles, TileStore, over_tiles
 from .checks import DAMAGED, is_as_written, refuse_changed_input, without_damaged
 from .evidence import EvidenceFolder
 from .grid import Block, Grid
@@ -49,7 +50,6 @@ from .recipe import VolumeRecipe, side_folder
 from .recipe_file import save_recipe
 from .seam_report import report_again
 from .stitch import stitch as stitch_labels
-from .tiles import Run, Tiles, TileStore, over_tiles
 from .volume_blocks import (
     RelabelPass,
     SegmentPass,

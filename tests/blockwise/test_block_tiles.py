@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from cytovox.blockwise.block_tiles import Tiles, TileStore
 from cytovox.blockwise.evidence import EvidenceFolder, Measures
 from cytovox.blockwise.grid import Grid
 from cytovox.blockwise.lookup import drop_objects
@@ -17,7 +18,6 @@ from cytovox.blockwise.measure_tiles import iter_objects, objects_table
 from cytovox.blockwise.object_table import join_tables
 from cytovox.blockwise.seam_report import report_again
 from cytovox.blockwise.stitch import stitch
-from cytovox.blockwise.tiles import Tiles, TileStore
 from cytovox.kernels.components import label_components
 
 

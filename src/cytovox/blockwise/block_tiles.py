@@ -21,8 +21,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import CytovoxError, StageError, StorageError
+from ..kernels.block_seams import Steps
 from ..kernels.lattice import Int64s
-from ..kernels.seams import Steps
 from ..run.folder_sync import replaced_file
 from ..run.progress import Listener, StageFinished, StageProgress, StageStarted, announce
 from .grid import Grid
@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 #: Blocks in one tile at most: arrays of a tile have some hundred bytes a block.
 _MOST = 4096
 #: Memory that evidence and sums of a tile may take, roughly.
-_BYTES = 64 << 20
+_BYTES = 32 << 20
 
 
 @dataclass(frozen=True, slots=True)
