@@ -112,7 +112,15 @@ def renumber(roots: Int64s, kept: npt.NDArray[np.bool_] | None = None) -> tuple[
 
 @kernel()
 def join_one(parent: Int64s, a: int, b: int) -> None:
-    """Join the sets of two nodes."""
+    """Join the sets of two nodes, in place.
+
+    Parameters
+    ----------
+    parent
+        The forest, see `join_pairs`, int64 of shape (n,).
+    a, b
+        Nodes, which must be in the forest: that is not checked.
+    """
     # Walk up from the larger node only: parents are always smaller.
     while parent[a] != parent[b]:
         if parent[a] < parent[b]:
