@@ -11,15 +11,14 @@ import functools
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Protocol
 
 from .. import __version__
 from ..errors import escaped
 from ..run.progress import ProgressEvent, StageProgress
 from ..run.team import Team
-from ..run.team_worker import Heartbeat
 from ..run.unit_timeout import unit_timeout
 from ..run.worker_traceback import WorkerTraceback
 from .console import (
@@ -34,9 +33,14 @@ from .console import (
 )
 from .one_recording import Measuring, Outcome
 from .progress_display import Quiet, reporting_compilation
-from .signals import STOPPED_TEXT, exit_code_of_interrupt, stop_gently, stop_on_signals
+from .signals import (
+    STOPPED_TEXT,
+    exit_code_of_interrupt,
+    stop_gently,
+    stop_on_signals,
+)
 
-__all__ = ["exit_code_of_batch", "run_batch", "show_results", "table_of"]
+__all__ = ["Recording", "Worker", "exit_code_of_batch", "run_batch", "show_results", "table_of"]
 
 #: Exit codes from here on mean a stop from outside.
 _BY_SIGNAL = 128
@@ -74,7 +78,7 @@ def _here(measuring: Measuring, display: Quiet) -> Iterator[Measure]:
 def _in_worker(measuring: Measuring, display: Quiet) -> Iterator[Measure]:
     """Measure in a worker process, which is replaced when it crashes."""
     team = Team(
-        functools.partial(_Worker, measuring),
+        functools.partial(Worker, measuring),
         1,
         name="cytovox-recordings",
         limit=unit_timeout(),
@@ -88,7 +92,7 @@ def _in_worker(measuring: Measuring, display: Quiet) -> Iterator[Measure]:
         error: BaseException | None = None
         try:
             with stop_gently(team.stop):
-                ((outcome, carried),) = team.run([_Recording(path, out)])
+                ((outcome, carried),) = team.run([Recording(path, out)])
                 error = None if carried is None else carried.error()
         except KeyboardInterrupt as interrupt:
             if outcome.state == "waiting":
@@ -105,26 +109,34 @@ def _in_worker(measuring: Measuring, display: Quiet) -> Iterator[Measure]:
         team.close()
 
 
-class _Recording(NamedTuple):
+@dataclass(frozen=True)
+class Recording:
     path: Path
     out: Path
+    index: int = 0
 
     def __str__(self) -> str:
         return self.path.name
 
 
-class _Worker:
-    """What the worker does with recordings."""
+class Pulse(Protocol):
+    """What a worker has for its parent: a call says that it makes progress."""
+
+    def __call__(self) -> None: ...
+
+    def send(self, message: tuple[str, Any]) -> None:
+        """Send what is to be shown there: the name of a method, and what it gets."""
+
+
+class Worker:
+    """What a worker does with recordings."""
 
     def __init__(self, measuring: Measuring) -> None:
         self._measuring = measuring
-        if measuring.segmenter_file is not None:
-            from ..segm.from_file import load_segmenter_file
-
-            load_segmenter_file(measuring.segmenter_file)
+        measuring.load_segmenter()
 
     def __call__(
-        self, recording: _Recording, heartbeat: Heartbeat
+        self, recording: Recording, heartbeat: Pulse
     ) -> tuple[Outcome, WorkerTraceback | None]:
         relay = _Relay(heartbeat)
         with (
@@ -132,14 +144,14 @@ class _Worker:
             showing_warnings(),
             reporting_compilation(relay.compiling),
         ):
-            outcome, error = self._measuring(*recording, relay)
+            outcome, error = self._measuring(recording.path, recording.out, relay)
         return outcome, None if error is None else WorkerTraceback.of(error)
 
 
 class _Relay(Quiet):
     """Passes what is to be shown on to the parent; progress proves that this is alive."""
 
-    def __init__(self, heartbeat: Heartbeat) -> None:
+    def __init__(self, heartbeat: Pulse) -> None:
         super().__init__()
         self._heartbeat = heartbeat
         self._last: Any = None

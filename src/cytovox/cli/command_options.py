@@ -22,6 +22,8 @@ __all__ = [
     "AllowedToRecordings",
     "Said",
     "SaidOfWork",
+    "Where",
+    "Workers",
     "option",
     "options",
     "parse_lengths",
@@ -185,3 +187,33 @@ class SaidOfWork(Said):
     """How much is said of work that takes long."""
 
     quiet: bool = option(False, "Say only what went wrong.", "--quiet", "-q")
+
+
+@options
+class Workers:
+    """How many workers there are."""
+
+    workers: int | None = option(
+        None,
+        "Number of worker processes; one a core if not given, 0 for none beside this one.",
+        min=0,
+        metavar="N",
+    )
+
+
+@options
+class Where(Workers):
+    """Where blocks are done."""
+
+    cluster: str | None = option(
+        None,
+        "Where workers are, if not on this machine: dask:tcp://host:8786, or a command such "
+        "as 'srun -n1 {command}'.",
+        metavar="WHERE",
+    )
+    host: str | None = option(
+        None,
+        "Address under which workers elsewhere reach this program; only this machine can "
+        "if not given.",
+        metavar="ADDRESS",
+    )

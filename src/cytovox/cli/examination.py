@@ -57,7 +57,7 @@ _NEEDED = {
 #: What may be there: package, what it is for, how to get it.
 _EXTRAS = {
     "torch": ("neural networks as segmenters", "pip install cytovox[torch]"),
-    "distributed": ("blocks of volumes on a Dask cluster", "pip install cytovox[dask]"),
+    "distributed": ("work on a Dask cluster", "pip install cytovox[dask]"),
     "mwatershed": ("mutex watershed of affinities", "pip install cytovox[mutex]"),
     "openvino": ("models on Intel processors", "pip install openvino"),
 }

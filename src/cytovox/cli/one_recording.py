@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import CytovoxError, OutputExistsError, StorageError
+from ..recipe.trust import trusted_models, trusting
 from ..run.progress import ProgressEvent, RunFinished
 from .console import describe, exit_code_of
 from .finished import look_at_output
@@ -18,7 +21,7 @@ from .signals import exit_code_of_interrupt, stop_gently
 if TYPE_CHECKING:
     from ..read import HDF5Data
 
-__all__ = ["Measuring", "Outcome"]
+__all__ = ["Measuring", "Outcome", "folder_for"]
 
 #: Share of dropped masks from which on it is a finding.
 _MANY_DROPPED = 0.005
@@ -82,7 +85,8 @@ class Measuring:
         """Return what became of a recording, and the error that ended it."""
         outcome = Outcome(str(path), str(out))
         try:
-            _run_one(path, out, self, display, outcome)
+            with trusting(self.settings.trusted):
+                _run_one(path, out, self, display, outcome)
         except KeyboardInterrupt as interrupt:
             # The result may have been finished before the stop was heeded.
             outcome.state = "stopped" if outcome.seconds is None else "done"
@@ -91,6 +95,26 @@ class Measuring:
             outcome.fail(_placed(error, path))
             return outcome, error
         return outcome, None
+
+    def load_segmenter(self) -> None:
+        """Load the segmenter of the user, if there is one, so that it is known by its code."""
+        if self.segmenter_file is not None:
+            from ..segm.from_file import load_segmenter_file
+
+            load_segmenter_file(self.segmenter_file)
+
+    def for_other_machines(self) -> Measuring:
+        """Return the same with what this machine's environment allows, and without its folder."""
+        from ..read.permissions import default_permissions
+
+        allowed = default_permissions()
+        settings = replace(
+            self.settings,
+            permissions=self.settings.permissions or (allowed if any(astuple(allowed)) else None),
+            trusted=self.settings.trusted | trusted_models(),
+        )
+        name = self.segmenter_file
+        return replace(self, settings=settings, segmenter_file=name and os.path.abspath(name))
 
 
 def _run_one(path: Path, out: Path, how: Measuring, display: Quiet, outcome: Outcome) -> None:
@@ -142,8 +166,7 @@ def _run_opened(
         _keep(outcome, event)
         display.show(event)
 
-    made = _make_folder(out.parent)
-    try:
+    with folder_for(out):
         runner = DCNumJobRunner(
             job,
             force=force,
@@ -153,8 +176,6 @@ def _run_opened(
         )
         with runner, stop_gently(runner.request_stop):
             runner.run()
-    finally:
-        _remove_empty(made)
     outcome.state = "done"
     _find(outcome)
 
@@ -219,27 +240,25 @@ def _placed(error: Exception, path: Path) -> Exception:
     return error
 
 
-def _make_folder(folder: Path) -> list[Path]:
-    """Make a folder with its parents; return what was made, innermost first."""
+@contextlib.contextmanager
+def folder_for(out: Path) -> Iterator[None]:
+    """Make the folder of a result, with its parents; remove what was made and is empty."""
     missing: list[Path] = []
-    for part in (folder, *folder.parents):
+    for part in out.parents:
         if part.exists():
             break
         missing.append(part)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        out.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StorageError(
             f"the folder cannot be made: {error.strerror or error}",
-            path=folder,
+            path=out.parent,
             hint="name another with -o",
         ) from error
-    return missing
-
-
-def _remove_empty(folders: Sequence[Path]) -> None:
-    for folder in folders:
-        try:
-            folder.rmdir()
-        except OSError:
-            return
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):  # it is not empty
+            for folder in missing:
+                folder.rmdir()

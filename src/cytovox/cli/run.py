@@ -62,16 +62,27 @@ class _Allowed(o.AllowedToRecordings):
 
 
 @options
-class _Work:
-    """What is done of it, and in which way."""
-
+class _Frames:
     compression: str = option("zstd-5", "none, or zstd-1 to zstd-9.", metavar="NAME")
     frames: str | None = option(
         None,
         "Only some frames: 100 (the first), 10-100-2 (from, to, step), or 3,5,9.",
         metavar="FRAMES",
     )
-    workers: int | None = option(None, "Number of workers; as many as cores if not given.", min=1)
+
+
+@options
+class _Where(o.Where):
+    workers: int | None = option(
+        None,
+        "Number of workers; as many as cores if not given. With --cluster, how many recordings "
+        "are measured at once.",
+        min=1,
+    )
+
+
+@options
+class _Again:
     recurse: bool = option(
         False,
         "Search folders within folders too; results are in the same folders below OUT.",
@@ -91,6 +102,11 @@ class _Work:
     as_json: bool = option(False, o.JSON_HELP, "--json")
     debug: bool = option(False, "Show tracebacks; work in one thread.")
     quiet: bool = option(False, "Say only what went wrong.", "--quiet", "-q")
+
+
+@options
+class _Work(_Again, _Where, _Frames):
+    """What is done of it, where, and in which way."""
 
 
 def run(
@@ -130,7 +146,12 @@ def run(
         failed.exit_code = error.exit_code
         outcomes.append(failed)
     with choose_display(quiet=work.quiet or work.as_json) as display:
-        outcomes += run_batch(pairs, measuring, display)
+        if work.cluster is None:
+            outcomes += run_batch(pairs, measuring, display)
+        else:
+            from .cluster_batch import run_on_cluster
+
+            outcomes += run_on_cluster(pairs, measuring, display, work)
     outcomes += [Outcome(str(path), state="left out", reason=why) for path, why in found.left_out]
     code = exit_code_of_batch(outcomes)
     if work.findings_ok and code == FINDINGS:
@@ -154,20 +175,17 @@ def _settings(recipe: _Recipe, allowed: _Allowed, work: _Work) -> tuple[Settings
         options=options,
         basin_strategy=recipe.basins,
         compression=work.compression,
-        workers=work.workers,
+        workers=work.workers if work.cluster is None else None,
         debug=work.debug,
         preflight=not work.no_preflight,
         permissions=may,
+        trusted=frozenset({"all"} if recipe.trust_model else ()),
     )
     return settings, segmenter_file
 
 
 def _segmenter_code(recipe: _Recipe) -> tuple[str, str | None]:
     segmenter = recipe.segmenter
-    if recipe.trust_model:
-        from ..recipe.trust import trust_all_models
-
-        trust_all_models()
     if ".py" not in segmenter:
         return segmenter, None
     from ..segm.from_file import is_segmenter_file, load_segmenter_file

@@ -62,6 +62,8 @@ class Settings:
     debug: bool = False
     preflight: bool = True
     permissions: Permissions | None = None
+    #: Models that may be run, besides those that may anyway.
+    trusted: frozenset[str] = frozenset()
 
     def job_arguments(self) -> dict[str, Any]:
         """Return the keyword arguments of a job; new dictionaries every time."""
@@ -93,11 +95,13 @@ class Settings:
     def check(self) -> None:
         """Raise an error if a stage would refuse its options, before any input is opened."""
         from ..logic import DCNumPipelineJob
+        from ..recipe.trust import trusting
 
         arguments = self.job_arguments()
         # With a pixel size the job has no need to look into the file.
         arguments["data_kwargs"].setdefault("pixel_size", 1.0)
-        DCNumPipelineJob("input.rtdc", **arguments).check_options()
+        with trusting(self.trusted):
+            DCNumPipelineJob("input.rtdc", **arguments).check_options()
 
 
 def parse_settings(words: Sequence[str], codes: Mapping[str, str]) -> dict[str, dict[str, Any]]:

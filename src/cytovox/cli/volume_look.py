@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from . import volume_options as o
-from .command_options import Said, option, options, parse_size
+from .command_options import Said, Workers, option, options, parse_size
 
 __all__ = ["info", "plan", "replay"]
 
@@ -31,7 +31,7 @@ def plan(
     what: o.Segmenting,
     trial: _Trial,
     taken: o.View,
-    on: o.Workers,
+    on: Workers,
     said: Said,
 ) -> None:
     """Show what a run would take, after trying two blocks of it.

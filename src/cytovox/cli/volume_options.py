@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from ..errors import OptionError
-from .command_options import option, options, parse_lengths, parse_size
+from .command_options import Where, option, options, parse_lengths, parse_size
 
 if TYPE_CHECKING:
     from ..read import Permissions
@@ -26,8 +26,6 @@ __all__ = [
     "Redo",
     "Segmenting",
     "View",
-    "Where",
-    "Workers",
     "as_size",
     "parse_parameters",
 ]
@@ -92,36 +90,6 @@ Output = Annotated[str, typer.Argument(metavar="OUTPUT", help="Volume to make, a
 Made = Annotated[
     str, typer.Argument(metavar="OUTPUT", help="Labels that cytovox volume segment has made.")
 ]
-
-
-@options
-class Workers:
-    """How many workers there are."""
-
-    workers: int | None = option(
-        None,
-        "Number of worker processes; one a core if not given, 0 for none beside this one.",
-        min=0,
-        metavar="N",
-    )
-
-
-@options
-class Where(Workers):
-    """Where blocks are done."""
-
-    cluster: str | None = option(
-        None,
-        "Where workers are, if not on this machine: dask:tcp://host:8786, or a command such "
-        "as 'srun -n1 {command}'.",
-        metavar="WHERE",
-    )
-    host: str | None = option(
-        None,
-        "Address under which workers elsewhere reach this program; only this machine can "
-        "if not given.",
-        metavar="ADDRESS",
-    )
 
 
 @options

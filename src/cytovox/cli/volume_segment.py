@@ -8,7 +8,7 @@ from typing import Any, Literal
 import typer
 
 from . import volume_options as o
-from .command_options import Said, SaidOfWork, option, options
+from .command_options import Said, SaidOfWork, Where, option, options
 
 __all__ = ["objects", "restitch", "segment"]
 
@@ -140,7 +140,7 @@ def segment(
 
 
 def restitch(
-    ctx: typer.Context, output: o.Made, how: _Restitching, where: o.Where, said: SaidOfWork
+    ctx: typer.Context, output: o.Made, how: _Restitching, where: Where, said: SaidOfWork
 ) -> None:
     """Stitch the blocks in another way, without segmenting again.
 

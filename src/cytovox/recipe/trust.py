@@ -8,8 +8,10 @@ processes started later know it as well.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+from collections.abc import Collection, Iterator
 
 from ..errors import OptionError, UsageError
 
@@ -22,6 +24,7 @@ __all__ = [
     "trust_all_models",
     "trust_model",
     "trusted_models",
+    "trusting",
 ]
 
 #: Environment variable: ``all``, or SHA-256 values separated by commas.
@@ -93,6 +96,36 @@ def trust_all_models() -> None:
     on this computer.
     """
     os.environ[TRUST_VARIABLE] = ",".join(sorted(trusted_models() | {_ALL}))
+
+
+@contextlib.contextmanager
+def trusting(entries: Collection[str]) -> Iterator[None]:
+    """Let this process, and those that it starts meanwhile, load further models for a while.
+
+    Parameters
+    ----------
+    entries
+        What `trusted_models` returned, here or in another process.
+
+    Examples
+    --------
+    >>> getfixture("monkeypatch").setenv(TRUST_VARIABLE, "")
+    >>> with trusting(["all"]):
+    ...     is_trusted("ab" * 32)
+    True
+    >>> is_trusted("ab" * 32)
+    False
+    """
+    before = os.environ.get(TRUST_VARIABLE)
+    if entries:
+        os.environ[TRUST_VARIABLE] = ",".join(sorted({*trusted_models(), *entries}))
+    try:
+        yield
+    finally:
+        if before is not None:
+            os.environ[TRUST_VARIABLE] = before
+        else:
+            os.environ.pop(TRUST_VARIABLE, None)
 
 
 def is_trusted(sha256: str) -> bool:

@@ -1,0 +1,173 @@
+"""Recordings measured by other machines, each as a unit of a cluster."""
+
+from __future__ import annotations
+
+import faulthandler
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..blockwise.block_engine import BlockWork, GridSource, do_blocks
+from ..blockwise.block_ledger import Ledger
+from ..errors import CytovoxError, StageError, escaped
+from ..run.cluster import find_executor
+from ..run.executor import WorkerError
+from ..run.progress import StageFinished, StageProgress, StageStarted, Warned
+from ..run.unit_timeout import unit_timeout
+from .batch import Recording, Worker
+from .console import report_error, say
+from .one_recording import Measuring, Outcome, folder_for
+from .progress_display import Quiet
+from .signals import STOPPED_TEXT, exit_code_of_interrupt, resumable
+
+if TYPE_CHECKING:
+    from ..blockwise.block_result import BlockFailure
+    from .command_options import Where
+
+__all__ = ["run_on_cluster"]
+
+
+def run_on_cluster(
+    pairs: Sequence[tuple[Path, Path]], measuring: Measuring, display: Quiet, where: Where
+) -> list[Outcome]:
+    """Measure recordings on other machines; one whose worker is lost is given to another."""
+    account = _Account(pairs, display, debug=measuring.settings.debug)
+    files = [Recording(path.absolute(), out.absolute(), i) for i, (path, out) in enumerate(pairs)]
+    if not files:
+        return []
+    ledger = Ledger("files", len(files), on_event=account.see, on_rows=account.settle)
+    work = BlockWork(_Elsewhere(measuring.for_other_machines(), unit_timeout()), ledger)
+    begin = time.monotonic()
+    display.begin(f"{len(files)} recordings")
+    display.show(StageStarted("files", len(files), "files"))
+    try:
+        with (
+            resumable(),
+            folder_for(files[0].out),
+            tempfile.TemporaryDirectory(
+                prefix=".cytovox-", dir=files[0].out.parent, ignore_cleanup_errors=True
+            ) as notes,
+            find_executor(where.workers, where.cluster, where.host, Path(notes)) as executor,
+        ):
+            do_blocks(GridSource(work, files), [work], executor)
+    except KeyboardInterrupt as interrupt:
+        account.stop(interrupt)
+    except WorkerError as error:
+        report_error(error, debug=measuring.settings.debug)
+        account.give_up(error)
+    for failure in ledger.failed:
+        account.fail(failure)
+    display.show(StageFinished("files", time.monotonic() - begin))
+    return account.outcomes
+
+
+class _Account:
+    """What becomes of the recordings that a cluster measures, shown as it comes."""
+
+    def __init__(self, pairs: Sequence[tuple[Path, Path]], display: Quiet, *, debug: bool) -> None:
+        self.outcomes = [Outcome(str(path), str(out)) for path, out in pairs]
+        self._display = display
+        self._debug = debug
+        self._begun: set[int] = set()
+
+    def see(self, event: Any) -> None:
+        """Show an event of the ledger."""
+        kind = type(event).__name__
+        if kind == "BlockStarted":
+            self._begun.add(event.block)
+        elif kind == "BlockFailed" and not event.final:
+            name = self.outcomes[event.block].input
+            self._display.note(f"{name}: {event.error}; another worker measures it")
+        elif isinstance(event, StageProgress | Warned):
+            self._display.show(event)
+
+    def settle(self, file: Recording, rows: dict[str, Any]) -> None:
+        """Take what a worker has sent."""
+        outcome, error = rows["outcome"], rows["error"]
+        known, self.outcomes[file.index] = self.outcomes[file.index], outcome
+        place, name = str(file.path), known.input  # which it has here
+        outcome.input, outcome.output = name, known.output
+        self._display.name, before = escaped(file), self._display.name
+        for show, what in rows["messages"]:
+            text = what.replace(place, name, 1) if show == "note" else what
+            getattr(self._display, show)(text)
+        self._display.name = before
+        if error is not None:
+            outcome.error = outcome.error.replace(place, name, 1)
+            report_error(_renamed(error.error(), place, name), debug=self._debug)
+        else:
+            self._display.note(f"{name}: {outcome.verdict}")
+
+    def fail(self, failure: BlockFailure) -> None:
+        """Note that a recording was given up, since its workers died."""
+        index = failure.block
+        assert isinstance(index, int)
+        error = failure.exception
+        if error is None:
+            hint = f"it was tried {failure.attempts} times"
+            error = StageError(
+                "measuring", failure.error, path=self.outcomes[index].input, hint=hint
+            )
+        self.outcomes[index].fail(error)
+        report_error(error, debug=self._debug)
+
+    def give_up(self, error: Exception) -> None:
+        """Note why all that is not done cannot be done."""
+        for outcome in self._unfinished():
+            outcome.fail(error)
+
+    def stop(self, interrupt: KeyboardInterrupt) -> None:
+        """Note that the run was stopped."""
+        say(STOPPED_TEXT)
+        for outcome in self._unfinished():
+            outcome.exit_code = exit_code_of_interrupt(interrupt)
+        for index in self._begun:
+            if self.outcomes[index].state == "waiting":
+                self.outcomes[index].state = "stopped"
+
+    def _unfinished(self) -> list[Outcome]:
+        return [outcome for outcome in self.outcomes if outcome.state == "waiting"]
+
+
+def _renamed(error: Exception, place: str, name: str) -> Exception:
+    if isinstance(error, CytovoxError) and error.path == place:
+        error.path = name
+    return error
+
+
+@dataclass(frozen=True)
+class _Elsewhere:
+    """What a worker on another machine does with a recording."""
+
+    measuring: Measuring
+    limit: float | None
+
+    def __call__(self, recording: Recording) -> dict[str, Any]:
+        postponed = _Postponed(self.limit)
+        try:
+            outcome, error = Worker(self.measuring)(recording, postponed)
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+        return {"outcome": outcome, "error": error, "messages": postponed.messages}
+
+
+class _Postponed:
+    """Keeps what is to be shown later, and ends a process that makes no progress."""
+
+    def __init__(self, limit: float | None) -> None:
+        self.messages: list[tuple[str, Any]] = []
+        self._limit = limit
+        self()
+
+    def __call__(self) -> None:
+        """Begin to wait anew; when that is over, the process ends, whatever it is doing."""
+        if self._limit is not None:
+            faulthandler.dump_traceback_later(self._limit, exit=True)
+
+    def send(self, message: tuple[str, Any]) -> None:
+        """Keep what stays on a screen."""
+        if message[0] == "note" or isinstance(message[1], Warned):
+            self.messages.append(message)
