@@ -169,7 +169,7 @@ class AllowedToRecordings(Allowed):
 
     unidentified: bool = option(
         False,
-        "Follow basins that do not name the measurement they are of.",
+        "Follow basins that do not name the measurement that they belong to.",
         "--allow-unidentified",
     )
 

@@ -32,7 +32,7 @@ class _Options:
     out: Path = option(Path("demo"), "Folder for what is made.", "--out", "-o", metavar="DIR")
     frames: int = option(1000, "Number of frames.", min=1, metavar="N")
     seed: int = option(1, "The same seed gives the same recording.", min=0, metavar="S")
-    volume: bool = option(False, "Show it with a volume in place of a recording.")
+    volume: bool = option(False, "Use a volume in place of a recording.")
     debug: bool = option(False, "Show tracebacks.")
 
 

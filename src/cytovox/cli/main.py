@@ -22,7 +22,8 @@ __all__ = ["app", "main"]
 #: Exit codes are explained in docs/reference/exit-codes.md.
 EPILOG = (
     "Exit codes: 0 all good, 1 failed, 2 wrong usage, 3 finished with findings, "
-    "4 some files or blocks failed, 74 input or output, 75 output busy, 130 or 143 stopped."
+    "4 some files or blocks failed, 74 cannot read or write, 75 another run makes the output, "
+    "130 or 143 stopped."
 )
 
 app = typer.Typer(
@@ -84,7 +85,7 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def _program(
     version: Annotated[
-        bool, typer.Option("--version", help="Tell the version.", callback=_version, is_eager=True)
+        bool, typer.Option("--version", help="Show the version.", callback=_version, is_eager=True)
     ] = False,
 ) -> None:
     """Take the options that stand before a command."""

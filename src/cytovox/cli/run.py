@@ -38,7 +38,7 @@ class _Recipe:
     )
     background: str = option("sparsemed", "How the background is computed.", metavar="CODE")
     segmenter: str = option(
-        "thresh", "How events are found; also FILE.py:CLASS, a segmenter of yours.", metavar="CODE"
+        "thresh", "How events are found; also FILE.py:CLASS, your own segmenter.", metavar="CODE"
     )
     trust_model: bool = option(
         False,
@@ -63,10 +63,14 @@ class _Allowed(o.AllowedToRecordings):
 
 @options
 class _Frames:
-    compression: str = option("zstd-5", "none, or zstd-1 to zstd-9.", metavar="NAME")
+    compression: str = option(
+        "zstd-5",
+        "Compression of the result: none, or zstd-1 (fast) to zstd-9 (small).",
+        metavar="NAME",
+    )
     frames: str | None = option(
         None,
-        "Only some frames: 100 (the first), 10-100-2 (from, to, step), or 3,5,9.",
+        "Only some frames: 100 (the first hundred), 10-100-2 (from, to, step), or 3,5,9.",
         metavar="FRAMES",
     )
 
@@ -94,10 +98,11 @@ class _Again:
         False, "Read finished results in full before they are skipped, not only small ones."
     )
     no_preflight: bool = option(
-        False, "Do not look whether disk and memory suffice before work begins."
+        False, "Do not check before work begins whether disk and memory suffice."
     )
     findings_ok: bool = option(
-        False, "End with exit code 0 in place of 3, for programs that delete results at others."
+        False,
+        "End with exit code 0 in place of 3, for programs that delete results at any other code.",
     )
     as_json: bool = option(False, o.JSON_HELP, "--json")
     debug: bool = option(False, "Show tracebacks; work in one thread.")

@@ -21,7 +21,7 @@ def info(
     allowed: o.AllowedToRecordings,
     said: o.Said,
 ) -> None:
-    """Show what is in a file: size, features, where data are kept, and by what recipe.
+    """Show what is in a file: size, features, where its data are, and how it was made.
 
     For a result, the pipeline identifier is checked against its hash, and it
     is checked whether the files that it refers to are there.
@@ -82,7 +82,7 @@ def as_dcnum(
         ),
     ],
 ) -> None:
-    """Run a program that imports dcnum, with cytovox in the place of dcnum.
+    """Run a program that imports dcnum, with cytovox in place of dcnum.
 
     For example:  cytovox as-dcnum -- chipstream-cli in.rtdc out.rtdc
 

@@ -72,11 +72,11 @@ class _Volume:
         "blobs", "blobs that do not touch, or cells that fill the volume."
     )
     diameter: float = option(20.0, "Typical diameter of an object in voxels.", metavar="D")
-    noise: float = option(20.0, "Most that noise changes a voxel, grey levels.", metavar="N")
+    noise: float = option(20.0, "Largest change of a voxel by noise, in grey levels.", metavar="N")
     voxel_size: Any = option(
         None, "Size of a voxel along each axis.", metavar="Z,Y,X", read=parse_lengths
     )
-    units: str = option("nanometer", "Unit of it.", metavar="UNIT")
+    units: str = option("nanometer", "Unit of the voxel size.", metavar="UNIT")
 
 
 def volume(

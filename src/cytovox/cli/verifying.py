@@ -90,7 +90,7 @@ def verify(
     said: SaidOfWork,
     allowed: Allowed,
 ) -> None:
-    """Check that files are whole: nothing missing, nothing changed, nothing torn.
+    """Check that files are complete and undamaged.
 
     Of recordings: lengths of all features, checksums of all chunks, header,
     pipeline identifier, basins, logs. Of volumes: every chunk and shard, all

@@ -62,7 +62,9 @@ class _Model:
         False, "Run the model. A model is a program: only say so if you trust where it comes from."
     )
     sha256: str | None = option(None, "Trust the model of this SHA-256 only.", metavar="HEX")
-    channels: int = option(0, "Channels of the result; 0: one.", min=0, metavar="N")
+    channels: int = option(
+        0, "Channels of the result; 0 for one value a voxel, without channels.", min=0, metavar="N"
+    )
 
 
 @options
@@ -71,10 +73,10 @@ class _Prediction:
         None, "Voxels that the model sees at once.", metavar="N[,N,N]", read=parse_size
     )
     overlap: Any = option(
-        "0", "Voxels of a tile's ends not used.", metavar="N[,N,N]", read=parse_size
+        "0", "Voxels at each end of a tile that are not used.", metavar="N[,N,N]", read=parse_size
     )
-    factor: float = option(1.0, "Voxels are multiplied by it,", metavar="F")
-    shift: float = option(0.0, "and this is added, for the model.", metavar="S")
+    factor: float = option(1.0, "Voxels are multiplied by this for the model.", metavar="F")
+    shift: float = option(0.0, "This is added to them after that.", metavar="S")
     dtype: str = option("float32", "Type of the result: float32, uint8.", metavar="TYPE")
     device: str | None = option(None, "cpu or cuda; cuda if there is one.", metavar="NAME")
 

@@ -126,7 +126,9 @@ class Redo:
     verify: bool = option(
         False, "Read a finished output in full before it is left as it is, not only a small one."
     )
-    force: bool = option(False, "Make again what of a finished output was damaged since.")
+    force: bool = option(
+        False, "Make again those parts of a finished output that were damaged since."
+    )
 
     def redo(self) -> dict[str, bool]:
         """Return this as functions take it."""
@@ -169,7 +171,10 @@ class BlocksAround(Blocks):
     """What a block is, and what it reads beyond."""
 
     context: Any = option(
-        None, "Voxels that a block reads beyond.", metavar="N[,N,N]", read=parse_size
+        None,
+        "Voxels that a block reads beyond those that it writes.",
+        metavar="N[,N,N]",
+        read=parse_size,
     )
 
 
@@ -194,7 +199,8 @@ class Segmenting(BlocksAround, _Function):  # options stand in the order of the 
 
     context: Any = option(
         None,
-        "Voxels that a block reads beyond; 16 if not given, 0 for touch and none. "
+        "Voxels that a block reads beyond those that it writes; 16 if not given, 0 for touch and "
+        "none. "
         "See: cytovox volume plan",
         metavar="N[,N,N]",
         read=parse_size,
@@ -225,7 +231,7 @@ class View:
     )
     axes: str | None = option(
         None,
-        "Axes in the order of the file, such as tzyx, if the file does not say them right.",
+        "Axes in the order of the file, such as tzyx, if the file names none or wrong ones.",
         metavar="LETTERS",
     )
     voxel_size: Any = option(

@@ -23,11 +23,15 @@ class _Restitching:
 
     stitch: Stitch | None = option(None, _STITCH)
     connectivity: int | None = option(
-        None, "Neighbours of a voxel for touch: 6, 18, 26; 4, 8.", metavar="N"
+        None,
+        "Neighbours of a voxel for touch: 6, 18 or 26; in two dimensions 4 or 8.",
+        metavar="N",
     )
     rule: Rule | None = option(None, "How labels agree: iou or mutual.")
     threshold: float | None = option(None, "Labels must agree by more than this.", metavar="T")
-    min_voxels: int | None = option(None, "And in so many voxels.", min=1, metavar="N")
+    min_voxels: int | None = option(
+        None, "Labels must agree in at least so many voxels.", min=1, metavar="N"
+    )
     reach: int | None = option(
         None,
         "How far from a seam labels are compared, in voxels; an eighth of the context if "
@@ -73,16 +77,20 @@ class _Stitching(_Restitching):
     )
     rule: Rule = option("iou", "How labels agree: by intersection over union, or mutually.")
     threshold: float = option(0.5, "Labels must agree by more than this.", metavar="T")
-    min_voxels: int = option(1, "And in so many voxels.", min=1, metavar="N")
+    min_voxels: int = option(
+        1, "Labels must agree in at least so many voxels.", min=1, metavar="N"
+    )
     gate: str | None = option(
-        None, "Which objects to keep, e.g. 'voxels > 100'; see objects.", metavar="EXPR"
+        None,
+        "Which objects to keep, e.g. 'voxels > 100'. See: cytovox volume objects",
+        metavar="EXPR",
     )
 
 
 @options
 class _Preflight:
     no_preflight: bool = option(
-        False, "Do not look whether disk and memory suffice before work begins."
+        False, "Do not check before work begins whether disk and memory suffice."
     )
 
 
