@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import io
-import multiprocessing as mp
 import os
 import platform
 import shutil
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..errors import escaped
+from ..errors import StageError, escaped
 from .console import FINDINGS, in_columns, print_json, print_text
 
 __all__ = [
@@ -268,31 +267,18 @@ def _machine() -> Iterator[Examined]:
 
 def _processes() -> Iterator[Examined]:
     """Start one worker as runs do, and wait for its answer."""
-    context = mp.get_context("spawn")
-    ours, its = context.Pipe(duplex=False)
-    child = context.Process(target=_answer, args=(its,), daemon=True)
+    from ..run.executor import TeamExecutor
+
+    state, text = "BAD", f"no answer within {_PATIENCE:.0f} s"
     try:
-        child.start()
-        its.close()
-        came = ours.poll(_PATIENCE) and ours.recv() == child.pid
-    except (OSError, EOFError) as err:
-        yield Examined("machine", "worker process", "BAD", f"does not start: {err}")
-        return
-    finally:
-        ours.close()
-        if child.pid is not None:
-            child.join(5)
-            if child.is_alive():
-                child.kill()
-                child.join(5)
-            child.close()
-    text = "starts and answers" if came else f"no answer within {_PATIENCE:.0f} s"
-    yield Examined("machine", "worker process", "good" if came else "BAD", text)
-
-
-def _answer(pipe: Any) -> None:
-    pipe.send(os.getpid())
-    pipe.close()
+        with TeamExecutor(1) as team:
+            team.submit(abs, 0).result(timeout=_PATIENCE)
+        state, text = "good", "starts and answers"
+    except TimeoutError:
+        pass
+    except (OSError, StageError) as err:
+        text = f"does not start: {err}"
+    yield Examined("machine", "worker process", state, text)
 
 
 def _disks(folder: Path) -> Iterator[Examined]:
