@@ -169,7 +169,7 @@ def test_a_recording_whose_worker_is_lost_is_measured_by_another(
 def test_a_recording_that_ends_each_worker_costs_itself_alone(
     folder: Path, cluster: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch, value: int
 ) -> None:
-    monkeypatch.setenv("CYTOVOX_UNIT_TIMEOUT", "20")
+    monkeypatch.setenv("CYTOVOX_UNIT_TIMEOUT", "15")
     spoil(folder / "1.rtdc", value)
     code, content, errors = run(capsys, *HARMFUL, "--cluster", cluster)
     assert states(content) == {"0.rtdc": "done", "1.rtdc": "failed", "2.rtdc": "done"}
