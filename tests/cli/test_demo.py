@@ -21,6 +21,7 @@ def test_demo_finds_what_is_true(tmp_path: Path, capsys: pytest.CaptureFixture[s
     out = capsys.readouterr().out
     number = len(Truth.load(folder / "demo.truth.csv").whole)
     assert f"cells   true {number}, found {number}, missed 0, extra 0" in out
+    assert "outlines follow pixels, which makes cells look more deformed: 0.0" in out
     assert (folder / "demo.png").read_bytes().startswith(b"\x89PNG")
     assert sorted(p.suffix for p in folder.iterdir()) == [".csv", ".png", ".rtdc", ".rtdc"]
 

@@ -96,6 +96,7 @@ def test_scatter_shows_all_points_and_units(measured):
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("Area (µm²)", "Deformation")
     legend = [t.get_text() for t in axes.get_legend().get_texts()]
     assert legend == [f"measured ({number})", f"true ({len(truth.whole)})"]
+    assert "Outlines follow pixels" in texts(figure), "why the points lie above the rings"
 
 
 def test_images_that_are_missing(measured, tmp_path):
