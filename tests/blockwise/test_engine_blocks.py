@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,7 +15,6 @@ from typing import Any
 import pytest
 
 from cytovox.blockwise.block_result import RunResult
-from cytovox.blockwise.desk import Desk, connect
 from cytovox.blockwise.events import BlockDone, BlockFailed, BlockStarted, WorkerLost
 from cytovox.blockwise.run_blocks import run_blocks
 from cytovox.errors import StageError, UsageError
@@ -361,24 +359,6 @@ def test_ctrl_c_stops_soon_and_leaves_nobody(tmp_path: Path) -> None:
     wait_until(lambda: not any(map(alive, workers)))
     states = {r.state for r in read_journal(tmp_path / "j").stages["blocks"].values()}
     assert states == {"started"}
-
-
-def test_strangers_are_not_let_in() -> None:
-    with Desk() as desk:
-        host, port = desk.address
-        assert host == "127.0.0.1"
-        with pytest.raises(ConnectionError, match="does not know the key"):
-            connect(host, port, "0" * 64, {})
-        silent = socket.create_connection((host, port))
-        line = connect(host, port, desk.key, {"number": 1})  # who is silent holds up nobody
-        message = desk.next(10)
-        assert message is not None
-        assert (message.kind, message.sender.hello) == ("joined", {"number": 1})
-        line.close()
-        message = desk.next(10)
-        assert message is not None
-        assert message.kind == "left"
-        silent.close()
 
 
 def test_blocks_cost_little(functions: ModuleType, tmp_path: Path) -> None:

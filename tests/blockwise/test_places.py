@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import multiprocessing as mp
 import os
-import re
-import socket
 import stat
 import sys
 from concurrent.futures import ProcessPoolExecutor
@@ -13,11 +11,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import daisy
 import pytest
 from funlib.geometry import Roi
 
 from cytovox.blockwise import run_blockwise
-from cytovox.blockwise.desk import Desk, connect
 from cytovox.blockwise.run_blocks import run_blocks
 from cytovox.errors import UsageError
 from cytovox.recipe.python_file import load_python_file
@@ -140,12 +138,8 @@ def test_a_task_by_a_command(tmp_path: Path, launcher: Path) -> None:
 
 @pytest.mark.timeout(180)
 def test_a_task_of_which_no_worker_comes_ends(tmp_path: Path, launcher: Path) -> None:
-    result = blockwise(tmp_path, f"{launcher} -n2 {{command}}")
-    assert result.done == 0
-    assert [failure.block for failure in result.failed] == [(i,) for i in range(12)]
-    said = {failure.error for failure in result.failed}
-    assert len(said) == 1
-    assert re.search(r"8 workers in a row ended before .* ended with exit code 9", said.pop())
+    with pytest.raises(WorkerError, match=r"workers in a row ended before .* exit code 9"):
+        blockwise(tmp_path, f"{launcher} -n2 {{command}}")
     # Nothing of it remains but the journal, by which the same work goes on.
     result = blockwise(tmp_path, f"{launcher} -n1 {{command}}")
     assert result
@@ -213,24 +207,69 @@ def test_an_executor_of_the_user_does_blocks(functions: ModuleType, tmp_path: Pa
             )
 
 
+PROGRAM = """
+import subprocess, sys
+from pathlib import Path
+import daisy
+fit = "shrink"
+read_write_conflict = False
+
+def start_worker(out):
+    client = daisy.Client()
+    while True:
+        with client.acquire_block() as block:
+            if block is None:
+                break
+            Path(out, f"block-{block.write_roi.begin[0]}").write_text("x\\n")
+
+def spawn_worker(out, program):
+    if program:
+        return lambda: subprocess.run([sys.executable, __file__, out])
+    return lambda: start_worker(out)
+
+if __name__ == "__main__":
+    start_worker(sys.argv[1])
+"""
+
+
+@pytest.mark.timeout(180)
+def test_dask_does_tasks(tmp_path: Path, dask: Any) -> None:
+    result = blockwise(tmp_path, f"dask:{dask.address}", bad=[4])
+    assert [f.block for f in result.failed] == [(4,)]
+    assert result.done == 11
+    (tmp_path / "program.py").write_text(PROGRAM)
+    block = Roi((0,), (1,))
+    for program in (True, False):
+        out = tmp_path / str(program)
+        out.mkdir()
+        result = run_blockwise(
+            tmp_path / "program.py", Roi((0,), (6,)), block, block, 2, 0,
+            cluster=f"dask:{dask.address}", logs=tmp_path / "logs", out=str(out), program=program,
+        )  # fmt: skip
+        assert result, result.failed
+        assert marks(out) == dict.fromkeys(range(6), 1)
+    assert all(process.poll() is None for process in dask.processes.values())
+
+
+@pytest.mark.timeout(180)
+def test_dask_knows_what_its_workers_have(tmp_path: Path) -> None:
+    distributed = pytest.importorskip("distributed")
+    first = tmp_path / "first"
+    first.mkdir()
+    up = daisy.v2.Task(
+        "up", Roi((0,), (12,)), Roi((0,), (1,)), Roi((0,), (1,)), fit="shrink",
+        process_function=lambda block: (first / str(os.getpid())).touch(), requires={"gpu": 1},
+    )  # fmt: skip
+    common = {"n_workers": 1, "threads_per_worker": 1, "dashboard_address": "127.0.0.1:0"}
+    with (
+        distributed.LocalCluster(**common, resources={"gpu": 1}) as cluster,
+        distributed.Client(cluster, set_as_default=False) as client,
+    ):
+        assert blockwise(tmp_path, client, upstream_tasks=[up])
+        assert {int(path.name) for path in first.iterdir()} == set(client.run(os.getpid).values())
+
+
 def test_clusters_that_are_not_there_are_told(functions: ModuleType) -> None:
     pytest.importorskip("distributed")
     with pytest.raises(UsageError, match="no Dask scheduler answers"):
         run_blocks(units(functions, 1), functions.square, cluster="dask:tcp://127.0.0.1:1")
-
-
-def test_a_machine_that_vanishes_is_noticed() -> None:
-    with Desk() as desk:
-        line = connect(*desk.address, desk.key, {"number": 1})
-        joined = desk.next(10)
-        assert joined is not None
-        for end in (line, joined.sender.line):
-            with socket.socket(fileno=os.dup(end.fileno())) as known:
-                assert known.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
-                if hasattr(socket, "TCP_KEEPIDLE"):
-                    seconds = [
-                        known.getsockopt(socket.IPPROTO_TCP, getattr(socket, name))
-                        for name in ("TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT")
-                    ]
-                    assert seconds[0] + seconds[1] * seconds[2] <= 90
-        line.close()

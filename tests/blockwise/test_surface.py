@@ -118,7 +118,7 @@ def test_programs_of_their_own_have_as_many_attempts_as_asked_for(
 
 
 def test_a_program_beside_a_task_whose_blocks_are_put_off(tmp_path: Path) -> None:
-    """Both are asked for what is left, and what works then is told."""
+    """Each block has one attempt, as was asked for."""
     failing = tmp_path / "failing.py"
     failing.write_text(
         "def spawn_worker():\n"
@@ -137,8 +137,10 @@ def test_a_program_beside_a_task_whose_blocks_are_put_off(tmp_path: Path) -> Non
     result = run_blockwise(
         path, roi(2, 202), block, block, 1, 0, None, [upstream], out=str(tmp_path)
     )
-    assert [(f.block, f.attempts) for f in result.failed] == [((2,), 1), ((12,), 1)]
-    assert (result.total, result.done, result.skipped, result.undone) == (40, 36, 0, 4)
+    assert [(f.block, f.attempts) for f in result.failed] == [
+        ((2,), 1), ((12,), 1), ((52,), 1)
+    ]  # fmt: skip
+    assert (result.total, result.done, result.skipped, result.undone) == (40, 35, 0, 5)
 
 
 def test_programs_of_their_own_are_in_the_journal(tmp_path: Path) -> None:
@@ -148,10 +150,9 @@ def test_programs_of_their_own_are_in_the_journal(tmp_path: Path) -> None:
     assert (first.total, first.done, first.undone) == (5, 4, 1)
     (failure,) = first.failed
     assert (failure.block, failure.attempts) == ((22,), 2)
-    assert failure.error.startswith("ValueError: block at 22 is bad (see ")
+    assert failure.error == "ValueError: block at 22 is bad"
+    assert isinstance(failure.exception, ValueError)
     assert 'raise ValueError("block at 22 is bad")' in failure.traceback
-    log = Path(failure.error.rpartition("(see ")[2].rstrip(")"))
-    assert "block at 22 is bad" in log.read_text()
     assert sum(isinstance(event, BlockDone) for event in events) == 4
     (records,) = read_journal(tmp_path / "j").stages.values()
     assert {key: r.state for key, r in records.items()} == {
@@ -182,7 +183,7 @@ def test_programs_of_their_own_are_checked_afterwards(tmp_path: Path) -> None:
     assert not result
     (failure,) = result.failed
     assert failure.block == (42,)
-    assert failure.error == "check_function says that it is not done"
+    assert "check_function says that it is not done" in failure.error
 
 
 def test_programs_of_their_own_cannot_work_in_this_process(tmp_path: Path) -> None:
@@ -202,7 +203,7 @@ def test_nobody_can_stop_a_block_in_this_process(
 
 def test_logs_stay_only_if_something_fails(tmp_path: Path) -> None:
     assert not run_program(tmp_path)
-    assert list(tmp_path.glob("j.logs/*/*/*.err"))
+    assert list(tmp_path.glob("j.logs/*/*.log"))
     shutil.rmtree(tmp_path / "j.logs")
     (tmp_path / "mended").touch()
     assert run_program(tmp_path)

@@ -72,7 +72,7 @@ def attempt(function: Callable[[Any], Any], block: Any) -> Outcome:
     start = time.perf_counter()
     try:
         result = function(block)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, WorkerError):
         raise
     except SystemExit as err:  # a block may not end its worker
         seconds = time.perf_counter() - start

@@ -43,12 +43,15 @@ class BlockWork:
         Called with a block; returns a dict, or None.
     ledger
         The account of the stage.
+    executor
+        Does them, at most `executor.slots` at a time.
     requires
         What a worker must have, as ``{"gpu": 1}``.
     """
 
     function: Callable[[Any], Any]
     ledger: Ledger
+    executor: UnitExecutor
     requires: Mapping[str, float] | None = None
 
 
@@ -88,7 +91,7 @@ class GridSource:
 
     def next(self) -> Ready | None:
         """Return the next block."""
-        block = next(self._waiting, None)
+        block = None if self._work.ledger.none_works else next(self._waiting, None)
         return None if block is None else Ready(self._work, block)
 
     def done(self, ready: Ready) -> None:
@@ -107,7 +110,7 @@ class GridSource:
         return {rest[i].index for i in chosen}
 
 
-def do_blocks(source: BlockSource, works: Sequence[BlockWork], executor: UnitExecutor) -> None:
+def do_blocks(source: BlockSource, works: Sequence[BlockWork]) -> None:
     """Do blocks until each is done or given up, or none works.
 
     Parameters
@@ -115,9 +118,7 @@ def do_blocks(source: BlockSource, works: Sequence[BlockWork], executor: UnitExe
     source
         Gives the blocks.
     works
-        What may be done with them.
-    executor
-        Does them, at most `executor.slots` at a time.
+        What may be done with them, and by whom.
 
     Raises
     ------
@@ -130,18 +131,18 @@ def do_blocks(source: BlockSource, works: Sequence[BlockWork], executor: UnitExe
     running: dict[Future[Any], Ready] = {}
     attempts: dict[BlockWork, Callable[[Any], Any]] = {}
     while True:
-        for ready in _ready(source, works, executor, running):
+        for ready in _ready(source, works, running):
             work, block = ready
             work.ledger.begin(block)
             if work not in attempts:
-                attempts[work] = _attempt_of(work, executor)
-            unit = block if executor.shares_memory else packed(block)
-            future = executor.submit(attempts[work], unit, work.requires)
+                attempts[work] = _attempt_of(work)
+            unit = block if work.executor.shares_memory else packed(block)
+            future = work.executor.submit(attempts[work], unit, work.requires)
             running[future] = ready
             future.add_done_callback(ended.put)
         if not running:
             return
-        future = _wait(ended, executor, works[0].ledger)
+        future = _wait(ended, works)
         ready = running.pop(future)
         fate = _settle(ready, future)
         if fate == "done":
@@ -152,16 +153,11 @@ def do_blocks(source: BlockSource, works: Sequence[BlockWork], executor: UnitExe
 
 
 def _ready(
-    source: BlockSource,
-    works: Sequence[BlockWork],
-    executor: UnitExecutor,
-    running: Mapping[Any, Any],
+    source: BlockSource, works: Sequence[BlockWork], running: Mapping[Any, Any]
 ) -> Iterator[Ready]:
     """Yield blocks to begin now, as long as there is room for them."""
-    while len(running) < executor.slots:
-        if any(work.ledger.none_works for work in works):
-            return
-        again = [work for work in works if work.ledger.again]
+    while len(running) < sum(work.executor.slots for work in works):
+        again = [w for w in works if w.ledger.again and not w.ledger.none_works]
         # It should soon be known whether any block works at all.
         urgent = next((work for work in again if not work.ledger.any_done), None)
         ready = None if urgent is not None else source.next()
@@ -173,13 +169,13 @@ def _ready(
         yield ready
 
 
-def _attempt_of(work: BlockWork, executor: UnitExecutor) -> Callable[[Any], Any]:
-    if executor.shares_memory:
+def _attempt_of(work: BlockWork) -> Callable[[Any], Any]:
+    if work.executor.shares_memory:
         return functools.partial(attempt, work.function)
     return PackedAttempt(work.function)
 
 
-def _wait(ended: queue.SimpleQueue[Future[Any]], executor: UnitExecutor, ledger: Ledger) -> Any:
+def _wait(ended: queue.SimpleQueue[Future[Any]], works: Sequence[BlockWork]) -> Any:
     waited = 0.0
     while True:
         try:
@@ -188,8 +184,9 @@ def _wait(ended: queue.SimpleQueue[Future[Any]], executor: UnitExecutor, ledger:
             waited += _WAIT
         if waited >= _SILENCE:
             waited = 0.0
-            if why := executor.waiting():
-                ledger.warn(why)
+            for work in works:
+                if why := work.executor.waiting():
+                    work.ledger.warn(why)
 
 
 def _settle(ready: Ready, future: Future[Any]) -> Fate:

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
-from ..errors import StorageError
+from ..errors import StageError, StorageError
 from ..run.journal import BlockKey, Journal
 from ..run.progress import Listener, StageProgress, Warned, announce
 from ..run.team import LostWorkerError
@@ -47,6 +47,11 @@ class Ledger:
         Is told the same.
     on_rows
         Gets what a block returned; it is kept in `rows` if None.
+    deaths
+        A block over which so many workers have died is given up; if None, a
+        death counts like an error.
+    restarts
+        How many workers may die over all blocks; None for no limit.
     """
 
     def __init__(
@@ -58,6 +63,8 @@ class Ledger:
         journal: Journal | None = None,
         on_event: Listener | None = None,
         on_rows: Callable[[Any, dict[str, Any]], None] | None = None,
+        deaths: int | None = _DEATHS,
+        restarts: int | None = None,
     ) -> None:
         self.stage = stage
         self.total = total
@@ -74,6 +81,8 @@ class Ledger:
         self._on_rows = on_rows
         self._attempts: dict[BlockKey, int] = {}
         self._deaths: dict[BlockKey, int] = {}
+        self._most_deaths = deaths
+        self._restarts = restarts
         self._far: set[BlockKey] | None = None
 
     @property
@@ -182,7 +191,13 @@ class Ledger:
             return self._fail(block, "timeout", outcome._replace(error=error))
         self._tell(WorkerLost(lost.worker, lost.how, block.index))
         self._deaths[block.index] = self._deaths.get(block.index, 0) + 1
-        return self._fail(block, "killed", outcome)
+        given_up = self._fail(block, "killed", outcome)
+        if self._restarts is not None:
+            if not self._restarts:
+                text = f"too many workers have died, the last one over block {block.index}"
+                raise StageError(self.stage, f"{text}: {outcome.error}")
+            self._restarts -= 1
+        return given_up
 
     def warn(self, text: str) -> None:
         """Pass a warning on."""
@@ -191,7 +206,12 @@ class Ledger:
     def _fail(self, block: Any, reason: str, outcome: Outcome) -> Fate:
         number = self._attempts[block.index]
         deaths = self._deaths.get(block.index, 0)
-        final = deaths >= _DEATHS if reason == "killed" else number - deaths > self._retries
+        if self._most_deaths is None:
+            final = number > self._retries
+        elif reason == "killed":
+            final = deaths >= self._most_deaths
+        else:
+            final = number - deaths > self._retries
         final = final or outcome.hopeless or outcome.full
         error, trace = outcome.error, outcome.traceback
         if self._journal is not None:

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
 from ..read.permissions import Permissions
 from ..run.fingerprint import plain
-from . import engine
+from .daisy_client import lend_client
+from .daisy_order import Task, upstream_of
 from .loading import load_file
 from .pickling import Made
-from .task_account import RunTask
-from .task_worker import AloneLoop
+from .task_run import RunTask
+from .task_work import AloneLoop, Check, TaskWork
 
 __all__ = ["DaCapoBlockwiseTask", "run_task_of"]
 
 _DIGITS = 8
-Check = Callable[[Any], bool]
 
 
-class DaCapoBlockwiseTask(engine.Task):
+class DaCapoBlockwiseTask(Task):
     """A task that runs a worker file over all blocks of a region.
 
     The file defines ``spawn_worker(*args, **kwargs)``, which returns a
@@ -40,7 +40,7 @@ class DaCapoBlockwiseTask(engine.Task):
       so that the block is skipped, and after, so that it is tried again. A
       pair of functions is asked (before, after), either of them may be None;
     - ``init_callback_fn(context)``: called once in this process when the task
-      starts, with the text that lets a `daisy.Client` find the server.
+      starts, with a context of daisy that names the task. There is no server.
 
     A block that raises is failed and tried again, but not after a `UsageError`,
     which would come again; its worker goes on. If blocks from all over the region
@@ -102,12 +102,12 @@ class DaCapoBlockwiseTask(engine.Task):
         **kwargs: Any,
     ) -> DaCapoBlockwiseTask:
         """Load the file and make the task; daisy's are made, not initialised."""
-        with engine.guarded():
-            module = load_file(worker_file)
-            spawn_worker = getattr(module, "spawn_worker", None)
-            if not callable(spawn_worker):
-                raise UsageError("this file has no function spawn_worker", path=worker_file)
-            work = spawn_worker(*args, **kwargs)
+        module = load_file(worker_file)
+        lend_client(module)
+        spawn_worker = getattr(module, "spawn_worker", None)
+        if not callable(spawn_worker):
+            raise UsageError("this file has no function spawn_worker", path=worker_file)
+        work = spawn_worker(*args, **kwargs)
         if not callable(work):
             raise UsageError(
                 "spawn_worker has returned nothing that can be called", path=worker_file
@@ -119,13 +119,15 @@ class DaCapoBlockwiseTask(engine.Task):
         told = [[str(roi) for roi in (total_roi, read_roi, write_roi)], args, known]
         digest = hashlib.sha256(json.dumps(plain(told), sort_keys=True).encode()).hexdigest()
         upstream = list(upstream_tasks or ())
+        name = f"{Path(worker_file).stem}-{digest[:_DIGITS]}"
+        task_work = TaskWork(work, after, sent, name)
         task: Any = super().__new__(
             cls,
-            f"{Path(worker_file).stem}-{digest[:_DIGITS]}",
+            name,
             total_roi=total_roi,
             read_roi=read_roi,
             write_roi=write_roi,
-            process_function=AloneLoop(work, after, sent),
+            process_function=AloneLoop(task_work),
             check_function=before,
             read_write_conflict=bool(getattr(module, "read_write_conflict", True)),
             fit=getattr(module, "fit", "valid"),
@@ -136,10 +138,8 @@ class DaCapoBlockwiseTask(engine.Task):
         )
         task.run = RunTask(
             task,
-            work,
-            sent=sent,
+            task_work,
             check_before=before,
-            check_after=after,
             init_callback=getattr(module, "init_callback_fn", None),
             upstream=[run_task_of(other) for other in upstream],
         )
@@ -157,11 +157,14 @@ def run_task_of(task: Any) -> RunTask:
         return task.run
     if not hasattr(task, "task_id"):
         raise UsageError(f"a {type(task).__name__} is not a task", hint="give daisy tasks")
-    before = task.check_function
+    if task.process_function is None:
+        raise UsageError(f"task '{task.task_id}' has nothing to do")
+    check = task.check_function
     return RunTask(
         task,
-        check_before=before,
-        upstream=[run_task_of(other) for other in engine.upstream_of(task)],
+        TaskWork(task.process_function, check, task_id=task.task_id),
+        check_before=check,
+        upstream=[run_task_of(other) for other in upstream_of(task)],
     )
 
 

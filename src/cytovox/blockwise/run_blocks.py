@@ -20,7 +20,7 @@ from .block_ledger import Ledger
 from .block_result import RunResult
 from .threads import may_use_threads
 
-__all__ = ["log_folder", "refuse_limits", "run_blocks"]
+__all__ = ["log_folder", "run_blocks"]
 
 logger = logging.getLogger(__name__)
 
@@ -52,8 +52,7 @@ def run_blocks(
     announce(on_event, StageStarted(stage, total, "blocks"), logger)
     ledger = Ledger(stage, total, retries, timeout, journal, on_event, on_rows)
     skip = ledger.skip_done(blocks, check)
-    work = BlockWork(function, ledger)
-    source = GridSource(work, (block for block in blocks if block.index not in skip))
+    left = (block for block in blocks if block.index not in skip)
     count = ledger.left
     with contextlib.ExitStack() as stack:
         if logs is None:
@@ -66,16 +65,12 @@ def run_blocks(
             workers, cluster, host, folder, limits=limits, threads=threads, units=count
         )
         if count:
-            do_blocks(source, [work], stack.enter_context(executor))
+            work = BlockWork(function, ledger, stack.enter_context(executor))
+            do_blocks(GridSource(work, left), [work])
     seconds = time.monotonic() - start
     announce(on_event, StageFinished(stage, seconds), logger)
     failed = tuple(sorted(ledger.failed, key=lambda failure: failure.block))
     return RunResult(stage, total, ledger.done, ledger.skipped, failed, ledger.rows, seconds)
-
-
-def refuse_limits(timeout: float | None, memory: int | None = None) -> None:
-    """Refuse limits that nobody could see to in this process."""
-    check_placement(0, None, UnitLimits(timeout, memory))
 
 
 def log_folder(logs: Path | None) -> Path:

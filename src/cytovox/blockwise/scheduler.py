@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from ..run.cluster import check_placement
 from ..run.journal import Journal
 from ..run.progress import Listener
+from ..run.unit_worker import UnitLimits
 from .blockwise_task import DaCapoBlockwiseTask
-from .places import Here, find_place
-from .run_blocks import refuse_limits
-from .task_account import RunTask
 from .task_result import BlockwiseResult
-from .task_run import run_tasks
+from .task_run import RunTask, run_tasks
+from .volume_result import Placement
 
 __all__ = ["run_blockwise"]
 
@@ -35,6 +35,7 @@ def run_blockwise(
     on_change: Literal["refuse", "recompute"] = "refuse",
     on_event: Listener | None = None,
     logs: str | Path | None = None,
+    resources: Mapping[str, float] | None = None,
     **kwargs: Any,
 ) -> BlockwiseResult:
     """Run a worker file in parallel over all blocks of a region.
@@ -63,9 +64,7 @@ def run_blockwise(
     *args, **kwargs
         Given to ``spawn_worker``.
     cluster, host
-        Where workers are; see `places.find_place`. Daisy knows no passwords:
-        with a host other than this machine's own, anyone who can reach it can
-        take part in the run.
+        Where workers are; see `cytovox.run.cluster.find_executor`.
     journal
         File in which each block's fate is written. Blocks that it tells as
         done are skipped, if ``check_function`` agrees; others are not asked
@@ -78,12 +77,15 @@ def run_blockwise(
     logs
         Folder for what workers print; beside the journal if None, else a
         temporary one. It is removed if all goes well.
+    resources
+        What there is for tasks that require something, as ``{"gpu": 2}``: so
+        much may be in use at once. On Dask, its workers know what they have.
 
     Returns
     -------
     BlockwiseResult
-        True only if every voxel was processed: no block failed, and with
-        ``fit = "valid"`` none was left over. It names those that were not.
+        True only if every block is done. It names those that are not, and
+        what no block covers with ``fit = "valid"``.
 
     Raises
     ------
@@ -94,12 +96,9 @@ def run_blockwise(
 
     Notes
     -----
-    Workers may be programs of their own that ask daisy for blocks, as in a
-    ``start_worker`` that is run by a command. What becomes of their blocks is
-    known at the end, from daisy and from what they print.
-
-    Daisy itself writes a warning to the standard error of this process when a
-    worker is lost; it has no switch for it.
+    Workers may be programs of their own that ask a `daisy.Client` for blocks, as
+    in a ``start_worker`` that is run by a command. They get the blocks of the
+    worker that has started them, on the same machine.
     """
     task = DaCapoBlockwiseTask(
         worker_file,
@@ -113,21 +112,19 @@ def run_blockwise(
         *args,
         **kwargs,
     )
+    check_placement(num_workers, cluster, UnitLimits(timeout))
     with contextlib.ExitStack() as stack:
-        place = find_place(num_workers, cluster, host)
-        stack.callback(place.close)
-        if isinstance(place, Here):
-            refuse_limits(timeout)
         book = None
         if journal is not None:
             book = stack.enter_context(Journal(journal))
             book.begin(_fingerprint(task.run), on_change=on_change)
         return run_tasks(
-            [task.run],
-            place=place,
+            task.run,
+            placement=Placement(num_workers, cluster, host),
             journal=book,
             on_event=on_event,
             logs=None if logs is None else Path(logs),
+            resources=resources,
         )
 
 

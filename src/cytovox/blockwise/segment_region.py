@@ -16,9 +16,11 @@ from ..errors import InputError, OptionError, UsageError
 from ..read.open_volume import open_volume
 from ..read.permissions import Permissions, default_permissions
 from ..read.volume import Volume
+from ..run.cluster import check_placement
 from ..run.fingerprint import describe_function
 from ..run.journal import Journal
 from ..run.progress import Listener
+from ..run.unit_worker import UnitLimits
 from ..write.pyramid import levels_of_image, write_pyramid
 from ..write.volume_creation import check_label_place, create_labels
 from . import relabel_worker, segment_worker
@@ -29,16 +31,14 @@ from .blockwise_task import DaCapoBlockwiseTask
 from .evidence import EvidenceFolder, StitchMode
 from .grid import box_shape
 from .lookup import load_lookup
-from .places import Here, Place, find_place
 from .recipe import check_parameters, side_folder, takes
-from .run_blocks import refuse_limits
 from .segment_worker import RegionWork, load_segment_function
 from .stitch import Rule
 from .stitch import stitch as stitch_labels
 from .task_result import BlockwiseResult, leftovers
 from .task_run import run_tasks
 from .volume_blocks import DamagedLabelsError, forget_volumes
-from .volume_result import publish, refuse_stranger
+from .volume_result import Placement, publish, refuse_stranger
 
 __all__ = ["segment_blockwise"]
 
@@ -148,7 +148,7 @@ def segment_blockwise(
     Returns
     -------
     BlockwiseResult
-        True only if every voxel was processed; then the output is there. The
+        True only if every block is done; then the output is there. The
         same call does only what has failed again.
 
     Raises
@@ -189,13 +189,11 @@ def segment_blockwise(
         if into:
             check_array(target, volume, region)
         stack.callback(forget_volumes, [region.stamp])
-        place = find_place(num_workers, cluster, host)
-        stack.callback(place.close)
-        if isinstance(place, Here):
-            refuse_limits(timeout)
+        check_placement(num_workers, cluster, UnitLimits(timeout))
         (folder / "blocks").mkdir(parents=True, exist_ok=True)
         journal = stack.enter_context(Journal(folder / "journal.jsonl"))
-        run = _Run(volume, region, folder, journal, place, on_event)
+        placement = Placement(num_workers, cluster, host)
+        run = _Run(volume, region, folder, journal, placement, on_event)
         run.limits = (max(1, num_workers), max_retries, timeout)
         run.logs = folder / "logs" if logs is None else Path(logs)
         run.format = format
@@ -245,7 +243,7 @@ def segment_blockwise(
         second = run.relabel(rois, target, into)
         if second:
             journal.note("finished", objects=lookup.count, output=str(target))
-        damaged = [f.block for f in second.failed if DamagedLabelsError.__name__ in f.error]
+        damaged = [f.block for f in second.failed if isinstance(f.exception, DamagedLabelsError)]
         if damaged:  # the next call makes them anew
             journal.forget(first.stages[-1], damaged)
         return _together(first, second, lookup.count)
@@ -260,14 +258,14 @@ class _Run:
         region: RegionWork,
         folder: Path,
         journal: Journal,
-        place: Place,
+        placement: Placement,
         on_event: Listener | None,
     ) -> None:
         self.volume = volume
         self.region = region
         self.folder = folder
         self.journal = journal
-        self.place = place
+        self.placement = placement
         self.on_event = on_event
         self.limits: tuple[int, int, float | None] = (1, 0, None)
         self.logs: Path | None = None
@@ -365,14 +363,20 @@ class _Run:
         )
         if afresh:
             self.journal.forget(task.run.name)
+        for one in task.run.upstream:
+            if left := one.leftovers:
+                raise UsageError(
+                    f"the task {one.name} leaves {', '.join(map(str, left))} out",
+                    hint="its fit is 'valid'; 'shrink' and 'overhang' leave nothing",
+                )
         if file is segment_worker:
             # What the journal tells as done is so only with its evidence.
             evidence = EvidenceFolder(self.folder / "blocks")
             block_of = self.region.block_of
             task.run.check_before = lambda block: evidence.is_whole(block_of(block).index)
         return run_tasks(
-            [task.run],
-            place=self.place,
+            task.run,
+            placement=self.placement,
             journal=self.journal,
             on_event=self.on_event,
             logs=self.logs,

@@ -14,7 +14,7 @@ __all__ = ["BlockwiseResult", "leftovers"]
 
 @dataclass(frozen=True, slots=True)
 class BlockwiseResult:
-    """What became of a blockwise run; true only if every voxel was processed.
+    """What became of a blockwise run; true only if every block is done.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ class BlockwiseResult:
     objects: int | None = None
 
     def __bool__(self) -> bool:
-        return not (self.failed or self.undone or any(self.leftovers.values()))
+        return not (self.failed or self.undone)
 
     def __str__(self) -> str:
         """Return a sentence for people."""

@@ -1,4 +1,4 @@
-"""Run daisy tasks, keep account of their blocks, and tell what was left undone."""
+"""Run daisy tasks and those that they need, and tell what was left undone."""
 
 from __future__ import annotations
 
@@ -6,374 +6,220 @@ import contextlib
 import functools
 import itertools
 import logging
+import math
 import shutil
-import signal
-import sys
-import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
+
+from funlib.geometry import Roi
 
 from ..errors import StageError, UsageError
-from ..run.journal import BlockKey, Journal
-from ..run.progress import Listener, StageFinished, announce
-from . import engine
-from .attempt import told_versions
-from .desk import Desk, Link, Message
-from .pickling import pickled
-from .places import DaskPlace, Here, LocalPlace, Place
+from ..run.cluster import find_executor
+from ..run.executor import UnitExecutor
+from ..run.journal import Journal
+from ..run.progress import Listener, StageFinished, StageStarted, Warned, announce
+from ..run.unit_worker import UnitLimits
+from .block_engine import BlockWork, do_blocks
+from .block_ledger import Ledger
+from .daisy_order import Stage, TaskSource, time_limit
 from .run_blocks import log_folder
-from .task_account import Account, RunTask
 from .task_result import BlockwiseResult, leftovers
-from .task_worker import TaskJob, make_slot
-from .workers import stillborn
+from .task_work import TaskBlock, TaskWork
+from .volume_result import Placement
 
-__all__ = ["run_tasks"]
+__all__ = ["RunTask", "run_tasks"]
 
 logger = logging.getLogger(__name__)
 
-#: Workers in a row that may fail outside of any block before all is given up.
-_UNFIT = 8
-#: Seconds that daisy gets to end once all workers are gone.
-_END = 10.0
+
+@dataclass(slots=True, eq=False)
+class RunTask:
+    """A daisy task, and what only this package does with it.
+
+    Parameters
+    ----------
+    task
+        The daisy task.
+    work
+        What is done with its blocks.
+    check_before
+        Whether a block is done, asked before it is worked on.
+    init_callback
+        Called once with daisy's context when the task starts.
+    upstream
+        Tasks that must be done before, block by block.
+    source
+        What the blocks are made from, beside the geometry.
+    """
+
+    task: Any
+    work: TaskWork
+    check_before: Callable[[Any], bool] | None = None
+    init_callback: Callable[[str], Any] | None = None
+    upstream: list[RunTask] = field(default_factory=list)
+    source: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """Name of the task."""
+        return str(self.task.task_id)
+
+    @property
+    def leftovers(self) -> Any:
+        """Regions that no block covers."""
+        task = self.task
+        return leftovers(task.total_roi, task.read_roi, task.write_roi, task.fit)
+
+    def with_upstream(self) -> list[RunTask]:
+        """Return this task and all that it needs, upstream ones first."""
+        found: dict[RunTask, None] = {}
+        for other in self.upstream:
+            found |= dict.fromkeys(other.with_upstream())
+        return [*found, self]
 
 
 def run_tasks(
-    tasks: Sequence[RunTask],
+    run: RunTask,
     *,
-    place: Place | None = None,
+    placement: Placement,
     journal: Journal | None = None,
     on_event: Listener | None = None,
     logs: Path | None = None,
+    resources: Mapping[str, float] | None = None,
 ) -> BlockwiseResult:
-    """Run tasks and all that they need; return what became of them."""
-    ordered, edges = _in_order(tasks)
+    """Run a task and all that it needs; return what became of them."""
+    ordered = run.with_upstream()
+    _refuse(ordered, resources, knows=placement.cluster is not None)
+    left = {one.name: one.leftovers for one in ordered}
     start = time.monotonic()
-    left = {
-        run.name: leftovers(
-            run.task.total_roi, run.task.read_roi, run.task.write_roi, run.task.fit
-        )
-        for run in ordered
-    }
-    accounts = [Account(run, journal, on_event) for run in ordered]
-    if isinstance(place, Here):
-        rounds = _run_here(ordered, edges, accounts)
-    else:
-        if logs is None and journal is not None:
-            logs = Path(f"{journal.path}.logs")
-        rounds = _run_there(ordered, edges, accounts, place, logs)
-    seconds = time.monotonic() - start
-    for account in accounts:
-        announce(on_event, StageFinished(account.stage, seconds), logger)
-    totals = [rounds[-1][run.name] for run in ordered]
-    # What the first round has done, the second one has skipped.
-    skipped = sum(rounds[0][run.name].skipped_count for run in ordered)
-    return BlockwiseResult(
-        total=sum(s.total_block_count for s in totals),
-        done=sum(s.completed_count for s in totals) - skipped,
-        skipped=skipped,
-        failed=tuple(itertools.chain.from_iterable(a.failures() for a in accounts)),
-        undone=sum(s.total_block_count - s.completed_count for s in totals),
-        leftovers=left,
-        seconds=seconds,
-        stages=tuple(run.name for run in ordered),
-    )
-
-
-def _in_order(tasks: Sequence[RunTask]) -> tuple[list[RunTask], list[tuple[int, int]]]:
-    """Return all tasks, upstream ones first, and the edges between them."""
-    ordered: list[RunTask] = []
-
-    def visit(run: RunTask) -> None:
-        if run in ordered:
-            return
-        for other in run.upstream:
-            visit(other)
-        ordered.append(run)
-
-    for run in tasks:
-        visit(run)
-    names = [run.name for run in ordered]
-    for name in names:
-        if names.count(name) > 1:
-            raise UsageError(
-                f"two tasks have the name '{name}'", hint="they would do the same work twice"
-            )
-    edges = [(ordered.index(up), i) for i, run in enumerate(ordered) for up in run.upstream]
-    return ordered, edges
-
-
-def _in_rounds(
-    once: Callable[[], dict[str, Any]], accounts: Sequence[Account]
-) -> list[dict[str, Any]]:
-    """Run all, and once more if blocks are owed an attempt; return the states of each time."""
-    rounds = [once()]
-    if any(account.owes for account in accounts):
-        for account in accounts:
-            account.begin_again()
-        rounds.append(once())
-    return rounds
-
-
-def _run_here(
-    ordered: Sequence[RunTask], edges: Sequence[tuple[int, int]], accounts: Sequence[Account]
-) -> list[dict[str, Any]]:
-    for account in accounts:
-        account.call_back("")
-        if account.broken:
-            raise StageError("starting a task", account.broken)
-
-    def once() -> dict[str, Any]:
-        tasks = [
-            engine.clone(
-                run.task,
-                process_function=run.work,
-                check_function=account.is_done if account.checks else None,
-            )
-            for run, account in zip(ordered, accounts, strict=True)
-        ]
-        return engine.run_here(tasks, edges, accounts)
-
-    return _in_rounds(once, accounts)
-
-
-def _run_there(
-    ordered: Sequence[RunTask],
-    edges: Sequence[tuple[int, int]],
-    accounts: Sequence[Account],
-    place: Place | None,
-    logs: Path | None,
-) -> list[dict[str, Any]]:
+    if logs is None and journal is not None:
+        logs = Path(f"{journal.path}.logs")
     folder = log_folder(logs)
-
-    def once() -> dict[str, Any]:
-        with tempfile.TemporaryDirectory(prefix="cytovox-notes-") as scratch:
-            notes = [Path(scratch, str(i)) for i in range(len(ordered))]
-            tasks, states = _serve(ordered, edges, accounts, place, folder, notes)
-            for account, task, noted in zip(accounts, tasks, notes, strict=True):
-                account.conclude(states[account.stage], task, noted, folder)
-        return states
-
-    rounds = _in_rounds(once, accounts)
-    if not any(account.failures() for account in accounts):
+    with contextlib.ExitStack() as stack:
+        stages: list[Stage] = []
+        for one in ordered:
+            ledger = _ledger(one, journal, on_event)
+            executor = stack.enter_context(_executor(one, placement, folder))
+            work = BlockWork(one.work, ledger, executor, one.task.requires or None)
+            needed = [stage for stage in stages if stage.name in {up.name for up in one.upstream}]
+            done = _done_before(one, journal)
+            stages.append(Stage(one.task, work, done, needed, executor.slots))
+            stack.push(functools.partial(_close, one.work))
+        source = TaskSource(stages, resources)
+        stack.callback(source.close)
+        for one, stage in zip(ordered, stages, strict=True):
+            stage.work.ledger.total = source.states[one.name].total_block_count
+            _announce_start(one, stage.work.ledger.total, left[one.name], on_event)
+        do_blocks(source, [stage.work for stage in stages])
+        states = source.states
+    result = _result(stages, states, left, time.monotonic() - start)
+    for stage in stages:
+        if stage.work.ledger.none_works:
+            text = "blocks from all over the region failed and none worked; no more are tried"
+            stage.work.ledger.warn(f"{stage.name}: {text}")
+        announce(on_event, StageFinished(stage.name, result.seconds), logger)
+    if not result.failed:
         shutil.rmtree(folder, ignore_errors=True)
         if logs is not None:
             with contextlib.suppress(OSError):  # those of another run
                 logs.rmdir()
-    return rounds
+    return result
 
 
-def _serve(
-    ordered: Sequence[RunTask],
-    edges: Sequence[tuple[int, int]],
-    accounts: Sequence[Account],
-    place: Place | None,
-    folder: Path,
-    notes: Sequence[Path],
-) -> tuple[list[Any], dict[str, Any]]:
-    """Let daisy do the tasks; return those that it was given, and their states."""
-    remote = None if place is None or isinstance(place, LocalPlace) else place
-    host = "127.0.0.1" if remote is None else remote.host
-    patience = 0.0 if remote is None else 0.5
-    with Desk(host) as desk, _Clerk(desk, accounts, patience) as clerk:
-        tasks = [
-            engine.clone(
-                run.task,
-                process_function=make_slot(desk.address, desk.key, i, _portable(remote), folder),
-                check_function=account.is_done if account.checks else None,
-                notes=notes[i],
-            )
-            for i, (run, account) in enumerate(zip(ordered, accounts, strict=True))
-        ]
-
-        def tell(states: dict[str, Any]) -> None:
-            server.begun.set()
-            for account in accounts:
-                account.started(states)
-
-        run = functools.partial(
-            engine.run_server, tasks, edges, host=host, folder=folder, on_progress=tell
-        )
-        server = _Server(run)
-        states = server.states(clerk.abandon)
-    return tasks, states
+def _close(work: TaskWork, kind: object, *_: object) -> None:
+    # What is interrupted does not wait for the block that a loop works on.
+    work.close(wait=kind is None)
 
 
-class _Server(threading.Thread):
-    """Daisy's server in a thread of its own, so that signals reach the main one.
+def _refuse(
+    ordered: Sequence[RunTask], resources: Mapping[str, float] | None, *, knows: bool
+) -> None:
+    """Refuse what could never end, or would be done twice.
 
-    Daisy takes Ctrl-C for itself, and answers it only when the blocks that are
-    being worked on have ended. Once it runs, signals are given back to Python.
+    A cluster `knows` what its workers have.
     """
-
-    def __init__(self, run: Callable[[], dict[str, Any]]) -> None:
-        super().__init__(daemon=True)
-        self.begun = threading.Event()
-        self._ended = threading.Event()
-        self._run = run
-        self._states: dict[str, Any] = {}
-        self._error: BaseException | None = None
-
-    def run(self) -> None:
-        """Run daisy."""
-        try:
-            self._states = self._run()
-        except BaseException as err:  # raised again where it is waited for
-            self._error = err
-        self.begun.set()
-        self._ended.set()
-
-    def states(self, abandon: Callable[[], None]) -> dict[str, Any]:
-        """Wait for the end; if something comes in between, end all workers first."""
-        main = threading.current_thread() is threading.main_thread()
-        before = signal.getsignal(signal.SIGINT)
-        self.start()
-        try:
-            self.begun.wait()
-            if main and before is not None:
-                signal.signal(signal.SIGINT, before)
-            self._ended.wait()
-        except BaseException:
-            abandon()
-            self._ended.wait(_END)
-            raise
-        if self._error is not None:
-            raise self._error
-        return self._states
-
-
-def _portable(place: Place | None) -> Any:
-    """Return a place that another process can use."""
-    return _DaskSpec(place.address, place.host) if isinstance(place, DaskPlace) else place
-
-
-@dataclass(frozen=True, slots=True)
-class _DaskSpec:
-    """A Dask cluster that is joined where it is needed."""
-
-    address: str
-    host: str
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return DaskPlace, (self.address, 1, self.host)
-
-
-class _Clerk:
-    """Hears what the guards in the workers tell, and writes it down."""
-
-    def __init__(self, desk: Desk, accounts: Sequence[Account], patience: float) -> None:
-        self._desk = desk
-        self._patience = patience
-        self._accounts = accounts
-        self._busy: dict[Link, tuple[BlockKey, float]] = {}
-        self._welcomes = [_welcome(account.run) for account in accounts]
-        self._thread = threading.Thread(target=self._work, daemon=True)
-        self._error: BaseException | None = None
-        self._links: set[Link] = set()
-        self._abandoned = False
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def abandon(self) -> None:
-        """End all workers, in the middle of their blocks, and do no more."""
-        self._abandoned = True
-        for account in self._accounts:
-            account.broken = account.broken or "the run was stopped"
-        for link in list(self._links):
-            link.hang_up()
-
-    def __exit__(self, *exc: object) -> None:
-        self._desk.post(Message("ended", self))
-        self._thread.join()
-        if self._error is not None and exc[0] is None:
-            raise self._error
-
-    def _work(self) -> None:
-        with contextlib.suppress(OSError):
-            for message in self._messages():
-                try:
-                    self._attend(message)
-                except Exception as err:  # the journal cannot be written any more
-                    self._error = self._error or err
-                    self.abandon()
-
-    def _messages(self) -> Iterator[Message]:
-        while True:
-            message = self._desk.next()
-            if message is None:
-                continue
-            if message.sender is not self:
-                yield message
-                continue
-            # What was told before the last block was given back may still come.
-            while (message := self._desk.next(self._patience)) is not None:
-                yield message
-            return
-
-    def _attend(self, message: Message) -> None:
-        link = message.sender
-        if message.kind == "joined":
-            self._links.add(link)
-            self._welcome(link)
-            return
-        account = self._accounts[link.hello["number"]]
-        worker = f"{link.hello['machine']}:{link.hello['pid']}"
-        if message.kind == "left":
-            self._links.discard(link)
-            busy = self._busy.pop(link, None)
-            if busy is not None and not self._abandoned:
-                account.dies(busy[0], worker, time.monotonic() - busy[1])
-            return
-        kind, *content = message.content
-        if self._abandoned:
-            if kind == "begin":
-                link.send(True)
-            return
-        if kind == "begin":
-            shall_begin = account.shall_begin(content[0])
-            if shall_begin:
-                self._busy[link] = content[0], time.monotonic()
-                account.begins(content[0], worker)
-            link.send(shall_begin)
-        elif kind == "end":
-            self._busy.pop(link, None)
-            account.ends(content[0], content[1])
-        elif kind == "unfit":
-            logger.warning("a worker of %s failed:\n%s", account.stage, content[1])
-            account.unfit += 1
-            if account.unfit >= _UNFIT:
-                account.broken = f"no worker can do this: {content[0]}"
-
-    def _welcome(self, link: Link) -> None:
-        number = link.hello.get("number", -1)
-        if not 0 <= number < len(self._accounts):
-            link.hang_up()
-            return
-        account = self._accounts[number]
-        if link.hello.get("versions") != told_versions():
-            account.broken = (
-                f"a worker on {link.hello.get('machine')} has {link.hello.get('versions')}, "
-                f"but this process {told_versions()}"
+    names = [one.name for one in ordered]
+    for one in ordered:
+        if names.count(one.name) > 1:
+            raise UsageError(
+                f"two tasks have the name '{one.name}'", hint="they would do the same work twice"
             )
-        if "lost" in link.hello:
-            account.stillborn += 1
-            if account.stillborn >= _UNFIT:
-                said = stillborn(account.stillborn, link.hello["lost"])
-                account.broken = account.broken or said
-        elif account.run.init_callback is not None and not account.called_back:
-            context = engine.context_from(link.hello["context"])
-            account.call_back(engine.shared_context(context))
-        link.send(self._welcomes[number])
-        # Whoever is told a reason fails all blocks with it.
-        link.send(account.broken or None)
+        for name, number in (one.task.requires or {}).items():
+            there = (resources or {}).get(name, math.inf if knows else 0)
+            if there < number:
+                raise UsageError(
+                    f"the task {one.name} requires {number} {name}, but there is {there}",
+                    hint=f"say what there is, as in resources={{'{name}': {number}}}",
+                )
 
 
-def _welcome(run: RunTask) -> dict[str, Any]:
-    check = None if run.check_after is None else pickled(run.check_after)
-    job = TaskJob(pickled(run.sent), check)
-    return {"job": pickled(job), "sys_path": list(sys.path)}
+def _ledger(one: RunTask, journal: Journal | None, on_event: Listener | None) -> Ledger:
+    return Ledger(
+        one.name,
+        0,
+        one.task.max_retries,
+        time_limit(one.task),
+        journal,
+        on_event,
+        lambda _block, _rows: None,
+        deaths=None,
+        restarts=one.task.max_worker_restarts,
+    )
+
+
+def _executor(one: RunTask, placement: Placement, folder: Path) -> UnitExecutor:
+    """Return who does the blocks of a task; each task has workers of its own."""
+    cluster, host = placement.cluster, placement.host
+    if placement.workers == 0:
+        return find_executor(0, cluster, host, folder)
+    limits = UnitLimits(time_limit(one.task))
+    return find_executor(one.task.max_workers, cluster, host, folder, limits=limits)
+
+
+def _done_before(one: RunTask, journal: Journal | None) -> Callable[[Any], bool] | None:
+    """Return what tells whether a block need not be done; None if none was done before."""
+    check = one.check_before
+    if journal is None:
+        return check
+    # It is the journal that knows, and the check that agrees.
+    known = journal.completed(one.name)
+    if not known:
+        return None
+    return lambda block: TaskBlock.of(block).index in known and (check is None or check(block))
+
+
+def _announce_start(
+    one: RunTask, total: int, left: Sequence[Any], on_event: Listener | None
+) -> None:
+    announce(on_event, StageStarted(one.name, total, "blocks"), logger)
+    if left:
+        text = f"{one.name}: no block covers {', '.join(map(str, left))}, since fit is 'valid'"
+        announce(on_event, Warned(text), logger)
+    if one.init_callback is not None:
+        try:
+            one.init_callback(f"task_id={one.name}")
+        except Exception as err:
+            what = f"init_callback_fn failed: {type(err).__name__}: {err}"
+            raise StageError("starting a task", what) from err
+
+
+def _result(
+    stages: Sequence[Stage],
+    states: Mapping[str, Any],
+    left: Mapping[str, tuple[Roi, ...]],
+    seconds: float,
+) -> BlockwiseResult:
+    failed = [sorted(stage.work.ledger.failed, key=lambda f: f.block) for stage in stages]
+    return BlockwiseResult(
+        total=sum(s.total_block_count for s in states.values()),
+        done=sum(s.completed_count - s.skipped_count for s in states.values()),
+        skipped=sum(s.skipped_count for s in states.values()),
+        failed=tuple(itertools.chain.from_iterable(failed)),
+        undone=sum(s.total_block_count - s.completed_count for s in states.values()),
+        leftovers=dict(left),
+        seconds=seconds,
+        stages=tuple(stage.name for stage in stages),
+    )

@@ -1,4 +1,4 @@
-"""The skeleton of all worker files: a loop over daisy's blocks around one work.
+"""The skeleton of all worker files: one work, called with each of daisy's blocks.
 
 A work is a value that can be sent to a worker. Opened there, once, it is
 called for each block; it may as well be called for blocks of a `Grid`, by
@@ -8,7 +8,6 @@ called for each block; it may as well be called for blocks of a `Grid`, by
 from __future__ import annotations
 
 import argparse
-import functools
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -24,10 +23,9 @@ from ..read.volume import Volume
 from ..read.volume_view import VolumeView
 from .block_array import chosen_address
 from .checks import checksum
-from .engine import loop_over_blocks
+from .daisy_client import loop_over_blocks
 from .grid import Block, Box, box_shape, slices
 from .kept_open import keep_open
-from .task_worker import AloneLoop
 
 __all__ = ["ArrayWork", "Work", "box_of", "opened", "spawn", "start", "worker_functions"]
 
@@ -178,8 +176,8 @@ def _with_channels(volume: Volume, box: Box) -> Box:
     return (*((0, n) for n in channels), *box)
 
 
-def spawn(make: Callable[..., Work], **options: Any) -> Callable[[], None]:
-    """Return the loop of a worker, for ``spawn_worker`` of a worker file.
+def spawn(make: Callable[..., Work], **options: Any) -> Work:
+    """Return the work of a worker, for ``spawn_worker`` of a worker file.
 
     Parameters
     ----------
@@ -200,16 +198,11 @@ def spawn(make: Callable[..., Work], **options: Any) -> Callable[[], None]:
             identifier = options.pop(f"{what}_array_identifier")
             options[what] = chosen_address(what, options.get(what), identifier)
     try:
-        make(**options)
+        return make(**options)
     except TypeError as err:
         raise UsageError(
             f"this worker cannot be started so: {err}", hint="see the parameters of its work"
         ) from err
-    return functools.partial(_run, make, options)
-
-
-def _run(make: Callable[..., Work], options: dict[str, Any]) -> None:
-    loop_over_blocks(make(**options))
 
 
 def start(make: Callable[..., Work], arguments: Sequence[str] | None = None) -> None:
@@ -224,16 +217,16 @@ def start(make: Callable[..., Work], arguments: Sequence[str] | None = None) -> 
     arguments
         What stands behind the command; that of this process if None.
     """
-    parser = argparse.ArgumentParser(description="work on the blocks of a daisy server")
+    parser = argparse.ArgumentParser(description="work on the blocks of a task")
     parser.add_argument("command", choices=["start-worker"])
     parser.add_argument("--options", type=json.loads, default={}, help="a JSON object")
     asked = parser.parse_args(sys.argv[1:] if arguments is None else arguments)
-    AloneLoop(functools.partial(_run, make, asked.options))()
+    loop_over_blocks(make(**asked.options))
 
 
 def worker_functions(
     make: Callable[..., Work],
-) -> tuple[Callable[..., Callable[[], None]], Callable[..., None]]:
+) -> tuple[Callable[..., Work], Callable[..., None]]:
     """Return ``spawn_worker`` and ``start_worker`` of a worker file.
 
     Parameters
@@ -242,8 +235,8 @@ def worker_functions(
         Makes the work from the options, a class of the worker file.
     """
 
-    def spawn_worker(**options: Any) -> Callable[[], None]:
-        """Return the loop of a worker; options are those of the work in this file."""
+    def spawn_worker(**options: Any) -> Work:
+        """Return the work of a worker; options are those of the work in this file."""
         return spawn(make, **options)
 
     def start_worker(arguments: Sequence[str] | None = None) -> None:

@@ -39,7 +39,7 @@ def run_on_cluster(
     if not files:
         return []
     ledger = Ledger("files", len(files), on_event=account.see, on_rows=account.settle)
-    work = BlockWork(_Elsewhere(measuring.for_other_machines(), unit_timeout()), ledger)
+    measure = _Elsewhere(measuring.for_other_machines(), unit_timeout())
     begin = time.monotonic()
     display.begin(f"{len(files)} recordings")
     display.show(StageStarted("files", len(files), "files"))
@@ -52,7 +52,8 @@ def run_on_cluster(
             ) as notes,
             find_executor(where.workers, where.cluster, where.host, Path(notes)) as executor,
         ):
-            do_blocks(GridSource(work, files), [work], executor)
+            work = BlockWork(measure, ledger, executor)
+            do_blocks(GridSource(work, files), [work])
     except KeyboardInterrupt as interrupt:
         account.stop(interrupt)
     except WorkerError as error:

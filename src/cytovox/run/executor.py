@@ -7,7 +7,6 @@ submits it.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import queue
 import threading
@@ -26,8 +25,8 @@ __all__ = ["Serial", "TeamExecutor", "Threads", "UnitExecutor", "WorkerError", "
 
 #: Seconds that threads get to end the unit that they work on.
 _END = 2.0
-#: Seconds that a team gets to end: first in order, then killed.
-_TEAM_END = 10.0
+#: Seconds that a worker gets to end by itself; what it has loaded may have to be closed.
+_TEAM_END = 30.0
 #: Seconds after which a worker is killed whose own time limit has not ended it.
 _GRACE = 60.0
 
@@ -161,7 +160,7 @@ class TeamExecutor(Threads):
     """
 
     shares_memory = False
-    _end = _TEAM_END
+    _end = _TEAM_END + _END
 
     def __init__(self, slots: int, limits: UnitLimits | None = None, logs: Path | None = None):
         super().__init__(slots)
@@ -181,7 +180,7 @@ class TeamExecutor(Threads):
         )
         self._teams.append(team)
         known: Any = None  # a worker that dies does not leave the function to the next one
-        with contextlib.closing(team):
+        try:
             while (given := self._inbox.get()) is not None:
                 future, function, unit = given
                 sent = None if known is function else function
@@ -189,6 +188,8 @@ class TeamExecutor(Threads):
                     known = function
                 else:
                     known = None
+        finally:
+            team.close(_TEAM_END)
 
     def _do(self, team: Team, unit: Any) -> Any:
         try:

@@ -283,11 +283,11 @@ class Team:
             with contextlib.suppress(ValueError):  # it has ended by now
                 worker.process.terminate()
 
-    def close(self) -> None:
-        """End all workers; not while `run` is running."""
+    def close(self, seconds: float = _END) -> None:
+        """End all workers, those that take longer by force; not while `run` is running."""
         for worker in self.workers:
             worker.pipe.close()
-        end = time.monotonic() + _END
+        end = time.monotonic() + seconds
         for worker in list(self.workers):
             self._remove(worker, max(0.0, end - time.monotonic()))
         self._alarm.close()

@@ -1,0 +1,404 @@
+"""What worker files use as ``daisy.Client``: it gets blocks from this run, not from a server.
+
+A worker file has a loop that asks a client for blocks. `BlockLoop` runs such a
+loop in a thread and gives it one block at a time, so that it is called with a
+block like any function. A loop may also start a program that has the client; it
+gets the blocks from `ProgramServer` in the worker, through a pipe with a key.
+Daisy itself is left as it is: worker files and programs import modules like
+those of daisy, but with this client.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import functools
+import importlib
+import json
+import logging
+import os
+import queue
+import secrets
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from multiprocessing import AuthenticationError, connection
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple, Protocol
+
+from ..errors import StageError
+from ..run.executor import WorkerError
+from ..run.worker_traceback import WorkerTraceback
+
+__all__ = [
+    "BlockLoop",
+    "Client",
+    "lend_client",
+    "loop_over_blocks",
+    "refuse_marked",
+    "use_own_client",
+]
+
+logger = logging.getLogger(__name__)
+
+#: Environment variable that says where a program gets its blocks.
+_VARIABLE = "CYTOVOX_BLOCKS"
+#: Folder that stands first on the path of programs; it has a package ``daisy``.
+_ON_PATH = Path(__file__).resolve().with_name("on-path")
+#: Seconds without a block after which a loop ends; it is begun again for the next one.
+_IDLE = 600.0
+#: Modules of daisy that have a client.
+_WITH_CLIENT = ("daisy", "daisy.v1_compat", "daisy.v2")
+#: What to do about programs where nobody gives them blocks.
+PROGRAMS = "a worker that starts a program needs num_workers=1 at least"
+
+Result = Mapping[str, Any] | None
+
+
+class Blocks(Protocol):
+    """Where a client gets its blocks."""
+
+    task_id: str
+
+    def take(self) -> Any:
+        """Wait for a block and return it; None if there are no more."""
+
+    def give_back(self, error: BaseException | None, result: Result) -> None:
+        """Report how the block ended."""
+
+
+class _OfThread(threading.local):
+    blocks: Blocks | None = None
+
+
+_of_thread = _OfThread()
+
+
+class Client:
+    """A client like `daisy.Client`; what a block raises fails the block and nothing else.
+
+    Where no run gives blocks, but a server of daisy is there, it is daisy's own.
+    """
+
+    #: What the function returned for the block that is worked on.
+    result: Result = None
+
+    def __new__(cls, context: Any = None) -> Any:
+        """Make a client."""
+        daisy = _daisy()["daisy"]
+        is_served = context is not None or daisy.Context.ENV_VARIABLE in os.environ
+        if _of_thread.blocks is None and _VARIABLE not in os.environ and is_served:
+            return daisy.Client(context)
+        return super().__new__(cls)
+
+    def __init__(self, context: Any = None) -> None:
+        self.blocks = _of_thread.blocks or _blocks_of_worker()
+        self.context = context
+        self.worker_id = os.getpid()
+        self.task_id = "" if self.blocks is None else self.blocks.task_id
+
+    @contextlib.contextmanager
+    def acquire_block(self) -> Iterator[Any]:
+        """Yield a block to work on, or None if there are no more."""
+        if self.blocks is None:
+            raise StageError("daisy", "nobody gives blocks to this process", hint=PROGRAMS)
+        block = self.blocks.take()
+        if block is None:
+            yield None
+            return
+        self.result = None
+        error: BaseException | None = None
+        try:
+            yield block
+            refuse_marked(block)
+        except (Exception, SystemExit) as err:
+            error = err
+        self.blocks.give_back(error, self.result)
+
+
+def refuse_marked(block: Any) -> None:
+    """Raise an error if a block was marked as failed by who has worked on it."""
+    if block.status == _daisy()["daisy"].BlockStatus.FAILED:
+        raise StageError("worker", "the block was marked as failed")
+
+
+def loop_over_blocks(function: Callable[[Any], Any]) -> None:
+    """Call a function for each block that there is for this worker."""
+    client = Client()
+    while True:
+        with client.acquire_block() as block:
+            if block is None:
+                return
+            result = function(block)
+            if isinstance(result, Mapping):
+                client.result = result
+
+
+class _Given(NamedTuple):
+    """A block was given back."""
+
+    error: BaseException | None
+    result: Result
+
+
+class _Ended(NamedTuple):
+    """The loop has ended."""
+
+    error: BaseException | None
+
+
+class _Feed:
+    """Blocks on their way to a loop that runs in a thread, and back."""
+
+    def __init__(self, loop: Callable[[], Any], task_id: str) -> None:
+        self.task_id = task_id
+        self.offered: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self.told: queue.SimpleQueue[_Given | _Ended] = queue.SimpleQueue()
+        self.has_ended = False
+        self.thread = threading.Thread(target=self._run, args=(loop,), name=task_id, daemon=True)
+        self._holder: threading.Thread | None = None
+
+    def take(self) -> Any:
+        """Wait for the next block; None if there are no more, or none comes for long."""
+        try:
+            block = self.offered.get(timeout=_IDLE)
+        except queue.Empty:
+            return None
+        if block is None:
+            self.offered.put(None)  # for the next one who asks
+        else:
+            self._holder = threading.current_thread()
+        return block
+
+    def give_back(self, error: BaseException | None, result: Result) -> None:
+        """Report how the block ended."""
+        self._holder = None
+        self.told.put(_Given(error, result))
+
+    def _run(self, loop: Callable[[], Any]) -> None:
+        _of_thread.blocks = self
+        error: BaseException | None = None
+        try:
+            loop()
+        except (Exception, SystemExit) as err:
+            # A command that has ended well ends with SystemExit, too.
+            error = None if isinstance(err, SystemExit) and not err.code else err
+        if self._holder is threading.current_thread():
+            self.give_back(error or StageError("worker", "it ended while it had the block"), None)
+        self.told.put(_Ended(error))
+
+
+class BlockLoop:
+    """Gives blocks to a loop, one at a time, so that it is called with a block.
+
+    Parameters
+    ----------
+    loop
+        Asks a `Client` for blocks until there are no more; runs in a thread.
+    task_id
+        Name of the task.
+    serves
+        Whether programs that it starts get blocks. They find the worker by
+        the environment of this process, which must be a worker's.
+    """
+
+    def __init__(self, loop: Callable[[], Any], task_id: str, *, serves: bool) -> None:
+        self.task_id = task_id
+        self._loop = loop
+        self._serves = serves
+        self._feed: _Feed | None = None
+        self._server: ProgramServer | None = None
+
+    def __call__(self, block: Any) -> Result:
+        """Do a block; what the loop raises over it is raised here."""
+        is_new = self._feed is None or self._feed.has_ended
+        feed = self._begin()
+        feed.offered.put(block)
+        while isinstance(told := feed.told.get(), _Ended):
+            feed.has_ended = True
+            try:
+                feed.offered.get_nowait()
+            except queue.Empty:
+                continue  # the program that has the block gives it back
+            if is_new:
+                raise self._not_asked(told.error)
+            self._warn(told)
+            is_new = True  # it may end after any number of blocks
+            feed = self._begin()
+            feed.offered.put(block)
+        if told.error is not None:
+            raise told.error
+        return told.result
+
+    def close(self, *, wait: bool = True) -> None:
+        """Let the loop end, since there are no more blocks; wait for it."""
+        atexit.unregister(self.close)
+        feed, self._feed = self._feed, None
+        if feed is not None:
+            feed.offered.put(None)
+            if wait and not feed.has_ended:
+                feed.thread.join()
+                self._warn(feed.told.get())
+        if self._server is not None:
+            self._server.close()
+
+    def _begin(self) -> _Feed:
+        """Return where blocks go, and begin the loop if it does not run."""
+        if self._feed is not None and not self._feed.has_ended:
+            return self._feed
+        self._feed = _Feed(self._loop, self.task_id)
+        if self._server is not None:
+            self._server.close()
+        if self._serves:
+            self._server = ProgramServer(self._feed)
+        self._feed.thread.start()
+        atexit.register(self.close)  # a worker ends without being asked to
+        return self._feed
+
+    def _not_asked(self, error: BaseException | None) -> BaseException:
+        """Return what is wrong with a loop that has ended without asking for a block."""
+        what = f"the worker of {self.task_id} has ended without asking for a block"
+        if self._serves:
+            return error or StageError("worker", what)
+        if error is not None:
+            what = f"{what}: {type(error).__name__}: {error}"
+        failure = WorkerError(what, hint=PROGRAMS)  # it would end so for each block
+        failure.__cause__ = error
+        return failure
+
+    def _warn(self, told: _Given | _Ended) -> None:
+        if told.error is not None:
+            logger.warning("a worker of %s failed:", self.task_id, exc_info=told.error)
+
+
+class ProgramServer:
+    """Gives the blocks of a loop to programs that it starts from now on.
+
+    They connect to a pipe of this machine, which has a key of its own. A program
+    that ends while it has a block fails this block.
+    """
+
+    def __init__(self, feed: _Feed) -> None:
+        self._feed = feed
+        self._key = secrets.token_bytes(32)
+        self._listener = connection.Listener(authkey=self._key)
+        self._is_open = True
+        threading.Thread(target=self._accept, daemon=True).start()
+        told = [self._listener.address, self._key.hex(), feed.task_id]
+        os.environ[_VARIABLE] = json.dumps(told)
+        before = [p for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p]
+        os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys([str(_ON_PATH), *before]))
+
+    def close(self) -> None:
+        """Listen no more."""
+        if self._is_open:
+            self._is_open = False
+            with contextlib.suppress(OSError, EOFError, AuthenticationError):
+                # It wakes the thread that accepts.
+                connection.Client(self._listener.address, authkey=self._key).close()
+            self._listener.close()
+
+    def _accept(self) -> None:
+        while self._is_open:
+            try:
+                line = self._listener.accept()
+            except (OSError, EOFError, AuthenticationError):
+                continue  # someone else, or a program that has ended meanwhile
+            threading.Thread(target=self._serve, args=(line,), daemon=True).start()
+
+    def _serve(self, line: connection.Connection) -> None:
+        with line, contextlib.suppress(EOFError, OSError):
+            while line.recv() is None:  # it asks for a block
+                block = self._feed.take()
+                try:
+                    line.send(block)
+                except OSError:
+                    self._feed.offered.put(block)  # for another one
+                    return
+                if block is None:
+                    return
+                try:
+                    raised, result = line.recv()
+                except (EOFError, OSError):
+                    told = StageError("worker", "the program ended while it had the block")
+                    self._feed.give_back(told, None)
+                    return
+                self._feed.give_back(None if raised is None else raised.error(), result)
+
+
+class _BlocksOfWorker:
+    """What a program gets from its worker."""
+
+    def __init__(self, address: Any, key: str, task_id: str) -> None:
+        self.task_id = task_id
+        self._address = address
+        self._key = bytes.fromhex(key)
+        self._heard: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._line: Any = None
+        self._has_block = False
+
+    def take(self) -> Any:
+        """Ask for a block."""
+        if self._line is None:
+            try:
+                self._line = connection.Client(self._address, authkey=self._key)
+            except OSError:  # the run has ended
+                return None
+            threading.Thread(target=self._listen, daemon=True).start()
+        with contextlib.suppress(OSError):
+            self._line.send(None)
+        block = self._heard.get()
+        self._has_block = block is not None
+        return block
+
+    def give_back(self, error: BaseException | None, result: Result) -> None:
+        """Send how the block ended."""
+        self._has_block = False
+        self._line.send((None if error is None else WorkerTraceback.of(error), result))
+
+    def _listen(self) -> None:
+        try:
+            while True:
+                self._heard.put(self._line.recv())
+        except (EOFError, OSError):
+            if self._has_block:
+                os._exit(1)  # the worker is gone, and another one may do this block
+            self._heard.put(None)
+
+
+def _blocks_of_worker() -> Blocks | None:
+    told = os.environ.get(_VARIABLE)
+    return None if told is None else _BlocksOfWorker(*json.loads(told))
+
+
+@functools.cache
+def _daisy() -> dict[str, Any]:
+    """Return the modules of daisy itself that have a client, in a program as well."""
+    sys.path[:] = [folder for folder in sys.path if folder != str(_ON_PATH)]
+    return {name: importlib.import_module(name) for name in _WITH_CLIENT}
+
+
+@functools.cache
+def _modules_with_client() -> dict[str, ModuleType]:
+    """Return modules like those of daisy, but with the client that is here."""
+    made = {}
+    for name, module in _daisy().items():
+        made[name] = ModuleType(name, module.__doc__)
+        vars(made[name]).update(vars(module), Client=Client)
+    vars(made["daisy"]).update({n.partition(".")[2]: made[n] for n in _WITH_CLIENT[1:]})
+    return made
+
+
+def use_own_client() -> None:
+    """Let whatever is imported from now on get this client; for processes that are workers."""
+    sys.modules.update(_modules_with_client())
+
+
+def lend_client(module: ModuleType) -> None:
+    """Let the names of a worker file for daisy, or its client, stand for what is here."""
+    for name, value in list(vars(module).items()):
+        if isinstance(value, ModuleType) and value.__name__ in _WITH_CLIENT:
+            setattr(module, name, _modules_with_client()[value.__name__])
+        elif value is _daisy()["daisy"].Client:
+            setattr(module, name, Client)
