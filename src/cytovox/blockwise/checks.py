@@ -83,12 +83,13 @@ def _comparable(*stamps: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def without_damaged(done: RunResult, earlier: str, journal: Journal) -> RunResult:
+def without_damaged(
+    done: RunResult, damaged: Mapping[BlockKey, str], earlier: str, journal: Journal
+) -> RunResult:
     """Return a result in which blocks have failed whose labels were found to be damaged.
 
     They are forgotten in both stages, so that they are done again.
     """
-    damaged = {block: rows["damaged"] for block, rows in done.rows.items() if "damaged" in rows}
     if not damaged:
         return done
     for stage in (earlier, done.stage):

@@ -49,7 +49,7 @@ class MappedLabels(ArrayWork):
 
     def compute(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Return the new labels."""
-        table = _load(self.table)
+        table, _ = _load(self.table)
         old, new = table[:, 0], table[:, 1]
         given = array.astype(np.uint64)
         found: Labels
@@ -71,15 +71,19 @@ class MappedLabels(ArrayWork):
         return {"dtype": self._dtype(volume.dtype), "channels": ()}
 
     def _dtype(self, given: np.dtype[Any]) -> np.dtype[Any]:
-        table = _load(self.table)
-        most = label_dtype(int(table[:, 1].max(initial=0)))
+        most = label_dtype(_load(self.table)[1])
         return np.promote_types(most, f"u{given.itemsize}") if self.others == "keep" else most
 
 
 @functools.lru_cache(maxsize=1)
-def _load(path: str) -> Labels:
-    table: Labels = np.load(path)
-    return table
+def _load(path: str) -> tuple[Labels, int]:
+    """Return the table, of which only what is used is read, and the largest new label."""
+    table: Labels
+    try:
+        table = np.load(path, mmap_mode="r")
+    except ValueError:  # an empty file cannot be mapped
+        table = np.load(path)
+    return table, int(table[:, 1].max(initial=0))
 
 
 @dataclass(frozen=True)
@@ -164,7 +168,8 @@ def write_label_map(path: str | os.PathLike[str], pairs: Iterable[Any]) -> None:
     """Write a table for `MappedLabels` (``.npy``)."""
     table = np.asarray(pairs, np.uint64).reshape(-1, 2)
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    np.save(path, table[np.argsort(table[:, 0])])
+    # With one column after the other, a search needs no copy of the first.
+    np.save(path, np.asfortranarray(table[np.argsort(table[:, 0])]))
 
 
 def keep_label_map(

@@ -40,7 +40,7 @@ class Placement:
         """Do blocks there."""
         told = dataclasses.asdict(dataclasses.replace(self, cluster=None))
         told["cluster"] = self.cluster  # may be a client, which cannot be copied
-        return run_blocks(list(blocks), function, stage=stage, **told, **more)
+        return run_blocks(blocks, function, stage=stage, **told, **more)
 
 
 @dataclass(frozen=True, slots=True)

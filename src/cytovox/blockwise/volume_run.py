@@ -291,7 +291,10 @@ class VolumeRun:
         )
         if len(journal.completed("segment")) < len(grid):
             self._published().unlink(missing_ok=True)
-        done = self._run(grid, work, "segment", journal, check=is_done)
+        # What blocks return is in the journal.
+        done = self._run(
+            grid, work, "segment", journal, check=is_done, on_rows=lambda _block, _rows: None
+        )
         if done.done:
             journal.forget("relabel")
             self._published().unlink(missing_ok=True)
@@ -377,9 +380,16 @@ class VolumeRun:
             journal.forget("relabel")
             self._labels(final, volume, lookup.dtype, self.recipe.format)
         work = RelabelPass(str(self.local), str(final), str(self.folder), self._new_stamp())
+        damaged: dict[BlockKey, str] = {}
+
+        def take(block: Block, rows: dict[str, Any]) -> None:
+            if "damaged" in rows:
+                damaged[block.index] = rows["damaged"]
+
         with self._opened_final(final, journal) as is_done:
-            done = self._run(grid, TellingDamage(work), "relabel", journal, check=is_done)
-        done = without_damaged(done, "segment", journal)
+            told = TellingDamage(work)
+            done = self._run(grid, told, "relabel", journal, check=is_done, on_rows=take)
+        done = without_damaged(done, damaged, "segment", journal)
         if done:
             if self.recipe.format != "zarr2":
                 with self._stage("pyramid", 1):
