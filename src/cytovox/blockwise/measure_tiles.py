@@ -119,28 +119,34 @@ class MeasureTile:
     ) -> tuple[npt.NDArray[Any], tuple[Any, Any, Any], bool]:
         """Return what labels contribute, their histograms, and whether there are any."""
         blocks = members.blocks[members.own]
-        sums = [_load(self.sums, int(index)) for index in blocks]
         parts = np.zeros(int(counts.sum()), part_type(self.tiles.grid.ndim))
         parts["block"] = np.repeat(blocks, counts)
-        origin = np.repeat([one.origin for one in sums], counts, axis=0)
-        parts["origin"] = origin
-        for name in ("count", "low", "high", "first", "second"):
-            parts[name] = np.concatenate([getattr(one, name) for one in sums])
-        parts["low"] += origin
-        parts["high"] += origin
-        same = np.concatenate([one.same for one in sums])
-        if same.shape == parts["same"].shape:
-            parts["same"] = same
-        measured = bool(sums[0].measured)
-        if measured:
-            for name in ("total", "spread", "least", "most"):
-                parts[name] = np.concatenate([getattr(one, name) for one in sums])
-        starts = np.repeat(np.cumsum(counts) - counts, [one.bin_label.size for one in sums])
-        label = np.concatenate([one.bin_label for one in sums]).astype(np.int64)
-        at = place[starts + label - 1]
-        key = np.concatenate([one.bin_key for one in sums])
-        number = np.concatenate([one.bin_count for one in sums])
-        return parts, (at[at >= 0], key[at >= 0], number[at >= 0]), measured
+        bins = []
+        stop, measured = 0, False
+        for block, number in zip(blocks.tolist(), counts.tolist(), strict=True):
+            start, stop = stop, stop + number
+            sums = _load(self.sums, block)
+            measured = bool(sums.measured)
+            _fill(parts[start:stop], sums)
+            at = place[start + sums.bin_label.astype(np.int64) - 1]
+            kept = at >= 0
+            bins.append((at[kept], sums.bin_key[kept], sums.bin_count[kept]))
+        at, key, number_of = (np.concatenate(column) for column in zip(*bins, strict=True))
+        return parts, (at, key, number_of), measured
+
+
+def _fill(parts: npt.NDArray[Any], sums: BlockSums) -> None:
+    """Write what the labels of a block contribute."""
+    parts["origin"] = sums.origin
+    for name in ("count", "first", "second"):
+        parts[name] = getattr(sums, name)
+    parts["low"] = sums.low + sums.origin
+    parts["high"] = sums.high + sums.origin
+    if sums.same.shape[1]:
+        parts["same"] = sums.same
+    if sums.measured:
+        for name in ("total", "spread", "least", "most"):
+            parts[name] = getattr(sums, name)
 
 
 def _contact_type(ndim: int) -> np.dtype[Any]:
@@ -281,9 +287,8 @@ class _Together:
         table = table.rows(np.argsort(table["label"], kind="stable"))
         same = table.columns.pop("same")
         del table.units["same"]
-        if self._work.measure.surface and self._work.evidence is not None:
-            # How a product of matrices is rounded depends on the number of its rows.
-            add_surface(table, table["voxels"], same, self._work.scale)
+        # How a product of matrices is rounded depends on the number of its rows.
+        add_surface(table, same, self._work.scale)
         return table
 
     def _slices(

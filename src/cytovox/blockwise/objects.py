@@ -7,6 +7,7 @@ arrival nor, but for rounding, on where the blocks were.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -87,28 +88,21 @@ class ObjectSums:
 
     def add_counts(self, parts: npt.NDArray[Any], at: Int64s) -> None:
         """Add what needs no reference, of labels in the order of their blocks; see `part_type`."""
+        names = ("block", "count", "low", "high", "total", "least", "most")
+        given = tuple(parts[name] for name in names)
         add_counts(
-            at, parts["block"], parts["count"], parts["low"], parts["high"],
-            self.count, self.blocks, self.low, self.high,
+            at, given, self.count, self.blocks, self.low, self.high,
+            self.total, self.least, self.most,
         )  # fmt: skip
-        if self.measured:
-            with np.errstate(invalid="ignore"):  # these pass NaN on
-                np.add.at(self.total, at, parts["total"])
-                np.minimum.at(self.least, at, parts["least"])
-                np.maximum.at(self.most, at, parts["most"])
 
     def add_moments(self, parts: npt.NDArray[Any], at: Int64s) -> None:
         """Add what is relative to the corner or the mean of an object."""
+        names = ("count", "origin", "first", "second", "same", "total", "spread")
+        given = tuple(parts[name] for name in names)
         add_moments(
-            at, parts["count"], parts["origin"], parts["first"], parts["second"],
-            self.low, self.first, self.second,
+            at, given, self.count, self.low, self.total,
+            self.first, self.second, self.same, self.spread,
         )  # fmt: skip
-        np.add.at(self.same, at, parts["same"])
-        if self.measured:
-            n = parts["count"].astype(np.float64)
-            with np.errstate(invalid="ignore"):  # infinity leaves a spread of NaN
-                apart = parts["total"] / n - self.total[at] / self.count[at]
-                np.add.at(self.spread, at, parts["spread"] + n * apart * apart)
 
     def rows(self, chosen: npt.NDArray[np.bool_]) -> ObjectSums:
         """Return those of some objects."""
@@ -177,7 +171,8 @@ def columns(
         table.add(f"centroid_{axis}", centroid[:, i], scale.unit)
     _add_axes(table, merged, mean, scale)
     if measure.surface and seams:
-        add_surface(table, merged.count, merged.same, scale)
+        for name in surface_names(ndim):
+            table.add(name, np.zeros(n.size), "")  # see `add_surface`
     if merged.measured:
         _add_intensities(table, merged, measure)
     ends = np.array(grid.shape) - 1
@@ -206,19 +201,32 @@ def _add_axes(table: ObjectTable, merged: ObjectSums, mean: Floats, scale: Scale
             table.add(f"axis{k + 1}_{axis}", vectors[:, i, k], "1")
 
 
-def add_surface(table: ObjectTable, count: Int64s, same: Floats, scale: Scale) -> None:
-    """Add the columns of surfaces, or replace them."""
+def surface_names(ndim: int) -> tuple[str, ...]:
+    """Return the names of the columns of surfaces."""
+    return {2: ("faces_length", "perimeter"), 3: ("faces_area", "surface")}.get(
+        ndim, ("faces_area",)
+    )
+
+
+def add_surface(table: ObjectTable, same: Floats, scale: Scale) -> None:
+    """Fill in the columns of surfaces, if there are any, from neighbours of the same object."""
     ndim = len(scale.axes)
+    names = surface_names(ndim)
+    if names[0] not in table.columns:
+        return
     # Each voxel has two neighbours in a direction; those of another object
     # are where a line in this direction enters or leaves.
-    crossings = 2 * (count[:, None] - same)
+    crossings = 2 * (table["voxels"][:, None] - same)
     unit = f"{scale.unit}^{ndim - 1}" if ndim != 2 else scale.unit
-    name = "faces_length" if ndim == 2 else "faces_area"
-    directions = surface_directions(ndim)
-    table.add(name, crossings @ faces_area(directions, scale.voxel_size), unit)
-    if ndim in (2, 3):
-        weights = surface_weights(directions, scale.voxel_size)
-        table.add("perimeter" if ndim == 2 else "surface", crossings @ weights, unit)
+    for name, weights in zip(names, _weights(ndim, tuple(scale.voxel_size.tolist())), strict=True):
+        table.add(name, crossings @ weights, unit)
+
+
+@functools.lru_cache(maxsize=1)
+def _weights(ndim: int, voxel_size: tuple[float, ...]) -> tuple[Floats, ...]:
+    directions, size = surface_directions(ndim), np.array(voxel_size)
+    faces = faces_area(directions, size)
+    return (faces, surface_weights(directions, size)) if ndim in (2, 3) else (faces,)
 
 
 def _add_intensities(table: ObjectTable, merged: ObjectSums, measure: Measures) -> None:

@@ -300,20 +300,21 @@ def _shape_sums(
 @kernel()
 def add_counts(
     at: Int64s,
-    block: Int64s,
-    number: Int64s,
-    lower: Int64s,
-    upper: Int64s,
+    parts: tuple[npt.NDArray[Any], ...],
     count: Int64s,
     blocks: Int64s,
     low: Int64s,
     high: Int64s,
+    total: Floats,
+    least: Floats,
+    most: Floats,
 ) -> None:
-    """Add voxels of labels, in the order of their blocks, to those of the objects they are of.
+    """Add what needs no reference of labels, in the order of their blocks, to objects.
 
-    `at` is the object of each label, `block` its block, `number` its voxels,
-    `lower` and `upper` its first and last index; the others are of the objects.
+    `at` is the object of each label; `parts` are its block, voxels, first and
+    last index, total, least and largest intensity. The others are of the objects.
     """
+    block, number, lower, upper, sums, smallest, largest = parts
     last = np.full(count.size, -1, np.int64)
     for i in range(at.size):
         k = at[i]
@@ -324,20 +325,32 @@ def add_counts(
         for axis in range(low.shape[1]):
             low[k, axis] = min(low[k, axis], lower[i, axis])
             high[k, axis] = max(high[k, axis], upper[i, axis])
+        total[k] += sums[i]
+        # NaN is passed on.
+        if not (least[k] < smallest[i] or least[k] != least[k]):
+            least[k] = smallest[i]
+        if not (most[k] > largest[i] or most[k] != most[k]):
+            most[k] = largest[i]
 
 
-@kernel()
+@kernel(division="numpy")
 def add_moments(
     at: Int64s,
-    number: Int64s,
-    origin: Int64s,
-    part_first: Int64s,
-    part_second: Int64s,
+    parts: tuple[npt.NDArray[Any], ...],
+    count: Int64s,
     low: Int64s,
+    total: Floats,
     first: Floats,
     second: Floats,
+    same: Floats,
+    spread: Floats,
 ) -> None:
-    """Add moments of labels, counted from `origin`, to those of objects, from `low`."""
+    """Add what is relative to the corner or the mean of an object.
+
+    `parts` are voxels, origin, first and second moments from it, neighbours of
+    the same label, total intensity and its spread.
+    """
+    number, origin, part_first, part_second, part_same, part_total, part_spread = parts
     ndim = low.shape[1]
     shift = np.zeros(ndim, np.float64)
     for i in range(at.size):
@@ -354,3 +367,7 @@ def add_moments(
                 moved = shift[a] * two + shift[b] * one
                 second[k, p] += np.float64(part_second[i, p]) + moved + n * shift[a] * shift[b]
                 p += 1
+        for d in range(same.shape[1]):
+            same[k, d] += part_same[i, d]
+        apart = part_total[i] / n - total[k] / np.float64(count[k])
+        spread[k] += part_spread[i] + n * apart * apart
