@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 __all__ = ["run_on_cluster"]
 
+_STAGE = "measured"
+
 
 def run_on_cluster(
     pairs: Sequence[tuple[Path, Path]], measuring: Measuring, display: Quiet, where: Where
@@ -38,11 +40,11 @@ def run_on_cluster(
     files = [Recording(path.absolute(), out.absolute(), i) for i, (path, out) in enumerate(pairs)]
     if not files:
         return []
-    ledger = Ledger("files", len(files), on_event=account.see, on_rows=account.settle)
+    ledger = Ledger(_STAGE, len(files), on_event=account.see, on_rows=account.settle)
     measure = _Elsewhere(measuring.for_other_machines(), unit_timeout())
     begin = time.monotonic()
-    display.begin(f"{len(files)} recordings")
-    display.show(StageStarted("files", len(files), "files"))
+    display.begin("recordings")
+    display.show(StageStarted(_STAGE, len(files), "files"))
     try:
         with (
             resumable(),
@@ -61,7 +63,7 @@ def run_on_cluster(
         account.give_up(error)
     for failure in ledger.failed:
         account.fail(failure)
-    display.show(StageFinished("files", time.monotonic() - begin))
+    display.show(StageFinished(_STAGE, time.monotonic() - begin))
     return account.outcomes
 
 
@@ -108,7 +110,7 @@ class _Account:
         assert isinstance(index, int)
         error = failure.exception
         if error is None:
-            hint = f"it was tried {failure.attempts} times"
+            hint = f"it was tried {failure.attempts} times; does it crash or hang?"
             error = StageError(
                 "measuring", failure.error, path=self.outcomes[index].input, hint=hint
             )

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "FINDINGS",
     "SOME_FAILED",
+    "by",
     "complete_streams",
     "describe",
     "describe_each",
@@ -135,6 +136,11 @@ def describe_each(
     if said.as_json:
         print_json({"exit_code": code, f"{kind}s": results})
     return code
+
+
+def by(sizes: Iterable[Any]) -> str:
+    """Return sizes along several axes as one text, such as 64 x 64 x 32."""
+    return " x ".join(map(str, sizes))
 
 
 def print_json(value: Mapping[str, Any]) -> None:

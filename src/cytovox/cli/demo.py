@@ -109,7 +109,7 @@ def _demo_volume(out: Path, *, seed: int) -> int:
     from ..report.seams import seams_in_words
     from ..report.volume_picture import draw_volume
     from ..testing.volume_simulator import BLOB_THRESHOLD, simulate_volume
-    from .console import FINDINGS, print_text
+    from .console import FINDINGS, by, print_text
     from .volume_results import show_volume, showing
 
     raw, _, _, labels, _, table, picture = (out / name for name in _NAMES)
@@ -117,7 +117,7 @@ def _demo_volume(out: Path, *, seed: int) -> int:
     truth = simulate_volume(
         raw, shape=_SHAPE, seed=seed, voxel_size=(2.0, 1.0, 1.0), units="micrometer", diameter=24
     )
-    size = " x ".join(map(str, _SHAPE))
+    size = by(_SHAPE)
     print_text(f"simulated {size} voxels with {len(truth)} objects: {raw}")
     with showing(raw.name, quiet=False) as listen:
         result = segment_volume(

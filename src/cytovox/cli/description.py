@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, escaped
-from .console import in_rows
+from .console import by, in_rows
 
 if TYPE_CHECKING:
     from ..read import Permissions
@@ -251,14 +251,14 @@ def volume_in_words(found: Mapping[str, Any]) -> str:
     """Return a description as text for people."""
     rows: list[tuple[str, str]] = []
     if found["made"]:
-        size = " x ".join(f"{n:g}" for n in found["voxel_size"])
-        shape = " x ".join(map(str, found["shape"]))
+        size = by(f"{n:g}" for n in found["voxel_size"])
+        shape = by(found["shape"])
         rows += [
             ("format", found["format"]),
             *([("series", found["series"])] if found["series"] else []),
             ("voxels", f"{shape} ({found['axes']}), {found['dtype']}"),
             ("voxel", f"{size} {found['units'] or 'voxel'}"),
-            ("chunk", " x ".join(map(str, found["chunk"]))),
+            ("chunk", by(found["chunk"])),
         ]
     else:
         rows.append(("state", "not finished"))
@@ -275,7 +275,7 @@ def _run_in_words(run: Mapping[str, Any]) -> list[tuple[str, str]]:
         rows += [
             ("input", recipe["input"]),
             ("function", f"{recipe['function']} {words}".rstrip()),
-            ("blocks", f"{_sizes(recipe['block'])} with a context of {_sizes(recipe['context'])}"),
+            ("blocks", f"{by(recipe['block'])} with a context of {by(recipe['context'])}"),
             ("stitch", _stitch_in_words(how)),
         ]
         if recipe["gate"]:
@@ -314,7 +314,3 @@ def _stitch_in_words(how: Mapping[str, Any]) -> str:
         return f"{how['mode']}{joined}"
     rule = f"{how['rule']} > " if how["mode"] == "overlap" else "agreement > "
     return f"{how['mode']}, {rule}{how['threshold']}, {how['min_voxels']} voxels at least"
-
-
-def _sizes(sizes: Any) -> str:
-    return " x ".join(map(str, sizes))

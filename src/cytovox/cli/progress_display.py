@@ -18,7 +18,7 @@ __all__ = ["Bars", "Lines", "Quiet", "choose_display", "reporting_compilation"]
 _INTERVAL = 10.0
 #: Seconds that a stage must take to be worth a line; these are always.
 _WORTH_A_LINE = 1.0
-_ALWAYS = ("background", "segmentation", "segment", "blocks", "files")
+_ALWAYS = ("background", "segmentation", "segment", "blocks", "measured")
 
 
 class Quiet:

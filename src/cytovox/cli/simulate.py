@@ -95,12 +95,12 @@ def volume(
     Example: cytovox simulate volume stack.tif --shape 128,256,256 --seed 1
     """
     from ..testing.volume_simulator import simulate_volume
-    from .console import say
+    from .console import by, say
 
     told = dict(vars(how))
     if isinstance(how.shape, int):
         told["shape"] = (how.shape,) * 3
     truth = simulate_volume(out, overwrite=last.force, **told)
-    voxels = " x ".join(map(str, truth.shape))
+    voxels = by(truth.shape)
     labels = out.with_name(Path(truth.labels_path).name)
     say(f"{out}: {voxels} voxels with {len(truth)} {how.kind}; {labels}: true labels")

@@ -141,13 +141,13 @@ def replay(
 
 
 def _plan_in_words(trial: Any) -> str:
-    from .console import in_rows
+    from .console import by, in_rows
 
     worker = "unknown" if trial.worker_bytes is None else _bytes(trial.worker_bytes)
-    blocks = f"{trial.blocks} of {_sizes(trial.block)} voxels, {trial.read_factor:.2f} x read"
+    blocks = f"{trial.blocks} of {by(trial.block)} voxels, {trial.read_factor:.2f} x read"
     time = f"{trial.seconds_per_block:.2f} s a block, {_duration(trial.seconds)}"
     rows = [
-        ("volume", f"{_sizes(trial.shape)} voxels"),
+        ("volume", f"{by(trial.shape)} voxels"),
         ("blocks", blocks),
         ("labels", f"{trial.labels:.0f} in a block"),
         ("time", f"{time} with {trial.workers} workers"),
@@ -159,10 +159,6 @@ def _plan_in_words(trial: Any) -> str:
         for size, error in trial.disagreement.items()
     ]
     return "\n".join(in_rows(rows, 8))
-
-
-def _sizes(shape: tuple[int, ...]) -> str:
-    return " x ".join(map(str, shape))
 
 
 def _bytes(number: float) -> str:
