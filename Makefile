@@ -30,8 +30,9 @@ OLDEST := $(subst .venv,.venv-oldest,$(PY))
 UV := $(BIN)/uv$(EXE)
 PIP := $(PY) -m pip --disable-pip-version-check
 OUT ?= demo
-# Files of tests run side by side; -n 0 runs them one after another.
-PYTEST_ARGS ?= -n auto --maxprocesses 4 --dist loadfile
+# Files of tests run side by side, in the order of their names, so that long ones
+# with few tests do not come last; -n 0 runs them one after another.
+PYTEST_ARGS ?= -n auto --dist loadfile --no-loadscope-reorder
 # Installed for the tests besides, e.g. TEST_WITH=torch for those of the models.
 TEST_WITH ?=
 # The releases that demo and test install; CONSTRAINTS= takes the newest ones.

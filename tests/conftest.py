@@ -12,7 +12,15 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     # Tests that run side by side ignore Ctrl-C, and so would all programs that they start.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# The tests start hundreds of programs, each of which would compile all of the source.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores, since some tests wait for a time limit."""
+    return min((os.cpu_count() or 1) + 1, 4)
 
 
 @pytest.fixture(scope="session")
