@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-if "PYTEST_XDIST_WORKER" in os.environ:
-    # Tests that run side by side ignore Ctrl-C, and so would all programs that they start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN or "PYTEST_XDIST_WORKER" in os.environ:
+    # Tests that run side by side ignore Ctrl-C, as does what a shell starts in the
+    # background, and so would all programs that they start.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The tests start hundreds of programs, each of which would compile all of the source.

@@ -192,13 +192,12 @@ def segment_function(input_array, block, level):
 """
 
 
-@pytest.mark.parametrize("voxels", [
-    "input_array[block.read_roi]",
-    "input_array.to_ndarray(block.read_roi)",
-    "input_array.to_ndarray(roi=block.read_roi, fill_value=0)",
-    "np.asarray(input_array)",
+@pytest.mark.parametrize(("voxels", "workers"), [
+    ("input_array[block.read_roi]", 0),
+    ("input_array.to_ndarray(block.read_roi)", 0),
+    ("input_array.to_ndarray(roi=block.read_roi, fill_value=0)", 1),
+    ("np.asarray(input_array)", 0),
 ])  # fmt: skip
-@pytest.mark.parametrize("workers", [0, 1])
 def test_a_segment_function_asks_for_regions(
     tmp_path: Path, world: World, same_partition: Any, voxels: str, workers: int
 ) -> None:

@@ -146,8 +146,10 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Any]:
     return folder / "script.pt", folder / "program.pt2", network
 
 
-@pytest.mark.parametrize("number", [0, 1])
-def test_predict_in_tiles_is_predict_at_once(tmp_path: Path, model: Any, number: int) -> None:
+@pytest.mark.parametrize(("number", "workers"), [(0, 1), (1, 0)])
+def test_predict_in_tiles_is_predict_at_once(
+    tmp_path: Path, model: Any, number: int, workers: int
+) -> None:
     torch = pytest.importorskip("torch")
     path, network = model[number], model[2]
     image = smooth_noise((10, 20, 21))
@@ -162,7 +164,7 @@ def test_predict_in_tiles_is_predict_at_once(tmp_path: Path, model: Any, number:
     }
     named = hashlib.sha256(path.read_bytes()).hexdigest()
     made = tmp_path / "p.zarr"
-    where: dict[str, Any] = {"block": 16, "context": 1, "placement": Placement(1)}
+    where: dict[str, Any] = {"block": 16, "context": 1, "placement": Placement(workers)}
     assert run_array_work(PredictWork, url, made, model_sha256=named, **options, **where)
     with torch.inference_mode():
         whole_image = torch.from_numpy(image.astype(np.float32) / 1000)[None, None]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -191,37 +190,6 @@ def test_segmenter_from_a_file(
     assert main(["run", *words, "--set", "segmenter.level=6", "-o", str(own)]) == 0
     assert main(["run", str(raw), "--set", "mask.closing_disk=5", "--quiet"]) == 0
     assert count_of(own) == count_of(raw.with_name("a_dcn.rtdc"))
-
-
-@pytest.fixture(scope="module")
-def long(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("long") / "long.rtdc"
-    simulate_recording(path, frames=3000, seed=2)
-    return path
-
-
-@pytest.mark.skipif(os.name == "nt", reason="signals are sent otherwise there")
-@pytest.mark.parametrize(("number", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
-def test_signals_stop_cleanly(long: Path, tmp_path: Path, number: str, code: int) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "cytovox", "run", str(long), "-o", str(tmp_path / "out")],
-        stderr=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stderr is not None
-    # The first stage has ended, so the run is well under way.
-    line = process.stderr.readline()
-    while "background" not in line:
-        assert line, "the run ended before it could be stopped"
-        line = process.stderr.readline()
-    process.send_signal(getattr(signal, number))
-    out, err = process.communicate(timeout=600)
-    assert process.returncode == code, err
-    assert "Traceback" not in err
-    assert "stopped" in out
-    assert not list((tmp_path / "out").glob("*.rtdc"))
-    assert "the same command resumes" in out + err
 
 
 @pytest.mark.parametrize(("flicker", "word"), [(0.0, "false"), (0.05, "true")])

@@ -407,7 +407,9 @@ def test_json_reports_a_stop(command: Command, raw: Path) -> None:
     out, said = command.process.communicate(timeout=PATIENCE)
     assert command.process.returncode == 143
     one_line(said)
-    assert json.loads(out)["exit_code"] == 143
+    told = json.loads(out)
+    assert told["exit_code"] == 143
+    assert [result["state"] for result in told["results"]] == ["stopped"]
 
 
 @pytest.mark.parametrize("group", [False, True])

@@ -72,7 +72,7 @@ def make(cls, path, sha256, **kwargs):
 
 
 def test_mpo_makes_the_expected_masks(model_1, sha256, cells, stack):
-    with make(SegmentTorchMPO, model_1, sha256, num_workers=2) as segmenter:
+    with make(SegmentTorchMPO, model_1, sha256, num_workers=1) as segmenter:
         assert_expected(segmenter.segment_batch(stack), cells, 1, "cpu")
         labels = segmenter.segment_batch_with_labeling(stack)
         assert_expected(labels > 0, cells, 2, "cpu")
