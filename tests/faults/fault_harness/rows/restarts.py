@@ -28,7 +28,8 @@ _WORKERS = 2
 #: Frames that may be measured again: a chunk for each worker and each slot, and
 #: what waits for the writer, which is little here.
 _AGAIN = (_WORKERS + (_WORKERS + 2) + 4) * _CHUNK
-_LONG = 4000
+#: More than the chunks of all workers, so that one is over when others are at work.
+_LONG = 3000
 #: Frames of a chunk as the documented slots have it.
 _FULL_CHUNK = 1000
 #: Seconds until the death of a writer is known, the end of a program included.
