@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 
@@ -117,10 +118,32 @@ def words(folder, script, *arguments, **environment):
     return done.stdout.split()
 
 
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory):
+    """A folder with a script whose kernels have been compiled once."""
+    folder = tmp_path_factory.mktemp("kinds")
+    (folder / "kinds.py").write_text(KINDS, encoding="utf-8")
+    assert words(folder, "kinds.py") == ["compiled"]
+    return folder
+
+
 @pytest.fixture
-def kinds(tmp_path):
-    (tmp_path / "kinds.py").write_text(KINDS, encoding="utf-8")
-    return tmp_path
+def kinds(compiled, tmp_path):
+    """Run that script, with kept kernels of its own below ``cache``."""
+
+    def run(*arguments, **environment):
+        where = {"CYTOVOX_CACHE_DIR": str(tmp_path / "cache"), **environment}
+        return words(compiled, "kinds.py", *arguments, **where)
+
+    run.folder = tmp_path
+    return run
+
+
+@pytest.fixture
+def kept(compiled, kinds):
+    """The same, with a copy of the kernels that have been compiled."""
+    shutil.copytree(compiled / "cache", kinds.folder / "cache")
+    return kinds
 
 
 def test_a_changed_import_makes_a_kernel_new(tmp_path):
@@ -132,50 +155,49 @@ def test_a_changed_import_makes_a_kernel_new(tmp_path):
     assert words(tmp_path, "outer.py") == ["16", "compiled"]
 
 
-def test_a_kept_kernel_is_loaded(kinds):
-    assert words(kinds, "kinds.py") == ["compiled"]
-    assert words(kinds, "kinds.py") == ["loaded"]
+def test_a_kept_kernel_is_loaded(kept):
+    assert kept() == ["loaded"]
     # one that is not kept is compiled in a process that has loaded others
-    assert words(kinds, "kinds.py", "late") == ["loaded"]
-    # a version of numba with which loading them was not tried without its compiler
-    assert words(kinds, "kinds.py", "other") == ["loaded"]
+    assert kept("late") == ["loaded"]
 
 
 @pytest.mark.skipif(
     not numba.__version__.startswith(jit._LOADS_ALONE), reason="not tried with this numba"
 )
-def test_a_kept_kernel_is_loaded_without_the_compiler(kinds):
-    assert words(kinds, "kinds.py", "alone") == ["compiled", "False"]
-    assert words(kinds, "kinds.py", "alone") == ["loaded", "True"]
-    assert words(kinds, "kinds.py", "alone", "other") == ["loaded", "False"]
+def test_a_kept_kernel_is_loaded_without_the_compiler(kept):
+    assert kept("alone") == ["loaded", "True"]
+    # a version of numba with which loading them was not tried without its compiler
+    assert kept("alone", "other") == ["loaded", "False"]
 
 
 @pytest.mark.parametrize("ending", [".nbi", ".nbc"])
-def test_a_damaged_file_of_a_kept_kernel_is_replaced(kinds, ending):
-    words(kinds, "kinds.py")
-    for file in (kinds / "cache").rglob(f"*{ending}"):
+def test_a_damaged_file_of_a_kept_kernel_is_replaced(kept, ending):
+    for file in (kept.folder / "cache").rglob(f"*{ending}"):
         file.write_bytes(file.read_bytes()[:-20])
-    assert words(kinds, "kinds.py") == ["compiled"]
-    assert words(kinds, "kinds.py") == ["loaded"]
+    assert kept() == ["compiled"]
+    assert kept() == ["loaded"]
 
 
 def test_a_folder_that_cannot_be_written_is_done_without(kinds):
-    (kinds / "file").write_text("x")
-    below = str(kinds / "file" / "below")
-    assert words(kinds, "kinds.py", CYTOVOX_CACHE_DIR=below) == ["compiled"]
+    (kinds.folder / "file").write_text("x")
+    below = str(kinds.folder / "file" / "below")
+    assert kinds(CYTOVOX_CACHE_DIR=below) == ["compiled"]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows limits no sizes of files")
 def test_a_full_disk_is_done_without(kinds):
-    assert words(kinds, "kinds.py", "full") == ["compiled"]
-    assert not [file for file in (kinds / "cache").rglob("*") if ".tmp." in file.name]
-    words(kinds, "kinds.py")
-    assert words(kinds, "kinds.py", "full") == ["loaded"]
+    assert kinds("full") == ["compiled"]
+    assert not [path for path in (kinds.folder / "cache").rglob("*") if ".tmp." in path.name]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows limits no sizes of files")
+def test_a_full_disk_does_not_matter_to_kept_kernels(kept):
+    assert kept("full") == ["loaded"]
 
 
 def test_kernels_run_as_python(kinds):
-    assert words(kinds, "kinds.py", NUMBA_DISABLE_JIT="1") == ["loaded"]
-    assert not (kinds / "cache").exists()
+    assert kinds(NUMBA_DISABLE_JIT="1") == ["loaded"]
+    assert not (kinds.folder / "cache").exists()
 
 
 def test_other_code_keeps_its_own_cache():
