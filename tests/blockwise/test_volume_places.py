@@ -166,7 +166,7 @@ def test_processes_do_the_same(volume: Volume, workers: int) -> None:
     volume.check("out", result)
     assert len(volume.expected[2]) == result.objects + 1
     names = {line["worker"] for line in volume.journal("out") if line.get("event") == "done"}
-    assert 1 <= len(names) <= 2 * workers  # those of either pass
+    assert 1 <= len(names) <= workers  # for all passes
 
 
 SRUN = """#!/bin/sh
@@ -207,7 +207,7 @@ def test_a_command_does_the_same(volume: Volume, srun: str) -> None:
     result = volume.segment("out", cluster=f"{srun} -n1 {{command}}", workers=2)
     volume.check("out", result)
     calls = (volume.folder / "calls").read_text().splitlines()
-    assert len(calls) == 4  # two workers for either pass
+    assert len(calls) == 2  # for all passes
     assert all("-m distributed.cli.dask_worker tls://127.0.0.1:" in call for call in calls)
 
 

@@ -29,7 +29,7 @@ def test_executors_are_found(tmp_path: Path) -> None:
     local = found(tmp_path, None)
     assert type(local) is TeamExecutor
     assert local.slots >= 1
-    assert found(tmp_path, 8, units=3).slots == 3
+    assert found(tmp_path, 8).slots == 8
     assert type(found(tmp_path, 2, threads=True)) is Threads
     limits = UnitLimits(seconds=1)
     assert type(found(tmp_path, 2, threads=True, limits=limits)) is TeamExecutor

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sized
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from ..run.cluster import check_placement, find_executor
+from ..run.executor import UnitExecutor
 from ..run.journal import Journal
 from ..run.progress import Listener, StageFinished, StageStarted, announce
 from ..run.unit_worker import UnitLimits
@@ -20,7 +22,7 @@ from .block_ledger import Ledger
 from .block_result import RunResult
 from .threads import may_use_threads
 
-__all__ = ["log_folder", "run_blocks"]
+__all__ = ["WorkerPool", "log_folder", "run_blocks"]
 
 logger = logging.getLogger(__name__)
 
@@ -41,8 +43,13 @@ def run_blocks(
     on_rows: Callable[[Any, dict[str, Any]], None] | None = None,
     check: Callable[[Any], bool] | None = None,
     logs: Path | None = None,
+    pool: WorkerPool | None = None,
 ) -> RunResult:
-    """Call a function for each block; blocks must not depend on each other."""
+    """Call a function for each block; blocks must not depend on each other.
+
+    With a `pool`, its workers do it, which are not ended; else those of
+    `workers`, `cluster` and so on.
+    """
     limits = UnitLimits(timeout, memory)
     check_placement(workers, cluster, limits)
     if not isinstance(blocks, Sized):
@@ -55,22 +62,54 @@ def run_blocks(
     left = (block for block in blocks if block.index not in skip)
     count = ledger.left
     with contextlib.ExitStack() as stack:
-        if logs is None:
-            scratch = tempfile.TemporaryDirectory(prefix="cytovox-", ignore_cleanup_errors=True)
-            folder = Path(stack.enter_context(scratch))
-        else:
-            folder = _new_folder(logs)
-        threads = may_use_threads(function)
-        executor = find_executor(
-            workers, cluster, host, folder, limits=limits, threads=threads, units=count
-        )
+        if pool is None:
+            pool = stack.enter_context(WorkerPool(workers, cluster, host, limits, logs))
         if count:
-            work = BlockWork(function, ledger, stack.enter_context(executor))
+            executor = pool.executor(threads=may_use_threads(function))
+            work = BlockWork(function, ledger, executor)
             do_blocks(GridSource(work, left), [work])
     seconds = time.monotonic() - start
     announce(on_event, StageFinished(stage, seconds), logger)
     failed = tuple(sorted(ledger.failed, key=lambda failure: failure.block))
     return RunResult(stage, total, ledger.done, ledger.skipped, failed, ledger.rows, seconds)
+
+
+class WorkerPool:
+    """The workers of a run, which live on from one stage to the next; to be used with ``with``."""
+
+    def __init__(
+        self,
+        workers: int | None,
+        cluster: Any,
+        host: str | None,
+        limits: UnitLimits,
+        logs: Path | None,
+    ) -> None:
+        self._find = functools.partial(find_executor, workers, cluster, host, limits=limits)
+        self._logs = logs
+        self._executors: dict[bool, UnitExecutor] = {}
+        self._held = contextlib.ExitStack()
+        self._is_local = cluster is None
+
+    def executor(self, *, threads: bool) -> UnitExecutor:
+        """Return who does units; `threads` of this process may be it."""
+        threads = threads and self._is_local  # a cluster is the same in both cases
+        if threads not in self._executors:
+            if self._logs is None:
+                scratch = tempfile.TemporaryDirectory("", "cytovox-", ignore_cleanup_errors=True)
+                folder = Path(self._held.enter_context(scratch))
+            else:
+                folder = _new_folder(self._logs)
+            executor = self._find(folder, threads=threads)
+            self._executors[threads] = self._held.enter_context(executor)
+        return self._executors[threads]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        """End the workers, in the middle of their units if there is an error."""
+        self._held.__exit__(*error)
 
 
 def log_folder(logs: Path | None) -> Path:

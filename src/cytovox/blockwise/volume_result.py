@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,13 @@ from typing import Any
 from ..errors import OutputExistsError, StorageError
 from ..read.volume_address import parse_address
 from ..run.journal import Journal
+from ..run.unit_worker import UnitLimits
 from ..write.consolidated import refresh_consolidated
 from ..write.volume_creation import enter_label
 from .block_result import BlockFailure, RunResult
 from .lookup import SeamReport
 from .published import note_files
-from .run_blocks import run_blocks
+from .run_blocks import WorkerPool, run_blocks
 
 __all__ = ["Placement", "VolumeResult", "publish", "refuse_stranger"]
 
@@ -34,13 +36,23 @@ class Placement:
     retries: int = 2
     memory: int | None = None
 
+    #: Workers that live on; if None, each call of `run` has workers of its own.
+    pool: WorkerPool | None = None
+
     def run(
         self, blocks: Iterable[Any], function: Callable[[Any], Any], stage: str, **more: Any
     ) -> RunResult:
         """Do blocks there."""
-        told = dataclasses.asdict(dataclasses.replace(self, cluster=None))
-        told["cluster"] = self.cluster  # may be a client, which cannot be copied
+        names = (field.name for field in dataclasses.fields(self))
+        told = {name: getattr(self, name) for name in names}
         return run_blocks(blocks, function, stage=stage, **told, **more)
+
+    @contextlib.contextmanager
+    def kept(self, logs: Path) -> Iterator[Placement]:
+        """Yield the same with workers that live on until the end, and print to files in `logs`."""
+        limits = UnitLimits(self.timeout, self.memory)
+        with WorkerPool(self.workers, self.cluster, self.host, limits, logs) as pool:
+            yield dataclasses.replace(self, pool=pool)
 
 
 @dataclass(frozen=True, slots=True)

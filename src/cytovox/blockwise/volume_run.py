@@ -431,10 +431,13 @@ class VolumeRun:
 
     @contextlib.contextmanager
     def _releasing(self) -> Iterator[None]:
-        """Close at the end what blocks that were done here have opened."""
+        """Let workers live as long as the run, and close what blocks done here have opened."""
+        placement = self.placement
         try:
-            yield
+            with placement.kept(self.folder / "logs") as self.placement:
+                yield
         finally:
+            self.placement = placement
             forget_volumes(self._stamps)
 
     def _new_stamp(self) -> int:

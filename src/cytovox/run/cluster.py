@@ -410,7 +410,6 @@ def find_executor(
     *,
     limits: UnitLimits | None = None,
     threads: bool = False,
-    units: int | None = None,
 ) -> UnitExecutor:
     """Return who does units.
 
@@ -433,8 +432,6 @@ def find_executor(
         What a unit may take.
     threads
         Whether threads of this process will do; not with limits.
-    units
-        How many there are at most.
 
     Raises
     ------
@@ -446,8 +443,7 @@ def find_executor(
     if workers == 0:
         return Serial()
     if cluster is None:
-        count = workers or cpu_count()
-        slots = count if units is None else max(1, min(count, units))
+        slots = workers or cpu_count()
         if threads and not limits:
             return Threads(slots)
         folder.mkdir(parents=True, exist_ok=True)
