@@ -49,7 +49,7 @@ def launcher(tmp_path: Path) -> Path:
         '#!/bin/sh\necho "$@" >> "$(dirname "$0")/calls"\n'
         'for word; do case "$word" in */keys/*) ls -l "$word"; cat "$word"; esac; done'
         ' >> "$(dirname "$0")/keys"\n'
-        '[ "$1" = -n1 ] || exit 9\nshift\nenv -u CYTOVOX_WORKER_KEY "$@"\n'
+        '[ "$1" = -n1 ] || exit 9\nshift\n"$@"\n'
     )
     script.chmod(script.stat().st_mode | stat.S_IXUSR)
     return script

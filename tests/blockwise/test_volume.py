@@ -228,9 +228,19 @@ def test_finished_run_is_not_done_again(tmp_path: Path) -> None:
     image = noise((32, 32))
     first = segment_noise(tmp_path, image)
     written = (tmp_path / "out.zarr" / "zarr.json").stat().st_mtime_ns
-    second = segment_noise(tmp_path, image)
-    assert second.objects == first.objects
+    events: list[Any] = []
+    second = segment_noise(tmp_path, image, on_event=events.append)
+    assert second
+    assert second.was_finished
+    assert not first.was_finished
+    assert events == []
+    assert (second.objects, second.blocks) == (first.objects, first.blocks)
+    assert second.report.as_dict() == first.report.as_dict()
     assert (tmp_path / "out.zarr" / "zarr.json").stat().st_mtime_ns == written
+    second.table.unlink()
+    again = segment_noise(tmp_path, image)
+    assert not again.was_finished
+    assert again.table.exists()
     third = segment_noise(tmp_path, image, resume=False)
     assert third.objects == first.objects
     assert (tmp_path / "out.zarr" / "zarr.json").stat().st_mtime_ns > written

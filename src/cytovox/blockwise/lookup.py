@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import zlib
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ __all__ = [
     "drop_objects",
     "label_dtype",
     "load_lookup",
+    "load_report",
     "scratch_array",
 ]
 
@@ -186,6 +188,24 @@ def load_lookup(folder: str | os.PathLike[str]) -> Lookup:
             f"the table of labels cannot be read: {err}", path=place, hint="stitch again"
         ) from err
     return Lookup(lut, offsets, count, shared, edge)
+
+
+def load_report(folder: str | os.PathLike[str]) -> SeamReport | None:
+    """Return the report in a folder; None if there is none, or not all of its ids are there."""
+    try:
+        told = json.loads((Path(folder) / "lookup.json").read_bytes())["seams"]
+        values: dict[str, Any] = {}
+        for part in dataclasses.fields(SeamReport):
+            values[part.name] = told[part.name]
+            if (ids := told.get(f"{part.name}_ids")) is not None:
+                if len(ids) != told[part.name]:
+                    return None
+                values[part.name] = np.asarray(ids, np.int64)
+            elif told[part.name] is None:
+                values[part.name] = math.nan
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return SeamReport(**values)
 
 
 def label_dtype(count: int) -> np.dtype[Any]:

@@ -78,6 +78,8 @@ class VolumeResult:
         How well labels fit together at the seams.
     seconds
         How long it took.
+    was_finished
+        Whether it was finished before, so that nothing was done.
     """
 
     output: str | None
@@ -88,6 +90,7 @@ class VolumeResult:
     report: SeamReport | None = field(default=None, repr=False)
     seconds: float = 0.0
     untried: int = 0
+    was_finished: bool = False
 
     def __bool__(self) -> bool:
         return self.output is not None and not self.failed

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import hashlib
 import json
 import logging
 import shutil
@@ -23,6 +24,7 @@ import numpy.typing as npt
 from ..errors import InputNotFoundError, OptionError, StorageError, UsageError
 from ..read.open_volume import open_volume
 from ..read.volume import Volume
+from ..run.fingerprint import plain
 from ..run.journal import BlockKey, Journal, read_journal
 from ..run.progress import (
     Listener,
@@ -41,7 +43,7 @@ from .block_tiles import Run, Tiles, TileStore, over_tiles
 from .checks import DAMAGED, is_as_written, refuse_changed_input, without_damaged
 from .evidence import EvidenceFolder
 from .grid import Block, Grid
-from .lookup import Lookup, SeamReport, drop_objects, load_lookup
+from .lookup import Lookup, SeamReport, drop_objects, load_lookup, load_report
 from .measure_tiles import iter_objects
 from .object_gate import gate_rows
 from .object_table import ObjectTable, write_objects
@@ -106,6 +108,8 @@ class VolumeRun:
                     on_change="refuse" if resume else "recompute",
                     resume=resume,
                 )
+                if (finished := self._finished(grid, journal, begin)) is not None:
+                    return finished
                 save_recipe(self.folder, self.recipe)
                 result = self._once(volume, grid, journal, begin)
                 if any(failure.reason == DAMAGED for failure in result.failed):
@@ -113,6 +117,42 @@ class VolumeRun:
                     announce(self.on_event, warned, logger)
                     result = self._once(volume, grid, journal, begin)
                 return result
+
+    def _finished(self, grid: Grid, journal: Journal, begin: float) -> VolumeResult | None:
+        """Return what came of a run that was finished before, if all is as it was then."""
+        notes = [note for note in journal.content.notes if note.get("event") == "finished"]
+        stamp, mark = self.folder / "stamp.json", self._published()
+        if (
+            not notes
+            or notes[-1].get("made") != self._made()
+            or len(journal.completed("segment")) != len(grid)
+            or not stamp.is_file()
+            or not _says(mark, stamp.read_text(encoding="utf-8"))
+        ):
+            return None
+        same = as_told(grid, journal.records("relabel"))
+        boxes = [block.write for block in grid]
+        if not is_as_published(self.output, journal, boxes, same, thorough=self.verify):
+            return None
+        lookup = load_lookup(self.folder)
+        return VolumeResult(
+            self.recipe.output,
+            lookup.count,
+            self.table,
+            len(grid),
+            report=load_report(self.folder),
+            seconds=time.perf_counter() - begin,
+            was_finished=True,
+        )
+
+    def _made(self) -> list[Any]:
+        """Return what tells whether a finished run is asked for again: recipe, and its table."""
+        table = None
+        if self.table is not None and self.table.is_file():
+            state = self.table.stat()
+            table = [state.st_size, state.st_mtime_ns]
+        text = json.dumps(plain(self.recipe.text()), sort_keys=True)
+        return [hashlib.sha256(text.encode()).hexdigest(), table]
 
     def _once(self, volume: Volume, grid: Grid, journal: Journal, begin: float) -> VolumeResult:
         done = self._segment(volume, grid, journal)
@@ -229,7 +269,8 @@ class VolumeRun:
         done = self._relabel(volume, grid, lookup, journal)
         if not done:
             return self._unfinished(done, begin)
-        journal.note("finished", objects=lookup.count, output=str(self.output))
+        made = self._made()
+        journal.note("finished", objects=lookup.count, output=str(self.output), made=made)
         return VolumeResult(
             self.recipe.output,
             lookup.count,

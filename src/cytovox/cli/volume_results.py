@@ -79,6 +79,7 @@ def show_volume(
                 "blocks": result.blocks,
                 "failed": [_failure(failure) for failure in result.failed],
                 "untried": result.untried,
+                "was_finished": result.was_finished,
                 "seams": None if result.report is None else result.report.as_dict(),
                 "seconds": round(result.seconds, 3),
                 "picture": picture,
@@ -89,7 +90,8 @@ def show_volume(
         say(*failures_in_words(result, output, replays=replays).split("\n"))
         return code
     if not said.quiet:
-        print_text(f"{output}: {_in_words(result)}")
+        before = "was finished before, " if result.was_finished else ""
+        print_text(f"{output}: {before}{_in_words(result)}")
         if result.table is not None:
             print_text(f"table: {near(result.table)}")
         if result.report is not None:
