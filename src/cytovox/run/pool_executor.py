@@ -117,7 +117,7 @@ class PoolExecutor:
         call = (_do_noted, str(note), function, unit, self._limits)
         try:
             future = self._submitted(requires, *call)
-        except (BrokenExecutor, RuntimeError) as err:  # which is also how it says "shut down"
+        except Exception as err:  # noqa: BLE001 - it is shut down, broken, or its scheduler gone
             self.fail(WorkerError(f"the executor takes no units: {err}"))
             return
         future.add_done_callback(lambda ended: self._end(answer, note, ended, work))
