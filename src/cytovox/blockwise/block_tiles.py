@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 #: Blocks in one tile at most: arrays of a tile have some hundred bytes a block.
 _MOST = 4096
 #: Memory that evidence and sums of a tile may take, roughly.
-_BYTES = 32 << 20
+_BYTES = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
