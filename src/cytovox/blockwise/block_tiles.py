@@ -23,7 +23,6 @@ import numpy.typing as npt
 from ..errors import CytovoxError, StageError, StorageError
 from ..kernels.block_seams import Steps
 from ..kernels.lattice import Int64s
-from ..run.folder_sync import replaced_file
 from ..run.progress import Listener, StageFinished, StageProgress, StageStarted, announce
 from .grid import Grid
 from .volume_result import Placement
@@ -174,8 +173,7 @@ class TileStore:
             return
         path = self.folder / f"{name}-{tile}.npy"
         try:
-            with replaced_file(path) as file:
-                np.save(file, array)
+            np.save(path, array)  # which nobody needs after a crash
         except OSError as err:
             raise StorageError(
                 f"there is no room to join labels: {err.strerror or err}",
