@@ -316,7 +316,7 @@ def test_a_block_that_a_worker_marks_as_failed(
 
 
 PROGRAM = """
-import os, signal, subprocess, sys, time
+import ctypes, os, signal, subprocess, sys, time
 from pathlib import Path
 from cytovox.errors import InputError
 import daisy
@@ -344,6 +344,9 @@ def start_worker(out, how):
                 Path(out, "-1").write_text(str(os.getpid()))
                 os.kill(os.getppid(), signal.SIGKILL)
                 time.sleep(600)
+            if at == 20 and how == "spin":  # holds the interpreter all the while
+                Path(out, "-1").write_text(str(os.getpid()))
+                ctypes.PyDLL(None).sleep(600)
 
 
 def spawn_worker(out, how=""):
@@ -391,5 +394,13 @@ def test_a_program_ends_with_its_worker(tmp_path: Path) -> None:
     result, out = run_program(tmp_path, "hang")
     (failure,) = result.failed
     assert (failure.block, failure.reason, result.done) == ((20,), "killed", 4)
+    program = Path("/proc", contents(out)[-1])
+    wait_until(lambda: not program.exists())
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks at processes")
+def test_a_program_that_holds_the_interpreter_ends_with_the_time_limit(tmp_path: Path) -> None:
+    result, out = run_program(tmp_path, "spin", timeout=12.0)
+    assert (20,) in [failure.block for failure in result.failed]
     program = Path("/proc", contents(out)[-1])
     wait_until(lambda: not program.exists())

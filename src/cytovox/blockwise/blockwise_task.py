@@ -12,7 +12,7 @@ from ..errors import UsageError
 from ..read.permissions import Permissions
 from ..run.fingerprint import plain
 from .daisy_client import lend_client
-from .daisy_order import Task, upstream_of
+from .daisy_order import Task, time_limit, upstream_of
 from .loading import load_file
 from .pickling import Made
 from .task_run import RunTask
@@ -120,7 +120,7 @@ class DaCapoBlockwiseTask(Task):
         digest = hashlib.sha256(json.dumps(plain(told), sort_keys=True).encode()).hexdigest()
         upstream = list(upstream_tasks or ())
         name = f"{Path(worker_file).stem}-{digest[:_DIGITS]}"
-        task_work = TaskWork(work, after, sent, name)
+        task_work = TaskWork(work, after, sent, name, timeout)
         task: Any = super().__new__(
             cls,
             name,
@@ -162,7 +162,7 @@ def run_task_of(task: Any) -> RunTask:
     check = task.check_function
     return RunTask(
         task,
-        TaskWork(task.process_function, check, task_id=task.task_id),
+        TaskWork(task.process_function, check, None, task.task_id, time_limit(task)),
         check_before=check,
         upstream=[run_task_of(other) for other in upstream_of(task)],
     )

@@ -3,7 +3,7 @@
 A worker file has a loop that asks a client for blocks. `BlockLoop` runs such a
 loop in a thread and gives it one block at a time, so that it is called with a
 block like any function. A loop may also start a program that has the client; it
-gets the blocks from `ProgramServer` in the worker, through a pipe with a key.
+gets the blocks of its worker, see `program_blocks`.
 Daisy itself is left as it is: worker files and programs import modules like
 those of daisy, but with this client.
 """
@@ -14,22 +14,25 @@ import atexit
 import contextlib
 import functools
 import importlib
-import json
 import logging
 import os
 import queue
-import secrets
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from multiprocessing import AuthenticationError, connection
-from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from ..errors import StageError
 from ..run.executor import WorkerError
-from ..run.worker_traceback import WorkerTraceback
+from .program_blocks import (
+    ON_PATH,
+    VARIABLE,
+    Blocks,
+    ProgramServer,
+    Result,
+    blocks_of_worker,
+)
 
 __all__ = [
     "BlockLoop",
@@ -42,30 +45,12 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-#: Environment variable that says where a program gets its blocks.
-_VARIABLE = "CYTOVOX_BLOCKS"
-#: Folder that stands first on the path of programs; it has a package ``daisy``.
-_ON_PATH = Path(__file__).resolve().with_name("on-path")
 #: Seconds without a block after which a loop ends; it is begun again for the next one.
 _IDLE = 600.0
 #: Modules of daisy that have a client.
 _WITH_CLIENT = ("daisy", "daisy.v1_compat", "daisy.v2")
 #: What to do about programs where nobody gives them blocks.
 PROGRAMS = "a worker that starts a program needs num_workers=1 at least"
-
-Result = Mapping[str, Any] | None
-
-
-class Blocks(Protocol):
-    """Where a client gets its blocks."""
-
-    task_id: str
-
-    def take(self) -> Any:
-        """Wait for a block and return it; None if there are no more."""
-
-    def give_back(self, error: BaseException | None, result: Result) -> None:
-        """Report how the block ended."""
 
 
 class _OfThread(threading.local):
@@ -88,12 +73,12 @@ class Client:
         """Make a client."""
         daisy = _daisy()["daisy"]
         is_served = context is not None or daisy.Context.ENV_VARIABLE in os.environ
-        if _of_thread.blocks is None and _VARIABLE not in os.environ and is_served:
+        if _of_thread.blocks is None and VARIABLE not in os.environ and is_served:
             return daisy.Client(context)
         return super().__new__(cls)
 
     def __init__(self, context: Any = None) -> None:
-        self.blocks = _of_thread.blocks or _blocks_of_worker()
+        self.blocks = _of_thread.blocks or blocks_of_worker()
         self.context = context
         self.worker_id = os.getpid()
         self.task_id = "" if self.blocks is None else self.blocks.task_id
@@ -176,6 +161,11 @@ class _Feed:
         self._holder = None
         self.told.put(_Given(error, result))
 
+    def put_back(self, block: Any) -> None:
+        """Let another one have a block."""
+        self._holder = None
+        self.offered.put(block)
+
     def _run(self, loop: Callable[[], Any]) -> None:
         _of_thread.blocks = self
         error: BaseException | None = None
@@ -201,10 +191,20 @@ class BlockLoop:
     serves
         Whether programs that it starts get blocks. They find the worker by
         the environment of this process, which must be a worker's.
+    seconds
+        Time limit of a block, after which a program ends.
     """
 
-    def __init__(self, loop: Callable[[], Any], task_id: str, *, serves: bool) -> None:
+    def __init__(
+        self,
+        loop: Callable[[], Any],
+        task_id: str,
+        *,
+        serves: bool,
+        seconds: float | None = None,
+    ) -> None:
         self.task_id = task_id
+        self._seconds = seconds
         self._loop = loop
         self._serves = serves
         self._feed: _Feed | None = None
@@ -251,7 +251,7 @@ class BlockLoop:
         if self._server is not None:
             self._server.close()
         if self._serves:
-            self._server = ProgramServer(self._feed)
+            self._server = ProgramServer(self._feed, self._seconds)
         self._feed.thread.start()
         atexit.register(self.close)  # a worker ends without being asked to
         return self._feed
@@ -272,110 +272,10 @@ class BlockLoop:
             logger.warning("a worker of %s failed:", self.task_id, exc_info=told.error)
 
 
-class ProgramServer:
-    """Gives the blocks of a loop to programs that it starts from now on.
-
-    They connect to a pipe of this machine, which has a key of its own. A program
-    that ends while it has a block fails this block.
-    """
-
-    def __init__(self, feed: _Feed) -> None:
-        self._feed = feed
-        self._key = secrets.token_bytes(32)
-        self._listener = connection.Listener(authkey=self._key)
-        self._is_open = True
-        threading.Thread(target=self._accept, daemon=True).start()
-        told = [self._listener.address, self._key.hex(), feed.task_id]
-        os.environ[_VARIABLE] = json.dumps(told)
-        before = [p for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p]
-        os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys([str(_ON_PATH), *before]))
-
-    def close(self) -> None:
-        """Listen no more."""
-        if self._is_open:
-            self._is_open = False
-            with contextlib.suppress(OSError, EOFError, AuthenticationError):
-                # It wakes the thread that accepts.
-                connection.Client(self._listener.address, authkey=self._key).close()
-            self._listener.close()
-
-    def _accept(self) -> None:
-        while self._is_open:
-            try:
-                line = self._listener.accept()
-            except (OSError, EOFError, AuthenticationError):
-                continue  # someone else, or a program that has ended meanwhile
-            threading.Thread(target=self._serve, args=(line,), daemon=True).start()
-
-    def _serve(self, line: connection.Connection) -> None:
-        with line, contextlib.suppress(EOFError, OSError):
-            while line.recv() is None:  # it asks for a block
-                block = self._feed.take()
-                try:
-                    line.send(block)
-                except OSError:
-                    self._feed.offered.put(block)  # for another one
-                    return
-                if block is None:
-                    return
-                try:
-                    raised, result = line.recv()
-                except (EOFError, OSError):
-                    told = StageError("worker", "the program ended while it had the block")
-                    self._feed.give_back(told, None)
-                    return
-                self._feed.give_back(None if raised is None else raised.error(), result)
-
-
-class _BlocksOfWorker:
-    """What a program gets from its worker."""
-
-    def __init__(self, address: Any, key: str, task_id: str) -> None:
-        self.task_id = task_id
-        self._address = address
-        self._key = bytes.fromhex(key)
-        self._heard: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._line: Any = None
-        self._has_block = False
-
-    def take(self) -> Any:
-        """Ask for a block."""
-        if self._line is None:
-            try:
-                self._line = connection.Client(self._address, authkey=self._key)
-            except OSError:  # the run has ended
-                return None
-            threading.Thread(target=self._listen, daemon=True).start()
-        with contextlib.suppress(OSError):
-            self._line.send(None)
-        block = self._heard.get()
-        self._has_block = block is not None
-        return block
-
-    def give_back(self, error: BaseException | None, result: Result) -> None:
-        """Send how the block ended."""
-        self._has_block = False
-        self._line.send((None if error is None else WorkerTraceback.of(error), result))
-
-    def _listen(self) -> None:
-        try:
-            while True:
-                self._heard.put(self._line.recv())
-        except (EOFError, OSError):
-            if self._has_block:
-                os._exit(1)  # the worker is gone, and another one may do this block
-            self._heard.put(None)
-
-
-def _blocks_of_worker() -> Blocks | None:
-    told = os.environ.get(_VARIABLE)
-    return None if told is None else _BlocksOfWorker(*json.loads(told))
-
-
 @functools.cache
 def _daisy() -> dict[str, Any]:
     """Return the modules of daisy itself that have a client, in a program as well."""
-    sys.path[:] = [folder for folder in sys.path if folder != str(_ON_PATH)]
+    sys.path[:] = [folder for folder in sys.path if folder != str(ON_PATH)]
     return {name: importlib.import_module(name) for name in _WITH_CLIENT}
 
 

@@ -60,6 +60,8 @@ class TaskWork:
         What other processes unpickle as the work; the work itself if None.
     task_id
         Name of the task.
+    seconds
+        Time limit of a block.
     serves
         Whether programs that it starts get blocks from here.
     """
@@ -70,13 +72,16 @@ class TaskWork:
         check: Check | None = None,
         sent: Any = None,
         task_id: str = "",
+        seconds: float | None = None,
         *,
         serves: bool = False,
     ) -> None:
         self._parts = sent or work, check
-        self._task_id = task_id
+        self._task = task_id, seconds
         self._check = check
-        self._loop = None if takes_block(work) else BlockLoop(work, task_id, serves=serves)
+        self._loop = None
+        if not takes_block(work):
+            self._loop = BlockLoop(work, task_id, serves=serves, seconds=seconds)
         self._function = self._loop or work
 
     def __call__(self, unit: TaskBlock) -> Mapping[str, Any] | None:
@@ -95,15 +100,15 @@ class TaskWork:
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         """Return how another process makes it."""
-        return _loaded, (pickled(self._parts), self._task_id, worker_name())
+        return _loaded, (pickled(self._parts), self._task, worker_name())
 
 
-def _loaded(parts: bytes, task_id: str, sender: str) -> TaskWork:
+def _loaded(parts: bytes, task: tuple[str, float | None], sender: str) -> TaskWork:
     is_worker = worker_name() != sender
     if is_worker:
         use_own_client()  # before the worker file imports daisy
     work, check = pickle.loads(parts)
-    return TaskWork(work, check, task_id=task_id, serves=is_worker)
+    return TaskWork(work, check, None, *task, serves=is_worker)
 
 
 class AloneLoop:
