@@ -223,7 +223,7 @@ def test_environment_while_starting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "5")
     monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
     slot = make_slot(0, length=2)
-    with load("SegmentEnvironment")(num_workers=2) as segmenter:
+    with load("SegmentEnvironment")(num_workers=1) as segmenter:
         segmenter.reinitialize_workers([slot])
         before = pids(segmenter)
         for pid in before:  # too early for them to have asked not to be interrupted
@@ -257,7 +257,7 @@ def test_wrong_use_is_reported_before_work() -> None:
 def test_error_of_the_algorithm(debug: bool) -> None:
     slot = make_slot(5)
     slot.image[6, 0, 0] = 7
-    with load("SegmentAngry")(num_workers=2, debug=debug) as segmenter:
+    with load("SegmentAngry")(num_workers=1, debug=debug) as segmenter:
         with pytest.raises(StageError, match="no frames of 7") as caught:
             segmenter.segment_chunk(5, [slot])
         error = caught.value
@@ -324,7 +324,7 @@ def test_class_that_is_gone_in_the_child(tmp_path: Path) -> None:
     path.write_bytes(USER_FILE.read_bytes())
     cls = load_segmenter_file(f"{path}:SegmentDark")
     path.write_text("changed = True\n", encoding="utf-8")
-    with cls(num_workers=2) as segmenter:
+    with cls(num_workers=1) as segmenter:
         with pytest.raises(StageError, match="cannot load the segmenter.*has changed") as caught:
             segmenter.segment_batch(np.zeros((2, 4, 4), np.uint8))
         assert "Traceback" in str(caught.value.__cause__.__cause__)
@@ -394,7 +394,7 @@ def test_frame_that_kills_once_is_done_again(
 def test_frame_that_kills_twice_fails_the_run() -> None:
     slot = make_slot(2)
     slot.image[7, 0, 0] = 7
-    with load("SegmentDeadly")(num_workers=2) as segmenter:
+    with load("SegmentDeadly")(num_workers=1) as segmenter:
         with pytest.raises(StageError, match="working on frame 7 of chunk 2") as caught:
             segmenter.segment_chunk(2, [slot])
         assert caught.value.frame_in_chunk == 7
@@ -409,7 +409,7 @@ def test_frames_that_kill_once_each_are_done_again(tmp_path: Path) -> None:
     slot = make_slot(2)
     for value, frame in enumerate((5, 7, 9), start=1):
         slot.image[frame, 0, :2] = 7, value
-    with load("SegmentFrail")(num_workers=2, folder=str(tmp_path)) as segmenter:
+    with load("SegmentFrail")(num_workers=1, folder=str(tmp_path)) as segmenter:
         np.testing.assert_array_equal(segmenter.segment_chunk(2, [slot]), slot.image < 90)
     assert len(list(tmp_path.iterdir())) == 3
 
@@ -421,7 +421,7 @@ def test_a_frame_that_hangs_is_done_again(
     monkeypatch.setenv("CYTOVOX_UNIT_TIMEOUT", "8")  # to start takes its time, too
     slot = make_slot(2)
     slot.image[7, 0, :2] = 7, 1
-    with load("SegmentFrail")(num_workers=2, folder=str(tmp_path), hang=True) as segmenter:
+    with load("SegmentFrail")(num_workers=1, folder=str(tmp_path), hang=True) as segmenter:
         np.testing.assert_array_equal(segmenter.segment_chunk(2, [slot]), slot.image < 90)
     assert "was killed since it took longer than 8 s, working on frame 7 of chunk 2" in caplog.text
 
@@ -464,7 +464,7 @@ def test_workers_die_with_their_parent(tmp_path: Path) -> None:
 
 def test_close_from_another_thread() -> None:
     slots = [make_slot(0, length=4)]
-    segmenter = load("SegmentSlow")(num_workers=2, seconds=0)
+    segmenter = load("SegmentSlow")(num_workers=1, seconds=0)
     segmenter.segment_chunk(0, slots)
     segmenter.close()
     segmenter.kwargs["seconds"] = 60
