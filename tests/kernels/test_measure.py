@@ -181,7 +181,7 @@ def test_volume_equals_peer(blobs, measured):
 def test_brightness_equals_peer(blobs, images, measured):
     peer = pytest.importorskip("dcnum.feat.feat_brightness")
     columns, valid = measured
-    for k in np.flatnonzero(valid):
+    for k in np.flatnonzero(valid)[::5]:
         one = slice(k, k + 1)
         theirs = peer.brightness_features(
             images.image[one],
