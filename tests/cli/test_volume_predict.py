@@ -170,7 +170,7 @@ def test_a_worker_loads_the_model_once(
     assert main(command) == 0
     journal = raw.with_name("out.zarr.cytovox") / "journal.jsonl"
     lines = [json.loads(line) for line in journal.read_text().splitlines()]
-    did = [line["worker"].partition(":")[2] for line in lines if line["event"] == "started"]
+    did = [line["worker"].partition(":")[2] for line in lines if line["event"] == "done"]
     assert len(did) == 3 * 3 * 4
     assert sorted(log.read_text().split()) == sorted(set(did))
 
@@ -250,18 +250,24 @@ def test_a_damaged_model_is_said(
 
 
 @pytest.mark.parametrize(
-    ("model", "more", "said"),
+    ("model", "workers", "more", "said"),
     [
-        ("script", ["--channels", "3"], "the model returns 2 channels, not 3 (say channels=2)"),
-        ("script", [], "the model returns 2 channels, not 1 (say channels=2)"),
-        ("of_two", [], "to have 2 channels, but got 1 channels instead"),
-        ("program", ["--channels", "2", "--tile", "18,20,20"], "(1, 1, 18, 20, 20)"),
+        ("script", 1, ["--channels", "3"], "the model returns 2 channels, not 3 (say channels=2)"),
+        ("script", 0, [], "the model returns 2 channels, not 1 (say channels=2)"),
+        ("of_two", 1, [], "to have 2 channels, but got 1 channels instead"),
+        ("program", 0, ["--channels", "2", "--tile", "18,20,20"], "(1, 1, 18, 20, 20)"),
     ],
 )
 def test_wrong_channels_and_shapes(
-    raw: Path, models: Models, model: str, more: list[str], said: str, capsys: Capture
+    raw: Path,
+    models: Models,
+    model: str,
+    workers: int,
+    more: list[str],
+    said: str,
+    capsys: Capture,
 ) -> None:
-    how = ["--trust-model", "--workers", "1", "--retries", "1", "--block", "64", *more]
+    how = ["--trust-model", "--workers", str(workers), "--retries", "1", "--block", "64", *more]
     path = getattr(models, model)
     err = refused(capsys, words(raw, path, *how), 4)
     assert said in err
