@@ -182,6 +182,25 @@ def test_what_must_come_again_is_not_tried_again() -> None:
     assert result.failed[0].attempts == 1
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_error_with_all_values_in_its_text_is_told_in_short(
+    tmp_path: Path, workers: int
+) -> None:
+    def fails(block: Any) -> None:
+        raise ValueError(f"first {'0 ' * 1_000_000} last")
+
+    blocks = [SimpleNamespace(index=0)]
+    with Journal(tmp_path / "j.jsonl") as journal:
+        journal.begin({})
+        result = run_blocks(blocks, fails, workers=workers, retries=0, journal=journal)
+    (failure,) = result.failed
+    assert "ValueError: first 0" in failure.error
+    assert failure.error.endswith("0  last")
+    assert len(failure.error) < 3_000
+    assert len(str(failure.exception)) < 30_000
+    assert (tmp_path / "j.jsonl").stat().st_size < 100_000
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_an_exception_that_is_no_exception_of_python_costs_its_block(workers: int) -> None:
     class Panic(BaseException):

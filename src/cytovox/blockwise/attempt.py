@@ -15,7 +15,7 @@ from ..errors import StorageError, UsageError
 from ..run.executor import WorkerError
 from ..run.memory import peak_bytes, restart_peak
 from ..run.unit_worker import worker_name
-from ..run.worker_traceback import WorkerTraceback
+from ..run.worker_traceback import WorkerTraceback, shortened
 from .pickling import pickled
 
 __all__ = [
@@ -31,6 +31,8 @@ __all__ = [
 
 #: What the system says if there is no room.
 _FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
+#: Characters of an error that are told and kept in the journal for each attempt.
+_MOST_ERROR = 2_000
 
 
 class Outcome(NamedTuple):
@@ -117,7 +119,7 @@ def _is_full(err: BaseException) -> bool:
 
 def describe_error(err: BaseException) -> str:
     """Return an error in one line."""
-    text = str(err).strip()
+    text = shortened(str(err).strip(), _MOST_ERROR)
     return f"{type(err).__name__}: {text}" if text else type(err).__name__
 
 

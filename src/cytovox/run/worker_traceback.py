@@ -9,7 +9,10 @@ from typing import Any
 
 from ..errors import StageError
 
-__all__ = ["WorkerTraceback"]
+__all__ = ["WorkerTraceback", "shortened"]
+
+#: Characters of a text or traceback, and bytes of an exception, that are passed on.
+_MOST_TEXT, _MOST_BYTES = 16_000, 1 << 20
 
 
 class WorkerTraceback(Exception):  # noqa: N818 - it is the cause of an error, not one
@@ -37,8 +40,10 @@ class WorkerTraceback(Exception):  # noqa: N818 - it is the cause of an error, n
             pickled = pickle.dumps(error)
         except Exception:  # noqa: BLE001 - then its text must do
             pickled = b""
-        trace = "".join(traceback.format_exception(error))
-        return cls(type(error).__name__, str(error), trace, pickled, at)
+        if len(pickled) > _MOST_BYTES:  # perhaps it has the block with it
+            pickled = b""
+        trace = shortened("".join(traceback.format_exception(error)))
+        return cls(type(error).__name__, shortened(str(error)), trace, pickled, at)
 
     def error(self, stage: str = "worker", **place: Any) -> Exception:
         """Return the exception; a `StageError` with its text where it cannot be rebuilt."""
@@ -52,3 +57,11 @@ class WorkerTraceback(Exception):  # noqa: N818 - it is the cause of an error, n
 
     def __str__(self) -> str:
         return f"\n{self.trace}"
+
+
+def shortened(text: str, limit: int = _MOST_TEXT) -> str:
+    """Return a text without its middle if it has more characters than `limit`."""
+    if len(text) <= limit:
+        return text
+    half = limit // 2
+    return f"{text[:half]} ... [{len(text) - 2 * half} characters] ... {text[-half:]}"
