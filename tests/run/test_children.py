@@ -271,6 +271,23 @@ def test_a_watched_command_gives_its_exit_code(command: str, code: int) -> None:
         assert process.wait(PATIENCE) == code
 
 
+def test_a_watched_command_may_tidy_up_when_its_parent_ends(tmp_path: Path) -> None:
+    script = 'trap "echo tidy; exit" TERM; echo ready; while :; do read -r line <pipe; done'
+    os.mkfifo(tmp_path / "pipe")
+    with subprocess.Popen(
+        ending_with_stdin(["sh", "-c", script]),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+        cwd=tmp_path,
+    ) as process:
+        assert process.stdin
+        assert process.stdout
+        assert process.stdout.readline() == b"ready\n"
+        process.stdin.close()  # as it is when this process dies
+        assert process.stdout.read() == b"tidy\n"
+
+
 def test_a_command_that_ends_with_its_parent_and_cannot_run_says_so(tmp_path: Path) -> None:
     (tmp_path / "no-program").write_bytes(b"\0")
     (tmp_path / "no-program").chmod(0o700)

@@ -14,7 +14,6 @@ import logging
 import os
 import shlex
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -28,7 +27,7 @@ from typing import Any, Self
 from ..errors import UsageError
 from .children import describe_exit, note_child
 from .executor import Serial, TeamExecutor, Threads, UnitExecutor, WorkerError, tail_of
-from .parent_watch import ending_with_stdin
+from .parent_watch import GRACE, ending_with_stdin
 from .pool_executor import PoolExecutor
 from .resources import cpu_count
 from .unit_worker import UnitLimits
@@ -214,13 +213,16 @@ class CommandExecutor(DaskExecutor):
         super().__exit__(*error)
         with contextlib.suppress(Exception):  # what has not ended by itself is killed
             self._held.close()
-        end = time.monotonic() + _END
-        for command in self._commands:
-            command.join(max(0.0, end - time.monotonic()))
+        self._wait(_END)
         for command in self._commands:
             command.kill()
-            command.join(_END)
+        self._wait(GRACE + _END)
         shutil.rmtree(self._keys, ignore_errors=True)
+
+    def _wait(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        for command in self._commands:
+            command.join(max(0.0, end - time.monotonic()))
 
     def command_ended(self, code: int, log: Path) -> None:
         """Take note that a command has ended; end the run if they all do so at once."""
@@ -314,16 +316,15 @@ class _Command(threading.Thread):
             return self._process
 
     def kill(self) -> None:
-        """Kill it, with all that it has started."""
+        """End it, with all that it has started."""
         self.is_closing = True
         with self._lock:
             process = self._process
             if process is None or process.poll() is not None:
                 return
-            if hasattr(os, "killpg"):
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.killpg(process.pid, signal.SIGKILL)
-            with contextlib.suppress(OSError):
+            if process.stdin is not None:
+                process.stdin.close()  # what stands in between ends the command
+            if os.name == "nt":
                 process.kill()
 
 

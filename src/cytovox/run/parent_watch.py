@@ -3,8 +3,9 @@
 A command that starts workers, such as ``srun``, knows nothing of us, and what
 it starts may be anything. This small program stands in between: it leads a
 group of processes in which the command runs, and holds one end of a pipe. When
-the other end is closed, which no end of our process can prevent, it kills the
-group. It runs by its path, without the packages around it, so it costs little.
+the other end is closed, which no end of our process can prevent, it ends the
+group: by SIGTERM, at which ``srun`` gives its job back to the queue, then by
+SIGKILL. It runs by its path, without the packages around it, so it costs little.
 """
 
 from __future__ import annotations
@@ -16,10 +17,13 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Sequence
 
-__all__ = ["ending_with_parent", "ending_with_stdin"]
+__all__ = ["GRACE", "ending_with_parent", "ending_with_stdin"]
 
+#: Seconds between SIGTERM and SIGKILL.
+GRACE = 10.0
 #: First word that asks to become the command in place of watching it.
 _BECOME = "--become"
 
@@ -62,6 +66,7 @@ def _become(parent: int, words: Sequence[str]) -> int:
 
 def _run(words: Sequence[str]) -> int:
     """Run a command in this group of processes; return its exit code."""
+    signal.signal(signal.SIGTERM, lambda *_: None)  # that of the group is for the command
     threading.Thread(target=_watch, daemon=True).start()
     code = subprocess.Popen(words, stdin=subprocess.DEVNULL).wait()
     if select.select([0], [], [], 0)[0]:  # our process ended at the same time
@@ -76,6 +81,8 @@ def _run(words: Sequence[str]) -> int:
 def _watch() -> None:
     while os.read(0, 1):
         pass
+    os.killpg(os.getpid(), signal.SIGTERM)
+    time.sleep(GRACE)  # when the command has ended, so has this process
     os.killpg(os.getpid(), signal.SIGKILL)
 
 
