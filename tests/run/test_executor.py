@@ -130,3 +130,36 @@ def test_who_has_no_certificate_of_the_run_cannot_reach_it(tmp_path: Path) -> No
             pytest.raises(OSError, match="(?i)certificate|handshake|closed"),
         ):
             stranger.recv(1)  # the server asks for ours
+
+
+@pytest.mark.timeout(300)
+def test_what_units_require_is_had_by_their_dask_worker(tmp_path: Path) -> None:
+    distributed = pytest.importorskip("distributed")
+    workers = {
+        name: {
+            "cls": distributed.Worker,
+            "options": {"nthreads": 1, "resources": resources},
+        }
+        for name, resources in (("plain", {}), ("graphics", {"gpu": 1}))
+    }
+    scheduler = {
+        "cls": distributed.Scheduler,
+        "options": {"dashboard_address": "127.0.0.1:0", "port": 0, "host": "127.0.0.1"},
+    }
+    with (
+        distributed.SpecCluster(workers, scheduler, silence_logs=40) as cluster,
+        distributed.Client(cluster, set_as_default=False) as client,
+        DaskExecutor(client, None, tmp_path) as executor,
+    ):
+        client.wait_for_workers(2, timeout=100)
+        units = [executor.submit(worker_of, n, {"gpu": 1}) for n in range(8)]
+        assert {unit.result(100) for unit in units} == {"graphics"}
+        assert executor.waiting() == ""
+        executor.submit(worker_of, 9, {"gpu": 2})
+        assert executor.waiting().endswith("has 2 gpu")
+
+
+def worker_of(_: int) -> str:
+    from distributed import get_worker
+
+    return str(get_worker().name)

@@ -95,10 +95,16 @@ class DaskExecutor(PoolExecutor):
         return self._slots
 
     def waiting(self) -> str:
-        """Return whether workers have yet to come."""
-        if self._workers():
-            return ""
-        return f"the Dask scheduler at {self.address} has no workers"
+        """Return whether workers have yet to come, or none has what is required."""
+        workers = self._workers().values()
+        if not workers:
+            return f"the Dask scheduler at {self.address} has no workers"
+        for key in filter(None, list(self._pools)):
+            has = [worker.get("resources") or {} for worker in workers]
+            if not any(all(one.get(name, 0) >= n for name, n in key) for one in has):
+                what = ", ".join(f"{n:g} {name}" for name, n in key)
+                return f"no worker of the Dask scheduler at {self.address} has {what}"
+        return ""
 
     @property
     def address(self) -> str:

@@ -22,8 +22,8 @@ from collections.abc import Sequence
 
 __all__ = ["GRACE", "ending_with_parent", "ending_with_stdin"]
 
-#: Seconds between SIGTERM and SIGKILL.
-GRACE = 10.0
+#: Seconds between SIGTERM and SIGKILL; ``srun`` takes up to 32 to end what it has started.
+GRACE = 40.0
 #: First word that asks to become the command in place of watching it.
 _BECOME = "--become"
 
