@@ -17,7 +17,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Sequence
 
 __all__ = ["GRACE", "ending_with_parent", "ending_with_stdin"]
@@ -67,8 +66,9 @@ def _become(parent: int, words: Sequence[str]) -> int:
 def _run(words: Sequence[str]) -> int:
     """Run a command in this group of processes; return its exit code."""
     signal.signal(signal.SIGTERM, lambda *_: None)  # that of the group is for the command
-    threading.Thread(target=_watch, daemon=True).start()
-    code = subprocess.Popen(words, stdin=subprocess.DEVNULL).wait()
+    command = subprocess.Popen(words, stdin=subprocess.DEVNULL)
+    threading.Thread(target=_watch, args=(command,), daemon=True).start()
+    code = command.wait()
     if select.select([0], [], [], 0)[0]:  # our process ended at the same time
         os.killpg(os.getpid(), signal.SIGKILL)
     if code < 0:  # end in the same way
@@ -78,11 +78,12 @@ def _run(words: Sequence[str]) -> int:
     return code
 
 
-def _watch() -> None:
+def _watch(command: subprocess.Popen[bytes]) -> None:
     while os.read(0, 1):
         pass
     os.killpg(os.getpid(), signal.SIGTERM)
-    time.sleep(GRACE)  # when the command has ended, so has this process
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        command.wait(GRACE)
     os.killpg(os.getpid(), signal.SIGKILL)
 
 
