@@ -125,15 +125,6 @@ KINDS = {
     """,
         2,
     ),
-    "slots on Dask": (
-        """
-    from distributed import Client, LocalCluster
-    cluster = LocalCluster(n_workers=1, threads_per_worker=2, processes=False,
-                           dashboard_address=None)
-    run_units(workers=2, cluster=Client(cluster))
-    """,
-        2,
-    ),
     "workers of daisy": (
         """
     from funlib.geometry import Roi

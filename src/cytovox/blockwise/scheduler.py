@@ -64,7 +64,7 @@ def run_blockwise(
     *args, **kwargs
         Given to ``spawn_worker``.
     cluster, host
-        Where workers are; see `cytovox.run.cluster.find_executor`.
+        Where workers are; see the how-to page of volumes elsewhere.
     journal
         File in which each block's fate is written. Blocks that it tells as
         done are skipped, if ``check_function`` agrees; others are not asked
