@@ -21,8 +21,8 @@ __all__ = ["BlockSource", "BlockWork", "GridSource", "HasIndex", "Ready", "do_bl
 
 #: Seconds without an answer after which somebody should be told why.
 _SILENCE = 30.0
-#: Windows notices Ctrl-C only between two waits.
-_WAIT = 0.5 if os.name == "nt" else _SILENCE
+#: Seconds after which more workers may have come; Windows notices Ctrl-C only between two waits.
+_WAIT = 0.5 if os.name == "nt" else 5.0
 
 
 class HasIndex(Protocol):
@@ -130,6 +130,7 @@ def do_blocks(source: BlockSource, works: Sequence[BlockWork]) -> None:
     ended: queue.SimpleQueue[Future[Any]] = queue.SimpleQueue()
     running: dict[Future[Any], Ready] = {}
     attempts: dict[BlockWork, Callable[[Any], Any]] = {}
+    silence = 0.0
     while True:
         for ready in _ready(source, works, running):
             work, block = ready
@@ -142,7 +143,12 @@ def do_blocks(source: BlockSource, works: Sequence[BlockWork]) -> None:
             future.add_done_callback(ended.put)
         if not running:
             return
-        future = _wait(ended, works)
+        try:
+            future = ended.get(timeout=_WAIT)
+        except queue.Empty:
+            silence = _warned_of(silence + _WAIT, works)
+            continue
+        silence = 0.0
         ready = running.pop(future)
         fate = _settle(ready, future)
         if fate == "done":
@@ -175,18 +181,14 @@ def _attempt_of(work: BlockWork) -> Callable[[Any], Any]:
     return PackedAttempt(work.function)
 
 
-def _wait(ended: queue.SimpleQueue[Future[Any]], works: Sequence[BlockWork]) -> Any:
-    waited = 0.0
-    while True:
-        try:
-            return ended.get(timeout=_WAIT)
-        except queue.Empty:
-            waited += _WAIT
-        if waited >= _SILENCE:
-            waited = 0.0
-            for work in works:
-                if why := work.executor.waiting():
-                    work.ledger.warn(why)
+def _warned_of(silence: float, works: Sequence[BlockWork]) -> float:
+    """Say why nothing may be happening, if it is time to; return the silence since."""
+    if silence < _SILENCE:
+        return silence
+    for work in works:
+        if why := work.executor.waiting():
+            work.ledger.warn(why)
+    return 0.0
 
 
 def _settle(ready: Ready, future: Future[Any]) -> Fate:

@@ -35,10 +35,10 @@ from .unit_worker import UnitLimits
 __all__ = ["CommandExecutor", "DaskExecutor", "check_placement", "find_executor"]
 
 LOOPBACK = "127.0.0.1"
-#: Units that are on their way for each worker of a cluster, and at least.
-_AHEAD, _LEAST = 2, 16
+#: Workers of a cluster of which it is not said how many it has.
+_MANY = 16
 #: Seconds after which it is asked again how many workers a cluster has.
-_ASK = 5.0
+_ASK = 2.0
 #: Seconds that commands get to end by themselves.
 _END = 5.0
 
@@ -51,8 +51,8 @@ class DaskExecutor(PoolExecutor):
     cluster
         Address of the scheduler, or a `distributed.Client`, which stays open.
     slots
-        How many units may be on their way at once; if None, some for each
-        worker that the cluster has meanwhile.
+        How many units may be on their way at once, at most; if None, one for
+        each worker that the cluster has meanwhile.
     folder
         For notes; all workers must be able to write it.
     limits
@@ -62,10 +62,11 @@ class DaskExecutor(PoolExecutor):
     def __init__(
         self, cluster: Any, slots: int | None, folder: Path, limits: UnitLimits | None = None
     ) -> None:
-        super().__init__(None, slots or _LEAST, folder, limits)
+        super().__init__(None, slots or _MANY, folder, limits)
+        self._is_limited = slots is not None
         self._cluster = cluster
         self._client: Any = None
-        self._is_fixed = slots is not None
+        self._come = 1
         self._asked = 0.0
         self._pools: dict[Any, Any] = {}
 
@@ -88,11 +89,17 @@ class DaskExecutor(PoolExecutor):
 
     @property
     def slots(self) -> int:
-        """How many units may be on their way at once."""
-        if not self._is_fixed and time.monotonic() - self._asked > _ASK:
-            self._slots = max(_LEAST, _AHEAD * len(self._workers()))
+        """How many units may be on their way at once: one for each worker that has come.
+
+        Dask hands a unit to a worker at once, and a worker whose block holds the
+        interpreter cannot give back what waits there.
+        """
+        if self._client is None:
+            return self._slots
+        if time.monotonic() - self._asked > _ASK:
+            self._come = max(1, len(self._workers()))
             self._asked = time.monotonic()
-        return self._slots
+        return min(self._slots, self._come) if self._is_limited else self._come
 
     def waiting(self) -> str:
         """Return whether workers have yet to come, or none has what is required."""
