@@ -30,6 +30,7 @@ from cytovox.errors import (
     UsageError,
 )
 from cytovox.run.journal import FingerprintChangedError, read_journal
+from cytovox.run.progress import Warned
 from cytovox.testing.volume_simulator import BLOB_THRESHOLD, simulate_volume
 from support.volumes import components, labels_of
 
@@ -222,6 +223,28 @@ def test_killed_run_goes_on(tmp_path: Path) -> None:
     true, count = components(image > 100, 1)
     assert result.objects == count
     assert same_up_to_names(labels_of(result.output), true)
+
+
+def test_run_of_an_earlier_version_is_done_again(tmp_path: Path) -> None:
+    def fails(block: np.ndarray) -> np.ndarray:
+        if block[0, 0] == 77:
+            raise ValueError
+        return ndimage.label(block > 100)[0]
+
+    image = noise((32, 32))
+    image[16, 16] = 77
+    np.save(tmp_path / "raw.npy", image)
+    given = {"block": 16, "context": 0, "stitch": "touch", "workers": 0}
+    assert not segment_volume(tmp_path / "raw.npy", tmp_path / "out.zarr", fails, **given)
+    evidence = tmp_path / "out.zarr.cytovox" / "blocks"
+    (evidence / "0.npz").write_bytes(b"")
+    events: list[Any] = []
+    segment_volume(
+        tmp_path / "raw.npy", tmp_path / "out.zarr", fails, **given, on_event=events.append
+    )
+    said = [event.text for event in events if isinstance(event, Warned)]
+    assert any("earlier version" in text for text in said)
+    assert not list(evidence.glob("*.npz"))
 
 
 def test_finished_run_is_not_done_again(tmp_path: Path) -> None:

@@ -296,6 +296,10 @@ class VolumeRun:
     def _segment(self, volume: Volume, grid: Grid, journal: Journal) -> RunResult:
         recipe = self.recipe
         assert recipe.function is not None
+        if any(self.evidence.glob("*.npz")):
+            warned = Warned("the run was begun by an earlier version; all blocks are done again")
+            announce(self.on_event, warned, logger)
+            journal.forget("segment")
         if not journal.completed("segment") or not self.local.exists():
             journal.forget("segment")
             # Whether there can be such an output is known before anything is done.
