@@ -270,9 +270,19 @@ def _free_axes(step: Int64s, extents: Int64s, lead: Int64s) -> tuple[np.int64, n
 
 @kernel()
 def _row(
-    row: int, lead: Int64s, extents: Int64s, offset: Int64s, own: Int64s, other: Int64s
-) -> tuple[np.int64, np.int64]:
-    """Return how far a row is behind the first, and that to which an offset leads; -1 if none."""
+    row: int,
+    lead: Int64s,
+    last: np.int64,
+    extents: Int64s,
+    offset: Int64s,
+    own: Int64s,
+    other: Int64s,
+) -> tuple[np.int64, np.int64, Any, Any, Any]:
+    """Return how far a row is behind the first, and that to which an offset leads; -1 if none.
+
+    Then come the offset along the rows, and the strides of either.
+    """
+    zero = np.int64(0)
     n = 0
     while lead[n] >= 0:
         n += 1
@@ -285,9 +295,11 @@ def _row(
         here += at * own[axis]
         moved = at + offset[axis]
         if moved < 0 or moved >= extents[axis]:
-            return here, np.int64(-1)
+            return here, np.int64(-1), zero, zero, zero
         there += moved * other[axis]
-    return here, there
+    if last < 0:
+        return here, there, zero, zero, zero
+    return here, there, offset[last], own[last], other[last]
 
 
 @kernel()
@@ -316,14 +328,13 @@ def _join_touching(
         last, width, rows = _free_axes(step[s], extents[a], lead)
         for row in range(rows):
             for o in range(first[s], first[s + 1]):
-                here, there = _row(row, lead, extents[a], offset[o], one, two)
+                here, there, dx, stride_a, stride_b = _row(
+                    row, lead, last, extents[a], offset[o], one, two
+                )
                 if there < 0:
                     continue
                 here += base_a
                 there += base_b
-                dx = np.int64(0) if last < 0 else offset[o, last]
-                stride_a = np.int64(0) if last < 0 else one[last]
-                stride_b = np.int64(0) if last < 0 else two[last]
                 seen_a = np.uint32(0)
                 seen_b = np.uint32(0)
                 for x in range(max(0, -dx), min(width, width - dx)):
@@ -370,14 +381,13 @@ def _count_contacts(
         last, width, rows = _free_axes(step[s], extents[a], lead)
         for row in range(rows):
             for o in range(first[s], first[s + 1]):
-                here, there = _row(row, lead, extents[a], offset[o], one, two)
+                here, there, dx, stride_a, stride_b = _row(
+                    row, lead, last, extents[a], offset[o], one, two
+                )
                 if there < 0:
                     continue
                 here += base_a
                 there += base_b
-                dx = np.int64(0) if last < 0 else offset[o, last]
-                stride_a = np.int64(0) if last < 0 else one[last]
-                stride_b = np.int64(0) if last < 0 else two[last]
                 for x in range(max(0, -dx), min(width, width - dx)):
                     label = np.int64(voxels[here + x * stride_a])
                     other = np.int64(voxels[there + (x + dx) * stride_b])
