@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -222,10 +223,30 @@ def test_what_was_left_by_runs_that_died_taking_it_is_removed(output, kind):
     other.write_text("notes")
     foreign = output.with_name("out.rtdc.lock.mine")
     foreign.write_text(owner_of(0))
-    with OutputLock(output, None, "a") as lock:
-        assert lock.is_held
-        assert not dead.exists()
+    with living.open("r+b") as held:
+        lock_module.lock_descriptor(held.fileno())
+        with OutputLock(output, None, "a") as lock:
+            assert lock.is_held
+            assert not dead.exists()
     assert set(output.parent.iterdir()) == {living, other, foreign}
+
+
+def test_what_this_process_could_not_remove_it_removes_later(output, monkeypatch):
+    """From some moment on each operation fails, and the process lives on."""
+
+    def refuse(*_, **__):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as failing:
+        for name in ("link", "unlink", "remove"):
+            failing.setattr(os, name, refuse)
+        failing.setattr(lock_module, "_open_or_create", refuse)
+        with pytest.raises(StorageError, match=os.strerror(errno.EIO)):
+            OutputLock(output).acquire()
+    assert list(output.parent.iterdir()) != []
+    with OutputLock(output):
+        pass
+    assert list(output.parent.iterdir()) == []
 
 
 def test_an_empty_lock_that_could_not_be_written_is_removed(output):

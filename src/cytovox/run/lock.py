@@ -267,8 +267,9 @@ class OutputLock:
                 fd = os.open(path, _OPEN)
                 try:
                     owner = _owner_in(fd, path)
-                    # without content it is of a dead run if nothing has it locked
-                    is_dead = lock_descriptor(fd) if owner is None else not owner.may_live()
+                    is_dead = lock_descriptor(fd)  # raises if it is locked
+                    if not is_dead and owner is not None:  # the system knows no locks
+                        is_dead = not owner.may_live()
                 finally:
                     os.close(fd)
                 if is_dead:
