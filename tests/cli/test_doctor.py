@@ -13,7 +13,7 @@ import pytest
 
 from cytovox.cli import examination
 from cytovox.cli.main import main
-from cytovox.run import folder_check
+from cytovox.run import folder_room
 
 
 def doctor(capsys: pytest.CaptureFixture[str], *words: str | Path) -> dict[str, Any]:
@@ -80,7 +80,7 @@ def test_a_folder_that_may_not_be_written(
     def refuse(**_: Any) -> str:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(folder_check.tempfile, "mkdtemp", refuse)
+    monkeypatch.setattr(folder_room.tempfile, "mkdtemp", refuse)
     said = doctor(capsys, tmp_path)
     assert said["exit_code"] == 1
     assert named(said, "folder", "write")["told"] == "refused: Permission denied"
@@ -93,12 +93,12 @@ def test_a_folder_without_locks_and_links(
         raise OSError(95, "Operation not supported")
 
     monkeypatch.setattr(os, "link", refuse)
-    if folder_check.fcntl is not None:
-        monkeypatch.setattr(folder_check.fcntl, "flock", refuse)
+    if folder_room.fcntl is not None:
+        monkeypatch.setattr(folder_room.fcntl, "flock", refuse)
     said = doctor(capsys, tmp_path)
     assert said["exit_code"] == 3
     assert named(said, "folder", "link")["told"] == "does not work: Operation not supported"
-    if folder_check.fcntl is not None:
+    if folder_room.fcntl is not None:
         assert named(said, "folder", "lock")["state"] == "look"
     assert list(tmp_path.iterdir()) == []
 

@@ -361,7 +361,7 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from cytovox.logic import DCNumJobRunner, DCNumPipelineJob
-from cytovox.segm.from_file import load_segmenter_file
+from cytovox.segm.find_segmenters import load_segmenter_file
 
 if __name__ == "__main__":
     folder = Path(__file__).parent

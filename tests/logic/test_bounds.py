@@ -12,8 +12,7 @@ import pytest
 from cytovox.cli.main import main
 from cytovox.logic import slot_register
 from cytovox.logic.slot_register import SlotRegister
-from cytovox.run.byte_queue import ByteQueue
-from cytovox.run.rows import FrameRows
+from cytovox.run.rows import ByteQueue, FrameRows
 from cytovox.testing import simulate_recording
 from cytovox.write.packing import PackedDataset
 

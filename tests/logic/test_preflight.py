@@ -19,9 +19,9 @@ from cytovox.logic import DCNumJobRunner, DCNumPipelineJob
 from cytovox.logic.preflight import job_need
 from cytovox.read import HDF5Data
 from cytovox.read.open_volume import open_volume
-from cytovox.run import room
+from cytovox.run import folder_room
+from cytovox.run.folder_room import MARGIN, Need, NotEnoughMemoryError, check_need
 from cytovox.run.memory import MemoryLimit
-from cytovox.run.room import MARGIN, Need, NotEnoughMemoryError, check_need
 from cytovox.testing import simulate_recording
 
 
@@ -36,7 +36,7 @@ def free(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Let all disks have so many bytes free."""
 
     def set_free(number: int) -> None:
-        monkeypatch.setattr(room.shutil, "disk_usage", lambda _: Usage(1 << 50, 0, number))
+        monkeypatch.setattr(folder_room.shutil, "disk_usage", lambda _: Usage(1 << 50, 0, number))
 
     return set_free
 
@@ -47,7 +47,7 @@ def allowed(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
 
     def set_allowed(number: int) -> None:
         limit = MemoryLimit(number, "limit of a test")
-        monkeypatch.setattr(room, "memory_allowed", lambda: limit)
+        monkeypatch.setattr(folder_room, "memory_allowed", lambda: limit)
 
     return set_allowed
 

@@ -24,7 +24,7 @@ from cytovox.errors import (
 )
 from cytovox.logic import DCNumJobRunner, DCNumPipelineJob, pipeline, resumable_output, resume
 from cytovox.logic.run_folder import remove_leftovers
-from cytovox.run import room
+from cytovox.run import folder_room
 from cytovox.run.progress import StageProgress, Warned
 from cytovox.segm.segm_thresh import SegmentThresh
 from cytovox.write.disk import DiskFile
@@ -628,7 +628,7 @@ def test_without_room_for_a_copy_nothing_is_lost(raw, kill, run_job, rerun, monk
     before = {path.name: path.read_bytes() for path in raw.parent.glob("out_output*")}
     copied = bytes_to_copy(read_ledger(next(raw.parent.glob("*.ledger"))))
     with monkeypatch.context() as full:
-        full.setattr(room, "free_bytes", lambda _: copied // 2)
+        full.setattr(folder_room, "free_bytes", lambda _: copied // 2)
         with pytest.raises(StorageError, match="are needed") as caught:
             run_job(raw, raw.with_name("out.rtdc"))
     assert "the same command resumes it" in caught.value.hint

@@ -14,8 +14,8 @@ import pytest
 from cytovox.errors import StageError, UsageError
 from cytovox.logic import DCNumJobRunner, DCNumPipelineJob, stages
 from cytovox.run.progress import StageProgress
-from cytovox.run.unit_timeout import unit_timeout
-from cytovox.segm.from_file import load_segmenter_file
+from cytovox.run.unit_worker import unit_timeout
+from cytovox.segm.find_segmenters import load_segmenter_file
 from cytovox.testing import simulate_recording
 
 SEGMENTER = '''

@@ -103,10 +103,6 @@ def steady(unit, heartbeat):
     return unit
 
 
-def greedy(unit, heartbeat):
-    return len(bytearray(unit))
-
-
 def writes(array, unit, heartbeat):
     array[unit] = unit * unit
 

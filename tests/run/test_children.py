@@ -67,7 +67,7 @@ def block(unit):
 
 def run_job(name, **more):
     from cytovox.logic import DCNumJobRunner, DCNumPipelineJob
-    from cytovox.segm.from_file import load_segmenter_file
+    from cytovox.segm.find_segmenters import load_segmenter_file
     code = load_segmenter_file(f"{folder / 'busy.py'}:{name}").get_ppid_code()
     job = DCNumPipelineJob(folder / "raw.rtdc", segmenter_code=code, num_procs=2,
                            segmenter_kwargs={"fifo": fifo},
@@ -89,7 +89,7 @@ KINDS = {
         """
     import threading, time
     import numpy as np
-    from cytovox.segm.from_file import load_segmenter_file
+    from cytovox.segm.find_segmenters import load_segmenter_file
     cls = load_segmenter_file(f"{folder / 'busy.py'}:SegmentBusy")
     segmenter = cls(num_workers=2, fifo=fifo)
     start = threading.Thread(target=lambda: (

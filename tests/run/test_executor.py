@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 import socket
 import ssl
+import sys
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,16 @@ def test_a_worker_that_cannot_write_beside_the_output_says_so(tmp_path: Path) ->
         (tmp_path / "units").rmdir()
         error = executor.submit(operator.neg, 5).exception(60)
     assert "a file system that all machines share" in str(error)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux enforces it")
+def test_memory_is_limited_and_the_worker_lives_on(tmp_path: Path) -> None:
+    with TeamExecutor(1, UnitLimits(memory=1 << 30), tmp_path) as executor:
+        assert executor.submit(operator.neg, 5).result(60) == -5
+        error = executor.submit(bytearray, 2 << 30).exception(60)
+        assert isinstance(error, MemoryError)
+        assert len(executor.submit(bytearray, 1 << 20).result(60)) == 1 << 20
+    assert len(list(tmp_path.glob("worker-*.log"))) == 1, "one worker has done all"
 
 
 @pytest.mark.timeout(120)

@@ -21,7 +21,7 @@ import pytest
 from cytovox.errors import InterruptedRunError, StageError, UsageError
 from cytovox.run.children import mp_spawn
 from cytovox.run.team import LostWorkerError, Team
-from cytovox.run.worker_traceback import WorkerTraceback
+from cytovox.run.team_worker import WorkerTraceback
 from support.processes import alive, wait_until
 
 HERE = Path(__file__).parent
@@ -233,17 +233,6 @@ def test_the_limit_is_from_one_beat_to_the_next(caplog: pytest.LogCaptureFixture
         team.limit = 2.5
         assert list(team.run([1])) == [1]
     assert not caplog.messages
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux enforces it")
-def test_memory_is_limited_and_the_worker_lives_on() -> None:
-    with team_of("greedy", 1, memory=200 << 20) as team:
-        assert list(team.run([1 << 20, 100 << 20])) == [1 << 20, 100 << 20]
-        pid = team.workers[0].pid
-        with pytest.raises(MemoryError):
-            list(team.run([1 << 30]))
-        assert list(team.run([100 << 20])) == [100 << 20]
-        assert team.workers[0].pid == pid
 
 
 def test_interrupted_from_another_thread() -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from cytovox.errors import InputNotFoundError, UsageError
 from cytovox.segm import MPOSegmenter, load_segmenter_file
-from cytovox.segm.from_file import file_of_segmenter, is_segmenter_file
+from cytovox.segm.find_segmenters import file_of_segmenter, is_segmenter_file
 
 USER_FILE = Path(__file__).with_name("user_segmenters.py")
 MINE = """

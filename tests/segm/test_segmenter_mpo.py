@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from cytovox.errors import InterruptedRunError, OptionError, StageError, UsageError
 from cytovox.logic.chunk_slot_data import ChunkSlotData
 from cytovox.run.team import Team
-from cytovox.run.worker_traceback import WorkerTraceback
+from cytovox.run.team_worker import WorkerTraceback
 from cytovox.segm import MPOSegmenter, load_segmenter_file
 from cytovox.segm import pool as pool_module
 from cytovox.segm import segmenter_mpo as module

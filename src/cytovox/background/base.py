@@ -27,7 +27,7 @@ from ..kernels.median import top_row_means
 from ..recipe.identity import kwargs_to_ppid, ppid_to_kwargs
 from ..recipe.options import check_options, options_of
 from ..recipe.registry import load_stage
-from ..run.resources import cpu_count
+from ..run.memory import cpu_count
 
 __all__ = [
     "MEMORY_BUDGET",

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 from ..errors import StorageError, UsageError
 from ..run.executor import WorkerError
 from ..run.memory import peak_bytes, restart_peak
+from ..run.team_worker import WorkerTraceback, shortened
 from ..run.unit_worker import worker_name
-from ..run.worker_traceback import WorkerTraceback, shortened
 from .pickling import pickled
 
 __all__ = [

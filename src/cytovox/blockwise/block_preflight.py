@@ -20,8 +20,8 @@ import numpy as np
 from ..errors import InputError, OptionError, StorageError
 from ..kernels.block_sums import surface_directions
 from ..read.volume import Volume
-from ..run.resources import cpu_count
-from ..run.room import Need
+from ..run.folder_room import Need
+from ..run.memory import cpu_count
 from .grid import Grid
 from .object_gate import gate_rows
 from .objects import no_objects

@@ -21,12 +21,12 @@ import numpy.typing as npt
 from ..errors import InputError, InputNotFoundError, OptionError, UsageError
 from ..read.volume import Volume
 from ..recipe.trust import require_trust
-from ..segm.segm_torch.torch_model import program_format
-from ..segm.segm_torch.torch_setup import (
+from ..segm.segm_torch.torch_model import (
     get_torch,
     is_torch_installed,
     one_thread,
     pick_device,
+    program_format,
     quiet,
 )
 from . import worker_file

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ..errors import StageError
-from ..run.worker_traceback import WorkerTraceback
+from ..run.team_worker import WorkerTraceback
 
 __all__ = ["ON_PATH", "VARIABLE", "Blocks", "ProgramServer", "Result", "blocks_of_worker"]
 

@@ -18,8 +18,8 @@ import numpy.typing as npt
 from ..errors import StageError
 from ..kernels.faces import count_overlap
 from ..read.volume import Volume
+from ..run.memory import cpu_count
 from ..run.progress import Listener
-from ..run.resources import cpu_count
 from ..write.volume_creation import create_labels
 from .evidence import segment_block
 from .evidence_file import encode_evidence

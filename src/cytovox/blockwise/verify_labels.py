@@ -17,7 +17,7 @@ from ..read.permissions import Permissions
 from ..read.volume import Volume
 from ..read.volume_address import parse_address
 from ..run.findings import Verification
-from ..run.resources import cpu_count
+from ..run.memory import cpu_count
 from .checks import checksum
 from .grid import Block, Box
 from .recipe import side_folder

@@ -16,7 +16,7 @@ from ..read.open_volume import open_volume
 from ..read.permissions import Permissions
 from ..run.findings import Verification
 from ..run.fingerprint import differences
-from ..run.journal_content import BlockKey, BlockRecord, JournalContent, read_journal
+from ..run.journal import BlockKey, BlockRecord, JournalContent, read_journal
 from .evidence_file import EvidenceFolder
 from .grid import Block, Grid
 from .lookup import load_lookup

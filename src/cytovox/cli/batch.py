@@ -19,8 +19,8 @@ from .. import __version__
 from ..errors import escaped
 from ..run.progress import ProgressEvent, StageProgress
 from ..run.team import Team
-from ..run.unit_timeout import unit_timeout
-from ..run.worker_traceback import WorkerTraceback
+from ..run.team_worker import WorkerTraceback
+from ..run.unit_worker import unit_timeout
 from .console import (
     FINDINGS,
     SOME_FAILED,

@@ -16,7 +16,7 @@ from ..errors import CytovoxError, StageError, escaped
 from ..run.cluster import find_executor
 from ..run.executor import WorkerError
 from ..run.progress import StageFinished, StageProgress, StageStarted, Warned
-from ..run.unit_timeout import unit_timeout
+from ..run.unit_worker import unit_timeout
 from .batch import Recording, Worker
 from .console import report_error, say
 from .one_recording import Measuring, Outcome, folder_for

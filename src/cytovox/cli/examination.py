@@ -241,8 +241,7 @@ def _cuda() -> Examined:
 
 
 def _machine() -> Iterator[Examined]:
-    from ..run.memory import memory_allowed, memory_available, memory_limits
-    from ..run.resources import cpu_count
+    from ..run.memory import cpu_count, memory_allowed, memory_available, memory_limits
 
     usable, there = cpu_count(), os.cpu_count() or 1
     yield Examined("machine", "cores", "good", f"{usable} usable of {there}")
@@ -282,7 +281,7 @@ def _processes() -> Iterator[Examined]:
 
 
 def _disks(folder: Path) -> Iterator[Examined]:
-    from ..run.folder_check import existing_folder
+    from ..run.folder_room import existing_folder
 
     places = {"output": folder, "present": Path.cwd(), "temporary": Path(tempfile.gettempdir())}
     for name, place in places.items():
@@ -297,7 +296,7 @@ def _disks(folder: Path) -> Iterator[Examined]:
 
 
 def _folder(folder: Path) -> Iterator[Examined]:
-    from ..run.folder_check import examine_folder
+    from ..run.folder_room import examine_folder
 
     for trait in examine_folder(folder):
         state = "good" if trait.good else "BAD" if trait.needed else "look"

@@ -99,7 +99,7 @@ class Measuring:
     def load_segmenter(self) -> None:
         """Load the segmenter of the user, if there is one, so that it is known by its code."""
         if self.segmenter_file is not None:
-            from ..segm.from_file import load_segmenter_file
+            from ..segm.find_segmenters import load_segmenter_file
 
             load_segmenter_file(self.segmenter_file)
 

@@ -193,7 +193,7 @@ def _segmenter_code(recipe: _Recipe) -> tuple[str, str | None]:
     segmenter = recipe.segmenter
     if ".py" not in segmenter:
         return segmenter, None
-    from ..segm.from_file import is_segmenter_file, load_segmenter_file
+    from ..segm.find_segmenters import is_segmenter_file, load_segmenter_file
 
     if not is_segmenter_file(segmenter):
         return segmenter, None

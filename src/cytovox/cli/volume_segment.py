@@ -212,7 +212,7 @@ def _look_for_room(
     from ..blockwise.block_preflight import volume_need
     from ..blockwise.recipe import fitting_sizes, side_folder
     from ..read.open_volume import open_volume
-    from ..run.room import check_need
+    from ..run.folder_room import check_need
     from .console import say
 
     here = 0 if making.cluster else 1 if making.workers == 0 else making.workers

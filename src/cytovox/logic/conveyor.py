@@ -16,9 +16,8 @@ import numpy.typing as npt
 
 from ..errors import StageError
 from ..read import HDF5Data
-from ..run.byte_queue import ByteQueue
-from ..run.rows import no_objects
-from ..run.unit_timeout import unit_timeout
+from ..run.rows import ByteQueue, no_objects
+from ..run.unit_worker import unit_timeout
 from ..segm import MPOSegmenter, UNISegmenter
 from ..segm.pool import SegmenterPool
 from ..segm.segmenter_manager_thread import SegmenterManagerThread

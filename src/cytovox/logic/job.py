@@ -16,9 +16,9 @@ from ..read.const import ZSTD
 from ..recipe.identity import DCNUM_PPID_GENERATION, compute_pipeline_hash
 from ..recipe.options import check_options, options_of
 from ..recipe.registry import OPTION_METHODS, load_stage
-from ..run.resources import cpu_count
+from ..run.memory import cpu_count
 from ..segm import Segmenter, get_segmenter
-from ..segm.from_file import file_of_segmenter, is_segmenter_file, load_segmenter_file
+from ..segm.find_segmenters import file_of_segmenter, is_segmenter_file, load_segmenter_file
 
 __all__ = ["DCNumPipelineJob"]
 

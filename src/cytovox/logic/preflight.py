@@ -37,7 +37,7 @@ import zstandard
 from ..kernels.labels import label_frames, process_frames
 from ..read import HDF5Data
 from ..read.recording_file import frame_rate_of
-from ..run.room import Need, check_need, free_bytes
+from ..run.folder_room import Need, check_need, free_bytes
 from .conveyor import memory_of_slots
 from .job import DCNumPipelineJob
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..run.room import MARGIN, Need, check_need
+from ..run.folder_room import MARGIN, Need, check_need
 from ..write.ledger import Checkpoint, Ledger, Record, read_ledger
 from ..write.salvage import bytes_to_copy, complete_checkpoint, salvage
 from ..write.sink import Sink

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import OutputError, StorageError
-from ..run.journal import Journal, read_journal
-from ..run.journal_content import JournalContent
+from ..run.journal import Journal, JournalContent, read_journal
 from ..run.lock import OutputLock
 from ..write.disk import DISK
 from .states import FolderState

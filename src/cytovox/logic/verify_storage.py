@@ -10,7 +10,7 @@ import h5py
 
 from ..errors import CytovoxError
 from ..read.dataset import CheckedDataset, check_chunks
-from ..run.resources import cpu_count
+from ..run.memory import cpu_count
 from .verify_file import FAILURES, FileToVerify, Findings, error, note, reason, warning
 
 __all__ = ["check_places", "compare_checksums", "list_contents"]

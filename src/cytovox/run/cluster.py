@@ -27,9 +27,9 @@ from typing import Any, Self
 from ..errors import UsageError
 from .children import describe_exit, note_child
 from .executor import Serial, TeamExecutor, Threads, UnitExecutor, WorkerError, tail_of
+from .memory import cpu_count
 from .parent_watch import GRACE, ending_with_stdin
 from .pool_executor import PoolExecutor
-from .resources import cpu_count
 from .unit_worker import UnitLimits
 
 __all__ = ["CommandExecutor", "DaskExecutor", "check_placement", "find_executor"]
@@ -44,19 +44,10 @@ _END = 5.0
 
 
 class DaskExecutor(PoolExecutor):
-    """Workers of a Dask cluster.
+    """Workers of a Dask cluster: the address of its scheduler, or a `distributed.Client`.
 
-    Parameters
-    ----------
-    cluster
-        Address of the scheduler, or a `distributed.Client`, which stays open.
-    slots
-        How many units may be on their way at once, at most; if None, one for
-        each worker that the cluster has meanwhile.
-    folder
-        For notes; all workers must be able to write it.
-    limits
-        What a unit may take.
+    A client stays open. If no number of slots is given, there is one for each
+    worker that the cluster has meanwhile.
     """
 
     def __init__(
@@ -149,19 +140,9 @@ class DaskExecutor(PoolExecutor):
 class CommandExecutor(DaskExecutor):
     """Workers that a command starts somewhere, each for one slot.
 
-    Parameters
-    ----------
-    template
-        Command line with ``{command}`` where that of a worker belongs. It is not
-        given to a shell. It must end when the worker ends.
-    slots
-        How often it is run.
-    folder
-        For notes, logs and keys; all workers must be able to read and write it.
-    limits
-        What a unit may take.
-    host
-        Name or address of this machine at which workers reach it.
+    The template is a command line with ``{command}`` where that of a worker belongs.
+    It is not given to a shell, and must end when the worker ends. All workers must be
+    able to read and write the folder, and reach this machine as `host`.
     """
 
     def __init__(
@@ -427,30 +408,12 @@ def find_executor(
 ) -> UnitExecutor:
     """Return who does units.
 
-    Parameters
-    ----------
-    workers
-        How many; 0 for this process; None for one a core, or for all that a
-        cluster has.
-    cluster
-        None for this machine; ``"dask:tcp://host:8786"`` or a
-        `distributed.Client`; a `concurrent.futures.Executor`; or a command line
-        with ``{command}`` in it.
-    host
-        Name or address under which workers that a command starts reach this
-        process. Only this machine can if None.
-    folder
-        For what workers print and leave; made when it is needed. With a
-        cluster, all machines must share it.
-    limits
-        What a unit may take.
-    threads
-        Whether threads of this process will do; not with limits.
-
-    Raises
-    ------
-    UsageError
-        If there is no such place.
+    Of workers, 0 means this process, and None one a core, or all that a cluster has.
+    The cluster is None for this machine; ``"dask:tcp://host:8786"`` or a
+    `distributed.Client`; a `concurrent.futures.Executor`; or a command line with
+    ``{command}`` in it, whose workers reach this process as `host`, or only on this
+    machine. What workers print and leave goes into the folder, which all machines must
+    share. Without limits, `threads` of this process may do.
     """
     limits = limits or UnitLimits()
     check_placement(workers, cluster, limits)

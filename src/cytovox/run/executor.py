@@ -58,25 +58,12 @@ class UnitExecutor(Protocol):
     def submit(
         self, function: Function, unit: Any, requires: Mapping[str, float] | None = None
     ) -> Future[Any]:
-        """Let a unit be done.
+        """Let a unit be done by a worker that has what it `requires`, as ``{"gpu": 1}``.
 
-        Parameters
-        ----------
-        function
-            Called with the unit. If it has a method ``load``, a worker process
-            calls what that returns.
-        unit
-            The unit.
-        requires
-            What a worker must have, as ``{"gpu": 1}``; for executors that know
-            such resources.
-
-        Returns
-        -------
-        Future
-            Of what the function returns. Its exception is that of the function;
-            a `LostWorkerError` if the worker died over the unit, or was stopped
-            since it took too long; a `WorkerError` if no worker can do anything.
+        If the function has a method ``load``, a worker process calls what that
+        returns. The exception of the future is that of the function; a
+        `LostWorkerError` if the worker died over the unit, or was stopped since it
+        took too long; a `WorkerError` if no worker can do anything.
         """
 
     def waiting(self) -> str:

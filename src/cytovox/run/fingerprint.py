@@ -29,31 +29,15 @@ _ABSENT = object()
 
 @dataclass(frozen=True, slots=True)
 class FileStamp:
-    """What changes if a file changes, without reading all of it.
-
-    Parameters
-    ----------
-    path
-        The file.
-    size
-        Its length [bytes].
-    mtime_ns
-        When its content was changed, which any program can set.
-    ctime_ns
-        When its content or anything else of it was changed, which only the
-        system sets; on Windows, when it was made.
-    access
-        Mode, number of names and owner, whose changes alter `ctime_ns` too.
-    content
-        Digest of both ends of the file and of samples in between.
-    """
+    """What changes if a file changes, without reading all of it."""
 
     path: Path
-    size: int
-    mtime_ns: int
+    size: int  # bytes
+    mtime_ns: int  # when its content was changed, which any program can set
+    #: When anything of it was changed, which only the system sets; on Windows, when made.
     ctime_ns: int
-    access: tuple[int, ...]
-    content: str
+    access: tuple[int, ...]  # mode, number of names and owner; they alter `ctime_ns` too
+    content: str  # digest of both ends and of samples in between
 
     @classmethod
     def of(cls, path: Path) -> FileStamp:

@@ -1,4 +1,4 @@
-"""How much memory this process may use, what limits it, and how much it has used."""
+"""Cores and memory: what this process may use, what limits it, and how much it has used."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import TypeVar
 
 __all__ = [
     "MemoryLimit",
+    "cpu_count",
     "in_smaller_parts",
     "is_memory_error",
-    "limit_memory",
     "limited_memory",
     "memory_allowed",
     "memory_available",
@@ -29,6 +29,17 @@ _CGROUPS = Path("/sys/fs/cgroup")
 _OWN_CGROUP = Path("/proc/self/cgroup")
 #: Limits from here on mean that there is none.
 _NO_LIMIT = 1 << 60
+
+
+def cpu_count() -> int:
+    """Return the number of cores that this process may use."""
+    usable = getattr(os, "process_cpu_count", None)  # Python 3.13
+    if usable is not None:
+        return usable() or 1
+    affinity = getattr(os, "sched_getaffinity", None)  # not on Windows and macOS
+    if affinity is not None:
+        return len(affinity(0)) or 1
+    return os.cpu_count() or 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,40 +133,31 @@ def _rlimit(name: str) -> int | None:
     return None if soft == resource.RLIM_INFINITY or soft >= _NO_LIMIT else int(soft)
 
 
-def limit_memory(size: int | None) -> None:
-    """Let this process take no more than so many bytes beyond what it has.
+@contextlib.contextmanager
+def limited_memory(size: int | None) -> Iterator[None]:
+    """Let this process take no more than so many bytes in all meanwhile.
 
     What is beyond is refused with a `MemoryError`. Only Linux enforces it.
     """
-    if size is None:
-        return
-    with contextlib.suppress(OSError, ValueError):  # no Linux
-        pages = int(Path("/proc/self/statm").read_text().split()[0])
-        _set_soft_limit("RLIMIT_AS", size + pages * os.sysconf("SC_PAGESIZE"))
-
-
-@contextlib.contextmanager
-def limited_memory(size: int | None) -> Iterator[None]:
-    """Let this process take no more than so many bytes in all meanwhile; see `limit_memory`."""
-    before = None if size is None else _set_soft_limit("RLIMIT_DATA", size)
+    before = None if size is None else _set_soft_limit(size)
     try:
         yield
     finally:
         if before is not None:
-            _set_soft_limit("RLIMIT_DATA", before)
+            _set_soft_limit(before)
 
 
-def _set_soft_limit(name: str, size: int) -> int | None:
-    """Set a limit of this process; return the one before, None where there is no such."""
+def _set_soft_limit(size: int) -> int | None:
+    """Limit the memory of this process; return the limit before, None where there is no such."""
     try:
         import resource
     except ImportError:  # Windows
         return None
     try:
-        kind = getattr(resource, name)
-        soft, hard = resource.getrlimit(kind)
+        soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
         unlimited = resource.RLIM_INFINITY
-        resource.setrlimit(kind, (size if hard == unlimited else min(size, hard), hard))
+        most = size if hard == unlimited else min(size, hard)
+        resource.setrlimit(resource.RLIMIT_DATA, (most, hard))
     except (AttributeError, OSError, ValueError):
         return None
     return soft

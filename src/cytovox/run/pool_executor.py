@@ -32,18 +32,9 @@ _one_unit = threading.Lock()
 
 
 class PoolExecutor:
-    """An executor of a user, with one worker for each slot.
+    """An executor of a user, with one worker for each slot; it is not shut down.
 
-    Parameters
-    ----------
-    pool
-        The executor; it is not shut down.
-    slots
-        How many units may be on their way at once.
-    folder
-        For notes; all workers must be able to write it.
-    limits
-        What a unit may take.
+    All workers must be able to write into the folder.
     """
 
     shares_memory = False

@@ -1,7 +1,9 @@
-"""Rows: what some frames yielded, one equally long array per feature."""
+"""Rows: what some frames yielded, one equally long array per feature; and their queue."""
 
 from __future__ import annotations
 
+import queue
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["CAUSES", "FrameRows", "joined_rows", "no_objects", "objects_by_cause"]
+__all__ = ["ByteQueue", "CAUSES", "FrameRows", "joined_rows", "no_objects", "objects_by_cause"]
 
 #: Why an object that was found is not an event, in the order in which it is tried.
 CAUSES = ("border", "merged", "opening", "size", "gate", "contour", "repeated")
@@ -107,3 +109,35 @@ def joined_rows(parts: Sequence[FrameRows]) -> FrameRows:
         },
         np.concatenate([part.objects for part in parts]),
     )
+
+
+class ByteQueue(queue.Queue[Any]):
+    """A queue between threads that is full when what waits is too large.
+
+    An item weighs as many bytes as its ``nbytes`` says, and one at least. One
+    item always finds room in an empty queue, however large it is, so at most
+    one item more than `most_bytes` waits.
+    """
+
+    def __init__(self, most_bytes: int) -> None:
+        super().__init__(most_bytes)
+
+    def _init(self, maxsize: int) -> None:
+        self.queue: deque[Any] = deque()
+        self._bytes = 0
+
+    def _qsize(self) -> int:
+        return self._bytes
+
+    def _put(self, item: Any) -> None:
+        self.queue.append(item)
+        self._bytes += _weight(item)
+
+    def _get(self) -> Any:
+        item = self.queue.popleft()
+        self._bytes -= _weight(item)
+        return item
+
+
+def _weight(item: Any) -> int:
+    return max(1, int(getattr(item, "nbytes", 1)))

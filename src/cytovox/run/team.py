@@ -43,23 +43,7 @@ _KILL = int(getattr(signal, "SIGKILL", 9))
 
 
 class LostWorkerError(StageError):
-    """Workers were lost: over one unit, which is named, or before they could work.
-
-    Parameters
-    ----------
-    what, hint
-        What happened, and what to do.
-    unit
-        The unit, None if they were lost before they could work.
-    worker, how
-        Which worker was the last one, and how it ended.
-    seconds
-        How long it had worked on the unit.
-    log
-        The end of what it has printed.
-    is_late
-        Whether it was ended by its time limit.
-    """
+    """Workers were lost: over one unit, which is named, or before they could work."""
 
     def __init__(
         self,
@@ -74,12 +58,12 @@ class LostWorkerError(StageError):
         is_late: bool = False,
     ) -> None:
         super().__init__("worker", what, hint=hint)
-        self.unit = unit
-        self.worker = worker
-        self.how = how
-        self.seconds = seconds
-        self.log = log
-        self.is_late = is_late
+        self.unit = unit  # None if they were lost before they could work
+        self.worker = worker  # the last one
+        self.how = how  # it ended
+        self.seconds = seconds  # that it had worked on the unit
+        self.log = log  # the end of what it has printed
+        self.is_late = is_late  # whether it was ended by its time limit
 
 
 @dataclass(slots=True, eq=False)
@@ -152,47 +136,19 @@ class Team:
     """Processes that do units of work.
 
     Workers are started when there is something to do, and live on until `close`.
-    A worker that dies, or takes too long, is replaced and its unit is done again.
-    If a second worker dies over the same unit, the unit fails and is named. One
-    thread uses a team; `interrupt` may be called by others.
+    Each calls `setup` once, with `shared`, which holds what can be passed to a
+    process only when it starts. What that returns is called with each unit and a
+    `Heartbeat`, and must give the same result if it is called again.
 
-    Parameters
-    ----------
-    setup
-        Function that each worker calls once, with `shared`. What it returns is
-        called with each unit and a `Heartbeat`, and must give the same result if
-        it is called again.
-    size
-        Most workers.
-    shared
-        What can be passed to a process only when it starts, such as shared memory.
-    name
-        Of the processes.
-    split
-        Function of a unit and the last beat of the worker that died over it.
-        It returns what is to be done again. If that is a smaller part, the
-        culprit comes first.
-    limit
-        Seconds from one beat of a worker to the next; None for no limit.
-    memory
-        Bytes that a worker may take beyond what it has when it is set up; None
-        for no limit. It gets a `MemoryError` then. Only Linux enforces it.
-    attempts
-        How often a unit is done before it fails because its workers die.
-    nested
-        Whether workers may start processes themselves.
-    imports_main
-        Whether workers import the script of this process, as they must for
-        what is pickled by its name. The script needs a guard then.
-    listener
-        Function of what workers send while they work, see `Heartbeat.send`.
-    logger
-        Where lost workers are reported.
+    A worker that dies, or beats no more for `limit` seconds, is replaced and its
+    unit is done again; after `attempts` the unit fails and is named. `split` gets
+    the unit and the last beat of the worker that died over it, and returns what is
+    to be done again; if that is a smaller part, the culprit comes first.
 
-    Raises
-    ------
-    UsageError
-        If `setup` cannot be sent to another process.
+    Workers may start processes themselves if they are `nested`. Unless
+    `imports_main` is false, they import the script of this process, as they must
+    for what is pickled by its name. `listener` gets what they send while they work.
+    One thread uses a team; `interrupt` and `stop` may be called by others.
     """
 
     def __init__(
@@ -204,7 +160,6 @@ class Team:
         name: str = "cytovox-worker",
         split: Callable[[Any, int], list[Any]] | None = None,
         limit: float | None = None,
-        memory: int | None = None,
         attempts: int = 2,
         nested: bool = False,
         imports_main: bool = True,
@@ -219,9 +174,7 @@ class Team:
         self.workers: list[_Worker] = []
         self.limit = limit
         self.logger = logger or logging.getLogger("cytovox.team")
-        self._new_worker = functools.partial(
-            _Worker, name, not nested, imports_main, load, shared, memory
-        )
+        self._new_worker = functools.partial(_Worker, name, not nested, imports_main, load, shared)
         self._split = split or (lambda unit, at: [unit])
         self._attempts = attempts
         self._listener = listener or (lambda message: None)

@@ -1,13 +1,16 @@
 """Segmenters: from image to mask."""
 
 from ..errors import SegmenterNotApplicableError
-from .available import get_available_segmenters, get_segmenter, get_segmenters
-from .from_file import load_segmenter_file
+from .find_segmenters import (
+    get_available_segmenters,
+    get_segmenter,
+    get_segmenters,
+    load_segmenter_file,
+)
 from .segmenter import Segmenter
 from .segmenter_manager_thread import SegmenterManagerThread
 from .segmenter_mpo import MPOSegmenter
-from .segmenter_sto import STOSegmenter
-from .segmenter_uni import UNISegmenter
+from .segmenter_stacks import STOSegmenter, UNISegmenter
 
 __all__ = [
     "MPOSegmenter",

@@ -16,9 +16,8 @@ import numpy.typing as npt
 from ..errors import InterruptedRunError, StageError, UsageError
 from ..run.memory import in_smaller_parts, is_memory_error
 from ..run.team import LostWorkerError, Team
-from ..run.team_worker import Heartbeat
-from ..run.unit_timeout import unit_timeout
-from ..run.worker_traceback import WorkerTraceback
+from ..run.team_worker import Heartbeat, WorkerTraceback
+from ..run.unit_worker import unit_timeout
 from .segmenter import ChunkOfFrames, Segmenter, slot_of_chunk
 from .shared_frames import Batch, BatchView, OpenSlot, SharedSlot, share_slot
 

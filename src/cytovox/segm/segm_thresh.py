@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from ..errors import OptionError
 from ..kernels.threshold import below
-from .segmenter_uni import UNISegmenter
+from .segmenter_stacks import UNISegmenter
 
 __all__ = ["SegmentThresh"]
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from ..errors import OptionError, UsageError
 from ..run.children import mp_spawn, settle_child, start_child
-from ..run.resources import cpu_count
+from ..run.memory import cpu_count
 from .pool import SegmenterPool
 from .segmenter import ChunkOfFrames, Segmenter, slot_of_chunk
 from .shared_frames import SharedSlot, share_slot
@@ -50,15 +50,12 @@ class SharedFlag:
         self._value = mp_spawn.RawValue("b", 0)
 
     def set(self) -> None:
-        """Raise the flag."""
         self._value.value = 1
 
     def clear(self) -> None:
-        """Lower the flag."""
         self._value.value = 0
 
     def is_set(self) -> bool:
-        """Return whether the flag is raised."""
         return bool(self._value.value)
 
 
@@ -229,20 +226,9 @@ class MPOSegmenter(Segmenter, abc.ABC):
     def segment_chunk(
         self, chunk: int, slot_list: Sequence[ChunkOfFrames]
     ) -> npt.NDArray[np.bool_]:
-        """Segment the slot that holds a chunk.
+        """Segment the slot that holds a chunk; return its mask, bool (N, H, W), now filled.
 
-        Parameters
-        ----------
-        chunk
-            Index of the chunk.
-        slot_list
-            Slots among which to look for it, e.g. `SlotRegister.slots`. As
-            long as they are the same, the same workers do the work.
-
-        Returns
-        -------
-        numpy.ndarray
-            The ``mask`` of the slot, bool (N, H, W), now filled.
+        As long as the slots are the same, the same workers do the work.
 
         Raises
         ------

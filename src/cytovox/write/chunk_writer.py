@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import CytovoxError
-from ..run.resources import cpu_count
+from ..run.memory import cpu_count
 from .items import as_items, fit_items
 from .ledger import Ledger
 from .packing import PackedDataset, can_pack, write_chunk

@@ -15,7 +15,7 @@ from typing import Any
 
 from ..errors import CytovoxError, StageError
 from ..run.children import mp_spawn, settle_child, start_child
-from ..run.worker_traceback import WorkerTraceback
+from ..run.team_worker import WorkerTraceback
 from .chunk_writer import NotifyingDeque
 from .queue_writer_base import QueueWriterBase
 

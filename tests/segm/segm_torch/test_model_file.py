@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from cytovox.errors import InputNotFoundError, OptionError, SegmenterNotApplicableError
 from cytovox.recipe.paths import register_search_path
 from cytovox.segm.segm_torch import SegmentTorchMPO, SegmentTorchUNI, model_file
-from cytovox.segm.segm_torch.model_meta import ModelFileError, choose_wiring, reasons_against
+from cytovox.segm.segm_torch.model_file import ModelFileError, choose_wiring, reasons_against
 from cytovox.segm.segm_torch.torch_model import (
     check_md5sum,
     get_model_meta,

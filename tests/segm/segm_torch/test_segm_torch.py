@@ -26,9 +26,8 @@ from cytovox.segm.segm_torch import (
     SegmentTorchSTO,
     SegmentTorchUNI,
     torch_model,
-    torch_setup,
 )
-from cytovox.segm.segm_torch.model_meta import ModelFileError
+from cytovox.segm.segm_torch.model_file import ModelFileError
 from cytovox.segm.segm_torch.torch_model import load_model
 
 torch = pytest.importorskip("torch", reason="torch is not installed (extra cytovox[torch])")
@@ -372,9 +371,9 @@ def test_one_thread_is_put_back():
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        with torch_setup.one_thread(torch):
+        with torch_model.one_thread(torch):
             assert torch.get_num_threads() == 1
-            with contextlib.suppress(ValueError), torch_setup.one_thread(torch):
+            with contextlib.suppress(ValueError), torch_model.one_thread(torch):
                 raise ValueError
             assert torch.get_num_threads() == 1
         assert torch.get_num_threads() == 2
@@ -387,7 +386,7 @@ def test_available():
 
 
 def test_without_torch(model_1, sha256, monkeypatch):
-    monkeypatch.setattr(torch_setup.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(torch_model.importlib.util, "find_spec", lambda name: None)
     assert "torchmpo" not in get_available_segmenters()
     for attempt in (
         lambda: make(SegmentTorchMPO, model_1, sha256),

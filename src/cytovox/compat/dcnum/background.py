@@ -29,7 +29,7 @@ from ...logic.background_step import sign_background, store_background
 from ...logic.chunk_slot_data import mp_spawn
 from ...read import HDF5Data
 from ...read.opening import open_own_file
-from ...run.resources import cpu_count
+from ...run.memory import cpu_count
 from ...write import HDF5Writer, create_with_basins, set_default_filter_kwargs
 from .background_output import forget, is_same, kept_aside, rechunked
 

@@ -16,7 +16,7 @@ import h5py
 import hdf5plugin  # noqa: F401
 
 from ... import segm, write
-from ...segm.segm_torch.torch_setup import setup_torch
+from ...segm.segm_torch.torch_model import setup_torch
 from .table import VERSION
 
 __all__ = [

@@ -35,7 +35,7 @@ TABLE: dict[str, dict[str, str]] = {
         "__version__=VERSION __version_tuple__=VERSION_TUPLE version=VERSION "
         "version_tuple=VERSION_TUPLE",
     ),
-    "dcnum.common": _in("cytovox.run.resources", "cpu_count")
+    "dcnum.common": _in("cytovox.run.memory", "cpu_count")
     | _in(f"{_COMPAT}.common", "LazyLoader h5py join_worker start_workers_threaded")
     | _in("cytovox.errors", "DCNUMHaltInterrupt=InterruptedRunError"),
     "dcnum.os_env_st": _in(
@@ -148,7 +148,7 @@ TABLE: dict[str, dict[str, str]] = {
     "dcnum.segm.segm_torch.torch_preproc": _in(
         "cytovox.segm.segm_torch.inference", "preprocess_images"
     ),
-    "dcnum.segm.segm_torch.torch_setup": _in("cytovox.segm.segm_torch.torch_setup", "setup_torch")
+    "dcnum.segm.segm_torch.torch_setup": _in("cytovox.segm.segm_torch.torch_model", "setup_torch")
     | _in(f"{_COMPAT}.common", "openvino torch"),
     "dcnum.segm.segmenter": _in("cytovox.segm", "Segmenter SegmenterNotApplicableError")
     | _in(f"{_COMPAT}.common", "get_available_segmenters get_segmenters"),

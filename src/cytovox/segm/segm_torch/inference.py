@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from ...errors import StageError, UsageError
 from ...kernels.labels import label_frames, process_frames
-from .torch_setup import get_torch, one_thread
+from .torch_model import get_torch, one_thread
 
 __all__ = [
     "CUDA_BATCH",

@@ -3,7 +3,8 @@
 Both formats are zip archives with a member ``dcnum_meta.json``. Format 1 is
 TorchScript. Format 2 holds a program in a member ``.pt2``; its first four bytes
 are ``DCNM`` in place of those of a zip archive, and it ends with the MD5 of all
-bytes before, in 32 hexadecimal digits.
+bytes before, in 32 hexadecimal digits. The metadata say how to run a model, and
+which recordings it fits.
 """
 
 from __future__ import annotations
@@ -14,22 +15,27 @@ import io
 import json
 import os
 import pathlib
+import re
 import zipfile
 import zlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from ...errors import InputError, InputNotFoundError, OptionError
 from ...recipe.paths import find_file
-from .model_meta import ModelFileError, check_meta
 
 __all__ = [
     "MAX_META_BYTES",
     "MAX_MODEL_BYTES",
     "ModelFile",
+    "ModelFileError",
     "check_md5sum",
+    "check_meta",
+    "choose_wiring",
     "inspect_model",
     "read_model_file",
+    "reasons_against",
     "retrieve_model_file",
 ]
 
@@ -48,28 +54,14 @@ _TRAILER = 32
 
 @dataclass(frozen=True, slots=True)
 class ModelFile:
-    """Content of a model file that has been checked, but not run.
-
-    Parameters
-    ----------
-    path
-        Absolute path.
-    sha256, md5
-        Of the whole file, in hexadecimal digits.
-    format_version
-        ``"1.0"`` or ``"2.0"``.
-    meta
-        Metadata as stored.
-    archive
-        Bytes of the zip archive.
-    """
+    """Content of a model file that has been checked, but not run."""
 
     path: pathlib.Path
-    sha256: str
+    sha256: str  # of the whole file, in hexadecimal digits
     md5: str
-    format_version: str
-    meta: dict[str, Any]
-    archive: bytes = field(repr=False)
+    format_version: str  # "1.0" or "2.0"
+    meta: dict[str, Any]  # as stored
+    archive: bytes = field(repr=False)  # the zip archive
 
     def program(self) -> bytes:
         """Return the bytes of the program: all of format 1, a member of format 2."""
@@ -239,3 +231,135 @@ def _read_meta(archive: bytes, path: pathlib.Path, nested: bool) -> dict[str, An
     if not isinstance(meta, dict):
         raise ModelFileError("its metadata are not a table", path=path)
     return meta
+
+
+_MAX_SIDE = 1 << 15
+_MAX_BATCH = 1 << 12
+
+
+class ModelFileError(InputError, ValueError):
+    """A model file is damaged, was changed, or is not a model at all."""
+
+
+def check_meta(meta: Mapping[str, Any], version: str, path: pathlib.Path) -> None:
+    """Check the metadata that are needed to run a model."""
+
+    def need(fits: bool, what: str) -> None:
+        if not fits:
+            raise ModelFileError(f"its metadata are not sound: {what}", path=path)
+
+    if version == "1.0":
+        pre = meta.get("preprocessing")
+        need(isinstance(pre, dict), "there is no table 'preprocessing'")
+        assert isinstance(pre, dict)
+        mean, std = pre.get("norm_mean"), pre.get("norm_std")
+        need(mean is None or _is_number(mean), "norm_mean is not a number")
+        need(std is None or (_is_number(std) and std != 0), "norm_std is not a number but zero")
+        need(_is_shape(pre.get("image_shape")), "image_shape is not a height and a width")
+    else:
+        named = str(meta.get("format_version", version))
+        need(named.split(".")[0] == "2", f"format {named} is unknown")
+        need(_is_shape(meta.get("image_shape")), "image_shape is not a height and a width")
+        size = meta.get("batch_size")
+        need(
+            size is None or (_is_count(size) and 0 <= size <= _MAX_BATCH),
+            "batch_size is not a number of images",
+        )
+    for name in ("validation", "wiring_options"):
+        items = meta.get(name)
+        need(
+            items is None or (isinstance(items, list) and all(isinstance(i, dict) for i in items)),
+            f"{name} is not a list of tables",
+        )
+
+
+def choose_wiring(
+    meta: Mapping[str, Any],
+    backend: str | None = None,
+    device: str | None = None,
+    usable: Callable[[str | None, str | None], bool] = lambda backend, device: True,
+) -> tuple[str | None, str | None]:
+    """Return backend and device with which to run a model."""
+    device = None if device is None else str(device)  # or it is a torch.device
+    options = meta.get("wiring_options")
+    if (backend and device) or not options:
+        return backend, device
+    allowed = [
+        (backend or option.get("backend"), device or option.get("device"))
+        for option in options
+        if _agree(backend, option.get("backend")) and _agree(device, option.get("device"))
+    ]
+    if not allowed:
+        known = ", ".join(f"{o.get('backend')} on {o.get('device')}" for o in options)
+        raise OptionError(
+            f"the model does not run with backend={backend}, device={device}",
+            hint=f"it knows {known}",
+        )
+    return next((wiring for wiring in allowed if usable(*wiring)), allowed[0])
+
+
+def reasons_against(
+    meta: Mapping[str, Any],
+    recording: Mapping[str, Any] | None,
+    logs: Mapping[str, Sequence[str] | str] | None,
+) -> list[str]:
+    """Return why a model does not fit a recording; nothing if it does."""
+    sources: dict[str, Mapping[str, Any]] = {"meta": recording or {}, "logs": logs or {}}
+    reasons = []
+    for item in meta.get("validation") or []:
+        kind, key = item.get("type"), item.get("key")
+        if kind not in sources:
+            reasons.append(f"Unknown validation type '{kind}'")
+        elif key not in sources[kind]:
+            if not item.get("allow-missing-key", False):
+                reasons.append(f"Key '{key}' missing in {kind}")
+        elif not _fits(item, sources[kind][key]):
+            reasons.append(str(item.get("reason", "unknown reason")))
+    return reasons
+
+
+def _agree(wanted: str | None, offered: str | None) -> bool:
+    return wanted is None or offered is None or wanted == offered
+
+
+def _fits(item: Mapping[str, Any], data: Any) -> bool:
+    if item.get("regexp") is not None:
+        text = data if isinstance(data, str) else _as_text(data)
+        try:
+            found = re.search(str(item["regexp"]), text, re.MULTILINE) is not None
+        except (re.error, OverflowError, RecursionError):
+            return False
+        if found == bool(item.get("regexp-negate", False)):
+            return False
+    value = item.get("value")
+    if value is None:
+        return True
+    try:
+        number = float(data)
+        return abs(float(value) - number) <= 0.01 * abs(number)
+    except (TypeError, ValueError):
+        return bool(str(value) == str(data))
+
+
+def _as_text(data: Any) -> str:
+    if isinstance(data, bytes):
+        return data.decode("utf-8", "replace")
+    if isinstance(data, Sequence):
+        return "\n".join(str(line) for line in data)
+    return str(data)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value == value
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_shape(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) == 2
+        and all(_is_count(side) and 1 <= side <= _MAX_SIDE for side in value)
+    )

@@ -10,9 +10,8 @@ from typing import Any, ClassVar
 from ...errors import OptionError, SegmenterNotApplicableError, UsageError
 from ...recipe.trust import require_trust
 from ..segmenter import Segmenter
-from .model_file import ModelFile, inspect_model, retrieve_model_file
-from .model_meta import reasons_against
-from .torch_setup import is_torch_installed
+from .model_file import ModelFile, inspect_model, reasons_against, retrieve_model_file
+from .torch_model import is_torch_installed
 
 __all__ = ["TorchSegmenterBase"]
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..segmenter_sto import STOSegmenter
+from ..segmenter_stacks import STOSegmenter
 from .inference import masks_of_format_1
 from .segm_torch_base import TorchSegmenterBase
 from .torch_model import load_model

@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..segmenter_uni import UNISegmenter
+from ..segmenter_stacks import UNISegmenter
 from .inference import masks_of_format_2
-from .model_file import inspect_model
-from .model_meta import choose_wiring
+from .model_file import choose_wiring, inspect_model
 from .segm_torch_base import TorchSegmenterBase
 from .torch_model import get_model_meta, load_model
 

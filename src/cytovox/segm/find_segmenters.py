@@ -1,4 +1,4 @@
-"""Segmenters from a Python file of the user, also in worker processes."""
+"""Which segmenters there are: installed, defined, or in a Python file of the user."""
 
 from __future__ import annotations
 
@@ -8,12 +8,52 @@ import os
 import re
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from ..errors import UsageError
 from ..recipe.python_file import file_of_module, load_python_file
+from ..recipe.registry import load_stage, stages
 from .segmenter import Segmenter
 
-__all__ = ["file_of_segmenter", "is_segmenter_file", "load_segmenter_file"]
+__all__ = [
+    "file_of_segmenter",
+    "get_available_segmenters",
+    "get_segmenter",
+    "get_segmenters",
+    "is_segmenter_file",
+    "load_segmenter_file",
+]
+
+
+def get_segmenter(code: str) -> Any:
+    """Return the segmenter class of a code.
+
+    Parameters
+    ----------
+    code
+        Code of the segmenter.
+
+    Raises
+    ------
+    UnknownCodeError
+        If there is none.
+
+    Examples
+    --------
+    >>> get_segmenter("thresh").__name__
+    'SegmentThresh'
+    """
+    return load_stage("segmenter", code, Segmenter)
+
+
+def get_segmenters() -> dict[str, Any]:
+    """Return all segmenter classes by their code, installed or just defined."""
+    return stages("segmenter", Segmenter)
+
+
+def get_available_segmenters() -> dict[str, Any]:
+    """Return those segmenter classes whose requirements are installed."""
+    return {code: cls for code, cls in get_segmenters().items() if cls.is_available()}
 
 
 def is_segmenter_file(text: str) -> bool:
