@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import math
 import re
@@ -22,13 +21,20 @@ from .volume_limits import Box, check_chunk, check_dtype, check_shape
 from .volume_npy import MappedSource, map_file
 from .volume_ome import choose_level
 from .volume_source import Described, ReadOnlySource, digest_files, file_identity
-from .volume_tiff_images import TiffImage, choose_image
-from .volume_tiff_page import check_strips, read_page
-from .volume_tiff_set import TiffSet, reading
+from .volume_tiff_images import choose_image
+from .volume_tiff_pages import (
+    TiffFiles,
+    TiffImage,
+    check_strips,
+    image_of,
+    opened,
+    read_page,
+    reading,
+)
 
-__all__ = ["TIFF_SUFFIXES", "TiffFolderSource", "TiffSource", "open_tiff", "open_tiff_folder"]
+__all__ = ["TiffSource", "open_tiff", "open_tiff_folder"]
 
-TIFF_SUFFIXES = (".tif", ".tiff", ".btf", ".tf8")
+_SUFFIXES = (".tif", ".tiff", ".btf", ".tf8")
 
 
 def open_tiff(address: Address, scale: int | str | None) -> TiffSource | MappedSource:
@@ -38,28 +44,73 @@ def open_tiff(address: Address, scale: int | str | None) -> TiffSource | MappedS
     asked for. Planes of OME-TIFF may be in other files of the same folder.
     """
     with reading(address.path):
-        files = TiffSet(address.path)
+        files = TiffFiles(address.path)
         try:
-            return _open_image(files, address, scale)
+            image, series = choose_image(files, address)
+            levels = [image, *image.levels]
+            numbers = [str(number) for number in range(len(levels))]
+            level = levels[choose_level(numbers, scale, str(address))]
+            described = _describe(level, image, str(address), series)
+            start = level.contiguous()
+            if start is None:
+                return TiffSource(files, level, described, address.permissions)
+            stored = np.dtype(level.keyframe.dtype).newbyteorder(files.tiff.byteorder)
+            mapped = map_file(address.path, stored, start, described.shape)
         except BaseException:
             files.close()
             raise
-
-
-def _open_image(
-    files: TiffSet, address: Address, scale: int | str | None
-) -> TiffSource | MappedSource:
-    image, series = choose_image(files, address)
-    levels = [image, *image.levels]
-    level = levels[choose_level([str(n) for n in range(len(levels))], scale, str(address))]
-    described = _describe(level, image, str(address), series)
-    start = level.contiguous()
-    if start is None:
-        return TiffSource(files, level, described, address.permissions)
-    stored = np.dtype(level.keyframe.dtype).newbyteorder(files.file.byteorder)
-    mapped = map_file(address.path, stored, start, described.shape)
     files.close()
     return MappedSource(address.path, mapped, described)
+
+
+def open_tiff_folder(
+    address: Address, scale: int | str | None
+) -> TiffSource | MappedSource | None:
+    """Open a folder of files of one page each, in natural order of their names.
+
+    The files of one OME-TIFF are in the order that their metadata say. Returns
+    None if there is no TIFF in it.
+    """
+    found = [p for p in address.path.iterdir() if p.suffix.lower() in _SUFFIXES]
+    paths = sorted((p for p in found if not p.name.startswith(".")), key=_natural)
+    if not paths:
+        return None
+    front = replace(address, url=str(paths[0]))
+    with reading(paths[0]):
+        files = TiffFiles(paths[0])
+        try:
+            page = choose_image(files, front)[0]
+            if len(paths) == 1 or set(paths) != set(page.files):
+                return _open_pages(files, paths, page, address, scale)
+        except BaseException:
+            files.close()
+            raise
+    files.close()
+    return open_tiff(front, scale)
+
+
+def _open_pages(
+    files: TiffFiles, paths: list[Path], page: TiffImage, address: Address, scale: Any
+) -> TiffSource:
+    if scale is not None:
+        where = str(address)
+        raise OptionError("a folder of pages has no scales", path=where, hint="omit scale")
+    if len(files.kinds(paths[0])) != 1 or page.count != 1 or len(page.shape) != 2:
+        raise InputError(
+            f"it holds an image of shape {page.shape}, not one grey page",
+            path=paths[0],
+            hint="give one file, or a folder of files with one page each",
+        )
+    stack = image_of(files, [(path, 0) for path in paths], {"Z": len(paths)}, alone=True)
+    stack = replace(stack, kind=page.kind, sizes=page.sizes)
+    described = replace(_describe(stack, stack, str(address)), format="tiff-folder")
+    return TiffSource(files, stack, described, address.permissions)
+
+
+def _natural(path: Path) -> tuple[list[Any], str]:
+    """Sort page 10 after page 9."""
+    parts = re.split(r"(\d+)", path.name.lower())
+    return [int(p) if i % 2 else p for i, p in enumerate(parts)], path.name
 
 
 def _describe(level: TiffImage, finest: TiffImage, where: str, series: str = "") -> Described:
@@ -130,12 +181,12 @@ class TiffSource(ReadOnlySource):
     """Pages of an image."""
 
     def __init__(
-        self, files: TiffSet, level: TiffImage, described: Described, permissions: Permissions
+        self, files: TiffFiles, level: TiffImage, described: Described, permissions: Permissions
     ) -> None:
         page_dims = len(level.keyframe.shape)
-        self._pages_shape = described.shape[: len(described.shape) - page_dims]
-        if math.prod(self._pages_shape) != level.count or (
-            described.shape[len(self._pages_shape) :] != tuple(level.keyframe.shape)
+        self._outer = described.shape[: len(described.shape) - page_dims]
+        if math.prod(self._outer) != level.count or (
+            described.shape[len(self._outer) :] != tuple(level.keyframe.shape)
         ):
             raise InputError(
                 f"{level.count} pages cannot be an array of {described.shape}",
@@ -150,115 +201,24 @@ class TiffSource(ReadOnlySource):
 
     def read_into(self, box: Box, out: npt.NDArray[Any]) -> None:
         """Decode what a box needs of each page."""
-        outer = len(self._pages_shape)
-        for at in itertools.product(*(range(*b) for b in box[:outer])):
-            number = int(np.ravel_multi_index(at, self._pages_shape)) if at else 0
-            # pages may be read by several threads, but the place in the file is one
-            handle = self._files.file.filehandle
-            with self._files.lock, handle.lock, reading(self._files.path):
+        outer = box[: len(self._outer)]
+        for at in itertools.product(*(range(*b) for b in outer)):
+            number = int(np.ravel_multi_index(at, self._outer)) if at else 0
+            path = self._files.path
+            with self._files.lock, opened(self._files.tiff.filehandle), reading(path):
                 page = self._level.page(number)
             if page is None:
-                raise InputError(f"page {number} is missing", path=self._files.path)
-            target = out[tuple(i - b[0] for i, b in zip(at, box[:outer], strict=True))]
-            path = Path(page.parent.filehandle.path)
-            read_page(page, box[outer:], target, path, self._permissions)
+                raise InputError(f"page {number} is missing", path=path)
+            target = out[tuple(i - b[0] for i, b in zip(at, outer, strict=True))]
+            read_page(page, box[len(outer) :], target, self._permissions)
 
     def identity(self) -> dict[str, Any]:
         """Return sizes and times of all files."""
-        path = self._files.path
-        if len(self._level.files) > 1:
-            return digest_files(path.parent, self._level.files)
+        path, used = self._files.path, self._level.files
+        if len(used) > 1 or self.described.format == "tiff-folder":
+            return digest_files(path.parent, used)
         return file_identity(path)
 
     def close(self) -> None:
         """Close the files."""
         self._files.close()
-
-
-def open_tiff_folder(
-    address: Address, scale: int | str | None
-) -> TiffFolderSource | TiffSource | MappedSource | None:
-    """Open a folder of files of one page each, in natural order of their names.
-
-    The files of one OME-TIFF are in the order that their metadata say. Returns
-    None if there is no TIFF in it.
-    """
-    found = [p for p in address.path.iterdir() if p.suffix.lower() in TIFF_SUFFIXES]
-    files = sorted((p for p in found if not p.name.startswith(".")), key=_natural)
-    if not files:
-        return None
-    front = replace(address, url=str(files[0]))
-    with contextlib.closing(TiffSet(files[0])) as first, reading(files[0]):
-        image = choose_image(first, front)[0]
-        if len(files) > 1 and set(files) == set(image.files):
-            return open_tiff(front, scale)
-        if scale is not None:
-            where = str(address)
-            raise OptionError("a folder of pages has no scales", path=where, hint="omit scale")
-        if len(first.kinds(files[0])) != 1 or image.count != 1 or len(image.shape) != 2:
-            raise InputError(
-                f"it holds an image of shape {image.shape}, not one grey page",
-                path=files[0],
-                hint="give one file, or a folder of files with one page each",
-            )
-        page = _describe(image, image, str(files[0]))
-        lengths = {"z": len(files)} | dict(zip(page.axes, page.shape, strict=True))
-        return TiffFolderSource(address, files, page, _place(image, lengths, str(address)))
-
-
-def _natural(path: Path) -> tuple[list[Any], str]:
-    """Sort page 10 after page 9."""
-    parts = re.split(r"(\d+)", path.name.lower())
-    return [int(p) if i % 2 else p for i, p in enumerate(parts)], path.name
-
-
-class TiffFolderSource(ReadOnlySource):
-    """Files of one page each, opened one at a time."""
-
-    def __init__(
-        self,
-        address: Address,
-        files: list[Path],
-        page: Described,
-        placed: tuple[dict[str, float], dict[str, str]],
-    ) -> None:
-        shape = check_shape((len(files), *page.shape), address.path)
-        size, unit = placed
-        self.described = Described(
-            "tiff-folder",
-            shape,
-            page.dtype,
-            ("z", "y", "x"),
-            (1, *page.chunk),
-            (1, *page.chunk),
-            tuple(size[a] for a in SPATIAL),
-            (0.0,) * 3,
-            tuple(unit[a] for a in SPATIAL),
-        )
-        self._folder = address.path
-        self._permissions = address.permissions
-        self._files = files
-
-    def read_into(self, box: Box, out: npt.NDArray[Any]) -> None:
-        """Read a box, file by file."""
-        expected = (self.described.shape[1:], self.described.dtype)
-        for number, z in enumerate(range(*box[0])):
-            path = self._files[z]
-            with contextlib.closing(TiffSet(path)) as file, reading(path):
-                page, count = file.page(path, 0), len(file.kinds(path))
-                found = (tuple(page.shape), np.dtype(page.dtype).newbyteorder("="))
-                if found != expected or count != 1:
-                    raise InputError(
-                        f"it holds {count} pages of {found[0]} voxels of {found[1]}, "
-                        f"not one of {expected[0]} of {expected[1]} as the first file",
-                        path=path,
-                        hint="keep only the pages of one stack in the folder",
-                    )
-                read_page(page, box[1:], out[number], path, self._permissions)
-
-    def identity(self) -> dict[str, Any]:
-        """Return sizes and times of all files."""
-        return digest_files(self._folder, self._files)
-
-    def close(self) -> None:
-        """Do nothing: no file is kept open."""

@@ -8,20 +8,27 @@ header of what they decode, which can promise anything: it is compared first.
 from __future__ import annotations
 
 import math
+import struct
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from struct import unpack_from
 from typing import Any
 
 from ..errors import InputError
 from .permissions import Permissions, RefusedInputError
 
-__all__ = ["check_encoded", "cut_deflated", "encoded_size"]
+__all__ = ["check_encoded", "cut_deflated"]
+
+#: Width, height and samples of an encoded image; None if it is not of this kind.
+Size = tuple[int, int, int] | None
 
 _DEFLATE = (8, 32946, 50013)
 #: An image of so few pixels is harmless, whatever was expected.
 _HARMLESS_PIXELS = 1 << 22
 _MAX_SAMPLES = 8
+#: So much is unpacked and thrown away to come to the end of a strip [bytes].
+_FILLED = 1 << 28
 
 
 def check_encoded(frame: Any, data: bytes, path: Path, may: Permissions) -> None:
@@ -30,10 +37,11 @@ def check_encoded(frame: Any, data: bytes, path: Path, may: Permissions) -> None
     if measure is None or may.oversized:
         return
     pixels = math.prod(frame.chunks[:2] if frame.tiledepth <= 1 else frame.chunks[:3])
-    size = encoded_size(measure, data) or encoded_size(measure, frame.jpegheader or b"")
+    size = _measured(measure, data) or _measured(measure, frame.jpegheader or b"")
     if size is None:
+        name = getattr(frame.compression, "name", frame.compression)
         raise InputError(
-            f"a page is not {_name(frame)} as it says, or of an unknown kind of it",
+            f"a page is not {name} as it says, or of an unknown kind of it",
             path=path,
             hint="copy it again, or save it with another compression",
         )
@@ -43,10 +51,6 @@ def check_encoded(frame: Any, data: bytes, path: Path, may: Permissions) -> None
             path=path,
             hint="it is damaged; get the file again",
         )
-
-
-#: So much is unpacked and thrown away to come to the end of a strip [bytes].
-_FILLED = 1 << 28
 
 
 def cut_deflated(frame: Any, data: bytes, voxels: int) -> bytes | None:
@@ -71,75 +75,66 @@ def cut_deflated(frame: Any, data: bytes, voxels: int) -> bytes | None:
     return zlib.compress(unpacked[:size], 1) if good else None
 
 
-def encoded_size(
-    measure: Callable[[bytes], tuple[int, ...] | None], data: bytes
-) -> tuple[int, ...] | None:
-    """Return width, height and samples of an encoded image, or None if it is not one."""
+def _measured(measure: Callable[[bytes], Size], data: bytes) -> Size:
     try:
         return measure(data)
-    except (IndexError, ValueError):
+    except struct.error:  # it is too short
         return None
 
 
-def _name(frame: Any) -> str:
-    return str(getattr(frame.compression, "name", frame.compression))
-
-
-def _number(data: bytes, at: int, size: int, order: Any = "big") -> int:
-    if at < 0 or at + size > len(data):
-        raise IndexError(at)
-    return int.from_bytes(data[at : at + size], order)
-
-
-def _png(data: bytes) -> tuple[int, ...] | None:
-    if data[:8] != b"\x89PNG\r\n\x1a\n" or data[12:16] != b"IHDR":
+def _png(data: bytes) -> Size:
+    head, name, width, height, colours = unpack_from(">8s4x4sIIxB", data)
+    if head != b"\x89PNG\r\n\x1a\n" or name != b"IHDR":
         return None
-    samples = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}.get(_number(data, 25, 1), 4)
-    return _number(data, 16, 4), _number(data, 20, 4), samples
+    return width, height, {0: 1, 2: 3, 3: 3, 4: 2}.get(colours, 4)
 
 
-def _jpeg(data: bytes) -> tuple[int, ...] | None:
+def _jpeg(data: bytes) -> Size:
     """Follow the markers to the frame header."""
-    at = 2
-    while data[:2] == b"\xff\xd8":
-        while _number(data, at, 1) != 0xFF:
+    at = data.find(b"\xff", 2) if data[:2] == b"\xff\xd8" else -1
+    while at >= 0:
+        (marker,) = unpack_from("B", data, at + 1)
+        if marker == 0xFF:
             at += 1
-        marker = _number(data, at + 1, 1)
-        if marker == 0xFF or marker == 1 or 0xD0 <= marker <= 0xD9:
-            at += 1 if marker == 0xFF else 2
-        elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC) or marker == 0xF7:
-            return _number(data, at + 7, 2), _number(data, at + 5, 2), _number(data, at + 9, 1)
+        elif marker == 1 or 0xD0 <= marker <= 0xD9:
+            at += 2
+        elif marker == 0xF7 or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)):
+            height, width, samples = unpack_from(">HHB", data, at + 5)
+            return width, height, samples
         else:
-            at += 2 + _number(data, at + 2, 2)
+            at += 2 + int(unpack_from(">H", data, at + 2)[0])
+        at = data.find(b"\xff", at)
     return None
 
 
-def _jpeg2000(data: bytes) -> tuple[int, ...] | None:
+def _jpeg2000(data: bytes) -> Size:
     """Read the SIZ marker, which stands first in a codestream."""
     at = data.find(b"\xff\x4f\xff\x51", 0, 1 << 16)
     if at < 0:
         return None
-    right, bottom, left, top = (_number(data, at + 8 + 4 * i, 4) for i in range(4))
-    return right - left, bottom - top, _number(data, at + 40, 2)
+    right, bottom, left, top, samples = unpack_from(">4I16xH", data, at + 8)
+    return right - left, bottom - top, samples
 
 
-def _webp(data: bytes) -> tuple[int, ...] | None:
-    kind = data[12:16]
-    if data[:4] != b"RIFF" or data[8:12] != b"WEBP":
+def _webp(data: bytes) -> Size:
+    head, name, kind = unpack_from("<4s4x4s4s", data)
+    if (head, name) != (b"RIFF", b"WEBP"):
         return None
     if kind == b"VP8X":
-        return _number(data, 24, 3, "little") + 1, _number(data, 27, 3, "little") + 1, 4
+        width, height = (int.from_bytes(n, "little") for n in unpack_from("3s3s", data, 24))
+        return width + 1, height + 1, 4
     if kind == b"VP8L":
-        bits = _number(data, 21, 4, "little")
+        (bits,) = unpack_from("<I", data, 21)
         return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1, 4
-    return _number(data, 26, 2, "little") & 0x3FFF, _number(data, 28, 2, "little") & 0x3FFF, 4
+    width, height = unpack_from("<HH", data, 26)
+    return width & 0x3FFF, height & 0x3FFF, 4
 
 
-def _jpegxl(data: bytes) -> tuple[int, ...] | None:
+def _jpegxl(data: bytes) -> Size:
     at = data.find(b"\xff\x0a", 0, 1 << 16)
     if at < 0 or (at and data[4:8] != b"JXL "):
         return None
-    bits = _number(data[at + 2 :].ljust(16, b"\0"), 0, 16, "little")
+    bits = int.from_bytes(data[at + 2 : at + 18], "little")
 
     def take(count: int) -> int:
         nonlocal bits
@@ -157,30 +152,31 @@ def _jpegxl(data: bytes) -> tuple[int, ...] | None:
     return width, height, 4
 
 
-def _jpegxr(data: bytes) -> tuple[int, ...] | None:
+def _jpegxr(data: bytes) -> Size:
     if data[:3] != b"II\xbc":
         return None
-    at = _number(data, 4, 4, "little")
-    found = {}
-    for number in range(_number(data, at, 2, "little")):
-        entry = at + 2 + 12 * number
-        width = 2 if _number(data, entry + 2, 2, "little") == 3 else 4
-        found[_number(data, entry, 2, "little")] = _number(data, entry + 8, width, "little")
+    (at,) = unpack_from("<I", data, 4)
+    (count,) = unpack_from("<H", data, at)
+    entries = struct.iter_unpack("<HHI4s", data[at + 2 : at + 2 + 12 * count])
+    found = {
+        code: int.from_bytes(value[: 2 if kind == 3 else 4], "little")
+        for code, kind, _, value in entries
+    }
     return (found[0xBC80], found[0xBC81], 4) if found.keys() >= {0xBC80, 0xBC81} else None
 
 
-def _lerc(data: bytes) -> tuple[int, ...] | None:
+def _lerc(data: bytes) -> Size:
     if data[:6] == b"Lerc2 ":
-        version = _number(data, 6, 4, "little")
-        at = 10 + (4 if version >= 3 else 0)
-        rows, columns = _number(data, at, 4, "little"), _number(data, at + 4, 4, "little")
-        return columns, rows, _number(data, at + 8, 4, "little") if version >= 4 else 1
+        (version,) = unpack_from("<I", data, 6)
+        rows, columns, samples = unpack_from("<III", data, 14 if version >= 3 else 10)
+        return columns, rows, samples if version >= 4 else 1
     if data[:10] == b"CntZImage ":
-        return _number(data, 22, 4, "little"), _number(data, 18, 4, "little"), 1
+        rows, columns = unpack_from("<II", data, 18)
+        return columns, rows, 1
     return None
 
 
-_MEASURES: dict[int, Callable[[bytes], tuple[int, ...] | None]] = {
+_MEASURES: dict[int, Callable[[bytes], Size]] = {
     **dict.fromkeys((6, 7, 33007, 34892), _jpeg),
     **dict.fromkeys((33003, 33004, 33005, 34712), _jpeg2000),
     **dict.fromkeys((22610, 34934), _jpegxr),

@@ -1,10 +1,9 @@
-"""OME-XML: of which pages of which files an image consists, and how large its voxels are."""
+"""OME-TIFF: of which pages of which files an image consists, after its OME-XML."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,31 +11,33 @@ import numpy as np
 from ..errors import InputError
 from .permissions import RefusedInputError
 from .volume_folder import check_regular
-from .volume_tiff_size import Sizes, positive
-from .volume_xml import parse_xml
+from .volume_tiff_pages import Plane, TiffFiles, TiffImage, image_of, incomplete, reading
+from .volume_tiff_sizes import Sizes, positive
+from .volume_xml import parse_xml, read_xml
 
-__all__ = ["Ome", "OmeImage", "parse_ome", "plain_pages_hint", "planes_of"]
+__all__ = ["ome_images"]
 
 _MAX_PLANES = 10_000_000
 
 
-#: Attributes of a block of planes, those of its file, and the identifier of that.
-TiffData = tuple[dict[str, str], dict[str, str], list[str]]
+@dataclass(slots=True)
+class _Block:
+    """A row of planes; attributes are as they are written."""
+
+    said: dict[str, str] = field(default_factory=dict)
+    file: str | None = None
+    identifier: str = ""
+
+    def number(self, name: str) -> int:
+        return int(self.said.get(name, 0))
 
 
 @dataclass(slots=True)
-class OmeImage:
-    """What the metadata say of one image; attributes are as they are written."""
-
+class _Image:
     name: str
     pixels: dict[str, str] = field(default_factory=dict)
-    data: list[TiffData] = field(default_factory=list)
+    blocks: list[_Block] = field(default_factory=list)
     channels: list[str] = field(default_factory=list)
-
-    @property
-    def axes(self) -> str:
-        """Axes, the slowest first, e.g. ``"TCZYX"``."""
-        return self.pixels.get("DimensionOrder", "XYZCT")[::-1].upper()
 
     @property
     def sizes(self) -> Sizes:
@@ -48,132 +49,161 @@ class OmeImage:
             if size is not None
         }
 
-    def length(self, axis: str) -> int:
-        """Return the number of voxels along an axis."""
-        return int(self.pixels[f"Size{axis}"])
-
 
 @dataclass(slots=True)
-class Ome:
-    """What the metadata of a file say."""
-
+class _Ome:
+    #: The file that the metadata call their own.
+    path: Path
     uuid: str = ""
-    images: list[OmeImage] = field(default_factory=list)
+    images: list[_Image] = field(default_factory=list)
     #: Where the metadata are kept, if not here.
-    metadata_file: str = ""
+    elsewhere: str = ""
 
 
-def plain_pages_hint(path: Path) -> str:
-    """Return how to read the pages of a file without its metadata."""
-    return f"copy the whole set again, or read the pages of this file alone as {path}:/pages"
+def ome_images(files: TiffFiles) -> list[TiffImage]:
+    """Return the images that the metadata describe, if all of their planes are there."""
+    path = files.path
+    ome = _parse(str(files.tiff.pages.first.description), path)
+    if ome.elsewhere:
+        ome = _companion(files, ome.elsewhere)
+    images = []
+    for image in ome.images:
+        if image.pixels:
+            with reading(path):
+                images.append(_image(files, ome, image))
+    if not images:
+        raise incomplete("its OME-XML describes no image", path)
+    return images
 
 
-def parse_ome(text: str, path: Path) -> Ome:
-    """Return what a description says."""
-    ome = Ome()
+def _companion(files: TiffFiles, name: str) -> _Ome:
+    there = files.path.with_name(Path(name).name)
+    if Path(name).name != name or not there.is_file() or there == files.path:
+        what = f"its metadata are in {name[:80]!r}, which is not a file of its folder"
+        raise incomplete(what, files.path)
+    if there.suffix.lower() in (".ome", ".xml"):
+        return _parse(read_xml(there), there)
+    return _parse(str(files.page(there, 0).description), there)
 
-    def start(place: tuple[str, ...], attributes: dict[str, str]) -> None:
-        data = ome.images[-1].data if ome.images else []
+
+def _parse(text: str, path: Path) -> _Ome:
+    ome = _Ome(path)
+
+    def start(place: tuple[str, ...], said: dict[str, str]) -> None:
         match place[1:]:
             case ():
-                ome.uuid = attributes.get("UUID", "")
+                ome.uuid = said.get("UUID", "")
             case ("BinaryOnly",):
-                ome.metadata_file = attributes.get("MetadataFile", "")
+                ome.elsewhere = said.get("MetadataFile", "")
             case ("Image",):
-                ome.images.append(OmeImage(attributes.get("Name", "")))
+                ome.images.append(_Image(said.get("Name", "")))
             case ("Image", "Pixels"):
-                ome.images[-1].pixels = attributes
+                ome.images[-1].pixels = said
             case ("Image", "Pixels", "Channel"):
                 names = ome.images[-1].channels
-                names.append(attributes.get("Name") or str(len(names)))
+                names.append(said.get("Name") or str(len(names)))
             case ("Image", "Pixels", "TiffData"):
-                data.append((attributes, {}, []))
+                ome.images[-1].blocks.append(_Block(said))
             case ("Image", "Pixels", "TiffData", "UUID"):
-                data[-1][1].update({"FileName": ""} | attributes)
+                ome.images[-1].blocks[-1].file = said.get("FileName", "")
 
     def characters(place: tuple[str, ...], written: str) -> None:
         if place[1:] == ("Image", "Pixels", "TiffData", "UUID"):
-            ome.images[-1].data[-1][2].append(written)
+            block = ome.images[-1].blocks[-1]
+            block.identifier = (block.identifier + written)[:1000]
 
-    parse_xml(text, path, start, characters, plain_pages_hint(path))
+    parse_xml(text, path, start, characters, incomplete("", path).hint)
     return ome
 
 
-def planes_of(
-    image: OmeImage,
-    own: tuple[Path, str],
-    count: Callable[[Path], int],
-    samples_of: Callable[[Path, int], int],
-) -> tuple[tuple[int, ...], list[tuple[Path, int]]]:
-    """Return lengths of the axes but y and x, and file and page of each plane."""
-    path = own[0]
-    data = image.data or [({}, {}, [])]
-    alone = len({file.get("FileName", "") for _, file, _ in data}) == 1
-    outer = image.axes.replace("Y", "").replace("X", "")
-    channels = image.length("C")
+def _image(files: TiffFiles, ome: _Ome, image: _Image) -> TiffImage:
+    axes = image.pixels.get("DimensionOrder", "XYZCT")[::-1].upper()
+    axes = axes.replace("Y", "").replace("X", "")
+    lengths = {axis: int(image.pixels[f"Size{axis}"]) for axis in (*axes, "Y", "X")}
+    blocks = image.blocks or [_Block()]
+    alone = len({block.file for block in blocks}) == 1
+    paths = [_file_of(block, ome, alone=alone) for block in blocks]
     # metadata and pages may differ in how many channels a page has
-    samples = samples_of(_file_of(data[0], own, alone=alone), int(data[0][0].get("IFD", 0)))
-    if sorted(outer) != ["C", "T", "Z"] or channels % samples:
-        raise InputError(
-            f"its OME-XML has axes {image.axes} and {channels} channels, and its pages {samples}",
-            path=path,
-            hint=plain_pages_hint(path),
+    samples = int(files.page(paths[0], blocks[0].number("IFD")).keyframe.samplesperpixel)
+    if sorted(axes) != ["C", "T", "Z"] or lengths["C"] % samples:
+        what = (
+            f"its OME-XML has axes {axes}YX and {lengths['C']} channels, and its pages {samples}"
         )
-    shape = tuple(channels // samples if a == "C" else image.length(a) for a in outer)
+        raise incomplete(what, ome.path)
+    shape = tuple(lengths[a] // (samples if a == "C" else 1) for a in axes)
+    planes = _planes(files, (axes, shape, samples), list(zip(blocks, paths, strict=True)), ome)
+    outer = {a: n for a, n in zip(axes, shape, strict=True) if n > 1}
+    found = image_of(files, planes, outer)
+    frame = found.keyframe
+    at = frame.axes.index("Y")
+    if frame.shape[at : at + 2] != (lengths["Y"], lengths["X"]):
+        what = (
+            f"a plane of {(lengths['Y'], lengths['X'])} voxels is kept in pages of {frame.shape}"
+        )
+        raise incomplete(what, files.path)
+    levels = [image_of(files, planes, outer, level) for level in range(len(frame.subifds or ()))]
+    return replace(
+        found,
+        name=image.name,
+        kind="ome",
+        sizes=image.sizes,
+        channels=tuple(image.channels),
+        levels=tuple(levels),
+    )
+
+
+def _planes(
+    files: TiffFiles,
+    outer: tuple[str, tuple[int, ...], int],
+    blocks: list[tuple[_Block, Path]],
+    ome: _Ome,
+) -> list[Plane]:
+    """Return file and page of each plane."""
+    axes, shape, samples = outer
     total = math.prod(shape)
     if min(shape) < 1 or total > _MAX_PLANES:
-        raise InputError(f"its OME-XML promises {total:,} planes", path=path)
-    planes: list[tuple[Path, int] | None] = [None] * total
-    firsts = _firsts(image, outer, shape, samples)
-    for entry, first in zip(data, firsts, strict=True):
-        there = _file_of(entry, own, alone=alone)
-        attributes = entry[0]
-        page = int(attributes.get("IFD", 0))
-        planned = attributes.get("PlaneCount", attributes.get("NumPlanes"))
+        raise InputError(f"its OME-XML promises {total:,} planes", path=ome.path)
+    firsts = []
+    for axis, length in zip(axes, shape, strict=True):
+        column = [block.number(f"First{axis}") for block, _ in blocks]
+        if axis == "C" and max(column) >= length:
+            column = [number // samples for number in column]
+        if max(column) == length and min(column) == 1:  # some writers count from 1
+            column = [number - 1 for number in column]
+        firsts.append(column)
+    planes: list[Plane | None] = [None] * total
+    for (block, there), *first in zip(blocks, *firsts, strict=True):
+        page = block.number("IFD")
+        planned = block.said.get("PlaneCount", block.said.get("NumPlanes"))
         if planned is not None:
-            number_of = int(planned)
+            count = int(planned)
         else:
-            number_of = 1 if "IFD" in attributes else count(there) - page
+            count = 1 if "IFD" in block.said else len(files.kinds(there)) - page
         at = int(np.ravel_multi_index(first, shape))
-        for number in range(min(number_of, total - at)):
+        for number in range(min(count, total - at)):
             planes[at + number] = (there, page + number)
     found = [plane for plane in planes if plane is not None]
     if len(found) < total:
-        raise InputError(
+        what = (
             f"its OME-XML has {total} planes, and says of {total - len(found)} not where they "
-            f"are; the first is plane {planes.index(None)}",
-            path=path,
-            hint=plain_pages_hint(path),
+            f"are; the first is plane {planes.index(None)}"
         )
-    return shape, found
+        raise incomplete(what, ome.path)
+    return found
 
 
-def _firsts(
-    image: OmeImage, outer: str, shape: tuple[int, ...], samples: int
-) -> list[tuple[int, ...]]:
-    """Return the place of the first plane of each block; some writers count from 1."""
-    columns = []
-    for axis, length in zip(outer, shape, strict=True):
-        column = [int(attributes.get(f"First{axis}", 0)) for attributes, _, _ in image.data]
-        if axis == "C" and column and max(column) >= length:
-            column = [number // samples for number in column]
-        if column and max(column) == length and min(column) == 1:
-            column = [number - 1 for number in column]
-        columns.append(column or [0])
-    return list(zip(*columns, strict=True))
-
-
-def _file_of(entry: TiffData, own: tuple[Path, str], *, alone: bool) -> Path:
+def _file_of(block: _Block, ome: _Ome, *, alone: bool) -> Path:
     """Return the file that a block of planes is in, which must be beside the first."""
-    path, uuid = own
-    file, identifier = entry[1], "".join(entry[2]).strip()
-    name = file.get("FileName", "")
-    if not file or name.lower() == path.name.lower() or (identifier and identifier == uuid):
+    path, name = ome.path, block.file
+    if name is None or name.lower() == path.name.lower():
         return path
-    if not name or Path(name).name != name or "\\" in name or ":" in name or name in (".", ".."):
+    identifier = block.identifier.strip()
+    if identifier and identifier == ome.uuid:
+        return path
+    if Path(name).name != name or "\\" in name or ":" in name or name in ("", ".", ".."):
         raise RefusedInputError(
-            f"its OME-XML names planes in {name[:80] or identifier[:80]!r}, which is not a file "
-            "of its folder",
+            f"its OME-XML names planes in {name[:80] or identifier[:80]!r}, which is not a "
+            "file of its folder",
             path=path,
             hint="put all files of the set into one folder, under their names",
         )
@@ -182,8 +212,4 @@ def _file_of(entry: TiffData, own: tuple[Path, str], *, alone: bool) -> Path:
         return there
     if alone and not there.exists():
         return path  # it was renamed
-    raise InputError(
-        f"planes of the image are in {name}, which is missing",
-        path=path,
-        hint=plain_pages_hint(path),
-    )
+    raise incomplete(f"planes of the image are in {name}, which is missing", path)

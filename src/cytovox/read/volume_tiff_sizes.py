@@ -68,34 +68,27 @@ def _imagej(file: tifffile.TiffFile, page: Any) -> Sizes:
 
 
 def _lsm(file: tifffile.TiffFile, page: Any) -> Sizes:
-    return _scaled(file.lsm_metadata, {a: f"VoxelSize{a.upper()}" for a in "zyx"}, 1e6)
+    return _named(file.lsm_metadata, "VoxelSizeZ", "VoxelSizeY", "VoxelSizeX", factor=1e6)
+
+
+def _micromanager(file: tifffile.TiffFile, page: Any) -> Sizes:
+    summary = (file.micromanager_metadata or {}).get("Summary")
+    return _named(summary, "z-step_um", "PixelSize_um", "PixelSize_um")
 
 
 def _stk(file: tifffile.TiffFile, page: Any) -> Sizes:
     meta = file.stk_metadata or {}
     unit = str(meta.get("CalibrationUnits", ""))
     distances = meta.get("ZDistance")
-    sizes = {
-        "z": positive(distances[0]) if distances is not None and len(distances) else None,
-        "y": positive(meta.get("YCalibration")),
-        "x": positive(meta.get("XCalibration")),
-    }
-    return {a: (size, unit) for a, size in sizes.items() if size is not None and unit}
-
-
-def _micromanager(file: tifffile.TiffFile, page: Any) -> Sizes:
-    meta = file.micromanager_metadata or {}
-    names = {"z": "z-step_um", "y": "PixelSize_um", "x": "PixelSize_um"}
-    return _scaled(meta.get("Summary"), names)
+    z = distances[0] if distances is not None and len(distances) else None
+    said = {**meta, "ZDistance": z}
+    return _named(said, "ZDistance", "YCalibration", "XCalibration", unit) if unit else {}
 
 
 def _svs(file: tifffile.TiffFile, page: Any) -> Sizes:
-    for part in str(page.description).split("|"):
-        name, _, value = part.partition("=")
-        size = positive(value.strip())
-        if name.strip() == "MPP" and size is not None:
-            return {"y": (size, "micrometer"), "x": (size, "micrometer")}
-    return {}
+    parts = (part.partition("=") for part in str(page.description).split("|"))
+    said = {name.strip(): value.strip() for name, _, value in parts}
+    return _named(said, "", "MPP", "MPP")
 
 
 def _fluoview(file: tifffile.TiffFile, page: Any) -> Sizes:
@@ -107,10 +100,13 @@ def _fluoview(file: tifffile.TiffFile, page: Any) -> Sizes:
     return said
 
 
-def _scaled(meta: Any, names: dict[str, str], factor: float = 1.0) -> Sizes:
-    """Return sizes in micrometers from named numbers."""
-    found = {a: positive(meta.get(n)) for a, n in names.items()} if isinstance(meta, dict) else {}
-    return {a: (v * factor, "micrometer") for a, v in found.items() if v is not None}
+def _named(
+    said: Any, z: str, y: str, x: str, unit: str = "micrometer", factor: float = 1.0
+) -> Sizes:
+    """Return the numbers of these names that are sizes."""
+    names = {"z": z, "y": y, "x": x} if isinstance(said, dict) else {}
+    found = {axis: positive(said.get(name)) for axis, name in names.items()}
+    return {axis: (size * factor, unit) for axis, size in found.items() if size is not None}
 
 
 _READERS = {
