@@ -125,12 +125,12 @@ def _describe(level: TiffImage, finest: TiffImage, where: str, series: str = "")
     by_axis = {"y": rows, "x": columns}
     by_axis["c"] = page.samplesperpixel if "S" in level.axes.upper() else 1
     chunk = tuple(min(by_axis.get(a, 1), n) for a, n in zip(axes, shape, strict=True))
-    size, unit = _place(finest, dict(zip(axes, shape, strict=True)), where)
-    for axis in ("y", "x"):
+    placed = _place(finest, dict(zip(axes, shape, strict=True)), where)
+    size = [placed.get(a, (1.0, ""))[0] for a in axes]
+    if finest is not level and len(finest.shape) == len(shape):
         # a coarser scale says the resolution of the finest, if any
-        if axis in axes and finest is not level and len(finest.shape) == len(shape):
-            number = axes.index(axis)
-            size[axis] *= finest.shape[number] / shape[number]
+        sides = zip(axes, size, finest.shape, shape, strict=True)
+        size = [s * (m / n) if a in "yx" else s for a, s, m, n in sides]
     return Described(
         "tiff",
         shape,
@@ -138,9 +138,9 @@ def _describe(level: TiffImage, finest: TiffImage, where: str, series: str = "")
         axes,
         chunk,
         chunk,
-        tuple(size.get(a, 1.0) for a in axes),
+        tuple(size),
         (0.0,) * len(shape),
-        tuple(unit.get(a, "") for a in axes),
+        tuple(placed.get(a, (1.0, ""))[1] for a in axes),
         series,
         finest.channels,
     )
@@ -158,9 +158,7 @@ def _letters(axes: str) -> list[str]:
     return names
 
 
-def _place(
-    image: TiffImage, lengths: dict[str, int], where: str
-) -> tuple[dict[str, float], dict[str, str]]:
+def _place(image: TiffImage, lengths: dict[str, int], where: str) -> dict[str, tuple[float, str]]:
     """Return size and unit of a voxel along each axis of space."""
     known = {a: (size, normalize_unit(unit)) for a, (size, unit) in image.sizes.items()}
     unit = next((known[a][1] for a in "xyz" if a in known), "")
@@ -173,8 +171,7 @@ def _place(
             f"{usual:g} {unit} is taken",
             stacklevel=2,
         )
-    placed = {a: known.get(a, (usual if unit else 1.0, unit)) for a in SPATIAL}
-    return {a: s for a, (s, _) in placed.items()}, {a: u for a, (_, u) in placed.items()}
+    return {a: known.get(a, (usual if unit else 1.0, unit)) for a in SPATIAL}
 
 
 class TiffSource(ReadOnlySource):

@@ -11,9 +11,8 @@ from typing import Any
 from ..errors import InputError, OptionError
 from .volume_address import Address
 from .volume_folder import check_regular
-from .volume_tiff_ome import ome_images
+from .volume_tiff_metadata import ome_images, voxel_sizes
 from .volume_tiff_pages import PageKind, TiffFiles, TiffImage, image_of, incomplete
-from .volume_tiff_sizes import voxel_sizes
 
 __all__ = ["choose_image"]
 

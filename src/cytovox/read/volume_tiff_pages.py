@@ -20,7 +20,6 @@ from .permissions import Permissions
 from .volume_folder import check_regular
 from .volume_limits import Box
 from .volume_tiff_codecs import check_encoded, cut_deflated
-from .volume_tiff_sizes import Sizes
 
 if TYPE_CHECKING:
     import tifffile
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = [
     "PageKind",
     "Plane",
+    "Sizes",
     "TiffFiles",
     "TiffImage",
     "check_strips",
@@ -40,6 +40,8 @@ __all__ = [
 
 #: A file, and the number of a page in it.
 Plane = tuple[Path, int]
+#: Size of a voxel and its unit as it is written, by axis; absent if unknown.
+Sizes = dict[str, tuple[float, str]]
 
 # It logs whatever is odd about a file, which is shown where no logging is set up.
 # Programs that set it up see it; for the others an error says what matters.
