@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from cytovox.cli.comparison import match_cells
+from cytovox.cli.demo import match_cells
 from cytovox.kernels.brightness import BRIGHTNESS_NAMES
 from cytovox.kernels.measure import COLUMNS
 from cytovox.kernels.texture import TEXTURE_NAMES

@@ -530,7 +530,18 @@ def test_commands_name_files_as_one_would_type_them(
 def test_what_cannot_be_replayed_is_not_to_be_replayed() -> None:
     failure = BlockFailure(3, "error", "ValueError: no", "", 1)
     result = VolumeResult(None, blocks=9, failed=(failure,))
-    assert "cytovox volume replay a.zarr 3" in failures_in_words(result, "a.zarr")
-    told = failures_in_words(result, "a.zarr", replays=False)
+    assert "cytovox volume replay a.zarr 3" in "".join(failures_in_words(result, "a.zarr"))
+    told = "".join(failures_in_words(result, "a.zarr", replays=False))
     assert "replay" not in told
     assert "cytovox volume info a.zarr" in told
+
+
+def test_the_place_of_an_error_is_named_once() -> None:
+    error = StageError("segment", "ValueError: no", block=3, hint="see there")
+    failure = BlockFailure(3, "error", f"StageError: {error}", "", 2, error, time=1)
+    line, _ = failures_in_words(VolumeResult(None, blocks=9, failed=(failure,)), "a.zarr")
+    assert line == (
+        "error: a.zarr: block 3: segment failed: ValueError: no (see there) (time point 1) "
+        "(attempts: 2)"
+    )
+    assert error.block == 3

@@ -8,7 +8,7 @@ import numba
 import numpy as np
 import pytest
 
-from cytovox.cli.comparison import compare_with_truth
+from cytovox.cli.demo import compare_with_truth
 from cytovox.cli.main import main
 from cytovox.cli.progress_display import reporting_compilation
 from cytovox.testing import Truth

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from cytovox.cli import examination
+from cytovox.cli import doctor as examination
 from cytovox.cli.main import main
 from cytovox.run import folder_room
 
@@ -144,5 +144,5 @@ def test_a_check_that_fails_in_itself_stops_no_other(
     monkeypatch.setattr(examination, "_filters", broken)
     said = doctor(capsys, tmp_path)
     assert said["exit_code"] == 1
-    assert named(said, "broken", "check")["told"] == "ZeroDivisionError: oh"
+    assert named(said, "filters", "check")["told"] == "ZeroDivisionError: oh"
     assert named(said, "folder", "write")["state"] == "good"

@@ -61,9 +61,8 @@ def test_bars_draw_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = Terminal()
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr(progress.sys, "stderr", screen)
-    display = progress.choose_display(quiet=False)
-    assert isinstance(display, Bars)
-    with display:
+    with progress.showing_progress(quiet=False) as display:
+        assert isinstance(display, Bars)
         display.begin("a[b].rtdc")
         display.compiling("label")
         display.compiling(None)

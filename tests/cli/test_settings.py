@@ -6,12 +6,22 @@ import pytest
 
 from cytovox.cli.settings import Settings, parse_frames, parse_settings
 from cytovox.errors import OptionError, UnknownCodeError, UsageError
+from cytovox.logic.job import DCNumPipelineJob
 
 CODES = {"background": "sparsemed", "segmenter": "thresh", "feature": "legacy", "gate": "norm"}
 
 
+def job(*words: str, **codes: str) -> DCNumPipelineJob:
+    known = CODES | codes
+    settings = Settings(known, parse_settings(words, known))
+    settings.check()
+    arguments = settings.job_arguments()
+    arguments["data_kwargs"].setdefault("pixel_size", 1.0)
+    return DCNumPipelineJob("input.rtdc", **arguments)
+
+
 def test_every_stage_is_understood() -> None:
-    words = [
+    made = job(
         "data.pixel_size=0.34",
         "background.kernel_size=100",
         "background.offset_correction=false",
@@ -19,15 +29,19 @@ def test_every_stage_is_understood() -> None:
         "mask.closing_disk=0",
         "feature.haralick=no",
         "gate.size_thresh_mask=20",
-    ]
-    assert parse_settings(words, CODES) == {
-        "data": {"pixel_size": 0.34},
-        "background": {"kernel_size": 100, "offset_correction": False},
-        "segmenter": {"thresh": -3.0},
-        "mask": {"closing_disk": 0},
-        "feature": {"haralick": False},
-        "gate": {"size_thresh_mask": 20},
-    }
+    )
+    assert made["data_kwargs"] == {"pixel_size": 0.34}
+    assert made["background_kwargs"] == {"kernel_size": 100, "offset_correction": False}
+    assert made["segmenter_kwargs"] == {"thresh": -3.0, "kwargs_mask": {"closing_disk": 0}}
+    assert made["feature_kwargs"] == {"haralick": False}
+    assert made["gate_kwargs"] == {"size_thresh_mask": 20}
+
+
+def test_what_is_set_by_looking_may_be_said() -> None:
+    words = ["data.pixel_size=auto", "background.offset_correction=Auto"]
+    assert parse_settings(words, CODES) == {}
+    with pytest.raises(OptionError, match="'thresh'"):
+        job("segmenter.thresh=auto")
 
 
 @pytest.mark.parametrize(
@@ -36,6 +50,7 @@ def test_every_stage_is_understood() -> None:
         ("segmenter.tresh=-3", "did you mean 'thresh'?"),
         ("mask.clear_boarder=0", "did you mean 'clear_border'?"),
         ("segmentor.thresh=-3", "did you mean 'segmenter'?"),
+        ("data.pixelsize=1", "did you mean 'pixel_size'?"),
         ("background.kernel_size=many", "give a whole number"),
         ("feature.volume=maybe", "give true or false"),
         ("thresh=-3", "stage.key=value"),
@@ -44,7 +59,7 @@ def test_every_stage_is_understood() -> None:
 )
 def test_mistakes_get_a_hint(word: str, message: str) -> None:
     with pytest.raises(OptionError) as caught:
-        parse_settings([word], CODES)
+        job(word)
     assert message in str(caught.value)
 
 
@@ -56,7 +71,7 @@ def test_twice_is_a_mistake() -> None:
 @pytest.mark.parametrize("stage", ["background", "segmenter"])
 def test_unknown_code_is_reported_with_the_choice(stage: str) -> None:
     with pytest.raises(UnknownCodeError, match=f"there is no {stage} 'nonsense'.*choose one of"):
-        parse_settings([], {**CODES, stage: "nonsense"})
+        job(**{stage: "nonsense"})
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from cytovox.cli.command_options import parse_lengths, parse_size
 from cytovox.cli.main import main
-from cytovox.cli.volume_options import as_size, parse_parameters, parse_size
+from cytovox.cli.volume_options import as_size, parse_parameters
 from cytovox.errors import OptionError
 from cytovox.read.open_volume import open_volume
 from cytovox.testing.volume_truth import VolumeTruth
@@ -293,8 +294,12 @@ def test_demo_with_a_volume(tmp_path: Path, capsys: Capture) -> None:
 
 def test_words_are_read() -> None:
     assert parse_size("32 x 64,64", "--block") == (32, 64, 64)
-    assert parse_parameters(["a=1.5", "b=x", "c=none"]) == {"a": 1.5, "b": "x", "c": None}
+    assert parse_size("64", "--block") == 64
+    assert parse_lengths("2,0.5,0.5") == (2.0, 0.5, 0.5)
+    words = ["a=1.5", "b=x", "c=none", "d=false", "e=[1,2]"]
+    assert parse_parameters(words) == {"a": 1.5, "b": "x", "c": None, "d": False, "e": [1, 2]}
     assert as_size("1.5k") == 1536
+    assert as_size("512 MiB") == 512 << 20
     for wrong in ("0", "x", "1.2.3G"):
         with pytest.raises(OptionError):
             as_size(wrong)

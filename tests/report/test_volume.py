@@ -10,8 +10,13 @@ from matplotlib.image import imread
 
 from cytovox.blockwise.volumes import segment_volume
 from cytovox.errors import InputError
-from cytovox.report.seams import seam_sizes, seams_in_words
-from cytovox.report.volume_picture import colours_of, draw_volume, outlines, slice_picture
+from cytovox.report.volume_picture import (
+    colours_of,
+    draw_volume,
+    outlines,
+    seam_sizes,
+    slice_picture,
+)
 
 
 def test_colours_differ_and_stay() -> None:
@@ -55,8 +60,6 @@ def test_picture_of_a_run(tmp_path: Path, shape: tuple[int, ...]) -> None:
     assert voxels.size == result.objects
     assert voxels.sum() == np.count_nonzero(image)
     assert at_seam.sum() == result.report.at_seam
-    words = seams_in_words(result.report)
-    assert words.startswith(f"seams: {result.report.at_seam} of {result.objects} objects")
     pictures = [
         draw_volume(tmp_path / "raw.npy", result.output, tmp_path / f"{i}.png") for i in (0, 1)
     ]

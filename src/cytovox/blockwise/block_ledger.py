@@ -229,7 +229,8 @@ class Ledger:
             )
         level = logging.WARNING if final else logging.INFO
         logger.log(level, "block %s failed: %s", block.index, error)
-        self._tell(BlockFailed(self.stage, block.index, error, trace, number, final))
+        raised = None if outcome.raised is None else outcome.raised.error()
+        self._tell(BlockFailed(self.stage, block.index, error, trace, number, final, raised))
         if outcome.full:  # what others have computed meanwhile could not be kept either
             raise StorageError(
                 f"there is no room for the result of block {block.index}: {error}",
@@ -238,7 +239,6 @@ class Ledger:
         if not final:
             self.again.append(block)
             return "again"
-        raised = None if outcome.raised is None else outcome.raised.error()
         self.failed.append(BlockFailure(block.index, reason, error, trace, number, raised))
         if self._far is not None:
             self._far.discard(block.index)

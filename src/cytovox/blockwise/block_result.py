@@ -29,6 +29,8 @@ class BlockFailure:
     exception
         What was raised, with its traceback in the worker as its cause; None if
         nobody knows.
+    time
+        The point in time, if the volume has several.
     """
 
     block: BlockKey
@@ -37,6 +39,7 @@ class BlockFailure:
     traceback: str
     attempts: int
     exception: Exception | None = field(default=None, repr=False, compare=False)
+    time: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..run.journal import BlockKey
 from ..run.progress import ProgressEvent
@@ -44,6 +44,8 @@ class BlockFailed(ProgressEvent):
     traceback: str
     attempt: int
     final: bool
+    exception: Exception | None = field(default=None, repr=False, compare=False)
+    """What was raised; None if nobody knows."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,7 +67,9 @@ def segment_time_points(
             None if recipe.table is None else Path(recipe.table),
             sum(result.blocks for result in results),
             tuple(
-                dataclasses.replace(failure, error=f"{failure.error} (time point {number})")
+                dataclasses.replace(
+                    failure, error=f"{failure.error} (time point {number})", time=number
+                )
                 for number, result in enumerate(results)
                 for failure in result.failed
             ),

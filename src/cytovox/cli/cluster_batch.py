@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..blockwise.block_engine import BlockWork, GridSource, do_blocks
 from ..blockwise.block_ledger import Ledger
+from ..blockwise.events import BlockFailed, BlockStarted
 from ..errors import CytovoxError, StageError, escaped
 from ..run.cluster import find_executor
 from ..run.executor import WorkerError
@@ -78,67 +79,64 @@ class _Account:
 
     def see(self, event: Any) -> None:
         """Show an event of the ledger."""
-        kind = type(event).__name__
-        if kind == "BlockStarted":
-            self._begun.add(event.block)
-        elif kind == "BlockFailed" and not event.final:
-            name = self.outcomes[event.block].input
+        if isinstance(event, BlockStarted):
+            self._begun.add(_index(event))
+        elif isinstance(event, BlockFailed) and not event.final:
+            name = self.outcomes[_index(event)].input
             self._display.note(f"{name}: {event.error}; another worker measures it")
         elif isinstance(event, StageProgress | Warned):
             self._display.show(event)
 
     def settle(self, file: Recording, rows: dict[str, Any]) -> None:
-        """Take what a worker has sent."""
+        """Take what a worker has sent, in which a file has the name that it has there."""
         outcome, error = rows["outcome"], rows["error"]
         known, self.outcomes[file.index] = self.outcomes[file.index], outcome
-        place, name = str(file.path), known.input  # which it has here
+        place, name = str(file.path), known.input
         outcome.input, outcome.output = name, known.output
         self._display.name, before = escaped(file), self._display.name
         for show, what in rows["messages"]:
             text = what.replace(place, name, 1) if show == "note" else what
             getattr(self._display, show)(text)
         self._display.name = before
-        if error is not None:
-            outcome.error = outcome.error.replace(place, name, 1)
-            report_error(_renamed(error.error(), place, name), debug=self._debug)
-        else:
+        if error is None:
             self._display.note(f"{name}: {outcome.verdict}")
+            return
+        raised = error.error()
+        if isinstance(raised, CytovoxError) and raised.path == place:
+            raised.path = name
+        outcome.error = outcome.error.replace(place, name, 1)
+        report_error(raised, debug=self._debug)
 
     def fail(self, failure: BlockFailure) -> None:
         """Note that a recording was given up, since its workers died."""
-        index = failure.block
-        assert isinstance(index, int)
+        outcome = self.outcomes[_index(failure)]
         error = failure.exception
         if error is None:
             hint = f"it was tried {failure.attempts} times; does it crash or hang?"
-            error = StageError(
-                "measuring", failure.error, path=self.outcomes[index].input, hint=hint
-            )
-        self.outcomes[index].fail(error)
+            error = StageError("measuring", failure.error, path=outcome.input, hint=hint)
+        outcome.fail(error)
         report_error(error, debug=self._debug)
 
     def give_up(self, error: Exception) -> None:
         """Note why all that is not done cannot be done."""
-        for outcome in self._unfinished():
-            outcome.fail(error)
+        for outcome in self.outcomes:
+            if outcome.state == "waiting":
+                outcome.fail(error)
 
     def stop(self, interrupt: KeyboardInterrupt) -> None:
         """Note that the run was stopped."""
         say(STOPPED_TEXT)
-        for outcome in self._unfinished():
-            outcome.exit_code = exit_code_of_interrupt(interrupt)
-        for index in self._begun:
-            if self.outcomes[index].state == "waiting":
-                self.outcomes[index].state = "stopped"
-
-    def _unfinished(self) -> list[Outcome]:
-        return [outcome for outcome in self.outcomes if outcome.state == "waiting"]
+        for index, outcome in enumerate(self.outcomes):
+            if outcome.state == "waiting":
+                outcome.exit_code = exit_code_of_interrupt(interrupt)
+                if index in self._begun:
+                    outcome.state = "stopped"
 
 
-def _renamed(error: Exception, place: str, name: str) -> Exception:
-    if isinstance(error, CytovoxError) and error.path == place:
-        error.path = name
-    return error
+def _index(one: BlockStarted | BlockFailed | BlockFailure) -> int:
+    """Return which recording is meant: here a block is one."""
+    assert isinstance(one.block, int)
+    return one.block
 
 
 @dataclass(frozen=True)

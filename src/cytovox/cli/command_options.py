@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, dataclass_transform, get_type_hints
 
@@ -20,12 +20,14 @@ __all__ = [
     "JSON_HELP",
     "Allowed",
     "AllowedToRecordings",
+    "AsJson",
     "Said",
     "SaidOfWork",
     "Where",
     "Workers",
     "option",
     "options",
+    "parse_assignments",
     "parse_lengths",
     "parse_size",
     "with_options",
@@ -34,6 +36,7 @@ __all__ = [
 _T = TypeVar("_T")
 
 JSON_HELP = "Print one JSON object in place of the text."
+AsJson = Annotated[bool, typer.Option("--json", help=JSON_HELP)]
 
 
 def option(
@@ -98,13 +101,7 @@ def _name(one: Any) -> str:
 
 
 def parse_lengths(text: str, name: str = "--voxel-size") -> tuple[float, ...]:
-    """Read the size of a voxel: one number, or one for each axis.
-
-    Examples
-    --------
-    >>> parse_lengths("2,0.5,0.5")
-    (2.0, 0.5, 0.5)
-    """
+    """Read the size of a voxel: one number, or one for each axis."""
     try:
         return tuple(float(part) for part in re.split(r"[\s,x]+", text.strip()))
     except ValueError:
@@ -114,13 +111,7 @@ def parse_lengths(text: str, name: str = "--voxel-size") -> tuple[float, ...]:
 
 
 def parse_size(text: str, name: str) -> int | tuple[int, ...]:
-    """Read a size: one number for all axes, or one for each.
-
-    Examples
-    --------
-    >>> parse_size("64", "--block"), parse_size("32,64,64", "--block")
-    (64, (32, 64, 64))
-    """
+    """Read a size: one number for all axes, or one for each."""
     parts = re.split(r"[\s,x]+", text.strip())
     if not all(part.isdigit() for part in parts):
         raise OptionError(
@@ -128,6 +119,24 @@ def parse_size(text: str, name: str) -> int | tuple[int, ...]:
         )
     sizes = tuple(int(part) for part in parts)
     return sizes[0] if len(sizes) == 1 else sizes
+
+
+def parse_assignments(
+    words: Iterable[str] | None, key: str, form: str, example: str
+) -> dict[str, str]:
+    """Read what ``--set`` gets; `key` is what a key may be, `form` the same in words."""
+    given: dict[str, str] = {}
+    for word in words or ():
+        match = re.fullmatch(rf"\s*({key})\s*=\s*(.*?)\s*", word, re.S)
+        if match is None:
+            raise OptionError(
+                f"--set '{word}' is not of the form {form}",
+                hint=f"write for example --set {example}",
+            )
+        if match[1] in given:
+            raise OptionError(f"--set {match[1]} is given twice", hint="give it once")
+        given[match[1]] = match[2]
+    return given
 
 
 @options
@@ -181,12 +190,22 @@ class Said:
     as_json: bool = option(False, JSON_HELP, "--json")
     debug: bool = option(False, "Show tracebacks.")
 
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing is said of the work while it goes on."""
+        return self.as_json
+
 
 @options
 class SaidOfWork(Said):
     """How much is said of work that takes long."""
 
     quiet: bool = option(False, "Say only what went wrong.", "--quiet", "-q")
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing is said of the work while it goes on."""
+        return self.quiet or self.as_json
 
 
 @options

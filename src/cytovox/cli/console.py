@@ -20,15 +20,18 @@ if TYPE_CHECKING:
     from .command_options import Said
 
 __all__ = [
+    "BY_SIGNAL",
     "FINDINGS",
     "SOME_FAILED",
     "by",
     "complete_streams",
     "describe",
     "describe_each",
+    "described",
     "exit_code_of",
+    "exit_code_of_all",
     "in_columns",
-    "in_rows",
+    "placed",
     "print_json",
     "print_text",
     "report_error",
@@ -40,6 +43,8 @@ __all__ = [
 FINDINGS = 3
 #: Exit code when of several inputs not all ended well.
 SOME_FAILED = 4
+#: Exit codes from here on mean a stop from outside.
+BY_SIGNAL = 128
 #: Names of the errors by which libraries say that memory is short.
 _MEMORY = ("MemoryError", "OutOfMemoryError")
 
@@ -71,17 +76,28 @@ def print_text(text: str) -> None:
     _write(sys.stdout, "\n".join(map(escaped, text.split("\n"))))
 
 
-def in_columns(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> list[str]:
+def in_columns(
+    rows: Iterable[Sequence[str]],
+    right: Sequence[int] = (),
+    *,
+    once: bool = False,
+    fold: int | None = None,
+) -> list[str]:
     """Return rows as lines with aligned columns, of which the last one may be any length.
 
-    Examples
-    --------
-    >>> in_columns([("file", "frames", "state"), ("a.rtdc", "9", "done")], right=[1])
-    ['file    frames  state', 'a.rtdc       9  done']
+    Columns in `right` are aligned there. If `once`, a first cell that comes again
+    is left out. The last column is folded at `fold` characters.
     """
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)][:-1]
+    table: list[list[str]] = []
+    before = None
+    for row in rows:
+        *cells, last = map(escaped, row)
+        for part in [last] if fold is None else _folded(last, fold):
+            table.append(["" if once and cells[0] == before else cells[0], *cells[1:], part])
+            before = cells[0]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)][:-1]
     lines = []
-    for *cells, last in rows:
+    for *cells, last in table:
         padded = [
             cell.rjust(width) if index in right else cell.ljust(width)
             for index, (cell, width) in enumerate(zip(cells, widths, strict=True))
@@ -90,25 +106,13 @@ def in_columns(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> list
     return lines
 
 
-def in_rows(
-    rows: Iterable[tuple[str, str]], width: int, *, indent: str = "", fold: int | None = None
-) -> list[str]:
-    """Return lines of a name and a text each, a name that comes again only once.
+def _folded(text: str, width: int) -> list[str]:
+    return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
 
-    Examples
-    --------
-    >>> in_rows([("kind", "result"), ("basin", "image"), ("basin", "mask")], 6, indent="  ")
-    ['  kind   result', '  basin  image', '         mask']
-    """
-    lines, before = [], None
-    for name, text in rows:
-        parts = [escaped(text)]
-        if fold is not None:
-            parts = textwrap.wrap(parts[0], fold, break_long_words=False, break_on_hyphens=False)
-        for part in parts:
-            lines.append(f"{indent}{'' if name == before else name:<{width}} {part}")
-            before = name
-    return lines
+
+def described(name: str, rows: Iterable[Sequence[str]], fold: int | None = None) -> str:
+    """Return what is known of a file as text: its name, then rows of a word and a text."""
+    return "\n".join([name, *(f"  {line}" for line in in_columns(rows, once=True, fold=fold))])
 
 
 def describe_each(
@@ -132,7 +136,7 @@ def describe_each(
             results.append(found)
             if not said.as_json:
                 print_text(in_words(found))
-    code = max(codes) if len(codes) == 1 or not any(codes) else SOME_FAILED
+    code = exit_code_of_all(codes)
     if said.as_json:
         print_json({"exit_code": code, f"{kind}s": results})
     return code
@@ -149,17 +153,7 @@ def print_json(value: Mapping[str, Any]) -> None:
 
 
 def describe(error: BaseException) -> str:
-    """Describe an error in one line: where, what, what to do.
-
-    Examples
-    --------
-    >>> describe(CytovoxError("no images", path="a.rtdc", hint="record with images"))
-    'a.rtdc: no images (record with images)'
-    >>> describe(ZeroDivisionError("division by zero"))
-    'ZeroDivisionError: division by zero (say --debug to see where, and please report it)'
-    >>> describe(ImportError("No module named 'torch'"))
-    "No module named 'torch' (install what is missing; cytovox doctor shows what is there)"
-    """
+    """Describe an error in one line: where, what, what to do."""
     if isinstance(error, CytovoxError):
         text = str(error)
     elif isinstance(error, OSError):
@@ -195,18 +189,30 @@ def _place_in_a_users_file(error: BaseException) -> str | None:
 
 
 def exit_code_of(error: BaseException) -> int:
-    """Return the exit code that an error stands for.
-
-    Examples
-    --------
-    >>> exit_code_of(CytovoxError()), exit_code_of(OSError())
-    (1, 74)
-    """
+    """Return the exit code that an error stands for."""
     if isinstance(error, CytovoxError):
         return error.exit_code
     if isinstance(error, OSError):
         return 74
     return 2 if _is_usage(error) else 1
+
+
+def exit_code_of_all(codes: Sequence[int]) -> int:
+    """Return the exit code of work on several inputs, of which each has one."""
+    for code in codes:
+        if code >= BY_SIGNAL:
+            return code
+    failed = [code for code in codes if code not in (0, FINDINGS)]
+    if failed:
+        return SOME_FAILED if len(codes) > 1 else failed[0]
+    return max(codes, default=0)
+
+
+def placed(error: BaseException, path: str) -> BaseException:
+    """Name the file that an error of ours is about, if it does not do so itself."""
+    if isinstance(error, CytovoxError) and error.path is None:
+        error.path = path
+    return error
 
 
 def report_error(error: BaseException, *, debug: bool = False) -> int:

@@ -1,15 +1,28 @@
-"""``cytovox demo``: the whole way, from a simulated recording or volume to a picture."""
+"""``cytovox demo`` and ``simulate``: data whose truth is known, and the whole way to a picture."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from .command_options import SaidOfWork, option, options
+from ..errors import OutputExistsError, UsageError
+from .command_options import SaidOfWork, option, options, parse_lengths, parse_size
+from .console import FINDINGS, by, print_text, say
 
-__all__ = ["demo"]
+if TYPE_CHECKING:
+    from ..testing import Truth
+
+__all__ = [
+    "Comparison",
+    "compare_with_truth",
+    "demo",
+    "match_cells",
+    "simulate_recording",
+    "simulate_volume",
+]
 
 #: What distinguishes a simulated file, and its result, from any other.
 _MARK = ("setup:module composition", "simulator")
@@ -24,11 +37,106 @@ _NAMES = (
     "volume.objects.parquet",
     "volume.png",
 )
-_ELSEWHERE = "name another folder with --out"
+#: Features that are compared: name, unit, digits shown.
+_FEATURES = (("area_um", "um2", 2), ("deform", "", 4), ("volume", "um3", 1))
+#: A found cell lies within this distance (um) of the true one.
+_NEAR = 2.0
+#: The median area agrees if it is off by less than this share.
+_AREA_WITHIN = 0.03
 
 
 @options
-class _Options:
+class _Last:
+    force: bool = option(False, "Replace existing files.")
+    debug: bool = option(False, "Show tracebacks.")
+
+
+@options
+class _Recording:
+    frames: int = option(600, "Number of frames.", min=1, metavar="N")
+    seed: int = option(0, "The same seed gives the same recording.", min=0, metavar="S")
+    cells: float = option(1.0, "Mean number of cells in a frame.", min=0.0, metavar="MEAN")
+    border: float = option(
+        0.05, "Share of cells cut by the border.", min=0.0, max=1.0, metavar="SHARE"
+    )
+    flicker: float = option(0.0, "Flicker of the light, relative.", min=0.0, metavar="SD")
+
+
+def simulate_recording(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Recording to write (.rtdc).")],
+    how: _Recording,
+    last: _Last,
+) -> None:
+    """Simulate a recording, with the truth beside it.
+
+    The recording has an uneven, drifting background, camera noise, cells of
+    known size, shape, place and texture, cells at the border, frames stored
+    twice and empty frames. What is true of each cell goes to a table beside
+    it, with .truth.csv in place of .rtdc.
+
+    Example: cytovox simulate recording raw.rtdc --frames 1000 --seed 1
+    """
+    from ..testing import simulate_recording
+
+    if out.suffix.lower() != ".rtdc":
+        raise UsageError("a recording is named .rtdc", path=out, hint=f"say {out.stem}.rtdc")
+    table = out.with_suffix(".truth.csv")
+    for path in (out, table):
+        if path.exists() and not last.force:
+            raise OutputExistsError("the file exists", path=path, hint="give --force to replace")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    truth = simulate_recording(out, **vars(how))
+    whole = f"{len(truth)} cells, {len(truth.whole)} of them whole"
+    say(f"{out}: {how.frames} frames; {table}: {whole}")
+
+
+@options
+class _Volume:
+    shape: Any = option(
+        "128,128,128",
+        "Voxels along each axis; Y,X for an image.",
+        metavar="Z,Y,X",
+        read=parse_size,
+    )
+    seed: int = option(0, "The same seed gives the same volume.", min=0, metavar="S")
+    kind: Literal["blobs", "cells"] = option(
+        "blobs", "blobs that do not touch, or cells that fill the volume."
+    )
+    diameter: float = option(20.0, "Typical diameter of an object in voxels.", metavar="D")
+    noise: float = option(20.0, "Largest change of a voxel by noise, in grey levels.", metavar="N")
+    voxel_size: Any = option(
+        None, "Size of a voxel along each axis.", metavar="Z,Y,X", read=parse_lengths
+    )
+    units: str = option("nanometer", "Unit of the voxel size.", metavar="UNIT")
+
+
+def simulate_volume(
+    out: Annotated[
+        Path,
+        typer.Argument(metavar="OUT", help="Volume to write: a folder .zarr, or a stack .tif."),
+    ],
+    how: _Volume,
+    last: _Last,
+) -> None:
+    """Simulate a volume of any size, with the truth beside it.
+
+    The true labels go to NAME.truth.zarr, and a table of them to
+    NAME.truth.csv. Of blobs, all voxels above 100 are objects.
+
+    Example: cytovox simulate volume stack.tif --shape 128,256,256 --seed 1
+    """
+    from ..testing.volume_simulator import simulate_volume
+
+    if isinstance(how.shape, int):
+        how.shape = (how.shape,) * 3
+    truth = simulate_volume(out, overwrite=last.force, **vars(how))
+    labels = out.with_name(Path(truth.labels_path).name)
+    voxels = f"{by(truth.shape)} voxels with {len(truth)} {how.kind}"
+    say(f"{out}: {voxels}; {labels}: true labels")
+
+
+@options
+class _Demo:
     out: Path = option(Path("demo"), "Folder for what is made.", "--out", "-o", metavar="DIR")
     frames: int = option(1000, "Number of frames.", min=1, metavar="N")
     seed: int = option(1, "The same seed gives the same recording.", min=0, metavar="S")
@@ -36,30 +144,35 @@ class _Options:
     debug: bool = option(False, "Show tracebacks.")
 
 
-def demo(how: _Options) -> None:
+def demo(how: _Demo) -> None:
     """Simulate a recording, measure it, compare with the truth, and draw a picture.
 
     Needs no data, and shows in a minute what the program does. An earlier
     demo in the same folder is replaced.
     """
-    if how.volume:
-        raise typer.Exit(_demo_volume(how.out, seed=how.seed))
-    raise typer.Exit(_demo_recording(how.out, frames=how.frames, seed=how.seed))
+    show = _show_volume if how.volume else _show_recording
+    raise typer.Exit(show(how))
 
 
-def _demo_recording(out: Path, *, frames: int, seed: int) -> int:
+def _show_recording(how: _Demo) -> int:
     """Show the way with a recording; return the exit code."""
+    from ..logic import DCNumJobRunner, DCNumPipelineJob
     from ..report import draw_measurement
     from ..testing import simulate_recording
-    from .comparison import compare_with_truth
-    from .console import FINDINGS, print_text
+    from .progress_display import showing_progress
+    from .signals import stop_gently
 
-    raw, result, picture = out / "demo.rtdc", out / "demo_dcn.rtdc", out / "demo.png"
+    raw, result, picture = (how.out / name for name in ("demo.rtdc", "demo_dcn.rtdc", "demo.png"))
     _refuse_foreign([raw, result], picture)
-    out.mkdir(parents=True, exist_ok=True)
-    truth = simulate_recording(raw, frames=frames, seed=seed)
-    print_text(f"simulated {frames} frames with {len(truth.whole)} whole cells: {raw}")
-    _measure(raw, result)
+    how.out.mkdir(parents=True, exist_ok=True)
+    truth = simulate_recording(raw, frames=how.frames, seed=how.seed)
+    print_text(f"simulated {how.frames} frames with {len(truth.whole)} whole cells: {raw}")
+    with showing_progress(quiet=False) as display:
+        display.begin(raw.name)
+        job = DCNumPipelineJob(raw, result)
+        runner = DCNumJobRunner(job, force=True, on_event=display.show)
+        with runner, stop_gently(runner.request_stop):
+            runner.run()
     print_text(f"measured: {result}")
     compared = compare_with_truth(result, truth)
     print_text(str(compared))
@@ -72,54 +185,125 @@ def _refuse_foreign(files: list[Path], picture: Path) -> None:
     """Make sure that nothing is replaced but what an earlier demo has made."""
     import h5py
 
-    from ..errors import OutputExistsError
-
     key, value = _MARK
-    for path in files:
-        if not path.exists():
-            continue
+    there = [path for path in files if path.exists()]
+    for path in there:
         try:
             with h5py.File(path, "r") as h5:
                 found = h5.attrs.get(key)
         except OSError:
             found = None
         if found not in (value, value.encode()):
-            raise OutputExistsError("the file is not from a demo", path=path, hint=_ELSEWHERE)
-    if picture.exists() and not any(path.exists() for path in files):
-        raise OutputExistsError("the file is not from a demo", path=picture, hint=_ELSEWHERE)
+            raise _foreign(path)
+    if picture.exists() and not there:
+        raise _foreign(picture)
 
 
-def _measure(raw: Path, result: Path) -> None:
-    from ..logic import DCNumJobRunner, DCNumPipelineJob
-    from .progress_display import choose_display, reporting_compilation
-    from .signals import stop_gently
-
-    display = choose_display(quiet=False)
-    with display, reporting_compilation(display.compiling):
-        display.begin(raw.name)
-        job = DCNumPipelineJob(raw, result)
-        runner = DCNumJobRunner(job, force=True, on_event=display.show)
-        with runner, stop_gently(runner.request_stop):
-            runner.run()
+def _foreign(path: Path) -> OutputExistsError:
+    hint = "name another folder with --out"
+    return OutputExistsError("this is not from a demo", path=path, hint=hint)
 
 
-def _demo_volume(out: Path, *, seed: int) -> int:
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """How found events and true cells correspond."""
+
+    #: Number of whole cells, of events, of cells without event, of events without whole cell.
+    true: int
+    found: int
+    missed: int
+    extra: int
+    #: Of each compared feature the median of true and of found values, over matched pairs.
+    medians: dict[str, tuple[float, float]]
+    #: The deformation that is expected of outlines through pixels, the median.
+    deform_on_pixels: float = 0.0
+
+    @property
+    def agrees(self) -> bool:
+        """Whether every cell was found once, and the sizes are right within 3 %."""
+        true, found = self.medians.get("area_um", (1.0, 1.0))
+        return not (self.missed or self.extra) and abs(found / true - 1) < _AREA_WITHIN
+
+    def __str__(self) -> str:
+        lines = [
+            f"cells   true {self.true}, found {self.found}, missed {self.missed}, "
+            f"extra {self.extra}"
+        ]
+        for name, unit, digits in _FEATURES:
+            if name not in self.medians:
+                continue
+            true, found = self.medians[name]
+            off = f"{100 * (found / true - 1):+.2f} %" if unit else f"{found - true:+.4f}"
+            values = f"true {true:.{digits}f}, found {found:.{digits}f} {unit}".rstrip()
+            lines.append(f"{name:<7} {values} ({off} at the median)")
+            if name == "deform":
+                lines.append(
+                    "        outlines follow pixels, which makes cells look more deformed: "
+                    f"{self.deform_on_pixels:.4f} is expected"
+                )
+        return "\n".join(lines)
+
+
+def compare_with_truth(result: Path, truth: Truth) -> Comparison:
+    """Match the events of a result with the whole cells of the truth."""
+    import numpy as np
+
+    from ..read import HDF5Data
+
+    whole = truth.whole
+    with HDF5Data(result) as data:
+        number = len(data)
+        compared = [name for name, _, _ in _FEATURES if name in data]
+        names = ("frame", "pos_x", "pos_y", *compared) if number else ()
+        found = {name: np.asarray(data[name][:], dtype=float) for name in names}
+    if not number:
+        return Comparison(len(whole), 0, len(whole), 0, {})
+    # Instruments count frames from one, the table counts from zero.
+    cells, events = match_cells(whole, {**found, "frame": found["frame"] - 1})
+    medians, expected = {}, 0.0
+    if len(cells):
+        medians = {
+            name: (float(np.median(whole[name][cells])), float(np.median(found[name][events])))
+            for name in compared
+        }
+        expected = float(np.median(whole.deform_on_pixels[cells]))
+    missed, extra = len(whole) - len(cells), number - len(cells)
+    return Comparison(len(whole), number, missed, extra, medians, expected)
+
+
+def match_cells(true: Any, found: dict[str, Any]) -> Any:
+    """Return indices of pairs, int64 of shape (2, n): each cell with its nearest event."""
+    import numpy as np
+
+    pairs = []
+    free = np.ones(len(found["frame"]), np.bool_)
+    for cell, frame in enumerate(true["frame"]):
+        (events,) = np.nonzero(free & (found["frame"] == frame))
+        away = np.hypot(
+            found["pos_x"][events] - true["pos_x"][cell],
+            found["pos_y"][events] - true["pos_y"][cell],
+        )
+        if len(events) and away.min() < _NEAR:
+            event = int(events[away.argmin()])
+            free[event] = False
+            pairs.append((cell, event))
+    return np.array(pairs, dtype=np.int64).reshape(-1, 2).T
+
+
+def _show_volume(how: _Demo) -> int:
     """Show the way with a volume; return the exit code, 3 if something differs."""
     from ..blockwise.volumes import segment_volume
-    from ..report.seams import seams_in_words
     from ..report.volume_picture import draw_volume
     from ..testing.volume_simulator import BLOB_THRESHOLD, simulate_volume
-    from .console import FINDINGS, by, print_text
-    from .volume_results import show_volume, showing
+    from .volume_results import seams_in_words, show_volume, showing
 
-    raw, _, _, labels, _, table, picture = (out / name for name in _NAMES)
-    _make_room(out)
-    truth = simulate_volume(
-        raw, shape=_SHAPE, seed=seed, voxel_size=(2.0, 1.0, 1.0), units="micrometer", diameter=24
-    )
-    size = by(_SHAPE)
-    print_text(f"simulated {size} voxels with {len(truth)} objects: {raw}")
-    with showing(raw.name, quiet=False) as listen:
+    raw, _, _, labels, _, table, picture = (how.out / name for name in _NAMES)
+    _make_room(how.out)
+    voxel: dict[str, Any] = {"voxel_size": (2.0, 1.0, 1.0), "units": "micrometer"}
+    truth = simulate_volume(raw, shape=_SHAPE, seed=how.seed, diameter=24, **voxel)
+    print_text(f"simulated {by(_SHAPE)} voxels with {len(truth)} objects: {raw}")
+    said = SaidOfWork()
+    with showing(raw.name, said) as listen:
         result = segment_volume(
             raw,
             labels,
@@ -132,7 +316,7 @@ def _demo_volume(out: Path, *, seed: int) -> int:
             on_event=listen,
         )
     if not result:
-        return show_volume(result, SaidOfWork(), output=str(labels))
+        return show_volume(result, said, output=str(labels))
     print_text(f"segmented in {result.blocks} blocks: {labels}")
     if result.report is not None:
         print_text(seams_in_words(result.report))
@@ -148,12 +332,10 @@ def _make_room(out: Path) -> None:
     """Remove an earlier demo, and nothing else."""
     import shutil
 
-    from ..errors import OutputExistsError
-
     there = [out / name for name in _NAMES if (out / name).exists()]
     mark = out / "volume.truth.csv"
     if there and not (mark.is_file() and mark.read_bytes().startswith(b"# image=volume.tif")):
-        raise OutputExistsError("it is not from a demo", path=there[0], hint=_ELSEWHERE)
+        raise _foreign(there[0])
     out.mkdir(parents=True, exist_ok=True)
     for path in there:
         if path.is_dir():
@@ -169,13 +351,15 @@ def _compare_volume(truth: Any, table: Path) -> tuple[bool, str]:
     from ..blockwise.object_table import read_objects
 
     found, _ = read_objects(table)
-    corner = ("z_min", "y_min", "x_min", "voxels")
-    true = np.stack([truth[c] for c in ("z_start", "y_start", "x_start", "voxels")], axis=1)
-    seen = np.stack([np.asarray(found[c], np.int64) for c in corner], axis=1)
-    same = {tuple(row) for row in true.tolist()} & {tuple(row) for row in seen.tolist()}
+    places = (("z_start", "y_start", "x_start"), ("z_min", "y_min", "x_min"))
+    true, seen = (
+        np.stack([np.asarray(one[name], np.int64) for name in (*names, "voxels")], axis=1).tolist()
+        for one, names in zip((truth, found), places, strict=True)
+    )
+    same = len(set(map(tuple, true)) & set(map(tuple, seen)))
     median = float(np.median(found["volume"])) if len(found) else float("nan")
     text = (
-        f"objects true {len(true)}, found {len(seen)}, with exactly the true voxels {len(same)}; "
+        f"objects true {len(true)}, found {len(seen)}, with exactly the true voxels {same}; "
         f"median volume {median:.0f} {found.units['volume'].replace('micrometer', 'um')}"
     )
-    return len(same) == len(true) == len(seen), text
+    return same == len(true) == len(seen), text

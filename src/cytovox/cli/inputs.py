@@ -45,13 +45,7 @@ class Found:
 
 
 def is_recording_name(name: str) -> bool:
-    """Return whether a name ends as that of a recording does, in any case.
-
-    Examples
-    --------
-    >>> is_recording_name("M001_data.RTDC"), is_recording_name("M001_data.rtdc~")
-    (True, False)
-    """
+    """Return whether a name ends as that of a recording does, in any case."""
     return name.lower().endswith(".rtdc")
 
 
@@ -102,11 +96,6 @@ def output_paths(
 
     That is the folder `out`, or below it, or a file of that name for a single
     input, or beside the input if `out` is None.
-
-    Examples
-    --------
-    >>> [p.as_posix() for p in output_paths([Path("a.rtdc")], Path("res"))]
-    ['res/a_dcn.rtdc']
     """
     if out is not None and is_recording_name(out.name) and not out.is_dir():
         if len(inputs) > 1:

@@ -9,11 +9,14 @@ from typing import Annotated, Any
 import typer
 
 from .. import __version__
-from . import show_commands, simulate, volume_arrays, volume_look, volume_segment
+from . import volume_arrays, volume_look, volume_segment
 from .command_options import Allowed, with_options
 from .console import complete_streams, report_error, showing_warnings
-from .demo import demo
+from .demo import demo, simulate_recording, simulate_volume
+from .doctor import doctor
+from .info import info
 from .run import run
+from .settings import stages
 from .signals import Stopped, exit_code_of_interrupt, stop_on_signals
 from .verifying import verify
 
@@ -55,23 +58,45 @@ def _volume(context: typer.Context, allowed: Allowed) -> None:
     context.obj = allowed.permissions()
 
 
+def as_dcnum(
+    command: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="COMMAND...",
+            help="Program and its arguments, e.g. chipstream-cli in.rtdc out.rtdc.",
+        ),
+    ],
+) -> None:
+    """Run a program that imports dcnum, with cytovox in place of dcnum.
+
+    For example:  cytovox as-dcnum -- chipstream-cli in.rtdc out.rtdc
+
+    The program must be installed in the same environment as cytovox; dcnum
+    need not be. Its exit code is passed on.
+    """
+    from ..compat.dcnum import run_as_dcnum
+
+    raise typer.Exit(run_as_dcnum(command))
+
+
 def _add(group: typer.Typer, *commands: Callable[..., Any], help_if_bare: bool = True) -> None:
     for command in commands:
-        group.command(no_args_is_help=help_if_bare)(with_options(command))
+        name = command.__name__.removeprefix("simulate_")
+        group.command(name, no_args_is_help=help_if_bare)(with_options(command))
 
 
-_add(app, run, show_commands.info, verify)
-_add(app, show_commands.doctor, show_commands.stages, demo, help_if_bare=False)
+_add(app, run, info, verify)
+_add(app, doctor, stages, demo, help_if_bare=False)
 # What follows the program's name is its own, options too.
 app.command(
-    name="as-dcnum",
+    "as-dcnum",
     no_args_is_help=True,
     context_settings={"allow_interspersed_args": False, "ignore_unknown_options": True},
-)(show_commands.as_dcnum)
+)(as_dcnum)
 _add(volume, volume_segment.segment, volume_segment.restitch, volume_segment.objects)
 _add(volume, volume_arrays.threshold, volume_arrays.argmax, volume_arrays.predict)
 _add(volume, volume_arrays.relabel, volume_look.plan, volume_look.info, volume_look.replay)
-_add(simulations, simulate.recording, simulate.volume)
+_add(simulations, simulate_recording, simulate_volume)
 app.add_typer(volume, name="volume")
 app.add_typer(simulations, name="simulate")
 
@@ -92,19 +117,7 @@ def _program(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the program and return its exit code.
-
-    Parameters
-    ----------
-    arguments
-        Words after the program's name; those of the process if None.
-
-    Examples
-    --------
-    >>> main(["--version"])
-    cytovox 0.1.0
-    0
-    """
+    """Run the program and return its exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     complete_streams()

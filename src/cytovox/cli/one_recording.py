@@ -9,10 +9,10 @@ from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import CytovoxError, OutputExistsError, StorageError
+from ..errors import OutputExistsError, StorageError
 from ..recipe.trust import trusted_models, trusting
 from ..run.progress import ProgressEvent, RunFinished
-from .console import describe, exit_code_of
+from .console import describe, exit_code_of, placed
 from .finished import look_at_output
 from .progress_display import Quiet
 from .settings import Settings
@@ -63,7 +63,8 @@ class Outcome:
 
     def fail(self, error: BaseException) -> None:
         """Note the error that ended the work on this input."""
-        self.state, self.exit_code, self.error = "failed", exit_code_of(error), describe(error)
+        self.state, self.exit_code = "failed", exit_code_of(error)
+        self.error = describe(error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,7 @@ class Measuring:
             outcome.state = "stopped" if outcome.seconds is None else "done"
             outcome.exit_code = exit_code_of_interrupt(interrupt)
         except Exception as error:  # noqa: BLE001 - the batch reports it
-            outcome.fail(_placed(error, path))
+            outcome.fail(placed(error, outcome.input))
             return outcome, error
         return outcome, None
 
@@ -144,8 +145,8 @@ def _run_opened(
 
     path, force = Path(outcome.input), how.force
     outcome.pixel_size = arguments["data_kwargs"]["pixel_size"]
-    outcome.offset_correction = arguments["background_kwargs"].get("offset_correction")
     job = DCNumPipelineJob(path_in=path, path_out=out, **arguments)
+    outcome.offset_correction = job["background_kwargs"].get("offset_correction")
     outcome.pipeline_hash = job.get_ppid(ret_hash=True)[1]
     if out.exists() and not force:
         standing = look_at_output(job, data, thorough=how.verify)
@@ -231,13 +232,6 @@ def _find(outcome: Outcome) -> None:
     if dropped > _MANY_DROPPED * (events + dropped):
         share = 100 * dropped / (events + dropped)
         outcome.findings.append(f"{share:.1f} % of masks dropped")
-
-
-def _placed(error: Exception, path: Path) -> Exception:
-    """Name the input where an error of the house does not."""
-    if isinstance(error, CytovoxError) and error.path is None:
-        error.path = str(path)
-    return error
 
 
 @contextlib.contextmanager

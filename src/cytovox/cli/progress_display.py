@@ -12,7 +12,7 @@ from ..errors import escaped
 from ..run.progress import ProgressEvent, StageFinished, StageProgress, StageStarted, Warned
 from .console import say
 
-__all__ = ["Bars", "Lines", "Quiet", "choose_display", "reporting_compilation"]
+__all__ = ["Bars", "Lines", "Quiet", "reporting_compilation", "showing_progress"]
 
 #: Seconds between two lines about one stage where there is no terminal.
 _INTERVAL = 10.0
@@ -187,11 +187,15 @@ def _rate(rate: float, unit: str) -> str:
     return f"{rate:,.0f} {unit}/s" if rate >= 10 else f"{rate:.2g} {unit}/s"
 
 
-def choose_display(*, quiet: bool) -> Quiet:
-    """Return what fits: nothing, bars on a terminal, lines elsewhere."""
+@contextmanager
+def showing_progress(*, quiet: bool) -> Iterator[Quiet]:
+    """Yield what shows progress: nothing if quiet, bars on a terminal, lines elsewhere."""
     if quiet:
-        return Quiet()
-    return Bars() if sys.stderr.isatty() else Lines()
+        yield Quiet()
+        return
+    display = Bars() if sys.stderr.isatty() else Lines()
+    with display, reporting_compilation(display.compiling):
+        yield display
 
 
 @contextmanager

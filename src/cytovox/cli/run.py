@@ -136,21 +136,20 @@ def run(
     from .console import FINDINGS, report_error
     from .inputs import find_inputs, output_paths, refuse_clashes
     from .one_recording import Measuring, Outcome
-    from .progress_display import choose_display
+    from .progress_display import showing_progress
 
     settings, segmenter_file = _settings(recipe, allowed, work)
     measuring = Measuring(settings, segmenter_file, work.force, work.verify)
+    settings.check()
     found = find_inputs(inputs, recurse=work.recurse, out=recipe.out)
     outputs = output_paths(found.inputs, recipe.out, found.below if work.recurse else None)
     pairs, clashes = refuse_clashes(found.inputs, outputs)
-    settings.check()
     outcomes = []
     for error in (*found.errors, *clashes):
         report_error(error, debug=work.debug)
-        failed = Outcome(str(error.path), state="failed", error=str(error))
-        failed.exit_code = error.exit_code
-        outcomes.append(failed)
-    with choose_display(quiet=work.quiet or work.as_json) as display:
+        outcomes.append(Outcome(str(error.path)))
+        outcomes[-1].fail(error)
+    with showing_progress(quiet=work.quiet or work.as_json) as display:
         if work.cluster is None:
             outcomes += run_batch(pairs, measuring, display)
         else:
@@ -169,9 +168,19 @@ def _settings(recipe: _Recipe, allowed: _Allowed, work: _Work) -> tuple[Settings
     """Return what all jobs have in common, and the file of a segmenter of the user."""
     from .settings import Settings, parse_frames, parse_settings
 
-    may = allowed.permissions()
-    codes = {"background": recipe.background, "feature": "legacy", "gate": "norm"}
-    codes["segmenter"], segmenter_file = _segmenter_code(recipe)
+    segmenter, segmenter_file = recipe.segmenter, None
+    if ".py" in segmenter:
+        from ..segm.find_segmenters import is_segmenter_file, load_segmenter_file
+
+        if is_segmenter_file(segmenter):
+            segmenter_file = segmenter
+            segmenter = load_segmenter_file(segmenter).get_ppid_code()
+    codes = {
+        "background": recipe.background,
+        "feature": "legacy",
+        "gate": "norm",
+        "segmenter": segmenter,
+    }
     options = parse_settings(recipe.settings or [], codes)
     if work.frames is not None:
         options.setdefault("data", {})["index_mapping"] = parse_frames(work.frames)
@@ -183,18 +192,7 @@ def _settings(recipe: _Recipe, allowed: _Allowed, work: _Work) -> tuple[Settings
         workers=work.workers if work.cluster is None else None,
         debug=work.debug,
         preflight=not work.no_preflight,
-        permissions=may,
+        permissions=allowed.permissions(),
         trusted=frozenset({"all"} if recipe.trust_model else ()),
     )
     return settings, segmenter_file
-
-
-def _segmenter_code(recipe: _Recipe) -> tuple[str, str | None]:
-    segmenter = recipe.segmenter
-    if ".py" not in segmenter:
-        return segmenter, None
-    from ..segm.find_segmenters import is_segmenter_file, load_segmenter_file
-
-    if not is_segmenter_file(segmenter):
-        return segmenter, None
-    return load_segmenter_file(segmenter).get_ppid_code(), segmenter

@@ -1,4 +1,4 @@
-"""From the words of a command to the settings of a job, checked before any work."""
+"""From the words of a command to the settings of a job; and ``cytovox stages``."""
 
 from __future__ import annotations
 
@@ -10,42 +10,20 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ..errors import OptionError
+from .command_options import AsJson, parse_assignments
+from .console import print_json, print_text
 
 if TYPE_CHECKING:
     from ..read import Permissions
 
-__all__ = [
-    "AUTO",
-    "STAGES",
-    "Settings",
-    "describe_stages",
-    "is_automatic",
-    "parse_frames",
-    "parse_settings",
-    "stage_options",
-    "stages_in_words",
-]
+__all__ = ["Settings", "parse_frames", "parse_settings", "stages"]
 
-#: What may stand before the dot of ``--set``, and the method that declares the options.
-STAGES = {
-    "data": "",
-    "background": "check_user_kwargs",
-    "segmenter": "segment_algorithm",
-    "mask": "process_labels",
-    "feature": "get_events_from_masks",
-    "gate": "__init__",
-}
-
+#: What may stand before the dot of ``--set``.
+_STAGES = ("data", "background", "segmenter", "mask", "feature", "gate")
 #: Value by which an option is set for each recording by looking at it.
-AUTO = "auto"
-#: Stage, code and option of which that is the default.
-_AUTOMATIC = (
-    ("data", None, "pixel_size"),
-    ("background", "sparsemed", "offset_correction"),
-)
-
-#: Whose place in the registry the options of a stage are found in.
-_OWNER = {"mask": "segmenter"}
+_AUTO = "auto"
+#: For a stage and a code, the option of which that is the default.
+_AUTOMATIC = {("data", None): "pixel_size", ("background", "sparsemed"): "offset_correction"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +32,7 @@ class Settings:
 
     #: Code of each stage: background, segmenter, feature, gate.
     codes: Mapping[str, str]
-    #: Options of each key of `STAGES`, checked and converted.
+    #: Options that were given, of each stage and of the mask; the job checks them.
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     basin_strategy: str = "drain"
     compression: str = "zstd-5"
@@ -88,7 +66,7 @@ class Settings:
         """Options that are to be set by a look at each recording."""
         return {
             option
-            for stage, code, option in _AUTOMATIC
+            for (stage, code), option in _AUTOMATIC.items()
             if self.codes.get(stage) == code and option not in self.options.get(stage, {})
         }
 
@@ -105,65 +83,34 @@ class Settings:
 
 
 def parse_settings(words: Sequence[str], codes: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-    """Read ``stage.key=value`` words and check them against what the stages declare.
-
-    Examples
-    --------
-    >>> parse_settings(["segmenter.thresh=-3"], {"segmenter": "thresh"})
-    {'segmenter': {'thresh': -3.0}}
-    """
-    from ..recipe.options import check_options
+    """Read ``stage.key=value`` words; what they say is checked by the job, but for ``data``."""
+    from ..recipe.options import check_options, options_of
 
     given: dict[str, dict[str, Any]] = {}
-    for word in words:
-        stage, key, value = _split(word)
-        if key in given.setdefault(stage, {}):
-            raise OptionError(f"--set {stage}.{key} is given twice", hint="give it once")
-        given[stage][key] = value
-    for stage in _asked(codes):
-        options = stage_options(stage, codes)
-        automatic = [key for key in given.get(stage, {}) if is_automatic(stage, codes, key)]
-        for key in automatic:
-            if str(given[stage][key]).lower() == AUTO:
-                del given[stage][key]
-        if stage in given:
-            given[stage] = check_options(_name(stage, codes), options, given[stage])
+    told = parse_assignments(words, r"\w+\.\w+", "stage.key=value", "segmenter.thresh=-3")
+    for name, value in told.items():
+        stage, _, key = name.partition(".")
+        if stage not in _STAGES:
+            close = difflib.get_close_matches(stage, _STAGES, 1)
+            hint = (
+                f"did you mean '{close[0]}'?" if close else f"choose one of {', '.join(_STAGES)}"
+            )
+            raise OptionError(f"--set {name}={value}: there is no stage '{stage}'", hint=hint)
+        if value.lower() != _AUTO or key != _AUTOMATIC.get((stage, codes.get(stage))):
+            given.setdefault(stage, {})[key] = value
+    if "data" in given:
+        given["data"] = check_options("data", options_of(_data), given["data"])
     return given
 
 
-def is_automatic(stage: str, codes: Mapping[str, str], option: str) -> bool:
-    """Return whether an option is set by a look at each recording unless it is given."""
-    return (stage, codes.get(stage), option) in _AUTOMATIC
-
-
-def stage_options(stage: str, codes: Mapping[str, str]) -> tuple[Any, ...]:
-    """Return the options that a stage declares."""
-    from ..recipe.options import options_of
-    from ..recipe.registry import load_stage
-
-    if stage == "data":
-        return options_of(_data)
-    owner = _OWNER.get(stage, stage)
-    if owner == "segmenter":
-        # Also finds what a file of the user has just defined.
-        from ..segm import get_segmenter
-
-        cls = get_segmenter(codes[owner])
-    else:
-        cls = load_stage(owner, codes[owner])
-    if stage == "mask" and not cls.mask_postprocessing:
-        return ()
-    return options_of(getattr(cls, STAGES[stage]))
+def _data(
+    *, pixel_size: float | None = None, image_chunk_size: int = 1000, image_cache_size: int = 2
+) -> None:
+    """Declare what can be said about the input; the frames have a word of their own."""
 
 
 def parse_frames(text: str) -> int | slice | list[int]:
-    """Read which frames to use: the first, from and to without the last, step, or a list.
-
-    Examples
-    --------
-    >>> parse_frames("100"), parse_frames("10-100-2"), parse_frames("3,5,9")
-    (100, slice(10, 100, 2), [3, 5, 9])
-    """
+    """Read which frames to use: the first, from and to without the last, step, or a list."""
     text = text.strip()
     if re.fullmatch(r"\d+", text) and int(text) > 0:
         return int(text)
@@ -173,7 +120,7 @@ def parse_frames(text: str) -> int | slice | list[int]:
             return slice(start, stop, step)
     if re.fullmatch(r"\d+(,\d+)+", text):
         frames = [int(part) for part in text.split(",")]
-        if all(a < b for a, b in zip(frames, frames[1:], strict=False)):
+        if frames == sorted(set(frames)):
             return frames
     raise OptionError(
         f"--frames '{text}' does not name frames in rising order",
@@ -181,56 +128,38 @@ def parse_frames(text: str) -> int | slice | list[int]:
     )
 
 
-def _data(
-    *, pixel_size: float | None = None, image_chunk_size: int = 1000, image_cache_size: int = 2
-) -> None:
-    """Declare what can be said about the input; the frames have a word of their own."""
+def stages(as_json: AsJson = False) -> None:
+    """List the stages that are installed, with their options and defaults.
 
+    Stages of other packages are listed beside the built-in ones.
 
-def _split(word: str) -> tuple[str, str, str]:
-    match = re.fullmatch(r"\s*(\w+)\.(\w+)\s*=\s*(.*?)\s*", word)
-    if match is None:
-        raise OptionError(
-            f"--set '{word}' is not of the form stage.key=value",
-            hint="write for example --set segmenter.thresh=-3",
-        )
-    stage, key, value = match.groups()
-    if stage not in STAGES:
-        close = difflib.get_close_matches(stage, STAGES, 1)
-        hint = f"did you mean '{close[0]}'?" if close else f"choose one of {', '.join(STAGES)}"
-        raise OptionError(f"--set {word}: there is no stage '{stage}'", hint=hint)
-    return stage, key, value
-
-
-def _asked(codes: Mapping[str, str]) -> list[str]:
-    # Stages without options are looked up as well, so that a wrong code is reported early.
-    return [stage for stage in STAGES if stage == "data" or _OWNER.get(stage, stage) in codes]
-
-
-def _name(stage: str, codes: Mapping[str, str]) -> str:
-    if stage == "data":
-        return "data"
-    return f"{stage} of {codes['segmenter']}" if stage == "mask" else f"{stage} {codes[stage]}"
-
-
-def describe_stages() -> list[dict[str, Any]]:
-    """Return kind, code, title and options of every stage, as plain values."""
+    Example: cytovox run FILE --background rollmed --set background.kernel_size=50
+    """
     from ..recipe.registry import GROUPS, codes
 
-    return [_describe(kind, code) for kind in GROUPS for code in codes(kind)]
+    described = [_describe(kind, code) for kind in GROUPS for code in codes(kind)]
+    if as_json:
+        print_json({"stages": described})
+        return
+    for stage in described:
+        missing = "" if stage["available"] else " (what it needs is not installed)"
+        print_text(f"{stage['kind']} {stage['code']}: {stage['title']}{missing}")
+        for option in stage["options"]:
+            value = option["default"]
+            plain = str(value).lower() if value is None or isinstance(value, bool) else value
+            print_text(f"    --set {option['set']}={plain}")
 
 
 def _describe(kind: str, code: str) -> dict[str, Any]:
-    from ..recipe.registry import load_stage
+    """Return kind, code, title and options of a stage, as plain values."""
+    from ..recipe.registry import OPTION_METHODS, load_stage
 
     cls = load_stage(kind, code)
+    own, *clean_up = (getattr(cls, name) for name in OPTION_METHODS[kind])
+    options = _options(kind, own, {_AUTOMATIC.get((kind, code)): _AUTO})
+    if clean_up and cls.mask_postprocessing:
+        options += _options("mask", clean_up[0], cls.mask_default_kwargs)
     doc = inspect.getdoc(cls) or ""
-    declared = stage_options(kind, {kind: code})
-    automatic = {o.name: AUTO for o in declared if is_automatic(kind, {kind: code}, o.name)}
-    options = [_option(kind, option, automatic) for option in declared]
-    if kind == "segmenter":
-        preferred = cls.mask_default_kwargs
-        options += [_option("mask", o, preferred) for o in stage_options("mask", {kind: code})]
     return {
         "kind": kind,
         "code": code,
@@ -241,24 +170,15 @@ def _describe(kind: str, code: str) -> dict[str, Any]:
     }
 
 
-def _option(stage: str, option: Any, preferred: dict[str, Any]) -> dict[str, Any]:
-    default = preferred.get(option.name, None if option.required else option.default)
-    return {
-        "set": f"{stage}.{option.name}",
-        "type": option.type.__name__,
-        "default": default,
-        "required": option.required,
-    }
+def _options(stage: str, method: Any, preferred: Mapping[Any, Any]) -> list[dict[str, Any]]:
+    from ..recipe.options import options_of
 
-
-def stages_in_words(described: Sequence[Mapping[str, Any]]) -> str:
-    """Return what `describe_stages` returned as text for people."""
-    lines = []
-    for stage in described:
-        missing = "" if stage["available"] else " (what it needs is not installed)"
-        lines.append(f"{stage['kind']} {stage['code']}: {stage['title']}{missing}")
-        for option in stage["options"]:
-            value = option["default"]
-            plain = str(value).lower() if value is None or isinstance(value, bool) else value
-            lines.append(f"    --set {option['set']}={plain}")
-    return "\n".join(lines)
+    return [
+        {
+            "set": f"{stage}.{option.name}",
+            "type": option.type.__name__,
+            "default": preferred.get(option.name, None if option.required else option.default),
+            "required": option.required,
+        }
+        for option in options_of(method)
+    ]

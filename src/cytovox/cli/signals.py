@@ -51,13 +51,7 @@ class Stopped(KeyboardInterrupt):
 
 
 def exit_code_of_interrupt(error: BaseException) -> int:
-    """Return 128 plus the number of the signal, the custom of shells.
-
-    Examples
-    --------
-    >>> exit_code_of_interrupt(KeyboardInterrupt()), exit_code_of_interrupt(Stopped(15))
-    (130, 143)
-    """
+    """Return 128 plus the number of the signal, the custom of shells."""
     return _exit_code(int(getattr(error, "number", signal.SIGINT)))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,10 +17,11 @@ from ..run.progress import StageFinished, StageProgress, StageStarted
 from .command_options import Allowed, SaidOfWork, option, options
 from .console import (
     FINDINGS,
-    SOME_FAILED,
     describe,
     exit_code_of,
+    exit_code_of_all,
     in_columns,
+    placed,
     print_json,
     print_text,
     report_error,
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from ..run.lock import LockOwner
     from .progress_display import Quiet
 
-__all__ = ["Check", "exit_code_of_checks", "kind_of", "verify"]
+__all__ = ["Check", "kind_of", "verify"]
 
 #: Exit code of a file that is damaged.
 DAMAGED = 1
@@ -67,9 +68,7 @@ class Check:
 
     def fail(self, error: Exception) -> None:
         """Note why the file could not be checked."""
-        if isinstance(error, CytovoxError) and error.path is None:
-            error.path = self.path
-        self.error, self.exit_code = describe(error), exit_code_of(error)
+        self.error, self.exit_code = describe(placed(error, self.path)), exit_code_of(error)
 
 
 @options
@@ -100,26 +99,24 @@ def verify(
 
     Example: cytovox verify results labels.zarr
     """
-    from .progress_display import choose_display
+    from .progress_display import showing_progress
 
-    may = allowed.permissions()
+    how = {"thorough": not way.quick, "workers": way.workers, "permissions": allowed.permissions()}
     checks = list(_find(files))
-    with choose_display(quiet=said.quiet or said.as_json) as display:
+    with showing_progress(quiet=said.is_quiet) as display:
         for check in checks:
             if check.error is not None:
                 continue
             check.kind = kind_of(check.path)
             try:
-                check.result = found = _verify(
-                    check, display, thorough=not way.quick, workers=way.workers, permissions=may
-                )
+                check.result = found = _verify(check, display, how)
             except Exception as error:
                 check.fail(error)
                 if said.debug:
                     report_error(error, debug=True)
             else:
                 check.exit_code = DAMAGED if found.errors else FINDINGS * bool(found.warnings)
-    code = exit_code_of_checks(checks)
+    code = exit_code_of_all([check.exit_code for check in checks])
     shown = [check for check in checks if not said.quiet or check.exit_code]
     if said.as_json:
         print_json({"exit_code": code, "files": [_plain(check) for check in checks]})
@@ -158,13 +155,7 @@ def _is_checked(path: Path) -> bool:
 
 
 def kind_of(path: str) -> str:
-    """Return what is checked how: recording, hdf5 (or a recording), volume or unfinished.
-
-    Examples
-    --------
-    >>> kind_of("results/a_output_host_1234.rtdc~"), kind_of("s3://bucket/labels.zarr")
-    ('unfinished', 'volume')
-    """
+    """Return what is checked how: recording, hdf5 (or a recording), volume or unfinished."""
     place = Path(path)
     if path.endswith(_UNFINISHED):
         return "unfinished"
@@ -177,19 +168,30 @@ def kind_of(path: str) -> str:
     return "volume"  # may be file.h5:/inside; else its reader says what is wrong
 
 
-def _verify(check: Check, display: Quiet, **how: Any) -> Verification:
-    begin = time.perf_counter()
-    how["on_progress"] = _listener(display, check.path)
+def _verify(check: Check, display: Quiet, how: dict[str, Any]) -> Verification:
     if check.kind == "unfinished":
         return _unfinished(check.path)
+    begin = time.perf_counter()
+    begun = False
+
+    def listen(done: int, total: int) -> None:
+        """Show progress in megabytes."""
+        nonlocal begun
+        if not begun:
+            begun = True
+            display.begin(Path(check.path).name)
+            display.show(StageStarted("check", max(1, total >> 20), "MiB"))
+        display.show(StageProgress("check", done >> 20, max(1, total >> 20)))
+
     if check.kind == "volume":
         from ..blockwise.verify_labels import verify_volume
 
-        result = verify_volume(check.path, **how)
+        result = verify_volume(check.path, on_progress=listen, **how)
     else:
         from ..logic.verify import verify_recording
 
-        result = verify_recording(check.path, or_hdf5=check.kind == "hdf5", **how)
+        hdf5 = check.kind == "hdf5"
+        result = verify_recording(check.path, or_hdf5=hdf5, on_progress=listen, **how)
     if result.counts.get("bytes_checked"):
         display.show(StageFinished("check", time.perf_counter() - begin))
     return result
@@ -225,36 +227,6 @@ def _owner(path: Path) -> LockOwner | None:
     return None
 
 
-def _listener(display: Quiet, path: str) -> Callable[[int, int], None]:
-    """Return a function that shows progress in megabytes."""
-    begun = False
-
-    def listen(done: int, total: int) -> None:
-        nonlocal begun
-        if not begun:
-            begun = True
-            display.begin(Path(path).name)
-            display.show(StageStarted("check", max(1, total >> 20), "MiB"))
-        display.show(StageProgress("check", done >> 20, max(1, total >> 20)))
-
-    return listen
-
-
-def exit_code_of_checks(checks: Sequence[Check]) -> int:
-    """Return the exit code of all checks together.
-
-    Examples
-    --------
-    >>> good, torn = Check("a.rtdc"), Check("b.rtdc", exit_code=1)
-    >>> exit_code_of_checks([good]), exit_code_of_checks([torn]), exit_code_of_checks([good, torn])
-    (0, 1, 4)
-    """
-    failed = [check.exit_code for check in checks if check.exit_code not in (0, FINDINGS)]
-    if failed:
-        return failed[0] if len(checks) == 1 else SOME_FAILED
-    return max((check.exit_code for check in checks), default=0)
-
-
 def _plain(check: Check) -> dict[str, Any]:
     plain: dict[str, Any] = {
         "path": check.path,
@@ -269,22 +241,20 @@ def _plain(check: Check) -> dict[str, Any]:
 def _table(checks: Sequence[Check], number: int) -> str:
     """Return all as aligned text, what was found below each file."""
     rows = [("file", "kind", "checked", "seconds", "state")]
+    below: list[list[object]] = []
     for check in checks:
         if (result := check.result) is None:
-            rows.append((escaped(check.path), "-", "-", "-", check.state))
+            rows.append((check.path, "-", "-", "-", check.state))
+            below.append([str(check.error).removeprefix(f"{escaped(check.path)}: ")])
             continue
         size = result.counts.get("bytes_checked", 0)
         amount = f"{size / 1e6:.1f} MB" if size else "-"
-        rows.append(
-            (escaped(check.path), result.kind, amount, f"{result.seconds:.1f}", check.state)
-        )
+        rows.append((check.path, result.kind, amount, f"{result.seconds:.1f}", check.state))
+        below.append([*result.findings])
     head, *lines = in_columns(rows, right=(2, 3))
     text = [head]
-    for check, line in zip(checks, lines, strict=True):
-        text.append(line)
-        if check.error is not None:
-            text.append(f"  {check.error.removeprefix(f'{escaped(check.path)}: ')}")
-        text += [f"  {escaped(one)}" for one in (check.result.findings if check.result else [])]
+    for line, found in zip(lines, below, strict=True):
+        text += [line, *(f"  {escaped(one)}" for one in found)]
     good = number - sum(1 for check in checks if check.exit_code)
     files = "1 file" if number == 1 else f"{number} files"
     return "\n".join([*text, f"{files}: {good} good, {number - good} not"])

@@ -9,6 +9,7 @@ import typer
 
 from . import volume_options as o
 from .command_options import SaidOfWork, option, options, parse_size
+from .volume_results import show_volume, showing
 
 __all__ = ["argmax", "predict", "relabel", "threshold"]
 
@@ -98,9 +99,13 @@ def predict(
     """
     from ..blockwise.predict_worker import PredictWork
 
+    if not isinstance(how.tile, int):
+        tile = how.tile
+    else:
+        tile = (how.tile,) * _axes_of_space(input, ctx.obj)
     told = {
         **vars(how),
-        "tile": _for_each_axis(how.tile, input, ctx.obj),
+        "tile": tile,
         "model": str(model.model.absolute()),
         "model_sha256": _trusted(model),
         "channels": model.channels,
@@ -139,13 +144,12 @@ def relabel(
     Example: cytovox volume relabel labels.zarr merged.zarr --table merges.csv
     """
     from ..blockwise.renumber import MappedLabels, keep_label_map
-    from ..read.volume_view import VolumeView
 
     kept = keep_label_map(
         input,
         output,
         how.table,
-        block=blocks.size(input, VolumeView(permissions=ctx.obj)),
+        block=blocks.size(_axes_of_space(input, ctx.obj)),
         placement=making.placement(),
         permissions=ctx.obj,
     )
@@ -163,15 +167,13 @@ def _run(
     **told: Any,
 ) -> None:
     from ..blockwise.array_run import run_array_work
-    from ..read.volume_view import VolumeView
-    from .volume_results import show_volume, showing
 
-    with showing(Path(output).name, quiet=making.quiet or making.as_json) as listen:
+    with showing(Path(output).name, making) as listen:
         result = run_array_work(
             make,
             input,
             output,
-            block=blocks.size(input, VolumeView(permissions=permissions)),
+            block=blocks.size(_axes_of_space(input, permissions)),
             format=making.format,
             placement=making.placement(),
             on_event=listen,
@@ -180,6 +182,13 @@ def _run(
             **told,
         )
     raise typer.Exit(show_volume(result, making, output=output, replays=False))
+
+
+def _axes_of_space(input: str, permissions: Any) -> int:
+    from ..read.open_volume import open_volume
+
+    with open_volume(input, permissions=permissions) as volume:
+        return len(volume.spatial_shape)
 
 
 def _trusted(given: _Model) -> str | None:
@@ -192,12 +201,3 @@ def _trusted(given: _Model) -> str | None:
         raise InputNotFoundError("there is no such model file", path=given.model)
     content = given.model.read_bytes()
     return hashlib.sha256(content).hexdigest() if given.trust_model else given.sha256
-
-
-def _for_each_axis(size: Any, input: str, permissions: Any) -> tuple[int, ...] | None:
-    if not isinstance(size, int):
-        return size  # type: ignore[no-any-return]
-    from ..read.open_volume import open_volume
-
-    with open_volume(input, permissions=permissions) as volume:
-        return (size,) * len(volume.spatial_shape)

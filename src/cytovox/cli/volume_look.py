@@ -1,15 +1,29 @@
-"""``cytovox volume plan``, ``info`` and ``replay``."""
+"""``cytovox volume plan``, ``info`` and ``replay``: looking at volumes, making none."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from ..errors import InputNotFoundError, StageError
 from . import volume_options as o
 from .command_options import Said, Workers, option, options, parse_size
+from .console import by, describe_each, described, in_columns, print_json, print_text, say
+from .volume_results import seam_lines, showing
 
-__all__ = ["info", "plan", "replay"]
+if TYPE_CHECKING:
+    from ..read import Permissions
+
+__all__ = ["describe_volume", "info", "plan", "replay", "volume_in_words"]
+
+#: So many errors of blocks are listed.
+_LISTED = 20
 
 
 @options
@@ -43,15 +57,18 @@ def plan(
     """
     from ..blockwise.recipe import Stitching, VolumeRecipe, fitting_sizes
     from ..blockwise.trial import try_blocks
-    from .console import print_json, print_text
-    from .volume_results import showing
+    from ..read.open_volume import open_volume
 
-    view = _first_moment(input, taken.view(ctx.obj))
+    view = taken.view(ctx.obj)
+    with open_volume(input, **view.keywords()) as volume:
+        block = what.size(len(volume.spatial_shape))
+        if "t" in volume.axes:  # there are several points in time, and none is chosen
+            view = replace(view, time=0)
     recipe = VolumeRecipe.make(
         input,
         "plan",
         what.function,
-        block=what.size(input, view),
+        block=block,
         context=what.around(trial.stitch),
         stitching=Stitching(trial.stitch),
         parameters=o.parse_parameters(what.settings),
@@ -60,7 +77,7 @@ def plan(
     )
     contexts = [parse_size(text, "--try") for text in trial.contexts or ()]
     tried = [fitting_sizes("context", size, len(recipe.block)) for size in contexts]
-    with showing("plan", quiet=said.as_json) as listen:
+    with showing("plan", said) as listen:
         found = try_blocks(recipe, workers=on.workers, contexts=tried or None, on_event=listen)
     if said.as_json:
         print_json({"exit_code": 0, **found.as_dict()})
@@ -68,14 +85,37 @@ def plan(
         print_text(_plan_in_words(found))
 
 
-def _first_moment(input: str, view: Any) -> Any:
-    """Return a view of the first point in time, if there are several and none is chosen."""
-    from dataclasses import replace
+def _plan_in_words(trial: Any) -> str:
+    worker = "unknown" if trial.worker_bytes is None else _bytes(trial.worker_bytes)
+    time = f"{trial.seconds_per_block:.2f} s a block, {_duration(trial.seconds)}"
+    rows = [
+        ("volume", f"{by(trial.shape)} voxels"),
+        ("blocks", f"{trial.blocks} of {by(trial.block)} voxels, {trial.read_factor:.2f} x read"),
+        ("labels", f"{trial.labels:.0f} in a block"),
+        ("time", f"{time} with {trial.workers} workers"),
+        ("memory", f"{worker} a worker, {_bytes(trial.parent_bytes)} to stitch"),
+        ("disk", _bytes(trial.disk_bytes)),
+    ]
+    rows += [
+        ("context", f"{size}: {100 * error:.1f} % of pairs of voxels differ from the largest")
+        for size, error in trial.disagreement.items()
+    ]
+    return "\n".join(in_columns(rows, once=True))
 
-    from ..read.open_volume import open_volume
 
-    with open_volume(input, **view.keywords()) as volume:
-        return replace(view, time=0) if "t" in volume.axes else view
+def _bytes(number: float) -> str:
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if number < 1000:
+            return f"{number:.3g} {unit}"
+        number /= 1024
+    return f"{number:.3g} TiB"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    minutes = seconds / 60
+    return f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.1f} h"
 
 
 def info(
@@ -90,13 +130,147 @@ def info(
     Of labels that were made here: the recipe, blocks done and failed with
     their errors, objects, and the report about the seams.
     """
-    from .console import describe_each
-    from .description import describe_volume, volume_in_words
-
     code = describe_each(
         "volume", paths, lambda path: describe_volume(path, ctx.obj), volume_in_words, said
     )
     raise typer.Exit(code)
+
+
+def describe_volume(path: str, permissions: Permissions | None = None) -> dict[str, Any]:
+    """Return what is known of a volume."""
+    from ..read.open_volume import open_volume
+
+    run = None if "://" in path else _run(path)
+    found: dict[str, Any] = {"volume": path, "made": False}
+    try:
+        with open_volume(path, permissions=permissions) as volume:
+            found |= {
+                "made": True,
+                "format": volume.format,
+                "series": volume.series,
+                "shape": list(volume.shape),
+                "axes": "".join(volume.axes),
+                "dtype": str(volume.dtype),
+                "voxel_size": list(volume.voxel_size),
+                "offset": list(volume.offset),
+                "units": volume.units,
+                "chunk": list(volume.chunk),
+                "write_unit": list(volume.write_unit),
+            }
+    except InputNotFoundError:
+        if run is None:
+            raise
+    return found | {"run": run}
+
+
+def _run(path: str) -> dict[str, Any] | None:
+    from ..blockwise.recipe import side_folder
+    from ..blockwise.recipe_file import read_recipe
+    from ..run.journal import read_journal
+
+    folder = side_folder(path)
+    if not (folder / "journal.jsonl").is_file():
+        return None
+    journal = read_journal(folder / "journal.jsonl")
+    stages = {}
+    for name, records in journal.stages.items():
+        states = Counter(record.state for record in records.values())
+        stages[name] = {
+            **{state: states[state] for state in ("done", "failed", "started")},
+            "attempts": sum(record.attempts for record in records.values()),
+            "seconds": round(sum(record.seconds or 0 for record in records.values()), 3),
+            "peak_bytes": max((r.peak_bytes or 0 for r in records.values()), default=0),
+            "errors": {
+                str(key): record.error
+                for key, record in sorted(records.items(), key=lambda item: str(item[0]))
+                if record.state == "failed"
+            },
+        }
+    try:
+        recipe = read_recipe(folder)
+    except (OSError, ValueError, LookupError, TypeError):
+        recipe = None
+    finished = [note for note in journal.notes if note.get("event") == "finished"]
+    return {
+        "folder": str(folder),
+        "runs": journal.runs,
+        "finished": bool(finished),
+        "objects": finished[-1].get("objects") if finished else None,
+        "stages": stages,
+        "recipe": recipe,
+        "seams": _seams(folder / "lookup.json"),
+    }
+
+
+def _seams(path: Path) -> Any:
+    try:
+        return json.loads(path.read_bytes()).get("seams")
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
+def volume_in_words(found: Mapping[str, Any]) -> str:
+    """Return a description as text for people."""
+    rows = [("state", "not finished")]
+    if found["made"]:
+        size, units = by(f"{n:g}" for n in found["voxel_size"]), found["units"] or "voxel"
+        rows = [
+            ("format", found["format"]),
+            ("series", found["series"]),
+            ("voxels", f"{by(found['shape'])} ({found['axes']}), {found['dtype']}"),
+            ("voxel", f"{size} {units}"),
+            ("chunk", by(found["chunk"])),
+        ]
+    if run := found["run"]:
+        rows += _run_in_words(run)
+    rows = [(name, text) for name, text in rows if text]
+    return described(found["volume"], rows)
+
+
+def _run_in_words(run: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return rows, the text of which is empty if there is nothing to say."""
+    rows = []
+    if recipe := run["recipe"]:
+        words = " ".join(f"{key}={value}" for key, value in recipe["parameters"].items())
+        rows = [
+            ("input", recipe["input"]),
+            ("function", f"{recipe['function']} {words}".rstrip()),
+            ("blocks", f"{by(recipe['block'])} with a context of {by(recipe['context'])}"),
+            ("stitch", _stitch_in_words(recipe["stitch"])),
+            ("gate", recipe["gate"]),
+            ("table", recipe["table"]),
+        ]
+    rows.append(("objects", "" if run["objects"] is None else str(run["objects"])))
+    for name, stage in run["stages"].items():
+        counted = [f"{stage[s]} {s}" for s in ("done", "failed") if stage[s]]
+        if stage["started"]:
+            counted.append(f"{stage['started']} begun and not ended")
+        if not counted:
+            continue
+        peak = f", {stage['peak_bytes'] / 2**20:.0f} MiB at most" if stage["peak_bytes"] else ""
+        lines = [f"{', '.join(counted)}; {stage['seconds']:.1f} s of work{peak}"]
+        errors = list(stage["errors"].items())
+        lines += [f"block {block}: {error}" for block, error in errors[:_LISTED]]
+        if len(errors) > _LISTED:
+            lines.append(f"and {len(errors) - _LISTED} more, see --json")
+        rows += [(name, line) for line in lines]
+    if run["seams"]:
+        try:
+            lines = seam_lines(run["seams"])
+        except (ValueError, LookupError, TypeError):
+            lines = ["their errors cannot be read"]
+        rows += [("seams", line) for line in lines]
+    return rows
+
+
+def _stitch_in_words(how: Mapping[str, Any]) -> str:
+    mode = str(how["mode"])
+    if mode == "touch" and how["connectivity"]:
+        return f"{mode}, connectivity {how['connectivity']}"
+    if mode in ("none", "touch"):
+        return mode
+    rule = how["rule"] if mode == "overlap" else "agreement"
+    return f"{mode}, {rule} > {how['threshold']}, {how['min_voxels']} voxels at least"
 
 
 @options
@@ -119,18 +293,15 @@ def replay(
     Example: cytovox volume replay labels.zarr 7 --pdb
     """
     from ..blockwise.replay import replay_block
-    from ..errors import StageError
-    from .console import print_text, say
 
     try:
         done = replay_block(output, block, permissions=ctx.obj)
     except StageError as error:
-        cause = error.__cause__
-        if how.pdb and cause is not None:
+        if how.pdb and error.__cause__ is not None:
             import pdb
 
             say(f"error: {error}")
-            pdb.post_mortem(cause.__traceback__)
+            pdb.post_mortem(error.__cause__.__traceback__)
         raise
     if how.save is not None:
         import numpy as np
@@ -138,39 +309,3 @@ def replay(
         np.save(how.save, done.labels)
     write = " ".join(f"{a}:{b}" for a, b in done.block.write)
     print_text(f"block {block} ({write}): {done.count} labels in {done.seconds:.2f} s")
-
-
-def _plan_in_words(trial: Any) -> str:
-    from .console import by, in_rows
-
-    worker = "unknown" if trial.worker_bytes is None else _bytes(trial.worker_bytes)
-    blocks = f"{trial.blocks} of {by(trial.block)} voxels, {trial.read_factor:.2f} x read"
-    time = f"{trial.seconds_per_block:.2f} s a block, {_duration(trial.seconds)}"
-    rows = [
-        ("volume", f"{by(trial.shape)} voxels"),
-        ("blocks", blocks),
-        ("labels", f"{trial.labels:.0f} in a block"),
-        ("time", f"{time} with {trial.workers} workers"),
-        ("memory", f"{worker} a worker, {_bytes(trial.parent_bytes)} to stitch"),
-        ("disk", _bytes(trial.disk_bytes)),
-    ]
-    rows += [
-        ("context", f"{size}: {100 * error:.1f} % of pairs of voxels differ from the largest")
-        for size, error in trial.disagreement.items()
-    ]
-    return "\n".join(in_rows(rows, 8))
-
-
-def _bytes(number: float) -> str:
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if number < 1000:
-            return f"{number:.3g} {unit}"
-        number /= 1024
-    return f"{number:.3g} TiB"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.1f} s"
-    minutes = seconds / 60
-    return f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.1f} h"

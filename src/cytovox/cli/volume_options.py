@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from ..errors import OptionError
-from .command_options import Where, option, options, parse_lengths, parse_size
+from .command_options import Where, option, options, parse_assignments, parse_lengths, parse_size
 
 if TYPE_CHECKING:
     from ..read import Permissions
@@ -32,13 +32,7 @@ __all__ = [
 
 
 def as_size(text: str, name: str = "--memory") -> int:
-    """Read a number of bytes.
-
-    Examples
-    --------
-    >>> as_size("4G"), as_size("512 MiB")
-    (4294967296, 536870912)
-    """
+    """Read a number of bytes."""
     match = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*([kmgt]?)i?b?\s*", text, re.I)
     if not match or float(match[1]) <= 0:
         raise OptionError(f"{name} '{text}' is not a size", hint="write for example 4G")
@@ -46,25 +40,9 @@ def as_size(text: str, name: str = "--memory") -> int:
 
 
 def parse_parameters(words: list[str] | None) -> dict[str, Any]:
-    """Read parameters of a function: numbers, truth values, lists, or text.
-
-    Examples
-    --------
-    >>> parse_parameters(["sigma=2", "seeds=distance", "bright_inside=false", "offsets=[1,2]"])
-    {'sigma': 2, 'seeds': 'distance', 'bright_inside': False, 'offsets': [1, 2]}
-    """
-    given: dict[str, Any] = {}
-    for word in words or ():
-        match = re.fullmatch(r"\s*([^\W\d]\w*)\s*=\s*(.*?)\s*", word, re.S)
-        if match is None:
-            raise OptionError(
-                f"--set '{word}' is not of the form key=value",
-                hint="write for example --set threshold=100",
-            )
-        if match[1] in given:
-            raise OptionError(f"--set {match[1]} is given twice", hint="give it once")
-        given[match[1]] = _value(match[2])
-    return given
+    """Read parameters of a function: numbers, truth values, lists, or text."""
+    given = parse_assignments(words, r"[^\W\d]\w*", "key=value", "threshold=100")
+    return {name: _value(text) for name, text in given.items()}
 
 
 def _value(text: str) -> Any:
@@ -156,14 +134,9 @@ class Blocks:
         read=parse_size,
     )
 
-    def size(self, input: str, view: Any) -> Any:
+    def size(self, ndim: int) -> Any:
         """Return the voxels that a block writes, the usual ones if none were given."""
-        if self.block is not None:
-            return self.block
-        from ..read.open_volume import open_volume
-
-        with open_volume(input, **view.keywords()) as volume:
-            return 128 if len(volume.spatial_shape) == 3 else 1024
+        return self.block or (128 if ndim == 3 else 1024)
 
 
 @options

@@ -1,42 +1,54 @@
-"""What a volume command says at the end, and by which exit code."""
+"""What is said of a run on a volume: while it works, at the end, and by which exit code."""
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import escaped
+from ..errors import CytovoxError
 from .console import SOME_FAILED, print_json, print_text, say
 from .signals import STOPPED_TEXT, resumable
 
 if TYPE_CHECKING:
+    from ..blockwise.block_result import BlockFailure
+    from ..blockwise.events import BlockFailed
+    from ..blockwise.lookup import SeamReport
     from ..blockwise.volume_result import VolumeResult
-    from .command_options import SaidOfWork
+    from .command_options import Said, SaidOfWork
 
-__all__ = ["failures_in_words", "near", "show_volume", "showing"]
+__all__ = ["failures_in_words", "near", "seam_lines", "seams_in_words", "show_volume", "showing"]
 
 #: So many blocks that failed are listed.
 _LISTED = 20
+#: Characters of an error that are shown.
+_MOST_TEXT = 2_000
+#: What is counted in a report about the seams, if there is any.
+_SEAMS = {
+    "cut": "end exactly at a seam: cut, or at rest there",
+    "contested": "join labels that one block had separated",
+    "exceeding": "reach beyond what a block saw: more context may help",
+    "doubtful": "pairs of labels were close to the threshold",
+    "dropped": "labels were dropped, for another block has the object",
+}
 
 
 @contextmanager
-def showing(name: str, *, quiet: bool) -> Iterator[Callable[[Any], None]]:
+def showing(name: str, said: Said) -> Iterator[Callable[[Any], None]]:
     """Show progress, or warnings only; yield the function to call with each event."""
     from ..blockwise.events import BlockFailed, WorkerLost
-    from .progress_display import choose_display, reporting_compilation
+    from .progress_display import showing_progress
 
-    display = choose_display(quiet=quiet)
-    errors: set[str] = set()
+    told: set[str] = set()
 
     def listen(event: Any) -> None:
         display.show(event)
-        if isinstance(event, BlockFailed) and (error := _without_place(event.error)) not in errors:
-            errors.add(error)  # the summary says how many blocks failed so
+        if isinstance(event, BlockFailed) and (error := _told(event)) not in told:
+            told.add(error)  # the summary says how many blocks failed so
             state = "failed" if event.final else f"attempt {event.attempt} failed"
             display.note(f"{name}: block {event.block} {state}: {error}")
         elif isinstance(event, WorkerLost):
@@ -46,7 +58,7 @@ def showing(name: str, *, quiet: bool) -> Iterator[Callable[[Any], None]]:
     silent = logging.NullHandler()
     logging.getLogger("cytovox").addHandler(silent)
     try:
-        with display, reporting_compilation(display.compiling), resumable():
+        with showing_progress(quiet=said.is_quiet) as display, resumable():
             display.begin(name)
             yield listen
     except KeyboardInterrupt:
@@ -87,16 +99,16 @@ def show_volume(
         )
         return code
     if not result:
-        say(*failures_in_words(result, output, replays=replays).split("\n"))
+        say(*failures_in_words(result, output, replays=replays))
         return code
     if not said.quiet:
         before = "was finished before, " if result.was_finished else ""
-        print_text(f"{output}: {before}{_in_words(result)}")
+        blocks = "1 block" if result.blocks == 1 else f"{result.blocks} blocks"
+        counted = f"{result.objects} objects, " if result.report is not None else ""
+        print_text(f"{output}: {before}{counted}{blocks} in {result.seconds:.1f} s")
         if result.table is not None:
             print_text(f"table: {near(result.table)}")
         if result.report is not None:
-            from ..report.seams import seams_in_words
-
             print_text(seams_in_words(result.report))
         if picture is not None:
             print_text(f"picture: {near(picture)}")
@@ -104,25 +116,18 @@ def show_volume(
 
 
 def near(path: str | os.PathLike[str]) -> str:
-    """Return a path as one would type it here.
-
-    Examples
-    --------
-    >>> import os
-    >>> near(os.path.join(os.getcwd(), "labels.csv"))
-    'labels.csv'
-    """
+    """Return a path as one would type it here."""
     try:
         return str(Path(path).absolute().relative_to(Path.cwd()))
     except ValueError:  # it is elsewhere
         return str(path)
 
 
-def failures_in_words(result: Any, output: str, *, replays: bool = True) -> str:
+def failures_in_words(result: VolumeResult, output: str, *, replays: bool = True) -> list[str]:
     """Return a line for each way in which blocks failed, and what to do."""
-    ways: dict[str, list[Any]] = {}
+    ways: dict[str, list[BlockFailure]] = {}
     for one in result.failed:
-        ways.setdefault(_without_place(one.error), []).append(one)
+        ways.setdefault(_told(one), []).append(one)
     lines = [
         f"error: {output}: {_blocks(alike)}: {error} (attempts: {alike[0].attempts})"
         for error, alike in list(ways.items())[:_LISTED]
@@ -142,36 +147,48 @@ def failures_in_words(result: Any, output: str, *, replays: bool = True) -> str:
         f"{len(result.failed)} of {result.blocks} blocks failed{others}; the same command does "
         f"only those again, and {look}"
     )
-    return "\n".join(map(escaped, lines))
+    return lines
 
 
-def _blocks(failed: list[Any]) -> str:
-    """Return the blocks that failed in the same way.
-
-    Examples
-    --------
-    >>> from types import SimpleNamespace
-    >>> _blocks([SimpleNamespace(block=i) for i in range(9)])
-    'blocks 0, 1, 2 and 6 more'
-    """
+def _blocks(failed: list[BlockFailure]) -> str:
+    """Return the blocks that failed in the same way."""
     named = ", ".join(str(one.block) for one in failed[:3])
     more = f" and {len(failed) - 3} more" if len(failed) > 3 else ""
     return f"block{'s' if len(failed) > 1 else ''} {named}{more}"
 
 
-def _without_place(error: str) -> str:
-    """Leave out the kind of our own errors and the block, which is named before."""
-    return re.sub(r"^\w+Error: (block \d+: )(?=\S)|^\w+Error: (?=\w+ failed: )", "", error)
+def _told(failed: BlockFailure | BlockFailed) -> str:
+    """Return what happened to a block, which is named beside it."""
+    from ..run.team_worker import shortened
+
+    if not isinstance(failed.exception, CytovoxError):
+        return failed.error
+    error = copy.copy(failed.exception)
+    error.block = None
+    time = getattr(failed, "time", None)
+    return shortened(str(error), _MOST_TEXT) + (
+        f" (time point {time})" if time is not None else ""
+    )
 
 
-def _in_words(result: Any) -> str:
-    blocks = "1 block" if result.blocks == 1 else f"{result.blocks} blocks"
-    counted = f"{result.objects} objects, " if result.report is not None else ""
-    return f"{counted}{blocks} in {result.seconds:.1f} s"
+def seam_lines(report: Mapping[str, Any]) -> list[str]:
+    """Return the lines of a report about the seams, given as plain values."""
+    lines = [
+        f"{report['at_seam']} of {report['objects']} objects touch a seam, "
+        f"{report['spanning']} are in several blocks",
+        *(f"{report[name]} {text}" for name, text in _SEAMS.items() if report[name]),
+    ]
+    seam, inside = report["seam_median"], report["interior_median"]
+    if seam is not None and inside is not None:
+        lines.append(f"median size {seam:.0f} voxels at seams, {inside:.0f} inside of blocks")
+    return lines
 
 
-def _failure(failure: Any) -> dict[str, Any]:
-    return {
-        name: getattr(failure, name)
-        for name in ("block", "reason", "error", "attempts", "traceback")
-    }
+def seams_in_words(report: SeamReport) -> str:
+    """Return a report about the seams as text."""
+    return "seams: " + "\n       ".join(seam_lines(report.as_dict()))
+
+
+def _failure(failure: BlockFailure) -> dict[str, Any]:
+    names = ("block", "reason", "error", "attempts", "traceback")
+    return {name: getattr(failure, name) for name in names}

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
 from . import volume_options as o
 from .command_options import Said, SaidOfWork, Where, option, options
+from .console import print_json, print_text, say
+from .volume_results import near, show_volume, showing
+
+if TYPE_CHECKING:
+    from ..read.volume import Volume
 
 __all__ = ["objects", "restitch", "segment"]
 
@@ -122,13 +127,14 @@ def segment(
     """
     from ..blockwise.evidence import Measures
     from ..blockwise.volumes import segment_volume
-    from .volume_results import show_volume, showing
+    from ..read.open_volume import open_volume
 
-    view = taken.view(ctx.obj)
-    size, around = what.size(input, view), what.around(how.stitch)
-    if not making.no_preflight:
-        _look_for_room(input, view, output, size, around, making)
-    with showing(Path(output).name, quiet=making.quiet or making.as_json) as listen:
+    view, around = taken.view(ctx.obj), what.around(how.stitch)
+    with open_volume(input, **view.keywords()) as volume:
+        size = what.size(len(volume.spatial_shape))
+        if not making.no_preflight:
+            _look_for_room(volume, output, size, around, making)
+    with showing(Path(output).name, making) as listen:
         result = segment_volume(
             input,
             output,
@@ -158,9 +164,8 @@ def restitch(
     """
     from ..blockwise.recipe_file import load_recipe
     from ..blockwise.volumes import restitch_volume
-    from .volume_results import show_volume, showing
 
-    with showing(Path(output).name, quiet=said.quiet or said.as_json) as listen:
+    with showing(Path(output).name, said) as listen:
         result = restitch_volume(
             output, on_event=listen, permissions=ctx.obj, **how.stitching(), **vars(where)
         )
@@ -193,8 +198,6 @@ def objects(ctx: typer.Context, output: o.Made, which: _Table, said: Said) -> No
     Example: cytovox volume objects labels.zarr --gate 'volume > 5' -o large.csv
     """
     from ..blockwise.volumes import measure_volume
-    from .console import print_json, print_text
-    from .volume_results import near
 
     path, count = measure_volume(output, objects=which.table, gate=which.gate, permissions=ctx.obj)
     if said.as_json:
@@ -203,26 +206,20 @@ def objects(ctx: typer.Context, output: o.Made, which: _Table, said: Said) -> No
         print_text(f"{near(path)}: {count} objects")
 
 
-def _look_for_room(
-    input: str, view: Any, output: str, block: Any, context: Any, making: _Making
-) -> None:
+def _look_for_room(volume: Volume, output: str, block: Any, context: Any, making: _Making) -> None:
     """Raise an error if a run cannot fit on disk or in memory; warn if it may not."""
     from dataclasses import replace
 
     from ..blockwise.block_preflight import volume_need
     from ..blockwise.recipe import fitting_sizes, side_folder
-    from ..read.open_volume import open_volume
     from ..run.folder_room import check_need
-    from .console import say
 
-    here = 0 if making.cluster else 1 if making.workers == 0 else making.workers
+    ndim = len(volume.spatial_shape)
+    sizes = fitting_sizes("block", block, ndim), fitting_sizes("context", context, ndim)
+    need = volume_need(volume, *sizes, making.workers)
+    if making.cluster:
+        need = replace(need, memory_bytes=0)  # of other machines
     side = side_folder(output)
-    with open_volume(input, **view.keywords()) as volume:
-        ndim = len(volume.spatial_shape)
-        sizes = fitting_sizes("block", block, ndim), fitting_sizes("context", context, ndim)
-        need = volume_need(volume, *sizes, here)
-    if here == 0:
-        need = replace(need, memory_bytes=0)
-    already = (path for path in Path(side).rglob("*") if path.is_file())
+    already = (path for path in side.rglob("*") if path.is_file())
     if (warning := check_need(need, side.parent, already=already)) is not None:
         say(f"warning: {side.parent}: {warning}")

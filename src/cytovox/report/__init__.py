@@ -1,8 +1,7 @@
 """Pictures made from results."""
 
 from .contact_sheet import contact_sheet, draw_contact_sheet
-from .picture import draw_measurement
-from .scatter import deformation_area_scatter, draw_deformation_area
+from .picture import deformation_area_scatter, draw_deformation_area, draw_measurement
 from .style import save_figure
 
 __all__ = [

@@ -85,9 +85,9 @@ def draw_contact_sheet(
     axes.set_axis_off()
     axes.set_anchor("NW")
     title(axes, "Events with measured outlines")
-    missing = _what_is_missing(data)
-    if missing:
-        axes.text(0.5, 0.5, missing, ha="center", va="center", color=FAINT, fontsize=11)
+    if not len(data) or "mask" not in data or "image" not in data:
+        text = "images or masks are not in this file" if len(data) else "no events"
+        axes.text(0.5, 0.5, text, ha="center", va="center", color=FAINT, fontsize=11)
         return
     events = _choose(data, number)
     crops = _cut(data, events)
@@ -98,29 +98,23 @@ def draw_contact_sheet(
     sheet = np.full(
         (rows * (height + _GAP) - _GAP, columns * (width + _GAP) - _GAP), np.nan, np.float32
     )
-    for place, crop in enumerate(crops):
-        y, x = place // columns * (height + _GAP), place % columns * (width + _GAP)
+    places = [
+        (place // columns * (height + _GAP), place % columns * (width + _GAP))
+        for place in range(len(crops))
+    ]
+    for crop, (y, x) in zip(crops, places, strict=True):
         sheet[y : y + height, x : x + width] = crop.image
     low, high = np.nanpercentile(sheet, (0.2, 99.8))
     axes.imshow(
         sheet, cmap="gray", vmin=low - 8, vmax=max(high + 8, low + 1), interpolation="nearest"
     )
-    for place, crop in enumerate(crops):
-        y, x = place // columns * (height + _GAP), place % columns * (width + _GAP)
+    for crop, (y, x) in zip(crops, places, strict=True):
         _outline(axes, crop.mask, x, y)
         axes.text(
             x + 1.5, y + 1.5, f"{crop.event}", va="top", fontsize=7, color=INK,
             path_effects=[withStroke(linewidth=1.8, foreground="#ffffffb0")],
         )  # fmt: skip
     _scale_bar(axes, sheet.shape, float(data.pixel_size or 0))
-
-
-def _what_is_missing(data: HDF5Data) -> str:
-    if not len(data):
-        return "no events"
-    if "mask" not in data or "image" not in data:
-        return "images or masks are not in this file"
-    return ""
 
 
 def _best_columns(number: int, height: int, width: int) -> int:

@@ -1,10 +1,10 @@
-"""Middle slices of a volume with the outlines of its labels."""
+"""Middle slices of a volume with the outlines of its labels, and sizes of objects at seams."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,10 +13,9 @@ from ..errors import InputError
 from ..read.open_volume import open_volume
 from ..read.volume import Volume
 from ..read.volume_view import VolumeView
-from .seams import draw_seams
-from .style import FAINT, new_figure, save_figure, title
+from .style import FAINT, INK, MEASURED, TRUE, label_axes, new_figure, save_figure, title
 
-__all__ = ["colours_of", "draw_volume", "outlines", "slice_picture"]
+__all__ = ["colours_of", "draw_volume", "outlines", "seam_sizes", "slice_picture"]
 
 #: Most voxels of a slice along either axis; of larger ones the middle is shown.
 _MOST = 768
@@ -39,12 +38,10 @@ def outlines(labels: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
     """Return which pixels of objects have a neighbour that is not of their object."""
     edge = np.zeros(labels.shape, np.bool_)
     for axis in range(labels.ndim):
-        change = np.diff(labels, axis=axis) != 0
-        ahead: list[slice] = [slice(None)] * labels.ndim
-        behind = list(ahead)
-        ahead[axis], behind[axis] = slice(1, None), slice(None, -1)
-        edge[tuple(ahead)] |= change
-        edge[tuple(behind)] |= change
+        along, values = np.moveaxis(edge, axis, 0), np.moveaxis(labels, axis, 0)
+        change = values[1:] != values[:-1]
+        along[1:] |= change
+        along[:-1] |= change
     edge &= labels != 0
     return edge
 
@@ -86,67 +83,98 @@ def draw_volume(
                 f"the labels have {shape} voxels, but the image has {raw.spatial_shape}",
                 path=os.fspath(labels),
             )
-        panels = [_panel(raw, found, axis) for axis in _axes(shape)]
-        names = [_name(found, axis) for axis in _axes(shape)]
-        tall = [_aspect(found, axis) for axis in _axes(shape)]
+        across = range(3) if len(shape) == 3 and min(shape) > 1 else range(1)
+        panels = [_panel(raw, found, axis) for axis in across]
     with_seams = _made_by_blocks(labels)
     columns = len(panels) + with_seams
     figure = new_figure(4.6 * columns, 4.7)
     axes = np.atleast_1d(figure.subplots(1, columns))
-    for place, picture, name, aspect in zip(axes, panels, names, tall, strict=False):
-        title(place, *name)
-        place.imshow(picture, interpolation="nearest", aspect=aspect)
+    for place, panel in zip(axes, panels, strict=False):
+        title(place, panel.name, panel.detail)
+        place.imshow(panel.picture, interpolation="nearest", aspect=panel.aspect)
         place.set_xticks([])
         place.set_yticks([])
         for spine in place.spines.values():
             spine.set_color(FAINT)
     if with_seams:
-        draw_seams(axes[-1], labels)
+        _draw_seams(axes[-1], labels)
     return save_figure(figure, out)
 
 
-def _axes(shape: tuple[int, ...]) -> range:
-    """Return the axes across which slices are shown; one image is shown as it is."""
-    return range(len(shape)) if len(shape) == 3 and min(shape) > 1 else range(1)
+class _Panel(NamedTuple):
+    picture: Bytes
+    name: str
+    detail: str
+    #: How much taller than wide a voxel is.
+    aspect: float
 
 
-def _name(volume: Volume, axis: int) -> tuple[str, str]:
-    axes = volume.axes[-len(volume.spatial_shape) :]
-    if len(axes) == 2:
-        return "Image", ""
-    shown = [name for i, name in enumerate(axes) if i != axis]
-    return f"{axes[axis]} = {volume.spatial_shape[axis] // 2}", " over ".join(shown)
-
-
-def _aspect(volume: Volume, axis: int) -> float:
-    """Return how much taller than wide a voxel is in the slice across an axis."""
-    size = list(volume.voxel_size)
-    if len(size) == 3:
-        del size[axis]
-    return size[0] / size[1]
-
-
-def _panel(raw: Volume, found: Volume, axis: int) -> Bytes:
-    """Return the middle slice across an axis."""
+def _panel(raw: Volume, found: Volume, axis: int) -> _Panel:
+    """Return the middle slice across an axis, or an image as it is."""
     shape = found.spatial_shape
-    box = []
-    for at, size in enumerate(shape):
-        middle = size // 2
-        if at == axis and len(shape) == 3:
-            box.append((middle, middle + 1))
-        else:
-            room = min(size, _MOST)
-            start = (size - room) // 2
-            box.append((start, start + room))
-    channels = [(0, 1)] * (raw.ndim - len(shape))
-    image = raw.read((*channels, *box)).reshape([b - a for a, b in box])
-    labels = found.read(box)
+    room = [min(size, _MOST) for size in shape]
+    names, voxel = list(found.axes[-len(shape) :]), list(found.voxel_size)
+    name, detail = "Image", ""
     if len(shape) == 3:
-        image, labels = image.take(0, axis), labels.take(0, axis)
-    return slice_picture(image, labels)
+        room[axis] = 1
+        name = f"{names.pop(axis)} = {shape[axis] // 2}"
+        detail = " over ".join(names)
+        del voxel[axis]
+    starts = [size // 2 - part // 2 for size, part in zip(shape, room, strict=True)]
+    box = [(start, start + part) for start, part in zip(starts, room, strict=True)]
+    channels = [(0, 1)] * (raw.ndim - len(shape))
+    flat = [part for i, part in enumerate(room) if len(shape) == 2 or i != axis]
+    image, labels = raw.read((*channels, *box)).reshape(flat), found.read(box).reshape(flat)
+    return _Panel(slice_picture(image, labels), name, detail, voxel[0] / voxel[1])
 
 
 def _made_by_blocks(labels: str | os.PathLike[str]) -> bool:
     from ..blockwise.recipe import side_folder
 
     return "://" not in os.fspath(labels) and (side_folder(labels) / "lookup.json").is_file()
+
+
+def seam_sizes(
+    output: str | os.PathLike[str],
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """Return the size of each object, and whether it touches a seam."""
+    from ..blockwise.evidence import EvidenceFolder
+    from ..blockwise.lookup import load_lookup
+    from ..blockwise.recipe_file import find_run
+
+    folder = find_run(output)
+    lookup = load_lookup(folder)
+    load = EvidenceFolder(folder / "blocks", faces=False, shell=False)
+    voxels = np.zeros(lookup.count + 1, np.int64)
+    at_seam = np.zeros(lookup.count + 1, np.bool_)
+    for index in range(len(lookup.offsets) - 1):
+        final = lookup.slice(index)[1:]
+        evidence = load(index)
+        np.add.at(voxels, final, evidence.sizes.astype(np.int64))
+        at_seam[final[evidence.at_seam]] = True
+    return voxels[1:], at_seam[1:]
+
+
+def _draw_seams(axes: Any, output: str | os.PathLike[str]) -> None:
+    """Draw the sizes of objects that touch a seam against those that do not."""
+    voxels, at_seam = seam_sizes(output)
+    title(axes, "Objects at seams and inside of blocks")
+    label_axes(axes, "Voxels", "Share of objects")
+    if not voxels.size:
+        axes.text(0.5, 0.5, "no objects", transform=axes.transAxes, ha="center", color=FAINT)
+        return
+    low, high = np.log10(max(1, voxels.min())), np.log10(max(2, voxels.max()))
+    edges = np.logspace(low - 0.05, high + 0.05, 24)
+    for chosen, colour, name in ((~at_seam, MEASURED, "inside"), (at_seam, TRUE, "at a seam")):
+        count = int(chosen.sum())
+        if count:
+            axes.hist(
+                voxels[chosen], edges, weights=np.full(count, 1 / count), histtype="stepfilled",
+                color=colour, alpha=0.45, label=f"{name} ({count})",
+            )  # fmt: skip
+    axes.set_xscale("log")
+    if high - low > 1:
+        axes.xaxis.set_minor_formatter("")
+    else:
+        axes.tick_params(axis="x", which="minor", labelsize=8, rotation=30)
+    axes.legend(frameon=False, fontsize=10, labelcolor=INK)

@@ -1,30 +1,24 @@
-"""What ``cytovox doctor`` looks at, one line for each thing."""
+"""``cytovox doctor``: what it looks at, one line for each thing."""
 
 from __future__ import annotations
 
-import importlib.metadata
+import functools
 import io
 import os
-import platform
-import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from .. import __version__
 from ..errors import StageError, escaped
+from .command_options import AsJson
 from .console import FINDINGS, in_columns, print_json, print_text
 
-__all__ = [
-    "Examined",
-    "examine",
-    "exit_code_of_examination",
-    "show_examination",
-    "table_of",
-]
+__all__ = ["Examined", "doctor", "examine", "table_of"]
 
 #: Below these there is a finding: bytes on a disk, bytes of memory, open files.
 LITTLE_DISK, LITTLE_MEMORY, FEW_FILES = 1 << 30, 1 << 30, 256
@@ -61,6 +55,9 @@ _EXTRAS = {
     "openvino": ("models on Intel processors", "pip install openvino"),
 }
 
+#: Name of what was looked at, its state, and what was found.
+_Found = tuple[str, str, str]
+
 
 @dataclass(frozen=True, slots=True)
 class Examined:
@@ -74,94 +71,82 @@ class Examined:
     told: str
 
 
-def examine(folder: Path) -> list[Examined]:
-    """Look at everything; the folder is that for results."""
-    parts: list[Callable[[], Iterable[Examined]]] = [
-        _programs,
-        _filters,
-        _kernels,
-        _extras,
-        _machine,
-        _processes,
-        lambda: _disks(folder),
-        lambda: _folder(folder),
-    ]
-    return [one for part in parts for one in _safely(part)]
+def doctor(
+    folder: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[FOLDER]", help="Folder for results; the current folder if not given."
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show whether this installation, machine and folder are fit for work.
 
+    Versions, compression filters, kernels, extras, disk, memory and its
+    limits, cores, worker processes; and in the folder whether files can be
+    written, renamed, linked and locked. Nothing is changed or left behind.
 
-def exit_code_of_examination(found: Sequence[Examined]) -> int:
-    """Return the exit code: 1 if work is not possible, 3 if something should be looked at.
-
-    Examples
-    --------
-    >>> exit_code_of_examination([Examined("disk", "temp", "look", "full")])
-    3
+    Example: cytovox doctor /mnt/share/results
     """
+    found = examine(folder or Path.cwd())
     states = {one.state for one in found}
-    return 1 if "BAD" in states else FINDINGS if "look" in states else 0
-
-
-def show_examination(folder: Path, *, as_json: bool) -> int:
-    """Look at everything and print it; return the exit code."""
-    found = examine(folder)
-    code = exit_code_of_examination(found)
+    code = 1 if "BAD" in states else FINDINGS if "look" in states else 0
     if as_json:
         examined = [asdict(one) | {"state": one.state.lower()} for one in found]
         print_json({"cytovox": __version__, "exit_code": code, "examined": examined})
     else:
         print_text(table_of(found))
-    return code
+    raise typer.Exit(code)
+
+
+def examine(folder: Path) -> list[Examined]:
+    """Look at everything; the folder is that for results."""
+    parts: list[tuple[str, Callable[[], Iterable[_Found]]]] = [
+        ("programs", _programs),
+        ("filters", _filters),
+        ("kernels", _kernels),
+        ("extras", _extras),
+        ("machine", _machine),
+        ("machine", _processes),
+        ("disk", functools.partial(_disks, folder)),
+        ("folder", functools.partial(_folder, folder)),
+    ]
+    return [Examined(group, *one) for group, part in parts for one in _safely(part)]
 
 
 def table_of(found: Sequence[Examined]) -> str:
-    """Return all as aligned text, with what is wrong once more at the end.
-
-    Examples
-    --------
-    >>> print(table_of([Examined("disk", "temp", "good", "9 GB free")]))
-    disk  temp  good  9 GB free
-    all is well
-    """
-    groups = ["", *(one.group for one in found)]
-    lines = in_columns(
-        [
-            ("" if one.group == before else one.group, one.name, one.state, escaped(one.told))
-            for before, one in zip(groups, found, strict=False)
-        ]
-    )
+    """Return all as aligned text, with what is wrong once more at the end."""
+    lines = in_columns([(one.group, one.name, one.state, one.told) for one in found], once=True)
     wrong = [one for one in found if one.state in ("look", "BAD")]
-    lines += [f"{one.state}: {one.group}, {one.name}: {escaped(one.told)}" for one in wrong]
+    lines += [escaped(f"{one.state}: {one.group}, {one.name}: {one.told}") for one in wrong]
     return "\n".join(lines if wrong else [*lines, "all is well"])
 
 
-def _safely(part: Callable[[], Iterable[Examined]]) -> Iterator[Examined]:
+def _safely(part: Callable[[], Iterable[_Found]]) -> Iterator[_Found]:
     """Continue with the next part if one fails in an unexpected way."""
     try:
         yield from part()
     except Exception as err:
-        name = getattr(part, "__name__", "folder").strip("_")
-        yield Examined(name, "check", "BAD", f"{type(err).__name__}: {err}")
+        yield "check", "BAD", f"{type(err).__name__}: {err}"
 
 
-def _programs() -> Iterator[Examined]:
-    yield Examined("programs", "cytovox", "good", __version__)
+def _programs() -> Iterator[_Found]:
+    import platform
+
+    yield "cytovox", "good", __version__
     bits = "free-threaded, " if not getattr(sys, "_is_gil_enabled", lambda: True)() else ""
-    text = f"{platform.python_version()} ({bits}{sys.executable})"
-    yield Examined("programs", "python", "good", text)
-    yield Examined("programs", "system", "good", platform.platform())
+    yield "python", "good", f"{platform.python_version()} ({bits}{sys.executable})"
+    yield "system", "good", platform.platform()
     for package, purpose in _NEEDED.items():
         version = _version(package)
-        if version is None:
-            text = f"missing; needed for {purpose}: pip install --force-reinstall cytovox"
-            yield Examined("programs", package, "BAD", text)
-        else:
-            yield Examined("programs", package, "good", version)
+        text = f"missing; needed for {purpose}: pip install --force-reinstall cytovox"
+        yield package, "good" if version else "BAD", version or text
     import h5py
 
-    yield Examined("programs", "HDF5", "good", h5py.version.hdf5_version)
+    yield "HDF5", "good", h5py.version.hdf5_version
 
 
-def _filters() -> Iterator[Examined]:
+def _filters() -> Iterator[_Found]:
     """Store and read a chunk with each filter that recordings use."""
     import h5py
     import hdf5plugin
@@ -181,16 +166,15 @@ def _filters() -> Iterator[Examined]:
                 good = bool(np.array_equal(h5["a"][:], values))
                 packed = h5["a"].id.get_storage_size()
         except (OSError, ValueError, RuntimeError) as err:
-            yield Examined("filters", name, "BAD", f"does not work: {err}")
+            yield name, "BAD", f"does not work: {err}"
             continue
-        text = f"works, {values.nbytes} bytes in {packed}"
-        yield Examined("filters", name, "good" if good else "BAD", text)
+        yield name, "good" if good else "BAD", f"works, {values.nbytes} bytes in {packed}"
     for variable in ("HDF5_PLUGIN_PATH", "HDF5_USE_FILE_LOCKING"):
         if value := os.environ.get(variable):
-            yield Examined("filters", variable, "note", value)
+            yield variable, "note", value
 
 
-def _kernels() -> Iterator[Examined]:
+def _kernels() -> Iterator[_Found]:
     from ..kernels.checksum import fletcher32
     from ..kernels.jit import cache_folder
 
@@ -198,17 +182,18 @@ def _kernels() -> Iterator[Examined]:
     number = sum(1 for _ in folder.rglob("*.nbi")) if folder is not None else 0
     if folder is None or not _has_room(folder):
         text = "cannot be kept: compiled anew by each process; set CYTOVOX_CACHE_DIR"
-        yield Examined("kernels", "cache", "look", text)
+        yield "cache", "look", text
     else:
-        yield Examined("kernels", "cache", "good", str(folder))
+        yield "cache", "good", str(folder)
     kept = f"{number} kept" if number else "none yet: the first run takes half a minute longer"
-    yield Examined("kernels", "compiled", "good" if number else "note", kept)
+    yield "compiled", "good" if number else "note", kept
     right = fletcher32(b"abcde") == 0x4FF029C7
-    text = "right result" if right else "WRONG result of a kernel"
-    yield Examined("kernels", "run", "good" if right else "BAD", text)
+    yield "run", *(("good", "right result") if right else ("BAD", "WRONG result of a kernel"))
 
 
 def _has_room(folder: Path) -> bool:
+    import tempfile
+
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
@@ -217,54 +202,50 @@ def _has_room(folder: Path) -> bool:
         return False
 
 
-def _extras() -> Iterator[Examined]:
+def _extras() -> Iterator[_Found]:
     for package, (purpose, how) in _EXTRAS.items():
-        version = _version(package)
-        if version is None:
-            yield Examined("extras", package, "note", f"not installed; for {purpose}: {how}")
+        if (version := _version(package)) is not None:
+            yield package, "good", f"{version}; for {purpose}"
         else:
-            yield Examined("extras", package, "good", f"{version}; for {purpose}")
+            yield package, "note", f"not installed; for {purpose}: {how}"
     if _version("torch") is not None:
-        yield _cuda()
+        yield "CUDA", *_cuda()
 
 
-def _cuda() -> Examined:
+def _cuda() -> tuple[str, str]:
     try:
         import torch
 
         if torch.cuda.is_available():
             names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-            return Examined("extras", "CUDA", "good", f"{torch.version.cuda}: {', '.join(names)}")
+            return "good", f"{torch.version.cuda}: {', '.join(names)}"
     except Exception as err:
-        return Examined("extras", "CUDA", "look", f"torch does not start: {err}")
-    return Examined("extras", "CUDA", "note", "no device; models run on the processor")
+        return "look", f"torch does not start: {err}"
+    return "note", "no device; models run on the processor"
 
 
-def _machine() -> Iterator[Examined]:
+def _machine() -> Iterator[_Found]:
     from ..run.memory import cpu_count, memory_allowed, memory_available, memory_limits
 
-    usable, there = cpu_count(), os.cpu_count() or 1
-    yield Examined("machine", "cores", "good", f"{usable} usable of {there}")
+    yield "cores", "good", f"{cpu_count()} usable of {os.cpu_count() or 1}"
     least = memory_allowed()
     for limit in memory_limits():
         little = limit == least and limit.size < LITTLE_MEMORY
-        text = f"{_size(limit.size)}, {limit.source}"
-        yield Examined("machine", "memory", "look" if little else "good", text)
+        yield "memory", "look" if little else "good", f"{_size(limit.size)}, {limit.source}"
     if (free := memory_available()) is not None:
-        state = "look" if free < LITTLE_MEMORY else "good"
-        yield Examined("machine", "free memory", state, _size(free))
+        yield "free memory", "look" if free < LITTLE_MEMORY else "good", _size(free)
     try:
         import resource
     except ImportError:  # Windows
-        pass
+        return
+    files, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if files < FEW_FILES:
+        yield "open files", "look", f"{files} at once; try: ulimit -n {min(hard, 4096)}"
     else:
-        files, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        state = "look" if files < FEW_FILES else "good"
-        text = f"{files} at once" + (f"; try: ulimit -n {min(hard, 4096)}" * (state == "look"))
-        yield Examined("machine", "open files", state, text)
+        yield "open files", "good", f"{files} at once"
 
 
-def _processes() -> Iterator[Examined]:
+def _processes() -> Iterator[_Found]:
     """Start one worker as runs do, and wait for its answer."""
     from ..run.executor import TeamExecutor
 
@@ -277,10 +258,13 @@ def _processes() -> Iterator[Examined]:
         pass
     except (OSError, StageError) as err:
         text = f"does not start: {err}"
-    yield Examined("machine", "worker process", state, text)
+    yield "worker process", state, text
 
 
-def _disks(folder: Path) -> Iterator[Examined]:
+def _disks(folder: Path) -> Iterator[_Found]:
+    import shutil
+    import tempfile
+
     from ..run.folder_room import existing_folder
 
     places = {"output": folder, "present": Path.cwd(), "temporary": Path(tempfile.gettempdir())}
@@ -288,25 +272,26 @@ def _disks(folder: Path) -> Iterator[Examined]:
         try:
             usage = shutil.disk_usage(existing_folder(place))
         except OSError as err:
-            yield Examined("disk", name, "look", f"{place}: {err.strerror or err}")
+            yield name, "look", f"{place}: {err.strerror or err}"
             continue
-        state = "look" if usage.free < LITTLE_DISK else "good"
         text = f"{_size(usage.free)} free of {_size(usage.total)} at {place}"
-        yield Examined("disk", name, state, text)
+        yield name, "look" if usage.free < LITTLE_DISK else "good", text
 
 
-def _folder(folder: Path) -> Iterator[Examined]:
+def _folder(folder: Path) -> Iterator[_Found]:
     from ..run.folder_room import examine_folder
 
     for trait in examine_folder(folder):
         state = "good" if trait.good else "BAD" if trait.needed else "look"
-        yield Examined("folder", trait.name, state, trait.outcome)
+        yield trait.name, state, trait.outcome
 
 
 def _version(package: str) -> str | None:
+    from importlib import metadata
+
     try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
         return None
 
 

@@ -1,0 +1,177 @@
+"""``cytovox info``: what is in a recording or a result, as plain values and in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..errors import InputError, UnknownCodeError
+from .command_options import AllowedToRecordings, Said
+from .console import describe_each, described
+
+if TYPE_CHECKING:
+    from ..read import Permissions
+
+__all__ = ["describe_file", "in_words", "info"]
+
+
+def info(
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE...", help="Recordings or results (.rtdc).")
+    ],
+    allowed: AllowedToRecordings,
+    said: Said,
+) -> None:
+    """Show what is in a file: size, features, where its data are, and how it was made.
+
+    For a result, the pipeline identifier is checked against its hash, and it
+    is checked whether the files that it refers to are there.
+    """
+    may = allowed.permissions()
+    code = describe_each("file", files, lambda path: describe_file(path, may), in_words, said)
+    raise typer.Exit(code)
+
+
+def describe_file(path: Path, permissions: Permissions | None = None) -> dict[str, Any]:
+    """Return what is in a file."""
+    from ..read import HDF5Data, RefusedInputError, get_measurement_identifier
+    from ..read.members import member
+
+    with HDF5Data(path, permissions=permissions) as data:
+        meta = dict(data.meta)
+        h5 = data.h5
+        if not hasattr(member(h5, "events"), "keys"):
+            raise InputError("there are no events", path=path, hint="give a recording (.rtdc)")
+        stored = sorted(name for name in h5["events"] if not name.startswith("basinmap"))
+        images = [name for name in stored if getattr(h5["events"][name], "ndim", 1) == 3]
+        try:
+            image = data.locate("image")
+        except RefusedInputError:
+            image = None  # the definitions of the basins say why
+        shape = None if image is None or len(image.shape) != 3 else image.shape[1:]
+        return {
+            "file": str(path),
+            "bytes": path.stat().st_size,
+            "kind": "result" if "pipeline:dcnum hash" in meta else "recording",
+            "events": len(data),
+            "image_shape": None if shape is None else [int(n) for n in shape],
+            "pixel_size_um": float(data.pixel_size),
+            "measurement": get_measurement_identifier(h5),
+            "features": stored,
+            "images": images,
+            "basins": _basins(data),
+            "followed": data.followed,
+            "logs": sorted(member(h5, "logs", ())),
+            "tables": sorted(member(h5, "tables", ())),
+            "pipeline": _pipeline(meta),
+        }
+
+
+def in_words(found: Mapping[str, Any]) -> str:
+    """Return a description as text for people."""
+    rows = [
+        ("kind", found["kind"]),
+        ("events" if found["kind"] == "result" else "frames", f"{found['events']}"),
+    ]
+    if found["image_shape"]:
+        height, width = found["image_shape"]
+        rows.append(("images", f"{height} x {width} pixels"))
+    pixel = found["pixel_size_um"]
+    rows += [
+        ("pixel size", f"{pixel:g} um" if pixel else "unknown"),
+        ("size", f"{found['bytes'] / 1e6:.2f} MB"),
+        ("measurement", found["measurement"] or "has no identifier"),
+        ("features", f"{len(found['features'])}: {' '.join(found['features'])}"),
+        *(("basin", _basin_in_words(basin)) for basin in found["basins"]),
+        *(("followed", text) for text in found["followed"]),
+        ("logs", ", ".join(found["logs"]) or "none"),
+        ("tables", ", ".join(found["tables"]) or "none"),
+    ]
+    if pipeline := found["pipeline"]:
+        fits = "fits the identifier" if pipeline["hash_fits"] else "does NOT fit the identifier"
+        rows += [
+            ("pipeline", pipeline["identifier"]),
+            ("hash", f"{pipeline['hash']}, {fits}"),
+            *(("recipe", words) for words in pipeline["recipe"]),
+        ]
+    return described(found["file"], rows, fold=85)
+
+
+def _basins(data: Any) -> list[dict[str, Any]]:
+    from ..read.basins import extract_basin_dicts
+
+    basins = []
+    for basin in extract_basin_dicts(data.h5, check=False, permissions=data.permissions):
+        kind = str(basin.get("type"))
+        paths = [str(p) for p in basin.get("paths") or []]
+        where, allowed = data.find_basin(paths) if kind == "file" else (None, kind != "remote")
+        there = where is not None if kind == "file" else bool(paths) and paths[0] in data.h5
+        basins.append(
+            {
+                "name": basin.get("name"),
+                "type": kind,
+                "paths": paths,
+                "found": there,
+                "allowed": allowed,
+                "path": None if where is None else str(where),
+                "features": basin.get("features"),
+                "mapping": basin.get("mapping"),
+            }
+        )
+    return basins
+
+
+def _basin_in_words(basin: Mapping[str, Any]) -> str:
+    features = " ".join(basin["features"] or ["all features"])
+    place = basin["path"] or " or ".join(basin["paths"])
+    if basin["type"] == "internal":
+        state = "in this file" if basin["found"] else "MISSING in this file"
+    elif basin["type"] == "remote":
+        state = f"on the network at {place}, NOT FOLLOWED"
+    elif not basin["allowed"]:
+        state = f"in {place}, NOT FOLLOWED (outside of the folder; see --basin-root)"
+    else:
+        state = f"in {place}" if basin["found"] else f"NOT FOUND: {place}"
+    return f"{features}: {state}"
+
+
+def _pipeline(meta: Mapping[str, Any]) -> dict[str, Any] | None:
+    from ..logic.reuse import ID_ATTRIBUTES, hash_of_stated
+
+    stored, computed = meta.get("pipeline:dcnum hash"), hash_of_stated(meta)
+    if stored is None or computed is None:
+        return None
+    parts = {part: str(meta[f"pipeline:dcnum {part}"]) for part in ID_ATTRIBUTES}
+    return {
+        "identifier": "|".join(parts.values()),
+        "hash": str(stored),
+        "hash_fits": computed == str(stored),
+        "recipe": [_part_in_words(*part) for part in parts.items() if part[0] != "generation"],
+    }
+
+
+def _part_in_words(kind: str, text: str) -> str:
+    from ..recipe.identity import ppid_to_kwargs
+    from ..recipe.registry import OPTION_METHODS, load_stage
+
+    code, _, rest = text.partition(":")
+    try:
+        if kind == "data":
+            options = dict(pair.split("=", 1) for pair in rest.split("^"))
+            frames = options.get("i", "0")
+            words = [f"pixel_size={options.get('p')} um"]
+            words.append(f"frames={'all' if frames == '0' else frames}")
+        else:
+            cls = load_stage(kind, code)
+            words = [
+                f"{name}={value}"
+                for method, part in zip(OPTION_METHODS[kind], rest.split(":"), strict=False)
+                for name, value in ppid_to_kwargs(cls, method, part).items()
+            ]
+    except (UnknownCodeError, ValueError):
+        # Made by a program that knows more than this one.
+        return f"{kind} {text}"
+    return f"{kind} {code}: {', '.join(words)}" if words else f"{kind} {code}"
