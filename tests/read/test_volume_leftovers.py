@@ -13,8 +13,7 @@ import pytest
 
 from cytovox.read.open_volume import open_volume
 from cytovox.read.volume_address import Address
-from cytovox.read.volume_leftovers import forget_torn_write
-from cytovox.read.volume_store import write_bytes
+from cytovox.read.volume_store import forget_torn_write, write_bytes
 from cytovox.write.volume_creation import create_labels
 
 fcntl = pytest.importorskip("fcntl", reason="tensorstore keeps its locks otherwise on Windows")

@@ -11,7 +11,7 @@ from ..errors import InputError, InputNotFoundError, UsageError
 from .permissions import Permissions, default_permissions
 from .volume import Volume
 from .volume_address import Address, parse_address, safe_join
-from .volume_folder import check_regular, open_archive
+from .volume_folder import check_regular, find_members, name_members, open_archive
 from .volume_limits import MAX_BOX_BYTES
 from .volume_source import Source
 from .volume_view import VolumeView
@@ -165,7 +165,6 @@ def _open_source(address: Address, scale: int | str | None, writable: bool) -> S
 
 
 def _open_folder(address: Address, scale: int | str | None, writable: bool) -> Source:
-    from .volume_members import find_members, name_members
     from .volume_n5 import open_n5
     from .volume_precomputed import open_precomputed
     from .volume_tiff import open_tiff_folder

@@ -23,26 +23,17 @@ _INSIDE = re.compile(rf"(?P<file>.+\.(?:{_SEVERAL})):(?P<inner>.*)", re.I)
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a volume is.
+    """Where a volume is."""
 
-    Parameters
-    ----------
-    url
-        Path or URL, without a slash at its end.
-    remote
-        Whether it is reached over a network.
-    inner
-        Place inside of a file (HDF5, TIFF, zip), or empty.
-    archive
-        The opened zip file, if it is inside of one.
-    permissions
-        What may be read there.
-    """
-
+    #: Path or URL, without a slash at its end.
     url: str
+    #: Whether it is reached over a network.
     remote: bool = False
+    #: Place inside of a file (HDF5, TIFF, zip), or empty.
     inner: str = ""
+    #: The opened zip file, if it is inside of one.
     archive: zipfile.ZipFile | None = field(default=None, compare=False, repr=False)
+    #: What may be read there.
     permissions: Permissions = field(default=Permissions(), compare=False, repr=False)
 
     @property

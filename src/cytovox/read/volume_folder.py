@@ -1,4 +1,4 @@
-"""Where the files of a volume are: a folder on this computer, or a zip file.
+"""The files of a volume: in a folder on this computer, or in a zip file.
 
 Nothing is opened that could be waited for without a limit (pipes, devices), and
 nothing that is larger than it may be is unpacked.
@@ -9,46 +9,38 @@ from __future__ import annotations
 import bz2
 import gzip
 import io
+import itertools
 import lzma
 import os
 import stat
 import struct
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO
 
 from ..errors import InputError
 from .permissions import Permissions, RefusedInputError
-from .volume_address import Address
+from .volume_address import Address, safe_join
 
-__all__ = ["PACKED", "Folder", "check_regular", "folder_of", "open_archive", "unpack"]
+__all__ = [
+    "PACKED",
+    "Folder",
+    "check_regular",
+    "find_members",
+    "folder_of",
+    "name_members",
+    "open_archive",
+    "reading",
+    "unpack",
+]
 
 #: Largest list of files in a zip file: about two million names [bytes].
 _MAX_DIRECTORY = 2**28
 _LZMA_MEMORY = 2**28
-
-
-class Folder(Protocol):
-    """The files of an array, by names that are relative to it."""
-
-    permissions: Permissions
-
-    def size(self, name: str) -> int | None:
-        """Return the bytes of a file that may be read, or None if there is none."""
-
-    def open(self, name: str) -> IO[bytes]:
-        """Open a file to read."""
-
-    def names(self) -> Iterator[str]:
-        """Yield names, those of folders with a slash at the end, as they are found."""
-
-
-def folder_of(address: Address) -> Folder:
-    """Return the files of a place on this computer."""
-    if address.archive is None:
-        return _LocalFolder(address.path, address.permissions)
-    return _ZipFolder(address.archive, address.inner.strip("/"), address.permissions)
+#: So many members of a group are looked at, of so many levels, and named.
+_LOOKED_AT, _LEVELS, _NAMED = 1000, 4, 8
 
 
 def check_regular(path: Path) -> bool:
@@ -71,12 +63,18 @@ def check_regular(path: Path) -> bool:
 
 
 class _LocalFolder:
-    def __init__(self, root: Path, permissions: Permissions) -> None:
-        self.permissions = permissions
-        self._root = root
-        self._real = os.path.realpath(root) + os.sep
+    def __init__(self, address: Address) -> None:
+        self.where = str(address)
+        self.permissions = address.permissions
+        self._root = address.path
+        self._real = os.path.realpath(self._root) + os.sep
+
+    def holds(self, name: str) -> bool:
+        """Return whether there is a file, wherever a link leads."""
+        return check_regular(self._root / name)
 
     def size(self, name: str) -> int | None:
+        """Return the bytes of a file that may be read, or None if there is none."""
         path = self._root / name
         if not check_regular(path):
             return None
@@ -93,6 +91,7 @@ class _LocalFolder:
         return (self._root / name).open("rb")
 
     def names(self) -> Iterator[str]:
+        """Yield names, those of folders with a slash at the end, as they are found."""
         folders = [""]
         while folders:
             folder = folders.pop()
@@ -111,12 +110,24 @@ class _LocalFolder:
                     f"it cannot be listed: {err.strerror}", path=self._root / folder
                 ) from err
 
+    def folders(self) -> list[str]:
+        """Return the names of the first folders in it."""
+        try:
+            with os.scandir(self._root) as entries:
+                return [e.name for e in itertools.islice(entries, _LOOKED_AT) if e.is_dir()]
+        except OSError:
+            return []
+
 
 class _ZipFolder:
-    def __init__(self, archive: zipfile.ZipFile, inner: str, permissions: Permissions) -> None:
-        self.permissions = permissions
+    def __init__(self, address: Address, archive: zipfile.ZipFile) -> None:
+        self.where = str(address)
+        self.permissions = address.permissions
         self._archive = archive
-        self._inner = f"{inner}/" if inner else ""
+        self._inner = f"{address.inner.strip('/')}/".lstrip("/")
+
+    def holds(self, name: str) -> bool:
+        return self._inner + name in self._archive.NameToInfo
 
     def size(self, name: str) -> int | None:
         # the last one counts of several with one name, as zarr writes them
@@ -124,18 +135,56 @@ class _ZipFolder:
         return None if entry is None else entry.file_size
 
     def open(self, name: str) -> IO[bytes]:
-        where = f"{self._archive.filename}:/{self._inner}{name}"
-        try:
-            return self._archive.open(self._inner + name)
-        except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError) as err:
-            raise InputError(
-                f"it cannot be unpacked: {err}", path=where, hint="copy the zip file again"
-            ) from err
+        return self._archive.open(self._inner + name)
 
     def names(self) -> Iterator[str]:
         for name in self._archive.NameToInfo:
             if name.startswith(self._inner):
                 yield name[len(self._inner) :]
+
+    def folders(self) -> list[str]:
+        return list({name.partition("/")[0] for name in self.names() if "/" in name})
+
+
+#: The files of an array, by names that are relative to it.
+Folder = _LocalFolder | _ZipFolder
+
+
+def folder_of(address: Address) -> Folder:
+    """Return the files of a place on this computer."""
+    if address.archive is None:
+        return _LocalFolder(address)
+    return _ZipFolder(address, address.archive)
+
+
+def find_members(address: Address, is_member: Callable[[Address], bool]) -> list[Address]:
+    """Return the first arrays or images in a group, and in the groups in it."""
+    found: list[Address] = []
+    groups = [] if address.remote else [address]
+    for _ in range(_LEVELS):
+        inside = [member for group in groups for member in _inside(group)]
+        groups = []
+        for member in inside[:_LOOKED_AT]:
+            try:
+                (found if is_member(member) else groups).append(member)
+            except InputError:
+                continue  # it is not asked for
+            if len(found) > _NAMED:
+                return found
+    return found
+
+
+def _inside(group: Address) -> list[Address]:
+    ordered = sorted(folder_of(group).folders(), key=lambda name: (len(name), name))
+    return [safe_join(group, name) for name in ordered if not name.startswith(".")]
+
+
+def name_members(found: list[Address], what: str, remote: bool) -> str:
+    """Return what to do: a hint with the names of what was found."""
+    if found:
+        names = ", ".join(map(str, found[:3]))
+        return f"{what}: {names}{' ...' if len(found) > 3 else ''}"
+    return what if remote else "none is found in it"
 
 
 def open_archive(path: Path, permissions: Permissions) -> zipfile.ZipFile:
@@ -204,25 +253,34 @@ PACKED: dict[str, Callable[[bytes, int], bytes]] = {
 }
 
 
-def unpack(folder: Folder, name: str, most: int, where: str) -> bytes:
-    """Return what a file holds, unpacked where its name says that it is packed."""
-    suffix = os.path.splitext(name)[1].lower()
+@contextmanager
+def reading(folder: Folder, name: str) -> Iterator[IO[bytes]]:
+    """Open a file to read and unpack; each of the libraries has errors of its own for that."""
+    where = f"{folder.where}/{name}"
     try:
         with folder.open(name) as file:
-            data = file.read(most + 1)
-        if suffix in PACKED and len(data) <= most:
-            data = PACKED[suffix](data, most + 1)
-    except InputError:
+            yield file
+    except (InputError, MemoryError):
         raise
     except Exception as err:
-        # each of the libraries has errors of its own
-        if isinstance(err, MemoryError):
-            raise
+        if isinstance(err, OSError) and err.strerror:
+            raise InputError(f"it cannot be read: {err.strerror}", path=where) from err
         raise InputError(
             f"it cannot be unpacked: {err}", path=where, hint="it is damaged; copy it again"
         ) from err
+
+
+def unpack(folder: Folder, name: str, most: int) -> bytes:
+    """Return what a file holds, unpacked where its name says that it is packed."""
+    suffix = os.path.splitext(name)[1].lower()
+    with reading(folder, name) as file:
+        data = file.read(most + 1)
+        if suffix in PACKED and len(data) <= most:
+            data = PACKED[suffix](data, most + 1)
     if len(data) > most:
         raise RefusedInputError(
-            f"it has more than {most:,} bytes", path=where, hint="get the volume again"
+            f"it has more than {most:,} bytes",
+            path=f"{folder.where}/{name}",
+            hint="get the volume again",
         )
     return data

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ __all__ = [
     "check_dtype",
     "check_fill",
     "check_index",
+    "check_known",
     "check_numbers",
     "check_shape",
 ]
@@ -60,6 +61,17 @@ def check_shape(shape: Any, where: Where) -> tuple[int, ...]:
             hint=f"1 to {_MAX_DIMENSIONS} dimensions of at least 1 voxel are read",
         )
     return tuple(int(n) for n in shape)
+
+
+def check_known(name: Any, known: Collection[str], what: str, where: Where) -> str:
+    """Return the name of a way to store voxels, if it is one that is read."""
+    if not isinstance(name, str) or name not in known:
+        raise InputError(
+            f"{what} {str(name)[:40]!r} is not read",
+            path=where,
+            hint=f"store it again with one of {', '.join(sorted(known))}",
+        )
+    return name
 
 
 def check_dtype(dtype: Any, where: Where) -> np.dtype[Any]:

@@ -9,12 +9,11 @@ from typing import Any
 from ..errors import InputError, OptionError
 from .volume_address import Address, safe_join
 from .volume_axes import name_axes, place_axes, read_transform
-from .volume_chunk_names import files_of_n5
-from .volume_folder import folder_of
-from .volume_limits import check_chunk, check_dtype, check_numbers, check_shape
-from .volume_members import find_members, name_members
+from .volume_chunk_files import files_of_n5
+from .volume_folder import find_members, folder_of, name_members
+from .volume_limits import check_chunk, check_dtype, check_known, check_numbers, check_shape
 from .volume_source import Described
-from .volume_store import TensorSource, open_tensor, read_json
+from .volume_store import TensorSource, kvstore, read_json
 
 __all__ = ["open_n5"]
 
@@ -71,12 +70,11 @@ def open_n5(address: Address, scale: int | str | None, *, writable: bool) -> Ten
     }
     files = None
     if not address.remote:
-        files = files_of_n5(folder_of(address), where, cleaned, dtype.itemsize)
-    spec = {"driver": "n5", "metadata": cleaned}
-    tensor = open_tensor(spec, address, writable=writable)
+        files = files_of_n5(folder_of(address), cleaned, dtype.itemsize)
+    spec = {"driver": "n5", "kvstore": kvstore(address), "metadata": cleaned}
     described = Described("n5", shape, dtype, axes, chunk, chunk, size, offset, units)
-    meaning = [axes, size, offset, units]
-    return TensorSource(tensor, spec, described, address, [document, meaning], files)
+    told = [document, [axes, size, offset, units]]
+    return TensorSource(spec, address, described, told, files, writable=writable)
 
 
 def _is_array(address: Address) -> bool:
@@ -89,12 +87,7 @@ def _compression(document: dict[str, Any], where: str, writable: bool) -> dict[s
     if said is None:  # before N5 2.0
         said = {"type": document.get("compressionType")}
     name = said.get("type") if isinstance(said, dict) else None
-    if name not in _COMPRESSIONS:
-        raise InputError(
-            f"compression {str(name)[:40]!r} is not read",
-            path=where,
-            hint=f"store it again with one of {', '.join(sorted(_COMPRESSIONS))}",
-        )
+    name = check_known(name, _COMPRESSIONS, "compression", where)
     cleaned = {"type": name} | _COMPRESSIONS[name]
     for key in ("level", "preset", "blockSize", "cname", "clevel", "shuffle", "blocksize"):
         if writable and key in said:

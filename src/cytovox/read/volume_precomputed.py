@@ -6,13 +6,12 @@ from typing import Any
 
 from ..errors import InputError
 from .volume_address import Address, safe_join
-from .volume_chunk_files import ChunkFiles
-from .volume_chunk_names import check_shard_files, files_of_precomputed
+from .volume_chunk_files import ChunkFiles, check_shard_files, files_of_precomputed
 from .volume_folder import folder_of
-from .volume_limits import check_chunk, check_dtype, check_numbers, check_shape
+from .volume_limits import check_chunk, check_dtype, check_known, check_numbers, check_shape
 from .volume_ome import choose_level
 from .volume_source import Described
-from .volume_store import TensorSource, open_tensor, read_json
+from .volume_store import TensorSource, kvstore, read_json
 
 __all__ = ["open_precomputed"]
 
@@ -59,6 +58,7 @@ def open_precomputed(
         files = _files(folder, cleaned, shape, dtype.itemsize)
     spec = {
         "driver": "neuroglancer_precomputed",
+        "kvstore": kvstore(address),
         "multiscale_metadata": {
             "type": info.get("type") or "image",
             "data_type": str(dtype),
@@ -66,35 +66,26 @@ def open_precomputed(
         },
         "scale_metadata": cleaned,
     }
-    tensor = open_tensor(spec, address, writable=writable)
-    layout = tensor.chunk_layout
     described = Described(
         "precomputed",
         shape,
         dtype,
         ("x", "y", "z", "c"),
-        check_chunk(tuple(layout.read_chunk.shape), shape, dtype, where),
-        tuple(layout.write_chunk.shape),
+        shape,
+        shape,
         (*size, 1.0),
         (*(o * s for o, s in zip(origin, size, strict=True)), 0.0),
         ("nanometer",) * 3 + ("",),
     )
-    if writable:
-        check_chunk(described.write_unit, shape, dtype, where)
-    return TensorSource(tensor, spec, described, folder, [info.get("data_type"), chosen], files)
+    told = [info.get("data_type"), chosen]
+    return TensorSource(spec, folder, described, told, files, writable=writable)
 
 
 def _clean_scale(
     chosen: dict[str, Any], size: tuple[float, ...], origin: tuple[float, ...], where: str
 ) -> dict[str, Any]:
     """Return what tensorstore has to know of a scale."""
-    encoding = chosen.get("encoding")
-    if encoding not in _ENCODINGS:
-        raise InputError(
-            f"encoding {str(encoding)[:40]!r} is not read",
-            path=where,
-            hint=f"store it again with one of {', '.join(_ENCODINGS)}",
-        )
+    encoding = check_known(chosen.get("encoding"), _ENCODINGS, "encoding", where)
     if any(o != int(o) for o in origin):
         raise InputError(f"voxel_offset {origin} is not whole numbers", path=where)
     cleaned = {
@@ -119,12 +110,13 @@ def _clean_scale(
 def _files(
     folder: Address, scale: dict[str, Any], shape: tuple[int, ...], itemsize: int
 ) -> ChunkFiles | None:
+    where = str(folder)
     if "sharding" not in scale:
-        return files_of_precomputed(folder_of(folder), str(folder), scale, shape, itemsize)
+        return files_of_precomputed(folder_of(folder), scale, shape, itemsize)
     if folder.archive is not None:
-        raise InputError("shards in a zip file are not read", path=str(folder), hint="unpack it")
-    bits = check_numbers([scale["sharding"].get("shard_bits")], 1, "shard_bits", str(folder))[0]
-    check_shard_files(folder_of(folder), str(folder), max(1, -(-int(bits) // 4)))
+        raise InputError("shards in a zip file are not read", path=where, hint="unpack it")
+    bits = check_numbers([scale["sharding"].get("shard_bits")], 1, "shard_bits", where)[0]
+    check_shard_files(folder_of(folder), max(1, -(-int(bits) // 4)))
     return None
 
 

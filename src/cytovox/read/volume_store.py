@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,17 +19,19 @@ import numpy.typing as npt
 from ..errors import CytovoxError, InputError, InputNotFoundError, StorageError, UsageError
 from .volume_address import Address
 from .volume_chunk_files import ChunkFiles, Index
-from .volume_folder import check_regular, folder_of, unpack
-from .volume_leftovers import forget_torn_write
-from .volume_limits import MAX_DOCUMENT_BYTES, Box, box_shape
+from .volume_folder import folder_of, unpack
+from .volume_limits import MAX_DOCUMENT_BYTES, Box, box_shape, check_chunk
 from .volume_source import Described, digest_files
+
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None  # type: ignore[assignment]
 
 __all__ = [
     "TensorSource",
-    "context",
-    "explain",
+    "forget_torn_write",
     "kvstore",
-    "open_tensor",
     "read_json",
     "remove_tree",
     "write_bytes",
@@ -39,6 +43,8 @@ _TIMEOUT = 120.0
 _FAILURES = (ValueError, TimeoutError, OSError, NotImplementedError, RuntimeError)
 #: Decoded chunks and shard indices that are kept.
 _CACHE_BYTES = 16 * 2**20
+#: What tensorstore adds to the name of a file while it writes its new content.
+_UNFINISHED = ".__lock"
 
 
 @cache
@@ -95,15 +101,33 @@ def _s3_settings() -> dict[str, Any]:
     return said
 
 
+def _ask(
+    address: Address,
+    name: str,
+    kind: type[InputError] | type[StorageError],
+    request: Callable[[Any], Any],
+    timeout: float = _TIMEOUT,
+) -> Any:
+    """Return what the store of a folder answers about a document, or about all that is there."""
+    import tensorstore as ts
+
+    spec = kvstore(address)
+    try:
+        store = ts.KvStore.open(spec, context=context()).result(timeout=_TIMEOUT)
+        return request(store).result(timeout=timeout)
+    except _FAILURES as err:
+        raise explain(err, f"{address}/{name}".rstrip("/"), kind) from err
+
+
 def read_json(address: Address, name: str) -> Any:
     """Return a document of a folder, or None if there is none of this name."""
     where = f"{address}/{name}"
     if address.remote:
-        data = _remote_bytes(address, name)
-    elif address.archive is not None:
-        data = _archived_bytes(address, name)
+        found = _ask(address, name, InputError, lambda store: store.read(name))
+        data = bytes(found.value) if found.state == "value" else None
     else:
-        data = _local_bytes(address.path / name)
+        folder = folder_of(address)
+        data = unpack(folder, name, MAX_DOCUMENT_BYTES) if folder.holds(name) else None
     if data is None:
         return None
     if len(data) > MAX_DOCUMENT_BYTES:
@@ -119,61 +143,40 @@ def read_json(address: Address, name: str) -> Any:
     return document
 
 
-def _local_bytes(path: Path) -> bytes | None:
-    if not check_regular(path):
-        return None
-    try:
-        with path.open("rb") as file:
-            return file.read(MAX_DOCUMENT_BYTES + 1)
-    except FileNotFoundError:
-        return None
-    except OSError as err:
-        raise InputError(f"it cannot be read: {err.strerror}", path=path) from err
-
-
-def _archived_bytes(address: Address, name: str) -> bytes | None:
-    folder = folder_of(address)
-    if folder.size(name) is None:
-        return None
-    return unpack(folder, name, MAX_DOCUMENT_BYTES, f"{address}/{name}")
-
-
-def _remote_bytes(address: Address, name: str) -> bytes | None:
-    import tensorstore as ts
-
-    spec = kvstore(address)
-    try:
-        store = ts.KvStore.open(spec, context=context()).result(timeout=_TIMEOUT)
-        found = store.read(name).result(timeout=_TIMEOUT)
-    except _FAILURES as err:
-        raise explain(err, f"{address}/{name}", InputError) from err
-    return bytes(found.value) if found.state == "value" else None
-
-
 def write_bytes(address: Address, name: str, data: bytes) -> None:
     """Put a document into a folder; readers see the old or the new one."""
-    import tensorstore as ts
-
-    spec = kvstore(address)
     if not address.remote:
         forget_torn_write(address.path / name)
-    try:
-        store = ts.KvStore.open(spec, context=context()).result(timeout=_TIMEOUT)
-        store.write(name, data).result(timeout=_TIMEOUT)
-    except _FAILURES as err:
-        raise explain(err, f"{address}/{name}", StorageError) from err
+    _ask(address, name, StorageError, lambda store: store.write(name, data))
 
 
 def remove_tree(address: Address) -> None:
     """Remove all that is in a folder of chunks."""
     import tensorstore as ts
 
-    spec = kvstore(address)
+    every = ts.KvStore.KeyRange()
+    _ask(address, "", StorageError, lambda store: store.delete_range(every), 10 * _TIMEOUT)
+
+
+def forget_torn_write(path: str | os.PathLike[str]) -> None:
+    """Remove new content of a file whose writer has died before it was complete.
+
+    tensorstore would write over it from its beginning and not cut it off, so
+    that the rest of a longer content stayed behind a shorter one.
+    """
+    if fcntl is None:
+        return
+    torn = f"{os.fspath(path)}{_UNFINISHED}"
     try:
-        store = ts.KvStore.open(spec, context=context()).result(timeout=_TIMEOUT)
-        store.delete_range(ts.KvStore.KeyRange()).result(timeout=10 * _TIMEOUT)
-    except _FAILURES as err:
-        raise explain(err, str(address), StorageError) from err
+        descriptor = os.open(torn, os.O_RDWR)
+    except OSError:  # as it should be
+        return
+    try:
+        with contextlib.suppress(OSError):  # its writer lives
+            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            Path(torn).unlink(missing_ok=True)
+    finally:
+        os.close(descriptor)
 
 
 def explain(
@@ -205,75 +208,69 @@ def _first_line(err: Exception) -> str:
     return text if len(text) <= 300 else f"{text[:297]}..."
 
 
-def open_tensor(
-    spec: dict[str, Any], address: Address, *, writable: bool = False, memory: Any = None
-) -> Any:
-    """Open an array whose metadata are in `spec`, so that nothing is read for it."""
-    import tensorstore as ts
-
-    in_memory = memory is not None or address.archive is not None
-    spec = spec | {"kvstore": {"driver": "memory"} if in_memory else kvstore(address)}
-    try:
-        opened = ts.open(
-            spec,
-            context=memory or context(),
-            open=True,
-            assume_metadata=True,
-            read=True,
-            write=writable,
-        )
-        tensor = opened.result(timeout=_TIMEOUT)
-    except _FAILURES as err:
-        raise InputError(
-            f"its metadata are not understood: {_first_line(err)}",
-            path=str(address),
-            hint="store it again, or correct the metadata",
-        ) from err
-    return tensor[ts.d[:].translate_to[0]]
-
-
 class TensorSource:
-    """An array of chunks."""
+    """An array of chunks.
+
+    All metadata are in `spec`, so that nothing is read to open it. The chunks of
+    `described` are replaced by those that it has.
+    """
 
     def __init__(
         self,
-        tensor: Any,
         spec: dict[str, Any],
+        folder: Address,
         described: Described,
-        address: Address,
         documents: list[Any],
-        files: ChunkFiles | None = None,
+        files: ChunkFiles | None,
+        *,
+        writable: bool,
     ) -> None:
-        self._tensor = tensor
         self._spec = spec
-        self._files: ChunkFiles | None = files
-        self._address = address
+        self._files = files
+        self._folder = folder
         self._documents = documents
-        self.described = described
+        in_memory = {"kvstore": {"driver": "memory"}} if folder.archive is not None else {}
+        self._tensor = self._opened(spec | in_memory, context(), writable)
+        layout, where = self._tensor.chunk_layout, str(folder)
+        shape, dtype = described.shape, described.dtype
+        chunk, unit = tuple(layout.read_chunk.shape), tuple(layout.write_chunk.shape)
+        check_chunk(chunk, shape, dtype, where)
+        if writable:
+            check_chunk(unit, shape, dtype, where)
+        self.described = replace(described, chunk=chunk, write_unit=unit)
+
+    def _opened(self, spec: dict[str, Any], context: Any, writable: bool = False) -> Any:
+        import tensorstore as ts
+
+        spec = spec | {"open": True, "assume_metadata": True}
+        try:
+            opened = ts.open(spec, context=context, read=True, write=writable)
+            tensor = opened.result(timeout=_TIMEOUT)
+        except _FAILURES as err:
+            raise InputError(
+                f"its metadata are not understood: {_first_line(err)}",
+                path=str(self._folder),
+                hint="store it again, or correct the metadata",
+            ) from err
+        return tensor[ts.d[:].translate_to[0]]
 
     def read_into(self, box: Box, out: npt.NDArray[Any]) -> None:
         """Read a box straight into memory that is already there."""
-        others = [] if self._files is None else self._others(self._files, box)
+        # all files are looked at before one is unpacked
+        stored = [] if self._files is None else list(self._files.check(box))
         self._copy(self._tensor, box, out)
-        for files, index, name in others:
-            self._copy_other(files, index, name, box, out)
+        for index, name in stored:
+            assert self._files is not None
+            if self._folder.archive is not None or name != self._files.names[0](index):
+                self._copy_other(self._files, index, name, box, out)
         # A chunk that is not there is read as empty, so that of a volume that is
         # missing as a whole nothing would be noticed.
-        if not self._address.remote and not self._address.path.exists():
+        if not self._folder.remote and not self._folder.path.exists():
             raise InputNotFoundError(
                 "it has vanished",
-                path=self._address.path,
+                path=self._folder.path,
                 hint="bring it back; blocks that were done before are kept",
             )
-
-    def _others(self, files: ChunkFiles, box: Box) -> list[tuple[ChunkFiles, Index, str]]:
-        """Look at all files of a box; return those that tensorstore would not find."""
-        archived = self._address.archive is not None
-        return [
-            (files, index, name)
-            for index, name in files.check(box)
-            if archived or name != files.names[0](index)
-        ]
 
     def _copy(self, tensor: Any, box: Box, out: npt.NDArray[Any]) -> None:
         import tensorstore as ts
@@ -282,9 +279,9 @@ class TensorSource:
         part = part[ts.d[:].translate_to[0]]
         try:
             target = ts.array(out, context=context(), copy=False, write=True)
-            target.write(part).result(timeout=_TIMEOUT if self._address.remote else None)
+            target.write(part).result(timeout=_TIMEOUT if self._folder.remote else None)
         except _FAILURES as err:
-            raise explain(err, str(self._address), InputError) from err
+            raise explain(err, str(self._folder), InputError) from err
 
     def _copy_other(
         self, files: ChunkFiles, index: Index, name: str, box: Box, out: npt.NDArray[Any]
@@ -296,29 +293,28 @@ class TensorSource:
         own = ts.Context()  # with a memory of its own
         store = ts.KvStore.open({"driver": "memory"}, context=own).result()
         store.write(files.prefix + files.names[0](index), data).result()
-        tensor = open_tensor(self._spec, self._address, memory=own)
+        tensor = self._opened(self._spec | {"kvstore": {"driver": "memory"}}, own)
         part = files.part(index, box)
         here = tuple(slice(a - o, b - o) for (a, b), (o, _) in zip(part, box, strict=True))
         self._copy(tensor, part, out[here])
 
     def write(self, box: Box, array: npt.NDArray[Any]) -> None:
         """Write a box and wait until it is stored."""
-        if self._files is not None:
-            for index in self._files.indices(box):
-                forget_torn_write(self._address.path / self._files.names[0](index))
+        for path, _ in self._files_of(box):
+            forget_torn_write(path)
         try:
-            self._store(box, array)
-        except _FAILURES as err:
-            if not self._discard_damaged(box):
-                raise explain(err, str(self._address), StorageError) from err
             try:
                 self._store(box, array)
-            except _FAILURES as again:
-                raise explain(again, str(self._address), StorageError) from again
+            except _FAILURES:
+                if not self._discard_damaged(box):
+                    raise
+                self._store(box, array)
+        except _FAILURES as err:
+            raise explain(err, str(self._folder), StorageError) from err
 
     def _store(self, box: Box, array: npt.NDArray[Any]) -> None:
         part = self._tensor[tuple(slice(*b) for b in box)]
-        part.write(array).result(timeout=_TIMEOUT if self._address.remote else None)
+        part.write(array).result(timeout=_TIMEOUT if self._folder.remote else None)
 
     def _discard_damaged(self, box: Box) -> bool:
         """Remove chunks that cannot be read and are replaced as a whole; return if there are any.
@@ -326,36 +322,39 @@ class TensorSource:
         At the ends of an array tensorstore reads a chunk before it replaces it.
         """
         found = False
-        files = self._files
-        every = tuple((0, n) for n in self.described.shape)
-        for index in () if files is None else files.indices(box):
-            assert files is not None
-            part = files.part(index, every)
-            if part != files.part(index, box):
+        for path, part in self._files_of(box):
+            if any(a < c or b > d for (a, b), (c, d) in zip(part, box, strict=True)):
                 continue
             try:
                 self._copy(self._tensor, part, np.empty(box_shape(part), self.described.dtype))
             except InputError:
-                (self._address.path / files.names[0](index)).unlink(missing_ok=True)
+                path.unlink(missing_ok=True)
                 found = True
         return found
+
+    def _files_of(self, box: Box) -> Iterator[tuple[Path, Box]]:
+        """Yield the files of a box on this computer, and the voxels of the array in each."""
+        files, every = self._files, tuple((0, n) for n in self.described.shape)
+        for index in () if files is None else files.indices(box):
+            assert files is not None
+            yield self._folder.path / files.names[0](index), files.part(index, every)
 
     def identity(self) -> dict[str, Any]:
         """Return a digest of the metadata and, on this computer, of all files' times."""
         text = json.dumps(self._documents, sort_keys=True).encode()
         found: dict[str, Any] = {"metadata": hashlib.sha256(text).hexdigest()}
-        if self._address.archive is not None:
-            found |= digest_files(self._address.path.parent, [self._address.path])
-        elif not self._address.remote:
-            root = self._address.path
+        if self._folder.archive is not None:
+            found |= digest_files(self._folder.path.parent, [self._folder.path])
+        elif not self._folder.remote:
+            root = self._folder.path
             found |= digest_files(root, _walk(root))
         return found
 
     def close(self) -> None:
         """Close what is open."""
         self._tensor = None
-        if self._address.archive is not None:
-            self._address.archive.close()
+        if self._folder.archive is not None:
+            self._folder.archive.close()
 
 
 def _walk(folder: Path) -> Iterator[Path]:
@@ -367,5 +366,5 @@ def _walk(folder: Path) -> Iterator[Path]:
     for entry in entries:
         if entry.is_dir(follow_symlinks=False):
             yield from _walk(Path(entry.path))
-        elif not entry.name.endswith(".__lock"):
+        elif not entry.name.endswith(_UNFINISHED):
             yield Path(entry.path)
