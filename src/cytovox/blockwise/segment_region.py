@@ -22,7 +22,8 @@ from ..run.journal import Journal
 from ..run.progress import Listener
 from ..run.unit_worker import UnitLimits
 from ..write.pyramid import levels_of_image, write_pyramid
-from ..write.volume_creation import check_label_place, create_labels
+from ..write.volume_creation import create_labels
+from ..write.volume_metadata import check_label_place
 from . import relabel_worker, segment_worker
 from .array_output import check_array, copy_into, is_plain_array
 from .block_array import chosen_address

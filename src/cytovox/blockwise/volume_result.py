@@ -15,8 +15,7 @@ from ..errors import OutputExistsError, StorageError
 from ..read.volume_address import parse_address
 from ..run.journal import Journal
 from ..run.unit_worker import UnitLimits
-from ..write.consolidated import refresh_consolidated
-from ..write.volume_creation import enter_label
+from ..write.volume_metadata import enter_label, refresh_consolidated
 from .block_result import BlockFailure, RunResult
 from .lookup import SeamReport
 from .published import note_files

@@ -48,8 +48,32 @@ class Volume:
 
     Attributes
     ----------
-    url : str
+    url, path : str
         Where it is.
+    format : str
+        Name of the format, e.g. ``"ome-zarr-0.5"``.
+    series : str
+        Which image of how many in its file this is; empty if it is the only one.
+    shape : tuple of int
+        Voxels along each axis.
+    ndim : int
+        Number of axes.
+    spatial_shape : tuple of int
+        Voxels along each axis of space.
+    dtype : numpy.dtype
+        Type of a voxel.
+    axes : tuple of str
+        One letter per axis, e.g. ``("c", "z", "y", "x")``.
+    channels : tuple of str
+        Names of the channels of the file, as far as it gives them.
+    voxel_size, offset : tuple of float
+        Size of a voxel, and place of the first one, along each axis of space, in
+        `units`.
+    units : str
+        Unit of `voxel_size` and `offset`, e.g. ``"nanometer"``; empty if unknown.
+    chunk, write_unit : tuple of int
+        Voxels along each axis that are decoded together, and that are written
+        together (chunk or shard).
     fill_value : number
         What is read outside of the volume.
     writable : bool
@@ -78,70 +102,38 @@ class Volume:
         max_bytes: int,
         view: VolumeView | None = None,
     ) -> None:
+        view = view or VolumeView()
+        said = self._described = view.describe(source.described, url)
         self._source: Source | None = source
         self._reopen = reopen
         self._max_bytes = max_bytes
-        view = view or VolumeView()
-        self._described = described = view.describe(source.described, url)
-        self._fixed = view.fixed(described, url)
-        self.url = url
-        self.writable = writable
+        self._fixed = view.fixed(said, url)
         # position in the file of each axis that is kept
         kept = [
             number
-            for number, axis in enumerate(described.axes)
-            if axis in SPATIAL or (described.shape[number] > 1 and number not in self._fixed)
+            for number, axis in enumerate(said.axes)
+            if axis in SPATIAL or (said.shape[number] > 1 and number not in self._fixed)
         ]
         rank = {"t": -2, "c": -1} | {axis: i for i, axis in enumerate(SPATIAL)}
-        self._order = sorted(kept, key=lambda n: rank.get(described.axes[n], -3))
-        self._space = [n for n in self._order if described.axes[n] in SPATIAL]
-        self._units, self._voxel_size, self._offset = common_unit(
-            [described.units[n] for n in self._space],
-            [described.voxel_size[n] for n in self._space],
-            [described.offset[n] for n in self._space],
+        self._order = sorted(kept, key=lambda n: rank.get(said.axes[n], -3))
+        space = [n for n in self._order if said.axes[n] in SPATIAL]
+        self.units, self.voxel_size, self.offset = common_unit(
+            [said.units[n] for n in space],
+            [said.voxel_size[n] for n in space],
+            [said.offset[n] for n in space],
             url,
         )
-        self.fill_value = check_fill(fill_value, described.dtype, url)
-
-    @property
-    def path(self) -> str:
-        """Where it is; the same as `url`."""
-        return self.url
-
-    @property
-    def format(self) -> str:
-        """Name of the format, e.g. ``"ome-zarr-0.5"``."""
-        return self._described.format
-
-    @property
-    def series(self) -> str:
-        """Which image of how many in its file this is; empty if it is the only one."""
-        return self._described.series
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Voxels along each axis."""
-        return self._kept(self._described.shape)
-
-    @property
-    def ndim(self) -> int:
-        """Number of axes."""
-        return len(self._order)
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Type of a voxel."""
-        return self._described.dtype
-
-    @property
-    def axes(self) -> tuple[str, ...]:
-        """One letter per axis, e.g. ``("c", "z", "y", "x")``."""
-        return self._kept(self._described.axes)
-
-    @property
-    def channels(self) -> tuple[str, ...]:
-        """Names of the channels of the file, as far as it gives them."""
-        return self._described.channels
+        self.url = self.path = url
+        self.format, self.series, self.channels = said.format, said.series, said.channels
+        self.dtype = said.dtype
+        self.shape: tuple[int, ...] = self._kept(said.shape)
+        self.axes: tuple[str, ...] = self._kept(said.axes)
+        self.chunk: tuple[int, ...] = self._kept(said.chunk)
+        self.write_unit: tuple[int, ...] = self._kept(said.write_unit)
+        self.ndim = len(self._order)
+        self.spatial_shape = tuple(said.shape[n] for n in space)
+        self.fill_value = check_fill(fill_value, said.dtype, url)
+        self.writable = writable
 
     def number_of_channel(self, channel: int | str) -> int:
         """Return the number of a channel that is given by number or name.
@@ -160,39 +152,9 @@ class Volume:
         return min(view.fixed(self._described, self.url).values())
 
     @property
-    def spatial_shape(self) -> tuple[int, ...]:
-        """Voxels along each axis of space."""
-        return tuple(self._described.shape[n] for n in self._space)
-
-    @property
-    def voxel_size(self) -> tuple[float, ...]:
-        """Size of a voxel along each axis of space, in `units`."""
-        return self._voxel_size
-
-    @property
-    def offset(self) -> tuple[float, ...]:
-        """Place of the first voxel along each axis of space, in `units`."""
-        return self._offset
-
-    @property
-    def units(self) -> str:
-        """Unit of `voxel_size` and `offset`, e.g. ``"nanometer"``; empty if unknown."""
-        return self._units
-
-    @property
-    def chunk(self) -> tuple[int, ...]:
-        """Voxels along each axis that are decoded together."""
-        return self._kept(self._described.chunk)
-
-    @property
-    def write_unit(self) -> tuple[int, ...]:
-        """Voxels along each axis that are written together (chunk or shard)."""
-        return self._kept(self._described.write_unit)
-
-    @property
     def grid(self) -> RegionGrid:
         """How voxels and regions in whole world units belong together."""
-        return region_grid(self._voxel_size, self._offset, self._units, self.spatial_shape)
+        return region_grid(self.voxel_size, self.offset, self.units, self.spatial_shape)
 
     @property
     def roi(self) -> Roi:
@@ -246,8 +208,6 @@ class Volume:
         empty = any(a >= b for a, b in inside)
         if inside == wanted and not empty:
             out = np.empty(shape, self.dtype)
-        elif self.fill_value == 0:
-            out = np.zeros(shape, self.dtype)
         else:
             out = np.full(shape, self.fill_value, self.dtype)
         if not empty:
@@ -387,8 +347,8 @@ class Volume:
         if hasattr(box, "to_slices"):
             box = self.grid.to_box(box, self.url)
         entries = tuple(box) if isinstance(box, Iterable) else ()
-        leading = self.ndim - len(self._space)
-        if leading and len(entries) == len(self._space):
+        leading = self.ndim - len(self.spatial_shape)
+        if leading and len(entries) == self.ndim - leading:
             entries = (*((0, n) for n in self.shape[:leading]), *entries)
         return check_box(entries or box, self.ndim, self.url)
 
@@ -409,25 +369,20 @@ class Volume:
 
     def _check_aligned(self, box: Box) -> None:
         unit, shape = self.write_unit, self.shape
-        for (start, stop), n in zip(box, shape, strict=True):
-            if start < 0 or stop > n:
-                raise UsageError(
-                    f"box {box} reaches outside of {shape}",
-                    path=self.url,
-                    hint="crop it to the volume",
-                )
-        if all(
-            a % u == 0 and (b % u == 0 or b == n)
-            for (a, b), u, n in zip(box, unit, shape, strict=True)
-        ):
-            return
         better = tuple(
             (a // u * u, min(-(-b // u) * u, n))
             for (a, b), u, n in zip(box, unit, shape, strict=True)
         )
-        raise UsageError(
-            f"box {box} is not a whole number of write units of {unit} voxels, and writers of "
-            "neighbouring boxes would undo each other",
-            path=self.url,
-            hint=f"write {better}: blocks whose size is a multiple of {unit}",
-        )
+        if any(a < 0 or b > n for (a, b), n in zip(box, shape, strict=True)):
+            raise UsageError(
+                f"box {box} reaches outside of {shape}",
+                path=self.url,
+                hint="crop it to the volume",
+            )
+        if box != better:
+            raise UsageError(
+                f"box {box} is not a whole number of write units of {unit} voxels, and writers of "
+                "neighbouring boxes would undo each other",
+                path=self.url,
+                hint=f"write {better}: blocks whose size is a multiple of {unit}",
+            )

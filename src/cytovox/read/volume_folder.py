@@ -279,7 +279,7 @@ def unpack(folder: Folder, name: str, most: int) -> bytes:
             data = PACKED[suffix](data, most + 1)
     if len(data) > most:
         raise RefusedInputError(
-            f"it has more than {most:,} bytes",
+            f"a file of more than {most:,} bytes is not read",
             path=f"{folder.where}/{name}",
             hint="get the volume again",
         )

@@ -21,19 +21,11 @@ _FINER = ("millimeter", "micrometer", "nanometer", "picometer")
 
 @dataclass(frozen=True, slots=True)
 class RegionGrid:
-    """Voxels on the grid of a `Roi`, whose numbers are whole.
+    """Voxels on the grid of a `Roi`, whose numbers are whole."""
 
-    Parameters
-    ----------
-    units
-        What one step of a region is, or ``"voxel"``.
-    voxel
-        Steps of a voxel along each axis of space.
-    origin
-        Place of the first voxel, steps.
-    """
-
+    #: What one step of a region is, or ``"voxel"``.
     units: str
+    #: Steps of a voxel, and place of the first one in steps, along each axis of space.
     voxel: tuple[int, ...]
     origin: tuple[int, ...]
 

@@ -30,43 +30,26 @@ OF_SYSTEM = ("changed", "access")
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """What a file says about its array; axes are in the order of the file.
+    """What a file says about its array; axes are in the order of the file."""
 
-    Parameters
-    ----------
-    format
-        Name of the format.
-    shape
-        Voxels along each axis.
-    dtype
-        Type of a voxel, native byte order.
-    axes
-        One-letter names.
-    chunk
-        Voxels along each axis that are decoded together.
-    write_unit
-        Voxels along each axis that are written together.
-    voxel_size, offset
-        One number per axis, in `units`; 1 and 0 where the axis is not of space.
-    units
-        One name per axis, or empty.
-    series
-        Which image of how many in the file this is, in words; empty if it is
-        the only one.
-    channels
-        Names of the channels, as far as the file gives them.
-    """
-
+    #: Name of the format.
     format: str
     shape: tuple[int, ...]
+    #: Type of a voxel, native byte order.
     dtype: np.dtype[Any]
+    #: One-letter names.
     axes: tuple[str, ...]
+    #: Voxels along each axis that are decoded together, and written together.
     chunk: tuple[int, ...]
     write_unit: tuple[int, ...]
+    #: One number per axis, in `units`; 1 and 0 where the axis is not of space.
     voxel_size: tuple[float, ...]
     offset: tuple[float, ...]
+    #: One name per axis, or empty.
     units: tuple[str, ...]
+    #: Which image of how many in the file this is, in words; empty if it is the only one.
     series: str = ""
+    #: Names of the channels, as far as the file gives them.
     channels: tuple[str, ...] = ()
 
 

@@ -13,11 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import InputError, OptionError, UsageError
-from ..read.volume import Volume
-from ..read.volume_address import Address, parse_address, safe_join
+from ..read.volume_address import parse_address, safe_join
 from ..read.volume_axes import metres
 from ..read.volume_store import read_json, remove_tree
-from .volume_layout import Scale, VolumePlan
+from .volume_layout import VolumePlan
 from .volume_metadata import write_documents
 
 __all__ = ["add_scale", "write_info", "write_segment_properties"]
@@ -90,8 +89,9 @@ def _scale(plan: VolumePlan) -> dict[str, Any]:
     return scale
 
 
-def add_scale(address: Address, number: int, finest: Volume, scale: Scale) -> None:
+def add_scale(number: int, finest: VolumePlan, scale: VolumePlan) -> None:
     """Add a coarser scale to the ``info``."""
+    address = finest.address
     info = read_json(address, "info")
     if info is None:
         raise InputError("there is no info", path=str(address))
@@ -109,7 +109,7 @@ def add_scale(address: Address, number: int, finest: Volume, scale: Scale) -> No
         )
     made = {
         **first,
-        "size": list(scale.shape[::-1]),
+        "size": list(scale.spatial_shape[::-1]),
         "resolution": [v * f for v, f in zip(first["resolution"], factors, strict=True)],
         "voxel_offset": [o // f for o, f in zip(begins, factors, strict=True)],
     }

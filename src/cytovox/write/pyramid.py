@@ -6,6 +6,8 @@ import itertools
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,33 +20,20 @@ from ..read.volume import Volume
 from ..read.volume_address import Address, parse_address, safe_join
 from ..read.volume_limits import Box
 from ..read.volume_store import remove_tree
-from .consolidated import refresh_consolidated
 from .precomputed import add_scale, write_segment_properties
-from .volume_creation import (
-    create_labels,
-    create_volume,
-    image_of_labels,
-    write_array,
-)
-from .volume_layout import Scale, VolumePlan
+from .volume_creation import create_labels, create_volume
+from .volume_layout import VolumePlan
 from .volume_metadata import (
-    group_documents,
-    image_name,
+    image_of_labels,
     multiscales,
     read_attributes,
     read_image,
-    write_documents,
+    refresh_consolidated,
+    write_array,
+    write_group,
 )
 
-__all__ = [
-    "METHODS",
-    "copy_coarser",
-    "export_precomputed",
-    "levels_of_image",
-    "next_scale",
-    "tiles",
-    "write_pyramid",
-]
+__all__ = ["METHODS", "export_precomputed", "levels_of_image", "tiles", "write_pyramid"]
 
 Kernel = Callable[[npt.NDArray[Any], Sequence[int]], npt.NDArray[Any]]
 
@@ -110,68 +99,78 @@ def write_pyramid(
     if method not in METHODS:
         raise OptionError(f"method '{method}' is not known", hint=f"take {', '.join(METHODS)}")
     address = parse_address(volume.url if isinstance(volume, Volume) else volume)
-    with open_volume(str(address), writable=True) as finest:
-        scales = [Scale(finest.spatial_shape, finest.voxel_size, finest.offset)]
-        if finest.format == "precomputed":
-            target: Callable[..., Volume] = _add_scale
-        elif finest.format.startswith("ome-zarr"):
-            target = _add_array
+    with ExitStack() as stack:
+        finer = stack.enter_context(open_volume(str(address), writable=True))
+        scales = [_plan_of(finer, address)]
+        precomputed = finer.format == "precomputed"
+        if not precomputed:
+            if not finer.format.startswith("ome-zarr"):
+                raise OptionError(
+                    f"{finer.format} has no scales",
+                    path=str(address),
+                    hint="write OME-Zarr or precomputed",
+                )
             levels = levels or levels_of_image(str(address))
-            _forget_coarser(address, finest, scales)
-        else:
-            raise OptionError(
-                f"{finest.format} has no scales",
-                path=str(address),
-                hint="write OME-Zarr or precomputed",
-            )
-        source = finest
-        try:
-            while len(scales) < (levels or _MOST_SCALES):
-                small = levels is None and max(scales[-1].shape) <= _SMALL
-                step = None if small else next_scale(scales[-1])
-                if step is None:
-                    break
-                factors, scale = step
-                if levels is None and target is _add_scale and not _begins(finest, scale):
-                    break
-                coarser = target(address, len(scales), finest, scale)
-                copy_coarser(source, coarser, factors, METHODS[method])
-                scales.append(scale)
-                if source is not finest:
-                    source.close()
-                source = coarser
-        finally:
-            source.close()
-        if target is _add_array:
-            _list_scales(address, finest, scales, method)
-    return [scale.shape for scale in scales]
+            _forget_coarser(scales)
+        while len(scales) < (levels or _MOST_SCALES):
+            small = levels is None and max(scales[-1].spatial_shape) <= _SMALL
+            step = None if small else _next_scale(scales[-1])
+            if step is None:
+                break
+            factors, scale = step
+            if levels is None and precomputed and not _begins(scales[0], scale):
+                break
+            add = _add_scale if precomputed else _add_array
+            coarser = stack.enter_context(add(scales, scale))
+            _copy_coarser(finer, coarser, factors, METHODS[method])
+            scales.append(scale)
+            finer = coarser
+        if not precomputed:
+            _list_scales(scales, method)
+    return [scale.spatial_shape for scale in scales]
 
 
-def _begins(finest: Volume, scale: Scale) -> bool:
+def _plan_of(volume: Volume, address: Address) -> VolumePlan:
+    return VolumePlan(
+        address,
+        volume.shape,
+        volume.dtype,
+        volume.axes,
+        volume.voxel_size,
+        volume.offset,
+        volume.units,
+        volume.write_unit,
+        None,
+        True,
+    )
+
+
+def _begins(finest: VolumePlan, scale: VolumePlan) -> bool:
     """Return whether a volume begins at a voxel of a coarser scale."""
     starts = (o / v for o, v in zip(finest.offset, scale.voxel_size, strict=True))
     return all(abs(start - round(start)) < 1e-4 for start in starts)
 
 
-def next_scale(scale: Scale) -> tuple[tuple[int, ...], Scale] | None:
-    """Return by what each axis is made coarser and what comes out, or None."""
-    sizes = list(zip(scale.voxel_size, scale.shape, strict=True))
-    finest = min((v for v, n in sizes if n > 1), default=None)
+def _next_scale(scale: VolumePlan) -> tuple[tuple[int, ...], VolumePlan] | None:
+    """Return by what each axis of space is made coarser and what comes out, or None."""
+    shape, size = scale.spatial_shape, scale.voxel_size
+    finest = min((v for v, n in zip(size, shape, strict=True) if n > 1), default=None)
     if finest is None:
         return None
-    factors = tuple(2 if n > 1 and v < 2 * finest else 1 for v, n in sizes)
-    return factors, Scale(
-        tuple(-(-n // f) for n, f in zip(scale.shape, factors, strict=True)),
-        tuple(v * f for v, f in zip(scale.voxel_size, factors, strict=True)),
+    factors = tuple(2 if n > 1 and v < 2 * finest else 1 for v, n in zip(size, shape, strict=True))
+    halved = (-(-n // f) for n, f in zip(shape, factors, strict=True))
+    return factors, replace(
+        scale,
+        shape=(*scale.shape[: -len(shape)], *halved),
+        voxel_size=tuple(v * f for v, f in zip(size, factors, strict=True)),
         # the centre of the first voxel moves by half a voxel less half a finer one
-        tuple(
-            o + v * (f - 1) / 2
-            for o, v, f in zip(scale.offset, scale.voxel_size, factors, strict=True)
+        offset=tuple(
+            o + v * (f - 1) / 2 for o, v, f in zip(scale.offset, size, factors, strict=True)
         ),
     )
 
 
-def copy_coarser(source: Volume, target: Volume, factors: Sequence[int], kernel: Kernel) -> None:
+def _copy_coarser(source: Volume, target: Volume, factors: Sequence[int], kernel: Kernel) -> None:
     """Fill a volume with another made coarser, write unit by write unit."""
     full = (1,) * (source.ndim - len(factors)) + tuple(factors)
     for unit in tiles(tuple((0, n) for n in target.shape), target.write_unit):
@@ -200,60 +199,40 @@ def levels_of_image(url: str | os.PathLike[str]) -> int | None:
     return None if image is None else len(image.levels)
 
 
-def _forget_coarser(address: Address, finest: Volume, scales: Sequence[Scale]) -> None:
+def _forget_coarser(scales: Sequence[VolumePlan]) -> None:
     """List the finest scale only, and remove the others."""
+    address = scales[0].address
     image = read_image(address)
     if image is None or image.levels[0].path != "0":
         raise OptionError(
             "scales are added to images whose finest one is named 0", path=str(address)
         )
-    _list_scales(address, finest, scales, None)
+    _list_scales(scales, None)
     for number in range(1, len(image.levels)):
         remove_tree(safe_join(address, str(number)))
 
 
-def _add_scale(address: Address, number: int, finest: Volume, scale: Scale) -> Volume:
-    add_scale(address, number, finest, scale)
-    return open_volume(str(address), scale=number, writable=True)
+def _add_scale(scales: Sequence[VolumePlan], scale: VolumePlan) -> Volume:
+    add_scale(len(scales), scales[0], scale)
+    return open_volume(str(scale.address), scale=len(scales), writable=True)
 
 
-def _add_array(address: Address, number: int, finest: Volume, scale: Scale) -> Volume:
+def _add_array(scales: Sequence[VolumePlan], scale: VolumePlan) -> Volume:
     """Make the array of a scale, which the image does not list before it is complete."""
-    lead = finest.ndim - len(scale.shape)
-    target = safe_join(address, str(number))
+    target = safe_join(scale.address, str(len(scales)))
     remove_tree(target)
-    plan = VolumePlan(
-        target,
-        (*finest.shape[:lead], *scale.shape),
-        finest.dtype,
-        finest.axes,
-        scale.voxel_size,
-        scale.offset,
-        finest.units,
-        finest.write_unit,
-        None,
-        True,
-    )
-    write_array(target, plan, version=read_attributes(address)[0])
+    write_array(replace(scale, address=target), read_attributes(scale.address)[0])
     return open_volume(str(target), writable=True)
 
 
-def _list_scales(
-    address: Address, finest: Volume, scales: Sequence[Scale], method: str | None
-) -> None:
+def _list_scales(scales: Sequence[VolumePlan], method: str | None) -> None:
+    address = scales[0].address
     version, attributes = read_attributes(address)
-    made = multiscales(
-        image_name(address.name),
-        finest.axes,
-        finest.units,
-        [(str(i), s.voxel_size, s.offset) for i, s in enumerate(scales)],
-        "0.5" if version == 3 else "0.4",
-        method,
-    )
+    made = multiscales(scales, version, method)
     # what else was said of the image stays
     if version == 3:
         made = {"ome": {**attributes.get("ome", {}), **made["ome"]}}
-    write_documents(address, group_documents({**attributes, **made}, version))
+    write_group(address, {**attributes, **made}, version)
     refresh_consolidated(address)
 
 

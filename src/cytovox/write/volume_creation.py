@@ -17,29 +17,18 @@ from ..read.volume_address import Address, parse_address, safe_join
 from ..read.volume_axes import normalize_unit
 from ..read.volume_limits import check_dtype, check_numbers, check_shape
 from ..read.volume_store import read_json, remove_tree
-from .consolidated import refresh_consolidated
 from .precomputed import write_info
 from .volume_layout import VolumePlan
 from .volume_metadata import (
-    array_documents,
-    group_documents,
-    image_label,
-    image_name,
+    check_label_place,
+    enter_label,
     multiscales,
-    read_attributes,
-    read_image,
-    write_documents,
+    refresh_consolidated,
+    write_array,
+    write_group,
 )
 
-__all__ = [
-    "FORMATS",
-    "check_label_place",
-    "create_labels",
-    "create_volume",
-    "enter_label",
-    "image_of_labels",
-    "write_array",
-]
+__all__ = ["FORMATS", "create_labels", "create_volume"]
 
 #: Formats that are written.
 FORMATS = ("ome-zarr-0.5", "ome-zarr-0.4", "zarr2", "precomputed")
@@ -181,9 +170,9 @@ def _create(plan: VolumePlan, format: str, overwrite: bool) -> Volume:
             "offset": list(plan.offset),
             "units": [plan.units] * len(plan.voxel_size),
         }
-        write_array(plan.address, plan, version=2, attributes=attributes)
+        write_array(plan, 2, attributes)
     else:
-        _write_image(plan, format.removeprefix("ome-zarr-"))
+        _write_image(plan, format)
     refresh_consolidated(plan.address)
     return open_volume(str(plan.address), writable=True)
 
@@ -254,74 +243,16 @@ def _make_room(address: Address, overwrite: bool) -> None:
     remove_tree(address)
 
 
-def write_array(
-    address: Address,
-    plan: VolumePlan,
-    *,
-    version: int,
-    attributes: dict[str, Any] | None = None,
-) -> None:
-    """Write the metadata of one array."""
-    documents = array_documents(
-        shape=plan.shape,
-        dtype=plan.dtype,
-        layout=plan.layout(shards=version == 3),
-        axes=plan.axes,
-        version=version,
-        attributes=attributes,
-    )
-    write_documents(address, documents)
-
-
-def _write_image(plan: VolumePlan, version: str) -> None:
-    zarr = 3 if version == "0.5" else 2
+def _write_image(plan: VolumePlan, format: str) -> None:
+    version = 3 if format == "ome-zarr-0.5" else 2
+    attributes = multiscales([plan], version)
     if plan.labels:
-        check_label_place(str(plan.address), f"ome-zarr-{version}")
-    name = image_name(plan.address.name)
-    attributes = multiscales(
-        name, plan.axes, plan.units, [("0", plan.voxel_size, plan.offset)], version
-    )
-    if plan.labels:
-        attributes.get("ome", attributes)["image-label"] = image_label(version)
-    write_array(safe_join(plan.address, "0"), plan, version=zarr)
-    write_documents(plan.address, group_documents(attributes, zarr))
+        check_label_place(str(plan.address), format)
+        # background is clear
+        said: dict[str, Any] = {"colors": [{"label-value": 0, "rgba": [0, 0, 0, 0]}]}
+        said |= {} if version == 3 else {"version": "0.4"}
+        attributes.get("ome", attributes)["image-label"] = said
+    write_array(replace(plan, address=safe_join(plan.address, "0")), version)
+    write_group(plan.address, attributes, version)
     if plan.labels:
         enter_label(str(plan.address))
-
-
-def image_of_labels(url: str | os.PathLike[str]) -> Address | None:
-    """Return the OME-Zarr image in whose folder ``labels`` something is, if there is one."""
-    above = parse_address(url).parent()
-    top = above.parent() if above is not None and above.name == "labels" else None
-    return None if top is None or read_image(top) is None else top
-
-
-def check_label_place(url: str | os.PathLike[str], format: str) -> None:
-    """Check that labels in the folder of an image are of the same version of zarr."""
-    top = image_of_labels(url) if format.startswith("ome-zarr") else None
-    if top is None:
-        return
-    wanted = "ome-zarr-0.5" if read_attributes(top)[0] == 3 else "ome-zarr-0.4"
-    if format != wanted:
-        raise OptionError(
-            f"labels inside this image must be {wanted}",
-            path=os.fspath(url),
-            hint=f"say format {wanted}",
-        )
-
-
-def enter_label(url: str | os.PathLike[str]) -> None:
-    """List labels in the image in whose folder ``labels`` they are; else do nothing."""
-    address = parse_address(url)
-    folder = address.parent()
-    zarr, attributes = read_attributes(address)
-    said = attributes.get("ome", attributes).get("image-label")
-    if folder is None or said is None or image_of_labels(url) is None:
-        return
-    said["source"] = {"image": "../../"}
-    write_documents(address, group_documents(attributes, zarr))
-    listed = read_attributes(folder)[1]
-    block = listed.setdefault("ome", {"version": "0.5"}) if zarr == 3 else listed
-    names = [n for n in block.get("labels", []) if isinstance(n, str)]
-    block["labels"] = names if address.name in names else [*names, address.name]
-    write_documents(folder, group_documents(listed, zarr))

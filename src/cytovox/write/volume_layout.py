@@ -13,7 +13,7 @@ from ..errors import UsageError
 from ..read.const import MAX_CHUNK_BYTES
 from ..read.volume_address import Address
 
-__all__ = ["Layout", "Scale", "VolumePlan"]
+__all__ = ["Layout", "VolumePlan"]
 
 #: Length of a chunk that viewers like, by the number of axes of space.
 _LIKED = {1: 4096, 2: 512, 3: 64}
@@ -73,6 +73,11 @@ class VolumePlan:
     chunk: tuple[int, ...] | None
     labels: bool
 
+    @property
+    def spatial_shape(self) -> tuple[int, ...]:
+        """Voxels along each axis of space."""
+        return self.shape[-len(self.voxel_size) :]
+
     def layout(self, *, shards: bool) -> Layout:
         """Choose chunks, and shards where the format has them, for blocks of the size planned."""
         shape, spatial, where = self.shape, len(self.voxel_size), str(self.address)
@@ -105,12 +110,3 @@ class VolumePlan:
         if not shards or math.prod(unit) * self.dtype.itemsize > MAX_CHUNK_BYTES:
             unit = chunk
         return Layout(chunk, unit)
-
-
-@dataclass(frozen=True, slots=True)
-class Scale:
-    """One scale: shape, voxel size and offset along the axes of space."""
-
-    shape: tuple[int, ...]
-    voxel_size: tuple[float, ...]
-    offset: tuple[float, ...]

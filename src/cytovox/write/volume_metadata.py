@@ -1,80 +1,67 @@
 """Descriptions of arrays and images as zarr-python and OME-Zarr want them.
 
-Those of zarr 3 are written down here, word for word as zarr-python would, since
-importing it takes longer than labelling a small volume. Those of zarr 2 it makes
-itself, in memory. All are stored by the same client that stores the chunks, so
-that any store will do.
+They are written down here, word for word as zarr-python would, since importing
+it takes longer than labelling a small volume. All are stored by the same client
+that stores the chunks, so that any store will do.
 """
 
 from __future__ import annotations
 
 import json
+import logging
+import os
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-from ..errors import StorageError
-from ..read.volume_address import Address
+from ..errors import CytovoxError, OptionError, StorageError
+from ..read.volume_address import Address, parse_address, safe_join
 from ..read.volume_ome import Multiscale, parse_multiscales
 from ..read.volume_store import read_json, write_bytes
-from .volume_layout import Layout
+from .volume_layout import VolumePlan
 
 __all__ = [
     "array_documents",
+    "check_label_place",
+    "enter_label",
     "group_documents",
-    "image_label",
-    "image_name",
+    "image_of_labels",
     "multiscales",
     "read_attributes",
     "read_image",
+    "refresh_consolidated",
+    "write_array",
     "write_documents",
+    "write_group",
 ]
 
+logger = logging.getLogger(__name__)
+
 _KINDS = {"z": "space", "y": "space", "x": "space", "c": "channel", "t": "time"}
+#: Documents of zarr 2.
+_ZARR_2 = (".zgroup", ".zarray", ".zattrs")
 
 
 def array_documents(
-    *,
-    shape: Sequence[int],
-    dtype: npt.DTypeLike,
-    layout: Layout,
-    axes: Sequence[str],
-    version: int,
-    attributes: dict[str, Any] | None = None,
+    plan: VolumePlan, version: int, attributes: dict[str, Any] | None = None
 ) -> dict[str, bytes]:
     """Return the documents that describe an array, by name."""
-    if version == 3:
-        return _encoded(_array_3(shape, np.dtype(dtype), layout, axes, attributes or {}))
-    import zarr
-
-    kept: dict[str, Any] = {}
-    zarr.create_array(
-        zarr.storage.MemoryStore(kept),
-        shape=tuple(shape),
-        dtype=np.dtype(dtype),
-        chunks=layout.chunk,
-        # what zarr 2 readers know without more is zarr-python's own choice for it
-        compressors="auto",
-        fill_value=0,
-        zarr_format=2,
-        chunk_key_encoding={"name": "v2", "separator": "/"},
-        attributes=attributes or {},
-    )
-    return {name: value.to_bytes() for name, value in kept.items()}
-
-
-def _array_3(
-    shape: Sequence[int],
-    dtype: np.dtype[Any],
-    layout: Layout,
-    axes: Sequence[str],
-    attributes: dict[str, Any],
-) -> dict[str, Any]:
+    layout, dtype = plan.layout(shards=version == 3), plan.dtype
+    if version == 2:
+        array = {
+            "shape": plan.shape,
+            "chunks": layout.chunk,
+            "dtype": dtype.str,
+            "fill_value": dtype.type(0).item(),
+            "order": "C",
+            "filters": None,
+            "dimension_separator": "/",
+            # what zarr 2 readers know without more is zarr-python's own choice for it
+            "compressor": {"id": "zstd", "level": 0},
+            "zarr_format": 2,
+        }
+        return _encoded({".zarray": array, ".zattrs": attributes or {}})
     little = _codec("bytes", endian="little")
-    floating = dtype.kind == "f"
-    if floating:
+    if dtype.kind == "f":
         blosc = {"cname": "zstd", "clevel": 1, "shuffle": "shuffle", "blocksize": 0}
         compressor = _codec("blosc", typesize=dtype.itemsize, **blosc)
     else:
@@ -83,91 +70,72 @@ def _array_3(
     if layout.sharded:
         shard = _codec(
             "sharding_indexed",
-            chunk_shape=list(layout.chunk),
+            chunk_shape=layout.chunk,
             codecs=codecs,
             index_codecs=[little, {"name": "crc32c"}],
             index_location="end",
         )
         codecs = [shard]
-    return {
-        "shape": list(shape),
+    array = {
+        "shape": plan.shape,
         "data_type": dtype.name,
-        "chunk_grid": _codec("regular", chunk_shape=list(layout.unit)),
+        "chunk_grid": _codec("regular", chunk_shape=layout.unit),
         "chunk_key_encoding": _codec("default", separator="/"),
-        "fill_value": 0.0 if floating else False if dtype.kind == "b" else 0,
+        "fill_value": dtype.type(0).item(),
         "codecs": codecs,
-        "attributes": attributes,
-        "dimension_names": list(axes),
+        "attributes": attributes or {},
+        "dimension_names": plan.axes,
         "zarr_format": 3,
         "node_type": "array",
         "storage_transformers": [],
     }
+    return _encoded({"zarr.json": array})
 
 
 def _codec(name: str, **configuration: Any) -> dict[str, Any]:
     return {"name": name, "configuration": configuration}
 
 
-def _encoded(document: dict[str, Any]) -> dict[str, bytes]:
-    return {"zarr.json": json.dumps(document, indent=2).encode()}
+def _encoded(documents: dict[str, dict[str, Any]]) -> dict[str, bytes]:
+    return {name: json.dumps(said, indent=2).encode() for name, said in documents.items()}
 
 
 def group_documents(attributes: dict[str, Any], version: int) -> dict[str, bytes]:
     """Return the documents that describe a group, by name."""
     if version == 3:
-        return _encoded({"attributes": attributes, "zarr_format": 3, "node_type": "group"})
-    import zarr
-
-    kept: dict[str, Any] = {}
-    zarr.create_group(zarr.storage.MemoryStore(kept), attributes=attributes, zarr_format=2)
-    return {name: value.to_bytes() for name, value in kept.items()}
+        group = {"attributes": attributes, "zarr_format": 3, "node_type": "group"}
+        return _encoded({"zarr.json": group})
+    return _encoded({".zgroup": {"zarr_format": 2}, ".zattrs": attributes})
 
 
 def multiscales(
-    name: str,
-    axes: Sequence[str],
-    units: str,
-    levels: Sequence[tuple[str, Sequence[float], Sequence[float]]],
-    version: str,
-    method: str | None = None,
+    scales: Sequence[VolumePlan], version: int, method: str | None = None
 ) -> dict[str, Any]:
-    """Return the attributes of an image by OME-Zarr."""
-    described = []
-    for axis in axes:
-        entry = {"name": axis, "type": _KINDS.get(axis, "channel")}
-        if entry["type"] == "space" and units:
-            entry["unit"] = units
-        described.append(entry)
-    lead = len(axes) - len(levels[0][1])
+    """Return the attributes of an image by OME-Zarr, whose scales are named by number."""
+    first = scales[0]
+    unit = {"unit": first.units} if first.units else {}
+    axes = [
+        {"name": axis, "type": _KINDS.get(axis, "channel")} | (unit if axis in "zyx" else {})
+        for axis in first.axes
+    ]
+    lead = len(axes) - len(first.voxel_size)
     datasets = [
         {
-            "path": path,
+            "path": str(number),
             "coordinateTransformations": [
-                {"type": "scale", "scale": [1.0] * lead + [float(s) for s in scale]},
-                {"type": "translation", "translation": [0.0] * lead + [float(s) for s in shift]},
+                {"type": "scale", "scale": [1.0] * lead + list(scale.voxel_size)},
+                {"type": "translation", "translation": [0.0] * lead + list(scale.offset)},
             ],
         }
-        for path, scale, shift in levels
+        for number, scale in enumerate(scales)
     ]
-    image: dict[str, Any] = {"name": name, "axes": described, "datasets": datasets}
+    name = first.address.name.removesuffix(".zarr").removesuffix(".ome") or first.address.name
+    image: dict[str, Any] = {"name": name, "axes": axes, "datasets": datasets}
     if method is not None:
         image["type"] = method
-    if version == "0.5":
+    if version == 3:
         return {"ome": {"version": "0.5", "multiscales": [image]}}
-    return {"multiscales": [{"version": version, **image}]}
-
-
-def image_name(name: str) -> str:
-    """Return the name of an image, given that of its file or folder."""
-    return name.removesuffix(".zarr").removesuffix(".ome") or name
-
-
-def image_label(version: str) -> dict[str, Any]:
-    """Return what says that an image is one of labels; background is clear."""
-    said: dict[str, Any] = {"colors": [{"label-value": 0, "rgba": [0, 0, 0, 0]}]}
-    if version != "0.5":
-        said["version"] = version
-    return said
+    return {"multiscales": [{"version": "0.4", **image}]}
 
 
 def read_attributes(address: Address) -> tuple[int, dict[str, Any]]:
@@ -192,3 +160,108 @@ def write_documents(address: Address, documents: dict[str, bytes]) -> None:
             raise StorageError(f"it cannot be made: {err.strerror}", path=address.path) from err
     for name, data in documents.items():
         write_bytes(address, name, data)
+
+
+def write_array(plan: VolumePlan, version: int, attributes: dict[str, Any] | None = None) -> None:
+    """Write the metadata of one array."""
+    write_documents(plan.address, array_documents(plan, version, attributes))
+
+
+def write_group(address: Address, attributes: dict[str, Any], version: int) -> None:
+    """Write the metadata of a group."""
+    write_documents(address, group_documents(attributes, version))
+
+
+def image_of_labels(url: str | os.PathLike[str]) -> Address | None:
+    """Return the OME-Zarr image in whose folder ``labels`` something is, if there is one."""
+    above = parse_address(url).parent()
+    top = above.parent() if above is not None and above.name == "labels" else None
+    return None if top is None or read_image(top) is None else top
+
+
+def check_label_place(url: str | os.PathLike[str], format: str) -> None:
+    """Check that labels in the folder of an image are of the same version of zarr."""
+    top = image_of_labels(url) if format.startswith("ome-zarr") else None
+    if top is None:
+        return
+    wanted = "ome-zarr-0.5" if read_attributes(top)[0] == 3 else "ome-zarr-0.4"
+    if format != wanted:
+        raise OptionError(
+            f"labels inside this image must be {wanted}",
+            path=os.fspath(url),
+            hint=f"say format {wanted}",
+        )
+
+
+def enter_label(url: str | os.PathLike[str]) -> None:
+    """List labels in the image in whose folder ``labels`` they are; else do nothing."""
+    address = parse_address(url)
+    folder = address.parent()
+    zarr, attributes = read_attributes(address)
+    said = attributes.get("ome", attributes).get("image-label")
+    if folder is None or said is None or image_of_labels(url) is None:
+        return
+    said["source"] = {"image": "../../"}
+    write_group(address, attributes, zarr)
+    listed = read_attributes(folder)[1]
+    block = listed.setdefault("ome", {"version": "0.5"}) if zarr == 3 else listed
+    names = [n for n in block.get("labels", []) if isinstance(n, str)]
+    block["labels"] = names if address.name in names else [*names, address.name]
+    write_group(folder, listed, zarr)
+
+
+def refresh_consolidated(image: Address) -> None:
+    """Let each group above an image that holds copies of metadata hold those of the image.
+
+    zarr-python reads a group by its copy ("consolidated metadata") if there is
+    one, and does not see what was added since.
+    """
+    found = read_image(image)
+    levels = [] if found is None else [level.path for level in found.levels]
+    members = {"": image} | {path: safe_join(image, path) for path in levels}
+    within, top = "", image
+    while any(read_json(top, name) is not None for name in ("zarr.json", ".zgroup")):
+        try:
+            _refresh(top, within, members)
+        except CytovoxError as err:  # the image itself is complete
+            logger.warning("%s: its copy of metadata cannot be brought up to date: %s", top, err)
+        above = top.parent()
+        if above is None:
+            return
+        # groups on the way, such as the folder of labels, may be new as well
+        members = {f"{top.name}/{path}".rstrip("/"): where for path, where in members.items()}
+        within = f"{top.name}/{within}".rstrip("/")
+        members[""], top = above, above
+
+
+def _refresh(top: Address, within: str, members: dict[str, Address]) -> None:
+    """Replace what one group says of members, and forget all other scales within a path."""
+    document = read_json(top, "zarr.json")
+    name = ".zmetadata" if document is None else "zarr.json"
+    kept = read_json(top, name)
+    copy = kept if document is None else (kept or {}).get("consolidated_metadata")
+    if not isinstance(copy, dict) or not isinstance(copy.get("metadata"), dict):
+        return
+    inside = f"{within}/" if within else ""
+    content = {
+        key: value
+        for key, value in copy["metadata"].items()
+        if not key.startswith(inside) or not key[len(inside) :].split("/")[0].isdigit()
+    }
+    for path, where in members.items():
+        content |= _copies(path, where, _ZARR_2 if document is None else ("zarr.json",))
+    # zarr-python wants members of a group together
+    copy["metadata"] = dict(sorted(content.items()))
+    write_bytes(top, name, json.dumps(kept, indent=2).encode())
+
+
+def _copies(path: str, where: Address, names: Sequence[str]) -> dict[str, Any]:
+    """Return the documents of a group or array, as a group above it copies them."""
+    found = {name: read_json(where, name) for name in names}
+    group = found.get("zarr.json")
+    if group is None:
+        return {f"{path}/{n}".lstrip("/"): said for n, said in found.items() if said is not None}
+    if group.get("node_type") == "group":
+        empty = {"kind": "inline", "must_understand": False, "metadata": {}}
+        group["consolidated_metadata"] = empty
+    return {path: group} if path else {}
