@@ -20,7 +20,7 @@ from cytovox.errors import OptionError, OutputError, OutputExistsError, StorageE
 from cytovox.read.open_volume import open_volume
 from cytovox.read.volume_address import Address
 from cytovox.write.volume_creation import FORMATS, create_labels, create_volume
-from cytovox.write.volume_layout import VolumePlan
+from cytovox.write.volume_metadata import VolumePlan
 
 LABELS = np.random.default_rng(3).integers(0, 2**31, (50, 60, 70), dtype=np.uint32)
 PLACE: dict[str, Any] = {

@@ -12,8 +12,7 @@ import zarr
 from zarr.codecs import BloscCodec, ZstdCodec
 
 from cytovox.read.volume_address import Address
-from cytovox.write.volume_layout import VolumePlan
-from cytovox.write.volume_metadata import array_documents, group_documents
+from cytovox.write.volume_metadata import VolumePlan, array_documents, group_documents
 
 ATTRIBUTES = {"ome": {"version": "0.5", "name": "\u00b5"}}
 

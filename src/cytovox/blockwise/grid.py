@@ -11,11 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ..errors import OptionError
+from ..read.volume_limits import Box, box_shape, intersect, slices
 
 __all__ = ["Block", "Box", "Grid", "box_shape", "intersect", "slices"]
-
-#: (start, stop) along each axis.
-Box = tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,22 +138,3 @@ class Grid:
             (min(max(start, 0), size), max(min(stop, size), 0))
             for (start, stop), size in zip(box, self.shape, strict=True)
         )
-
-
-def box_shape(box: Box) -> tuple[int, ...]:
-    """Return the shape of a box."""
-    return tuple(max(stop - start, 0) for start, stop in box)
-
-
-def intersect(a: Box, b: Box) -> Box | None:
-    """Return what two boxes share, or None."""
-    common = tuple((max(p[0], q[0]), min(p[1], q[1])) for p, q in zip(a, b, strict=True))
-    return common if all(start < stop for start, stop in common) else None
-
-
-def slices(box: Box, within: Box) -> tuple[slice, ...]:
-    """Return where a box is in an array that holds another box."""
-    return tuple(
-        slice(start - origin, stop - origin)
-        for (start, stop), (origin, _) in zip(box, within, strict=True)
-    )

@@ -105,9 +105,6 @@ def open_volume(
     """
     may = default_permissions() if permissions is None else permissions
     address = replace(parse_address(url), permissions=may)
-    if not address.remote:
-        # another process, or this one elsewhere, must find the same file
-        address = replace(address, url=os.path.abspath(address.url))
     file = str(address)
     if series is not None:
         if address.inner:

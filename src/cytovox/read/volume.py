@@ -12,10 +12,17 @@ import numpy.typing as npt
 
 from ..errors import UsageError
 from .volume_axes import SPATIAL, common_unit
-from .volume_limits import Box, box_shape, check_box, check_fill, check_index
-from .volume_region import RegionGrid, region_grid
+from .volume_limits import (
+    Box,
+    box_shape,
+    check_box,
+    check_fill,
+    check_index,
+    intersect,
+    slices,
+)
 from .volume_source import OF_SYSTEM, Source
-from .volume_view import VolumeView
+from .volume_view import RegionGrid, VolumeView, region_grid
 
 if TYPE_CHECKING:
     from funlib.geometry import Coordinate, Roi
@@ -201,20 +208,14 @@ class Volume:
                 path=self.url,
                 hint=f"read less, or open it with max_bytes={size}",
             )
-        inside = tuple(
-            (min(max(a, 0), n), min(max(b, 0), n))
-            for (a, b), n in zip(wanted, self.shape, strict=True)
-        )
-        empty = any(a >= b for a, b in inside)
-        if inside == wanted and not empty:
+        inside = intersect(wanted, tuple((0, n) for n in self.shape))
+        if inside == wanted:
             out = np.empty(shape, self.dtype)
         else:
             out = np.full(shape, self.fill_value, self.dtype)
-        if not empty:
-            here = tuple(
-                slice(a - w[0], b - w[0]) for (a, b), w in zip(inside, wanted, strict=True)
-            )
-            self._opened().read_into(self._stored_box(inside), self._as_stored(out[here]))
+        if inside is not None:
+            part = self._as_stored(out[slices(inside, wanted)])
+            self._opened().read_into(self._stored_box(inside), part)
         return out
 
     def write(self, box: Iterable[Sequence[int]] | Roi, array: npt.NDArray[Any]) -> None:

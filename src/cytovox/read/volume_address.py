@@ -99,16 +99,17 @@ def parse_address(url: str | os.PathLike[str]) -> Address:
 
 
 def _local(text: str) -> Address:
+    """Return an absolute path, so that another process finds the same file."""
     if not Path(text).exists():
         # whatever the file is called, if there is one
         for colon in re.finditer(":", text):
             if Path(text[: colon.start()]).is_file():
-                return Address(text[: colon.start()], inner=text[colon.end() :] or "/")
+                path, inner = text[: colon.start()], text[colon.end() :]
+                return Address(os.path.abspath(path), inner=inner or "/")
         inside = _INSIDE.fullmatch(text)
         if inside is not None:
-            return Address(inside["file"], inner=inside["inner"] or "/")
-    stripped = text.rstrip("/" + (os.sep if os.altsep else ""))
-    return Address(stripped or text)
+            return Address(os.path.abspath(inside["file"]), inner=inside["inner"] or "/")
+    return Address(os.path.abspath(text))
 
 
 def safe_join(address: Address, relative: object) -> Address:

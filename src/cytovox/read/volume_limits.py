@@ -30,6 +30,8 @@ __all__ = [
     "check_known",
     "check_numbers",
     "check_shape",
+    "intersect",
+    "slices",
 ]
 
 #: Start and stop per axis, voxels; may reach outside of the volume.
@@ -124,7 +126,21 @@ def check_box(box: Iterable[Sequence[int]], dimensions: int, where: Where) -> Bo
 
 def box_shape(box: Box) -> tuple[int, ...]:
     """Return the number of voxels of a box along each axis."""
-    return tuple(stop - start for start, stop in box)
+    return tuple(max(stop - start, 0) for start, stop in box)
+
+
+def intersect(a: Box, b: Box) -> Box | None:
+    """Return what two boxes share, or None."""
+    common = tuple((max(p[0], q[0]), min(p[1], q[1])) for p, q in zip(a, b, strict=True))
+    return common if all(start < stop for start, stop in common) else None
+
+
+def slices(box: Box, within: Box) -> tuple[slice, ...]:
+    """Return where a box is in an array that holds another box."""
+    return tuple(
+        slice(start - origin, stop - origin)
+        for (start, stop), (origin, _) in zip(box, within, strict=True)
+    )
 
 
 def check_numbers(

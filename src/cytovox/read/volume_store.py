@@ -20,7 +20,7 @@ from ..errors import CytovoxError, InputError, InputNotFoundError, StorageError,
 from .volume_address import Address
 from .volume_chunk_files import ChunkFiles, Index
 from .volume_folder import folder_of, unpack
-from .volume_limits import MAX_DOCUMENT_BYTES, Box, box_shape, check_chunk
+from .volume_limits import MAX_DOCUMENT_BYTES, Box, box_shape, check_chunk, intersect, slices
 from .volume_source import Described, digest_files
 
 try:
@@ -75,7 +75,7 @@ def kvstore(address: Address) -> Any:
     import tensorstore as ts
 
     if not address.remote:
-        text = os.path.abspath(address.url).replace(os.sep, "/")
+        text = address.url.replace(os.sep, "/")
         return {"driver": "file", "path": f"{text.rstrip('/')}/"}
     try:
         spec: dict[str, Any] = ts.KvStore.Spec(f"{address.url}/").to_json()
@@ -295,8 +295,7 @@ class TensorSource:
         store.write(files.prefix + files.names[0](index), data).result()
         tensor = self._opened(self._spec | {"kvstore": {"driver": "memory"}}, own)
         part = files.part(index, box)
-        here = tuple(slice(a - o, b - o) for (a, b), (o, _) in zip(part, box, strict=True))
-        self._copy(tensor, part, out[here])
+        self._copy(tensor, part, out[slices(part, box)])
 
     def write(self, box: Box, array: npt.NDArray[Any]) -> None:
         """Write a box and wait until it is stored."""
@@ -323,7 +322,7 @@ class TensorSource:
         """
         found = False
         for path, part in self._files_of(box):
-            if any(a < c or b > d for (a, b), (c, d) in zip(part, box, strict=True)):
+            if intersect(part, box) != part:
                 continue
             try:
                 self._copy(self._tensor, part, np.empty(box_shape(part), self.described.dtype))

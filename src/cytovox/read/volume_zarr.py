@@ -96,9 +96,9 @@ def _ome(attributes: dict[str, Any]) -> dict[str, Any]:
 
 def _only_member(address: Address, attributes: dict[str, Any]) -> Address:
     """Return the one array or image in a group, or say which there are."""
-    ome = _ome(attributes)
     for kind, names, inside in (("plate", "wells", "/0"), ("well", "images", "")):
-        parts = ome.get(kind, {}).get(names) if isinstance(ome.get(kind), dict) else None
+        said = _ome(attributes).get(kind)
+        parts = said.get(names) if isinstance(said, dict) else None
         if isinstance(parts, list) and parts and isinstance(parts[0], dict):
             first = f"{address}/{parts[0].get('path', '')}{inside}"
             raise InputError(

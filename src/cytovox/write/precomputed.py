@@ -16,8 +16,7 @@ from ..errors import InputError, OptionError, UsageError
 from ..read.volume_address import parse_address, safe_join
 from ..read.volume_axes import metres
 from ..read.volume_store import read_json, remove_tree
-from .volume_layout import VolumePlan
-from .volume_metadata import write_documents
+from .volume_metadata import VolumePlan, write_documents
 
 __all__ = ["add_scale", "write_info", "write_segment_properties"]
 

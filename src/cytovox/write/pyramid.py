@@ -18,12 +18,12 @@ from ..kernels.downsample import downsample_mean, downsample_mode, downsample_ne
 from ..read.open_volume import open_volume
 from ..read.volume import Volume
 from ..read.volume_address import Address, parse_address, safe_join
-from ..read.volume_limits import Box
+from ..read.volume_limits import Box, box_shape, slices
 from ..read.volume_store import remove_tree
 from .precomputed import add_scale, write_segment_properties
 from .volume_creation import create_labels, create_volume
-from .volume_layout import VolumePlan
 from .volume_metadata import (
+    VolumePlan,
     image_of_labels,
     multiscales,
     read_attributes,
@@ -174,14 +174,13 @@ def _copy_coarser(source: Volume, target: Volume, factors: Sequence[int], kernel
     """Fill a volume with another made coarser, write unit by write unit."""
     full = (1,) * (source.ndim - len(factors)) + tuple(factors)
     for unit in tiles(tuple((0, n) for n in target.shape), target.write_unit):
-        made = np.empty([b - a for a, b in unit], target.dtype)
+        made = np.empty(box_shape(unit), target.dtype)
         for part in tiles(unit, target.chunk):
             wanted = tuple(
                 (a * f, min(b * f, n))
                 for (a, b), f, n in zip(part, full, source.shape, strict=True)
             )
-            here = tuple(slice(a - u, b - u) for (a, b), (u, _) in zip(part, unit, strict=True))
-            made[here] = kernel(source.read(wanted), full)
+            made[slices(part, unit)] = kernel(source.read(wanted), full)
         target.write(unit, made)
 
 

@@ -18,8 +18,8 @@ from ..read.volume_axes import normalize_unit
 from ..read.volume_limits import check_dtype, check_numbers, check_shape
 from ..read.volume_store import read_json, remove_tree
 from .precomputed import write_info
-from .volume_layout import VolumePlan
 from .volume_metadata import (
+    VolumePlan,
     check_label_place,
     enter_label,
     multiscales,
@@ -207,7 +207,7 @@ def _plan(
         size = [1.0] * space if voxel_size is None else [float(s) for s in voxel_size]
         shift = [0.0] * space if offset is None else [float(s) for s in offset]
         return VolumePlan(
-            address if address.remote else replace(address, url=os.path.abspath(address.url)),
+            address,
             shape,
             dtype,
             named,
@@ -225,22 +225,17 @@ def _plan(
 
 
 def _make_room(address: Address, overwrite: bool) -> None:
-    volume = any(read_json(address, name) is not None for name in _MARKS)
-    if not volume:
-        if not address.remote and address.path.exists():
-            taken = not address.path.is_dir() or any(address.path.iterdir())
-            if taken:
-                raise OutputExistsError(
-                    "there is something that is not a volume",
-                    path=address.path,
-                    hint="name another",
-                )
-        return
-    if not overwrite:
+    empty = address.path.is_dir() and not any(address.path.iterdir())
+    if any(read_json(address, name) is not None for name in _MARKS):
+        if not overwrite:
+            raise OutputExistsError(
+                "the volume exists", path=str(address), hint="say overwrite, or name another"
+            )
+        remove_tree(address)
+    elif not address.remote and not empty and address.path.exists():
         raise OutputExistsError(
-            "the volume exists", path=str(address), hint="say overwrite, or name another"
+            "there is something that is not a volume", path=address.path, hint="name another"
         )
-    remove_tree(address)
 
 
 def _write_image(plan: VolumePlan, format: str) -> None:
