@@ -22,6 +22,7 @@ _FORMATS = (
     "zarr, OME-Zarr, N5, precomputed (also zipped), HDF5 (file.h5:/path), TIFF and .npy are read"
 )
 
+_ONLY_READ = "this format is only read"
 #: What macOS puts into zip files beside a folder.
 _OF_MACOS = {"__MACOSX", ".DS_Store"}
 
@@ -146,19 +147,17 @@ def _open_source(address: Address, scale: int | str | None, writable: bool) -> S
     if address.remote:
         if writable and address.url.startswith("http"):
             raise UsageError("web servers are only read", path=str(address), hint="write s3 or gs")
-        return _open_folder(address, scale, writable)
-    path = address.path
-    if not path.exists():
-        raise InputNotFoundError("there is no such file or folder", path=path, hint=_FORMATS)
-    if path.is_dir():
-        if address.inner:
-            raise UsageError("this is a folder, which has no series", path=str(address))
-        return _open_folder(address, scale, writable)
-    if writable:
-        raise UsageError("this format is only read", path=path, hint="write OME-Zarr")
-    if not check_regular(path):
-        raise InputNotFoundError("there is no such file or folder", path=path, hint=_FORMATS)
-    return _open_file(address, scale)
+    elif check_regular(address.path):
+        if writable:
+            raise UsageError(_ONLY_READ, path=address.path, hint="write OME-Zarr")
+        return _open_file(address, scale)
+    elif not address.path.is_dir():
+        raise InputNotFoundError(
+            "there is no such file or folder", path=address.path, hint=_FORMATS
+        )
+    elif address.inner:
+        raise UsageError("this is a folder, which has no series", path=str(address))
+    return _open_folder(address, scale, writable)
 
 
 def _open_folder(address: Address, scale: int | str | None, writable: bool) -> Source:
@@ -191,7 +190,7 @@ def _open_folder(address: Address, scale: int | str | None, writable: bool) -> S
             "this folder is not a volume", path=address.path, hint=hint if members else _FORMATS
         )
     if writable:
-        raise UsageError("this format is only read", path=address.path, hint="write OME-Zarr")
+        raise UsageError(_ONLY_READ, path=address.path, hint="write OME-Zarr")
     return pages
 
 

@@ -231,12 +231,10 @@ class TensorSource:
         self._documents = documents
         in_memory = {"kvstore": {"driver": "memory"}} if folder.archive is not None else {}
         self._tensor = self._opened(spec | in_memory, context(), writable)
-        layout, where = self._tensor.chunk_layout, str(folder)
-        shape, dtype = described.shape, described.dtype
+        layout = self._tensor.chunk_layout
         chunk, unit = tuple(layout.read_chunk.shape), tuple(layout.write_chunk.shape)
-        check_chunk(chunk, shape, dtype, where)
         if writable:
-            check_chunk(unit, shape, dtype, where)
+            check_chunk(unit, described.shape, described.dtype, str(folder))
         self.described = replace(described, chunk=chunk, write_unit=unit)
 
     def _opened(self, spec: dict[str, Any], context: Any, writable: bool = False) -> Any:
