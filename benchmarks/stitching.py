@@ -19,11 +19,13 @@ import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from cytovox.blockwise.evidence import Evidence, evidence_of
+from cytovox.blockwise.evidence import evidence_of
+from cytovox.blockwise.evidence_file import Evidence
 from cytovox.blockwise.grid import Grid, slices
-from cytovox.blockwise.stitch import relabel_block, stitch
-from cytovox.blockwise.votes import shared_labels
+from cytovox.blockwise.stitch import Stitching, stitch
 from cytovox.blockwise.watershed_function import watershed
+from cytovox.kernels.packed import Shells, count_votes
+from cytovox.kernels.relabel import relabel
 from cytovox.read.open_volume import open_volume
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -124,7 +126,7 @@ def segment(
 
 def stitched(grid: Grid, done: Done, mode: Any, **how: Any) -> np.ndarray:
     """Return the labels of the volume by one of our rules."""
-    lookup = stitch(mode, [evidence for _, evidence in done].__getitem__, grid, **how)
+    lookup = stitch(Stitching(mode, **how), [evidence for _, evidence in done].__getitem__, grid)
     return assembled(grid, done, lookup.slice)
 
 
@@ -133,7 +135,7 @@ def assembled(grid: Grid, done: Done, table: Callable[[int], Any]) -> np.ndarray
     out = np.zeros(grid.shape, np.uint32)
     for block, (labels, _) in zip(grid, done, strict=True):
         where = tuple(slice(*side) for side in block.write)
-        out[where] = relabel_block(labels, table(block.index))
+        out[where] = relabel(labels, table(block.index))
     return out
 
 
@@ -147,7 +149,8 @@ def stitched_by_shell(grid: Grid, done: Done) -> np.ndarray:
         int(max(e.count, *(int(v) for v in [e.shell.value.max(initial=0)]))) for _, e in done
     ]
     start = np.concatenate([[0], np.cumsum(counts)])
-    pairs = []
+    shells = Shells.of([e.shell for _, e in done if e.shell], [e.box for _, e in done])
+    pairs, planes = [], []
     for block in grid:
         for step, other in grid.neighbours(block.position):
             if sum(map(abs, step)) != 1 or other.index > block.index:
@@ -155,11 +158,11 @@ def stitched_by_shell(grid: Grid, done: Done) -> np.ndarray:
             axis = next(i for i, at in enumerate(step) if at)
             plane = list(block.write)
             plane[axis] = (block.write[axis][0] - 1, block.write[axis][0])
-            found = shared_labels(done[block.index][1], done[other.index][1], tuple(plane))
-            if found is not None:
-                a, b = found[0].astype(np.int64), found[1].astype(np.int64)
-                pairs.append(np.stack([start[block.index] + a - 1, start[other.index] + b - 1]))
-    joined = np.concatenate(pairs, axis=1)
+            pairs.append((block.index, other.index))
+            planes.append(plane)
+    at, a, b, *_ = count_votes(shells, np.array(pairs), np.array(planes))
+    one, two = np.array(pairs)[at].T
+    joined = np.stack([start[one] + a - 1, start[two] + b - 1])
     graph = coo_matrix((np.ones(joined.shape[1]), joined), shape=(start[-1], start[-1]))
     _, names = connected_components(graph, directed=False)
 

@@ -19,9 +19,10 @@ import pytest
 from cytovox.blockwise.evidence import BlockResult, Measures, segment_block
 from cytovox.blockwise.grid import Box, Grid, box_shape, intersect, slices
 from cytovox.blockwise.lookup import Lookup
-from cytovox.blockwise.measure_tiles import objects_table
-from cytovox.blockwise.object_table import ObjectTable
-from cytovox.blockwise.stitch import relabel_block, stitch
+from cytovox.blockwise.measure_tiles import iter_objects
+from cytovox.blockwise.object_table import ObjectTable, join_tables
+from cytovox.blockwise.stitch import Stitching, stitch
+from cytovox.kernels.relabel import relabel
 
 
 @dataclass
@@ -38,21 +39,21 @@ class InMemory:
         out = np.zeros(self.grid.shape, self.lookup.dtype)
         for block, result in zip(self.grid, self.done, strict=True):
             where = tuple(slice(*pair) for pair in block.write)
-            out[where] = relabel_block(result.labels, self.lookup.slice(block.index))
+            out[where] = relabel(result.labels, self.lookup.slice(block.index))
         return out
 
     def load(self, index: int) -> Any:
         return self.done[index].evidence
 
     def again(self, mode: Any, **how: Any) -> InMemory:
-        return InMemory(
-            self.volume, self.grid, self.done, stitch(mode, self.load, self.grid, **how)
-        )
+        lookup = stitch(Stitching(mode, **how), self.load, self.grid)
+        return InMemory(self.volume, self.grid, self.done, lookup)
 
     def table(self, **how: Any) -> ObjectTable:
-        return objects_table(
+        parts = iter_objects(
             self.grid, self.lookup, lambda i: self.done[i].sums, evidence=self.load, **how
         )
+        return join_tables(list(parts))
 
 
 def read(volume: np.ndarray, box: Box) -> np.ndarray:
@@ -97,7 +98,7 @@ def _in_memory(
     load = [result.evidence for result in done].__getitem__
     if mode == "touch":
         how["connectivity"] = connectivity
-    return InMemory(volume, grid, done, stitch(mode, load, grid, **how))
+    return InMemory(volume, grid, done, stitch(Stitching(mode, **how), load, grid))
 
 
 @pytest.fixture(scope="session")

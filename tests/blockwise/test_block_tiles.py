@@ -11,13 +11,14 @@ import pytest
 from scipy import ndimage
 
 from cytovox.blockwise.block_tiles import Tiles, TileStore
-from cytovox.blockwise.evidence import EvidenceFolder, Measures
+from cytovox.blockwise.evidence import Measures
+from cytovox.blockwise.evidence_file import EvidenceFolder
 from cytovox.blockwise.grid import Grid
 from cytovox.blockwise.lookup import drop_objects
-from cytovox.blockwise.measure_tiles import iter_objects, objects_table
-from cytovox.blockwise.object_table import join_tables
+from cytovox.blockwise.measure_tiles import iter_objects
+from cytovox.blockwise.object_table import ObjectTable, join_tables
 from cytovox.blockwise.seam_report import report_again
-from cytovox.blockwise.stitch import stitch
+from cytovox.blockwise.stitch import Stitcher, Stitching, StitchTile, block_offsets, stitch
 from cytovox.kernels.components import label_components
 
 
@@ -47,6 +48,10 @@ def volume(request: pytest.FixtureRequest, in_memory: Any) -> Any:
     )
 
 
+def table_of(*how: Any, **more: Any) -> ObjectTable:
+    return join_tables(list(iter_objects(*how, **more)))
+
+
 def edges(grid: Grid) -> list[tuple[int, ...]]:
     return [(1,) * grid.ndim, (2,) * grid.ndim, (2, 1, 3)[-grid.ndim :], (1, 3, 2)[-grid.ndim :]]
 
@@ -57,8 +62,8 @@ def test_labels_reports_and_tables_are_the_same_in_any_tiles(volume: Any, mode: 
 
     def done(edge: tuple[int, ...]) -> Any:
         tiles = Tiles(grid, edge)
-        lookup = stitch(mode, volume.load, grid, connectivity=grid.ndim, tiles=tiles)
-        table = objects_table(
+        lookup = stitch(Stitching(mode, grid.ndim), volume.load, grid, tiles=tiles)
+        table = table_of(
             grid, lookup, lambda i: volume.done[i].sums, evidence=volume.load,
             measure=Measures(percentiles=(50,)),
         )  # fmt: skip
@@ -87,12 +92,12 @@ def test_files_hold_what_memory_holds(tmp_path: Path, volume: Any) -> None:
     evidence.save_index()
     load = EvidenceFolder(tmp_path, indexed=True)
     tiles = Tiles(grid, edges(grid)[1])
-    expected = stitch("overlap", volume.load, grid, tiles=tiles)
-    lookup = stitch("overlap", load, grid, tiles=tiles, folder=tmp_path / "tiles")
+    expected = stitch(Stitching("overlap"), volume.load, grid, tiles=tiles)
+    lookup = stitch(Stitching("overlap"), load, grid, tiles=tiles, folder=tmp_path / "tiles")
     np.testing.assert_array_equal(lookup.lut, expected.lut)
     store = TileStore(tmp_path / "tiles")
-    table = join_tables(list(iter_objects(grid, lookup, load.sums, evidence=load, store=store)))
-    whole = objects_table(grid, expected, load.sums, evidence=volume.load)
+    table = table_of(grid, lookup, load.sums, evidence=load, store=store)
+    whole = table_of(grid, expected, load.sums, evidence=volume.load)
     for name in whole:
         assert table[name].tobytes() == whole[name].tobytes(), name
 
@@ -102,14 +107,12 @@ def test_a_gate_leaves_the_same_report_in_any_tiles(volume: Any) -> None:
     reports = []
     for edge in (grid.counts, *edges(grid)):
         tiles, store = Tiles(grid, edge), TileStore()
-        lookup = stitch("touch", volume.load, grid, tiles=tiles)
+        lookup = stitch(Stitching("touch"), volume.load, grid, tiles=tiles)
         stitched = lookup.report
         kept = np.arange(lookup.count) % 3 > 0
         # What a tile came to is not changed by a gate, so it is kept for the report.
-        from cytovox.blockwise.stitch import Stitcher, StitchTile, block_offsets
-
         store.put("offsets", 0, block_offsets(volume.load, grid))
-        work = StitchTile(tiles, volume.load, store, "touch", 1, "iou", 0.5, 1, grid.context)
+        work = StitchTile(tiles, volume.load, store, Stitching("touch"))
         for index in range(len(tiles)):
             work(tiles[index])
         again = Stitcher(tiles, store, lookup.offsets).lookup(None)

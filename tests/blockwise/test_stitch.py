@@ -13,12 +13,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy import ndimage as ndi
 
-from cytovox.blockwise.evidence import EvidenceFolder, segment_block
+from cytovox.blockwise.evidence import segment_block
+from cytovox.blockwise.evidence_file import EvidenceFolder
 from cytovox.blockwise.grid import Grid
 from cytovox.blockwise.lookup import load_lookup
-from cytovox.blockwise.stitch import relabel_block, stitch
+from cytovox.blockwise.stitch import Stitching, stitch
 from cytovox.errors import InputError, OptionError, StageError, StorageError, UsageError
 from cytovox.kernels.components import label_components
+from cytovox.kernels.relabel import relabel
 from support.volumes import components
 
 SLOW = settings(
@@ -183,14 +185,14 @@ def test_other_thresholds_without_segmenting_again(in_memory: Any, tmp_path: Pat
         return array
 
     calls = iter([left, right])
-    done = in_memory(image, lambda a: next(calls)(a), (1, 10), (0, 4), reach=(0, 4))
+    done = in_memory(image, lambda a: next(calls)(a), (1, 10), (0, 4), reach=4)
     assert done.lookup.count == 2  # 4 of 8 voxels are not more than one half
-    assert done.again("overlap", reach=(0, 4), threshold=0.45).lookup.count == 1
-    assert done.again("overlap", reach=(0, 4), threshold=0.45, min_voxels=5).lookup.count == 2
-    assert done.again("overlap", reach=(0, 1), threshold=0.9).lookup.count == 1
-    assert done.again("overlap", reach=(0, 4), rule="mutual").lookup.count == 1
+    assert done.again("overlap", reach=4, threshold=0.45).lookup.count == 1
+    assert done.again("overlap", reach=4, threshold=0.45, min_voxels=5).lookup.count == 2
+    assert done.again("overlap", reach=1, threshold=0.9).lookup.count == 1
+    assert done.again("overlap", reach=4, rule="mutual").lookup.count == 1
     assert done.lookup.report.doubtful == 1
-    assert done.again("overlap", reach=(0, 4), threshold=0.4).lookup.count == 1
+    assert done.again("overlap", reach=4, threshold=0.4).lookup.count == 1
 
 
 def test_evidence_survives_files(tmp_path: Path, in_memory: Any) -> None:
@@ -203,7 +205,7 @@ def test_evidence_survives_files(tmp_path: Path, in_memory: Any) -> None:
     folder = EvidenceFolder(tmp_path)
     for mode in ("touch", "overlap", "owner", "none"):
         memory = done.again(mode)
-        lookup = stitch(mode, folder, done.grid, folder=tmp_path)
+        lookup = stitch(Stitching(mode), folder, done.grid, folder=tmp_path)
         lookup.save(tmp_path)
         stored = load_lookup(tmp_path)
         assert stored.count == memory.lookup.count
@@ -259,7 +261,7 @@ def test_seam_report() -> None:
         for b in grid
     ]
     load = [d.evidence for d in done].__getitem__
-    report = stitch("touch", load, grid).report
+    report = stitch(Stitching("touch"), load, grid).report
     assert report is not None
     assert (report.blocks, report.labels, report.objects) == (2, 6, 4)
     assert (report.at_seam, report.spanning) == (2, 1)
@@ -301,7 +303,7 @@ def test_errors_of_the_function_keep_their_cause() -> None:
 
 def test_wrong_questions_are_refused(in_memory: Any) -> None:
     done = in_memory(np.ones((4, 4), bool), lambda a: a, (2, 2), 0, "touch")
-    with pytest.raises(OptionError, match="unknown way"):
+    with pytest.raises(OptionError, match="no way to stitch"):
         done.again("glue")
     with pytest.raises(OptionError, match="threshold"):
         done.again("overlap", threshold=1.5)
@@ -310,7 +312,7 @@ def test_wrong_questions_are_refused(in_memory: Any) -> None:
     with pytest.raises(UsageError, match="did not keep the centres"):
         done.again("owner")
     with pytest.raises(InputError, match="not one of the 1"):
-        relabel_block(np.array([0, 2], np.uint32), done.lookup.slice(0))
+        relabel(np.array([0, 2], np.uint32), done.lookup.slice(0))
     with pytest.raises(OptionError, match="at least one voxel"):
         Grid((4, 4), (0, 2), (0, 0))
     with pytest.raises(InputError, match="reads"):

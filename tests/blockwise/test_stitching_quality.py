@@ -112,7 +112,7 @@ def test_votes_count_where_blocks_meet(in_memory: Any) -> None:
         return labels
 
     calls = iter([beyond, np.copy, np.copy, np.copy])
-    done = in_memory(image, lambda a: next(calls)(a), (10, 10), 4, reach=(4, 4))
+    done = in_memory(image, lambda a: next(calls)(a), (10, 10), 4, reach=4)
     assert done.lookup.count == 1
     np.testing.assert_array_equal(done.labels, image)
 

@@ -20,11 +20,11 @@ from cytovox.errors import InputError, OptionError
 from cytovox.kernels.block_seams import Faces, Steps, count_contacts, join_touching
 from cytovox.kernels.block_sums import block_sums
 from cytovox.kernels.components import label_components
-from cytovox.kernels.faces import count_overlap, sizes
+from cytovox.kernels.counting import count_overlap, sizes
 from cytovox.kernels.lattice import connectivity_rank, crossing_offsets, half_offsets
-from cytovox.kernels.packed import pack, unpack
+from cytovox.kernels.packed import Shells, count_votes, pack
 from cytovox.kernels.relabel import first_appearance, relabel
-from cytovox.kernels.union_find import find_roots, join_pairs, renumber, union_edges
+from cytovox.kernels.union_find import find_roots, join_pairs, union_edges
 
 SHAPES = hnp.array_shapes(min_dims=1, max_dims=4, min_side=1, max_side=9)
 LABELS = hnp.arrays(np.uint32, SHAPES, elements=st.sampled_from([0, 0, 0, 1, 2, 2**31 + 5]))
@@ -104,15 +104,25 @@ def test_relabel_in_place() -> None:
 
 @QUICK
 @given(LABELS, st.data())
-def test_packed_parts(labels: np.ndarray, data: st.DataObject) -> None:
-    packed = pack(labels)
-    np.testing.assert_array_equal(unpack(packed), labels)
-    box = tuple(
-        tuple(sorted(data.draw(st.tuples(st.integers(0, size), st.integers(0, size)))))
-        for size in labels.shape
-    )
-    expected = labels[tuple(slice(*pair) for pair in box)]
-    np.testing.assert_array_equal(unpack(packed, box), expected)
+def test_votes_of_two_blocks(labels: np.ndarray, data: st.DataObject) -> None:
+    """Each has seen a box of a volume, and they are compared in a box that both have seen."""
+    one = np.random.default_rng(0).permutation(labels.ravel()).reshape(labels.shape)
+    part = [
+        sorted(data.draw(st.lists(st.integers(0, n), min_size=4, max_size=4))) for n in one.shape
+    ]
+    boxes = np.array([[(a, d), (b, d), (b, c)] for a, b, c, d in part]).swapaxes(0, 1)
+    seen, other, common = (tuple(slice(*pair) for pair in box) for box in boxes.tolist())
+    shells = Shells.of([pack(one[seen]), pack(labels[other])], boxes[:2])
+    some = (boxes[2, :, 0] < boxes[2, :, 1]).all()
+    pairs = np.array([[0, 1]])[: int(some)]
+    found = count_votes(shells, pairs, boxes[2:][: int(some)])
+    a, b = one[common].ravel(), labels[common].ravel()
+    expected = [
+        (0, i, j, np.sum((a == i) & (b == j)), np.sum(a == i), np.sum(b == j))
+        for i, j in sorted(set(zip(a.tolist(), b.tolist(), strict=True)))
+        if i and j
+    ]
+    assert list(zip(*(part.tolist() for part in found), strict=True)) == expected
 
 
 @QUICK
@@ -203,15 +213,7 @@ def test_union_find_is_scipys(n: int, edges: list[tuple[int, int]]) -> None:
     roots = union_edges(n, pairs)
     assert all(root == np.flatnonzero(expected == expected[i])[0] for i, root in enumerate(roots))
     np.testing.assert_array_equal(roots, union_edges(n, pairs[::-1, ::-1]))
-    kept = np.arange(n) % 3 == 0
-    some, n_some = renumber(roots.copy(), kept)
-    numbers, total = renumber(roots)
-    assert total == count
-    _, first = np.unique(numbers, return_index=True)
-    assert (np.diff(first) > 0).all()
-    assert n_some == len(set(numbers[kept].tolist()))
-    assert ((some > 0) == np.isin(numbers, numbers[kept])).all()
-    assert sorted(set(some.tolist()) - {0}) == list(range(1, n_some + 1))
+    assert np.unique(roots).size == count
 
 
 def test_union_find_is_fast() -> None:

@@ -23,7 +23,7 @@ from ..read.volume import Volume
 from ..run.folder_room import Need
 from ..run.memory import cpu_count
 from .grid import Grid
-from .object_gate import gate_rows
+from .object_table import gate_rows
 from .objects import no_objects
 from .recipe import VolumeRecipe
 from .surface import surface_weights

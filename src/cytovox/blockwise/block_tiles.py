@@ -24,7 +24,7 @@ from ..errors import CytovoxError, StageError, StorageError
 from ..kernels.block_seams import Steps
 from ..kernels.lattice import Int64s
 from ..run.progress import Listener, StageFinished, StageProgress, StageStarted, announce
-from .grid import Grid
+from .grid import Box, Grid
 from .volume_result import Placement
 
 __all__ = ["Members", "Run", "Tile", "TileStore", "Tiles", "over_tiles", "run_here"]
@@ -42,7 +42,7 @@ class Tile:
     """A box of blocks: the first and the one behind the last along each axis."""
 
     index: int
-    box: tuple[tuple[int, int], ...]
+    box: Box
 
     @property
     def blocks(self) -> int:
@@ -52,18 +52,10 @@ class Tile:
 
 @dataclass(frozen=True, slots=True)
 class Tiles:
-    """All tiles of a grid, in C order.
-
-    Parameters
-    ----------
-    grid
-        The blocks.
-    edge
-        Blocks of a tile along each axis.
-    """
+    """All tiles of a grid, in C order."""
 
     grid: Grid
-    edge: tuple[int, ...]
+    edge: tuple[int, ...]  # blocks of a tile along each axis
 
     @classmethod
     def of(cls, grid: Grid, nbytes: float = 0) -> Tiles:
@@ -114,26 +106,13 @@ class Tiles:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Members:
-    """The blocks of a tile and those that follow them as neighbours.
+    """The blocks of a tile and those that follow them as neighbours."""
 
-    Parameters
-    ----------
-    blocks
-        In ascending order, int64 of shape (k,).
-    own
-        Which of them are in the tile, bool of shape (k,).
-    low, high
-        Box that each writes, int64 of shape (k, ndim).
-    pairs
-        Two members and the number of the step from one to the other, of which
-        the first is in the tile; int64 of shape (m, 3).
-    """
-
-    blocks: Int64s
-    own: npt.NDArray[np.bool_]
-    low: Int64s
+    blocks: Int64s  # in ascending order
+    own: npt.NDArray[np.bool_]  # which of them are in the tile
+    low: Int64s  # box that each writes, of shape (blocks, ndim)
     high: Int64s
-    pairs: Int64s
+    pairs: Int64s  # one in the tile, another one, and the step between them, of shape (m, 3)
 
     @classmethod
     def of(cls, tiles: Tiles, tile: Tile, steps: Steps) -> Members:

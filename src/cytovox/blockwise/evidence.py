@@ -18,46 +18,24 @@ import numpy.typing as npt
 from ..errors import InputError, OptionError, StageError, UsageError
 from ..kernels.block_sums import BlockSums, block_sums
 from ..kernels.components import label_components
-from ..kernels.faces import sizes
+from ..kernels.counting import sizes
 from ..kernels.lattice import Ids, Int64s
 from ..kernels.packed import pack
 from ..kernels.relabel import first_appearance
-from .evidence_file import STITCH_MODES, Evidence, EvidenceFolder, StitchMode
+from .evidence_file import STITCH_MODES, Evidence, StitchMode
 from .grid import Block, Box, Grid, box_shape, slices
 
-__all__ = [
-    "STITCH_MODES",
-    "BlockResult",
-    "Evidence",
-    "EvidenceFolder",
-    "LabelsError",
-    "Measures",
-    "StitchMode",
-    "evidence_of",
-    "segment_block",
-]
+__all__ = ["BlockResult", "LabelsError", "Measures", "evidence_of", "segment_block"]
 
 
 @dataclass(frozen=True, slots=True)
 class Measures:
-    """What to measure of each object.
-
-    Parameters
-    ----------
-    intensity
-        Whether to measure intensities.
-    channel
-        Which channel, if the volume has channels.
-    percentiles
-        Percentiles of the intensity, in percent; none for fewer data.
-    surface
-        Whether to measure the surface (in two dimensions, the perimeter).
-    """
+    """What to measure of each object."""
 
     intensity: bool = True
-    channel: int | None = None
-    percentiles: tuple[float, ...] = (5.0, 25.0, 50.0, 75.0, 95.0)
-    surface: bool = True
+    channel: int | None = None  # if the volume has channels
+    percentiles: tuple[float, ...] = (5.0, 25.0, 50.0, 75.0, 95.0)  # none for fewer data
+    surface: bool = True  # in two dimensions, the perimeter
 
     def __post_init__(self) -> None:
         if not all(0 <= percent <= 100 for percent in self.percentiles):
@@ -88,22 +66,11 @@ class LabelsError(InputError, UsageError):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BlockResult:
-    """What segmenting a block yields.
+    """What segmenting a block yields."""
 
-    Parameters
-    ----------
-    labels
-        Labels 1 to n of the written box, uint32 of its shape, numbered in
-        raster order of their first voxel.
-    evidence
-        What neighbours need to know.
-    sums
-        What the block contributes to its objects; None if nothing is measured.
-    """
-
-    labels: Ids
+    labels: Ids  # 1 to n in the written box, in raster order of their first voxel
     evidence: Evidence
-    sums: BlockSums | None = None
+    sums: BlockSums | None = None  # None if nothing is measured
 
 
 def segment_block(

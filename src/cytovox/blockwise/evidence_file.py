@@ -15,7 +15,7 @@ import threading
 import time
 import uuid
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -31,7 +31,14 @@ from ..kernels.packed import Packed
 from ..run.folder_sync import replaced_file, sync_file
 from .grid import Box, box_shape
 
-__all__ = ["STITCH_MODES", "Evidence", "EvidenceFolder", "StitchMode", "encode_evidence"]
+__all__ = [
+    "STITCH_MODES",
+    "Evidence",
+    "EvidenceFolder",
+    "Load",
+    "StitchMode",
+    "encode_evidence",
+]
 
 #: How labels of neighbouring blocks are joined; see `cytovox.blockwise.stitch`.
 StitchMode = Literal["touch", "overlap", "owner", "none"]
@@ -47,8 +54,8 @@ _DTYPES = tuple(np.dtype(t) for t in ("?", "u2", "i4", "u4", "i8", "u8", "f8"))
 #: Where the record of a block is.
 _PLACE = np.dtype(
     {
-        "names": ("index", "count", "written", "at", "size", "pack"),
-        "formats": ("u8", "u8", "i8", "u8", "u8", "u4"),
+        "names": ("time", "index", "count", "written", "at", "size", "pack"),
+        "formats": ("u8", "u8", "u8", "i8", "u8", "u8", "u4"),
     }
 )
 #: Names the packs of this process, whatever other machine has such a process id.
@@ -60,40 +67,22 @@ _SEARCH = 1 << 20
 class Evidence:
     """What must be known of a block to join its labels with those of its neighbours.
 
-    Parameters
-    ----------
-    index
-        Number of the block.
-    count
-        Number of labels in the box that it writes: 1 to `count`.
-    sizes
-        Their voxels there, uint64 of shape (count,).
-    at_seam
-        Whether they touch the box of a neighbour, bool of shape (count,).
-    clipped
-        Whether they reach the end of what was read (and not of the volume),
-        bool of shape (count,).
-    faces
-        First and last plane of the written box along each axis, uint32; None
-        where there is no neighbour.
-    box
-        What was read within the volume.
-    shell
-        Labels of `box`, empty where no neighbour looks; None if not needed.
-    centres
-        Voxel at the centre of each label as seen in `box`, int64 of shape
-        (count, ndim); None if not needed.
+    Arrays of labels have the shape (count,) and are about the box that is written.
     """
 
     index: int
-    count: int
-    sizes: npt.NDArray[np.uint64]
-    at_seam: npt.NDArray[np.bool_]
-    clipped: npt.NDArray[np.bool_]
-    faces: tuple[tuple[Ids | None, Ids | None], ...]
-    box: Box
-    shell: Packed | None = None
-    centres: Int64s | None = None
+    count: int  # labels are 1 to this
+    sizes: npt.NDArray[np.uint64]  # voxels
+    at_seam: npt.NDArray[np.bool_]  # labels that touch the box of a neighbour
+    clipped: npt.NDArray[np.bool_]  # those that reach the end of what was read, not of the volume
+    faces: tuple[tuple[Ids | None, Ids | None], ...]  # first and last plane; None at the ends
+    box: Box  # what was read within the volume
+    shell: Packed | None = None  # labels of `box`, empty where no neighbour looks
+    centres: Int64s | None = None  # voxel at the centre of each label as seen in `box`
+
+
+#: Returns the evidence of a block by its index.
+Load = Callable[[int], Evidence]
 
 
 def encode_evidence(
@@ -205,15 +194,8 @@ def _header(content: bytes) -> Any:
 class EvidenceFolder:
     """The evidence of all blocks in a folder.
 
-    Parameters
-    ----------
-    folder
-        Where the packs are.
-    faces, shell
-        Whether these are needed of a block.
-    indexed
-        Whether the places of the records were kept by `save_index`, so that
-        the packs need not be looked through.
+    Faces and shell are loaded if they are needed. With `indexed`, `save_index` has
+    kept where the records are, so that the packs need not be looked through.
     """
 
     def __init__(
@@ -266,29 +248,24 @@ class EvidenceFolder:
 
     def __call__(self, index: int) -> Evidence:
         """Return the evidence of a block."""
-        return self.load(index)[0]
-
-    def load(self, index: int, *, sums: bool = False) -> tuple[Evidence, BlockSums | None]:
-        """Return the evidence of a block, and its sums if they are wanted and were measured."""
         try:
             record = self._record(index)
             box, sizes, at_seam, clipped = record.section("labels")
             ends: Box = tuple((int(start), int(stop)) for start, stop in box)
             planes = record.section("faces") if self._faces else [None] * (2 * len(ends))
             *runs, centres = record.section("context") if self._shell else [None] * 4
-            shell = None if runs[0] is None else Packed(box_shape(ends), *runs)
-            faces = tuple(zip(planes[::2], planes[1::2], strict=True))
-            evidence = Evidence(
-                index, record.count, sizes, at_seam, clipped, faces, ends, shell, centres
-            )
-            return evidence, _sums(record) if sums else None
         except (OSError, ValueError, IndexError, zstandard.ZstdError) as err:
             raise self._error(index, err) from err
+        shell = None if runs[0] is None else Packed(box_shape(ends), *runs)
+        faces = tuple(zip(planes[::2], planes[1::2], strict=True))
+        count = record.count
+        return Evidence(index, count, sizes, at_seam, clipped, faces, ends, shell, centres)
 
     def sums(self, index: int) -> BlockSums | None:
         """Return the sums of a block; None if nothing was measured."""
         try:
-            return _sums(self._record(index))
+            arrays = self._record(index).section("sums")
+            return BlockSums(*arrays) if arrays else None
         except (OSError, ValueError, IndexError, zstandard.ZstdError) as err:
             raise self._error(index, err) from err
 
@@ -369,35 +346,21 @@ class EvidenceFolder:
         )
 
 
-def _sums(record: _Record) -> BlockSums | None:
-    arrays = record.section("sums")
-    return BlockSums(*arrays) if arrays else None
-
-
 def _look_through(folder: Path) -> tuple[list[str], npt.NDArray[Any]]:
     """Return the names of the packs, and where the latest record of each block is."""
     packs = sorted(path.name for path in folder.glob("*.pack"))
     found = [np.empty(0, _PLACE)]
-    times = [np.empty(0, np.uint64)]
     for number, name in enumerate(packs):
-        for rows in _records(folder / name):
-            places = np.empty(len(rows), _PLACE)
-            columns = list(zip(*rows, strict=True))
-            times.append(np.array(columns[0], np.uint64))
-            for name, column in zip(_PLACE.names or (), columns[1:], strict=False):
-                places[name] = column
-            places["pack"] = number
-            found.append(places)
+        found += [np.array(rows, _PLACE) for rows in _records(folder / name, number)]
     places = np.concatenate(found)
-    order = np.lexsort((np.concatenate(times), places["index"]))
-    places = places[order]
+    places = places[np.lexsort((places["time"], places["index"]))]
     last = np.ones(len(places), np.bool_)
     last[:-1] = places["index"][1:] != places["index"][:-1]
     return packs, places[last]
 
 
-def _records(path: Path) -> Iterator[list[tuple[int, ...]]]:
-    """Yield time, block, labels, checksum, first byte and size of the records, many at a time."""
+def _records(path: Path, pack: int) -> Iterator[list[tuple[int, ...]]]:
+    """Yield what is told by `_PLACE` of the records of a pack, many at a time."""
     rows: list[tuple[int, ...]] = []
     with open(path, "rb", buffering=0) as file:
         end = file.seek(0, os.SEEK_END)
@@ -410,7 +373,7 @@ def _records(path: Path) -> Iterator[list[tuple[int, ...]]]:
                 at = _next_record(file, behind)
                 behind = at + 1
                 continue
-            rows.append((*head[1:5], at, head[0]))
+            rows.append((*head[1:5], at, head[0], pack))
             behind = at + _HEAD.size
             at += head[0]
             if at > end:

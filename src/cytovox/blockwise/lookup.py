@@ -94,32 +94,14 @@ class SeamReport:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Lookup:
-    """Final label of each label of each block.
+    """Final label of each label of each block."""
 
-    Parameters
-    ----------
-    lut
-        Final labels of all blocks one after the other, uint32 or uint64 of
-        shape (labels,); may be a memory-mapped file.
-    offsets
-        Where each block begins, int64 of shape (blocks + 1,).
-    count
-        Number of objects; they are 1 to `count`.
-    shared
-        Those that are in several tiles, in ascending order, int64 of shape (k,);
-        see `cytovox.blockwise.block_tiles`.
-    edge
-        Blocks of a tile along each axis.
-    report
-        How good it is.
-    """
-
-    lut: npt.NDArray[Any]
-    offsets: Int64s
-    count: int
-    shared: Int64s
-    edge: tuple[int, ...]
-    report: SeamReport | None = None
+    lut: npt.NDArray[Any]  # uint32 or uint64, of shape (labels,); may be a memory-mapped file
+    offsets: Int64s  # where each block begins, of shape (blocks + 1,)
+    count: int  # objects are 1 to this
+    shared: Int64s  # those that are in several tiles, in ascending order
+    edge: tuple[int, ...]  # blocks of a tile along each axis
+    report: SeamReport | None = None  # how good it is
 
     @property
     def dtype(self) -> np.dtype[Any]:

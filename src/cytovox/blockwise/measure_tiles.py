@@ -19,13 +19,14 @@ from ..kernels.block_seams import Faces, Steps, count_contacts
 from ..kernels.block_sums import BlockSums, surface_directions
 from ..kernels.lattice import Int64s
 from .block_tiles import Members, Run, Tile, Tiles, TileStore, run_here
-from .evidence import Evidence, Measures
+from .evidence import Measures
+from .evidence_file import Load
 from .grid import Grid
 from .lookup import Lookup
 from .object_table import ObjectTable, axis_names, join_tables
 from .objects import ObjectSums, Scale, add_surface, columns, part_type
 
-__all__ = ["MeasureTile", "iter_objects", "objects_table"]
+__all__ = ["MeasureTile", "iter_objects"]
 
 #: Objects that are put together at once: their histograms may take 20 kB each.
 _AT_ONCE = 20_000
@@ -34,26 +35,13 @@ _BIN = np.dtype([("id", "i8"), ("key", "u2"), ("count", "i8")])
 
 @dataclass(frozen=True, slots=True)
 class MeasureTile:
-    """Measure the objects of a tile, and keep what it knows of those that are also in others.
-
-    Parameters
-    ----------
-    tiles, store
-        The tiles, and what takes the result.
-    lookup
-        Returns the final labels.
-    sums, evidence
-        Return the sums of a block, and its evidence; None for no surfaces
-        across seams.
-    measure, scale
-        What is measured, and what voxels are in units.
-    """
+    """Measure the objects of a tile, and keep what it knows of those that are also in others."""
 
     tiles: Tiles
     store: TileStore
     lookup: Callable[[], Lookup]
     sums: Callable[[int], BlockSums | None]
-    evidence: Callable[[int], Evidence] | None
+    evidence: Load | None  # None for no surfaces across seams
     measure: Measures
     scale: Scale
 
@@ -182,22 +170,12 @@ def _load(sums: Callable[[int], BlockSums | None], index: int) -> BlockSums:
     return found
 
 
-def objects_table(
-    grid: Grid,
-    lookup: Lookup,
-    sums: Callable[[int], BlockSums | None],
-    **how: Any,
-) -> ObjectTable:
-    """Measure all objects, in the order of their labels; see `iter_objects`."""
-    return join_tables(list(iter_objects(grid, lookup, sums, **how)))
-
-
 def iter_objects(
     grid: Grid,
     lookup: Lookup,
     sums: Callable[[int], BlockSums | None],
     *,
-    evidence: Callable[[int], Evidence] | None = None,
+    evidence: Load | None = None,
     measure: Measures | None = None,
     voxel_size: Sequence[float] | None = None,
     offset: Sequence[float] | None = None,

@@ -18,11 +18,12 @@ from ..read.volume import Volume
 from ..read.volume_view import VolumeView
 from ..run.fingerprint import describe_function
 from .channels import choose_channel
-from .evidence import STITCH_MODES, Measures, StitchMode
+from .evidence import Measures
+from .evidence_file import StitchMode
 from .functions import find_function
 from .grid import Grid
-from .object_gate import columns_of
-from .stitch import Rule
+from .object_table import columns_of
+from .stitch import Stitching
 
 __all__ = [
     "Stitching",
@@ -32,49 +33,6 @@ __all__ = [
     "side_folder",
     "takes",
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class Stitching:
-    """How labels of neighbouring blocks become one; see `cytovox.segment_volume`.
-
-    Parameters
-    ----------
-    mode
-        ``"touch"``, ``"overlap"``, ``"owner"`` or ``"none"``.
-    connectivity
-        For ``"touch"``.
-    rule, threshold, min_voxels, reach
-        For ``"overlap"`` and ``"owner"``.
-    """
-
-    mode: StitchMode = "overlap"
-    connectivity: int | None = None
-    rule: Rule = "iou"
-    threshold: float = 0.5
-    min_voxels: int = 1
-    reach: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.mode not in STITCH_MODES:
-            raise OptionError(
-                f"there is no way to stitch '{self.mode}'",
-                hint=f"choose one of {', '.join(STITCH_MODES)}",
-            )
-        if self.rule not in ("iou", "mutual"):
-            raise OptionError(f"there is no rule '{self.rule}'", hint="choose iou or mutual")
-        if not 0 <= self.threshold < 1 or self.min_voxels < 1:
-            raise OptionError(
-                f"labels cannot agree by more than {self.threshold} in {self.min_voxels} voxels",
-                hint="the threshold is from 0 to less than 1, min_voxels 1 at least",
-            )
-        if self.reach is not None and self.reach < 1:
-            raise OptionError(f"nobody can look {self.reach} voxels far", hint="1 at least")
-
-    @property
-    def keeps(self) -> StitchMode:
-        """What evidence must be kept: that of ``"owner"`` does for all modes."""
-        return "owner" if self.mode in ("overlap", "owner") else "touch"
 
 
 @dataclass(frozen=True, slots=True)

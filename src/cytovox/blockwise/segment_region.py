@@ -29,12 +29,12 @@ from .array_output import check_array, copy_into, is_plain_array
 from .block_array import chosen_address
 from .block_tiles import Tiles
 from .blockwise_task import DaCapoBlockwiseTask
-from .evidence import EvidenceFolder, StitchMode
+from .evidence_file import EvidenceFolder, StitchMode
 from .grid import box_shape
 from .lookup import load_lookup
 from .recipe import check_parameters, side_folder, takes
 from .segment_worker import RegionWork, load_segment_function
-from .stitch import Rule
+from .stitch import Rule, Stitching
 from .stitch import stitch as stitch_labels
 from .task_result import BlockwiseResult, leftovers
 from .task_run import run_tasks
@@ -169,6 +169,7 @@ def segment_blockwise(
         )
     if num_workers < 0:
         raise UsageError(f"there cannot be {num_workers} workers")
+    how = Stitching(stitch, connectivity, rule, threshold, min_voxels)
     source = chosen_address("input", input, input_array_identifier)
     made = chosen_address("output", output, output_array_identifier)
     folder = side_folder(made)
@@ -230,13 +231,9 @@ def segment_blockwise(
         stack.callback(shutil.rmtree, folder / "tiles", ignore_errors=True)
         (folder / "tiles").mkdir(exist_ok=True)
         lookup = stitch_labels(
-            stitch,
+            how,
             EvidenceFolder(folder / "blocks", indexed=True),
             region.grid,
-            connectivity=connectivity,
-            rule=rule,
-            threshold=threshold,
-            min_voxels=min_voxels,
             folder=folder / "tiles",
             tiles=Tiles.of(region.grid, evidence.bytes_per_block()),
         )

@@ -17,7 +17,7 @@ from ..read.volume import Volume
 from ..read.volume_view import VolumeView
 from . import worker_file
 from .block_array import BlockArray
-from .evidence import StitchMode
+from .evidence_file import StitchMode
 from .grid import Block, Grid
 from .kept_open import keep_open
 from .loading import load_file

@@ -12,6 +12,7 @@ process are the sets of labels that touch another tile.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -19,20 +20,19 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import OptionError, UsageError
-from ..kernels.block_seams import Faces, Shells, Steps, count_votes, join_touching
+from ..kernels.block_seams import Faces, Steps, join_touching
 from ..kernels.lattice import Int64s, connectivity_rank
-from ..kernels.relabel import relabel
+from ..kernels.packed import Shells, count_votes
 from ..kernels.union_find import find_roots, join_pairs, union_edges
 from .block_tiles import Members, Run, Tile, Tiles, TileStore, run_here
-from .evidence_file import STITCH_MODES, Evidence, StitchMode
+from .evidence_file import STITCH_MODES, Evidence, Load, StitchMode
 from .grid import Grid
 from .lookup import Lookup, label_dtype, scratch_array
 from .seam_report import NODE, report_seams
-from .votes import Load, is_best, shared_labels
 
-__all__ = ["Rule", "StitchTile", "Stitcher", "block_offsets", "relabel_block", "stitch"]
+__all__ = ["Rule", "StitchTile", "Stitcher", "Stitching", "block_offsets", "stitch"]
 
-#: When two labels that share voxels are the same object; see `stitch`.
+#: When two labels that share voxels are the same object.
 Rule = Literal["iou", "mutual"]
 
 #: Votes this close to the threshold are reported as doubtful.
@@ -40,60 +40,86 @@ _CLOSE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class StitchTile:
-    """Join the labels of a tile; keep what belongs to labels of other tiles.
+class Stitching:
+    """How labels of neighbouring blocks become one; see `cytovox.segment_volume`.
 
     Parameters
     ----------
-    tiles, load, store
-        The tiles, the evidence of their blocks, and what takes the result.
-    mode, rank, rule, threshold, min_voxels, reach
-        How labels are joined; see `stitch`.
+    mode
+        ``"touch"``, ``"overlap"``, ``"owner"`` or ``"none"``.
+    connectivity
+        For ``"touch"``.
+    rule, threshold, min_voxels, reach
+        For ``"overlap"`` and ``"owner"``.
     """
+
+    mode: StitchMode = "overlap"
+    connectivity: int | None = None
+    rule: Rule = "iou"
+    threshold: float = 0.5
+    min_voxels: int = 1
+    reach: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.mode not in STITCH_MODES:
+            raise OptionError(
+                f"there is no way to stitch '{self.mode}'",
+                hint=f"choose one of {', '.join(STITCH_MODES)}",
+            )
+        if self.rule not in ("iou", "mutual"):
+            raise OptionError(f"there is no rule '{self.rule}'", hint="choose iou or mutual")
+        if not 0 <= self.threshold < 1 or self.min_voxels < 1:
+            raise OptionError(
+                f"labels cannot agree by more than {self.threshold} in {self.min_voxels} voxels",
+                hint="the threshold is from 0 to less than 1, min_voxels 1 at least",
+            )
+        if self.reach is not None and self.reach < 1:
+            raise OptionError(f"nobody can look {self.reach} voxels far", hint="1 at least")
+
+    @property
+    def keeps(self) -> StitchMode:
+        """What evidence must be kept: that of ``"owner"`` does for all modes."""
+        return "owner" if self.mode in ("overlap", "owner") else "touch"
+
+
+@dataclass(frozen=True, slots=True)
+class StitchTile:
+    """Join the labels of a tile; keep what belongs to labels of other tiles."""
 
     tiles: Tiles
     load: Load
     store: TileStore
-    mode: StitchMode
-    rank: int
-    rule: Rule
-    threshold: float
-    min_voxels: int
-    reach: tuple[int, ...]
+    how: Stitching
 
     #: Most of it is compiled code that lets others work.
     uses_threads = True
 
     def __call__(self, tile: Tile) -> dict[str, Any]:
         """Do it; return the number of blocks and of pairs that are doubtful."""
-        grid = self.tiles.grid
-        rank = {"touch": self.rank, "overlap": grid.ndim}.get(self.mode, 0)
-        steps = Steps.later(grid.ndim, rank)
+        grid, mode = self.tiles.grid, self.how.mode
+        touch = connectivity_rank(grid.ndim, self.how.connectivity)
+        steps = Steps.later(grid.ndim, {"touch": touch, "overlap": grid.ndim}.get(mode, 0))
         members = Members.of(self.tiles, tile, steps)
         evidences = [self.load(int(index)) for index in members.blocks]
         starts = np.array(self.store.get("offsets", 0)[members.blocks])
         counts = np.array([evidence.count for evidence in evidences], np.int64)
         own = np.where(members.own, np.cumsum(counts * members.own) - counts, -1)
         parent = np.arange(counts[members.own].sum(), dtype=np.int64)
-        doubtful = 0
-        outside = np.empty((0, 2), np.int64)
         owned = np.ones(parent.size, np.bool_)
-        if self.mode == "touch":
-            extents = members.high - members.low
-            faces = Faces.of([evidence.faces for evidence in evidences], extents)
+        outside, doubtful = np.empty((0, 2), np.int64), 0
+        if mode == "touch":
+            faces = Faces.of([e.faces for e in evidences], members.high - members.low)
             outside = join_touching(faces, members.pairs, steps, own, starts, parent)
-        elif self.mode == "overlap":
-            pairs, doubtful = self._agreeing(members, evidences, counts)
-            outside = _join(pairs, own, starts, parent)
-        elif self.mode == "owner":
-            pairs, owned, doubtful = self._owned(members, evidences, own, parent.size)
-            inside = pairs[:, 2] >= 0
-            join_pairs(parent, pairs[inside][:, [0, 2]])
-            outside = pairs[~inside][:, :2]
+        elif mode == "overlap":
+            pairs, doubtful = self._agreeing(members, evidences, own, starts)
+            outside = _join(parent, pairs)
+        elif mode == "owner":
+            pairs, doubtful = self._owned(members, evidences, own, owned)
+            outside = _join(parent, pairs)
         find_roots(parent)
         outside[:, 0] = parent[outside[:, 0]]
-        self._keep(tile, [e for e, mine in zip(evidences, members.own, strict=True) if mine],
-                   parent, owned, outside)  # fmt: skip
+        mine = [e for e, is_own in zip(evidences, members.own, strict=True) if is_own]
+        self._keep(tile, mine, parent, owned, outside)
         return {"blocks": tile.blocks, "doubtful": doubtful}
 
     def _keep(
@@ -109,126 +135,143 @@ class StitchTile:
         for name, field in (("size", "sizes"), ("seam", "at_seam"), ("clipped", "clipped")):
             nodes[name] = np.concatenate([getattr(one, field) for one in evidences])
         self.store.put("nodes", tile.index, nodes)
-        order = np.lexsort((outside[:, 1], outside[:, 0]))
-        outside = outside[order]
+        outside = outside[np.lexsort(outside.T[::-1])]
         new = np.ones(len(outside), np.bool_)
         new[1:] = (outside[1:] != outside[:-1]).any(axis=1)
         self.store.put("outside", tile.index, outside[new])
 
     def _agreeing(
-        self, members: Members, evidences: list[Evidence], counts: Int64s
+        self, members: Members, evidences: list[Evidence], own: Int64s, starts: Int64s
     ) -> tuple[Int64s, int]:
-        """Return members and labels that coincide in the shared context."""
-        for evidence in evidences:
-            if evidence.shell is None:
-                raise UsageError(
-                    "the block did not keep what it saw in its context",
-                    block=evidence.index,
-                    hint="segment with stitch='overlap' or 'owner'",
-                )
-        shells = Shells.of([e.shell for e in evidences if e.shell], [e.box for e in evidences])
-        pairs = members.pairs[(counts[members.pairs[:, :2]] > 0).all(axis=1)]
-        a, b = pairs[:, 0], pairs[:, 1]
-        reach = np.array(self.reach)
+        """Return labels that coincide in the shared context; see `_join`."""
+        counts = np.array([evidence.count for evidence in evidences], np.int64)
+        pairs = members.pairs[(counts[members.pairs[:, :2]] > 0).all(axis=1), :2]
+        a, b = pairs.T
+        reach = np.array(
+            [-(-c // 8) for c in self.tiles.grid.context]
+            if self.how.reach is None
+            else [self.how.reach] * self.tiles.grid.ndim
+        )
         level = members.low[a] == members.low[b]
-        low = np.where(level, members.low[a], np.maximum(members.low[a], members.low[b]) - reach)
-        high = np.where(level, members.high[a], np.maximum(members.low[a], members.low[b]) + reach)
-        low = np.maximum(low, np.maximum(shells.box[a, :, 0], shells.box[b, :, 0]))
-        high = np.minimum(high, np.minimum(shells.box[a, :, 1], shells.box[b, :, 1]))
-        some = (low < high).all(axis=1)
-        boxes = np.ascontiguousarray(np.stack([low, high], axis=2)[some])
-        pairs = np.ascontiguousarray(pairs[some][:, :2])
-        at, one, two, common, size_a, size_b = count_votes(shells, pairs, boxes)
-        if self.rule == "iou":
+        seam = np.maximum(members.low[a], members.low[b])
+        low = np.where(level, members.low[a], seam - reach)
+        high = np.where(level, members.high[a], seam + reach)
+        at, one, two, common, size_a, size_b = _votes(evidences, pairs, low, high)
+        if self.how.rule == "iou":
             share = common / (size_a + size_b - common)
         else:
-            best = is_best(at, one, two, common) & is_best(at, two, one, common)
+            best = _is_best(at, one, two, common) & _is_best(at, two, one, common)
             share = np.where(best, common / np.minimum(size_a, size_b), 0.0)
         # A label that is only in the context of a block is not an object of it.
-        a, b = pairs[at, 0], pairs[at, 1]
-        real = (one <= counts[a]) & (two <= counts[b]) & (common >= self.min_voxels)
-        chosen = real & (share > self.threshold)
-        doubtful = int(np.count_nonzero(real & (abs(share - self.threshold) <= _CLOSE)))
-        return np.stack([a, one, b, two], axis=1)[chosen], doubtful
+        a, b = pairs[at].T
+        chosen, doubtful = self._agree(share, common, (one <= counts[a]) & (two <= counts[b]))
+        local = np.where(own[b] >= 0, own[b] + two - 1, -1)
+        found = np.stack([own[a] + one - 1, starts[b] + two - 1, local], axis=1)
+        return found[chosen], doubtful
 
     def _owned(
-        self, members: Members, evidences: list[Evidence], own: Int64s, size: int
-    ) -> tuple[Int64s, npt.NDArray[np.bool_], int]:
-        """Join labels whose centre is in another block with the one that they have there.
+        self,
+        members: Members,
+        evidences: list[Evidence],
+        own: Int64s,
+        owned: npt.NDArray[np.bool_],
+    ) -> tuple[Int64s, int]:
+        """Return labels whose centre is in another block, and the one that they have there.
 
-        Returned are pairs of a label here, that label anywhere, and the same
-        label here or -1; and which labels have their centre in their own block.
+        Which labels have their centre in their own block is noted in `owned`.
         """
-        grid = self.tiles.grid
-        own_first = dict(zip(members.blocks.tolist(), own.tolist(), strict=True))
+        known = dict(zip(members.blocks.tolist(), zip(evidences, own, strict=True), strict=True))
         offsets = self.store.get("offsets", 0)
-        known = {evidence.index: evidence for evidence in evidences}
-        owned = np.zeros(size, np.bool_)
-        found = [np.empty((0, 3), np.int64)]
-        doubtful = 0
-        for evidence in evidences:
-            if evidence.centres is None:
-                raise UsageError(
-                    "the block did not keep the centres of its labels",
-                    block=evidence.index,
-                    hint="segment with stitch='owner'",
-                )
-            where = _blocks_of(grid, evidence.centres)
-            first = own_first[evidence.index]
+        found, doubtful = [np.empty((0, 3), np.int64)], 0
+        for evidence, first in known.values():
+            where = self._homes(evidence)
             owned[first : first + evidence.count] = where == evidence.index
-            for home in np.unique(where[where != evidence.index]).tolist():
-                other = known.get(home) or self.load(home)
-                a, b, close = self._known_at_home(evidence, other, where == home)
-                doubtful += close
-                inside = own_first.get(home, -1)
-                local = np.full(a.size, -1) if inside < 0 else inside + b - 1
-                found.append(np.stack([a - 1 + first, int(offsets[home]) + b - 1, local], axis=1))
-        return np.concatenate(found).astype(np.int64), owned, doubtful
+            homes = np.unique(where[where != evidence.index])
+            others = [known.get(home) or (self.load(home), -1) for home in homes.tolist()]
+            seen = [evidence, *(other for other, _ in others)]
+            pairs = np.stack([np.zeros(homes.size, np.int64), np.arange(homes.size) + 1], axis=1)
+            low, high = np.repeat(np.array(evidence.box).T[:, None], homes.size, axis=1)
+            at, one, two, common, size_a, size_b = _votes(seen, pairs, low, high)
+            counts = np.array([other.count for other, _ in others], np.int64)
+            is_away = np.append(where, -1)[np.minimum(one, evidence.count + 1) - 1] == homes[at]
+            share = common / np.minimum(size_a, size_b)
+            chosen, close = self._agree(share, common, is_away & (two <= counts[at]))
+            chosen &= _is_best(at, one, two, common)
+            doubtful += close
+            begin = np.array([begin for _, begin in others], np.int64)[at]
+            local = np.where(begin >= 0, begin + two - 1, -1)
+            pair = np.stack([first + one - 1, offsets[homes][at] + two - 1, local], axis=1)
+            found.append(pair[chosen])
+        return np.concatenate(found), doubtful
 
-    def _known_at_home(
-        self, evidence: Evidence, other: Evidence, away: npt.NDArray[np.bool_]
-    ) -> tuple[Int64s, Int64s, int]:
-        """Return labels that are away from their centre, and what the block there calls them."""
-        counted = shared_labels(evidence, other)
-        if counted is None:
-            empty = np.empty(0, np.int64)
-            return empty, empty, 0
-        a, b, common, size_a, size_b = counted
-        share = common / np.minimum(size_a, size_b)
-        listed = np.zeros(int(a.max(initial=0)) + 1, np.bool_)
-        listed[1 + np.flatnonzero(away[: listed.size - 1])] = True
-        real = listed[a] & (b <= other.count) & (common >= self.min_voxels)
-        best = is_best(np.zeros(a.size, np.int64), a, b, common)
-        chosen = real & best & (share > self.threshold)
-        doubtful = int(np.count_nonzero(real & (abs(share - self.threshold) <= _CLOSE)))
-        return a[chosen].astype(np.int64), b[chosen].astype(np.int64), doubtful
+    def _homes(self, evidence: Evidence) -> Int64s:
+        """Return the blocks that write the centres of the labels of a block."""
+        if evidence.centres is None:
+            raise UsageError(
+                "the block did not keep the centres of its labels",
+                block=evidence.index,
+                hint="segment with stitch='owner'",
+            )
+        grid = self.tiles.grid
+        at = tuple((evidence.centres // np.array(grid.block)).T)
+        return np.asarray(np.ravel_multi_index(at, grid.counts), np.int64)
+
+    def _agree(
+        self, share: npt.NDArray[np.float64], common: Int64s, real: npt.NDArray[np.bool_]
+    ) -> tuple[npt.NDArray[np.bool_], int]:
+        """Return which labels are the same object, and how many may be or not."""
+        real &= common >= self.how.min_voxels
+        close = real & (abs(share - self.how.threshold) <= _CLOSE)
+        return real & (share > self.how.threshold), int(np.count_nonzero(close))
 
 
-def _blocks_of(grid: Grid, voxels: Int64s) -> Int64s:
-    """Return the blocks that write voxels."""
-    at = tuple((voxels // np.array(grid.block)).T)
-    return np.asarray(np.ravel_multi_index(at, grid.counts), np.int64)
+def _votes(
+    evidences: Sequence[Evidence], pairs: Int64s, low: Int64s, high: Int64s
+) -> tuple[Int64s, ...]:
+    """Return what `count_votes` does for pairs of blocks, in the part of boxes that both see."""
+    for evidence in evidences:
+        if evidence.shell is None:
+            raise UsageError(
+                "the block did not keep what it saw in its context",
+                block=evidence.index,
+                hint="segment with stitch='overlap' or 'owner'",
+            )
+    shells = Shells.of([e.shell for e in evidences if e.shell], [e.box for e in evidences])
+    low = np.maximum(low, shells.box[pairs, :, 0].max(axis=1))
+    high = np.minimum(high, shells.box[pairs, :, 1].min(axis=1))
+    some = np.flatnonzero((low < high).all(axis=1))
+    boxes = np.ascontiguousarray(np.stack([low, high], axis=2)[some])
+    at, *votes = count_votes(shells, np.ascontiguousarray(pairs[some]), boxes)
+    return some[at], *votes
 
 
-def _join(pairs: Int64s, own: Int64s, starts: Int64s, parent: Int64s) -> Int64s:
-    """Join labels of members; return those that are joined with labels of other tiles."""
-    a, one, b, two = pairs.T
-    here = own[a] + one - 1
-    inside = own[b] >= 0
-    join_pairs(parent, np.stack([here, own[b] + two - 1], axis=1)[inside])
-    return np.asarray(np.stack([here, starts[b] + two - 1], axis=1)[~inside], np.int64)
+def _is_best(group: Int64s, of: Int64s, among: Int64s, common: Int64s) -> npt.NDArray[np.bool_]:
+    """Tell which pair has the most in common for its first label; the smaller id wins a draw."""
+    order = np.lexsort((among, -common, of, group))
+    of, group = of[order], group[order]
+    best = np.ones(order.size, np.bool_)
+    best[1:] = (of[1:] != of[:-1]) | (group[1:] != group[:-1])
+    out = np.empty(order.size, np.bool_)
+    out[order] = best
+    return out
+
+
+def _join(parent: Int64s, pairs: Int64s) -> Int64s:
+    """Join labels of a tile; return those that are joined with labels of other tiles.
+
+    Of a pair there are the label in the tile, the other one anywhere, and the
+    other one in the tile, or -1.
+    """
+    inside = pairs[:, 2] >= 0
+    join_pairs(parent, pairs[inside][:, [0, 2]])
+    return pairs[~inside][:, :2]
 
 
 def stitch(
-    mode: StitchMode,
+    how: Stitching,
     load: Load,
     grid: Grid,
     *,
-    connectivity: int | None = None,
-    rule: Rule = "iou",
-    threshold: float = 0.5,
-    min_voxels: int = 1,
-    reach: tuple[int, ...] | None = None,
     folder: str | os.PathLike[str] | None = None,
     tiles: Tiles | None = None,
     run: Run = run_here,
@@ -237,25 +280,15 @@ def stitch(
 
     With a `folder`, what tiles came to is kept there, and the table as well.
     """
-    _check_options(mode, rule, threshold, min_voxels)
+    connectivity_rank(grid.ndim, how.connectivity)  # known before any work
     tiles = tiles or Tiles.of(grid)
     store = TileStore(folder)
     offsets = block_offsets(load, grid)
     store.put("offsets", 0, offsets)
-    work = StitchTile(
-        tiles,
-        load,
-        store,
-        mode,
-        connectivity_rank(grid.ndim, connectivity),
-        rule,
-        threshold,
-        min_voxels,
-        tuple(-(-c // 8) for c in grid.context) if reach is None else reach,
-    )
+    work = StitchTile(tiles, load, store, how)
     doubtful = sum(int(told["doubtful"]) for told in run(tiles, work))
     lookup = Stitcher(tiles, store, offsets).lookup(folder)
-    return lookup.with_report(report_seams(mode, lookup, tiles, store, doubtful))
+    return lookup.with_report(report_seams(how.mode, lookup, tiles, store, doubtful))
 
 
 def block_offsets(load: Load, grid: Grid) -> Int64s:
@@ -268,15 +301,27 @@ def block_offsets(load: Load, grid: Grid) -> Int64s:
     return np.concatenate([[0], np.cumsum(found)]).astype(np.int64)
 
 
-def _check_options(mode: str, rule: str, threshold: float, min_voxels: int) -> None:
-    if mode not in STITCH_MODES:
-        raise OptionError(f"unknown way to stitch '{mode}'", hint=f"one of {STITCH_MODES}")
-    if rule not in ("iou", "mutual"):
-        raise OptionError(f"unknown rule '{rule}'", hint="'iou' or 'mutual'")
-    if not 0 <= threshold < 1:
-        raise OptionError(f"the threshold is {threshold}", hint="it is from 0 to less than 1")
-    if min_voxels < 1:
-        raise OptionError(f"min_voxels is {min_voxels}", hint="labels share a voxel at least")
+@dataclass(frozen=True, slots=True, eq=False)
+class _Part:
+    """The labels of a tile, and which of them are joined with those of other tiles."""
+
+    block: Int64s  # of each label
+    number: Int64s  # of each label in the whole, ascending
+    chosen: npt.NDArray[np.intp]  # which of all that are joined across tiles are here
+    local: Int64s  # their places here
+    nodes: Any  # what is kept of the labels, see `NODE`
+
+    def survivors(self, parent: Int64s, alive: npt.NDArray[np.bool_]) -> Int64s:
+        """Return 1 for each label that is the first of a numbered object."""
+        first = np.zeros(self.nodes.size, np.int64)
+        first[self.nodes["root"][self.nodes["owned"]]] = 1
+        first[self.local] = (parent[self.chosen] == self.chosen) & alive[self.chosen]
+        return first
+
+    def ranks(self, first: Int64s) -> Int64s:
+        """Return how many survivors of the same block are in front of each label."""
+        before = np.cumsum(first) - first
+        return np.asarray(before - before[np.searchsorted(self.block, self.block)], np.int64)
 
 
 class Stitcher:
@@ -290,148 +335,72 @@ class Stitcher:
         self.tiles = tiles
         self.store = store
         self.offsets = offsets
-        #: Roots in their tiles that are joined with others, in ascending order.
-        self.nodes = np.empty(0, np.int64)
-        self.blocks = np.empty(0, np.int64)
-        self._order = np.empty(0, np.intp)
-        self._ends = np.empty(0, np.intp)
 
     def lookup(self, folder: str | os.PathLike[str] | None) -> Lookup:
         """Return the number of the object of each label."""
-        self.nodes, parent = self._sets()
-        self.blocks = np.searchsorted(self.offsets, self.nodes, side="right") - 1
-        homes = self.tiles.home(self.blocks)
-        self._order = np.argsort(homes, kind="stable")
-        self._ends = np.searchsorted(homes[self._order], np.arange(len(self.tiles) + 1))
-        alive = self._alive(parent)
-        base, rank = self._count(parent, alive)
+        joined, parent = self._sets()
+        alive = np.zeros(parent.size, np.bool_)  # sets with a label that is in its own block
+        for part in self._parts(joined, crossing=True):
+            here = np.zeros(part.nodes.size, np.bool_)
+            here[part.nodes["root"][part.nodes["owned"]]] = True
+            alive[parent[part.chosen[here[part.local]]]] = True
+        begin = np.zeros(len(self.offsets), np.int64)  # objects that begin in each block
+        numbers = np.zeros(parent.size, np.int64)
+        for part in self._parts(joined):
+            first = part.survivors(parent, alive)
+            np.add.at(begin, part.block[first > 0] + 1, 1)
+            numbers[part.chosen] = 1 + part.ranks(first)[part.local]
+        base = np.cumsum(begin)
         count = int(base[-1])
-        numbers = np.where(alive, base[self.blocks] + 1 + rank, 0)[parent]
+        blocks = np.searchsorted(self.offsets, joined, side="right") - 1
+        numbers = np.where(alive, base[blocks] + numbers, 0)[parent]
         dtype, size = label_dtype(count), int(self.offsets[-1])
         lut: npt.NDArray[Any] = (
             np.empty(size, dtype)
             if folder is None or not size
             else scratch_array(folder, "lut", dtype, size)
         )
-        for tile, own, nodes in self._tiles():
-            number = self._survivors(tile, nodes, parent, alive)
-            found = np.flatnonzero(number)
-            block = np.repeat(own, self._counts(own))[found]
-            number[found] = base[block] + 1 + _ranks(block)
-            chosen = self._of(tile)
-            number[self._local(own, chosen)] = numbers[chosen]
-            _scatter(lut, number[nodes["root"]], own, self.offsets)
+        for part in self._parts(joined):
+            first = part.survivors(parent, alive)
+            number = np.where(first > 0, base[part.block] + 1 + part.ranks(first), 0)
+            number[part.local] = numbers[part.chosen]
+            lut[part.number] = number[part.nodes["root"]]
         if isinstance(lut, np.memmap):
             lut.flush()
         return Lookup(lut, self.offsets, count, np.unique(numbers[numbers > 0]), self.tiles.edge)
 
-    def _tiles(self) -> Any:
-        for index in range(len(self.tiles)):
-            own = self.tiles.own(self.tiles[index])
-            yield index, own, np.array(self.store.get("nodes", index))
-
-    def _counts(self, blocks: Int64s) -> Int64s:
-        return np.asarray(self.offsets[blocks + 1] - self.offsets[blocks], np.int64)
-
-    def _of(self, tile: int) -> npt.NDArray[np.intp]:
-        """Return which nodes are in a tile."""
-        return self._order[self._ends[tile] : self._ends[tile + 1]]
-
-    def _local(self, own: Int64s, chosen: npt.NDArray[np.intp]) -> Int64s:
-        """Return the places of nodes among the labels of their tile."""
-        return self._places(own, self.nodes[chosen], self.blocks[chosen])
-
-    def _places(self, own: Int64s, nodes: Int64s, blocks: Int64s) -> Int64s:
-        starts = np.cumsum(self._counts(own)) - self._counts(own)
-        at = np.searchsorted(own, blocks)
-        return np.asarray(starts[at] + nodes - self.offsets[blocks], np.int64)
-
     def _sets(self) -> tuple[Int64s, Int64s]:
-        """Return the nodes that are joined across tiles, and the first of each one's set."""
+        """Return the labels that are joined across tiles, and the first of each one's set."""
         one, two = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
-        for index in range(len(self.tiles)):
-            outside = self.store.get("outside", index)
+        for tile in range(len(self.tiles)):
+            outside = self.store.get("outside", tile)
             if len(outside):
-                own = self.tiles.own(self.tiles[index])
-                one.append(self._global(own, outside[:, 0]))
+                one.append(self._labels(tile)[1][outside[:, 0]])
                 two.append(np.array(outside[:, 1]))
         a, b = np.concatenate(one), np.concatenate(two)
-        blocks = np.searchsorted(self.offsets, b, side="right") - 1
-        homes = self.tiles.home(blocks)
+        for part in self._parts(b, crossing=True):  # roots in their tiles
+            b[part.chosen] = part.number[part.nodes["root"][part.local]]
+        joined = np.unique(np.concatenate([a, b]))
+        edges = np.stack([np.searchsorted(joined, a), np.searchsorted(joined, b)], axis=1)
+        return joined, union_edges(joined.size, edges)
+
+    def _parts(self, labels: Int64s, *, crossing: bool = False) -> Iterator[_Part]:
+        """Yield tiles with those of some labels that they have; `crossing` ones have any."""
+        homes = self.tiles.home(np.searchsorted(self.offsets, labels, side="right") - 1)
         order = np.argsort(homes, kind="stable")
         ends = np.searchsorted(homes[order], np.arange(len(self.tiles) + 1))
-        for index in np.unique(homes).tolist():
-            chosen = order[ends[index] : ends[index + 1]]
-            own = self.tiles.own(self.tiles[index])
-            places = self._places(own, b[chosen], blocks[chosen])
-            b[chosen] = self._global(own, np.array(self.store.get("nodes", index)["root"])[places])
-        nodes = np.unique(np.concatenate([a, b]))
-        edges = np.stack([np.searchsorted(nodes, a), np.searchsorted(nodes, b)], axis=1)
-        return nodes, union_edges(nodes.size, edges)
+        for tile in range(len(self.tiles)):
+            chosen = order[ends[tile] : ends[tile + 1]]
+            if crossing and not chosen.size:
+                continue
+            block, number = self._labels(tile)
+            local = np.searchsorted(number, labels[chosen])
+            yield _Part(block, number, chosen, local, np.array(self.store.get("nodes", tile)))
 
-    def _global(self, own: Int64s, places: Int64s) -> Int64s:
-        """Return the nodes at places among the labels of a tile."""
-        ends = np.cumsum(self._counts(own))
-        at = np.searchsorted(ends, places, side="right")
-        return np.asarray(places - (ends[at] - self._counts(own)[at]) + self.offsets[own[at]])
-
-    def _alive(self, parent: Int64s) -> npt.NDArray[np.bool_]:
-        """Return which sets across tiles have a label that is in its own block."""
-        alive = np.zeros(parent.size, np.bool_)
-        for tile in np.flatnonzero(np.diff(self._ends)).tolist():
-            chosen = self._of(tile)
-            own = self.tiles.own(self.tiles[tile])
-            nodes = np.array(self.store.get("nodes", tile))
-            here = np.zeros(nodes.size, np.bool_)
-            here[nodes["root"][nodes["owned"]]] = True
-            alive[parent[chosen[here[self._local(own, chosen)]]]] = True
-        return alive
-
-    def _survivors(
-        self, tile: int, nodes: Any, parent: Int64s, alive: npt.NDArray[np.bool_]
-    ) -> Int64s:
-        """Return 1 for each label of a tile that is the first of a numbered object."""
-        first = np.zeros(nodes.size, np.int64)
-        first[nodes["root"][nodes["owned"]]] = 1
-        chosen = self._of(tile)
-        if chosen.size:
-            own = self.tiles.own(self.tiles[tile])
-            first[self._local(own, chosen)] = (parent[chosen] == chosen) & alive[chosen]
-        return first
-
-    def _count(self, parent: Int64s, alive: npt.NDArray[np.bool_]) -> tuple[Int64s, Int64s]:
-        """Return how many objects begin before each block, and each node's rank in its block."""
-        begin = np.zeros(len(self.offsets), np.int64)
-        rank = np.zeros(parent.size, np.int64)
-        for tile, own, nodes in self._tiles():
-            first = self._survivors(tile, nodes, parent, alive)
-            block = np.repeat(np.arange(own.size), self._counts(own))
-            begin[own + 1] = np.bincount(block[first > 0], minlength=own.size)
-            chosen = self._of(tile)
-            local = self._local(own, chosen)
-            before = np.cumsum(first) - first
-            starts = np.cumsum(self._counts(own)) - self._counts(own)
-            rank[chosen] = before[local] - before[starts[block[local]]]
-        return np.cumsum(begin), rank
-
-
-def _ranks(blocks: Int64s) -> Int64s:
-    """Return the number of equal values in front of each, which follow each other."""
-    starts = np.flatnonzero(np.diff(blocks, prepend=-1))
-    lengths = np.diff(np.append(starts, blocks.size))
-    return np.asarray(np.arange(blocks.size) - np.repeat(starts, lengths), np.int64)
-
-
-def _scatter(lut: npt.NDArray[Any], values: Int64s, own: Int64s, offsets: Int64s) -> None:
-    """Write the numbers of the labels of a tile, whose blocks follow each other in rows."""
-    at = 0
-    first = np.flatnonzero(np.diff(own, prepend=-2) != 1)
-    last = np.append(first[1:], own.size) - 1
-    for start, stop in zip(offsets[own[first]], offsets[own[last] + 1], strict=True):
-        lut[start:stop] = values[at : at + stop - start]
-        at += stop - start
-
-
-def relabel_block(labels: npt.NDArray[Any], lut: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return the final labels of a block."""
-    return relabel(labels, lut)
+    def _labels(self, tile: int) -> tuple[Int64s, Int64s]:
+        """Return the block of each label of a tile, and its number in the whole."""
+        own = self.tiles.own(self.tiles[tile])
+        counts = self.offsets[own + 1] - self.offsets[own]
+        first = np.cumsum(counts) - counts
+        block = np.repeat(own, counts)
+        return block, np.arange(block.size) + np.repeat(self.offsets[own] - first, counts)

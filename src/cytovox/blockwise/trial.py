@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import StageError
-from ..kernels.faces import count_overlap
+from ..kernels.counting import count_overlap
 from ..read.volume import Volume
 from ..run.memory import cpu_count
 from ..run.progress import Listener

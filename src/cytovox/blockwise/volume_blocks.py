@@ -15,13 +15,14 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import InputError, InputNotFoundError
+from ..kernels.relabel import relabel
 from ..read.volume_view import VolumeView
 from .checks import checksum
-from .evidence import EvidenceFolder, Measures, StitchMode, segment_block
+from .evidence import Measures, segment_block
+from .evidence_file import EvidenceFolder, StitchMode
 from .grid import Block, Grid
 from .kept_open import close_kept, keep_open
 from .lookup import Lookup, load_lookup
-from .stitch import relabel_block
 from .threads import may_use_threads
 
 __all__ = [
@@ -147,7 +148,7 @@ class RelabelPass:
         """Do it; return the number of voxels that have a label, and the checksum."""
         labels = self.read(block)
         table = _lookup(self.folder, self.stamp).slice(block.index)
-        final = relabel_block(labels, table)
+        final = relabel(labels, table)
         keep_open(self.output, None, 0, True, self.stamp).write(block.write, final)
         return {"voxels": int(np.count_nonzero(final)), "written": checksum(final)}
 

@@ -42,12 +42,11 @@ from .block_preflight import check_gate, check_measures, check_table
 from .block_result import RunResult
 from .block_tiles import Run, Tiles, TileStore, over_tiles
 from .checks import DAMAGED, is_as_written, refuse_changed_input, without_damaged
-from .evidence import EvidenceFolder
+from .evidence_file import EvidenceFolder
 from .grid import Block, Grid
 from .lookup import Lookup, SeamReport, drop_objects, load_lookup, load_report
 from .measure_tiles import iter_objects
-from .object_gate import gate_rows
-from .object_table import ObjectTable, write_objects
+from .object_table import ObjectTable, gate_rows, write_objects
 from .published import as_told, is_as_published, refuse_damaged, take_back
 from .recipe import VolumeRecipe, side_folder
 from .recipe_file import save_recipe
@@ -373,7 +372,7 @@ class VolumeRun:
         _make_folder(self.tiles)
         tiles = Tiles.of(grid, evidence.bytes_per_block())
         lookup = stitch_labels(
-            how.mode,
+            how,
             EvidenceFolder(
                 self.evidence,
                 faces=how.mode == "touch",
@@ -381,11 +380,6 @@ class VolumeRun:
                 indexed=True,
             ),
             grid,
-            connectivity=how.connectivity,
-            rule=how.rule,
-            threshold=how.threshold,
-            min_voxels=how.min_voxels,
-            reach=None if how.reach is None else (how.reach,) * grid.ndim,
             folder=self.tiles,
             tiles=tiles,
             run=self._over_tiles("stitch"),

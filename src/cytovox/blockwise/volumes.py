@@ -27,7 +27,8 @@ from ..errors import UsageError
 from ..read.permissions import Permissions, default_permissions
 from ..read.volume_view import VolumeView
 from ..run.progress import Listener
-from .evidence import EvidenceFolder, Measures
+from .evidence import Measures
+from .evidence_file import EvidenceFolder
 from .given_array import stored_input
 from .object_table import is_table
 from .recipe import Stitching, VolumeRecipe

@@ -1,7 +1,7 @@
-"""Seams of many blocks at once: what touches, what overlaps, what belongs together.
+"""Seams of many blocks at once: which labels touch across them.
 
-Faces and contexts of the blocks stand one after the other in flat arrays, so
-that one call serves thousands of blocks.
+Faces of the blocks stand one after the other in a flat array, so that one call
+serves thousands of blocks.
 """
 
 from __future__ import annotations
@@ -9,37 +9,25 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from .hash_table import double, find, order
+from .counting import longer
 from .jit import kernel
 from .lattice import Ids, Int64s, crossing_offsets
-from .packed import Packed
 from .union_find import join_one
 
-__all__ = ["Faces", "Shells", "Steps", "count_contacts", "count_votes", "join_touching"]
+__all__ = ["Faces", "Steps", "count_contacts", "join_touching"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Steps:
-    """Directions to neighbours, and the offsets that lead across in each of them.
+    """Directions to neighbours, and the offsets that lead across in each of them."""
 
-    Parameters
-    ----------
-    step
-        -1, 0 or 1 along each axis, int64 of shape (steps, ndim).
-    first
-        Where the offsets of each step begin, int64 of shape (steps + 1,).
-    offset
-        Offsets along all axes, 0 along those of the step, int64 of shape (n, ndim).
-    """
-
-    step: Int64s
-    first: Int64s
-    offset: Int64s
+    step: Int64s  # -1, 0 or 1 along each axis, of shape (steps, ndim)
+    first: Int64s  # where the offsets of each step begin, of shape (steps + 1,)
+    offset: Int64s  # along all axes, 0 along those of the step, of shape (n, ndim)
 
     @classmethod
     def later(cls, ndim: int, rank: int) -> Steps:
@@ -68,21 +56,11 @@ class Steps:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Faces:
-    """First and last plane of many blocks along each axis.
+    """First and last plane of many blocks along each axis."""
 
-    Parameters
-    ----------
-    voxels
-        Labels of all planes one after the other, uint32.
-    at
-        Where each plane begins, -1 if there is none, int64 of shape (blocks, ndim, 2).
-    extents
-        Shapes of the blocks, int64 of shape (blocks, ndim).
-    """
-
-    voxels: Ids
-    at: Int64s
-    extents: Int64s
+    voxels: Ids  # of all planes one after the other
+    at: Int64s  # where each plane begins, -1 if there is none, of shape (blocks, ndim, 2)
+    extents: Int64s  # shapes of the blocks, of shape (blocks, ndim)
 
     @classmethod
     def of(cls, faces: Sequence[Sequence[Sequence[Ids | None]]], extents: npt.ArrayLike) -> Faces:
@@ -102,67 +80,16 @@ class Faces:
         return cls(voxels, at, np.array(extents, np.int64).reshape(len(faces), ndim))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Shells:
-    """What many blocks have seen in their contexts, as runs; see `packed.Packed`.
-
-    Parameters
-    ----------
-    box
-        What each block has seen, int64 of shape (blocks, ndim, 2).
-    first_at, run_at
-        Where the rows and the runs of each block begin, int64 of shape (blocks,).
-    first, begin, value
-        Those of all blocks, one after the other.
-    """
-
-    box: Int64s
-    first_at: Int64s
-    run_at: Int64s
-    first: Int64s
-    begin: npt.NDArray[np.int32]
-    value: Ids
-
-    @classmethod
-    def of(cls, shells: Sequence[Packed], boxes: Sequence[Any]) -> Shells:
-        """Put the shells of blocks one after the other."""
-        empty = Packed((0,), np.empty(0, np.int64), np.empty(0, np.int32), np.empty(0, np.uint32))
-        every = [empty, *shells]
-        return cls(
-            np.array(boxes, np.int64),
-            np.cumsum([shell.first.size for shell in every[:-1]]),
-            np.cumsum([shell.value.size for shell in every[:-1]]),
-            np.concatenate([shell.first for shell in every]),
-            np.concatenate([shell.begin for shell in every]),
-            np.concatenate([shell.value for shell in every]),
-        )
-
-
 def join_touching(
     faces: Faces, pairs: Int64s, steps: Steps, own: Int64s, nodes: Int64s, parent: Int64s
 ) -> Int64s:
-    """Join labels that touch across the border of two blocks.
+    """Join labels that touch across the border of two blocks, in the forest `parent`.
 
-    Parameters
-    ----------
-    faces
-        Those of the blocks.
-    pairs
-        Two blocks and the step that leads from one to the other, int64 of shape (m, 3).
-    steps
-        The steps.
-    own
-        Number of the first label of each block in `parent`, -1 if it is not there.
-    nodes
-        Its number anywhere.
-    parent
-        Forest of the labels of some blocks, changed in place.
-
-    Returns
-    -------
-    numpy.ndarray
-        Labels in `parent` and those elsewhere that touch them, by `nodes`, some
-        of them repeatedly; int64 of shape (k, 2).
+    `pairs` are two blocks and the step that leads from one to the other, of shape
+    (m, 3). `own` is the number of the first label of each block in the forest, -1
+    if it is not there; `nodes` is its number anywhere. Labels of the forest and
+    those elsewhere that touch them are returned by these numbers, some of them
+    repeatedly, of shape (k, 2).
     """
     found = _join_touching(
         faces.voxels, faces.at, faces.extents, pairs, steps.step, steps.first, steps.offset,
@@ -192,42 +119,6 @@ def count_contacts(
     )  # fmt: skip
 
 
-def count_votes(shells: Shells, pairs: Int64s, boxes: Int64s) -> tuple[Int64s, ...]:
-    """Count in how many voxels of a box two labels of two blocks coincide.
-
-    Parameters
-    ----------
-    shells
-        What the blocks have seen.
-    pairs
-        Two blocks each, int64 of shape (m, 2).
-    boxes
-        Where they are compared, int64 of shape (m, ndim, 2).
-
-    Returns
-    -------
-    tuple of numpy.ndarray
-        Pair of blocks, label of the one and of the other, voxels of both, of the
-        one and of the other; int64 of shape (k,) each.
-    """
-    found = _count_votes(
-        shells.box, shells.first_at, shells.run_at, shells.first, shells.begin, shells.value,
-        pairs, boxes,
-    )  # fmt: skip
-    return tuple(np.ascontiguousarray(found[:, i]) for i in range(6))
-
-
-@kernel()
-def _longer(rows: Int64s, n: int) -> Int64s:
-    """Return an array of twice the length with the same first rows."""
-    out = np.empty((2 * rows.shape[0], rows.shape[1]), np.int64)
-    # Assigning an array to a slice would take seconds to compile.
-    for i in range(n):
-        for j in range(rows.shape[1]):
-            out[i, j] = rows[i, j]
-    return out
-
-
 @kernel()
 def _plane(step: Int64s, sign: int, extents: Int64s, at: Int64s, strides: Int64s) -> np.int64:
     """Return where the voxels that face a step begin, and set how far apart they are."""
@@ -238,7 +129,6 @@ def _plane(step: Int64s, sign: int, extents: Int64s, at: Int64s, strides: Int64s
     base = at[axis, 1 if sign * step[axis] > 0 else 0]
     stride = np.int64(1)
     for a in range(ndim - 1, -1, -1):
-        strides[a] = 0
         if a != axis:
             strides[a] = stride
             if sign * step[a] > 0:
@@ -248,58 +138,56 @@ def _plane(step: Int64s, sign: int, extents: Int64s, at: Int64s, strides: Int64s
 
 
 @kernel()
-def _free_axes(step: Int64s, extents: Int64s, lead: Int64s) -> tuple[np.int64, np.int64, np.int64]:
-    """Return the last axis along which the blocks face each other, its length, and rows.
-
-    The other such axes are put into `lead`, followed by -1.
-    """
-    last = np.int64(-1)
-    for a in range(step.size):
-        if step[a] == 0:
-            last = np.int64(a)
-    n = 0
-    rows = np.int64(1)
-    for a in range(step.size):
-        if step[a] == 0 and a != last:
-            lead[n] = a
-            n += 1
-            rows *= extents[a]
-    lead[n] = -1
-    return last, np.int64(1) if last < 0 else extents[last], rows
-
-
-@kernel()
-def _row(
-    row: int,
-    lead: Int64s,
-    last: np.int64,
+def _rows(
+    at: Int64s,
     extents: Int64s,
+    pair: Int64s,
+    step: Int64s,
+    first: Int64s,
     offset: Int64s,
-    own: Int64s,
-    other: Int64s,
-) -> tuple[np.int64, np.int64, Any, Any, Any]:
-    """Return how far a row is behind the first, and that to which an offset leads; -1 if none.
+    rows: Int64s,
+) -> tuple[Int64s, int]:
+    """Return rows of voxels of two blocks that are neighbours across the seam, and how many.
 
-    Then come the offset along the rows, and the strides of either.
+    Of a row: its first voxel in either block, how far apart the others are in
+    either, how many there are, and the number of the offset.
     """
-    zero = np.int64(0)
+    a, b, s = pair
+    ndim = extents.shape[1]
+    strides = np.zeros((2, ndim), np.int64)
+    begin_a = _plane(step[s], 1, extents[a], at[a], strides[0])
+    begin_b = _plane(step[s], -1, extents[b], at[b], strides[1])
+    sizes = np.ones(ndim, np.int64)
+    last = -1  # axis of the rows
+    for axis in range(ndim):
+        if step[s, axis] == 0:
+            if last >= 0:
+                sizes[last] = extents[a, last]
+            last = axis
+    width = np.int64(1) if last < 0 else extents[a, last]
     n = 0
-    while lead[n] >= 0:
-        n += 1
-    here = np.int64(0)
-    there = np.int64(0)
-    for i in range(n - 1, -1, -1):
-        axis = lead[i]
-        at = row % extents[axis]
-        row //= extents[axis]
-        here += at * own[axis]
-        moved = at + offset[axis]
-        if moved < 0 or moved >= extents[axis]:
-            return here, np.int64(-1), zero, zero, zero
-        there += moved * other[axis]
-    if last < 0:
-        return here, there, zero, zero, zero
-    return here, there, offset[last], own[last], other[last]
+    for row in range(sizes.prod()):
+        for o in range(first[s], first[s + 1]):
+            here, there = begin_a, begin_b
+            rest, is_inside = row, True
+            for axis in range(ndim - 1, -1, -1):
+                place = rest % sizes[axis]
+                rest //= sizes[axis]
+                moved = place + offset[o, axis]
+                is_inside &= axis == last or 0 <= moved < sizes[axis]
+                here += place * strides[0, axis]
+                there += moved * strides[1, axis]
+            if not is_inside:
+                continue
+            shift = np.int64(0) if last < 0 else offset[o, last]
+            if n == rows.shape[0]:
+                rows = longer(rows, n)
+            rows[n, 0] = here + max(0, -shift) * strides[0, last]
+            rows[n, 1] = there + max(0, -shift) * strides[1, last]
+            rows[n, 2], rows[n, 3] = strides[0, last], strides[1, last]
+            rows[n, 4], rows[n, 5] = width - abs(shift), o
+            n += 1
+    return rows, n
 
 
 @kernel()
@@ -315,44 +203,30 @@ def _join_touching(
     nodes: Int64s,
     parent: Int64s,
 ) -> Int64s:
-    ndim = extents.shape[1]
     found = np.empty((256, 2), np.int64)
     n = 0
-    one = np.zeros(ndim, np.int64)
-    two = np.zeros(ndim, np.int64)
-    lead = np.zeros(ndim + 1, np.int64)
+    rows = np.empty((256, 6), np.int64)
     for p in range(pairs.shape[0]):
-        a, b, s = pairs[p, 0], pairs[p, 1], pairs[p, 2]
-        base_a = _plane(step[s], 1, extents[a], at[a], one)
-        base_b = _plane(step[s], -1, extents[b], at[b], two)
-        last, width, rows = _free_axes(step[s], extents[a], lead)
-        for row in range(rows):
-            for o in range(first[s], first[s + 1]):
-                here, there, dx, stride_a, stride_b = _row(
-                    row, lead, last, extents[a], offset[o], one, two
-                )
-                if there < 0:
+        a, b = pairs[p, 0], pairs[p, 1]
+        rows, count = _rows(at, extents, pairs[p], step, first, offset, rows)
+        for row in range(count):
+            here, there = rows[row, 0], rows[row, 1]
+            seen_a, seen_b = np.uint32(0), np.uint32(0)
+            for x in range(rows[row, 4]):
+                label = voxels[here + x * rows[row, 2]]
+                other = voxels[there + x * rows[row, 3]]
+                if label == 0 or other == 0 or (label == seen_a and other == seen_b):
                     continue
-                here += base_a
-                there += base_b
-                seen_a = np.uint32(0)
-                seen_b = np.uint32(0)
-                for x in range(max(0, -dx), min(width, width - dx)):
-                    label = voxels[here + x * stride_a]
-                    other = voxels[there + (x + dx) * stride_b]
-                    if label == 0 or other == 0 or (label == seen_a and other == seen_b):
-                        continue
-                    seen_a = label
-                    seen_b = other
-                    node = own[a] + np.int64(label) - 1
-                    if own[b] >= 0:
-                        join_one(parent, node, own[b] + np.int64(other) - 1)
-                        continue
-                    if n == found.shape[0]:
-                        found = _longer(found, n)
-                    found[n, 0] = node
-                    found[n, 1] = nodes[b] + np.int64(other) - 1
-                    n += 1
+                seen_a, seen_b = label, other
+                node = own[a] + np.int64(label) - 1
+                if own[b] >= 0:
+                    join_one(parent, node, own[b] + np.int64(other) - 1)
+                    continue
+                if n == found.shape[0]:
+                    found = longer(found, n)
+                found[n, 0] = node
+                found[n, 1] = nodes[b] + np.int64(other) - 1
+                n += 1
     return found[:n].copy()
 
 
@@ -370,153 +244,18 @@ def _count_contacts(
     final: Int64s,
     same: npt.NDArray[np.float64],
 ) -> None:
-    ndim = extents.shape[1]
-    one = np.zeros(ndim, np.int64)
-    two = np.zeros(ndim, np.int64)
-    lead = np.zeros(ndim + 1, np.int64)
-    for p in range(pairs.shape[0]):
-        a, b, s = pairs[p, 0], pairs[p, 1], pairs[p, 2]
-        base_a = _plane(step[s], 1, extents[a], at[a], one)
-        base_b = _plane(step[s], -1, extents[b], at[b], two)
-        last, width, rows = _free_axes(step[s], extents[a], lead)
-        for row in range(rows):
-            for o in range(first[s], first[s + 1]):
-                here, there, dx, stride_a, stride_b = _row(
-                    row, lead, last, extents[a], offset[o], one, two
-                )
-                if there < 0:
-                    continue
-                here += base_a
-                there += base_b
-                for x in range(max(0, -dx), min(width, width - dx)):
-                    label = np.int64(voxels[here + x * stride_a])
-                    other = np.int64(voxels[there + (x + dx) * stride_b])
-                    if label == 0 or other == 0:
-                        continue
-                    k = final[starts[a] + label - 1]
-                    if k >= 0 and k == final[starts[b] + other - 1]:
-                        same[k, directions[o]] += 1
-
-
-@kernel()
-def _run_at(begin: npt.NDArray[np.int32], start: int, stop: int, left: int) -> np.int64:
-    """Return which run of a row holds a place."""
-    low = np.int64(start)
-    high = np.int64(stop)
-    while high - low > 1:
-        middle = (low + high) // 2
-        if begin[middle] <= left:
-            low = middle
-        else:
-            high = middle
-    return low
-
-
-@kernel()
-def _count_votes(
-    box: Int64s,
-    first_at: Int64s,
-    run_at: Int64s,
-    first: Int64s,
-    begin: npt.NDArray[np.int32],
-    value: Ids,
-    pairs: Int64s,
-    boxes: Int64s,
-) -> Int64s:
-    ndim = box.shape[1]
-    last = ndim - 1
-    found = np.empty((1024, 6), np.int64)
-    n = 0
+    rows = np.empty((256, 6), np.int64)
     for p in range(pairs.shape[0]):
         a, b = pairs[p, 0], pairs[p, 1]
-        keys = np.zeros(64, np.uint64)
-        counts = np.zeros(64, np.int64)
-        used = 0
-        rows = np.int64(1)
-        for axis in range(last):
-            rows *= boxes[p, axis, 1] - boxes[p, axis, 0]
-        left, right = boxes[p, last, 0], boxes[p, last, 1]
-        for row in range(rows):
-            row_a = np.int64(0)
-            row_b = np.int64(0)
-            scale_a = np.int64(1)
-            scale_b = np.int64(1)
-            rest = np.int64(row)
-            for axis in range(last - 1, -1, -1):
-                size = boxes[p, axis, 1] - boxes[p, axis, 0]
-                place = boxes[p, axis, 0] + rest % size
-                rest //= size
-                row_a += (place - box[a, axis, 0]) * scale_a
-                row_b += (place - box[b, axis, 0]) * scale_b
-                scale_a *= box[a, axis, 1] - box[a, axis, 0]
-                scale_b *= box[b, axis, 1] - box[b, axis, 0]
-            end_a = run_at[a] + first[first_at[a] + row_a + 1]
-            end_b = run_at[b] + first[first_at[b] + row_b + 1]
-            from_a, from_b = box[a, last, 0], box[b, last, 0]
-            i = _run_at(begin, run_at[a] + first[first_at[a] + row_a], end_a, left - from_a)
-            j = _run_at(begin, run_at[b] + first[first_at[b] + row_b], end_b, left - from_b)
-            x = left
-            while x < right:
-                stop_a = right if i + 1 >= end_a else min(right, from_a + begin[i + 1])
-                stop_b = right if j + 1 >= end_b else min(right, from_b + begin[j + 1])
-                stop = min(stop_a, stop_b)
-                key = (np.uint64(value[i]) << np.uint64(32)) | np.uint64(value[j])
-                if key != 0:
-                    slot = find(keys, key)
-                    if keys[slot] == 0:
-                        keys[slot] = key
-                        used += 1
-                    counts[slot] += stop - x
-                    if 2 * used > keys.size:
-                        keys, counts = double(keys, counts)
-                if stop == stop_a:
-                    i += 1
-                if stop == stop_b:
-                    j += 1
-                x = stop
-        if used:
-            sorted_keys, sorted_counts = order(keys, counts)
-            while n + used > found.shape[0]:
-                found = _longer(found, n)
-            n += int(_add_votes(sorted_keys, sorted_counts, p, found[n:]))
-    return found[:n].copy()
-
-
-@kernel()
-def _add_votes(keys: npt.NDArray[np.uint64], counts: Int64s, pair: int, out: Int64s) -> np.int64:
-    """Write those pairs of labels of which none is background; return how many."""
-    size = keys.size
-    one = (keys >> np.uint64(32)).astype(np.int64)
-    two = (keys & np.uint64(0xFFFFFFFF)).astype(np.int64)
-    of_one = np.zeros(size, np.int64)
-    of_two = np.zeros(size, np.int64)
-    by_two = np.argsort(two)
-    for way in range(2):
-        start = 0
-        while start < size:
-            stop = start
-            total = np.int64(0)
-            if way == 0:
-                while stop < size and one[stop] == one[start]:
-                    total += counts[stop]
-                    stop += 1
-                for i in range(start, stop):
-                    of_one[i] = total
-            else:
-                while stop < size and two[by_two[stop]] == two[by_two[start]]:
-                    total += counts[by_two[stop]]
-                    stop += 1
-                for i in range(start, stop):
-                    of_two[by_two[i]] = total
-            start = stop
-    n = np.int64(0)
-    for i in range(size):
-        if one[i] != 0 and two[i] != 0:
-            out[n, 0] = pair
-            out[n, 1] = one[i]
-            out[n, 2] = two[i]
-            out[n, 3] = counts[i]
-            out[n, 4] = of_one[i]
-            out[n, 5] = of_two[i]
-            n += 1
-    return n
+        rows, count = _rows(at, extents, pairs[p], step, first, offset, rows)
+        for row in range(count):
+            here, there = rows[row, 0], rows[row, 1]
+            direction = directions[rows[row, 5]]
+            for x in range(rows[row, 4]):
+                label = np.int64(voxels[here + x * rows[row, 2]])
+                other = np.int64(voxels[there + x * rows[row, 3]])
+                if label == 0 or other == 0:
+                    continue
+                k = final[starts[a] + label - 1]
+                if k >= 0 and k == final[starts[b] + other - 1]:
+                    same[k, direction] += 1

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .hash_table import count_keys
+from .counting import count_keys
 from .jit import kernel
 from .lattice import Ids, Int64s, as_rows, half_offsets
 

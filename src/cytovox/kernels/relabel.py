@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import InputError
-from .hash_table import double, find
+from .counting import double, find
 from .jit import kernel
 from .lattice import Ids
 

@@ -7,12 +7,11 @@ on the order in which pairs arrive.
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from .jit import kernel
 from .lattice import Int64s
 
-__all__ = ["find_roots", "join_one", "join_pairs", "renumber", "union_edges"]
+__all__ = ["find_roots", "join_one", "join_pairs", "union_edges"]
 
 
 def union_edges(n: int, edges: Int64s) -> Int64s:
@@ -77,39 +76,6 @@ def find_roots(parent: Int64s) -> None:
     _flatten(np.asarray(parent))
 
 
-def renumber(roots: Int64s, kept: npt.NDArray[np.bool_] | None = None) -> tuple[Int64s, int]:
-    """Give the sets the numbers 1 to N in the order of their roots.
-
-    Parameters
-    ----------
-    roots
-        Smallest member of the set of each node, from `union_edges`, int64 of
-        shape (n,). It is overwritten with the result.
-    kept
-        bool of shape (n,); a set without any such member gets no number.
-
-    Returns
-    -------
-    lut : numpy.ndarray
-        Number of the set of each node, int64 of shape (n,); 0 if it got none.
-    count : int
-        Number of numbered sets.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> lut, count = renumber(np.array([0, 1, 2, 1, 1]))
-    >>> lut.tolist(), count
-    ([1, 2, 3, 2, 2], 3)
-    """
-    out = np.asarray(roots)
-    if kept is None:
-        return out, int(_number(out))
-    alive = np.zeros(out.size, np.bool_)
-    alive[out[kept]] = True
-    return out, int(_number_some(out, alive))
-
-
 @kernel()
 def join_one(parent: Int64s, a: int, b: int) -> None:
     """Join the sets of two nodes, in place.
@@ -142,31 +108,3 @@ def _join(parent: Int64s, pairs: Int64s) -> None:
 def _flatten(parent: Int64s) -> None:
     for i in range(parent.size):
         parent[i] = parent[parent[i]]
-
-
-@kernel()
-def _number(roots: Int64s) -> int:
-    n = 0
-    for i in range(roots.size):
-        # A root comes before its members, whose entry is then its number.
-        if roots[i] == i:
-            n += 1
-            roots[i] = n
-        else:
-            roots[i] = roots[roots[i]]
-    return n
-
-
-@kernel()
-def _number_some(roots: Int64s, alive: npt.NDArray[np.bool_]) -> int:
-    n = 0
-    for i in range(roots.size):
-        if roots[i] == i:
-            if alive[i]:
-                n += 1
-                roots[i] = n
-            else:
-                roots[i] = 0
-        else:
-            roots[i] = roots[roots[i]]
-    return n

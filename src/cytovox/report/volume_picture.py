@@ -138,7 +138,7 @@ def seam_sizes(
     output: str | os.PathLike[str],
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
     """Return the size of each object, and whether it touches a seam."""
-    from ..blockwise.evidence import EvidenceFolder
+    from ..blockwise.evidence_file import EvidenceFolder
     from ..blockwise.lookup import load_lookup
     from ..blockwise.recipe_file import find_run
 
