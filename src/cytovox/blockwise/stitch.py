@@ -114,7 +114,7 @@ class StitchTile:
             pairs, doubtful = self._agreeing(members, evidences, own, starts)
             outside = _join(parent, pairs)
         elif mode == "owner":
-            pairs, doubtful = self._owned(members, evidences, own, owned)
+            pairs, doubtful, owned = self._owned(members, evidences, own)
             outside = _join(parent, pairs)
         find_roots(parent)
         outside[:, 0] = parent[outside[:, 0]]
@@ -165,44 +165,35 @@ class StitchTile:
         # A label that is only in the context of a block is not an object of it.
         a, b = pairs[at].T
         chosen, doubtful = self._agree(share, common, (one <= counts[a]) & (two <= counts[b]))
-        local = np.where(own[b] >= 0, own[b] + two - 1, -1)
-        found = np.stack([own[a] + one - 1, starts[b] + two - 1, local], axis=1)
-        return found[chosen], doubtful
+        return _pairs(own[a] + one, starts[b] + two, own[b], two)[chosen], doubtful
 
     def _owned(
-        self,
-        members: Members,
-        evidences: list[Evidence],
-        own: Int64s,
-        owned: npt.NDArray[np.bool_],
-    ) -> tuple[Int64s, int]:
+        self, members: Members, evidences: list[Evidence], own: Int64s
+    ) -> tuple[Int64s, int, npt.NDArray[np.bool_]]:
         """Return labels whose centre is in another block, and the one that they have there.
 
-        Which labels have their centre in their own block is noted in `owned`.
+        Also returned is which labels have their centre in their own block.
         """
-        known = dict(zip(members.blocks.tolist(), zip(evidences, own, strict=True), strict=True))
+        homes = [self._homes(evidence) for evidence in evidences]
+        wanted = np.unique(np.concatenate([members.blocks, *homes]))
+        strange = np.setdiff1d(wanted, members.blocks)
+        seen = [*evidences, *(self.load(index) for index in strange.tolist())]
+        blocks = np.concatenate([members.blocks, strange])
+        place = np.argsort(blocks)[np.searchsorted(wanted, np.concatenate(homes))]
+        block = np.repeat(np.arange(len(evidences)), [evidence.count for evidence in evidences])
+        pairs = np.unique(np.stack([block, place], axis=1)[block != place], axis=0)
+        everywhere = np.broadcast_to(self.tiles.grid.shape, (len(pairs), self.tiles.grid.ndim))
+        at, one, two, common, size_a, size_b = _votes(seen, pairs, 0 * everywhere, everywhere)
+        a, b = pairs[at].T
+        counts = np.array([evidence.count for evidence in seen], np.int64)
+        real = (one <= counts[a]) & (two <= counts[b])
+        real &= place[np.where(real, own[a] + one - 1, 0)] == b
+        chosen, doubtful = self._agree(common / np.minimum(size_a, size_b), common, real)
+        chosen &= _is_best(at, one, two, common)
         offsets = self.store.get("offsets", 0)
-        found, doubtful = [np.empty((0, 3), np.int64)], 0
-        for evidence, first in known.values():
-            where = self._homes(evidence)
-            owned[first : first + evidence.count] = where == evidence.index
-            homes = np.unique(where[where != evidence.index])
-            others = [known.get(home) or (self.load(home), -1) for home in homes.tolist()]
-            seen = [evidence, *(other for other, _ in others)]
-            pairs = np.stack([np.zeros(homes.size, np.int64), np.arange(homes.size) + 1], axis=1)
-            low, high = np.repeat(np.array(evidence.box).T[:, None], homes.size, axis=1)
-            at, one, two, common, size_a, size_b = _votes(seen, pairs, low, high)
-            counts = np.array([other.count for other, _ in others], np.int64)
-            is_away = np.append(where, -1)[np.minimum(one, evidence.count + 1) - 1] == homes[at]
-            share = common / np.minimum(size_a, size_b)
-            chosen, close = self._agree(share, common, is_away & (two <= counts[at]))
-            chosen &= _is_best(at, one, two, common)
-            doubtful += close
-            begin = np.array([begin for _, begin in others], np.int64)[at]
-            local = np.where(begin >= 0, begin + two - 1, -1)
-            pair = np.stack([first + one - 1, offsets[homes][at] + two - 1, local], axis=1)
-            found.append(pair[chosen])
-        return np.concatenate(found), doubtful
+        there = np.append(own, np.full(strange.size, -1))[b]
+        found = _pairs(own[a] + one, offsets[blocks[b]] + two, there, two)
+        return found[chosen], doubtful, block == place
 
     def _homes(self, evidence: Evidence) -> Int64s:
         """Return the blocks that write the centres of the labels of a block."""
@@ -254,6 +245,12 @@ def _is_best(group: Int64s, of: Int64s, among: Int64s, common: Int64s) -> npt.ND
     out = np.empty(order.size, np.bool_)
     out[order] = best
     return out
+
+
+def _pairs(here: Int64s, anywhere: Int64s, own: Int64s, label: Int64s) -> Int64s:
+    """Return pairs for `_join` of labels that count from 1; `own` is -1 outside of the tile."""
+    local = np.where(own >= 0, own + label, 0)
+    return np.asarray(np.stack([here, anywhere, local], axis=1) - 1, np.int64)
 
 
 def _join(parent: Int64s, pairs: Int64s) -> Int64s:
