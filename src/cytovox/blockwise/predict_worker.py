@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import io
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -24,6 +23,7 @@ from ..recipe.trust import require_trust
 from ..segm.segm_torch.torch_model import (
     get_torch,
     is_torch_installed,
+    load_program,
     one_thread,
     pick_device,
     program_format,
@@ -89,29 +89,7 @@ class PredictWork(worker_file.ArrayWork):
         return {"dtype": _checked_dtype(self.dtype), "channels": channels}
 
     def prepared(self, volume: Volume, *, local: bool = True) -> Self:
-        """Check options, file and trust; the model is not run.
-
-        Parameters
-        ----------
-        volume
-            The input.
-        local
-            Whether torch must be installed here.
-
-        Returns
-        -------
-        PredictWork
-            The same, for a model of this content only.
-
-        Raises
-        ------
-        ModelNotTrustedError
-            If nobody said that the model may be run.
-        InputError
-            If the file is not a model.
-        UsageError
-            If an option cannot be, or torch is not installed.
-        """
+        """Check options, file and trust; the model is not run."""
         _checked_dtype(self.dtype)
         shape = volume.spatial_shape
         tile, overlap = self._tiling(shape)
@@ -123,13 +101,7 @@ class PredictWork(worker_file.ArrayWork):
         return replace(self, model_sha256=hashlib.sha256(content).hexdigest())
 
     def compute(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Return what the model makes of a block with its context.
-
-        Returns
-        -------
-        numpy.ndarray
-            Of the type `dtype` and the shape of the read region, after any channels.
-        """
+        """Return what the model makes of a block with its context, of the same shape of space."""
         model = _load(self.model, self.model_sha256, self.device)
         ndim = len(self.source().spatial_shape)
         image = array.astype(np.float32)
@@ -269,17 +241,6 @@ def _program(path: str, sha256: str | None) -> tuple[bytes, str]:
     return content, kind
 
 
-def _module(torch: Any, content: bytes, kind: str, where: str) -> Any:
-    if kind == "TorchScript":
-        return torch.jit.load(io.BytesIO(content), map_location=where).eval()
-    exported = torch.export.load(io.BytesIO(content))
-    if where != "cpu":
-        from torch.export.passes import move_to_device_pass
-
-        exported = move_to_device_pass(exported, where)
-    return exported.module()
-
-
 @functools.lru_cache(maxsize=2)
 def _load(path: str, sha256: str | None, device: str | None) -> Model:
     """Load a model; a process does so once."""
@@ -288,7 +249,7 @@ def _load(path: str, sha256: str | None, device: str | None) -> Model:
     where = pick_device(torch, device)
     try:
         with quiet():
-            module = _module(torch, content, kind, where)
+            module = load_program(torch, content, kind, where)
     except Exception as err:
         told = f"torch {torch.__version__} cannot load this {kind}: {_last_line(err)}"
         raise InputError(told, path=path) from err

@@ -18,13 +18,14 @@ from ..errors import InputError, InputNotFoundError, OptionError
 from ..read.open_volume import open_volume
 from ..read.permissions import Permissions, default_permissions
 from ..read.volume import Volume
+from ..read.volume_view import VolumeView
 from ..run.progress import Listener
 from .grid import Block, Grid
-from .kept_open import close_kept
+from .kept_open import close_kept, keep_open
 from .lookup import label_dtype
 from .recipe import fitting_sizes, side_folder
 from .volume_result import Placement
-from .worker_file import ArrayWork, opened
+from .worker_file import ArrayWork
 
 __all__ = ["MappedLabels", "keep_label_map", "read_label_map", "unique_labels", "write_label_map"]
 
@@ -94,7 +95,7 @@ class _Unique:
     permissions: Permissions
 
     def __call__(self, block: Block) -> dict[str, Any]:
-        volume = opened(self.input, permissions=self.permissions)
+        volume = keep_open(self.input, VolumeView(permissions=self.permissions))
         labels = np.unique(volume.read(block.write))
         return {"labels": labels[labels != 0]}
 

@@ -83,7 +83,8 @@ class RegionWork:
         """
         if isinstance(block, Block):
             return block
-        volume = worker_file.opened(self.input, stamp=self.stamp, permissions=self.permissions)
+        view = VolumeView(permissions=self.permissions)
+        volume = keep_open(self.input, view, stamp=self.stamp)
         _, write = worker_file.box_of(volume, block)
         steps = zip(write, self.begin, self.block, strict=True)
         return self.grid.at(tuple((start - at) // size for (start, _), at, size in steps))

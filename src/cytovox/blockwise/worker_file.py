@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -27,54 +26,14 @@ from .daisy_client import loop_over_blocks
 from .grid import Block, Box, box_shape, slices
 from .kept_open import keep_open
 
-__all__ = ["ArrayWork", "Work", "box_of", "opened", "spawn", "start", "worker_functions"]
-
-
-class Work(Protocol):
-    """What is done with a block."""
-
-    def __call__(self, block: Any) -> Mapping[str, Any] | None:
-        """Do it; may return some numbers about it."""
-
-
-def opened(
-    url: str,
-    fill_value: float = 0,
-    writable: bool = False,
-    stamp: int | str = 0,
-    permissions: Permissions | None = None,
-) -> Volume:
-    """Return a volume that stays open in this process.
-
-    Parameters
-    ----------
-    url
-        Address of the volume.
-    fill_value
-        Value of voxels outside of the volume.
-    writable
-        Whether it is opened for writing.
-    stamp
-        Tells runs apart that open the same volume.
-    permissions
-        What may be read; what the environment allows if None.
-    """
-    return keep_open(url, VolumeView(permissions=permissions), fill_value, writable, stamp)
+__all__ = ["ArrayWork", "box_of", "worker_functions"]
 
 
 def box_of(volume: Volume, block: Any) -> tuple[Box, Box]:
-    """Return what a block reads and writes in voxels of a volume.
-
-    Parameters
-    ----------
-    volume
-        The volume whose grid the regions are on.
-    block
-        A `Block`, in voxels already, or one of daisy's, in world units.
-    """
+    """Return what a block reads and writes in voxels of a volume."""
     if isinstance(block, Block):
         return block.read, block.write
-    grid = volume.grid
+    grid = volume.grid  # a block of daisy is in world units
     return grid.to_box(block.read_roi, volume.url), grid.to_box(block.write_roi, volume.url)
 
 
@@ -99,7 +58,7 @@ class ArrayWork:
 
     def source(self) -> Volume:
         """Return the input, which stays open in this process."""
-        return opened(self.input, self.fill_value, permissions=self.permissions)
+        return keep_open(self.input, VolumeView(permissions=self.permissions), self.fill_value)
 
     def prepared(self, volume: Volume, *, local: bool = True) -> Self:
         """Check what can be known before any block is begun.
@@ -151,7 +110,7 @@ class ArrayWork:
     def __call__(self, block: Any) -> dict[str, Any]:
         """Do a block."""
         source = self.source()
-        target = opened(self.output, 0, True)
+        target = keep_open(self.output, writable=True)
         if source.spatial_shape != target.spatial_shape:
             raise InputError(
                 f"it has {target.spatial_shape} voxels, but the input {source.spatial_shape}",
@@ -176,78 +135,39 @@ def _with_channels(volume: Volume, box: Box) -> Box:
     return (*((0, n) for n in channels), *box)
 
 
-def spawn(make: Callable[..., Work], **options: Any) -> Work:
-    """Return the work of a worker, for ``spawn_worker`` of a worker file.
-
-    Parameters
-    ----------
-    make
-        Makes the work from the options; called here to check them, and once in
-        each worker.
-    **options
-        Its keywords; `input_array_identifier` and `output_array_identifier` stand
-        for `input` and `output`, see `cytovox.blockwise.block_array.address_of`.
-
-    Raises
-    ------
-    UsageError
-        If the work does not take such options.
-    """
-    for what in ("input", "output"):  # as dacapo calls them
-        if f"{what}_array_identifier" in options:
-            identifier = options.pop(f"{what}_array_identifier")
-            options[what] = chosen_address(what, options.get(what), identifier)
-    try:
-        return make(**options)
-    except TypeError as err:
-        raise UsageError(
-            f"this worker cannot be started so: {err}", hint="see the parameters of its work"
-        ) from err
-
-
-def start(make: Callable[..., Work], arguments: Sequence[str] | None = None) -> None:
-    """Be a worker that was started by a command; what ``start_worker`` does.
-
-    The options are given as a JSON object on the command line.
-
-    Parameters
-    ----------
-    make
-        Makes the work from the options.
-    arguments
-        What stands behind the command; that of this process if None.
-    """
-    parser = argparse.ArgumentParser(description="work on the blocks of a task")
-    parser.add_argument("command", choices=["start-worker"])
-    parser.add_argument("--options", type=json.loads, default={}, help="a JSON object")
-    asked = parser.parse_args(sys.argv[1:] if arguments is None else arguments)
-    loop_over_blocks(make(**asked.options))
-
-
 def worker_functions(
-    make: Callable[..., Work],
-) -> tuple[Callable[..., Work], Callable[..., None]]:
-    """Return ``spawn_worker`` and ``start_worker`` of a worker file.
+    make: Callable[..., Callable[[Any], Mapping[str, Any] | None]],
+) -> tuple[Callable[..., Any], Callable[..., None]]:
+    """Return ``spawn_worker`` and ``start_worker`` of a worker file, whose work is made by `make`.
 
-    Parameters
-    ----------
-    make
-        Makes the work from the options, a class of the worker file.
+    It is made once to check the options, and once in each worker.
     """
 
-    def spawn_worker(**options: Any) -> Work:
+    def spawn_worker(**options: Any) -> Any:
         """Return the work of a worker; options are those of the work in this file."""
-        return spawn(make, **options)
+        for what in ("input", "output"):  # as dacapo calls them
+            if f"{what}_array_identifier" in options:
+                identifier = options.pop(f"{what}_array_identifier")
+                options[what] = chosen_address(what, options.get(what), identifier)
+        try:
+            return make(**options)
+        except TypeError as err:
+            raise UsageError(
+                f"this worker cannot be started so: {err}", hint="see the parameters of its work"
+            ) from err
 
     def start_worker(arguments: Sequence[str] | None = None) -> None:
-        """Be a worker that was started by a command.
+        """Be a worker that was started by a command, with options as a JSON object.
 
         Parameters
         ----------
         arguments
             What stands behind the command; that of this process if None.
         """
-        start(make, arguments)
+        parser = argparse.ArgumentParser(description="work on the blocks of a task")
+        parser.add_argument("command", choices=["start-worker"])
+        parser.add_argument("--options", type=json.loads, default={}, help="a JSON object")
+        loop_over_blocks(make(**parser.parse_args(arguments).options))
 
     for function in (spawn_worker, start_worker):
         # The file that they belong to is that of the work.

@@ -39,6 +39,7 @@ __all__ = [
     "get_torch",
     "is_torch_installed",
     "load_model",
+    "load_program",
     "one_thread",
     "pick_device",
     "program_format",
@@ -236,7 +237,7 @@ def _run_file(torch: Any, found: ModelFile, meta: dict[str, Any]) -> Callable[[A
         logger.info("model %s names no file format; it holds %s", found.path.name, held)
     meta["model_file_format"] = held
     try:
-        model = (_exported if held == _EXPORTED else _scripted)(torch, program, meta["device"])
+        model = load_program(torch, program, held, meta["device"])
     except Exception as err:
         raise ModelFileError(
             f"torch {torch.__version__} cannot load this model: {_first_line(err)}",
@@ -251,18 +252,18 @@ def _run_file(torch: Any, found: ModelFile, meta: dict[str, Any]) -> Callable[[A
     return _compiled(torch, model, meta["backend"])
 
 
-def _scripted(torch: Any, program: bytes, device: str) -> Callable[[Any], Any]:
-    model: Callable[[Any], Any] = torch.jit.load(io.BytesIO(program), map_location=device).eval()
-    return model
-
-
-def _exported(torch: Any, program: bytes, device: str) -> Callable[[Any], Any]:
+def load_program(torch: Any, program: bytes, kind: str, device: str) -> Callable[[Any], Any]:
+    """Load a program that is trusted, of a kind that `program_format` knows."""
+    model: Callable[[Any], Any]
+    if kind == _SCRIPT:
+        model = torch.jit.load(io.BytesIO(program), map_location=device).eval()
+        return model
     exported = torch.export.load(io.BytesIO(program))
     if device != "cpu":
         from torch.export.passes import move_to_device_pass
 
         exported = move_to_device_pass(exported, device)
-    model: Callable[[Any], Any] = exported.module()
+    model = exported.module()
     return model
 
 
