@@ -27,7 +27,7 @@ from cytovox.kernels.labels import label_frames, process_frames
 from cytovox.kernels.measure import measure_events
 from cytovox.kernels.threshold import below, equal_to_previous, subtract
 from cytovox.read import HDF5Data
-from cytovox.write.chunk_writer import ChunkWriter, NotifyingDeque
+from cytovox.write.chunk_writer import ChunkWriter
 
 BATCH = 100
 #: Frames whose events are kept to time the writing.
@@ -201,12 +201,11 @@ def _grouped(written: list[dict[str, Any]], number: int) -> list[dict[str, Any]]
 
 
 def _write(path: Path, written: list[dict[str, Any]]) -> None:
-    waiting = NotifyingDeque()
-    writer = ChunkWriter(path, waiting, None, FILTERS, mode="w", pack_threads=1)
+    writer = ChunkWriter(path, None, None, FILTERS, mode="w", pack_threads=1)
     writer.start()
     for rows in written:
         for name, values in rows.items():
-            waiting.append((name, values))
+            writer.put(name, values)
     writer.finished_when_queue_empty()
     writer.join()
     path.unlink()

@@ -100,7 +100,7 @@ from pathlib import Path
 from cytovox.logic import DCNumJobRunner, DCNumPipelineJob
 from cytovox.run.memory import peak_bytes, restart_peak
 from cytovox.run.progress import StageFinished, StageStarted
-from cytovox.write.sink import Sink
+from cytovox.write.disk import Sink
 
 write = Sink._write
 sent = [0]

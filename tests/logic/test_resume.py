@@ -27,10 +27,8 @@ from cytovox.logic.run_folder import remove_leftovers
 from cytovox.run import folder_room
 from cytovox.run.progress import StageProgress, Warned
 from cytovox.segm.segm_thresh import SegmentThresh
-from cytovox.write.disk import DiskFile
-from cytovox.write.ledger import read_ledger
-from cytovox.write.salvage import bytes_to_copy
-from cytovox.write.storage import storage_errors
+from cytovox.write.disk import DiskFile, storage_errors
+from cytovox.write.ledger import bytes_to_copy, read_ledger
 
 LIMIT = 600
 CHUNK = 20

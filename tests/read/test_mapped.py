@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cytovox.read import MappedHDF5Dataset, get_mapped_object, get_mapping_indices
-from cytovox.read import mapped as mapped_module
-from cytovox.read.mapped import IndexMappingError, read_rows
+from cytovox.read import dataset as dataset_module
+from cytovox.read.dataset import checked
+from cytovox.read.mapped import IndexMappingError
 
 ARRAY = np.random.default_rng(2).integers(0, 256, (40, 3, 5), dtype=np.uint8)
 
@@ -64,11 +65,11 @@ def test_rows_in_any_order(indices, chunks, block):
     kwargs = {} if chunks is None else {"chunks": (chunks, 3, 5)}
     stored = dataset(**kwargs)
     wanted = np.array(indices, dtype=np.uint32)
-    before, mapped_module._BLOCK_BYTES = mapped_module._BLOCK_BYTES, block
+    before, dataset_module._TAKEN_BYTES = dataset_module._TAKEN_BYTES, block
     try:
-        np.testing.assert_array_equal(read_rows(stored, wanted), ARRAY[wanted])
+        np.testing.assert_array_equal(checked(stored).take(wanted), ARRAY[wanted])
     finally:
-        mapped_module._BLOCK_BYTES = before
+        dataset_module._TAKEN_BYTES = before
 
 
 @given(

@@ -13,10 +13,15 @@ import pytest
 from cytovox.errors import StorageError
 from cytovox.run.rows import FrameRows
 from cytovox.write import HDF5Writer, QueueWriterThread, ledger
-from cytovox.write.disk import Disk, DiskFile
-from cytovox.write.ledger import Checkpoint, Ledger, read_ledger
-from cytovox.write.salvage import bytes_to_copy, complete_checkpoint, salvage
-from cytovox.write.sink import Sink
+from cytovox.write.disk import Disk, DiskFile, Sink
+from cytovox.write.ledger import (
+    Checkpoint,
+    Ledger,
+    bytes_to_copy,
+    complete_checkpoint,
+    read_ledger,
+    salvage,
+)
 from support.disk import RecordingDisk, after_kill, after_power_cut
 
 FRAMES = 60

@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 from cytovox.errors import StageError, StorageError
 from cytovox.run.rows import FrameRows
 from cytovox.write import ChunkWriter, HDF5Writer, QueueWriterThread
-from cytovox.write.chunk_writer import NotifyingDeque
-from cytovox.write.sink import Sink
+from cytovox.write.disk import Sink
 
 LIMIT = 600
 
@@ -173,7 +172,7 @@ class FullDisk(Sink):
 
 
 def test_a_full_disk_stops_the_intake_at_once(tmp_path, monkeypatch):
-    monkeypatch.setattr("cytovox.write.sink.Sink", FullDisk)
+    monkeypatch.setattr("cytovox.write.disk.Sink", FullDisk)
     errors: queue.Queue = queue.Queue()
     writer = start(tmp_path / "a", [], 10_000, write_threshold=10, on_error=errors.put)
     noise = np.random.default_rng(0).integers(0, 256, (10, 40, 50), dtype=np.uint8)
@@ -201,13 +200,12 @@ def test_what_waits_is_bounded(tmp_path, monkeypatch):
     image = np.zeros((10, 100, 100), np.uint8)
     items = [FrameRows(i, np.ones(10, np.int64), {"image": image}) for i in range(0, 500, 10)]
     writer = start(tmp_path / "a", [], 500, write_threshold=10, byte_budget=300_000)
-    peak = 0
     for item in items:
         writer.event_queue.put(item)
-        peak = max(peak, writer._dq.nbytes)
-    with writer._dq.condition:
-        assert writer._dq.condition.wait_for(lambda: writer._dq.nbytes > 300_000, LIMIT)
-        assert writer._dq.nbytes <= 300_000 + image.nbytes
+    while writer._chunk_writer is None or writer._chunk_writer.nbytes <= 300_000:
+        assert not writer._chunk_writer or writer._chunk_writer.is_alive()
+        threading.Event().wait(0.01)
+    assert writer._chunk_writer.nbytes <= 300_000 + image.nbytes
     assert writer.event_queue.qsize() > 30
     gate.set()
     finish(writer)
@@ -236,15 +234,19 @@ def test_a_storage_that_hangs_is_an_error(tmp_path, monkeypatch):
 
 
 class TestChunkWriter:
-    @pytest.mark.parametrize("kind", [collections.deque, NotifyingDeque])
-    def test_everything_is_written_in_order(self, tmp_path, kind):
-        waiting, size, stored = kind(), Size(), []
+    @pytest.mark.parametrize("waiting", [collections.deque(), None])
+    def test_everything_is_written_in_order(self, tmp_path, waiting):
+        size, stored = Size(), []
         writer = ChunkWriter(
             tmp_path / "a", waiting, size, on_stored=lambda feat, n: stored.append((feat, n))
         )
         writer.start()
         for number in range(5):
-            waiting.append(("deform", np.full(2, float(number))))
+            item = ("deform", np.full(2, float(number)))
+            if waiting is None:
+                writer.put(*item)
+            else:
+                waiting.append(item)
         writer.finished_when_queue_empty()
         writer.join(LIMIT)
         assert not writer.is_alive()
@@ -254,10 +256,10 @@ class TestChunkWriter:
         with h5py.File(tmp_path / "a") as h5:
             assert h5["events/deform"][:].tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
 
-    @pytest.mark.parametrize("kind", [collections.deque, NotifyingDeque])
-    def test_abort_leaves_the_rest(self, tmp_path, kind):
-        waiting = kind([("deform", np.zeros(2))])
-        writer = ChunkWriter(tmp_path / "a", waiting, Size())
+    @pytest.mark.parametrize("is_given", [True, False])
+    def test_abort_leaves_the_rest(self, tmp_path, is_given):
+        writer = ChunkWriter(tmp_path / "a", collections.deque() if is_given else None, Size())
+        writer.put("deform", np.zeros(2))
         writer.abort_loop()
         writer.start()
         writer.join(LIMIT)
@@ -267,23 +269,22 @@ class TestChunkWriter:
 
     def test_errors_are_kept_and_reported(self, tmp_path):
         errors = []
-        waiting = NotifyingDeque()
-        writer = ChunkWriter(tmp_path / "a", waiting, None, on_error=errors.append)
-        waiting.append(("deform", np.zeros(2)))
-        waiting.append(("deform", np.zeros((2, 2))))
-        waiting.append(("area", np.zeros(2)))
+        writer = ChunkWriter(tmp_path / "a", None, None, on_error=errors.append)
+        writer.put("deform", np.zeros(2))
+        writer.put("deform", np.zeros((2, 2)))
+        writer.put("area", np.zeros(2))
         writer.start()
         writer.join(LIMIT)
         assert isinstance(writer.error, TypeError)
         assert errors == [writer.error]
-        assert waiting.closed
-        assert (len(waiting), waiting.nbytes) == (0, 0)
-        assert waiting.wait_for_room(0, 0)
+        writer.put("area", np.zeros(2))
+        assert (len(writer.dq), writer.nbytes) == (0, 0)
+        assert writer.wait_for_room(0, 0)
 
     def test_an_opened_file_and_a_shared_counter(self, tmp_path):
         size = mp.get_context("spawn").Value("L", 7)
         with h5py.File(tmp_path / "a", "w") as h5:
-            writer = ChunkWriter(h5, NotifyingDeque([("deform", np.zeros(2))]), size, mode="w")
+            writer = ChunkWriter(h5, collections.deque([("deform", np.zeros(2))]), size, mode="w")
             writer.finished_when_queue_empty()
             writer.start()
             writer.join(LIMIT)

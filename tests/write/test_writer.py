@@ -12,7 +12,7 @@ import pytest
 from cytovox.errors import StorageError, UsageError
 from cytovox.read import HDF5Data
 from cytovox.write import HDF5Writer, set_default_filter_kwargs
-from cytovox.write.sink import Sink
+from cytovox.write.disk import Sink
 
 
 @pytest.fixture
@@ -223,7 +223,7 @@ class FullDisk(Sink):
 
 @pytest.mark.parametrize("room", [0, 100, 3_000, 30_000, 60_000, 100_000])
 def test_a_full_disk_is_always_reported(path, monkeypatch, room):
-    monkeypatch.setattr("cytovox.write.sink.Sink", FullDisk)
+    monkeypatch.setattr("cytovox.write.disk.Sink", FullDisk)
     monkeypatch.setattr(FullDisk, "room", room)
     noise = np.random.default_rng(0).integers(0, 256, (100, 40, 30), dtype=np.uint8)
 

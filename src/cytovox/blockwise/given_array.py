@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import UsageError
-from ..write.storage import storage_errors
+from ..write.disk import storage_errors
 from .recipe import side_folder
 
 __all__ = ["stored_input"]

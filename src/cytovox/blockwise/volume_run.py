@@ -34,8 +34,8 @@ from ..run.progress import (
     Warned,
     announce,
 )
+from ..write.disk import storage_errors
 from ..write.pyramid import levels_of_image, write_pyramid
-from ..write.storage import storage_errors
 from ..write.volume_creation import create_labels
 from ..write.volume_metadata import check_label_place
 from .block_preflight import check_gate, check_measures, check_table

@@ -76,7 +76,7 @@ def _compare(
     strategy: str,
 ) -> Finished:
     """Compare what an output states of its making with what the job would do."""
-    from ..read.identifier import as_count
+    from ..read.members import as_count
 
     pphash = job.get_ppid(ret_hash=True)[1]
     if "pipeline:dcnum hash" not in meta:

@@ -101,7 +101,7 @@ def in_words(found: Mapping[str, Any]) -> str:
 
 
 def _basins(data: Any) -> list[dict[str, Any]]:
-    from ..read.basins import extract_basin_dicts
+    from ..read.basin_definitions import extract_basin_dicts
 
     basins = []
     for basin in extract_basin_dicts(data.h5, check=False, permissions=data.permissions):

@@ -254,7 +254,7 @@ def _is_output(path: Path) -> bool:
         return True
     import h5py
 
-    from ..read.identifier import stated
+    from ..read.members import stated
 
     try:
         with h5py.File(path, "r") as h5:

@@ -22,8 +22,8 @@ from ..segm import MPOSegmenter, UNISegmenter
 from ..segm.pool import SegmenterPool
 from ..segm.segmenter_manager_thread import SegmenterManagerThread
 from ..write import QueueWriterThread
+from ..write.disk import Sink
 from ..write.ledger import Ledger
-from ..write.sink import Sink
 from .chunk_slot import Offsets
 from .job import DCNumPipelineJob
 from .slot_register import SlotRegister

@@ -7,10 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from ..run.folder_room import MARGIN, Need, check_need
-from ..write.ledger import Checkpoint, Ledger, Record, read_ledger
-from ..write.salvage import bytes_to_copy, complete_checkpoint, salvage
-from ..write.sink import Sink
-from ..write.storage import storage_errors
+from ..write.disk import Sink, storage_errors
+from ..write.ledger import (
+    Checkpoint,
+    Ledger,
+    Record,
+    bytes_to_copy,
+    complete_checkpoint,
+    read_ledger,
+    salvage,
+)
 from .run_folder import OUTPUTS, RunFolder
 from .states import FolderState
 

@@ -22,8 +22,7 @@ from ..errors import (
 )
 from ..read import HDF5Data, get_measurement_identifier
 from ..run.fingerprint import FileStamp, differences
-from ..write.disk import DISK
-from ..write.storage import storage_error
+from ..write.disk import DISK, storage_error
 from .chunk_slot import Offsets
 from .frame_data import internal_images
 from .job import DCNumPipelineJob

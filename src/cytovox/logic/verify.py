@@ -18,16 +18,9 @@ from ..errors import VerificationError
 from ..read.opening import OpenedFiles
 from ..read.permissions import Permissions, default_permissions
 from ..run.findings import Verification
-from .verify_basins import check_basins
+from . import verify_contents as contents
+from . import verify_file as stored
 from .verify_file import FAILURES, FileToVerify, Findings, error, reason
-from .verify_header import (
-    check_features,
-    check_header,
-    check_logs,
-    check_pipeline,
-    check_structure,
-)
-from .verify_storage import check_places, compare_checksums, list_contents
 
 __all__ = ["require_whole", "verify_recording"]
 
@@ -37,24 +30,24 @@ class _Check(NamedTuple):
     where: str | None
     find: Callable[[FileToVerify], Findings]
     #: Whether it is asked of any HDF5 file, or of recordings only.
-    of_any: bool
+    of_any: bool = False
     #: Whether it unpacks something, which is not done of what readers refuse.
-    unpacks: bool
+    unpacks: bool = False
 
 
 #: The checks in their order: later ones use what earlier ones have found out.
 _CHECKS = (
-    _Check("/", list_contents, of_any=True, unpacks=False),
-    _Check("/", check_structure, of_any=False, unpacks=False),
-    _Check("attributes", check_header, of_any=False, unpacks=False),
-    _Check("events", check_features, of_any=False, unpacks=False),
-    _Check("pipeline:dcnum", check_pipeline, of_any=False, unpacks=True),
-    _Check("basins", check_basins, of_any=False, unpacks=True),
-    _Check("logs", check_logs, of_any=False, unpacks=True),
-    _Check("/", check_places, of_any=True, unpacks=False),
+    _Check("/", stored.list_contents, of_any=True),
+    _Check("/", contents.check_structure),
+    _Check("attributes", contents.check_header),
+    _Check("events", contents.check_features),
+    _Check("pipeline:dcnum", contents.check_pipeline, unpacks=True),
+    _Check("basins", contents.check_basins, unpacks=True),
+    _Check("logs", contents.check_logs, unpacks=True),
+    _Check("/", stored.check_places, of_any=True),
 )
 #: The last one, unless only headers and places are looked at.
-_THOROUGH = _Check(None, compare_checksums, of_any=True, unpacks=True)
+_THOROUGH = _Check(None, stored.compare_checksums, of_any=True, unpacks=True)
 
 
 def verify_recording(
@@ -123,9 +116,8 @@ def verify_recording(
     found = Verification(os.fspath(path), "recording")
     may = default_permissions() if permissions is None else permissions
     with OpenedFiles(opened) as files:
-        file = FileToVerify(
-            Path(path), files.open(Path(path), may), files, may, events, workers, on_progress
-        )
+        own = files.open(Path(path), may)
+        file = FileToVerify(Path(path), own, files, may, events, workers, on_progress)
         with contextlib.suppress(*FAILURES):  # the checks report damage
             if or_hdf5 and "experiment:event count" not in file.h5.attrs:
                 file.kind = "hdf5"

@@ -19,9 +19,7 @@ __all__ = [
     "extract_basin_dicts",
     "files_there",
     "find_allowed_file",
-    "find_basin_file",
     "is_basin_map",
-    "is_on_server",
     "is_readable",
     "read_definition",
     "sort_basin_dicts",
@@ -32,18 +30,7 @@ _FORMATS = {"file": ("hdf5",), "internal": ("h5dataset", "hdf5")}
 
 
 def is_basin_map(feat: str) -> bool:
-    """Return whether a feature is the map of a basin.
-
-    Parameters
-    ----------
-    feat
-        Name of the feature.
-
-    Examples
-    --------
-    >>> is_basin_map("basinmap0"), is_basin_map("deform")
-    (True, False)
-    """
+    """Return whether a feature is the map of a basin."""
     return feat.startswith("basinmap")
 
 
@@ -67,12 +54,17 @@ def extract_basin_dicts(
     InputError
         If a definition is not valid JSON, or has values that a basin cannot have.
     """
-    basins = []
-    for key, dataset in members(member(h5, "basins", {})):
-        definition = read_definition(checked(dataset, permissions), key)
-        if not check or _is_usable(h5, definition):
-            basins.append(definition)
-    return basins
+    found = members(member(h5, "basins", {}))
+    basins = [read_definition(checked(dataset, permissions), key) for key, dataset in found]
+    if not check:
+        return basins
+    maps = member(h5, "events", {})
+    names = [basin.get("mapping") for basin in basins]
+    return [
+        basin
+        for basin, name in zip(basins, names, strict=True)
+        if is_readable(basin) and (name is None or name in maps)
+    ]
 
 
 def read_definition(dataset: CheckedDataset, key: str) -> dict[str, Any]:
@@ -119,31 +111,8 @@ def _what_is_wrong(definition: dict[str, Any]) -> str:
 
 
 def sort_basin_dicts(basins: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return basin definitions in the order of look-up: internal first, then by name.
-
-    Parameters
-    ----------
-    basins
-        Definitions of basins.
-    """
+    """Return basin definitions in the order of look-up: internal first, then by name."""
     return sorted(basins, key=lambda b: (b.get("type") != "internal", str(b.get("name"))))
-
-
-def find_basin_file(
-    paths: list[str], folder: Path | None, beside: str | None = None
-) -> Path | None:
-    """Return the first file that is there, see `files_there`.
-
-    Parameters
-    ----------
-    paths
-        Where the file may be.
-    folder
-        Folder of the referring file; None if that is not on a disk.
-    beside
-        Name of the referring file, if the file may also lie beside it.
-    """
-    return next(files_there(paths, folder, beside), None)
 
 
 def files_there(
@@ -151,18 +120,11 @@ def files_there(
 ) -> Iterator[Path]:
     """Yield the files that are there, as their paths say or relative to a folder.
 
-    Paths of Windows are understood everywhere.
-
-    Parameters
-    ----------
-    paths
-        Where the file may be; other computers are not asked.
-    folder
-        Folder of the referring file; None if that is not on a disk.
-    beside
-        Name of the referring file. If it is given, paths are also relative to
-        the folder that it is in after all symbolic links. If no path leads to a
-        file, those of the same names in both folders are taken, but not itself.
+    Paths of Windows are understood everywhere; other computers are not asked.
+    If the name of the referring file is given as `beside`, paths are also
+    relative to the folder that it is in after all symbolic links. If no path
+    leads to a file, those of the same names in both folders are taken, but not
+    itself. The folder of a file that is not on a disk is None.
     """
     folders = [] if folder is None else [folder]
     itself = {beside}
@@ -193,7 +155,7 @@ def find_allowed_file(
 ) -> tuple[Path | None, str | None]:
     """Return the first file that exists where it may be, or a place where it may not."""
     refused = None
-    folder, beside = (None, None) if place is None else (place.parent, place.name)
+    folder, beside = (None, None) if place is None else (place.absolute().parent, place.name)
     for path in files_there(paths, folder, beside):
         if permissions.external or permissions.is_allowed_place(path):
             return path, None
@@ -209,22 +171,6 @@ def _is_file(path: Path) -> bool:
 
 
 def is_readable(definition: dict[str, Any]) -> bool:
-    """Return whether basins of this type and format are read here.
-
-    Parameters
-    ----------
-    definition
-        Definition of the basin.
-
-    Examples
-    --------
-    >>> is_readable({"type": "file", "format": "hdf5"}), is_readable({"type": "remote"})
-    (True, False)
-    """
+    """Return whether basins of this type and format are read here."""
     formats = _FORMATS.get(str(definition.get("type")), ())
     return definition.get("format") in (None, *formats) and bool(formats)
-
-
-def _is_usable(h5: h5py.Group, definition: dict[str, Any]) -> bool:
-    mapping = definition.get("mapping")
-    return is_readable(definition) and (mapping is None or mapping in member(h5, "events", {}))

@@ -37,15 +37,6 @@ class BaseImageChunkCache(abc.ABC):
 
     It is indexed like a numpy array of its shape, and several threads may do
     so at once. Single images are views of the kept chunk: copy what you change.
-
-    Parameters
-    ----------
-    shape
-        Shape (frames, rows, columns).
-    chunk_size
-        Number of frames of a chunk.
-    cache_size
-        Number of chunks to keep.
     """
 
     def __init__(
@@ -100,54 +91,46 @@ class BaseImageChunkCache(abc.ABC):
         head, rest = _split_index(index, self.ndim)
         if isinstance(head, numbers.Integral):
             return self._one(int(head))[rest]
+        taken: Any = slice(None)
         if isinstance(head, slice):
-            return self._slice(head)[(slice(None), *rest)]
-        wanted = np.asarray(head)
-        if wanted.dtype == bool:
-            if wanted.shape != (len(self),):
-                raise IndexError(f"a mask of shape {wanted.shape} does not fit {len(self)} images")
-            wanted = np.flatnonzero(wanted)
-        return self._many(wanted)[(np.arange(wanted.size).reshape(wanted.shape), *rest)]
+            frames = range(len(self))[head]
+            wanted = np.asarray(frames, dtype=np.int64)
+        else:
+            wanted = np.arange(len(self))[head]  # so numpy judges what is no index
+            taken = np.arange(wanted.size).reshape(wanted.shape)
+        images = np.empty((wanted.size, *self.image_shape), self.dtype)
+        if isinstance(head, slice) and frames.step == 1:
+            self.copy_span(frames.start, frames.start + len(frames), images)
+        else:
+            for position in np.argsort(wanted, axis=None, kind="stable"):
+                images[position] = self._one(int(wanted.flat[position]))
+        return images[(taken, *rest)]
+
+    def _one(self, index: int) -> npt.NDArray[Any]:
+        if not -len(self) <= index < len(self):
+            raise IndexError(
+                f"Index {index} out of bounds for {type(self).__name__} of size {len(self)}"
+            )
+        chunk_index, sub_index = divmod(index % len(self), self.chunk_size)
+        image: npt.NDArray[Any] = self.get_chunk(chunk_index)[sub_index]
+        return image
 
     def get_chunk(self, chunk_index: int) -> npt.NDArray[Any]:
-        """Return the frames of a chunk, shape (frames, rows, columns).
-
-        The array is kept: copy what you change.
-
-        Parameters
-        ----------
-        chunk_index
-            Index of the chunk (0-based).
-
-        Raises
-        ------
-        IndexError
-            If there is no such chunk.
-        """
+        """Return the frames of a chunk, shape (frames, rows, columns), which are kept."""
         chunk = self.get_chunk_slice(chunk_index)
         with self._lock:
             if chunk_index in self.cache:
                 return self.cache[chunk_index]
             while self.cache and len(self.cache) >= max(1, self.cache_size):
                 self.cache.popitem(last=False)
-            data = self._get_chunk_data(chunk)
+            data = np.empty((chunk.stop - chunk.start, *self.image_shape), self.dtype)
+            self._fill(chunk.start, chunk.stop, data)
             if self.cache_size > 0:
                 self.cache[chunk_index] = data
             return data
 
     def get_chunk_slice(self, chunk_index: int) -> slice:
-        """Return the frames of a chunk as a slice.
-
-        Parameters
-        ----------
-        chunk_index
-            Index of the chunk (0-based).
-
-        Raises
-        ------
-        IndexError
-            If there is no such chunk.
-        """
+        """Return the frames of a chunk, which must exist, as a slice."""
         if not 0 <= chunk_index < self.num_chunks:
             raise IndexError(
                 f"there is no chunk {chunk_index}: the recording only has {self.num_chunks} chunks"
@@ -156,13 +139,7 @@ class BaseImageChunkCache(abc.ABC):
         return slice(start, min(start + self.chunk_size, len(self)), None)
 
     def get_chunk_size(self, chunk_index: int) -> int:
-        """Return the number of frames of a chunk.
-
-        Parameters
-        ----------
-        chunk_index
-            Index of the chunk (0-based).
-        """
+        """Return the number of frames of a chunk."""
         chunk = self.get_chunk_slice(chunk_index)
         return int(chunk.stop - chunk.start)
 
@@ -171,62 +148,14 @@ class BaseImageChunkCache(abc.ABC):
         yield from range(self.num_chunks)
 
     def read_into(self, start: int, out: npt.NDArray[Any]) -> None:
-        """Read consecutive frames straight into an array, past the cache.
-
-        Parameters
-        ----------
-        start
-            First frame.
-        out
-            Array of shape (frames, rows, columns) and any type of whole numbers.
-
-        Raises
-        ------
-        IndexError
-            If there are not so many frames.
-        InputError
-            If the file is damaged there, or values do not fit the type of `out`.
-        """
+        """Read consecutive frames straight into an array of whole numbers, past the cache."""
         stop = start + len(out)
         if start < 0 or stop > len(self):
             raise IndexError(f"frames {start} to {stop} are not in a recording of {len(self)}")
         self._fill(start, stop, out)
 
-    def _get_chunk_data(self, chunk_slice: slice) -> npt.NDArray[Any]:
-        data = np.empty((chunk_slice.stop - chunk_slice.start, *self.image_shape), self.dtype)
-        self._fill(chunk_slice.start, chunk_slice.stop, data)
-        return data
-
-    def _get_chunk_index_for_index(self, index: int) -> tuple[int, int]:
-        if not -len(self) <= index < len(self):
-            raise IndexError(
-                f"Index {index} out of bounds for {type(self).__name__} of size {len(self)}"
-            )
-        return divmod(index % len(self), self.chunk_size)
-
-    def _one(self, index: int) -> npt.NDArray[Any]:
-        chunk_index, sub_index = self._get_chunk_index_for_index(index)
-        image: npt.NDArray[Any] = self.get_chunk(chunk_index)[sub_index]
-        return image
-
-    def _slice(self, index: slice) -> npt.NDArray[Any]:
-        start, stop, step = index.indices(len(self))
-        if step != 1:
-            return self._many(np.arange(start, stop, step))
-        out = np.empty((max(0, stop - start), *self.image_shape), self.dtype)
-        self.copy_span(start, max(start, stop), out)
-        return out
-
     def copy_span(self, start: int, stop: int, out: npt.NDArray[Any]) -> None:
-        """Copy frames that exist into `out`, from kept chunks where possible.
-
-        Parameters
-        ----------
-        start, stop
-            First frame, and the one after the last.
-        out
-            Where to write, of shape (stop - start, rows, columns).
-        """
+        """Copy frames that exist into `out`, from kept chunks where possible."""
         while start < stop:
             chunk_index = start // self.chunk_size
             chunk = self.get_chunk_slice(chunk_index)
@@ -250,18 +179,6 @@ class BaseImageChunkCache(abc.ABC):
             frames = f"frame {start}" if last == start else f"frames {start} to {last}"
             what = f"in {frames} of {name} {err.what}"
             raise InputError(what, path=path, hint=err.hint) from err
-
-    def _many(self, wanted: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        flat = wanted.ravel()
-        if not np.issubdtype(flat.dtype, np.integer):
-            if flat.size:
-                raise IndexError(f"images are counted in whole numbers, not in {flat.dtype}")
-            flat = flat.astype(np.int64)
-        out = np.empty((flat.size, *self.image_shape), self.dtype)
-        order = np.argsort(flat % max(1, len(self)), kind="stable")
-        for position in order:
-            out[position] = self._one(int(flat[position]))
-        return out
 
 
 class HDF5ImageCache(BaseImageChunkCache):
@@ -378,15 +295,9 @@ class ImageCorrCache(BaseImageChunkCache):
 
 def _split_index(index: Any, ndim: int) -> tuple[Any, tuple[Any, ...]]:
     """Split an index into the part for the frames and the part for the pixels."""
-    if index is Ellipsis:
-        return slice(None), ()
-    if not isinstance(index, tuple):
-        return index, ()
-    if not index:
-        return slice(None), ()
-    if index[0] is Ellipsis:
-        fill = ndim - (len(index) - 1)
-        index = (*[slice(None)] * fill, *index[1:])
+    index = index if isinstance(index, tuple) else (index,)
+    if not index or index[0] is Ellipsis:
+        index = (*[slice(None)] * (ndim + 1 - max(1, len(index))), *index[1:])
     if index[0] is None:
         raise IndexError("the axis of frames must come first")
-    return index[0], tuple(index[1:])
+    return index[0], index[1:]

@@ -1,8 +1,4 @@
-"""Chunks of a dataset: where they are, and whether all are there and as they were written.
-
-Their bytes are read from the file itself, beside HDF5, so that threads can
-compare checksums at the speed of the disk.
-"""
+"""Chunks of a dataset: where they are, which an index asks for, and what they hold."""
 
 from __future__ import annotations
 
@@ -11,26 +7,30 @@ import itertools
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import h5py
 import numpy as np
 import numpy.typing as npt
 
-from .const import FLETCHER, MAX_CHUNK_BYTES
-from .filters import ChunkError, Pipeline, checksum_fits, is_unpacked_alone
+from .const import FLETCHER
+from .filters import Pipeline, is_unpacked_alone
 from .members import chunk_infos
 from .permissions import RefusedInputError
 
-__all__ = ["ChunkBytes", "ChunkDefect", "ChunkIndex", "Offset", "StoredChunk", "find_defects"]
+__all__ = [
+    "ChunkBytes",
+    "ChunkIndex",
+    "Offset",
+    "Ranges",
+    "Selection",
+    "StoredChunk",
+    "shape_of",
+]
 
-#: So much is read at a time [bytes]; neighbours with small gaps come together.
-_BATCH = 8 << 20
-_GAP = 1 << 16
-
+#: First index along each axis and the one after the last.
+Ranges = Sequence[tuple[int, int]]
 Offset = tuple[int, ...]
 #: How a chunk can be checked without HDF5: nothing but its place, its size, its
 #: checksum, or by unpacking it; or only by HDF5.
@@ -65,16 +65,15 @@ class StoredChunk:
 
     @property
     def check(self) -> Check:
-        """How it can be checked."""
-        return self.index.check_of(self)
-
-
-@dataclass(frozen=True, slots=True)
-class ChunkDefect:
-    """A chunk, and what is wrong with it."""
-
-    chunk: StoredChunk
-    what: str
+        """How it can be checked, given its filters in the order of writing."""
+        index = self.index
+        used = [number for i, number in enumerate(index.numbers) if not self.mask >> i & 1]
+        if not used:
+            whole = index.chunk_shape is None or self.size == index.content
+            return "plain" if whole or index.known is None else "size"
+        if used[-1] == FLETCHER:
+            return "fletcher32"
+        return "unpack" if index.known is not None and is_unpacked_alone(used) else "hdf5"
 
 
 class ChunkIndex:
@@ -152,19 +151,6 @@ class ChunkIndex:
         pairs = zip(box, self.chunk_shape or (), strict=True)
         return itertools.product(*(range(a // c * c, b, c) for (a, b), c in pairs))
 
-    def check_of(self, chunk: StoredChunk) -> Check:
-        """Return how a chunk can be checked, given its filters in the order of writing."""
-        used = self._used(chunk.mask)
-        if not used:
-            whole = self.chunk_shape is None or chunk.size == self.content
-            return "plain" if whole or self.known is None else "size"
-        if used[-1] == FLETCHER:
-            return "fletcher32"
-        return "unpack" if self.known is not None and is_unpacked_alone(used) else "hdf5"
-
-    def _used(self, mask: int) -> list[int]:
-        return [number for i, number in enumerate(self.numbers) if not mask >> i & 1]
-
     def require_sound(self, chunk: StoredChunk, read: Reader) -> None:
         """Make sure that a chunk unpacks to a chunk, once."""
         if chunk.start in self.sound:
@@ -216,86 +202,68 @@ class ChunkBytes:
         return os.read(self._descriptor, size)
 
 
-def find_defects(
-    path: Path,
-    chunks: Sequence[StoredChunk],
-    check_by_hdf5: Callable[[StoredChunk], str | None],
-    *,
-    workers: int = 2,
-    on_progress: Callable[[int, int], None] | None = None,
-) -> Iterator[ChunkDefect]:
-    """Read chunks and yield those that are not as they were written.
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What an index of an array asks for."""
 
-    `on_progress` receives the bytes that were checked, and all of them.
-    """
-    alone = [chunk for chunk in chunks if chunk.check == "hdf5"]
-    rest = [chunk for chunk in chunks if chunk.check not in ("hdf5", "plain")]
-    batches = list(_batches(sorted(rest, key=lambda chunk: chunk.position)))
-    done, total = 0, sum(chunk.size for chunk in (*rest, *alone))
-    report = on_progress or (lambda done, total: None)
-    with ThreadPoolExecutor(max(1, workers), thread_name_prefix="verify") as pool:
-        try:
-            results = pool.map(lambda batch: _check_batch(path, batch), batches)
-            for batch, defects in zip(batches, results, strict=True):
-                yield from defects
-                done += sum(chunk.size for chunk in batch)
-                report(done, total)
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-    for chunk in alone:
-        too_large = chunk.index.content > MAX_CHUNK_BYTES
-        if what := "is too large to be checked" if too_large else check_by_hdf5(chunk):
-            yield ChunkDefect(chunk, what)
-        done += chunk.size
-        report(done, total)
+    box: Ranges
+    #: Rows within the first range of the box, in rising order; None for all.
+    rows: npt.NDArray[np.int64] | None
+    #: What is taken of the values of the box.
+    within: tuple[slice | int, ...]
 
+    @property
+    def is_box(self) -> bool:
+        """Whether it is all of the box."""
+        return self.rows is None and all(one == slice(None) for one in self.within)
 
-def _batches(chunks: Sequence[StoredChunk]) -> Iterator[list[StoredChunk]]:
-    batch = list(chunks[:1])
-    for before, chunk in itertools.pairwise(chunks):
-        gap = chunk.position - before.position - before.size
-        span = chunk.position + chunk.size - batch[0].position
-        if 0 <= gap <= _GAP and span <= _BATCH:
-            batch.append(chunk)
-        else:
-            yield batch
-            batch = [chunk]
-    if batch:
-        yield batch
-
-
-def _check_batch(path: Path, batch: Sequence[StoredChunk]) -> list[ChunkDefect]:
-    if batch[0].size > MAX_CHUNK_BYTES:
-        return [ChunkDefect(batch[0], "is too large to be checked")]
-    start = batch[0].position
-    span = batch[-1].position + batch[-1].size - start
-    try:
-        with path.open("rb") as stream:
-            stream.seek(start)
-            data = np.empty(span, np.uint8)
-            got = stream.readinto(data.data)
-    except OSError as err:
-        return [ChunkDefect(batch[0], f"cannot be read: {err.strerror or err}")]
-    defects = []
-    for chunk in batch:
-        begin = chunk.position - start
-        if begin + chunk.size > got:
-            defects.append(ChunkDefect(chunk, "is cut short"))
-            continue
-        what = _defect_of(chunk, data[begin : begin + chunk.size])
-        if what is not None:
-            defects.append(ChunkDefect(chunk, what))
-    return defects
+    @classmethod
+    def of(cls, args: Any, shape: tuple[int, ...]) -> Selection | None:
+        """Return what is asked for; None for what h5py has to judge."""
+        index = list(args) if isinstance(args, tuple) else [args]
+        if any(one is Ellipsis for one in index):
+            at = next(i for i, one in enumerate(index) if one is Ellipsis)
+            index[at : at + 1] = [slice(None)] * (len(shape) + 1 - len(index))
+        if len(index) > len(shape):
+            return None
+        index += [slice(None)] * (len(shape) - len(index))
+        rows: npt.NDArray[np.int64] | None = None
+        box: list[tuple[int, int]] = []
+        within: list[slice | int] = []
+        for axis, (one, length) in enumerate(zip(index, shape, strict=True)):
+            if axis == 0 and isinstance(one, list | np.ndarray | range):
+                if (rows := _rising(one, length)) is None:
+                    return None
+            elif axis == 0 and isinstance(one, slice) and (one.step or 1) > 1:
+                rows = np.arange(*one.indices(length))
+            if axis == 0 and rows is not None:
+                one = slice(int(rows[0]), int(rows[-1]) + 1) if len(rows) else slice(0, 0)
+            if isinstance(one, slice) and (one.step or 1) > 0:
+                start, stop, step = one.indices(length)
+                box.append((start, max(start, stop)))
+                within.append(slice(None) if step == 1 else slice(None, None, step))
+            elif type(one) is not bool and isinstance(one, int | np.integer):
+                if not -length <= one < length:
+                    return None
+                box.append((int(one) % length, int(one) % length + 1))
+                within.append(0)
+            else:
+                return None
+        return cls(box, rows, tuple(within))
 
 
-def _defect_of(chunk: StoredChunk, data: npt.NDArray[np.uint8]) -> str | None:
-    if chunk.check == "fletcher32" and not checksum_fits(data):
-        return "its checksum does not fit its bytes"
-    pipeline = chunk.index.known
-    if pipeline is None:
+def _rising(given: Any, length: int) -> npt.NDArray[np.int64] | None:
+    """Return numbers of rows; None if they do not exist or do not rise."""
+    rows = np.asarray(given)
+    if rows.dtype == bool and rows.shape == (length,):
+        rows = np.flatnonzero(rows)
+    if rows.ndim != 1 or rows.dtype.kind not in "iu":
         return None
-    try:
-        pipeline.check(data.data, chunk.size, chunk.mask, in_full=chunk.check == "unpack")
-    except ChunkError as err:
-        return str(err)
-    return None
+    rows = rows.astype(np.int64)
+    exist = not rows.size or (rows[0] >= 0 and rows[-1] < length)
+    return rows if exist and (np.diff(rows) > 0).all() else None
+
+
+def shape_of(box: Ranges) -> tuple[int, ...]:
+    """Return the number of values along each axis."""
+    return tuple(b - a for a, b in box)

@@ -11,31 +11,25 @@ import functools
 import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import h5py
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import BasinNotFoundError, CytovoxError, InputError
-from .chunks import ChunkBytes, ChunkDefect, ChunkIndex, Offset, StoredChunk, find_defects
+from ..errors import BasinNotFoundError, InputError
+from .chunks import ChunkBytes, ChunkIndex, Offset, Ranges, Selection, shape_of
 from .const import MAX_TEXT_BYTES
 from .filters import ChunkError, Pipeline
 from .following import VirtualPart, find_other, folders_of, virtual_parts
-from .identifier import as_text
+from .members import as_text
 from .opening import OpenedFiles, read_errors
 from .permissions import Permissions, RefusedInputError, default_permissions
-from .selection import Ranges, Selection, shape_of
 
-__all__ = [
-    "CheckedDataset",
-    "check_chunks",
-    "check_stored",
-    "checked",
-    "read_checked",
-    "read_lines",
-]
+__all__ = ["CheckedDataset", "checked", "read_checked", "read_lines"]
 
+#: Rows in any order are read in blocks of at least this [bytes].
+_TAKEN_BYTES = 1 << 22
 #: Lines of variable length that are read at once take no more than this [bytes].
 _BLOCK = 1 << 26
 #: All lines together, each as long as the longest, take no more than this [bytes].
@@ -61,38 +55,6 @@ def read_checked(dataset: h5py.Dataset, rows: Any = ()) -> npt.NDArray[Any]:
     return values
 
 
-def check_stored(
-    dataset: h5py.Dataset,
-    start: int = 0,
-    stop: int | None = None,
-    rest: Sequence[tuple[int, int]] | None = None,
-) -> None:
-    """Look at the chunks that hold some rows; each is looked at once."""
-    checked(dataset).check(start, stop, rest)
-
-
-def check_chunks(
-    path: Path,
-    chunks: Sequence[StoredChunk],
-    permissions: Permissions | None = None,
-    **options: Any,
-) -> Iterator[ChunkDefect]:
-    """Read chunks and yield those that are not as they were written; see `find_defects`."""
-    by_hdf5 = functools.partial(_defect_by_hdf5, permissions)
-    return find_defects(path, chunks, by_hdf5, **options)
-
-
-def _defect_by_hdf5(permissions: Permissions | None, chunk: StoredChunk) -> str | None:
-    dataset = CheckedDataset(chunk.index.dataset, permissions, index=chunk.index)
-    sizes = zip(chunk.start, dataset.chunks or (), strict=True)
-    rows = tuple(slice(start, start + size) for start, size in sizes)
-    try:
-        _ = dataset[rows]
-    except (CytovoxError, OSError, RuntimeError, ValueError) as err:
-        return f"cannot be read: {err.what if isinstance(err, CytovoxError) else err}"
-    return None
-
-
 def read_lines(dataset: h5py.Dataset, limit: int | None = None) -> list[str]:
     """Return the lines of a log, decoded.
 
@@ -100,7 +62,30 @@ def read_lines(dataset: h5py.Dataset, limit: int | None = None) -> list[str]:
     the same one: a few bytes can claim any number. They are read few at a time.
     """
     with read_errors(dataset):
-        return _read_lines(dataset, limit)
+        if not dataset.size:
+            return []
+        dataset = checked(dataset)
+        if not dataset.dtype.hasobject or dataset.ndim != 1:
+            return [str(as_text(line)) for line in np.ravel(dataset[()])]
+        most = MAX_TEXT_BYTES["logs"] if limit is None else limit
+        # no line is longer than the file that holds it
+        step = min(_MOST_LINES, max(1, _BLOCK // max(1, dataset.file.id.get_filesize())))
+        lines: list[str] = []
+        total = longest = 0
+        for start in range(0, len(dataset), step):
+            block = [str(as_text(line)) for line in dataset[start : start + step]]
+            total += sum(map(len, block))
+            longest = max(longest, *map(len, block))
+            # wherever they are copied to, all lines are as long as the longest
+            too_much = total > most or longest * len(dataset) > _WIDE
+            if too_much and not dataset.permissions.oversized:
+                raise RefusedInputError(
+                    f"'{str(dataset.name).lstrip('/')}' has more than {most / 1e6:.3g} MB of text",
+                    path=dataset.file.filename,
+                    hint="if you trust the file: --allow-oversized",
+                )
+            lines += block
+        return lines
 
 
 class CheckedDataset(h5py.Dataset):  # type: ignore[misc]
@@ -117,9 +102,6 @@ class CheckedDataset(h5py.Dataset):  # type: ignore[misc]
         self.permissions = default_permissions() if permissions is None else permissions
         self.files = OpenedFiles() if files is None else files
         self.index = index or self._find_index()
-        self._pipeline: Pipeline | Literal[False] | None = None
-        self._here: bool | None = None
-        self._sources: list[tuple[VirtualPart, CheckedDataset]] | None = None
         # what this process is writing may not have reached the file
         self._trusted = self.file.mode != "r"
 
@@ -133,40 +115,85 @@ class CheckedDataset(h5py.Dataset):  # type: ignore[misc]
         return file.indices.setdefault((self.name, self.shape), ChunkIndex(self))
 
     def __getitem__(self, args: Any, **kwargs: Any) -> Any:
-        wanted = None if kwargs else self._wanted_here(args)
-        if wanted is None:
-            self._check_wanted(args)
+        wanted = Selection.of(args, self.shape or ())
+        if wanted is None or kwargs or not self._is_unpacked_here:
+            self._check_wanted(wanted)
             return super().__getitem__(args, **kwargs)
         if wanted.rows is None:
             out = np.empty(shape_of(wanted.box), self.dtype)
             self._unpack(wanted.box, out)
         else:
-            out = self._take(wanted.rows, wanted.box[1:])
+            out = self.take(wanted.rows, rest=wanted.box[1:])
         return out[wanted.within]
 
     def read_direct(self, dest: Any, source_sel: Any = None, dest_sel: Any = None) -> None:
         """Read into an array."""
-        args = () if source_sel is None else source_sel
-        wanted = self._wanted_here(args) if dest_sel is None else None
+        wanted = Selection.of(() if source_sel is None else source_sel, self.shape or ())
         fits = wanted is not None and wanted.is_box and dest.shape == shape_of(wanted.box)
-        if wanted is not None and fits and dest.dtype == self.dtype:
+        plain = dest_sel is None and dest.dtype == self.dtype
+        if wanted is not None and fits and plain and self._is_unpacked_here:
             self._unpack(wanted.box, dest)
             return
-        self._check_wanted(args)
+        self._check_wanted(wanted)
         super().read_direct(dest, source_sel, dest_sel)
 
-    def read_rows(self, start: int, stop: int, out: npt.NDArray[Any]) -> None:
-        """Read rows that exist into an array."""
+    def read_rows(
+        self, start: int, stop: int, out: npt.NDArray[Any], rest: Ranges | None = None
+    ) -> None:
+        """Read rows that exist into an array; of the other axes, all or some ranges."""
         if stop <= start:
             return
-        if self._is_unpacked_here():
-            self._unpack([(start, stop), *((0, n) for n in self.shape[1:])], out)
+        box = [(start, stop), *(((0, n) for n in self.shape[1:]) if rest is None else rest)]
+        if self._is_unpacked_here:
+            self._unpack(box, out)
             return
-        self.check(start, stop)
+        self.check(start, stop, box[1:])
+        wanted = tuple(slice(*one) for one in box)
         if out.dtype == self.dtype and out.flags.c_contiguous and self.ndim > 0:
-            super().read_direct(out, np.s_[start:stop])
+            super().read_direct(out, wanted)
         else:
-            out[...] = super().__getitem__(slice(start, stop))
+            out[...] = super().__getitem__(wanted)
+
+    def take(
+        self,
+        indices: npt.NDArray[Any],
+        out: npt.NDArray[Any] | None = None,
+        rest: Ranges | None = None,
+    ) -> npt.NDArray[Any]:
+        """Return rows in any order, each stored chunk read only once."""
+        size = len(indices)
+        item = self.shape[1:] if rest is None else shape_of(rest)
+        if out is None:
+            out = np.empty((size, *item), self.dtype)
+        if not size:
+            return out
+        ordered = indices.astype(np.int64)
+        steps = np.diff(ordered)
+        if np.all(steps == 1):
+            self.read_rows(int(ordered[0]), int(ordered[-1]) + 1, out, rest)
+            return out
+        order = None if np.all(steps >= 0) else np.argsort(ordered, kind="stable")
+        if order is not None:
+            ordered = ordered[order]
+        borders = np.flatnonzero(np.diff(ordered // self._block_rows)) + 1
+        for begin, end in itertools.pairwise([0, *borders, size]):
+            wanted = ordered[begin:end]
+            low, high = int(wanted[0]), int(wanted[-1]) + 1
+            buffer = np.empty((high - low, *item), self.dtype)
+            self.read_rows(low, high, buffer, rest)
+            if order is None:
+                # "clip" spares numpy a second buffer; nothing is out of range here
+                np.take(buffer, wanted - low, axis=0, out=out[begin:end], mode="clip")
+            else:
+                out[order[begin:end]] = buffer[wanted - low]
+        return out
+
+    @property
+    def _block_rows(self) -> int:
+        """Number of rows that `take` reads at a time: whole chunks."""
+        rows = int(self.chunks[0]) if self.chunks else 1
+        row_bytes = max(1, int(np.prod(self.shape[1:])) * self.dtype.itemsize)
+        return int(rows * max(1, _TAKEN_BYTES // (rows * row_bytes)))
 
     def check(
         self,
@@ -174,80 +201,57 @@ class CheckedDataset(h5py.Dataset):  # type: ignore[misc]
         stop: int | None = None,
         rest: Sequence[tuple[int, int]] | None = None,
     ) -> None:
-        """Look at the chunks that hold some rows; see `check_stored`."""
+        """Look at the chunks that hold some rows; each is looked at once."""
         if self.is_virtual and self.shape:
             self._check_sources(start, stop)
-        if self._trusted or not self.chunks or not self._how():
+        if self._trusted or not self.chunks or self._pipeline is None:
             return
+        stop = self.shape[0] if stop is None else min(stop, self.shape[0])
+        rest = [(0, n) for n in self.shape[1:]] if rest is None else rest
         with ChunkBytes(self) as read:
-            for offset in self._offsets(start, stop, rest):
+            for offset in self.index.offsets([(start, stop), *rest]):
                 try:
                     if (chunk := self.index.chunks.get(offset)) is not None:
                         self.index.require_sound(chunk, read)
                 except ChunkError as err:
                     raise self._refused(offset, err) from None
 
-    def _check_wanted(self, args: Any) -> None:
+    def _check_wanted(self, wanted: Selection | None) -> None:
         """Look at the chunks that hold what is asked for; at all, if only HDF5 knows which."""
-        wanted = Selection.of(args, self.shape or ())
         if wanted is not None and wanted.box:
             self.check(*wanted.box[0], wanted.box[1:])
         else:
             self.check()
 
-    def _how(self) -> Pipeline | Literal[False]:
-        """Return the filters of the chunks; False where none are, or all are allowed."""
-        if self._pipeline is None:
-            try:
-                found = self.index.pipeline
-            except RefusedInputError:
-                if not self.permissions.oversized:
-                    raise
-                self._pipeline = False
-            else:
-                self._pipeline = found if found.filters else False
-        return self._pipeline
-
-    def _offsets(
-        self, start: int, stop: int | None, rest: Sequence[tuple[int, int]] | None = None
-    ) -> Iterator[Offset]:
-        stop = self.shape[0] if stop is None else min(stop, self.shape[0])
-        rest = [(0, n) for n in self.shape[1:]] if rest is None else rest
-        return self.index.offsets([(start, stop), *rest])
+    @functools.cached_property
+    def _pipeline(self) -> Pipeline | None:
+        """The filters of the chunks; None where there are none, or all are allowed."""
+        try:
+            found = self.index.pipeline
+        except RefusedInputError:
+            if not self.permissions.oversized:
+                raise
+            return None
+        return found if found.filters else None
 
     # ----------------------------------------------------------- unpacking
 
+    @functools.cached_property
     def _is_unpacked_here(self) -> bool:
-        if self._here is None:
-            how = not self._trusted and bool(self.chunks) and self._how()
-            self._here = (
-                bool(how and how.unpacks_here(0))
-                and self.dtype.kind in "iufSV"
-                and not (self.dtype.hasobject or self.dtype.subdtype)
-                and self.id.get_type().equal(h5py.h5t.py_create(self.dtype, logical=True))
-            )
-        return self._here
-
-    def _wanted_here(self, args: Any) -> Selection | None:
-        """Return what an index asks for; None if HDF5 has to read it."""
-        return Selection.of(args, self.shape) if self._is_unpacked_here() else None
-
-    def _take(self, rows: npt.NDArray[np.int64], rest: Ranges) -> npt.NDArray[Any]:
-        """Return rows in rising order, each chunk unpacked once."""
-        out = np.empty((len(rows), *shape_of(rest)), self.dtype)
-        borders = np.flatnonzero(np.diff(rows // self.chunks[0])) + 1
-        for begin, end in itertools.pairwise([0, *borders, len(rows)] if len(rows) else []):
-            low, high = int(rows[begin]), int(rows[end - 1]) + 1
-            part = np.empty((high - low, *shape_of(rest)), self.dtype)
-            self._unpack([(low, high), *rest], part)
-            out[begin:end] = part[rows[begin:end] - low]
-        return out
+        if self._trusted or not self.chunks or self._pipeline is None:
+            return False
+        return bool(
+            self._pipeline.unpacks_here(0)
+            and self.dtype.kind in "iufSV"
+            and not (self.dtype.hasobject or self.dtype.subdtype)
+            and self.id.get_type().equal(h5py.h5t.py_create(self.dtype, logical=True))
+        )
 
     def _unpack(self, box: Ranges, out: npt.NDArray[Any]) -> None:
         """Read a box without HDF5, which would unpack each chunk a second time."""
         origin, end = tuple(a for a, _ in box), [b for _, b in box]
         with ChunkBytes(self) as read:
-            for offset in self._offsets(*box[0], box[1:]):
+            for offset in self.index.offsets(box):
                 first = [max(a, b) for a, b in zip(offset, origin, strict=True)]
                 last = [min(a + n, b) for a, n, b in zip(offset, self.chunks, end, strict=True)]
                 part: Any = self.fillvalue  # of a chunk that was never written
@@ -264,8 +268,6 @@ class CheckedDataset(h5py.Dataset):  # type: ignore[misc]
 
     def find_sources(self) -> list[tuple[VirtualPart, CheckedDataset]]:
         """Return the parts of a virtual dataset and what they are read from."""
-        if self._sources is None:
-            self._sources = list(self._open_sources())
         for part, source in self._sources:
             if part.file != "." and not Path(source.file.filename).exists():
                 raise self._missing(part.file)
@@ -286,6 +288,10 @@ class CheckedDataset(h5py.Dataset):  # type: ignore[misc]
                 shift = there[0] - part.rows[0]
                 there = first + shift, last + shift
             source.check(*there)
+
+    @functools.cached_property
+    def _sources(self) -> list[tuple[VirtualPart, CheckedDataset]]:
+        return list(self._open_sources())
 
     def _open_sources(self) -> Iterator[tuple[VirtualPart, CheckedDataset]]:
         parts = virtual_parts(self)
@@ -353,30 +359,3 @@ class CheckedDataset(h5py.Dataset):  # type: ignore[misc]
 def _box(first: list[int], last: list[int], origin: Offset) -> tuple[slice, ...]:
     parts = zip(first, last, origin, strict=True)
     return tuple(slice(a - zero, b - zero) for a, b, zero in parts)
-
-
-def _read_lines(dataset: h5py.Dataset, limit: int | None) -> list[str]:
-    if not dataset.size:
-        return []
-    dataset = checked(dataset)
-    if not dataset.dtype.hasobject or dataset.ndim != 1:
-        return [str(as_text(line)) for line in np.ravel(dataset[()])]
-    most = MAX_TEXT_BYTES["logs"] if limit is None else limit
-    # no line is longer than the file that holds it
-    step = min(_MOST_LINES, max(1, _BLOCK // max(1, dataset.file.id.get_filesize())))
-    lines: list[str] = []
-    total = longest = 0
-    for start in range(0, len(dataset), step):
-        block = [str(as_text(line)) for line in dataset[start : start + step]]
-        total += sum(map(len, block))
-        longest = max(longest, *map(len, block))
-        # wherever they are copied to, all lines are as long as the longest
-        too_much = total > most or longest * len(dataset) > _WIDE
-        if too_much and not dataset.permissions.oversized:
-            raise RefusedInputError(
-                f"'{str(dataset.name).lstrip('/')}' has more than {most / 1e6:.3g} MB of text",
-                path=dataset.file.filename,
-                hint="if you trust the file: --allow-oversized",
-            )
-        lines += block
-    return lines

@@ -60,17 +60,11 @@ class _Steps:
 
 @dataclass(frozen=True)
 class Pipeline:
-    """How the chunks of a dataset are stored.
+    """How the chunks of a dataset are stored."""
 
-    Parameters
-    ----------
-    filters
-        Number and values of each filter, in the order of writing.
-    content
-        Bytes of a chunk.
-    """
-
+    #: Number and values of each filter, in the order of writing.
     filters: tuple[tuple[int, _Values], ...]
+    #: Bytes of a chunk.
     content: int
 
     @classmethod

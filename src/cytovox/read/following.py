@@ -44,25 +44,17 @@ _BRING_BACK = "bring that file back, or put it beside this one"
 
 @dataclass(frozen=True, slots=True)
 class VirtualPart:
-    """A part of a virtual dataset.
+    """A part of a virtual dataset."""
 
-    Parameters
-    ----------
-    file, dataset
-        Where the values are, as it is stored; the same file is ``"."``.
-    size
-        Number of values; None if that depends on the other dataset.
-    rows, source_rows
-        First row here and there, and the one after the last; None for all.
-    stop
-        Least shape that the other dataset must have.
-    """
-
+    #: Where the values are, as it is stored; the same file is ``"."``.
     file: str
     dataset: str
+    #: Number of values; None if that depends on the other dataset.
     size: int | None
+    #: First row here and there, and the one after the last; None for all.
     rows: tuple[int, int] | None
     source_rows: tuple[int, int] | None
+    #: Least shape that the other dataset must have.
     stop: tuple[int, ...]
 
     @property
@@ -79,16 +71,15 @@ def virtual_parts(dataset: h5py.Dataset) -> list[VirtualPart]:
     atexit.register(_free_views)
     parts = []
     for source in dataset.virtual_sources():
-        here, there = source.vspace, source.src_space
-        bounds = _bounds(here), _bounds(there)
+        here, there = _bounds(source.vspace), _bounds(source.src_space)
         parts.append(
             VirtualPart(
                 str(source.file_name),
                 str(source.dset_name),
-                None if bounds[0] is None else int(here.get_select_npoints()),
-                None if bounds[0] is None else (bounds[0][0][0], bounds[0][1][0]),
-                None if bounds[1] is None else (bounds[1][0][0], bounds[1][1][0]),
-                () if bounds[1] is None else bounds[1][1],
+                here and int(source.vspace.get_select_npoints()),
+                here and (here[0][0], here[1][0]),
+                there and (there[0][0], there[1][0]),
+                there[1] if there else (),
             )
         )
     return parts

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import atexit
-import os
+import shutil
 import tempfile
 import warnings
 from collections.abc import Sequence
@@ -13,9 +13,10 @@ from typing import Any
 
 import h5py
 import numpy as np
+import numpy.typing as npt
 
 from ..errors import InputError, UsageError
-from .basins import is_basin_map
+from .basin_definitions import is_basin_map
 from .const import HDF5_VERSIONS
 from .dataset import read_checked
 from .hdf5_data import HDF5Data
@@ -83,18 +84,9 @@ def _target(path_out: bool | Path | str | None) -> Path:
         return Path(path_out)
     if path_out is not None and not isinstance(path_out, bool):
         raise UsageError(f"Invalid type for path_out: {type(path_out).__name__}")
-    handle, name = tempfile.mkstemp(prefix="cytovox_concat_", suffix=".hdf5")
-    os.close(handle)
-    atexit.register(_discard, name)
-    return Path(name)
-
-
-def _discard(name: str) -> None:
-    try:
-        Path(name).unlink(missing_ok=True)
-    except OSError:
-        # the system removes its temporary files, if this one is still open elsewhere
-        return
+    folder = tempfile.mkdtemp(prefix="cytovox_concat_")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder) / "concatenated.hdf5"
 
 
 def _describe(
@@ -104,15 +96,14 @@ def _describe(
     compute_frame: bool,
     may: Permissions,
 ) -> None:
-    lengths: list[int] = []
-    layout: dict[str, list[tuple[Path, tuple[int, ...], np.dtype[Any]]]] = {}
+    layout: dict[str, list[h5py.VirtualSource]] = {}
     frames: list[Any] = []
+    length = last = 0
     for path in inputs:
         with HDF5Data(path, permissions=may) as data:
-            source = data.h5
-            events = source["events"]
-            if not lengths:
-                copy_attributes(source, h5)
+            events = data.h5["events"]
+            if path is inputs[0]:
+                copy_attributes(data.h5, h5)
                 layout = {feat: [] for feat in _choose(events, features, compute_frame)}
             for feat, parts in layout.items():
                 if feat not in events:
@@ -120,15 +111,21 @@ def _describe(
                         f"there is no feature '{feat}': {inputs[0]} contains more features",
                         path=path,
                     )
-                parts.append((path, events[feat].shape, events[feat].dtype))
+                shape, dtype = events[feat].shape, events[feat].dtype
+                if parts and shape[1:] != parts[0].shape[1:]:
+                    item = parts[0].shape[1:]
+                    what = f"'{feat}' has items of shape {shape[1:]}, not {item}"
+                    raise InputError(what, path=path)
+                parts.append(h5py.VirtualSource(path, f"events/{feat}", shape, dtype))
             if compute_frame:
-                frames.append(_frames(events, path))
-            lengths.append(data.stored_length)
-    h5.attrs["experiment:event count"] = sum(lengths)
+                frames.append(_count_on(events, path, last))
+                last = int(frames[-1][-1]) if len(frames[-1]) else last
+            length += data.stored_length
+    h5.attrs["experiment:event count"] = length
     for feat, parts in layout.items():
         _link(h5, feat, parts)
     if compute_frame:
-        h5["events/frame"] = _count_on(frames)
+        h5["events/frame"] = np.concatenate(frames)
 
 
 def _choose(events: h5py.Group, features: list[str] | None, compute_frame: bool) -> list[str]:
@@ -146,40 +143,22 @@ def _choose(events: h5py.Group, features: list[str] | None, compute_frame: bool)
     ]
 
 
-def _frames(events: h5py.Group, path: Path) -> Any:
+def _count_on(events: h5py.Group, path: Path, last: int) -> npt.NDArray[np.uint64]:
+    """Return the numbers of frames of a file, of which the first follows another one."""
     if "frame" not in events:
         raise InputError(
             "there is no 'frame' to count on", path=path, hint="use compute_frame=False"
         )
-    return read_checked(events["frame"], slice(None))
+    numbers = read_checked(events["frame"], slice(None)).astype(np.int64)
+    return (numbers + (last + 1 - numbers[:1])).astype(np.uint64)
 
 
-def _count_on(frames: list[Any]) -> Any:
-    counted = []
-    previous = 0
-    for frame in frames:
-        numbers = frame.astype(np.int64)
-        if len(numbers):
-            numbers = numbers + (previous + 1 - numbers[0])
-            previous = int(numbers[-1])
-        counted.append(numbers.astype(np.uint64))
-    return np.concatenate(counted)
-
-
-def _link(
-    h5: h5py.File, feat: str, parts: list[tuple[Path, tuple[int, ...], np.dtype[Any]]]
-) -> None:
-    item = parts[0][1][1:]
-    for path, shape, _ in parts:
-        if shape[1:] != item:
-            raise InputError(f"'{feat}' has items of shape {shape[1:]}, not {item}", path=path)
-    dtype = np.result_type(*(part[2] for part in parts))
-    total = sum(shape[0] for _, shape, _ in parts)
-    virtual = h5py.VirtualLayout(shape=(total, *item), dtype=dtype)
+def _link(h5: h5py.File, feat: str, parts: list[h5py.VirtualSource]) -> None:
+    shape = (sum(part.shape[0] for part in parts), *parts[0].shape[1:])
+    virtual = h5py.VirtualLayout(shape, np.result_type(*(part.dtype for part in parts)))
     start = 0
-    for path, shape, stored in parts:
-        if shape[0]:
-            source = h5py.VirtualSource(path, f"events/{feat}", shape=shape, dtype=stored)
-            virtual[start : start + shape[0]] = source
-        start += shape[0]
+    for part in parts:
+        if part.shape[0]:
+            virtual[start : start + part.shape[0]] = part
+        start += part.shape[0]
     h5.require_group("events").create_virtual_dataset(feat, virtual)

@@ -10,8 +10,9 @@ import h5py
 import numpy.typing as npt
 
 from ..errors import BasinNotFoundError, InputError
-from . import data_identity
-from .basins import MAX_BASIN_DEPTH, Basins, extract_basin_dicts, is_basin_map
+from . import identifier
+from .basin_definitions import extract_basin_dicts, is_basin_map
+from .basins import MAX_BASIN_DEPTH, Basins
 from .cache import HDF5ImageCache, ImageCorrCache
 from .const import PROTECTED_FEATURES
 from .dataset import CheckedDataset, read_checked
@@ -98,9 +99,7 @@ class HDF5Data(RecordingFile):
         opened: OpenedFiles | None = None,
     ) -> None:
         state: dict[str, Any] = {
-            "pixel_size": None
-            if pixel_size is None
-            else data_identity.round_pixel_size(pixel_size),
+            "pixel_size": None if pixel_size is None else identifier.round_pixel_size(pixel_size),
             "md5_5m": md5_5m,
             "meta": meta,
             "basins": basins,
@@ -342,11 +341,11 @@ class HDF5Data(RecordingFile):
     @classmethod
     def get_ppid_code(cls) -> str:
         """Return the code of recordings in the pipeline identifier."""
-        return data_identity.CODE
+        return identifier.CODE
 
-    get_ppid_from_ppkw = staticmethod(data_identity.get_ppid_from_ppkw)
-    get_ppid_index_mapping = staticmethod(data_identity.get_ppid_index_mapping)
-    get_ppkw_from_ppid = staticmethod(data_identity.get_ppkw_from_ppid)
+    get_ppid_from_ppkw = staticmethod(identifier.get_ppid_from_ppkw)
+    get_ppid_index_mapping = staticmethod(identifier.get_ppid_index_mapping)
+    get_ppkw_from_ppid = staticmethod(identifier.get_ppkw_from_ppid)
     extract_basin_dicts = staticmethod(extract_basin_dicts)
 
     def _referred_length(self) -> int | None:

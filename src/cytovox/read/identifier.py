@@ -1,8 +1,9 @@
-"""What a recording is called: checksums and measurement identifiers."""
+"""What a recording is called: measurement, and its part of the pipeline identifier."""
 
 from __future__ import annotations
 
 import hashlib
+import numbers
 import os
 import uuid
 from collections.abc import Mapping
@@ -12,64 +13,25 @@ from typing import Any
 import h5py
 import numpy as np
 
+from .mapped import IndexMapping
+from .members import stated
+
 __all__ = [
-    "as_count",
-    "as_number",
-    "as_text",
+    "CODE",
     "get_measurement_identifier",
+    "get_ppid_from_ppkw",
+    "get_ppid_index_mapping",
+    "get_ppkw_from_ppid",
     "identifier_fits",
     "is_made_of",
     "md5sum",
-    "stated",
+    "round_pixel_size",
 ]
 
-#: More events than any file has; exact as a floating-point number.
-_MOST_EVENTS = 1 << 53
+#: Code of recordings in the pipeline identifier.
+CODE = "hdf"
 #: Attributes that identify a measurement which has no run identifier.
 _PARTS = ("experiment:time", "experiment:date", "setup:identifier")
-
-
-def as_text(value: Any) -> Any:
-    """Return bytes as text and anything else unchanged."""
-    if isinstance(value, bytes):
-        return value.decode("utf-8", errors="replace")
-    return value
-
-
-def as_number(value: Any) -> float | None:
-    """Return a number that may be stored as text or in an array of its own."""
-    try:
-        return float(np.asarray(as_text(value)).reshape(())[()])
-    except (TypeError, ValueError, OverflowError):
-        return None
-
-
-def as_count(value: Any) -> int | None:
-    """Return a number of events, stored in any way; None if it cannot be one."""
-    number = as_number(value)
-    if number is None or not 0 <= number <= _MOST_EVENTS or number % 1:
-        return None
-    return int(number)
-
-
-def stated(attributes: Mapping[str, Any], name: str, default: Any = None) -> Any:
-    """Return an attribute; one that is empty is as if it were absent.
-
-    Programs write what they do not know in many ways: as text without
-    characters, as an array without values, or as an attribute without data.
-    """
-    value = as_text(attributes.get(name))
-    return default if value is None or _is_empty(value) else value
-
-
-def _is_empty(value: Any) -> bool:
-    if isinstance(value, h5py.Empty):
-        return True
-    values = np.asarray(value)
-    if values.dtype.kind not in "SUO":
-        return not values.size
-    texts = (as_text(one) for one in values.flat)
-    return all(isinstance(text, str) and not text.strip("\0 \t\r\n") for text in texts)
 
 
 def get_measurement_identifier(h5: h5py.Group) -> str | None:
@@ -157,3 +119,95 @@ def md5sum(path: str | os.PathLike[str], blocksize: int = 65536, count: int = 0)
             if done == count:
                 break
     return digest.hexdigest()
+
+
+def round_pixel_size(pixel_size: float) -> float:
+    """Return a pixel size [µm] with the eight decimals of the identifier."""
+    return float(f"{pixel_size:.8f}")
+
+
+def get_ppid_index_mapping(index_mapping: IndexMapping) -> str:
+    """Return the text that stands for an index mapping.
+
+    Parameters
+    ----------
+    index_mapping
+        Number of rows, slice, row numbers of shape (n,), or None.
+
+    Examples
+    --------
+    >>> [get_ppid_index_mapping(m) for m in (None, 5, slice(1, 4), [3, 5, 6, 7])]
+    ['0', '5', '1-4-n', 'h-6e582938']
+    """
+    if index_mapping is None:
+        return "0"
+    if isinstance(index_mapping, numbers.Integral):
+        return str(int(index_mapping))
+    if isinstance(index_mapping, slice):
+        parts = (index_mapping.start, index_mapping.stop, index_mapping.step)
+        return "-".join("n" if part is None else str(part) for part in parts)
+    if isinstance(index_mapping, (list, np.ndarray)):
+        rows = np.array(index_mapping, dtype=np.uint32)
+        return "h-" + hashlib.md5(rows.tobytes(), usedforsecurity=False).hexdigest()[:8]
+    return "unknown"
+
+
+def get_ppid_from_ppkw(kwargs: Mapping[str, Any]) -> str:
+    """Return the data part of an identifier for reader options.
+
+    Parameters
+    ----------
+    kwargs
+        ``pixel_size`` [µm] and, if any, ``index_mapping``.
+
+    Examples
+    --------
+    >>> get_ppid_from_ppkw({"pixel_size": 0.34})
+    'hdf:p=0.34^i=0'
+    """
+    pixel_size = f"{kwargs['pixel_size']:.8f}".rstrip("0")
+    return f"{CODE}:p={pixel_size}^i={get_ppid_index_mapping(kwargs.get('index_mapping'))}"
+
+
+def get_ppkw_from_ppid(dat_ppid: str) -> dict[str, Any]:
+    """Return the reader options that a data part of an identifier stands for.
+
+    Parameters
+    ----------
+    dat_ppid
+        The data part of an identifier.
+
+    Raises
+    ------
+    ValueError
+        If the text is of another kind, or the index mapping was hashed.
+
+    Examples
+    --------
+    >>> get_ppkw_from_ppid("hdf:p=0.2645^i=1-4-n")
+    {'pixel_size': 0.2645, 'index_mapping': slice(1, 4, None)}
+    """
+    code, _, options = dat_ppid.partition(":")
+    if code != CODE:
+        raise ValueError(f"Could not find data method '{code}'!")
+    kwargs: dict[str, Any] = {}
+    for pair in options.split("^"):
+        key, _, value = pair.partition("=")
+        if key == "p":
+            kwargs["pixel_size"] = float(value)
+        elif key == "i":
+            kwargs["index_mapping"] = _parse_mapping(value)
+        else:
+            raise ValueError(f"Invalid parameter '{key}'!")
+    return kwargs
+
+
+def _parse_mapping(text: str) -> int | slice | None:
+    if text == "0":
+        return None
+    if text.startswith("h-") or text == "unknown":
+        raise ValueError(f"Cannot invert index mapping {text}")
+    if "-" not in text:
+        return int(text)
+    start, stop, step = (None if part == "n" else int(part) for part in text.split("-"))
+    return slice(start, stop, step)

@@ -26,14 +26,10 @@ __all__ = [
     "check_mapping",
     "get_mapped_object",
     "get_mapping_indices",
-    "read_rows",
 ]
 
 #: Which rows are taken: the first ones, a slice, their numbers, or all (None).
 IndexMapping = int | slice | Sequence[int] | npt.NDArray[Any] | None
-
-#: Rows are fetched in blocks of at least this many bytes.
-_BLOCK_BYTES = 2**22
 
 
 class IndexMappingError(UsageError, IndexError):
@@ -92,53 +88,17 @@ def get_mapping_indices(index_mapping: IndexMapping) -> npt.NDArray[Any]:
     )
 
 
-def check_mapping(indices: npt.NDArray[Any], length: int, what: str = "the file") -> None:
+def check_mapping(
+    indices: npt.NDArray[Any], length: int, what: str = "the file", path: Any = None
+) -> None:
     """Make sure that all rows exist."""
     if indices.size and (int(indices.max()) >= length or int(indices.min()) < 0):
         worst = int(indices.max()) if int(indices.max()) >= length else int(indices.min())
         raise IndexMappingError(
             f"the index mapping asks for row {worst}, but {what} has {length} rows",
+            path=path,
             hint="limit the index mapping to the recorded frames",
         )
-
-
-def read_rows(
-    dataset: h5py.Dataset, indices: npt.NDArray[Any], out: npt.NDArray[Any] | None = None
-) -> npt.NDArray[Any]:
-    """Read rows in any order, each stored chunk only once."""
-    dataset = checked(dataset)
-    size = len(indices)
-    if out is None:
-        out = np.empty((size, *dataset.shape[1:]), dtype=dataset.dtype)
-    if not size:
-        return out
-    first = int(indices[0])
-    if int(indices[-1]) - first == size - 1 and np.all(np.diff(indices.astype(np.int64)) == 1):
-        dataset.read_rows(first, first + size, out)
-        return out
-    ordered = indices.astype(np.int64)
-    order = None if np.all(np.diff(ordered) >= 0) else np.argsort(ordered, kind="stable")
-    if order is not None:
-        ordered = ordered[order]
-    block = _block_rows(dataset)
-    borders = np.flatnonzero(np.diff(ordered // block)) + 1
-    for begin, end in zip([0, *borders], [*borders, size], strict=True):
-        wanted = ordered[begin:end]
-        low, high = int(wanted[0]), int(wanted[-1]) + 1
-        buffer = np.empty((high - low, *dataset.shape[1:]), dtype=dataset.dtype)
-        dataset.read_rows(low, high, buffer)
-        if order is None:
-            # "clip" spares numpy a second buffer; nothing is out of range here
-            np.take(buffer, wanted - low, axis=0, out=out[begin:end], mode="clip")
-        else:
-            out[order[begin:end]] = buffer[wanted - low]
-    return out
-
-
-def _block_rows(dataset: h5py.Dataset) -> int:
-    rows = int(dataset.chunks[0]) if dataset.chunks else 1
-    row_bytes = max(1, int(np.prod(dataset.shape[1:])) * dataset.dtype.itemsize)
-    return int(rows * max(1, _BLOCK_BYTES // (rows * row_bytes)))
 
 
 class MappedHDF5Dataset:
@@ -168,7 +128,7 @@ class MappedHDF5Dataset:
     def __init__(self, h5ds: h5py.Dataset, mapping_indices: npt.NDArray[Any]) -> None:
         self.h5ds = checked(h5ds)
         self.mapping_indices = np.asarray(mapping_indices)
-        check_mapping(self.mapping_indices, len(h5ds), f"'{h5ds.name}'")
+        check_mapping(self.mapping_indices, len(h5ds), f"'{h5ds.name}'", h5ds.file.filename)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -209,7 +169,7 @@ class MappedHDF5Dataset:
                 return self[head][rest]
             return self[head][(slice(None), *rest)]
         with read_errors(self.h5ds):
-            return read_rows(self.h5ds, np.atleast_1d(self.mapping_indices[idx]))
+            return self.h5ds.take(np.atleast_1d(self.mapping_indices[idx]))
 
     def read_span(self, start: int, stop: int, out: npt.NDArray[Any]) -> None:
         """Read the rows from `start` to `stop` of the mapping into `out`.
@@ -221,7 +181,7 @@ class MappedHDF5Dataset:
         out
             Where to write, of shape (stop - start, ...) and the type of the rows.
         """
-        read_rows(self.h5ds, self.mapping_indices[start:stop], out)
+        self.h5ds.take(self.mapping_indices[start:stop], out)
 
 
 def get_mapped_object(obj: Any, index_mapping: IndexMapping = None) -> Any:

@@ -1,4 +1,4 @@
-"""What is in a group of HDF5, without holding the lock of the library."""
+"""Members and attributes of a group of HDF5, without holding the lock of the library."""
 
 from __future__ import annotations
 
@@ -9,14 +9,22 @@ import h5py
 import numpy as np
 
 __all__ = [
+    "as_count",
+    "as_number",
+    "as_text",
     "chunk_infos",
     "copy_attributes",
     "dataset_ids",
     "member",
     "members",
+    "stated",
     "text_names",
     "unknown_attributes",
 ]
+
+
+#: More events than any file has; exact as a floating-point number.
+_MOST_EVENTS = 1 << 53
 
 
 def member(group: Mapping[Any, Any], name: Any, default: Any = None) -> Any:
@@ -114,3 +122,46 @@ def dataset_ids(h5: h5py.File) -> Iterator[tuple[str, h5py.h5d.DatasetID]]:
                 yield below, found
             elif isinstance(found, h5py.h5g.GroupID):
                 groups.append((f"{below}/", found))
+
+
+def as_text(value: Any) -> Any:
+    """Return bytes as text and anything else unchanged."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", errors="replace")
+    return value
+
+
+def as_number(value: Any) -> float | None:
+    """Return a number that may be stored as text or in an array of its own."""
+    try:
+        return float(np.asarray(as_text(value)).reshape(())[()])
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def as_count(value: Any) -> int | None:
+    """Return a number of events, stored in any way; None if it cannot be one."""
+    number = as_number(value)
+    if number is None or not 0 <= number <= _MOST_EVENTS or number % 1:
+        return None
+    return int(number)
+
+
+def stated(attributes: Mapping[str, Any], name: str, default: Any = None) -> Any:
+    """Return an attribute; one that is empty is as if it were absent.
+
+    Programs write what they do not know in many ways: as text without
+    characters, as an array without values, or as an attribute without data.
+    """
+    value = as_text(attributes.get(name))
+    return default if value is None or _is_empty(value) else value
+
+
+def _is_empty(value: Any) -> bool:
+    if isinstance(value, h5py.Empty):
+        return True
+    values = np.asarray(value)
+    if values.dtype.kind not in "SUO":
+        return not values.size
+    texts = (as_text(one) for one in values.flat)
+    return all(isinstance(text, str) and not text.strip("\0 \t\r\n") for text in texts)

@@ -26,8 +26,6 @@ __all__ = [
     "Examination",
     "OpenedFile",
     "OpenedFiles",
-    "check_heaps",
-    "keep_to_known_filters",
     "open_file",
     "open_own_file",
     "read_error",
@@ -56,12 +54,10 @@ _SMALLEST = 4096
 _PIECE = 1 << 22
 
 
-def keep_to_known_filters() -> None:
-    """Let HDF5 load no filter libraries from folders.
+def _keep_to_known_filters() -> None:
+    """Let HDF5 load no filter libraries from folders, which it does once a file asks for one.
 
-    HDF5 runs any library in the folders of ``HDF5_PLUGIN_PATH``, or in
-    its own default ones, once a file asks for a filter. The filters of
-    hdf5plugin are registered already and need no such folder.
+    The filters of hdf5plugin are registered already and need no such folder.
     """
     with _plugins:
         while h5py.h5pl.size():
@@ -164,39 +160,31 @@ class OpenedFiles:
 def open_file(source: Path | BinaryIO, permissions: Permissions) -> OpenedFile:
     """Open any HDF5 file or stream for reading."""
     if not permissions.oversized:
-        keep_to_known_filters()
+        _keep_to_known_filters()
     if isinstance(source, Path):
         if not source.exists():
             raise InputNotFoundError("there is no such file", path=source, hint="check the path")
         if not source.is_file():
             raise InputError("this is not a file", path=source, hint="give a recording (.rtdc)")
     h5, is_growing = _open(source, permissions.growing)
-    return OpenedFile(_checked(h5, source), is_growing)
-
-
-def _checked(h5: h5py.File, source: Path | BinaryIO) -> h5py.File:
-    """Return a file in which HDF5 does not get lost; close it otherwise."""
     try:
-        if isinstance(source, Path):
-            with source.open("rb") as stream:
-                check_heaps(h5, stream, source)
-        else:
-            check_heaps(h5, source)
+        _check_heaps(h5, source)
     except BaseException:
         h5.close()
         raise
-    return h5
+    return OpenedFile(h5, is_growing)
 
 
 def _open(source: Path | BinaryIO, growing: bool) -> tuple[h5py.File, bool]:
     """Return a file, and whether another program has it open for writing."""
     path = source if isinstance(source, Path) else None
+    how: dict[str, Any] = {"libver": "latest"}
     is_growing = False
-    try:
+    while True:
         try:
-            return h5py.File(source, "r", libver="latest"), False
+            return h5py.File(source, "r", **how), is_growing
         except BlockingIOError as err:
-            if not growing:
+            if not growing or is_growing:
                 raise InputError(
                     "another program has this file open for writing",
                     path=path,
@@ -204,26 +192,20 @@ def _open(source: Path | BinaryIO, growing: bool) -> tuple[h5py.File, bool]:
                     "cytovox run --growing",
                 ) from err
             is_growing = True
+            how["locking"] = False
+        except PermissionError as err:
+            what = "the file may not be read"
+            raise InputError(what, path=path, hint="check its rights") from err
         except OSError as err:
-            # the file system may refuse locks, another library in this process may
-            # hold the file without
-            if path is None or "lock" not in str(err).lower():
-                raise
-        return _open_unlocked(source, growing), is_growing
-    except PermissionError as err:
-        raise InputError("the file may not be read", path=path, hint="check its rights") from err
-    except OSError as err:
-        raise _explain(err, path) from err
-
-
-def _open_unlocked(source: Any, growing: bool) -> h5py.File:
-    try:
-        return h5py.File(source, "r", libver="latest", locking=False)
-    except OSError as err:
-        if not growing or _OPEN_MARK not in str(err):
-            raise
-    # a writer that lets others read meanwhile (SWMR)
-    return h5py.File(source, "r", libver="latest", locking=False, swmr=True)
+            if path is not None and "lock" in str(err).lower() and "locking" not in how:
+                # the file system may refuse locks, another library in this process may
+                # hold the file without
+                how["locking"] = False
+            elif growing and _OPEN_MARK in str(err) and "locking" in how and "swmr" not in how:
+                # a writer that lets others read meanwhile (SWMR)
+                how["swmr"] = True
+            else:
+                raise _explain(err, path) from err
 
 
 def _explain(err: OSError, path: Path | None) -> InputError:
@@ -288,22 +270,25 @@ def system_errno(err: BaseException) -> int | None:
     return number
 
 
-def check_heaps(h5: h5py.File, stream: BinaryIO, path: Any = None) -> None:
+def _check_heaps(h5: h5py.File, source: Path | BinaryIO) -> None:
     """Refuse a file with a heap that HDF5 would read for ever."""
+    path = source if isinstance(source, Path) else None
     length = h5.id.get_create_plist().get_sizes()[1]
-    for begin, end in _gaps(_chunks(h5), stream.seek(0, os.SEEK_END)):
-        after = begin
-        for position in _find(stream, begin, end):
-            if position < after:
-                continue  # part of a text
-            size = _heap_size(stream, position, length)
-            if not _leads_on(stream, position, size, length):
-                raise InputError(
-                    f"texts in the file cannot be separated (heap at byte {position})",
-                    path=path,
-                    hint="the file is damaged; copy it again",
-                )
-            after = position + size
+    with contextlib.ExitStack() as stack:
+        stream: Any = source if path is None else stack.enter_context(path.open("rb"))
+        for begin, end in _gaps(_chunks(h5), stream.seek(0, os.SEEK_END)):
+            after = begin
+            for position in _find(stream, begin, end):
+                if position < after:
+                    continue  # part of a text
+                size = _heap_size(stream, position, length)
+                if not _leads_on(stream, position, size, length):
+                    raise InputError(
+                        f"texts in the file cannot be separated (heap at byte {position})",
+                        path=path,
+                        hint="the file is damaged; copy it again",
+                    )
+                after = position + size
 
 
 def _chunks(h5: h5py.File) -> list[tuple[int, int]]:

@@ -8,7 +8,6 @@ by an argument; where none is given, the environment says what is allowed.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -134,7 +133,9 @@ def default_permissions() -> Permissions:
     if not words and not roots:
         return _NOTHING
     kinds = {word.strip() for word in words.split(",")} - {""}
-    _check_kinds(kinds)
+    for kind in kinds.difference(KINDS):
+        hint = f"choose from {', '.join(KINDS)}"
+        raise OptionError(f"'{kind}' cannot be allowed", hint=hint)
     return Permissions(
         **dict.fromkeys(kinds, True),
         basin_roots=tuple(folder for folder in roots.split(os.pathsep) if folder),
@@ -150,11 +151,3 @@ def existing_folder(folder: str | os.PathLike[str]) -> str:
     if not path.is_dir():
         raise OptionError(f"there is no folder '{folder}'", hint="name a folder that exists")
     return str(path)
-
-
-def _check_kinds(kinds: Iterable[str]) -> None:
-    for kind in kinds:
-        if kind not in KINDS:
-            raise OptionError(
-                f"'{kind}' cannot be allowed", hint=f"choose from {', '.join(KINDS)}"
-            )

@@ -15,11 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import InputError
-from .data_identity import round_pixel_size
 from .dataset import CheckedDataset, checked, read_checked, read_lines
-from .identifier import as_count, as_number, md5sum, stated
+from .identifier import md5sum, round_pixel_size
 from .mapped import IndexMapping, check_mapping, get_mapping_indices
-from .members import member, members, text_names, unknown_attributes
+from .members import as_count, as_number, member, members, stated, text_names, unknown_attributes
 from .opening import OpenedFile, OpenedFiles, open_file, read_error
 from .permissions import Permissions, default_permissions
 from .structure import examine, features_in, rows_of, what_is_odd
@@ -39,18 +38,8 @@ _LOG, _LINE, _OLDEST = "cytoshot-acquisition", "device name:", "naiad 1.0"
 class RecordingFile:
     """The file of a recording; opened when needed, and again after pickling.
 
-    Parameters
-    ----------
-    path
-        Path, opened HDF5 file (which stays open) or binary stream.
-    state
-        What the caller said in place of the stored contents: ``pixel_size``,
-        ``md5_5m``, ``meta``, ``logs``, ``tables``; the rows to show,
-        ``index_mapping``; and what subclasses keep.
-    permissions
-        What the file may do; what is allowed in this process if None.
-    lender
-        Files of a reader that stays open longer, which are not opened again.
+    `state` is what the caller said in place of the stored contents, the rows to
+    show, and what subclasses keep. Files of the lender are not opened again.
     """
 
     def __init__(
@@ -263,19 +252,13 @@ class RecordingFile:
         with self._lock:
             if "indices" not in self._cached:
                 indices = get_mapping_indices(self.index_mapping)
-                check_mapping(indices, self.stored_length, "the recording")
+                check_mapping(indices, self.stored_length, "the recording", self.place)
                 self._cached["indices"] = indices
             found: npt.NDArray[Any] = self._cached["indices"]
             return found
 
     def checked(self, dataset: h5py.Dataset) -> CheckedDataset:
-        """Return a dataset of this file, read as its permissions allow.
-
-        Parameters
-        ----------
-        dataset
-            Any dataset of the file.
-        """
+        """Return a dataset of this file, read as its permissions allow."""
         return checked(dataset, self.permissions, self.opened)
 
     def _contents(self, name: str, read: Any) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import h5py
 import numpy as np
@@ -25,7 +25,6 @@ from .const import (
 )
 from .filters import Pipeline
 from .following import Follower, decoded, folders_of
-from .mapped import IndexMappingError
 from .members import member, members, unknown_attributes
 from .opening import OpenedFile, OpenedFiles
 from .permissions import Permissions
@@ -60,9 +59,9 @@ def examine(file: OpenedFile, permissions: Permissions, files: OpenedFiles) -> l
     try:
         with files.lock:
             found = _Look(file.h5, may, files).once(file)
-    except (CytovoxError, OSError, RuntimeError, KeyError, ValueError) as err:
-        if isinstance(err, CytovoxError):
-            raise
+    except CytovoxError:
+        raise
+    except (OSError, RuntimeError, KeyError, ValueError) as err:
         raise InputError(
             f"what is in the file cannot be listed: {str(err)[:200]}",
             path=file.h5.filename if isinstance(file.h5.filename, str) else None,
@@ -164,7 +163,8 @@ class _Look(Follower):
         if self.may.oversized:
             return
         if not dataset.chunks:
-            self._all_there(dataset, dataset.id.get_storage_size, where)
+            if dataset.nbytes > _SMALL:
+                self._all_there(dataset, dataset.id.get_storage_size(), where)
             return
         chunk = math.prod(dataset.chunks) * dtype.itemsize
         if chunk > MAX_RECORDED_CHUNK_BYTES:
@@ -181,13 +181,12 @@ class _Look(Follower):
                 "store it again in larger chunks (h5repack)",
             )
         Pipeline.of(dataset)
-        self._all_there(dataset, lambda: dataset.id.get_num_chunks() * chunk, where)
+        if dataset.nbytes > _SMALL:
+            self._all_there(dataset, dataset.id.get_num_chunks() * chunk, where)
 
-    def _all_there(self, dataset: h5py.Dataset, stored: Any, where: str) -> None:
+    def _all_there(self, dataset: h5py.Dataset, there: int, where: str) -> None:
         """Refuse a large dataset most of which was never written."""
-        if dataset.nbytes <= _SMALL or dataset.is_virtual:
-            return
-        if 2 * (there := int(stored())) < dataset.nbytes:
+        if not dataset.is_virtual and 2 * there < dataset.nbytes:
             self.refuse(
                 f"'{where}' claims {dataset.nbytes / 1e9:.3g} GB, of which {there / 1e9:.3g} GB "
                 "were written",
@@ -270,46 +269,21 @@ def left_alone(h5: h5py.File, length: int) -> list[str]:
     return unread
 
 
-class Recording(Protocol):
-    """What `check_recording` needs of a reader."""
-
-    @property
-    def h5(self) -> h5py.File: ...
-    @property
-    def place(self) -> Path | None: ...
-    @property
-    def meta(self) -> dict[str, Any]: ...
-    @property
-    def stored_length(self) -> int: ...
-    @property
-    def pixel_size(self) -> float: ...
-    def __len__(self) -> int: ...
-    def __contains__(self, item: object) -> bool: ...
-    def __getitem__(self, feat: str) -> Any: ...
-    def checked(self, dataset: h5py.Dataset) -> Any: ...
-    def locate(self, feat: str) -> Any: ...
-    def require_images(self, feat: str) -> Any: ...
-
-
-def check_recording(
-    data: Recording, need_images: bool = True, need_background: bool = True
-) -> None:
-    """Make sure that a run on a recording can succeed; reads a few images at most."""
+def check_recording(data: Any, need_images: bool = True, need_background: bool = True) -> None:
+    """Make sure that a run on an `HDF5Data` can succeed; reads a few images at most."""
     path = data.place
     if not isinstance(member(data.h5, "events"), h5py.Group):
         raise InputError("there are no events", path=path, hint="give a recording (.rtdc)")
     read = ["image", *["image_bg"] * need_background, *PROTECTED_FEATURES]
     is_result = "pipeline:dcnum hash" in data.meta
     _check_lengths(data.h5, data.stored_length, path, None if is_result else read)
-    _check_virtual(data)
+    for _, dataset in features_in(data.h5["events"]):
+        if dataset.is_virtual:  # HDF5 reads zeros if a source is missing
+            data.checked(dataset).find_sources()
     length = len(data)  # also checks the index mapping
-    try:
-        for feat in read[1:]:
-            if not feat.startswith("userdef") or feat in data:
-                data.locate(feat)  # also checks the map of a basin
-    except IndexMappingError as err:
-        err.path = err.path or (None if path is None else str(path))
-        raise
+    for feat in read[1:]:
+        if not feat.startswith("userdef") or feat in data:
+            data.locate(feat)  # also checks the map of a basin
     if need_images:
         _check_images(data, length, path, ("image", "image_bg")[: 1 + need_background])
 
@@ -327,16 +301,7 @@ def _check_lengths(h5: h5py.File, length: int, path: Path | None, read: list[str
             )
 
 
-def _check_virtual(data: Recording) -> None:
-    # HDF5 reads zeros from a virtual dataset whose source is missing
-    for _, dataset in features_in(data.h5["events"]):
-        if dataset.is_virtual:
-            data.checked(dataset).find_sources()
-
-
-def _check_images(
-    data: Recording, length: int, path: Path | None, features: tuple[str, ...]
-) -> None:
+def _check_images(data: Any, length: int, path: Path | None, features: tuple[str, ...]) -> None:
     image = data.locate("image")
     if image is None:
         try:

@@ -9,12 +9,11 @@ from .basin_files import (
 from .chunk_writer import ChunkWriter
 from .copying import copy_features, copy_metadata
 from .event_stash import EventStash
-from .items import set_default_filter_kwargs
+from .packing import set_default_filter_kwargs
 from .precomputed import write_segment_properties
 from .pyramid import export_precomputed, write_pyramid
-from .queue_writer_base import QueueWriterBase
+from .queue_writer_base import QueueWriterBase, QueueWriterThread
 from .queue_writer_process import QueueWriterProcess
-from .queue_writer_thread import QueueWriterThread
 from .volume_creation import create_labels, create_volume
 from .writer import HDF5Writer
 

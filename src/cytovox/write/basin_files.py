@@ -13,7 +13,7 @@ import numpy as np
 
 from .. import __version__
 from ..read import HDF5Data, get_measurement_identifier
-from ..read.basins import extract_basin_dicts, find_basin_file, is_basin_map
+from ..read.basin_definitions import extract_basin_dicts, files_there, is_basin_map
 from ..read.dataset import checked, read_checked
 from ..read.members import member
 from ..read.opening import OpenedFiles
@@ -108,7 +108,7 @@ def _copy_basin(
 def _still_found(h5_src: h5py.File, h5_dst: h5py.File, paths: list[str]) -> list[str]:
     """Return paths, preceded by an absolute one unless they lead to the same file."""
     found, again = (
-        find_basin_file(paths, place.parent, place.name)
+        next(files_there(paths, place.parent, place.name), None)
         for place in (Path(h5.filename).absolute() for h5 in (h5_src, h5_dst))
     )
     if found is None or (again is not None and again.resolve() == found.resolve()):
@@ -176,7 +176,7 @@ def _refer(
     permissions: Permissions | None,
     opened: OpenedFiles | None,
 ) -> None:
-    found = find_basin_file(paths, folder)
+    found = next(files_there(paths, folder), None)
     identifier = None
     features: list[str] | None = None
     if found is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,66 +16,15 @@ import numpy.typing as npt
 
 from ..errors import CytovoxError
 from ..run.memory import cpu_count
-from .items import as_items, fit_items
+from .disk import Sink, storage_error
 from .ledger import Ledger
-from .packing import PackedDataset, can_pack, write_chunk
-from .sink import Sink
-from .storage import storage_error
+from .packing import PackedDataset, as_items, can_pack, fit_items, write_chunk
 from .writer import HDF5Writer
 
-__all__ = ["ChunkWriter", "NotifyingDeque"]
+__all__ = ["ChunkWriter"]
 
-#: Seconds between two looks at a deque that cannot notify.
+#: Seconds between two looks at the deque of somebody else.
 _LOOK = 0.05
-
-
-class NotifyingDeque(deque[tuple[str, npt.NDArray[Any]]]):
-    """A deque of features that wakes waiting threads, and counts its bytes.
-
-    It is for two threads: one that appends and one that takes.
-    """
-
-    def __init__(self, items: Iterable[tuple[str, npt.NDArray[Any]]] = ()) -> None:
-        super().__init__()
-        #: Notified when something came, went, or ended.
-        self.condition = threading.Condition()
-        #: Bytes of the arrays that wait.
-        self.nbytes = 0
-        #: Whether nothing is taken any more.
-        self.closed = False
-        for item in items:
-            self.append(item)
-
-    def append(self, item: tuple[str, npt.NDArray[Any]]) -> None:
-        """Add an item and wake threads that wait for one."""
-        with self.condition:
-            super().append(item)
-            self.nbytes += np.asarray(item[1]).nbytes
-            self.condition.notify_all()
-
-    def popleft(self) -> tuple[str, npt.NDArray[Any]]:
-        """Take the oldest item and wake threads that wait for room."""
-        with self.condition:
-            item = super().popleft()
-            self.nbytes -= np.asarray(item[1]).nbytes
-            self.condition.notify_all()
-            return item
-
-    def close(self) -> None:
-        """Note that nothing is taken any more; what waits is released."""
-        with self.condition:
-            self.closed = True
-            super().clear()
-            self.nbytes = 0
-            self.condition.notify_all()
-
-    def wait_for_room(self, nbytes: int, timeout: float | None) -> bool:
-        """Wait until at most `nbytes` wait, or until it is closed."""
-        with self.condition:
-            while not self.closed and self.nbytes > nbytes:
-                if not self.condition.wait(timeout):
-                    return False
-        return True
 
 
 class ChunkWriter(threading.Thread):
@@ -87,8 +36,8 @@ class ChunkWriter(threading.Thread):
         Path of the output, or what was opened elsewhere, which is then not
         closed here.
     dq
-        Items ``(feature, array)``; a `NotifyingDeque` wakes this thread, a
-        plain deque is looked at several times a second.
+        Items ``(feature, array)``, which is looked at several times a second;
+        None if only `put` adds items, which wakes this thread.
     write_queue_size
         Its ``value`` is set to the number of items that wait.
     ds_kwds
@@ -120,7 +69,7 @@ class ChunkWriter(threading.Thread):
     def __init__(
         self,
         path_out: Path | str | h5py.File | Sink,
-        dq: deque[Any],
+        dq: deque[Any] | None,
         write_queue_size: Any,
         ds_kwds: Mapping[str, Any] | None = None,
         mode: str = "a",
@@ -138,7 +87,7 @@ class ChunkWriter(threading.Thread):
         parent = parent_logger or logging.getLogger(__name__)
         self.logger = parent.getChild("ChunkWriter") if parent_logger else parent
         self.writer = HDF5Writer(path_out, mode=mode, ds_kwds=ds_kwds)
-        self.dq = dq
+        self.dq: deque[Any] = deque() if dq is None else dq
         self.may_stop_loop = False
         self.must_stop_loop = False
         self.write_queue_size = write_queue_size
@@ -148,15 +97,49 @@ class ChunkWriter(threading.Thread):
         self._packed: dict[str, PackedDataset] = {}
         self._ledger = ledger
         self._pack_threads = cpu_count() if pack_threads is None else pack_threads
-        notifying = isinstance(dq, NotifyingDeque)
-        self._condition = dq.condition if isinstance(dq, NotifyingDeque) else threading.Condition()
-        self._look = None if notifying else _LOOK
+        #: Notified when something came, went, or ended.
+        self._condition = threading.Condition()
+        self._look = None if dq is None else _LOOK
+        self._has_ended = False
+        #: Bytes of the arrays that wait.
+        self.nbytes = 0
+
+    def put(self, feat: str, data: npt.NDArray[Any]) -> None:
+        """Add an array to what waits, unless nothing is taken any more.
+
+        Parameters
+        ----------
+        feat
+            Name of the feature.
+        data
+            Rows of shape (n, ...).
+        """
+        with self._condition:
+            if not self._has_ended:
+                self.dq.append((feat, data))
+                self.nbytes += data.nbytes
+                self._condition.notify_all()
+
+    def wait_for_room(self, nbytes: int, timeout: float | None) -> bool:
+        """Wait until no more bytes wait, or until this has ended; return False if it was too long.
+
+        Parameters
+        ----------
+        nbytes
+            So many may wait.
+        timeout
+            Limit [s]; None for none.
+        """
+        with self._condition:
+            return self._condition.wait_for(
+                lambda: self._has_ended or self.nbytes <= nbytes, timeout
+            )
 
     def abort_loop(self) -> None:
         """End now, whatever waits."""
         with self._condition:
             self.must_stop_loop = True
-            self._condition.notify_all()
+        self._end()
 
     def finished_when_queue_empty(self) -> None:
         """End when everything that waits has been written."""
@@ -189,8 +172,16 @@ class ChunkWriter(threading.Thread):
         except Exception as err:
             self._fail(err)
         finally:
-            if isinstance(self.dq, NotifyingDeque):
-                self.dq.close()
+            self._end()
+
+    def _end(self) -> None:
+        """Note that nothing is taken any more; what waits is released."""
+        with self._condition:
+            self._has_ended = True
+            self.nbytes = 0
+            if self._look is None:
+                self.dq.clear()
+            self._condition.notify_all()
 
     def _write_with(self, pool: ThreadPoolExecutor) -> None:
         if self._ledger is not None:
@@ -206,9 +197,12 @@ class ChunkWriter(threading.Thread):
     def _next(self) -> tuple[str, npt.NDArray[Any]] | None:
         with self._condition:
             while not self.must_stop_loop:
-                self._announce(len(self.dq))
+                if self.write_queue_size is not None:
+                    self.write_queue_size.value = len(self.dq)
                 if self.dq:
                     item: tuple[str, npt.NDArray[Any]] = self.dq.popleft()
+                    self.nbytes = max(0, self.nbytes - np.asarray(item[1]).nbytes)
+                    self._condition.notify_all()
                     return item
                 if self.may_stop_loop:
                     break
@@ -237,10 +231,6 @@ class ChunkWriter(threading.Thread):
         self._packed[feat] = packed
         return packed
 
-    def _announce(self, number: int) -> None:
-        if self.write_queue_size is not None:
-            self.write_queue_size.value = number
-
     def _fail(self, err: Exception) -> None:
         if self.error is not None:  # that the file cannot be closed either is not news
             return
@@ -249,7 +239,6 @@ class ChunkWriter(threading.Thread):
         self.must_stop_loop = True
         self.error = err
         self.logger.error("cannot write: %s", err)
-        if isinstance(self.dq, NotifyingDeque):
-            self.dq.close()
+        self._end()
         if self._on_error is not None:
             self._on_error(err)

@@ -14,22 +14,15 @@ import numpy.typing as npt
 from .. import __version__
 from ..errors import InputError, UsageError
 from ..read.const import MAX_TEXT_BYTES
-from ..read.dataset import (
-    CheckedDataset,
-    check_chunks,
-    check_stored,
-    checked,
-    read_checked,
-    read_lines,
-)
-from ..read.identifier import stated
+from ..read.dataset import CheckedDataset, checked, read_checked, read_lines
+from ..read.defects import find_defects
 from ..read.mapped import MappedHDF5Dataset, check_mapping, get_mapping_indices
-from ..read.members import copy_attributes, member, members
+from ..read.members import copy_attributes, member, members, stated
 from ..read.opening import read_errors
 from ..read.permissions import Permissions
 from ..read.structure import what_is_odd
-from .items import set_default_filter_kwargs, text_lines
-from .storage import storage_errors
+from .disk import storage_errors
+from .packing import set_default_filter_kwargs, text_lines
 from .writer import HDF5Writer
 
 __all__ = ["FeatureIsGroupError", "copy_features", "copy_metadata"]
@@ -73,24 +66,22 @@ def copy_metadata(
                 group = h5_dst.require_group(name)
                 if key in group or not isinstance(dataset, h5py.Dataset) or not dataset.size:
                     continue
-                if what_is_odd(dataset, name) and not _is_plain(
-                    checked(dataset, permissions), MAX_TEXT_BYTES[name]
-                ):
+                source = checked(dataset, permissions)
+                if what_is_odd(source, name) and not _is_plain(source, MAX_TEXT_BYTES[name]):
                     left_out.append(f"{name}/{key}")
                 else:
-                    source = checked(dataset, permissions)
                     left_out += _copy_text_or_table(source, group, key, software)
     if left_out:
         logger.warning("%s: not copied: %s", h5_src.filename, ", ".join(map(repr, left_out)))
 
 
-def _is_plain(dataset: h5py.Dataset, most: int) -> bool:
+def _is_plain(dataset: CheckedDataset, most: int) -> bool:
     """Return whether a dataset that is not read can be copied as it is."""
     try:
         dtype = dataset.dtype
         plain = not (dtype.hasobject or dataset.is_virtual or dataset.external)
         if plain and dataset.nbytes <= most:
-            check_stored(dataset)
+            dataset.check()
             return bool(h5py.h5t.py_create(dtype, logical=True) == dataset.id.get_type())
     except (TypeError, ValueError, InputError):
         return False
@@ -195,19 +186,14 @@ def _must_copy(
         return True
     if dataset.ndim == 1 and present.ndim == 1:
         stored = read_checked(checked(dataset, permissions), slice(None))
-        values = stored if rows is None else stored[rows]
-        if _same(values, present[:]):
+        values, there = stored if rows is None else stored[rows], present[:]
+        both_float = values.dtype.kind == there.dtype.kind == "f"
+        if np.array_equal(values, there, equal_nan=both_float):
             return False
     raise UsageError(
         f"Output file {h5_dst.filename} already contains the feature {feat}.",
         hint="it holds other data; choose a new output",
     )
-
-
-def _same(first: npt.NDArray[Any], second: npt.NDArray[Any]) -> bool:
-    if first.dtype.kind == second.dtype.kind == "f":
-        return np.array_equal(first, second, equal_nan=True)
-    return np.array_equal(first, second)
 
 
 def _refuse_damaged(dataset: CheckedDataset) -> None:
@@ -216,7 +202,7 @@ def _refuse_damaged(dataset: CheckedDataset) -> None:
     if dataset.file.driver == "fileobj" or dataset.file.mode != "r" or not path.is_file():
         return  # a reader of the copy will find out
     with read_errors(dataset):
-        for defect in check_chunks(path, list(dataset.index.chunks.values())):
+        for defect in find_defects(path, list(dataset.index.chunks.values())):
             raise InputError(
                 f"{defect.chunk.where}, {defect.what}",
                 path=path,

@@ -1,15 +1,15 @@
-"""Compressing chunks outside of HDF5, in several threads at once.
+"""The stored form of rows: types, filters, and chunks that are packed outside of HDF5.
 
 HDF5 does one thing at a time, in whatever thread. Compressing is by far the
-most work in storing images, so it is done here, and HDF5 only gets the bytes
-that it has to put away.
+most work in storing images, so it is done here in several threads at once, and
+HDF5 only gets the bytes that it has to put away.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -21,7 +21,85 @@ import zstandard
 from ..kernels.checksum import fletcher32
 from ..read.const import ZSTD
 
-__all__ = ["PackedDataset", "can_pack", "pack_chunk", "suits_short_way", "write_chunk"]
+__all__ = [
+    "IMAGE_ATTRIBUTES",
+    "PackedDataset",
+    "as_items",
+    "can_pack",
+    "fit_items",
+    "pack_chunk",
+    "set_default_filter_kwargs",
+    "suits_short_way",
+    "text_lines",
+    "write_chunk",
+]
+
+#: By these a viewer recognises images.
+IMAGE_ATTRIBUTES = {
+    "CLASS": np.bytes_("IMAGE"),
+    "IMAGE_VERSION": np.bytes_("1.2"),
+    "IMAGE_SUBCLASS": np.bytes_("IMAGE_GRAYSCALE"),
+}
+
+
+def set_default_filter_kwargs(
+    ds_kwds: Mapping[str, Any] | None = None, compression: bool = True
+) -> dict[str, Any]:
+    """Return options for new datasets, with defaults where nothing is said.
+
+    Parameters
+    ----------
+    ds_kwds
+        Options that are already chosen.
+    compression
+        Whether to compress by default (Zstandard, level 5).
+
+    Examples
+    --------
+    >>> set_default_filter_kwargs()
+    {'compression': 32015, 'compression_opts': (5,), 'fletcher32': True}
+    """
+    kwds = dict(ds_kwds or {})
+    kwds.setdefault("compression", ZSTD if compression else None)
+    kwds.setdefault("compression_opts", (5,) if kwds["compression"] == ZSTD else None)
+    kwds.setdefault("fletcher32", True)
+    return kwds
+
+
+def as_items(feat: str, data: npt.ArrayLike) -> npt.NDArray[Any]:
+    """Return rows as an array; a ``mask`` of truth values becomes 0 and 255."""
+    items = np.asarray(data)
+    if items.ndim == 0:
+        raise TypeError(f"'{feat}' needs an array with a row for each item")
+    if feat == "mask" and items.dtype == bool:
+        items = np.multiply(items, 255, dtype=np.uint8)
+    return items
+
+
+def fit_items(
+    feat: str, items: npt.NDArray[Any], dtype: np.dtype[Any], item_shape: tuple[int, ...]
+) -> npt.NDArray[Any]:
+    """Return items as the stored type.
+
+    Numbers with a fraction may lose precision, but nothing else.
+    """
+    if items.shape[1:] != item_shape:
+        raise TypeError(
+            f"items of shape {items.shape[1:]} do not fit '{feat}', "
+            f"which has items of shape {item_shape}"
+        )
+    with np.errstate(invalid="ignore", over="ignore"):
+        fitted = items.astype(dtype, copy=False)
+    same = np.can_cast(items.dtype, dtype, "safe") or items.dtype.kind == dtype.kind == "f"
+    if not same and not np.array_equal(fitted, items):
+        raise TypeError(f"{items.dtype} values do not fit '{feat}', which is stored as {dtype}")
+    return fitted
+
+
+def text_lines(lines: Sequence[Any]) -> npt.NDArray[np.bytes_]:
+    """Return lines of text as UTF-8 of a fixed width."""
+    encoded = [str(line).encode("utf-8") for line in lines]
+    return np.array(encoded, dtype=f"S{max(1, *map(len, encoded))}")
 
 
 class _Compressors(threading.local):

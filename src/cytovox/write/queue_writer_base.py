@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import queue
 import threading
@@ -15,12 +16,12 @@ import numpy.typing as npt
 
 from ..errors import StageError
 from ..run.rows import FrameRows
-from .chunk_writer import ChunkWriter, NotifyingDeque
+from .chunk_writer import ChunkWriter
+from .disk import Sink
 from .event_stash import EventStash, check_lengths, rows_of_frame
 from .ledger import FRAMES, Checkpoint, Ledger
-from .sink import Sink
 
-__all__ = ["QueueWriterBase"]
+__all__ = ["QueueWriterBase", "QueueWriterThread"]
 
 #: Bytes that may wait to be written.
 _BYTE_BUDGET = 32 * 2**20
@@ -127,7 +128,6 @@ class QueueWriterBase:
         self._pending: dict[int, list[FrameRows]] = {}
         self._next_group = begin.frames
         self._queued: deque[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]] = deque()
-        self._dq: deque[Any] = NotifyingDeque()
         self._chunk_writer: ChunkWriter | None = None
 
     def get_logger(self) -> logging.Logger:
@@ -157,10 +157,8 @@ class QueueWriterBase:
             Where to report.
         """
         logger = logger or self.get_logger()
-        if writer_dq is not None:
-            self._dq = writer_dq
         try:
-            self._chunk_writer = self._start_chunk_writer(logger)
+            self._chunk_writer = self._start_chunk_writer(writer_dq, logger)
             self._collect(deque(buffer_dq or ()))
             self._finish(self._chunk_writer)
         except Exception as err:
@@ -173,10 +171,10 @@ class QueueWriterBase:
                 if self._on_done is not None:
                     self._on_done()
 
-    def _start_chunk_writer(self, logger: logging.Logger) -> ChunkWriter:
+    def _start_chunk_writer(self, dq: deque[Any] | None, logger: logging.Logger) -> ChunkWriter:
         chunk_writer = ChunkWriter(
             self._target,
-            self._dq,
+            dq,
             self.write_queue_size,
             ds_kwds=self.hdf5_dataset_kwargs,
             parent_logger=logger,
@@ -269,12 +267,12 @@ class QueueWriterBase:
 
     def _push(self, feat: str, data: npt.NDArray[Any]) -> None:
         self._wait_for_room(self.byte_budget)
-        if not self._must_end:
-            self._dq.append((feat, data))
+        if self._chunk_writer is not None:
+            self._chunk_writer.put(feat, data)
 
     def _wait_for_room(self, nbytes: int) -> None:
-        dq = self._dq
-        if isinstance(dq, NotifyingDeque) and not dq.wait_for_room(nbytes, self.idle_limit):
+        writer = self._chunk_writer
+        if writer is not None and not writer.wait_for_room(nbytes, self.idle_limit):
             raise StageError(
                 "write", f"nothing was written for {self.idle_limit:g} s", path=self.path_out
             )
@@ -330,15 +328,40 @@ class QueueWriterBase:
     def _wake_up(self) -> None:
         """Let whatever waits here see that it is over."""
         self._must_end = True
-        if isinstance(self._dq, NotifyingDeque):
-            self._dq.close()
         if self._chunk_writer is not None:
             self._chunk_writer.abort_loop()
-        try:
+        # where it is full or was closed, nothing waits for an item
+        with contextlib.suppress(queue.Full, ValueError, OSError):
             self.event_queue.put_nowait(None)
-        except queue.Full:
-            # then nothing waits for an item
-            return
+
+
+class QueueWriterThread(QueueWriterBase, threading.Thread):
+    """Writes events from a queue in order of their frames, in a thread.
+
+    Takes the parameters of `QueueWriterBase`.
+
+    Examples
+    --------
+    >>> import queue, tempfile
+    >>> from pathlib import Path
+    >>> import h5py
+    >>> import numpy as np
+    >>> events = queue.Queue()
+    >>> events.put((1, {"deform": np.array([0.2, 0.3])}))
+    >>> events.put((0, {"deform": np.array([0.1])}))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "out.rtdc"
+    ...     writer = QueueWriterThread(events, None, [1, 2], path)
+    ...     writer.start()
+    ...     writer.join(10)
+    ...     with h5py.File(path) as h5:
+    ...         h5["events/deform"][:], h5["events/nevents"][:]
+    (array([0.1, 0.2, 0.3]), array([1, 2, 2]))
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        threading.Thread.__init__(self, name="QueueWriter", daemon=True)
+        QueueWriterBase.__init__(self, *args, **kwargs)
 
 
 def _as_rows(item: Any) -> FrameRows:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import logging.handlers
-import queue
 import threading
 from collections import deque
 from multiprocessing import connection
@@ -16,46 +15,26 @@ from typing import Any
 from ..errors import CytovoxError, StageError
 from ..run.children import mp_spawn, settle_child, start_child
 from ..run.team_worker import WorkerTraceback
-from .chunk_writer import NotifyingDeque
 from .queue_writer_base import QueueWriterBase
 
 __all__ = ["QueueWriterProcess"]
 
 #: Seconds that the process gets to end once it should.
 _END = 2.0
-#: What belongs to the process that started the writer.
-_LOCAL = (
-    "_chunk_writer",
-    "_dq",
-    "_error_lock",
-    "_limit",
-    "_on_done",
-    "_on_error",
-    "_pipe",
-    "_watcher",
-)
+#: Locks, threads and functions stay in the process that has started the writer.
+_LOCAL = ("_chunk_writer", "_error_lock", "_on_done", "_on_error", "_pipe", "_watcher")
 
 
-class _Shared:
-    """An attribute that both processes see: a whole number or a truth value."""
+def _shared(name: str, kind: type[int]) -> Any:
+    """Return an attribute that both processes see: a whole number or a truth value."""
 
-    def __init__(self, kind: type[int]) -> None:
-        self.kind = kind
-        self.name = ""
+    def read(self: QueueWriterProcess) -> int:
+        return kind(self.numbers[name].value)
 
-    def __set_name__(self, owner: type, name: str) -> None:
-        self.name = name
+    def write(self: QueueWriterProcess, value: int) -> None:
+        self.numbers[name].value = int(value)
 
-    def __get__(self, instance: Any, owner: type | None = None) -> Any:
-        return self.kind(instance.numbers[self.name].value)
-
-    def __set__(self, instance: Any, value: int) -> None:
-        instance.numbers[self.name].value = int(value)
-
-
-def _shared(kind: type[int]) -> Any:
-    # Typed as what is read from it.
-    return _Shared(kind)
+    return property(read, write, doc=f"`{name}` of `QueueWriterBase`, in both processes.")
 
 
 class QueueWriterProcess(QueueWriterBase, SpawnProcess):
@@ -100,11 +79,11 @@ class QueueWriterProcess(QueueWriterBase, SpawnProcess):
     (True, 3, None)
     """
 
-    aborted: bool = _shared(bool)
-    complete: bool = _shared(bool)
-    written_events: int = _shared(int)
-    written_frames: int = _shared(int)
-    _must_end: bool = _shared(bool)
+    aborted: bool = _shared("aborted", bool)
+    complete: bool = _shared("complete", bool)
+    written_events: int = _shared("written_events", int)
+    written_frames: int = _shared("written_frames", int)
+    _must_end: bool = _shared("_must_end", bool)
 
     def __init__(self, log_queue: Any, *args: Any, **kwargs: Any) -> None:
         SpawnProcess.__init__(self, name="QueueWriter", daemon=True)
@@ -114,24 +93,15 @@ class QueueWriterProcess(QueueWriterBase, SpawnProcess):
         self.log_queue = log_queue
         self._log_level = logging.getLogger("cytovox").getEffectiveLevel()
         self._link: Connection | None = None
-        self._set_up()
-
-    def _set_up(self) -> None:
-        """Make what a pickle does not take along."""
         self._pipe: Connection | None = None
-        self._limit: threading.Timer | None = None
         self._watcher: threading.Thread | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in self.__dict__.items() if key not in _LOCAL}
+        return {**self.__dict__, **dict.fromkeys(_LOCAL)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._set_up()
-        self._chunk_writer = None
-        self._dq: deque[Any] = NotifyingDeque()
         self._error_lock = threading.Lock()
-        self._on_done = None
         self._on_error = self._send
 
     def start(self) -> None:
@@ -159,10 +129,10 @@ class QueueWriterProcess(QueueWriterBase, SpawnProcess):
     def abort(self) -> None:
         """Ask to end now; the process is ended if it does not within two seconds."""
         super().abort()
-        if self._watcher is not None and self._limit is None:
-            self._limit = threading.Timer(_END, self.kill)
-            self._limit.daemon = True
-            self._limit.start()
+        if self._watcher is not None:
+            limit = threading.Timer(_END, self.kill)
+            limit.daemon = True
+            limit.start()
 
     def run(
         self,
@@ -209,11 +179,6 @@ class QueueWriterProcess(QueueWriterBase, SpawnProcess):
         if self.is_alive():
             self.kill()
             super().join()
-        self._conclude()
-
-    def _conclude(self) -> None:
-        if self._limit is not None:
-            self._limit.cancel()
         if not (self.complete or self.aborted) and self.error is None:
             self._fail(
                 StageError(
@@ -228,8 +193,3 @@ class QueueWriterProcess(QueueWriterBase, SpawnProcess):
             self.event_queue.cancel_join_thread()
         if self._on_done is not None:
             self._on_done()
-
-    def _wake_up(self) -> None:
-        # A queue between processes that was closed raises what others do not.
-        with contextlib.suppress(queue.Full, ValueError, OSError):
-            super()._wake_up()

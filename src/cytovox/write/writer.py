@@ -19,15 +19,14 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import UsageError
-from ..read.basins import extract_basin_dicts
+from ..read.basin_definitions import extract_basin_dicts
 from ..read.dataset import checked, read_checked
 from ..read.mapped import get_mapping_indices
 from ..read.members import member
-from .items import IMAGE_ATTRIBUTES, as_items, fit_items, set_default_filter_kwargs, text_lines
-from .sink import Sink, open_output
-from .storage import storage_errors
+from .disk import Sink, open_output, storage_errors
+from .packing import IMAGE_ATTRIBUTES, as_items, fit_items, set_default_filter_kwargs, text_lines
 
-__all__ = ["HDF5Writer", "set_default_filter_kwargs"]
+__all__ = ["HDF5Writer"]
 
 #: A stored chunk aims at this many bytes.
 _CHUNK_BYTES = 2**20

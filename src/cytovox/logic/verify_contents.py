@@ -1,21 +1,33 @@
-"""Whether the header of a recording fits its events, its logs and itself."""
+"""Whether what a recording says of itself fits: header, features, logs and basins."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Generator
 from typing import Any
 
 import h5py
+import numpy as np
+import numpy.typing as npt
 
 from ..errors import InputError
-from ..read.dataset import read_lines
-from ..read.identifier import as_count, as_number, stated
-from ..read.members import member, text_names
+from ..read.basin_definitions import find_allowed_file, is_readable, read_definition
+from ..read.dataset import read_checked, read_lines
+from ..read.identifier import get_measurement_identifier, identifier_fits, is_made_of
+from ..read.members import as_count, as_number, member, stated, text_names
 from ..read.structure import examine, rows_of, what_is_odd
+from ..run.findings import Finding
 from .reuse import ID_ATTRIBUTES, hash_of_stated
 from .verify_file import FAILURES, FileToVerify, Findings, error, note, reason, refused, warning
 
-__all__ = ["check_features", "check_header", "check_logs", "check_pipeline", "check_structure"]
+__all__ = [
+    "check_basins",
+    "check_features",
+    "check_header",
+    "check_logs",
+    "check_pipeline",
+    "check_structure",
+]
 
 _COUNT = "experiment:event count"
 _PIPELINE = "pipeline:dcnum "
@@ -23,6 +35,11 @@ _HASH = _PIPELINE + "hash"
 _IMAGES = ("image", "mask", "image_bg")
 #: Features that a recipe promises: part of the identifier to one of its features.
 _PROMISED = {"b": "bright_avg", "h": "tex_asm_avg", "v": "volume"}
+#: Larger maps are not read [rows].
+_MAX_ROWS = 1 << 26
+
+#: The row of each event in a basin; their number where there is no map.
+_Rows = npt.NDArray[Any] | int | None
 
 
 def check_structure(file: FileToVerify) -> Findings:
@@ -193,3 +210,115 @@ def _hashes_in(record: Any) -> set[str]:
     pipeline = record.get("pipeline") if isinstance(record, dict) else None
     found = pipeline.get("hash") if isinstance(pipeline, dict) else None
     return {found} if isinstance(found, str) else set()
+
+
+def check_basins(file: FileToVerify) -> Findings:
+    """Check all basins of a file and their maps."""
+    number = 0
+    for key, dataset in file.members("basins"):
+        where = f"basins/{key}"
+        try:
+            definition = read_definition(dataset, key)
+        except FAILURES as err:
+            yield error(where, f"its definition cannot be read: {reason(err)}")
+            continue
+        number += 1
+        rows = yield from _read_rows(file, definition.get("mapping"), where)
+        kind = definition.get("type")
+        if not is_readable(definition):
+            what = f"type {kind} and format {definition.get('format')}"
+            yield note(where, f"is of the {what}, which is not looked at")
+        elif kind == "internal":
+            yield from _check_internal(file, where, definition, rows)
+        else:
+            yield from _check_file(file, where, definition, rows)
+    file.counts["basins"] = number
+
+
+def _read_rows(
+    file: FileToVerify, name: str | None, where: str
+) -> Generator[Finding, None, _Rows]:
+    """Return the row of each event in a basin; their number if there is no map."""
+    if name is None:
+        return file.events
+    stored = member(file.h5, f"events/{name}")
+    if not isinstance(stored, h5py.Dataset) or stored.dtype.kind not in "ui":
+        yield error(where, f"its map '{name}' is missing")
+        return None
+    if stored.size > _MAX_ROWS:
+        yield warning(where, f"its map '{name}' is too large to be read")
+        return None
+    try:
+        rows: npt.NDArray[Any] = np.ravel(read_checked(file.checked(stored)))
+    except FAILURES as err:
+        yield error(where, f"its map '{name}' cannot be read: {reason(err)}")
+        return None
+    if stored.ndim != 1:
+        yield warning(f"events/{name}", "the map is stored as a table, which not all readers take")
+    if rows.size and int(rows.min()) < 0:
+        yield error(where, f"its map '{name}' names row {int(rows.min())}")
+        return None
+    return rows
+
+
+def _check_internal(
+    file: FileToVerify, where: str, definition: dict[str, Any], rows: _Rows
+) -> Findings:
+    place = (definition.get("paths") or ["basin_events"])[0]
+    group = member(file.h5, place)
+    if not isinstance(group, h5py.Group):
+        yield error(where, f"the group '{place}' is missing")
+        return
+    for feature in definition.get("features") or []:
+        if isinstance(dataset := member(group, feature), h5py.Dataset):
+            yield from _check_range(where, rows, len(dataset), f"{place}/{feature}")
+        else:
+            yield error(where, f"'{feature}' is missing in '{place}'")
+
+
+def _check_file(
+    file: FileToVerify, where: str, definition: dict[str, Any], rows: _Rows
+) -> Findings:
+    place, paths = file.path.absolute(), definition.get("paths") or []
+    allowed = file.permissions.within(place.parent, place.resolve().parent)
+    path, refused = find_allowed_file(paths, place, allowed)
+    if refused is not None:
+        yield note(where, f"{refused} is outside of the folder and was not looked at")
+    elif path is None:
+        named = " or ".join(paths) or "none is named"
+        yield warning(where, f"its file cannot be found: {named}")
+    else:
+        try:
+            other = file.files.open(path, file.permissions)
+            examine(other, file.permissions, file.files)
+            own = get_measurement_identifier(file.h5)
+            yield from _check_other(other.h5, where, definition, rows, own)
+        except FAILURES as err:
+            yield error(where, f"its file cannot be used: {err}")
+
+
+def _check_other(
+    other: h5py.File, where: str, definition: dict[str, Any], rows: _Rows, own: str | None
+) -> Findings:
+    path, expected = other.filename, definition.get("identifier")
+    found = get_measurement_identifier(other)
+    if not expected and not is_made_of(own, found or "", not isinstance(rows, int)):
+        yield note(where, f"no identifier shows whether {path} is the right file")
+    elif expected and not identifier_fits(other, str(expected)):
+        yield error(where, f"{path} holds the measurement '{found}', not '{expected}'")
+        return
+    events = member(other, "events")
+    for feature in definition.get("features") or []:
+        dataset = member(events, feature) if isinstance(events, h5py.Group) else None
+        if isinstance(dataset, h5py.Dataset):
+            yield from _check_range(where, rows, len(dataset), f"'{feature}' of {path}")
+        elif "basins" not in other:
+            yield error(where, f"{path} has no '{feature}'")
+
+
+def _check_range(where: str, rows: _Rows, length: int, what: str) -> Findings:
+    if isinstance(rows, int):
+        if rows != length:
+            yield error(where, f"{what} has {length} rows where there are {rows} events")
+    elif rows is not None and rows.size and int(rows.max()) >= length:
+        yield error(where, f"its map names row {int(rows.max())}, but {what} has {length} rows")
