@@ -201,7 +201,6 @@ def compare_checksums(file: FileToVerify) -> Findings:
     chunks = [chunk for chunk in file.chunks if chunk.check != "plain"]
     bad: Counter[str] = Counter()
     found = find_defects(
-        file.path,
         chunks,
         file.permissions,
         workers=file.workers or cpu_count(),

@@ -24,6 +24,7 @@ __all__ = [
     "ChunkIndex",
     "Offset",
     "Ranges",
+    "Reader",
     "Selection",
     "StoredChunk",
     "shape_of",
@@ -195,7 +196,8 @@ class ChunkBytes:
         if not size:
             return b""
         if self._descriptor is None:
-            return bytes(self._dataset.id.read_direct_chunk(chunk.start)[1][:size])
+            stored = chunk.index.dataset.id.read_direct_chunk(chunk.start)
+            return bytes(stored[1][:size])
         if hasattr(os, "pread"):
             return os.pread(self._descriptor, size, chunk.position)
         os.lseek(self._descriptor, chunk.position, os.SEEK_SET)

@@ -202,7 +202,7 @@ def _refuse_damaged(dataset: CheckedDataset) -> None:
     if dataset.file.driver == "fileobj" or dataset.file.mode != "r" or not path.is_file():
         return  # a reader of the copy will find out
     with read_errors(dataset):
-        for defect in find_defects(path, list(dataset.index.chunks.values())):
+        for defect in find_defects(list(dataset.index.chunks.values())):
             raise InputError(
                 f"{defect.chunk.where}, {defect.what}",
                 path=path,
