@@ -26,6 +26,7 @@ __all__ = [
     "Examination",
     "OpenedFile",
     "OpenedFiles",
+    "check_heaps",
     "open_file",
     "open_own_file",
     "read_error",
@@ -168,7 +169,7 @@ def open_file(source: Path | BinaryIO, permissions: Permissions) -> OpenedFile:
             raise InputError("this is not a file", path=source, hint="give a recording (.rtdc)")
     h5, is_growing = _open(source, permissions.growing)
     try:
-        _check_heaps(h5, source)
+        check_heaps(h5, source)
     except BaseException:
         h5.close()
         raise
@@ -270,7 +271,7 @@ def system_errno(err: BaseException) -> int | None:
     return number
 
 
-def _check_heaps(h5: h5py.File, source: Path | BinaryIO) -> None:
+def check_heaps(h5: h5py.File, source: Path | BinaryIO) -> None:
     """Refuse a file with a heap that HDF5 would read for ever."""
     path = source if isinstance(source, Path) else None
     length = h5.id.get_create_plist().get_sizes()[1]
