@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from ..errors import InputError, InputNotFoundError
 from ..read.volume import Volume
-from ..read.volume_source import OF_SYSTEM
+from ..read.volume_folder import OF_SYSTEM
 from ..run.fingerprint import differences
 from ..run.journal import BlockKey, Journal
 from .block_result import BlockFailure, RunResult

@@ -16,6 +16,7 @@ from ..errors import CytovoxError, UsageError
 from ..read.open_volume import open_volume
 from ..read.permissions import Permissions
 from ..read.volume import Volume
+from ..read.volume_folder import walk
 from ..run.findings import Verification
 from ..write.pyramid import tiles
 from .grid import Box
@@ -176,17 +177,8 @@ def tiles_of(volume: Volume) -> Iterator[Box]:
 
 
 def files_below(path: Path) -> Iterator[Path]:
-    """Yield all files below a folder in order."""
-    try:
-        with os.scandir(path) as entries:
-            listed = sorted(entries, key=lambda entry: entry.name)
-    except OSError:
-        return
-    for entry in listed:
-        if entry.is_dir(follow_symlinks=False):
-            yield from files_below(Path(entry.path))
-        elif entry.is_file(follow_symlinks=False):
-            yield Path(entry.path)
+    """Return all files below a folder in order."""
+    return (Path(e.path) for e in walk(path) if e.is_file(follow_symlinks=False))
 
 
 def _of(err: CytovoxError, volume: Volume, box: Box) -> str:

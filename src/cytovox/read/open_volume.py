@@ -13,8 +13,7 @@ from .volume import Volume
 from .volume_address import Address, parse_address, safe_join
 from .volume_folder import check_regular, find_members, name_members, open_archive
 from .volume_limits import MAX_BOX_BYTES
-from .volume_source import Source
-from .volume_view import VolumeView
+from .volume_view import Source, VolumeView
 
 __all__ = ["open_volume"]
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from ..errors import UsageError
 from .volume_axes import SPATIAL, common_unit
+from .volume_folder import OF_SYSTEM
 from .volume_limits import (
     Box,
     box_shape,
@@ -21,8 +22,7 @@ from .volume_limits import (
     intersect,
     slices,
 )
-from .volume_source import OF_SYSTEM, Source
-from .volume_view import RegionGrid, VolumeView, region_grid
+from .volume_view import RegionGrid, Source, VolumeView, region_grid
 
 if TYPE_CHECKING:
     from funlib.geometry import Coordinate, Roi

@@ -50,18 +50,6 @@ _DAMAGED = "it is damaged; get the volume again"
 
 
 @dataclass(frozen=True, slots=True)
-class _Shards:
-    """How chunks are placed within a file."""
-
-    #: Voxels of an inner chunk along each axis.
-    chunk: tuple[int, ...]
-    #: Whether the index is at the start of the file, not at its end.
-    at_start: bool
-    #: Whether the index ends with a checksum.
-    checksum: bool
-
-
-@dataclass(frozen=True, slots=True)
 class ChunkFiles:
     """Files of chunks in a folder."""
 
@@ -78,8 +66,8 @@ class ChunkFiles:
     blosc: bool = False
     #: Bytes before the packed data of a chunk.
     header: int = 0
-    #: How chunks are placed in a file, if there are many in one.
-    shards: _Shards | None = None
+    #: Configuration of the codec that keeps many chunks in one file.
+    shards: dict[str, Any] | None = None
     #: What the names have in front within the volume.
     prefix: str = ""
     #: Whether the first of the names counts where there are several.
@@ -152,9 +140,15 @@ class ChunkFiles:
         return unpack(self.folder, name, self._most())
 
     def _most(self) -> int:
-        inner = 1 if self.shards is None else math.prod(self.unit) // math.prod(self.shards.chunk)
         # Noise grows when it is packed, in neuroglancer's format up to twofold.
-        return 2 * math.prod(self.unit) * self.itemsize + _EXTRA + 64 * inner
+        return 2 * math.prod(self.unit) * self.itemsize + _EXTRA + 64 * self._chunks()
+
+    def _chunks(self) -> int:
+        """Return the number of chunks in a file."""
+        return 1 if self.shards is None else math.prod(self.unit) // math.prod(self._chunk())
+
+    def _chunk(self) -> tuple[int, ...]:
+        return self.unit if self.shards is None else tuple(self.shards["chunk_shape"])
 
     def _find(self, index: Index) -> tuple[str, int] | None:
         """Return name and size of a chunk, if it is stored."""
@@ -175,8 +169,7 @@ class ChunkFiles:
         return found
 
     def _check_blosc(self, name: str, found: int) -> None:
-        chunk = self.unit if self.shards is None else self.shards.chunk
-        wanted = math.prod(chunk) * self.itemsize
+        wanted = math.prod(self._chunk()) * self.itemsize
         with reading(self.folder, name) as file:
             for start in self._starts(file, found):
                 file.seek(start + self.header)
@@ -193,9 +186,10 @@ class ChunkFiles:
         """Return where chunks begin in a file."""
         if self.shards is None:
             return (0,)
-        number = math.prod(self.unit) // math.prod(self.shards.chunk)
-        length = 16 * number + 4 * self.shards.checksum
-        file.seek(0 if self.shards.at_start else max(0, found - length))
+        number = self._chunks()
+        checksum = any(codec["name"] == "crc32c" for codec in self.shards["index_codecs"])
+        at_start = self.shards["index_location"] == "start"
+        file.seek(0 if at_start else max(0, found - 16 * number - 4 * checksum))
         table = np.frombuffer(file.read(16 * number), "<u8")
         offsets = table[: len(table) // 2 * 2].reshape(-1, 2)[:, 0]
         return [int(offset) for offset in offsets[offsets < found]]
@@ -223,7 +217,8 @@ def files_of_zarr(
     folder: Folder, document: dict[str, Any], itemsize: int
 ) -> tuple[ChunkFiles, dict[str, Any]]:
     """Return the files of a zarr array, and its description with the names that they have."""
-    shards, ways = None, list[tuple[str, str, dict[str, Any]]]()
+    shards: dict[str, Any] | None = None
+    ways: list[tuple[str, str, dict[str, Any]]] = []
     if document["zarr_format"] == 2:
         unit, codecs = document["chunks"], [document["compressor"] or {}]
         ways += [("", s, {"dimension_separator": s}) for s in "./"]
@@ -232,7 +227,8 @@ def files_of_zarr(
         codecs = document["codecs"]
         for codec in codecs:
             if codec["name"] == "sharding_indexed":
-                shards, codecs = _shards(codec["configuration"]), codec["configuration"]["codecs"]
+                shards = codec["configuration"]
+                codecs = shards["codecs"]
                 break
         for name, s in itertools.product(("default", "v2"), "/."):
             encoding = {"name": name, "configuration": {"separator": s}}
@@ -246,14 +242,6 @@ def files_of_zarr(
     found = files.naming()
     names = (names[found], *names[:found], *names[found + 1 :])
     return replace(files, names=names), document | ways[found][2]
-
-
-def _shards(configuration: dict[str, Any]) -> _Shards:
-    return _Shards(
-        tuple(configuration["chunk_shape"]),
-        configuration["index_location"] == "start",
-        any(codec["name"] == "crc32c" for codec in configuration["index_codecs"]),
-    )
 
 
 def files_of_n5(folder: Folder, document: dict[str, Any], itemsize: int) -> ChunkFiles:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import hashlib
 import io
 import itertools
 import lzma
@@ -15,26 +16,33 @@ import os
 import stat
 import struct
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from ..errors import InputError
 from .permissions import Permissions, RefusedInputError
 from .volume_address import Address, safe_join
 
 __all__ = [
+    "OF_SYSTEM",
     "PACKED",
     "Folder",
     "check_regular",
+    "digest_files",
+    "file_identity",
     "find_members",
     "folder_of",
     "name_members",
     "open_archive",
     "reading",
     "unpack",
+    "walk",
 ]
+
+#: Names of what the system says of files: when anything of them was changed, and their rights.
+OF_SYSTEM = ("changed", "access")
 
 #: Largest list of files in a zip file: about two million names [bytes].
 _MAX_DIRECTORY = 2**28
@@ -284,3 +292,55 @@ def unpack(folder: Folder, name: str, most: int) -> bytes:
             hint="get the volume again",
         )
     return data
+
+
+def walk(folder: str | Path) -> Iterator[os.DirEntry[str]]:
+    """Yield in order what is below a folder and is not a folder."""
+    try:
+        with os.scandir(folder) as found:
+            entries = sorted(found, key=lambda entry: entry.name)
+    except OSError:
+        return
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            yield from walk(entry.path)
+        else:
+            yield entry
+
+
+def digest_files(root: Path, files: Iterable[Path], limit: int = 200_000) -> dict[str, Any]:
+    """Return number, bytes and a digest of names, sizes and times of files."""
+    digest = hashlib.sha256()
+    statuses: list[os.stat_result] = []
+    number = total = 0
+    for file in files:
+        if number >= limit:
+            break
+        try:
+            status = file.stat()
+        except OSError:
+            continue  # a writer replaced it in this moment
+        name = os.path.relpath(file, root).replace(os.sep, "/")
+        digest.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+        statuses.append(status)
+        number += 1
+        total += status.st_size
+    found = {"files": number, "bytes": total, "sha256": digest.hexdigest()}
+    return found | _system_says(statuses)
+
+
+def file_identity(path: Path) -> dict[str, Any]:
+    """Return size and times of a file."""
+    status = path.stat()
+    found = {"bytes": status.st_size, "modified_ns": status.st_mtime_ns}
+    return found | _system_says([status])
+
+
+def _system_says(statuses: Iterable[os.stat_result]) -> dict[str, str]:
+    """Return what cannot be set back, and what changes it beside the content."""
+    changed, access = hashlib.sha256(), hashlib.sha256()
+    for status in statuses:
+        changed.update(f"{status.st_ctime_ns}\n".encode())
+        rights = (status.st_mode, status.st_nlink, status.st_uid, status.st_gid)
+        access.update(f"{rights}\n".encode())
+    return dict(zip(OF_SYSTEM, (changed.hexdigest(), access.hexdigest()), strict=True))

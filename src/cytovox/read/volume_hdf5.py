@@ -21,9 +21,10 @@ from .opening import OpenedFiles
 from .permissions import Permissions
 from .volume_address import Address
 from .volume_axes import name_axes, place_axes
+from .volume_folder import digest_files, file_identity
 from .volume_hdf5_metadata import Layout, default_array, describe_array, member_of
 from .volume_limits import Box, box_shape, check_chunk, check_dtype, check_shape
-from .volume_source import Described, ReadOnlySource, digest_files, file_identity
+from .volume_view import Described, ReadOnlySource
 
 __all__ = ["HDF5Source", "open_hdf5"]
 

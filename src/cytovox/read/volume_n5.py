@@ -12,8 +12,8 @@ from .volume_axes import name_axes, place_axes, read_transform
 from .volume_chunk_files import files_of_n5
 from .volume_folder import find_members, folder_of, name_members
 from .volume_limits import check_chunk, check_dtype, check_known, check_numbers, check_shape
-from .volume_source import Described
 from .volume_store import TensorSource, kvstore, read_json
+from .volume_view import Described
 
 __all__ = ["open_n5"]
 

@@ -13,8 +13,9 @@ import numpy.typing as npt
 from ..errors import InputError, OptionError
 from .volume_address import Address
 from .volume_axes import name_axes
+from .volume_folder import file_identity
 from .volume_limits import Box, check_dtype, check_shape
-from .volume_source import Described, ReadOnlySource, file_identity
+from .volume_view import Described, ReadOnlySource
 
 __all__ = ["MappedSource", "map_file", "open_npy"]
 

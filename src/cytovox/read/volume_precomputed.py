@@ -10,8 +10,8 @@ from .volume_chunk_files import ChunkFiles, check_shard_files, files_of_precompu
 from .volume_folder import folder_of
 from .volume_limits import check_chunk, check_dtype, check_known, check_numbers, check_shape
 from .volume_ome import choose_level
-from .volume_source import Described
 from .volume_store import TensorSource, kvstore, read_json
+from .volume_view import Described
 
 __all__ = ["open_precomputed"]
 

@@ -19,9 +19,9 @@ import numpy.typing as npt
 from ..errors import CytovoxError, InputError, InputNotFoundError, StorageError, UsageError
 from .volume_address import Address
 from .volume_chunk_files import ChunkFiles, Index
-from .volume_folder import folder_of, unpack
+from .volume_folder import digest_files, folder_of, unpack, walk
 from .volume_limits import MAX_DOCUMENT_BYTES, Box, box_shape, check_chunk, intersect, slices
-from .volume_source import Described, digest_files
+from .volume_view import Described
 
 try:
     import fcntl
@@ -344,7 +344,8 @@ class TensorSource:
             found |= digest_files(self._folder.path.parent, [self._folder.path])
         elif not self._folder.remote:
             root = self._folder.path
-            found |= digest_files(root, _walk(root))
+            stored = (e for e in walk(root) if not e.name.endswith(_UNFINISHED))
+            found |= digest_files(root, (Path(e.path) for e in stored))
         return found
 
     def close(self) -> None:
@@ -352,16 +353,3 @@ class TensorSource:
         self._tensor = None
         if self._folder.archive is not None:
             self._folder.archive.close()
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    try:
-        with os.scandir(folder) as found:
-            entries = sorted(found, key=lambda e: e.name)
-    except OSError:
-        return
-    for entry in entries:
-        if entry.is_dir(follow_symlinks=False):
-            yield from _walk(Path(entry.path))
-        elif not entry.name.endswith(_UNFINISHED):
-            yield Path(entry.path)

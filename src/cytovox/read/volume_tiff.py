@@ -17,10 +17,10 @@ from ..errors import InputError, OptionError
 from .permissions import Permissions
 from .volume_address import Address
 from .volume_axes import SPATIAL, name_axes, normalize_unit
+from .volume_folder import digest_files, file_identity
 from .volume_limits import Box, check_chunk, check_dtype, check_shape
 from .volume_npy import MappedSource, map_file
 from .volume_ome import choose_level
-from .volume_source import Described, ReadOnlySource, digest_files, file_identity
 from .volume_tiff_images import choose_image
 from .volume_tiff_pages import (
     TiffFiles,
@@ -31,6 +31,7 @@ from .volume_tiff_pages import (
     read_page,
     reading,
 )
+from .volume_view import Described, ReadOnlySource
 
 __all__ = ["TiffSource", "open_tiff", "open_tiff_folder"]
 

@@ -1,26 +1,86 @@
-"""What is taken of a volume, what its file does not say, and its regions in the world."""
+"""What a file says of its array, what of it is taken, and its regions in the world."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
 
 from ..errors import UsageError
 from .permissions import Permissions
 from .volume_axes import SPATIAL, metres, normalize_unit
 from .volume_limits import Box
-from .volume_source import Described
 
 if TYPE_CHECKING:
     from funlib.geometry import Coordinate, Roi
 
-__all__ = ["RegionGrid", "VolumeView", "region_grid"]
+__all__ = [
+    "Described",
+    "ReadOnlySource",
+    "RegionGrid",
+    "Source",
+    "VolumeView",
+    "region_grid",
+]
 
 _LETTERS = "tczyx"
 #: Finer units that are tried until voxels are whole.
 _FINER = ("millimeter", "micrometer", "nanometer", "picometer")
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """What a file says about its array; axes are in the order of the file."""
+
+    #: Name of the format.
+    format: str
+    shape: tuple[int, ...]
+    #: Type of a voxel, native byte order.
+    dtype: np.dtype[Any]
+    #: One-letter names.
+    axes: tuple[str, ...]
+    #: Voxels along each axis that are decoded together, and written together.
+    chunk: tuple[int, ...]
+    write_unit: tuple[int, ...]
+    #: One number per axis, in `units`; 1 and 0 where the axis is not of space.
+    voxel_size: tuple[float, ...]
+    offset: tuple[float, ...]
+    #: One name per axis, or empty.
+    units: tuple[str, ...]
+    #: Which image of how many in the file this is, in words; empty if it is the only one.
+    series: str = ""
+    #: Names of the channels, as far as the file gives them.
+    channels: tuple[str, ...] = ()
+
+
+class Source(Protocol):
+    """An opened array in one of the formats."""
+
+    described: Described
+
+    def read_into(self, box: Box, out: npt.NDArray[Any]) -> None:
+        """Read a box that is inside of the array; `out` may have any strides."""
+
+    def write(self, box: Box, array: npt.NDArray[Any]) -> None:
+        """Write a box of whole write units."""
+
+    def identity(self) -> dict[str, Any]:
+        """Return what changes when the voxels change."""
+
+    def close(self) -> None:
+        """Release the resources of the operating system."""
+
+
+class ReadOnlySource:
+    """Base of the formats that are only read."""
+
+    def write(self, box: Box, array: npt.NDArray[Any]) -> None:
+        """Refuse."""
+        raise UsageError("this format is only read", hint="write OME-Zarr with create_labels")
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,8 +21,8 @@ from .volume_chunk_files import files_of_zarr
 from .volume_folder import find_members, folder_of, name_members
 from .volume_limits import check_chunk, check_dtype, check_fill, check_known, check_shape
 from .volume_ome import Level, Multiscale, choose_level, parse_multiscales
-from .volume_source import Described
 from .volume_store import TensorSource, kvstore, read_json
+from .volume_view import Described
 
 __all__ = ["is_volume", "open_zarr"]
 
