@@ -169,6 +169,27 @@ def test_bad_options(tmp_path: Path, options: dict[str, Any]) -> None:
         create_labels("a.h5:/labels", shape=(8, 8))
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"format": "tiff"},
+        {"format": "precomputed", "units": "second"},
+        {"format": "precomputed", "offset": (0.5, 0, 0)},
+        {"block": (4, 4, 0)},
+        {"block": (6, 6, 6), "chunk": (4, 4, 4)},
+    ],
+)
+def test_what_is_there_is_kept_if_an_option_is_bad(
+    tmp_path: Path, options: dict[str, Any]
+) -> None:
+    with create_labels(tmp_path / "a", shape=(8, 8, 8)) as volume:
+        volume.write([(0, 8)] * 3, np.full((8, 8, 8), 7, np.uint32))
+    with pytest.raises(UsageError):
+        create_labels(tmp_path / "a", shape=(8, 8, 8), overwrite=True, **options)
+    with open_volume(tmp_path / "a") as volume:
+        assert (volume[:] == 7).all()
+
+
 def test_place_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises((StorageError, OutputError)):

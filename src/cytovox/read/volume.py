@@ -266,11 +266,10 @@ class Volume:
         if hasattr(key, "to_slices"):
             return self.read(key)
         keys = key if isinstance(key, tuple) else (key,)
-        if any(k is Ellipsis for k in keys):
-            at = next(i for i, k in enumerate(keys) if k is Ellipsis)
-            missing = self.ndim - len(keys) + 1
-            keys = (*keys[:at], *[slice(None)] * missing, *keys[at + 1 :])
-        keys = (*keys, *[slice(None)] * (self.ndim - len(keys)))
+        keys = keys if any(k is Ellipsis for k in keys) else (*keys, Ellipsis)
+        at = next(i for i, k in enumerate(keys) if k is Ellipsis)
+        missing = self.ndim - len(keys) + 1
+        keys = (*keys[:at], *[slice(None)] * missing, *keys[at + 1 :])
         if len(keys) != self.ndim:
             raise UsageError(f"{len(keys)} indices for {self.ndim} axes", path=self.url)
         box = [check_index(k, n, self.url) for k, n in zip(keys, self.shape, strict=True)]

@@ -176,21 +176,19 @@ def check_fill(value: Any, dtype: np.dtype[Any], where: Where) -> Any:
 
 def check_index(key: Any, length: int, where: Where) -> tuple[int, int]:
     """Return start and stop of a slice or number along an axis."""
-    if isinstance(key, slice):
-        start, stop, step = key.indices(length)
-        if step != 1:
-            raise UsageError(
-                "slices with steps are not read", path=where, hint="take steps of what was read"
-            )
-        return start, max(start, stop)
     try:
-        number = int(key.__index__())
-    except AttributeError:
+        taken = range(length)[key]
+    except TypeError:
         raise UsageError(f"{key!r} is not a slice or number", path=where) from None
-    number += length if number < 0 else 0
-    if not 0 <= number < length:
-        raise UsageError(f"index {key} is outside of {length} voxels", path=where)
-    return number, number + 1
+    except IndexError:
+        raise UsageError(f"index {key} is outside of {length} voxels", path=where) from None
+    if not isinstance(taken, range):
+        return taken, taken + 1
+    if taken.step != 1:
+        raise UsageError(
+            "slices with steps are not read", path=where, hint="take steps of what was read"
+        )
+    return taken.start, max(taken.start, taken.stop)
 
 
 def _short(value: Any) -> str:

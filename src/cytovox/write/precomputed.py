@@ -18,7 +18,7 @@ from ..read.volume_axes import metres
 from ..read.volume_store import read_json, remove_tree
 from .volume_metadata import VolumePlan, write_documents
 
-__all__ = ["add_scale", "write_info", "write_segment_properties"]
+__all__ = ["add_scale", "info_documents", "write_segment_properties"]
 
 _TYPES = ("uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "float32")
 #: What a number of a segment may be; others become float32.
@@ -26,8 +26,8 @@ _PROPERTY_TYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "float
 _PROPERTIES = "segment_properties"
 
 
-def write_info(plan: VolumePlan) -> None:
-    """Write the ``info`` of a volume that was planned."""
+def info_documents(plan: VolumePlan) -> dict[str, bytes]:
+    """Return the ``info`` of a volume that was planned, by its name."""
     where = str(plan.address)
     if len(plan.shape) != len(plan.voxel_size) + (plan.axes[0] == "c") or "t" in plan.axes:
         raise OptionError("precomputed has no time", path=where, hint="write OME-Zarr")
@@ -49,7 +49,7 @@ def write_info(plan: VolumePlan) -> None:
         "num_channels": channels,
         "scales": [_scale(plan)],
     }
-    write_documents(plan.address, {"info": _json(info)})
+    return {"info": _json(info)}
 
 
 def _scale(plan: VolumePlan) -> dict[str, Any]:

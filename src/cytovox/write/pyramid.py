@@ -24,12 +24,13 @@ from .precomputed import add_scale, write_segment_properties
 from .volume_creation import create_labels, create_volume
 from .volume_metadata import (
     VolumePlan,
+    array_documents,
     image_of_labels,
     multiscales,
     read_attributes,
     read_image,
     refresh_consolidated,
-    write_array,
+    write_documents,
     write_group,
 )
 
@@ -220,7 +221,7 @@ def _add_array(scales: Sequence[VolumePlan], scale: VolumePlan) -> Volume:
     """Make the array of a scale, which the image does not list before it is complete."""
     target = safe_join(scale.address, str(len(scales)))
     remove_tree(target)
-    write_array(replace(scale, address=target), read_attributes(scale.address)[0])
+    write_documents(target, array_documents(scale, read_attributes(scale.address)[0]))
     return open_volume(str(target), writable=True)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,15 +16,16 @@ from ..read.volume_address import Address, parse_address, safe_join
 from ..read.volume_axes import normalize_unit
 from ..read.volume_limits import check_dtype, check_numbers, check_shape
 from ..read.volume_store import read_json, remove_tree
-from .precomputed import write_info
+from .precomputed import info_documents
 from .volume_metadata import (
     VolumePlan,
+    array_documents,
     check_label_place,
     enter_label,
+    group_documents,
     multiscales,
     refresh_consolidated,
-    write_array,
-    write_group,
+    write_documents,
 )
 
 __all__ = ["FORMATS", "create_labels", "create_volume"]
@@ -160,21 +160,40 @@ def _create(plan: VolumePlan, format: str, overwrite: bool) -> Volume:
             path=str(plan.address),
             hint=f"take {', '.join(FORMATS)}",
         )
+    documents = _documents(plan, format)  # refused before what is there is removed
     _make_room(plan.address, overwrite)
-    if format == "precomputed":
-        write_info(plan)
-    elif format == "zarr2":
-        attributes = {
-            "axis_names": list(plan.axes),
-            "voxel_size": list(plan.voxel_size),
-            "offset": list(plan.offset),
-            "units": [plan.units] * len(plan.voxel_size),
-        }
-        write_array(plan, 2, attributes)
-    else:
-        _write_image(plan, format)
+    for address, described in documents:
+        write_documents(address, described)
+    if plan.labels:
+        enter_label(str(plan.address))
     refresh_consolidated(plan.address)
     return open_volume(str(plan.address), writable=True)
+
+
+def _documents(plan: VolumePlan, format: str) -> list[tuple[Address, dict[str, bytes]]]:
+    """Return what describes a volume, by folder and name."""
+    if format == "precomputed":
+        return [(plan.address, info_documents(plan))]
+    if format == "zarr2":
+        attributes: dict[str, Any] = {
+            "axis_names": plan.axes,
+            "voxel_size": plan.voxel_size,
+            "offset": plan.offset,
+            "units": [plan.units] * len(plan.voxel_size),
+        }
+        return [(plan.address, array_documents(plan, 2, attributes))]
+    version = 3 if format == "ome-zarr-0.5" else 2
+    attributes = multiscales([plan], version)
+    if plan.labels:
+        check_label_place(str(plan.address), format)
+        # background is clear
+        said: dict[str, Any] = {"colors": [{"label-value": 0, "rgba": [0, 0, 0, 0]}]}
+        said |= {} if version == 3 else {"version": "0.4"}
+        attributes.get("ome", attributes)["image-label"] = said
+    return [
+        (safe_join(plan.address, "0"), array_documents(plan, version)),
+        (plan.address, group_documents(attributes, version)),
+    ]
 
 
 def _plan(
@@ -236,18 +255,3 @@ def _make_room(address: Address, overwrite: bool) -> None:
         raise OutputExistsError(
             "there is something that is not a volume", path=address.path, hint="name another"
         )
-
-
-def _write_image(plan: VolumePlan, format: str) -> None:
-    version = 3 if format == "ome-zarr-0.5" else 2
-    attributes = multiscales([plan], version)
-    if plan.labels:
-        check_label_place(str(plan.address), format)
-        # background is clear
-        said: dict[str, Any] = {"colors": [{"label-value": 0, "rgba": [0, 0, 0, 0]}]}
-        said |= {} if version == 3 else {"version": "0.4"}
-        attributes.get("ome", attributes)["image-label"] = said
-    write_array(replace(plan, address=safe_join(plan.address, "0")), version)
-    write_group(plan.address, attributes, version)
-    if plan.labels:
-        enter_label(str(plan.address))

@@ -35,7 +35,6 @@ __all__ = [
     "read_attributes",
     "read_image",
     "refresh_consolidated",
-    "write_array",
     "write_documents",
     "write_group",
 ]
@@ -256,11 +255,6 @@ def write_documents(address: Address, documents: dict[str, bytes]) -> None:
             raise StorageError(f"it cannot be made: {err.strerror}", path=address.path) from err
     for name, data in documents.items():
         write_bytes(address, name, data)
-
-
-def write_array(plan: VolumePlan, version: int, attributes: dict[str, Any] | None = None) -> None:
-    """Write the metadata of one array."""
-    write_documents(plan.address, array_documents(plan, version, attributes))
 
 
 def write_group(address: Address, attributes: dict[str, Any], version: int) -> None:
