@@ -654,6 +654,25 @@ def test_zip_files_that_are_not_read(tmp_path: Path) -> None:
         open_volume(zipped(precomputed(tmp_path / "s", sharding=SHARDING), path))
 
 
+def test_damaged_shards_of_blosc_are_named(tmp_path: Path) -> None:
+    """Their chunks are looked at where they are, before the shard is unpacked."""
+    blosc = zarr.codecs.BloscCodec()
+    path = array(tmp_path / "a", chunks=(2, 4, 8), shards=(4, 8, 16), compressors=blosc)
+    archive = zipped(path, tmp_path / "a.zip", method=zipfile.ZIP_DEFLATED)
+    data = bytearray(archive.read_bytes())
+    with zipfile.ZipFile(archive) as opened:
+        start = opened.getinfo("c/0/0/0").header_offset
+    for at in range(start + 100, start + 600, 50):
+        data[at] ^= 0xFF
+    archive.write_bytes(data)
+    with pytest.raises(InputError, match=r"c/0/0/0: it cannot be unpacked"):
+        check(archive)
+    shard = path / "c" / "0" / "0" / "0"
+    shard.write_bytes(shard.read_bytes()[:13])
+    with pytest.raises(InputError, match=r"c/0/0/0: it cannot be unpacked"):
+        check(path)
+
+
 # -------------------------------------------------------------- groups and OME-Zarr
 
 
