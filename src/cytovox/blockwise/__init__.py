@@ -17,7 +17,7 @@ _HOMES = {
     "BlockFailure": "block_result",
     "SeamReport": "lookup",
     "DaCapoBlockwiseTask": "blockwise_task",
-    "run_blockwise": "scheduler",
+    "run_blockwise": "blockwise_task",
     "segment_blockwise": "segment_region",
 }
 

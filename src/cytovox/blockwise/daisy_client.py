@@ -18,21 +18,13 @@ import logging
 import os
 import queue
 import sys
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..errors import StageError
 from ..run.executor import WorkerError
-from .program_blocks import (
-    ON_PATH,
-    VARIABLE,
-    Blocks,
-    ProgramServer,
-    Result,
-    blocks_of_worker,
-)
+from .program_blocks import ON_PATH, Ended, Feed, Given, ProgramServer, Result, blocks_here
 
 __all__ = [
     "BlockLoop",
@@ -45,19 +37,10 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-#: Seconds without a block after which a loop ends; it is begun again for the next one.
-_IDLE = 600.0
 #: Modules of daisy that have a client.
 _WITH_CLIENT = ("daisy", "daisy.v1_compat", "daisy.v2")
 #: What to do about programs where nobody gives them blocks.
 PROGRAMS = "a worker that starts a program needs num_workers=1 at least"
-
-
-class _OfThread(threading.local):
-    blocks: Blocks | None = None
-
-
-_of_thread = _OfThread()
 
 
 class Client:
@@ -73,12 +56,12 @@ class Client:
         """Make a client."""
         daisy = _daisy()["daisy"]
         is_served = context is not None or daisy.Context.ENV_VARIABLE in os.environ
-        if _of_thread.blocks is None and VARIABLE not in os.environ and is_served:
+        if is_served and blocks_here() is None:
             return daisy.Client(context)
         return super().__new__(cls)
 
     def __init__(self, context: Any = None) -> None:
-        self.blocks = _of_thread.blocks or blocks_of_worker()
+        self.blocks = blocks_here()
         self.context = context
         self.worker_id = os.getpid()
         self.task_id = "" if self.blocks is None else self.blocks.task_id
@@ -120,79 +103,13 @@ def loop_over_blocks(function: Callable[[Any], Any]) -> None:
                 client.result = result
 
 
-class _Given(NamedTuple):
-    """A block was given back."""
-
-    error: BaseException | None
-    result: Result
-
-
-class _Ended(NamedTuple):
-    """The loop has ended."""
-
-    error: BaseException | None
-
-
-class _Feed:
-    """Blocks on their way to a loop that runs in a thread, and back."""
-
-    def __init__(self, loop: Callable[[], Any], task_id: str) -> None:
-        self.task_id = task_id
-        self.offered: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self.told: queue.SimpleQueue[_Given | _Ended] = queue.SimpleQueue()
-        self.has_ended = False
-        self.thread = threading.Thread(target=self._run, args=(loop,), name=task_id, daemon=True)
-        self._holder: threading.Thread | None = None
-
-    def take(self) -> Any:
-        """Wait for the next block; None if there are no more, or none comes for long."""
-        try:
-            block = self.offered.get(timeout=_IDLE)
-        except queue.Empty:
-            return None
-        if block is None:
-            self.offered.put(None)  # for the next one who asks
-        else:
-            self._holder = threading.current_thread()
-        return block
-
-    def give_back(self, error: BaseException | None, result: Result) -> None:
-        """Report how the block ended."""
-        self._holder = None
-        self.told.put(_Given(error, result))
-
-    def put_back(self, block: Any) -> None:
-        """Let another one have a block."""
-        self._holder = None
-        self.offered.put(block)
-
-    def _run(self, loop: Callable[[], Any]) -> None:
-        _of_thread.blocks = self
-        error: BaseException | None = None
-        try:
-            loop()
-        except (Exception, SystemExit) as err:
-            # A command that has ended well ends with SystemExit, too.
-            error = None if isinstance(err, SystemExit) and not err.code else err
-        if self._holder is threading.current_thread():
-            self.give_back(error or StageError("worker", "it ended while it had the block"), None)
-        self.told.put(_Ended(error))
-
-
 class BlockLoop:
     """Gives blocks to a loop, one at a time, so that it is called with a block.
 
-    Parameters
-    ----------
-    loop
-        Asks a `Client` for blocks until there are no more; runs in a thread.
-    task_id
-        Name of the task.
-    serves
-        Whether programs that it starts get blocks. They find the worker by
-        the environment of this process, which must be a worker's.
-    seconds
-        Time limit of a block, after which a program ends.
+    The loop asks a `Client` for blocks until there are no more. Programs that it
+    starts get blocks as well if it `serves`; they find the worker by the environment
+    of this process, which must be a worker's. A program ends if a block takes longer
+    than `seconds`.
     """
 
     def __init__(
@@ -207,7 +124,7 @@ class BlockLoop:
         self._seconds = seconds
         self._loop = loop
         self._serves = serves
-        self._feed: _Feed | None = None
+        self._feed: Feed | None = None
         self._server: ProgramServer | None = None
 
     def __call__(self, block: Any) -> Result:
@@ -215,7 +132,7 @@ class BlockLoop:
         is_new = self._feed is None or self._feed.has_ended
         feed = self._begin()
         feed.offered.put(block)
-        while isinstance(told := feed.told.get(), _Ended):
+        while isinstance(told := feed.told.get(), Ended):
             feed.has_ended = True
             try:
                 feed.offered.get_nowait()
@@ -243,11 +160,11 @@ class BlockLoop:
         if self._server is not None:
             self._server.close()
 
-    def _begin(self) -> _Feed:
+    def _begin(self) -> Feed:
         """Return where blocks go, and begin the loop if it does not run."""
         if self._feed is not None and not self._feed.has_ended:
             return self._feed
-        self._feed = _Feed(self._loop, self.task_id)
+        self._feed = Feed(self._loop, self.task_id)
         if self._server is not None:
             self._server.close()
         if self._serves:
@@ -267,7 +184,7 @@ class BlockLoop:
         failure.__cause__ = error
         return failure
 
-    def _warn(self, told: _Given | _Ended) -> None:
+    def _warn(self, told: Given | Ended) -> None:
         if told.error is not None:
             logger.warning("a worker of %s failed:", self.task_id, exc_info=told.error)
 

@@ -7,11 +7,10 @@ not for its notes of what was done.
 
 from __future__ import annotations
 
-import contextlib
 import math
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,20 +32,8 @@ _RESTARTS = 1_000_000_000
 _FITS = ("valid", "overhang", "shrink")
 
 
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    # It recommends a store that knows nothing of functions and inputs, and
-    # pipelines in place of tasks that name those that they need.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
 class Task(daisy.Task):
-    """A daisy task whose time limits and restarts are what was asked for.
-
-    Parameters are those of `daisy.Task`.
-    """
+    """A daisy task whose time limits and restarts are what was asked for."""
 
     def __new__(cls, task_id: str, *args: Any, **kwargs: Any) -> Task:
         """Make the task; daisy's are made, not initialised."""
@@ -57,7 +44,10 @@ class Task(daisy.Task):
         kwargs.setdefault("max_worker_restarts", _RESTARTS)
         if kwargs.get("check_function") is None:
             kwargs.pop("check_function", None)
-        with _quiet():
+        with warnings.catch_warnings():
+            # It recommends a store that knows nothing of functions and inputs, and
+            # pipelines in place of tasks that name those that they need.
+            warnings.simplefilter("ignore")
             make: Any = super().__new__
             task: Task = make(cls, task_id, *args, **kwargs)
         return task
@@ -82,27 +72,14 @@ def upstream_of(task: Any) -> list[Any]:
 
 @dataclass(slots=True, eq=False)
 class Stage:
-    """The blocks of one task.
-
-    Parameters
-    ----------
-    task
-        Task of daisy.
-    work
-        What is done with its blocks, and their ledger.
-    is_done
-        Whether a block need not be done; daisy asks. None if there is no need to.
-    upstream
-        Stages whose blocks must be done before those here that read there.
-    slots
-        How many blocks may be done at once.
-    """
+    """The blocks of one task."""
 
     task: Any
     work: BlockWork
+    #: Whether a block need not be done; daisy asks.
     is_done: Callable[[Any], bool] | None = None
+    #: Stages whose blocks must be done before those here that read there.
     upstream: Sequence[Stage] = ()
-    slots: int = 1
     running: int = 0
     #: Blocks that daisy has given and that are put off.
     held: deque[TaskBlock] = field(default_factory=deque)
@@ -110,7 +87,6 @@ class Stage:
     wanted: set[BlockKey] = field(default_factory=set)
     #: Blocks that have begun, until one is done.
     begun: set[BlockKey] = field(default_factory=set)
-
     #: Whether blocks from all over the region were asked for.
     is_spread: bool = False
 
@@ -128,15 +104,10 @@ class Stage:
 
 
 class TaskSource:
-    """Gives blocks of tasks in an order that daisy allows.
+    """Gives blocks of tasks, upstream ones first, in an order that daisy allows.
 
-    Parameters
-    ----------
-    stages
-        The tasks, upstream ones first.
-    resources
-        What all blocks that are done at once may require together; what is not
-        named is not limited here.
+    Blocks that are done at once require no more than `resources` together; what is
+    not named there is not limited here.
     """
 
     def __init__(
@@ -162,7 +133,7 @@ class TaskSource:
         for stage in self._stages.values():
             requires = stage.work.requires or {}
             may = all(self._free.get(name, n) >= n for name, n in requires.items())
-            if stage.running >= stage.slots or stage.waits or not may:
+            if stage.running >= stage.work.executor.slots or stage.waits or not may:
                 continue
             unit = self._take(stage)
             if unit is None:
@@ -233,13 +204,8 @@ def _plain_task(stage: Stage) -> Any:
 
 def _far_blocks(task: Any, number: int) -> set[BlockKey]:
     """Return where blocks from all over a task write from, or all of few."""
-    read, write = task.read_roi, task.write_roi
+    read, write, sizes = task.read_roi, task.write_roi, task.block_grid_shape
     start = task.total_roi.begin + (write.begin - read.begin)
-    stop = task.total_roi.end - (read.end - write.end)
-    extra = 0 if task.fit == "valid" else 1
-    sizes = [
-        (b - a + extra * (w - 1)) // w for a, b, w in zip(start, stop, write.shape, strict=True)
-    ]
     total = math.prod(sizes)
     chosen: Any = range(total)
     if total > 2 * number:

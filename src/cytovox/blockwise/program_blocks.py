@@ -1,4 +1,9 @@
-"""Blocks on their way to a program that a worker has started, through a pipe with a key."""
+"""Blocks on their way to the loop of a worker file: in a thread, or in a program.
+
+A `Feed` runs a loop in a thread, gives it one block after the other, and hears how
+each ended. A program that the loop has started gets blocks of the same feed through
+a pipe with a key.
+"""
 
 from __future__ import annotations
 
@@ -9,41 +14,100 @@ import os
 import queue
 import secrets
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from multiprocessing import AuthenticationError, connection
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple
 
 from ..errors import StageError
 from ..run.team_worker import WorkerTraceback
 
-__all__ = ["ON_PATH", "VARIABLE", "Blocks", "ProgramServer", "Result", "blocks_of_worker"]
+__all__ = [
+    "ON_PATH",
+    "VARIABLE",
+    "Ended",
+    "Feed",
+    "Given",
+    "ProgramServer",
+    "Result",
+    "blocks_here",
+]
 
 #: Environment variable that says where a program gets its blocks.
 VARIABLE = "CYTOVOX_BLOCKS"
 #: Folder that stands first on the path of programs; it has a package ``daisy``.
 ON_PATH = Path(__file__).resolve().with_name("on-path")
 
+#: Seconds without a block after which a loop ends; it is begun again for the next one.
+_IDLE = 600.0
+
 Result = Mapping[str, Any] | None
 
 
-class Blocks(Protocol):
-    """Where a client gets its blocks."""
+class Given(NamedTuple):
+    """A block was given back."""
 
-    task_id: str
+    error: BaseException | None
+    result: Result
+
+
+class Ended(NamedTuple):
+    """The loop has ended."""
+
+    error: BaseException | None
+
+
+class _OfThread(threading.local):
+    feed: Feed | None = None
+
+
+_of_thread = _OfThread()
+
+
+class Feed:
+    """Blocks on their way to a loop that runs in a thread, and back."""
+
+    def __init__(self, loop: Callable[[], Any], task_id: str) -> None:
+        self.task_id = task_id
+        self.offered: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self.told: queue.SimpleQueue[Given | Ended] = queue.SimpleQueue()
+        self.has_ended = False
+        self.thread = threading.Thread(target=self._run, args=(loop,), name=task_id, daemon=True)
+        self._holder: threading.Thread | None = None
 
     def take(self) -> Any:
-        """Wait for a block and return it; None if there are no more."""
+        """Wait for the next block; None if there are no more, or none comes for long."""
+        try:
+            block = self.offered.get(timeout=_IDLE)
+        except queue.Empty:
+            return None
+        if block is None:
+            self.offered.put(None)  # for the next one who asks
+        else:
+            self._holder = threading.current_thread()
+        return block
 
     def give_back(self, error: BaseException | None, result: Result) -> None:
         """Report how the block ended."""
-
-
-class Feed(Blocks, Protocol):
-    """Blocks of a loop."""
+        self._holder = None
+        self.told.put(Given(error, result))
 
     def put_back(self, block: Any) -> None:
         """Let another one have a block."""
+        self._holder = None
+        self.offered.put(block)
+
+    def _run(self, loop: Callable[[], Any]) -> None:
+        _of_thread.feed = self
+        error: BaseException | None = None
+        try:
+            loop()
+        except (Exception, SystemExit) as err:
+            # A command that has ended well ends with SystemExit, too.
+            error = None if isinstance(err, SystemExit) and not err.code else err
+        if self._holder is threading.current_thread():
+            self.give_back(error or StageError("worker", "it ended while it had the block"), None)
+        self.told.put(Ended(error))
 
 
 class ProgramServer:
@@ -146,6 +210,9 @@ class _BlocksOfWorker:
             self._heard.put(None)
 
 
-def blocks_of_worker() -> Blocks | None:
+def blocks_here() -> Feed | _BlocksOfWorker | None:
+    """Return where the client of this thread, or of this program, gets its blocks."""
+    if _of_thread.feed is not None:
+        return _of_thread.feed
     told = os.environ.get(VARIABLE)
     return None if told is None else _BlocksOfWorker(*json.loads(told))

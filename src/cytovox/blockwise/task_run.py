@@ -37,29 +37,14 @@ logger = logging.getLogger(__name__)
 
 @dataclass(slots=True, eq=False)
 class RunTask:
-    """A daisy task, and what only this package does with it.
-
-    Parameters
-    ----------
-    task
-        The daisy task.
-    work
-        What is done with its blocks.
-    check_before
-        Whether a block is done, asked before it is worked on.
-    init_callback
-        Called once with daisy's context when the task starts.
-    upstream
-        Tasks that must be done before, block by block.
-    source
-        What the blocks are made from, beside the geometry.
-    """
+    """A daisy task, and what only this package does with it."""
 
     task: Any
     work: TaskWork
     check_before: Callable[[Any], bool] | None = None
     init_callback: Callable[[str], Any] | None = None
     upstream: list[RunTask] = field(default_factory=list)
+    #: What the blocks are made from, beside the geometry.
     source: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -106,7 +91,7 @@ def run_tasks(
             work = BlockWork(one.work, ledger, executor, one.task.requires or None)
             needed = [stage for stage in stages if stage.name in {up.name for up in one.upstream}]
             done = _done_before(one, journal)
-            stages.append(Stage(one.task, work, done, needed, executor.slots))
+            stages.append(Stage(one.task, work, done, needed))
             stack.push(functools.partial(_close, one.work))
         source = TaskSource(stages, resources)
         stack.callback(source.close)

@@ -27,8 +27,7 @@ Check = Callable[[Any], bool]
 class TaskBlock:
     """A block of daisy, and what tells it from the others of its task."""
 
-    index: tuple[int, ...]
-    """Where it writes."""
+    index: tuple[int, ...]  # where it writes
     block: Any
 
     @classmethod
@@ -50,20 +49,9 @@ def takes_block(function: Callable[..., Any]) -> bool:
 class TaskWork:
     """Does a block of a task, and asks the task whether it is done.
 
-    Parameters
-    ----------
-    work
-        A function of a block, or a loop over blocks.
-    check
-        Whether a block is done; asked afterwards.
-    sent
-        What other processes unpickle as the work; the work itself if None.
-    task_id
-        Name of the task.
-    seconds
-        Time limit of a block.
-    serves
-        Whether programs that it starts get blocks from here.
+    The work is a function of a block, or a loop over blocks; `sent` is what other
+    processes unpickle in its place. Programs that it starts get blocks if it `serves`,
+    and end if one takes longer than `seconds`.
     """
 
     def __init__(
