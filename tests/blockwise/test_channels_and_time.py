@@ -14,7 +14,7 @@ from scipy import ndimage
 
 import cytovox
 from cytovox import open_volume, segment_volume
-from cytovox.blockwise.events import BlockStarted
+from cytovox.blockwise.block_result import BlockStarted
 from cytovox.blockwise.object_table import read_objects
 from cytovox.blockwise.replay import replay_block
 from cytovox.cli.main import main

@@ -14,8 +14,13 @@ from typing import Any
 
 import pytest
 
-from cytovox.blockwise.block_result import RunResult
-from cytovox.blockwise.events import BlockDone, BlockFailed, BlockStarted, WorkerLost
+from cytovox.blockwise.block_result import (
+    BlockDone,
+    BlockFailed,
+    BlockStarted,
+    RunResult,
+    WorkerLost,
+)
 from cytovox.blockwise.run_blocks import run_blocks
 from cytovox.errors import StageError, UsageError
 from cytovox.recipe.python_file import load_python_file

@@ -14,7 +14,7 @@ from scipy import ndimage
 from cytovox.blockwise import run_blockwise, segment_blockwise
 from cytovox.blockwise.argmax_worker import ArgmaxWork
 from cytovox.blockwise.array_run import run_array_work
-from cytovox.blockwise.events import BlockDone
+from cytovox.blockwise.block_result import BlockDone
 from cytovox.blockwise.predict_worker import PredictWork, tiles
 from cytovox.blockwise.threshold_worker import ThresholdWork
 from cytovox.blockwise.volume_result import Placement

@@ -13,7 +13,7 @@ import pytest
 from funlib.geometry import Roi
 
 from cytovox.blockwise import DaCapoBlockwiseTask, run_blockwise
-from cytovox.blockwise.events import BlockDone, BlockFailed, BlockStarted
+from cytovox.blockwise.block_result import BlockDone, BlockFailed, BlockStarted
 from cytovox.blockwise.task_result import leftovers
 from cytovox.errors import UsageError
 from cytovox.run.journal import FingerprintChangedError, read_journal

@@ -18,8 +18,7 @@ from scipy import ndimage
 import cytovox
 from cytovox.blockwise import DaCapoBlockwiseTask, run_blockwise, segment_blockwise
 from cytovox.blockwise.array_run import run_array_work
-from cytovox.blockwise.block_result import BlockFailure
-from cytovox.blockwise.events import BlockDone
+from cytovox.blockwise.block_result import BlockDone, BlockFailure
 from cytovox.blockwise.evidence_file import EvidenceFolder
 from cytovox.blockwise.replay import replay_block
 from cytovox.blockwise.threshold_worker import ThresholdWork

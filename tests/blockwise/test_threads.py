@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from cytovox.blockwise.events import BlockFailed, BlockStarted
+from cytovox.blockwise.block_result import BlockFailed, BlockStarted
 from cytovox.blockwise.run_blocks import run_blocks
 from cytovox.blockwise.threads import uses_threads
 from cytovox.errors import StorageError

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 import cytovox
-from cytovox.blockwise.events import BlockFailed
+from cytovox.blockwise.block_result import BlockFailed
 from cytovox.read.open_volume import open_volume
 
 __all__ = ["main"]

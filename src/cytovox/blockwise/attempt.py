@@ -36,33 +36,15 @@ _MOST_ERROR = 2_000
 
 
 class Outcome(NamedTuple):
-    """How an attempt at a block ended.
-
-    Parameters
-    ----------
-    result
-        What the function returned; None if it failed.
-    seconds, peak_bytes
-        How long it took and how much memory the process needed at most.
-    error, traceback
-        What was raised, empty if nothing was.
-    hopeless
-        Whether another attempt would fail in the same way.
-    full
-        Whether it failed since the storage is full, so that all others would.
-    raised
-        What was raised.
-    worker
-        Who did it.
-    """
+    """How an attempt at a block ended."""
 
     result: Any
     seconds: float
     peak_bytes: int | None
     error: str = ""
     traceback: str = ""
-    hopeless: bool = False
-    full: bool = False
+    hopeless: bool = False  # another attempt would fail in the same way
+    full: bool = False  # the storage is full, so that all others would fail
     raised: WorkerTraceback | None = None
     worker: str = ""
 

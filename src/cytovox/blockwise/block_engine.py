@@ -35,24 +35,12 @@ class HasIndex(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BlockWork:
-    """What is done with the blocks of a stage.
+    """What is done with the blocks of a stage, and by whom."""
 
-    Parameters
-    ----------
-    function
-        Called with a block; returns a dict, or None.
-    ledger
-        The account of the stage.
-    executor
-        Does them, at most `executor.slots` at a time.
-    requires
-        What a worker must have, as ``{"gpu": 1}``.
-    """
-
-    function: Callable[[Any], Any]
+    function: Callable[[Any], Any]  # of a block; returns a dict, or None
     ledger: Ledger
-    executor: UnitExecutor
-    requires: Mapping[str, float] | None = None
+    executor: UnitExecutor  # does `executor.slots` at a time at most
+    requires: Mapping[str, float] | None = None  # what a worker must have, as ``{"gpu": 1}``
 
 
 class Ready(NamedTuple):
@@ -113,19 +101,8 @@ class GridSource:
 def do_blocks(source: BlockSource, works: Sequence[BlockWork]) -> None:
     """Do blocks until each is done or given up, or none works.
 
-    Parameters
-    ----------
-    source
-        Gives the blocks.
-    works
-        What may be done with them, and by whom.
-
-    Raises
-    ------
-    WorkerError
-        If no worker can do anything.
-    StorageError
-        If there is no room for what blocks write.
+    A WorkerError is raised if no worker can do anything, a StorageError if there is no
+    room for what blocks write.
     """
     ended: queue.SimpleQueue[Future[Any]] = queue.SimpleQueue()
     running: dict[Future[Any], Ready] = {}

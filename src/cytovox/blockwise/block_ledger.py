@@ -12,8 +12,7 @@ from ..run.journal import BlockKey, Journal
 from ..run.progress import Listener, StageProgress, Warned, announce
 from ..run.team import LostWorkerError
 from .attempt import Outcome
-from .block_result import BlockFailure
-from .events import BlockDone, BlockFailed, BlockStarted, WorkerLost
+from .block_result import BlockDone, BlockFailed, BlockFailure, BlockStarted, WorkerLost
 
 __all__ = ["Fate", "Ledger"]
 
@@ -31,27 +30,10 @@ _TRIED = 8
 class Ledger:
     """Which blocks of a stage are to be done, and what became of each.
 
-    Parameters
-    ----------
-    stage
-        Name of the stage, in the journal and in events.
-    total
-        Number of blocks.
-    retries
-        How often a block is done again after an error.
-    timeout
-        Seconds after which a block's worker is stopped; None for no limit.
-    journal
-        Gets a line for each attempt and its end.
-    on_event
-        Is told the same.
-    on_rows
-        Gets what a block returned; it is kept in `rows` if None.
-    deaths
-        A block over which so many workers have died is given up; if None, a
-        death counts like an error.
-    restarts
-        How many workers may die over all blocks; None for no limit.
+    The journal gets a line for each attempt and its end, and `on_event` is told the
+    same. What a block returned goes to `on_rows`; it is kept in `rows` if None. A block
+    over which so many workers have died as `deaths` says is given up; if None, a death
+    counts like an error. So many workers as `restarts` says may die over all blocks.
     """
 
     def __init__(
@@ -99,7 +81,13 @@ class Ledger:
         self, blocks: Iterable[Any], check: Callable[[Any], bool] | None = None
     ) -> set[BlockKey]:
         """Return which blocks were done before, as the journal tells and `check` confirms."""
-        skip = set() if self._journal is None else self._skip(self._journal, blocks, check)
+        records = {} if self._journal is None else self._journal.records(self.stage)
+        known = {key for key, record in records.items() if record.state == "done"}
+        skip: set[BlockKey] = set()
+        for block in blocks if known else ():
+            if block.index in known and (check is None or check(block)):
+                skip.add(block.index)
+                self._keep(block, dict(records[block.index].result or {}))
         self.skipped = len(skip)
         return skip
 
@@ -116,23 +104,11 @@ class Ledger:
         """Whether blocks from all over the volume have failed and none was done."""
         return self._far is not None and not self._far and not self.any_done
 
-    def _skip(
-        self, journal: Journal, blocks: Iterable[Any], check: Callable[[Any], bool] | None
-    ) -> set[BlockKey]:
-        records = journal.records(self.stage)
-        known = {key for key, record in records.items() if record.state == "done"}
-        skip: set[BlockKey] = set()
-        if not known:
-            return skip
-        for block in blocks:
-            if block.index in known and (check is None or check(block)):
-                skip.add(block.index)
-                rows = dict(records[block.index].result or {})
-                if self._on_rows is None:
-                    self.rows[block.index] = rows
-                else:
-                    self._on_rows(block, rows)
-        return skip
+    def _keep(self, block: Any, rows: dict[str, Any]) -> None:
+        if self._on_rows is None:
+            self.rows[block.index] = rows
+        else:
+            self._on_rows(block, rows)
 
     def begin(self, block: Any) -> None:
         """Record that an attempt begins."""
@@ -150,10 +126,7 @@ class Ledger:
             return self._fail(block, "error", outcome._replace(error=error))
         rows = dict(outcome.result or {})
         # Before the journal tells it as done, whoever wants its rows has them.
-        if self._on_rows is None:
-            self.rows[block.index] = rows
-        else:
-            self._on_rows(block, rows)
+        self._keep(block, rows)
         if self._journal is not None:
             self._journal.done(
                 self.stage,

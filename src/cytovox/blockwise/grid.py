@@ -18,47 +18,23 @@ __all__ = ["Block", "Box", "Grid", "box_shape", "intersect", "slices"]
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One part of a volume.
+    """One part of a volume."""
 
-    Parameters
-    ----------
-    index
-        Number of the block, in C order of its position.
-    position
-        Place in the grid of blocks.
-    read
-        Box that is read, with the context; may reach outside the volume if
-        that is filled.
-    write
-        Box that is written; those of all blocks tile the volume.
-    """
-
-    index: int
-    position: tuple[int, ...]
-    read: Box
-    write: Box
+    index: int  # in C order of its position
+    position: tuple[int, ...]  # in the grid of blocks
+    read: Box  # with the context; may reach outside the volume if that is filled
+    write: Box  # those of all blocks tile the volume
 
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """The blocks of a volume, in C order; those at its far ends may be smaller.
-
-    Parameters
-    ----------
-    shape
-        Shape of the volume in voxels.
-    block
-        Shape of a block in voxels; may be larger than the volume.
-    context
-        Voxels that are read beyond the block on either side, along each axis.
-    clipped
-        Whether what is read ends where the volume ends, so that a function sees
-        the end as it would in the whole; otherwise there is something to fill.
-    """
+    """The blocks of a volume, in C order; those at its far ends may be smaller."""
 
     shape: tuple[int, ...]
-    block: tuple[int, ...]
-    context: tuple[int, ...]
+    block: tuple[int, ...]  # may be larger than the volume
+    context: tuple[int, ...]  # voxels that are read beyond the block on either side
+    #: Whether what is read ends where the volume ends, so that a function sees the end
+    #: as it would in the whole; otherwise there is something to fill.
     clipped: bool = False
     counts: tuple[int, ...] = field(init=False)
 

@@ -20,52 +20,51 @@ __all__ = ["NODE", "report_again", "report_seams"]
 NODE = np.dtype(
     [("root", "i8"), ("size", "u8"), ("seam", "?"), ("clipped", "?"), ("owned", "?")], align=True
 )
-_FLAGS = ("seam", "clipped", "contested")
+#: What is known of an object.
+_OBJECT = np.dtype(
+    [
+        ("id", "i8"),
+        ("size", "u8"),
+        ("blocks", "i8"),
+        ("seam", "?"),
+        ("clipped", "?"),
+        ("contested", "?"),
+    ],
+    align=True,
+)
 
 
-@dataclasses.dataclass(slots=True, eq=False)
-class _Objects:
-    """What is known of some objects, by their numbers in ascending order."""
+def _no_voxels(ids: Int64s) -> npt.NDArray[Any]:
+    found = np.zeros(ids.size, _OBJECT)
+    found["id"] = ids
+    return found
 
-    ids: Int64s
-    size: npt.NDArray[np.uint64]
-    blocks: Int64s
-    flags: dict[str, npt.NDArray[np.bool_]]
 
-    @classmethod
-    def zero(cls, ids: Int64s) -> _Objects:
-        flags = {name: np.zeros(ids.size, np.bool_) for name in _FLAGS}
-        return cls(ids, np.zeros(ids.size, np.uint64), np.zeros(ids.size, np.int64), flags)
+def _of_tile(final: Int64s, nodes: Any, block: Int64s) -> npt.NDArray[Any]:
+    """Return what the labels of a tile tell of their objects, in ascending order of these."""
+    real = final > 0
+    ids, at = np.unique(final[real], return_inverse=True)
+    found = _no_voxels(ids)
+    np.add.at(found["size"], at, nodes["size"][real])
+    for name in ("seam", "clipped"):
+        found[name][at[nodes[name][real]]] = True
+    # Labels of a block follow each other.
+    order = np.lexsort((block[real], at))
+    sorted_at, sorted_block = at[order], block[real][order]
+    new = np.ones(order.size, np.bool_)
+    new[1:] = (sorted_at[1:] != sorted_at[:-1]) | (sorted_block[1:] != sorted_block[:-1])
+    found["blocks"] = np.bincount(sorted_at[new], minlength=ids.size)
+    found["contested"][sorted_at[~new]] = True
+    return found
 
-    @classmethod
-    def of_tile(cls, final: Int64s, nodes: Any, block: Int64s) -> _Objects:
-        """Sum up the labels of a tile, of which 0 has no object."""
-        real = final > 0
-        ids, at = np.unique(final[real], return_inverse=True)
-        found = cls.zero(ids)
-        np.add.at(found.size, at, nodes["size"][real])
-        for name in ("seam", "clipped"):
-            found.flags[name][at[nodes[name][real]]] = True
-        # Labels of a block follow each other.
-        order = np.lexsort((block[real], at))
-        sorted_at, sorted_block = at[order], block[real][order]
-        new = np.ones(order.size, np.bool_)
-        new[1:] = (sorted_at[1:] != sorted_at[:-1]) | (sorted_block[1:] != sorted_block[:-1])
-        found.blocks += np.bincount(sorted_at[new], minlength=ids.size)
-        found.flags["contested"][sorted_at[~new]] = True
-        return found
 
-    def rows(self, chosen: npt.NDArray[np.bool_]) -> _Objects:
-        flags = {name: flag[chosen] for name, flag in self.flags.items()}
-        return _Objects(self.ids[chosen], self.size[chosen], self.blocks[chosen], flags)
-
-    def add(self, other: _Objects) -> None:
-        """Add objects that are all among these."""
-        at = np.searchsorted(self.ids, other.ids)
-        self.size[at] += other.size
-        self.blocks[at] += other.blocks
-        for name, flag in other.flags.items():
-            self.flags[name][at] |= flag
+def _add(known: npt.NDArray[Any], found: npt.NDArray[Any]) -> None:
+    """Add what a tile tells to what is known; all objects are among the known ones."""
+    at = np.searchsorted(known["id"], found["id"])
+    for name in ("size", "blocks"):
+        known[name][at] += found[name]
+    for name in ("seam", "clipped", "contested"):
+        known[name][at] |= found[name]
 
 
 class _Summary:
@@ -76,16 +75,16 @@ class _Summary:
         self._ids: dict[str, list[Int64s]] = {"cut": [], "contested": [], "clipped": []}
         self._sizes: dict[bool, dict[int, int]] = {True: {}, False: {}}
 
-    def take(self, found: _Objects) -> None:
+    def take(self, found: npt.NDArray[Any]) -> None:
         """Take objects."""
-        seam, several = found.flags["seam"], found.blocks > 1
+        seam, several = found["seam"], found["blocks"] > 1
         self.at_seam += int(np.count_nonzero(seam))
         self.spanning += int(np.count_nonzero(several))
-        self._ids["cut"].append(found.ids[seam & ~several])
+        self._ids["cut"].append(found["id"][seam & ~several])
         for name in ("contested", "clipped"):
-            self._ids[name].append(found.ids[found.flags[name]])
+            self._ids[name].append(found["id"][found[name]])
         for touches, counts in self._sizes.items():
-            values, times = np.unique(found.size[seam == touches], return_counts=True)
+            values, times = np.unique(found["size"][seam == touches], return_counts=True)
             for value, number in zip(values.tolist(), times.tolist(), strict=True):
                 counts[value] = counts.get(value, 0) + number
 
@@ -108,7 +107,7 @@ def report_seams(
     mode: StitchMode, lookup: Lookup, tiles: Tiles, store: TileStore, doubtful: int
 ) -> SeamReport:
     """Count what tells how well labels fit together at the seams."""
-    shared = _Objects.zero(lookup.shared)
+    shared = _no_voxels(lookup.shared)
     summary = _Summary()
     dropped = 0
     for index in range(len(tiles)):
@@ -118,11 +117,11 @@ def report_seams(
         if nodes.size != final.size:
             raise InputError("the evidence of blocks has changed meanwhile", block=int(own[0]))
         counts = lookup.offsets[own + 1] - lookup.offsets[own]
-        found = _Objects.of_tile(final, nodes, np.repeat(own, counts))
+        found = _of_tile(final, nodes, np.repeat(own, counts))
         dropped += int(np.count_nonzero(final == 0))
-        across = np.isin(found.ids, lookup.shared)
-        shared.add(found.rows(across))
-        summary.take(found.rows(~across))
+        across = np.isin(found["id"], lookup.shared)
+        _add(shared, found[across])
+        summary.take(found[~across])
     summary.take(shared)
     exceeding = summary.ids("clipped") if mode in ("overlap", "owner") else np.empty(0, np.int64)
     return SeamReport(

@@ -20,7 +20,6 @@ from .block_array import BlockArray
 from .evidence_file import StitchMode
 from .grid import Block, Grid
 from .kept_open import keep_open
-from .loading import load_file
 from .volume_blocks import SegmentPass
 
 __all__ = [
@@ -174,7 +173,7 @@ def load_segment_function(function: str) -> tuple[Callable[..., Any], dict[str, 
     if function.isidentifier() and not path.suffix:
         shipped = Path(__file__).with_name(f"{function}_function.py")
         path = shipped if shipped.is_file() else path
-    module = load_file(path)
+    module = worker_file.load_file(path)
     segment = getattr(module, "segment_function", None)
     if not callable(segment):
         raise UsageError("this file has no function segment_function", path=path)

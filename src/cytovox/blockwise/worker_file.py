@@ -8,9 +8,12 @@ called for each block; it may as well be called for blocks of a `Grid`, by
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -20,13 +23,24 @@ from ..errors import InputError, UsageError
 from ..read.permissions import Permissions
 from ..read.volume import Volume
 from ..read.volume_view import VolumeView
+from ..recipe.python_file import load_python_file
 from .block_array import chosen_address
 from .checks import checksum
 from .daisy_client import loop_over_blocks
 from .grid import Block, Box, box_shape, slices
 from .kept_open import keep_open
 
-__all__ = ["ArrayWork", "box_of", "worker_functions"]
+__all__ = ["ArrayWork", "box_of", "load_file", "worker_functions"]
+
+_HERE = Path(__file__).resolve().parent
+
+
+def load_file(path: str | os.PathLike[str]) -> Any:
+    """Return a worker file or a segment-function file, of a user or that ships, as a module."""
+    file = Path(path).expanduser().resolve()
+    if file.parent == _HERE and file.is_file():
+        return importlib.import_module(f"{__package__}.{file.stem}")
+    return load_python_file(file)
 
 
 def box_of(volume: Volume, block: Any) -> tuple[Box, Box]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..blockwise.block_engine import BlockWork, GridSource, do_blocks
 from ..blockwise.block_ledger import Ledger
-from ..blockwise.events import BlockFailed, BlockStarted
+from ..blockwise.block_result import BlockFailed, BlockStarted
 from ..errors import CytovoxError, StageError, escaped
 from ..run.cluster import find_executor
 from ..run.executor import WorkerError

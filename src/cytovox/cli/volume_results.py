@@ -15,8 +15,7 @@ from .console import SOME_FAILED, print_json, print_text, say
 from .signals import STOPPED_TEXT, resumable
 
 if TYPE_CHECKING:
-    from ..blockwise.block_result import BlockFailure
-    from ..blockwise.events import BlockFailed
+    from ..blockwise.block_result import BlockFailed, BlockFailure
     from ..blockwise.lookup import SeamReport
     from ..blockwise.volume_result import VolumeResult
     from .command_options import Said, SaidOfWork
@@ -40,7 +39,7 @@ _SEAMS = {
 @contextmanager
 def showing(name: str, said: Said) -> Iterator[Callable[[Any], None]]:
     """Show progress, or warnings only; yield the function to call with each event."""
-    from ..blockwise.events import BlockFailed, WorkerLost
+    from ..blockwise.block_result import BlockFailed, WorkerLost
     from .progress_display import showing_progress
 
     told: set[str] = set()
