@@ -152,14 +152,12 @@ def stitched_by_shell(grid: Grid, done: Done) -> np.ndarray:
     shells = Shells.of([e.shell for _, e in done if e.shell], [e.box for _, e in done])
     pairs, planes = [], []
     for block in grid:
-        for step, other in grid.neighbours(block.position):
-            if sum(map(abs, step)) != 1 or other.index > block.index:
-                continue
-            axis = next(i for i, at in enumerate(step) if at)
-            plane = list(block.write)
-            plane[axis] = (block.write[axis][0] - 1, block.write[axis][0])
-            pairs.append((block.index, other.index))
-            planes.append(plane)
+        for axis, (begin, _) in enumerate(block.write):
+            if begin > 0:
+                before = np.array(block.position)
+                before[axis] -= 1
+                pairs.append((block.index, grid.at(tuple(before.tolist())).index))
+                planes.append([*block.write[:axis], (begin - 1, begin), *block.write[axis + 1 :]])
     at, a, b, *_ = count_votes(shells, np.array(pairs), np.array(planes))
     one, two = np.array(pairs)[at].T
     joined = np.stack([start[one] + a - 1, start[two] + b - 1])

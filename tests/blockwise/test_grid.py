@@ -34,20 +34,3 @@ def test_each_voxel_belongs_to_one_block(sizes: tuple[tuple[int, ...], ...]) -> 
         ):
             assert (write[0] - read[0], read[1] - write[1]) == (margin, margin)
     assert (owner >= 0).all()
-    assert all(grid.owner(voxel) == index for voxel, index in np.ndenumerate(owner))
-
-
-def test_each_pair_of_neighbours_is_met_once() -> None:
-    grid = Grid((5, 5, 5), (2, 2, 2), (1, 1, 1))
-    pairs = [
-        (block.index, other.index)
-        for block in grid
-        for _, other in grid.neighbours(block.position, later=True)
-    ]
-    both = {
-        frozenset((block.index, other.index))
-        for block in grid
-        for _, other in grid.neighbours(block.position)
-    }
-    assert len(pairs) == len(set(map(frozenset, pairs))) == len(both) == 158
-    assert all(a < b for a, b in pairs)

@@ -204,12 +204,13 @@ def _occur(planes: list[Ids], count: int) -> npt.NDArray[np.bool_]:
 def _shell(seen: Ids, block: Block, grid: Grid, box: Box) -> Ids:
     """Return the labels with those removed that no neighbour looks at."""
     hidden = list(box)
-    for step, other in grid.neighbours(block.position):
-        if sum(map(abs, step)) == 1:
-            axis = next(i for i, at in enumerate(step) if at)
-            start, stop = hidden[axis]
-            low, high = grid.inside(other.read)[axis]
-            hidden[axis] = (start, min(stop, low)) if step[axis] > 0 else (max(start, high), stop)
+    for axis, (start, stop) in enumerate(block.write):
+        low, high = box[axis]
+        if start > 0:
+            low = max(low, start + grid.context[axis])
+        if stop < grid.shape[axis]:
+            high = min(high, stop - grid.context[axis])
+        hidden[axis] = (low, high)
     if any(start >= stop for start, stop in hidden):
         return seen
     shell = seen.copy()

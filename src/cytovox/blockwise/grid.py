@@ -1,11 +1,10 @@
-"""How a volume is divided: blocks, what they read, what they write, who is next to whom.
+"""How a volume is divided: blocks, what they read, what they write.
 
 Everything here is in voxels, in the order of the axes of the array (z, y, x).
 """
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -89,24 +88,6 @@ class Grid:
             read.append((start - context, stop + context))
         seen = self.inside(tuple(read)) if self.clipped else tuple(read)
         return Block(index, tuple(position), seen, tuple(write))
-
-    def owner(self, voxel: tuple[int, ...]) -> int:
-        """Return the index of the block that writes a voxel."""
-        return self.at(tuple(v // step for v, step in zip(voxel, self.block, strict=True))).index
-
-    def neighbours(
-        self, position: tuple[int, ...], *, later: bool = False
-    ) -> list[tuple[tuple[int, ...], Block]]:
-        """Return the blocks around a position, corners included."""
-        zero = (0,) * self.ndim
-        found = []
-        for step in itertools.product((-1, 0, 1), repeat=self.ndim):
-            if step == zero or (later and step < zero):
-                continue
-            at = tuple(a + b for a, b in zip(position, step, strict=True))
-            if all(0 <= a < count for a, count in zip(at, self.counts, strict=True)):
-                found.append((step, self.at(at)))
-        return found
 
     def inside(self, box: Box) -> Box:
         """Return the part of a box that is in the volume."""
