@@ -210,11 +210,16 @@ def _join_touching(
         a, b = pairs[p, 0], pairs[p, 1]
         rows, count = _rows(at, extents, pairs[p], step, first, offset, rows)
         for row in range(count):
-            here, there = rows[row, 0], rows[row, 1]
+            here, there, stride_a, stride_b = (
+                rows[row, 0],
+                rows[row, 1],
+                rows[row, 2],
+                rows[row, 3],
+            )
             seen_a, seen_b = np.uint32(0), np.uint32(0)
             for x in range(rows[row, 4]):
-                label = voxels[here + x * rows[row, 2]]
-                other = voxels[there + x * rows[row, 3]]
+                label = voxels[here + x * stride_a]
+                other = voxels[there + x * stride_b]
                 if label == 0 or other == 0 or (label == seen_a and other == seen_b):
                     continue
                 seen_a, seen_b = label, other
@@ -249,11 +254,16 @@ def _count_contacts(
         a, b = pairs[p, 0], pairs[p, 1]
         rows, count = _rows(at, extents, pairs[p], step, first, offset, rows)
         for row in range(count):
-            here, there = rows[row, 0], rows[row, 1]
+            here, there, stride_a, stride_b = (
+                rows[row, 0],
+                rows[row, 1],
+                rows[row, 2],
+                rows[row, 3],
+            )
             direction = directions[rows[row, 5]]
             for x in range(rows[row, 4]):
-                label = np.int64(voxels[here + x * rows[row, 2]])
-                other = np.int64(voxels[there + x * rows[row, 3]])
+                label = np.int64(voxels[here + x * stride_a])
+                other = np.int64(voxels[there + x * stride_b])
                 if label == 0 or other == 0:
                     continue
                 k = final[starts[a] + label - 1]

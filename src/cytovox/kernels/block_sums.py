@@ -30,53 +30,27 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BlockSums:
-    """What a block contributes to its objects, by local label 1 to n.
+    """What a block contributes to its objects, of local labels 1 to n.
 
-    Parameters
-    ----------
-    origin
-        Corner of the block in the volume, int64 of shape (ndim,).
-    count
-        Voxels, int64 of shape (n,).
-    low, high
-        First and last index along each axis, from `origin`, int64 of shape
-        (n, ndim).
-    first
-        Sums of the indices from `origin`, int64 of shape (n, ndim).
-    second
-        Sums of their products (z*z, z*y, z*x, y*y, ...), int64 of shape
-        (n, ndim * (ndim + 1) / 2).
-    same
-        For each direction of `surface_directions`, how many voxels have a
-        voxel of the same object there within the block; int64 of shape
-        (n, directions).
-    total, spread, least, most
-        Sum of the intensities, sum of their squared differences from the
-        mean within the block, least and largest intensity; float64 of shape
-        (n,), or (0,) without intensities. NaN if there is a NaN among them.
-    bin_label, bin_key, bin_count
-        Histogram of the intensities: for label ``bin_label`` (uint32), the
-        value that `sketch_values` gives for ``bin_key`` (uint16) occurs
-        ``bin_count`` (int64) times. Empty without intensities.
-    measured
-        Whether there were intensities, bool of shape ().
+    Numbers of labels have the shape (n,); sums along axes have a second axis. Those of
+    intensities have the shape (0,) if there were none.
     """
 
-    origin: Int64s
-    count: Int64s
-    low: Int64s
+    origin: Int64s  # corner of the block in the volume
+    count: Int64s  # voxels
+    low: Int64s  # first and last index along each axis, from `origin`
     high: Int64s
-    first: Int64s
-    second: Int64s
-    same: Int64s
-    total: Floats
-    spread: Floats
-    least: Floats
+    first: Int64s  # sums of the indices from `origin`
+    second: Int64s  # sums of their products: z*z, z*y, z*x, y*y, ...
+    same: Int64s  # voxels with one of the same object in each of `surface_directions`
+    total: Floats  # of the intensities
+    spread: Floats  # squared differences from the mean within the block
+    least: Floats  # NaN if there is a NaN among the intensities
     most: Floats
-    bin_label: Ids
-    bin_key: npt.NDArray[np.uint16]
-    bin_count: Int64s
-    measured: npt.NDArray[np.bool_]
+    bin_label: Ids  # histogram: for this label,
+    bin_key: npt.NDArray[np.uint16]  # the value that `sketch_values` gives for this key
+    bin_count: Int64s  # occurs so many times
+    measured: npt.NDArray[np.bool_]  # whether there were intensities, of shape ()
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Return all parts by name."""
@@ -246,15 +220,7 @@ def _shape_sums(
         for axis in range(nlead - 1, -1, -1):
             place[axis] = rest % lead[axis]
             rest //= lead[axis]
-        for d in range(directions.shape[0]):
-            row = np.int64(0)
-            for axis in range(nlead):
-                at = place[axis] + directions[d, axis]
-                if row < 0 or at < 0 or at >= lead[axis]:
-                    row = np.int64(-1)
-                else:
-                    row = row * lead[axis] + at
-            other[d] = row
+        _neighbour_rows(place, lead, directions, other)
         x = 0
         while x < width:
             label = rows[y, x]
@@ -278,8 +244,7 @@ def _shape_sums(
             high[k, nlead] = max(high[k, nlead], x - 1)
             first[k, nlead] += sum1
             for p in range(pairs.shape[0]):
-                a = pairs[p, 0]
-                b = pairs[p, 1]
+                a, b = pairs[p, 0], pairs[p, 1]
                 if a == nlead:
                     second[k, p] += sum2
                 elif b == nlead:
@@ -287,14 +252,30 @@ def _shape_sums(
                 else:
                     second[k, p] += place[a] * place[b] * length
             for d in range(directions.shape[0]):
-                if other[d] < 0:
-                    continue
                 dx = directions[d, nlead]
-                row = other[d]
-                n = np.int64(0)
-                for at in range(max(start + dx, 0), min(x + dx, width)):
-                    n += rows[row, at] == label
-                same[k, d] += n
+                if other[d] >= 0:
+                    low_x, high_x = max(start + dx, 0), min(x + dx, width)
+                    same[k, d] += _count_equal(rows[other[d]], low_x, high_x, label)
+
+
+@kernel()
+def _neighbour_rows(place: Int64s, lead: Int64s, directions: Int64s, other: Int64s) -> None:
+    """Write which row a direction leads to from that at a place, -1 if to none."""
+    for d in range(directions.shape[0]):
+        row, is_inside = np.int64(0), True
+        for axis in range(lead.size):
+            at = place[axis] + directions[d, axis]
+            is_inside &= 0 <= at < lead[axis]
+            row = row * lead[axis] + at
+        other[d] = row if is_inside else np.int64(-1)
+
+
+@kernel()
+def _count_equal(row: Ids, start: int, stop: int, label: np.uint32) -> np.int64:
+    n = np.int64(0)
+    for at in range(start, stop):
+        n += row[at] == label
+    return n
 
 
 @kernel()
