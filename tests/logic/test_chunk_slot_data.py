@@ -10,9 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cytovox.logic.chunk_slot_data import ChunkSlotData, mp_spawn
-from cytovox.logic.state_warden import StateWarden
-from cytovox.logic.states import SlotState
+from cytovox.logic.chunk_slot_data import ChunkSlotData, SlotState, StateWarden, mp_spawn
 
 
 def make_slot(length: int, state: str = "s", **kwargs) -> ChunkSlotData:

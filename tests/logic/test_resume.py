@@ -22,7 +22,7 @@ from cytovox.errors import (
     StageError,
     StorageError,
 )
-from cytovox.logic import DCNumJobRunner, DCNumPipelineJob, pipeline, resumable_output, resume
+from cytovox.logic import DCNumJobRunner, DCNumPipelineJob, pipeline, resume
 from cytovox.logic.run_folder import remove_leftovers
 from cytovox.run import folder_room
 from cytovox.run.progress import StageProgress, Warned
@@ -42,7 +42,7 @@ import os
 import signal
 import sys
 
-from cytovox.logic import DCNumJobRunner, DCNumPipelineJob, resumable_output
+from cytovox.logic import DCNumJobRunner, DCNumPipelineJob, resume
 
 
 def kill_at(where, number, after):
@@ -70,8 +70,8 @@ def kill_at(where, number, after):
 
 if __name__ == "__main__":
     options = json.loads(sys.argv[1])
-    resumable_output._SECONDS = options["seconds"]
-    resumable_output._DURABLE_SECONDS = options["durable"]
+    resume._SECONDS = options["seconds"]
+    resume._DURABLE_SECONDS = options["durable"]
     if options["where"]:
         kill_at(options["where"], options["number"], options["after"])
     job = DCNumPipelineJob(options["in"], options["out"], **options["job"])
@@ -155,8 +155,8 @@ def kill(raw, monkeypatch):
         job.setdefault("data_kwargs", {"image_chunk_size": CHUNK})
         job = DCNumPipelineJob(raw, raw.with_name("out.rtdc"), **{"num_procs": 2, **job})
         with monkeypatch.context() as place:
-            place.setattr(resumable_output, "_SECONDS", 0)
-            place.setattr(resumable_output, "_DURABLE_SECONDS", durable)
+            place.setattr(resume, "_SECONDS", 0)
+            place.setattr(resume, "_DURABLE_SECONDS", durable)
             place.setattr(owner, name, work)
             with DCNumJobRunner(job, **(runner or {})) as killed:
                 killed.run()
@@ -557,7 +557,7 @@ def test_a_name_that_is_asked_for_is_kept(raw, kill, rerun, expected):
 
 
 def test_a_stopped_run_is_resumed(raw, rerun, expected, monkeypatch):
-    monkeypatch.setattr(resumable_output, "_SECONDS", 0)
+    monkeypatch.setattr(resume, "_SECONDS", 0)
     job = DCNumPipelineJob(
         raw, raw.with_name("out.rtdc"), num_procs=1, data_kwargs={"image_chunk_size": CHUNK}
     )
@@ -579,8 +579,8 @@ def test_a_stopped_run_is_resumed(raw, rerun, expected, monkeypatch):
     [*[("write_at", n) for n in (0, 3, 60, 200, 320)], *[("sync", n) for n in (0, 1, 6, 20)]],
 )
 def test_a_full_disk_loses_nothing(raw, run_job, rerun, expected, monkeypatch, what, number):
-    monkeypatch.setattr(resumable_output, "_SECONDS", 0)
-    monkeypatch.setattr(resumable_output, "_DURABLE_SECONDS", 0)
+    monkeypatch.setattr(resume, "_SECONDS", 0)
+    monkeypatch.setattr(resume, "_DURABLE_SECONDS", 0)
     original, calls = getattr(DiskFile, what), []
 
     def refuse(*args):
@@ -642,7 +642,7 @@ def test_stopped_while_it_copies_what_is_done(raw, kill, run_job, rerun, expecte
         raise InterruptedRunError("the run was stopped")
 
     with monkeypatch.context() as patch:
-        patch.setattr(resumable_output, "salvage", stop)
+        patch.setattr(resume, "salvage", stop)
         with pytest.raises(InterruptedRunError, match="the same command resumes it"):
             run_job(raw, raw.with_name("out.rtdc"))
     assert {name for name in listing(raw) if name.startswith("out_output")} == left

@@ -192,7 +192,7 @@ def part_lies(h5: h5py.File) -> None:
 
 def both_lie(h5: h5py.File) -> None:
     """The identifier is changed and hashed anew; the record of the run is not."""
-    from cytovox.logic.reuse import ID_ATTRIBUTES
+    from cytovox.logic.record import ID_ATTRIBUTES
     from cytovox.recipe.identity import compute_pipeline_hash
 
     part_lies(h5)

@@ -14,8 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cytovox.errors import OptionError, StageError
-from cytovox.logic.chunk_slot_data import ChunkSlotData
-from cytovox.logic.state_warden import StateWarden
+from cytovox.logic.chunk_slot_data import ChunkSlotData, StateWarden
 from cytovox.segm import Segmenter, SegmenterManagerThread, STOSegmenter, load_segmenter_file
 
 USER_FILE = Path(__file__).with_name("user_segmenters.py")

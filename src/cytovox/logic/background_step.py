@@ -1,7 +1,9 @@
-"""Computing the background and keeping it beside the output for the run."""
+"""The background beside the output: written, and kept for a run that resumes."""
 
 from __future__ import annotations
 
+import dataclasses
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,20 +11,31 @@ from typing import Any
 import h5py
 import numpy as np
 
-from ..background.base import BackgroundKind, BackgroundResult
+from ..background.base import OFFSET_ROWS, BackgroundKind, BackgroundResult
 from ..errors import InputError
 from ..read import HDF5Data
 from ..read.const import ZSTD
 from ..read.members import member
 from ..recipe.identity import DCNUM_PPID_GENERATION
 from ..write import HDF5Writer
+from ..write.disk import storage_errors
+from .chunk_slot import Offsets
 from .frame_data import internal_images
+from .run_folder import FolderState, RunFolder, sync_content
 
-__all__ = ["TEMPORARY_FILTERS", "sign_background", "store_background"]
+__all__ = [
+    "keep_background",
+    "kept_background",
+    "offsets_of_kept",
+    "TEMPORARY_FILTERS",
+    "sign_background",
+    "store_background",
+]
 
 #: Filters of what lives only as long as the run: fast rather than small.
 TEMPORARY_FILTERS = {"fletcher32": True, "compression": ZSTD, "compression_opts": (1,)}
 _BLOCK = 200
+_READ = 1 << 20
 
 
 def store_background(
@@ -80,3 +93,48 @@ def _copy_background(writer: HDF5Writer, data: HDF5Data) -> None:
     if "bg_off" in data:
         values: Any = np.asarray(data["bg_off"][:])
         writer.store_feature_chunk("bg_off", values)
+
+
+def kept_background(folder: RunFolder) -> Mapping[str, Any] | None:
+    """Return the journal's record of a background that is still there and whole."""
+    record, path = folder.background, folder.path("input")
+    is_whole = (
+        record is not None
+        and folder.has("input")
+        and (record.get("size"), record.get("crc32")) == _checksum_of(path)
+    )
+    if not is_whole:
+        folder.discard("input")
+    return record if is_whole else None
+
+
+def keep_background(folder: RunFolder, **more: Any) -> None:
+    """Note that the background is done, so that it need not be done again."""
+    if folder.state is not FolderState.BEGUN:
+        return
+    path = folder.path("input")
+    with storage_errors(path):
+        sync_content(path)
+    size, crc32 = _checksum_of(path)
+    folder.background = {"size": size, "crc32": crc32, **more}
+    folder.note("background", **folder.background)
+
+
+def _checksum_of(path: Path) -> tuple[int, str]:
+    """Return size and CRC-32 of a file."""
+    check = size = 0
+    with path.open("rb") as file:
+        while block := file.read(_READ):
+            check, size = zlib.crc32(block, check), size + len(block)
+    return size, f"{check:08x}"
+
+
+def offsets_of_kept(data: HDF5Data) -> Offsets | None:
+    """Return what computes the background offsets of frames, from a kept background."""
+    found = internal_images(data)
+    if found is None:
+        return None
+    images, rows, *_ = found
+    top = np.asarray(images[:, :OFFSET_ROWS])
+    result = BackgroundResult.mapped(top, rows, offset=True)
+    return dataclasses.replace(result, images=None).offsets_of

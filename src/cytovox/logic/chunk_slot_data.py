@@ -1,10 +1,11 @@
-"""The arrays of one chunk of frames, and which of its frames are being worked on."""
+"""The arrays of one chunk of frames, what it waits for, and which frames are worked on."""
 
 from __future__ import annotations
 
 import math
 import threading
 import time
+from enum import StrEnum
 from multiprocessing.synchronize import Condition
 from typing import Any
 
@@ -13,9 +14,8 @@ import numpy.typing as npt
 
 from ..run.children import mp_spawn
 from ..run.rows import no_objects
-from .states import SlotState
 
-__all__ = ["ChunkSlotData", "Monitor", "mp_spawn"]
+__all__ = ["ChunkSlotData", "Monitor", "RegisterState", "SlotState", "StateWarden", "mp_spawn"]
 
 #: The lock of slots and registers, with which they also wait for changes.
 Monitor = threading.Condition | Condition
@@ -37,55 +37,46 @@ _ARRAYS: dict[str, tuple[type[np.generic], str | None]] = {
 _PER_PIXEL = ("image", "image_bg", "image_corr", "mask", "labels")
 
 
+class SlotState(StrEnum):
+    """What a chunk slot waits for."""
+
+    LOAD = "i"
+    """Wants the images of a chunk, also when nothing has happened yet."""
+    SEGMENT = "s"
+    """Wants masks."""
+    LABEL = "m"
+    """Has masks, wants labels."""
+    CLEAN = "l"
+    """Has labels, wants them cleaned."""
+    MEASURE = "e"
+    """Has clean labels, wants features."""
+
+
+class RegisterState(StrEnum):
+    """What the workers of a register shall do."""
+
+    WORK = "w"
+    PAUSE = "p"
+    QUIT = "q"
+
+
 class ChunkSlotData:
-    """Shared arrays for the images, masks and labels of a chunk.
+    """Arrays for the images, masks and labels of a chunk.
 
-    Parameters
-    ----------
-    shape
-        Number of frames, height and width in pixels.
-    available_features
-        Which of ``image_bg`` and ``bg_off`` the data have.
-    monitor
-        Lock for everything but the arrays' content; slots of one register
-        share one.
-    private
-        Whether the arrays are for threads of this process only, which costs
-        less than memory that processes share.
-
-    Attributes
-    ----------
-    length : int
-        Number of frames.
-    image, image_bg : numpy.ndarray
-        uint8 (N, H, W); `image_bg` is None if there is no background.
-    image_corr : numpy.ndarray
-        int16 (N, H, W), image less background; None if there is none.
-    bg_off : numpy.ndarray
-        float64 (N,), offset of the background; None if there is none.
-    mask : numpy.ndarray
-        bool (N, H, W).
-    labels : numpy.ndarray
-        uint16 (N, H, W), 0 is background.
-    duplicate : numpy.ndarray
-        bool (N,), frames that equal their predecessor.
-    objects : numpy.ndarray
-        int64 (N, 8), what became of the objects of each frame so far, see
-        `cytovox.run.rows.FrameRows`.
-    under_way : dict
-        For each run of frames that a thread of this process works on, by its
-        first frame: the frame after the last, and since when.
+    Processes share them, unless they are `private` to the threads of this process,
+    which costs less. The monitor locks all but their content; slots of one register
+    share one.
     """
 
-    image: npt.NDArray[np.uint8]
+    image: npt.NDArray[np.uint8]  # (N, H, W), as all without another shape
     image_bg: npt.NDArray[np.uint8] | None
-    image_corr: npt.NDArray[np.int16] | None
-    bg_off: npt.NDArray[np.float64] | None
+    image_corr: npt.NDArray[np.int16] | None  # image less background
+    bg_off: npt.NDArray[np.float64] | None  # (N,), offset of the background
     mask: npt.NDArray[np.bool_]
     labels: npt.NDArray[np.uint16]
-    duplicate: npt.NDArray[np.bool_]
-    objects: npt.NDArray[np.int64]
-    _progress: npt.NDArray[np.uint8]
+    duplicate: npt.NDArray[np.bool_]  # (N,), frames that equal their predecessor
+    objects: npt.NDArray[np.int64]  # (N, 8), as those of `FrameRows`, so far
+    _progress: npt.NDArray[np.uint8]  # (N,)
 
     def __init__(
         self,
@@ -102,6 +93,7 @@ class ChunkSlotData:
         self.monitor = monitor or threading.Condition()
         self._state = mp_spawn.RawValue("c", SlotState.LOAD.encode())
         self._chunk = mp_spawn.RawValue("q", -1)
+        #: What threads of this process work on, by its first frame: its end, and since when.
         self.under_way: dict[int, tuple[int, float]] = {}
         self._memory = {
             name: self._allocate(dtype, math.prod(self._shape_of(name)))
@@ -158,20 +150,7 @@ class ChunkSlotData:
                 self.monitor.notify_all()
 
     def acquire_task_lock(self, req_state: str, batch_size: int | None = None) -> tuple[int, int]:
-        """Reserve the first run of frames that are not being worked on.
-
-        Parameters
-        ----------
-        req_state
-            State in which the slot must be.
-        batch_size
-            Largest number of frames to reserve; all if None.
-
-        Returns
-        -------
-        tuple of int
-            Start and stop of the frames; ``(0, 0)`` if there are none.
-        """
+        """Reserve the first run of free frames of a slot in a state; return start and stop."""
         with self.monitor:
             if self.state != req_state:
                 return 0, 0
@@ -188,15 +167,7 @@ class ChunkSlotData:
             return start, stop
 
     def release_task_lock(self, start: int, stop: int, task_done: bool = True) -> None:
-        """Release frames, as done or for others to take.
-
-        Parameters
-        ----------
-        start, stop
-            Index of the first frame in the chunk, and of the one after the last.
-        task_done
-            Whether the frames are done; otherwise others may take them.
-        """
+        """Release frames, as done or for others to take."""
         with self.monitor:
             self._progress[start:stop] = _DONE if task_done else _FREE
             self.under_way.pop(start, None)
@@ -216,3 +187,67 @@ class ChunkSlotData:
     def __repr__(self) -> str:
         name = SlotState(self.state).name if self.state in list(SlotState) else self.state
         return f"<{type(self).__name__} chunk {self.chunk}, {self.length} frames, {name}>"
+
+
+class StateWarden:
+    """Context manager for changing the state of a `ChunkSlot`.
+
+    Frames are reserved when the warden is made. Inside the context they are
+    worked on. When it ends well they are done, and with the last frames of
+    the slot its state changes; when it ends with an exception, they are free
+    again.
+
+    Parameters
+    ----------
+    chunk_slot
+        The slot.
+    current_state
+        State in which the slot must be.
+    next_state
+        State of the slot when all its frames are done.
+    batch_size
+        Largest number of frames to reserve; all if None.
+
+    Attributes
+    ----------
+    batch_range : tuple of int
+        Start and stop of the reserved frames; ``(0, 0)`` if there are none.
+    batch_size : int
+        Number of reserved frames.
+    """
+
+    def __init__(
+        self,
+        chunk_slot: ChunkSlotData,
+        current_state: str,
+        next_state: str,
+        batch_size: int | None = None,
+    ) -> None:
+        self.chunk_slot = chunk_slot
+        self.current_state = current_state
+        self.next_state = next_state
+        self.batch_range = chunk_slot.acquire_task_lock(current_state, batch_size)
+        self.batch_size = self.batch_range[1] - self.batch_range[0]
+
+    def __enter__(self) -> tuple[Any, tuple[int, int]]:
+        if self.chunk_slot.state != self.current_state:
+            self.chunk_slot.release_task_lock(*self.batch_range, task_done=False)
+            raise ValueError(
+                f"state '{self.chunk_slot.state}' of {self.chunk_slot!r} does not match "
+                f"'{self.current_state}'"
+            )
+        return self.chunk_slot, self.batch_range
+
+    def __exit__(self, exc_type: object, exc_val: object, exc_tb: object) -> None:
+        slot = self.chunk_slot
+        with slot.monitor:
+            slot.release_task_lock(*self.batch_range, task_done=exc_type is None)
+            if exc_type is None and self.batch_size and slot.get_progress() == 1:
+                slot.state = self.next_state
+
+    def __repr__(self) -> str:
+        start, stop = self.batch_range
+        return (
+            f"<{type(self).__name__} {self.current_state}->{self.next_state}, "
+            f"frames {start}:{stop} of {self.chunk_slot!r}>"
+        )

@@ -25,10 +25,10 @@ from ..write import QueueWriterThread
 from ..write.disk import Sink
 from ..write.ledger import Ledger
 from .chunk_slot import Offsets
+from .chunk_slot_data import SlotState
 from .job import DCNumPipelineJob
 from .slot_register import SlotRegister
 from .stages import STAGES
-from .states import SlotState
 from .universal_worker import DEDICATIONS, UniversalWorkerThread
 
 __all__ = ["Conveyor", "chunk_size_for", "memory_of_slots", "number_of_slots"]

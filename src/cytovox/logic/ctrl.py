@@ -15,19 +15,14 @@ from ..read import HDF5Data
 from ..read.opening import OpenedFiles
 from ..run.logs import RunLog
 from ..run.progress import Listener, RunFinished
-from .input_checks import check_before
 from .job import DCNumPipelineJob
 from .pipeline import Pipeline
-from .preflight import check_room
-from .publish import publish, refuse_existing, verify_output
-from .record import time_stamp
-from .resumable_output import ResumableOutput
-from .resume import fingerprint_of, is_damage, is_resumable, take_over
-from .reuse import tasks_for
-from .run_folder import RunFolder, remove_leftovers
+from .preflight import check_before, check_room
+from .record import tasks_for, time_stamp
+from .resume import ResumableOutput, fingerprint_of, is_damage, is_resumable, take_over
+from .run_folder import FolderState, RunFolder, refuse_existing, remove_leftovers, verify_output
 from .run_input import RunInput
-from .run_progress import RunProgress
-from .states import FolderState, RunState
+from .run_progress import RunProgress, RunState
 
 __all__ = ["DCNumJobRunner"]
 
@@ -403,9 +398,7 @@ class DCNumJobRunner(threading.Thread):
         permissions = self.job["data_kwargs"].get("permissions")
         verify_output(self.path_temp_out, self.event_count, permissions)
         self._inputs.require_unchanged()
-        self._folder.begin_publishing()
-        publish(self.path_temp_out, self.path_out, replace=self.force)
-        self._folder.disown(self._output.kind)
+        self._folder.publish(self._output.kind, replace=self.force)
         self._inputs.close_temporary()
         self._output.close()
         if self._is_within:  # it is certain that it will be closed

@@ -16,17 +16,20 @@ from ..segm import UNISegmenter
 from ..write import HDF5Writer, copy_metadata
 from ..write.ledger import Checkpoint
 from . import frame_data
-from .background_step import sign_background, store_background
+from .background_step import (
+    keep_background,
+    kept_background,
+    offsets_of_kept,
+    sign_background,
+    store_background,
+)
 from .conveyor import Conveyor
 from .job import DCNumPipelineJob
-from .record import free_stamp, job_record, wrap_lines, write_identity
-from .resumable_output import ResumableOutput
-from .resume import keep_background, kept_background, offsets_of_kept
-from .reuse import Tasks
+from .record import Tasks, free_stamp, job_record, wrap_lines, write_identity
+from .resume import ResumableOutput
 from .run_folder import RunFolder
 from .run_input import RunInput
-from .run_progress import RunProgress
-from .states import RunState
+from .run_progress import RunProgress, RunState
 
 __all__ = ["Pipeline"]
 

@@ -1,4 +1,4 @@
-"""What a run writes down about itself in its output."""
+"""What a run writes about itself into its output, and reads of such records in its input."""
 
 from __future__ import annotations
 
@@ -8,16 +8,29 @@ import json
 import platform
 import textwrap
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import h5py
+import numpy as np
 
 from .. import __version__
+from ..read import HDF5Data
 from ..read.members import member
+from ..recipe.identity import compute_pipeline_hash
 from .json_encoder import ExtendedJSONEncoder
-from .reuse import ID_ATTRIBUTES, Tasks
 
-__all__ = ["free_stamp", "job_record", "time_stamp", "wrap_lines", "write_identity"]
+__all__ = [
+    "ID_ATTRIBUTES",
+    "Tasks",
+    "free_stamp",
+    "hash_of_stated",
+    "job_record",
+    "tasks_for",
+    "time_stamp",
+    "wrap_lines",
+    "write_identity",
+]
 
 _LIBRARIES = ("h5py", "hdf5plugin", "llvmlite", "numba", "numpy", "torch")
 #: Longest line of a log that readers accept without complaint.
@@ -113,3 +126,53 @@ def _version(library: str) -> str | None:
         return importlib.metadata.version(library)
     except importlib.metadata.PackageNotFoundError:
         return None
+
+
+#: Attribute below ``pipeline:dcnum`` for each part of the identifier.
+ID_ATTRIBUTES = {
+    "generation": "gen_id",
+    "data": "dat_id",
+    "background": "bg_id",
+    "segmenter": "seg_id",
+    "feature": "feat_id",
+    "gate": "gate_id",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Tasks:
+    """Which parts of the pipeline have to run, since the input does not hold their result."""
+
+    background: bool
+    segmentation: bool
+
+
+def hash_of_stated(stated: Mapping[str, Any]) -> str | None:
+    """Return the hash of the identifier that attributes state; None if a part is missing."""
+    parts = {
+        key: str(stated.get(f"pipeline:dcnum {name}", "")) for name, key in ID_ATTRIBUTES.items()
+    }
+    return compute_pipeline_hash(**parts) if all(parts.values()) else None
+
+
+def tasks_for(data: HDF5Data, wanted: Mapping[str, str]) -> Tasks:
+    """Compare what a file says of its making with what is wanted."""
+    stored = {
+        key: str(data.meta.get(f"pipeline:dcnum {name}", "0"))
+        for name, key in ID_ATTRIBUTES.items()
+    }
+    differs = {key for key, text in stored.items() if text != wanted[key]}
+    background = "image_bg" not in data or bool(differs & {"gen_id", "dat_id", "bg_id"})
+    segmentation = (
+        background
+        or bool(differs)
+        or str(data.meta.get("pipeline:dcnum hash")) != hash_of_stated(data.meta)
+        or not _is_number(data.meta.get("pipeline:dcnum yield"), len(data))
+        or data.index_mapping is not None
+    )
+    return Tasks(background, segmentation)
+
+
+def _is_number(stored: Any, number: int) -> bool:
+    """Return whether an attribute, which can be anything, is a number."""
+    return isinstance(stored, (int, float, np.integer, np.floating)) and bool(stored == number)

@@ -1,21 +1,35 @@
-"""The temporary files beside an output: which of them a run may use and remove."""
+"""The temporary files beside an output, and how one of them becomes the output."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import platform
 import uuid
 from collections.abc import Collection, Mapping
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from ..errors import OutputError, StorageError
+from ..errors import InputError, OutputError, OutputExistsError, StorageError, VerificationError
+from ..read.permissions import Permissions
 from ..run.journal import Journal, JournalContent, read_journal
 from ..run.lock import OutputLock
 from ..write.disk import DISK
-from .states import FolderState
+from .verify import require_whole, verify_recording
 
-__all__ = ["OUTPUTS", "TEMPORARY_FILES", "RunFolder", "remove_files", "remove_leftovers"]
+__all__ = [
+    "OUTPUTS",
+    "sync_content",
+    "FolderState",
+    "RunFolder",
+    "TEMPORARY_FILES",
+    "refuse_existing",
+    "remove_files",
+    "remove_leftovers",
+    "verify_output",
+]
 
 #: What the name of an output without its ending is followed by, for each kind
 #: of temporary file; the text of the run comes in between.
@@ -36,6 +50,21 @@ TEMPORARY_FILES = {
 OUTPUTS = ("output", "second output")
 #: Last line of the journal of a run that gets as far as that.
 _PUBLISHING = "publishing"
+
+
+class FolderState(StrEnum):
+    """How far a run is with the temporary files beside its output."""
+
+    FREE = "free"
+    """The output is not locked, and nothing waits to be resumed."""
+    LOCKED = "locked"
+    """No other run may make the output; what a dead run has left is as it was."""
+    BEGUN = "begun"
+    """The journal describes this run."""
+    TIDY = "tidy"
+    """The output has its name; it stays locked until the log is removed."""
+    KEPT = "kept"
+    """The output is not locked; another run can resume what is left."""
 
 
 class RunFolder:
@@ -76,10 +105,6 @@ class RunFolder:
     def own(self, *kinds: str) -> None:
         """Count files as those of this run, which are there or will be."""
         self._ours.update(map(self.path, kinds))
-
-    def disown(self, kind: str) -> None:
-        """Take a file as no longer temporary."""
-        self._ours.discard(self.path(kind))
 
     def discard(self, *kinds: str) -> None:
         """Delete files as far as they are of this run."""
@@ -130,9 +155,26 @@ class RunFolder:
         if self._journal is not None:
             self._journal.note(event, **more)
 
-    def begin_publishing(self) -> None:
-        """Note that the temporary output now gets the final name."""
+    def publish(self, kind: str, *, replace: bool) -> None:
+        """Give a finished file the name of the output, so that it outlives a power cut."""
+        temporary, final = self.path(kind), self.path_out
         self.note(_PUBLISHING)
+        try:
+            sync_content(temporary)
+            if replace:
+                DISK.replace(temporary, final)
+            else:
+                DISK.rename_new(temporary, final)
+            DISK.sync_folder(final.parent)
+        except FileExistsError as err:
+            raise OutputExistsError(
+                "the output appeared while it was being made",
+                path=final,
+                hint="another run may have made it; nothing was replaced",
+            ) from err
+        except OSError as err:
+            raise StorageError(f"the output cannot get its name: {err}", path=final) from err
+        self._ours.discard(temporary)
 
     def has_ledger(self) -> bool:
         """Return whether some events can be resumed."""
@@ -194,6 +236,15 @@ class RunFolder:
         self.discard(*kinds, "journal")
 
 
+def sync_content(path: Path) -> None:
+    """Wait until the content of a file would outlive a power cut."""
+    file = DISK.open(path, "r+b")
+    try:
+        file.sync()
+    finally:
+        file.close()
+
+
 def remove_leftovers(path_out: Path, *, only_published: bool = False) -> None:
     """Delete what dead runs have left beside an output."""
     lock = OutputLock(path_out)
@@ -239,3 +290,27 @@ def remove_files(path_out: Path, suffix: str, but: str = "") -> None:
 def _path(path_out: Path, suffix: str, kind: str) -> Path:
     what, ending = TEMPORARY_FILES[kind]
     return path_out.with_name(f"{path_out.stem}{what}{suffix}{ending}")
+
+
+def refuse_existing(path: Path) -> None:
+    """Raise an error if something has this name already."""
+    if path.exists() or path.is_symlink():
+        raise OutputExistsError(
+            "the output exists already",
+            path=path,
+            hint="choose another name, or say that it may be replaced",
+        ) from FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+
+
+def verify_output(path: Path, events: int, permissions: Permissions | None = None) -> None:
+    """Read a finished file back and check that nothing is missing or changed.
+
+    Lengths, header, checksums of all that is stored, and what it refers to.
+    """
+    try:
+        require_whole(verify_recording(path, events=events, permissions=permissions))
+    except (InputError, OSError) as err:
+        raise StorageError(f"the output cannot be read back: {err}", path=path) from err
+    except VerificationError as err:
+        err.hint = "the output was not published; run again"
+        raise

@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,39 @@ from ..run.progress import (
     Warned,
     announce,
 )
-from .states import PROGRESS_WEIGHTS, RunState
 
-__all__ = ["RunProgress"]
+__all__ = ["RunProgress", "RunState"]
+
+
+class RunState(StrEnum):
+    """Where a run is, in order; ``error`` ends a run at any point."""
+
+    CREATED = "created"
+    INIT = "init"
+    SETUP = "setup"
+    BACKGROUND = "background"
+    SEGMENTATION = "segmentation"
+    PLUMBING = "plumbing"
+    CLEANUP = "cleanup"
+    DONE = "done"
+    ERROR = "error"
+
+
+#: Share of each part of a run in its progress, by basin strategy.
+_WEIGHTS = {
+    "drain": {
+        RunState.BACKGROUND: 4,
+        RunState.SEGMENTATION: 27,
+        RunState.PLUMBING: 15,
+        RunState.CLEANUP: 1,
+    },
+    "tap": {
+        RunState.BACKGROUND: 4,
+        RunState.SEGMENTATION: 27,
+        RunState.PLUMBING: 1,
+        RunState.CLEANUP: 1,
+    },
+}
 
 
 class RunProgress:
@@ -44,7 +75,7 @@ class RunProgress:
         self.seconds: dict[str, float] = {}
         self.stop_requested = threading.Event()
         self._frames = frames
-        self._weights = PROGRESS_WEIGHTS[strategy]
+        self._weights = _WEIGHTS[strategy]
         self._fractions = dict.fromkeys(self._weights, 0.0)
 
     def enter(self, state: str) -> None:

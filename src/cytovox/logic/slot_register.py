@@ -19,11 +19,8 @@ from ..run.rows import FrameRows
 from ..segm import MPOSegmenter, Segmenter
 from . import stages
 from .chunk_slot import ChunkSlot, Offsets
-from .chunk_slot_data import ChunkSlotData, mp_spawn
-from .count_time import count_time
-from .shared_counters import SharedCounters
-from .state_warden import StateWarden
-from .states import RegisterState, SlotState
+from .chunk_slot_data import ChunkSlotData, RegisterState, SlotState, StateWarden, mp_spawn
+from .shared_counters import SharedCounters, count_time
 
 __all__ = [
     "SharedCounters",

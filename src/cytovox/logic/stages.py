@@ -18,7 +18,7 @@ from ..kernels.labels import label_frames, process_frames
 from ..run.memory import in_smaller_parts, is_memory_error
 from ..run.rows import FrameRows, joined_rows
 from .chunk_slot import ChunkSlot
-from .states import SlotState
+from .chunk_slot_data import SlotState
 
 __all__ = [
     "CLEAN",

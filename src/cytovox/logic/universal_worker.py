@@ -11,8 +11,8 @@ from typing import Any
 from ..errors import OptionError
 from ..run.children import mp_spawn, settle_child, start_child
 from ..segm import UNISegmenter
+from .chunk_slot_data import RegisterState
 from .job import DCNumPipelineJob
-from .states import RegisterState
 
 __all__ = [
     "DEDICATIONS",

@@ -17,7 +17,7 @@ from ..read.identifier import get_measurement_identifier, identifier_fits, is_ma
 from ..read.members import as_count, as_number, member, stated, text_names
 from ..read.structure import examine, rows_of, what_is_odd
 from ..run.findings import Finding
-from .reuse import ID_ATTRIBUTES, hash_of_stated
+from .record import ID_ATTRIBUTES, hash_of_stated
 from .verify_file import FAILURES, FileToVerify, Findings, error, note, reason, refused, warning
 
 __all__ = [

@@ -240,7 +240,7 @@ VOLUMES: dict[str, Callable[[Path], None]] = {
 
 def _stop_in_the_middle(folder: Path) -> None:
     from cytovox.errors import InterruptedRunError
-    from cytovox.logic import DCNumJobRunner, DCNumPipelineJob, resumable_output
+    from cytovox.logic import DCNumJobRunner, DCNumPipelineJob, resume
 
     shutil.copy(_source(), folder / "raw.rtdc")
     checkpoints = []
@@ -251,11 +251,11 @@ def _stop_in_the_middle(folder: Path) -> None:
         if len(checkpoints) == 3:
             raise InterruptedRunError
 
-    before = resumable_output.ResumableOutput._note_checkpoint  # noqa: SLF001
+    before = resume.ResumableOutput._note_checkpoint  # noqa: SLF001
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(resumable_output, "_SECONDS", 0.0)
-        patch.setattr(resumable_output, "_DURABLE_SECONDS", 0.0)
-        patch.setattr(resumable_output.ResumableOutput, "_note_checkpoint", note)
+        patch.setattr(resume, "_SECONDS", 0.0)
+        patch.setattr(resume, "_DURABLE_SECONDS", 0.0)
+        patch.setattr(resume.ResumableOutput, "_note_checkpoint", note)
         job = DCNumPipelineJob(
             folder / "raw.rtdc",
             folder / "out.rtdc",

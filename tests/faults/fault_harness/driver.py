@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from cytovox.logic import DCNumJobRunner, DCNumPipelineJob, conveyor, resumable_output
+from cytovox.logic import DCNumJobRunner, DCNumPipelineJob, conveyor, resume
 from cytovox.run.progress import StageProgress, Warned
 
 
@@ -32,7 +32,7 @@ def main() -> int:
     parser.add_argument("--frequent", action="store_true", help="note what is done all the time")
     args = parser.parse_args()
     if args.frequent:
-        resumable_output._SECONDS = 0.0  # noqa: SLF001
+        resume._SECONDS = 0.0  # noqa: SLF001
         # What waits to be written is what is lost.
         conveyor._WAITING_BYTES = 1 << 20  # noqa: SLF001
     logging.basicConfig(format="%(created).3f %(message)s")

@@ -47,14 +47,14 @@ def command_for(path: Path, out: Path, *words: str) -> list[str]:
 @contextmanager
 def many_checkpoints() -> Iterator[None]:
     """Let each group of frames be noted, so that short recordings are like long ones."""
-    from cytovox.logic import resumable_output
+    from cytovox.logic import resume
 
-    before = resumable_output._SECONDS, resumable_output._DURABLE_SECONDS  # noqa: SLF001
-    resumable_output._SECONDS, resumable_output._DURABLE_SECONDS = 0.0, 0.02  # type: ignore[misc]  # noqa: SLF001
+    before = resume._SECONDS, resume._DURABLE_SECONDS  # noqa: SLF001
+    resume._SECONDS, resume._DURABLE_SECONDS = 0.0, 0.02  # type: ignore[misc]  # noqa: SLF001
     try:
         yield
     finally:
-        resumable_output._SECONDS, resumable_output._DURABLE_SECONDS = before  # type: ignore[misc]  # noqa: SLF001
+        resume._SECONDS, resume._DURABLE_SECONDS = before  # type: ignore[misc]  # noqa: SLF001
 
 
 @cache
