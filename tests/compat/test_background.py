@@ -22,7 +22,7 @@ from cytovox.compat.dcnum.background import (
     BackgroundSparseMed,
     get_available_background_methods,
 )
-from cytovox.compat.dcnum.background_workers import WorkerRollMed, WorkerSparseMed
+from cytovox.compat.dcnum.background_parts import WorkerRollMed, WorkerSparseMed
 from cytovox.errors import InputError, OptionError
 from cytovox.read import HDF5Data
 from cytovox.write import CreatingFileWithoutBasinWarning, HDF5Writer

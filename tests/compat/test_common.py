@@ -16,10 +16,14 @@ import pytest
 from cytovox import segm
 from cytovox.compat.dcnum.common import (
     LazyLoader,
+    convert_to_dtype,
     copy_metadata,
     get_available_segmenters,
+    get_class_method_info,
     get_segmenters,
     join_worker,
+    kwargs_to_ppid,
+    simple_type_eval,
     start_workers_threaded,
 )
 from cytovox.compat.dcnum.os_env_st import (
@@ -27,12 +31,6 @@ from cytovox.compat.dcnum.os_env_st import (
     confirm_single_threaded,
     os_env_threading,
     request_single_threaded,
-)
-from cytovox.compat.dcnum.ppid import (
-    convert_to_dtype,
-    get_class_method_info,
-    kwargs_to_ppid,
-    simple_type_eval,
 )
 from cytovox.feat import Gate
 from cytovox.logic import DCNumPipelineJob

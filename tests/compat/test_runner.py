@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from cytovox import logic
-from cytovox.compat.dcnum.runner import DCNumJobRunner
+from cytovox.compat.dcnum.common import DCNumJobRunner
 from cytovox.errors import CytovoxError
 from cytovox.testing import simulate_recording
 

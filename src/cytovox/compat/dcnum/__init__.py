@@ -5,7 +5,6 @@ that are started from here; `run_as_dcnum` starts a program so. What each name
 stands for is in one table, ``cytovox.compat.dcnum.table``.
 """
 
-from .finder import install_as_dcnum
-from .launch import run_as_dcnum
+from .finder import install_as_dcnum, run_as_dcnum
 
 __all__ = ["install_as_dcnum", "run_as_dcnum"]

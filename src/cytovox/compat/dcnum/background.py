@@ -31,7 +31,7 @@ from ...read import HDF5Data
 from ...read.opening import open_own_file
 from ...run.memory import cpu_count
 from ...write import HDF5Writer, create_with_basins, set_default_filter_kwargs
-from .background_output import forget, is_same, kept_aside, rechunked
+from .background_parts import forget, is_same, kept_aside, rechunked
 
 __all__ = [
     "ArrayRecording",

@@ -55,9 +55,9 @@ TABLE: dict[str, dict[str, str]] = {
     ),
     "dcnum.feat.feat_background.bg_copy": _in(_BACKGROUND, "BackgroundCopy"),
     "dcnum.feat.feat_background.bg_roll_median": _in(_BACKGROUND, "BackgroundRollMed")
-    | _in(f"{_COMPAT}.background_workers", "WorkerRollMed compute_median_for_slice"),
+    | _in(f"{_COMPAT}.background_parts", "WorkerRollMed compute_median_for_slice"),
     "dcnum.feat.feat_background.bg_sparse_median": _in(_BACKGROUND, "BackgroundSparseMed")
-    | _in(f"{_COMPAT}.background_workers", "WorkerSparseMed"),
+    | _in(f"{_COMPAT}.background_parts", "WorkerSparseMed"),
     "dcnum.feat.feat_brightness": _in(_FEATURES, "brightness_features brightness_names"),
     "dcnum.feat.feat_brightness.bright_all": _in(
         _FEATURES, "brightness_features brightness_names"
@@ -75,10 +75,10 @@ TABLE: dict[str, dict[str, str]] = {
         "ChunkSlot DCNumPipelineJob ExtendedJSONEncoder SlotRegister "
         "UniversalWorkerProcess UniversalWorkerThread",
     )
-    | _in(f"{_COMPAT}.runner", "DCNumJobRunner"),
+    | _in(f"{_COMPAT}.common", "DCNumJobRunner"),
     "dcnum.logic.chunk_slot": _in("cytovox.logic.chunk_slot", "ChunkSlot"),
     "dcnum.logic.chunk_slot_data": _in("cytovox.logic.chunk_slot_data", "ChunkSlotData mp_spawn"),
-    "dcnum.logic.ctrl": _in(f"{_COMPAT}.runner", "DCNumJobRunner"),
+    "dcnum.logic.ctrl": _in(f"{_COMPAT}.common", "DCNumJobRunner"),
     "dcnum.logic.job": _in("cytovox.logic.job", "DCNumPipelineJob"),
     "dcnum.logic.json_encoder": _in("cytovox.logic.json_encoder", "ExtendedJSONEncoder"),
     "dcnum.logic.slot_register": _in(
@@ -98,7 +98,8 @@ TABLE: dict[str, dict[str, str]] = {
         "ClassWithPPIDCapabilities=HasIdentity",
     )
     | _in(
-        f"{_COMPAT}.ppid", "convert_to_dtype get_class_method_info kwargs_to_ppid simple_type_eval"
+        f"{_COMPAT}.common",
+        "convert_to_dtype get_class_method_info kwargs_to_ppid simple_type_eval",
     ),
     "dcnum.read": _in(
         "cytovox.read",
