@@ -158,20 +158,17 @@ def test_numbers_are_those_of_a_run(frames: dict[str, Any]) -> None:
     """The functions give what a recording gets that is measured as a whole."""
     from types import SimpleNamespace
 
-    from cytovox.feat import Gate
-    from cytovox.feat.event_extractor import measure_frames
+    from cytovox.feat import Gate, QueueEventExtractor
 
     chosen = slice(3, 30, 2)  # masks of one object
     masks = frames["mask"][chosen].copy()
     gate = Gate(SimpleNamespace(meta={}, pixel_size=0.34), size_thresh_mask=1)
-    rows = measure_frames(
+    rows = QueueEventExtractor(None, 0.34, gate, None).measure(
         masks.astype(np.uint16),
         frames["image"][chosen],
         frames["image_bg"][chosen],
         frames["image_corr"][chosen],
         frames["bg_off"][chosen],
-        pixel_size=0.34,
-        gate=gate,
     )
     kept = rows.counts > 0
     given = {name: frames[name][chosen][kept] for name in ("image", "image_bg", "image_corr")}

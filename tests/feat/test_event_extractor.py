@@ -16,7 +16,6 @@ from cytovox.feat.event_extractor import (
     CONTOUR_NAMES,
     TEXTURE_NAMES,
     feature_names,
-    measure_frames,
 )
 from cytovox.kernels.labels import label_frames, process_frames
 from cytovox.kernels.threshold import below, equal_to_previous
@@ -73,18 +72,17 @@ def gate_of(limit=0.1, **kwargs):
     return Gate(SimpleNamespace(meta=meta, pixel_size=PIXEL_SIZE), **kwargs)
 
 
-def measured(frames, part=slice(None), **kwargs):
-    kwargs.setdefault("gate", gate_of())
-    return measure_frames(
+def measured(frames, part=slice(None), gate=None, objects=None, **options):
+    extractor = QueueEventExtractor(None, PIXEL_SIZE, gate or gate_of(), None, options)
+    return extractor.measure(
         frames.labels[part],
         frames.image[part],
         frames.image_bg[part],
         frames.image_corr[part],
         frames.bg_off[part],
-        pixel_size=PIXEL_SIZE,
         duplicate=frames.duplicate[part],
         start=part.start or 0,
-        **kwargs,
+        objects=objects,
     )
 
 

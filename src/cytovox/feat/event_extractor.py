@@ -27,7 +27,6 @@ __all__ = [
     "TEXTURE_NAMES",
     "QueueEventExtractor",
     "feature_names",
-    "measure_frames",
 ]
 
 
@@ -41,58 +40,6 @@ def feature_names(
         *(TEXTURE_NAMES if haralick else ()),
         *(("volume",) if volume else ()),
     )
-
-
-def _measure(
-    events: Events,
-    labels: npt.NDArray[np.uint16],
-    frames: tuple[Any, Any, Any, Any],
-    pixel_size: float,
-    gate: Gate,
-    options: Mapping[str, Any],
-) -> tuple[dict[str, npt.NDArray[Any]], npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-    """Return the features of events, and which of them pass the gate and have an area."""
-    names = feature_names(**options)
-    gate.check(names)
-    table, valid = measure_events(events, labels, *frames, pixel_size=pixel_size, **options)
-    columns = {name: column for name, column in zip(COLUMNS, table, strict=True) if name in names}
-    return columns, gate.gate_events(columns), valid
-
-
-def measure_frames(
-    labels: npt.NDArray[np.uint16],
-    image: npt.NDArray[np.uint8],
-    image_bg: npt.NDArray[np.uint8] | None,
-    image_corr: npt.NDArray[np.int16] | None,
-    bg_off: npt.NDArray[np.float64] | None,
-    *,
-    pixel_size: float,
-    gate: Gate,
-    brightness: bool = True,
-    haralick: bool = True,
-    volume: bool = True,
-    start: int = 0,
-    duplicate: npt.NDArray[np.bool_] | None = None,
-    objects: npt.NDArray[np.int64] | None = None,
-) -> FrameRows:
-    """Measure and gate all events of consecutive frames."""
-    small = np.zeros(len(labels), np.int64)
-    events = find_events(labels, gate.size_thresh_mask, duplicate, small)
-    options = {"brightness": brightness, "haralick": haralick, "volume": volume}
-    frames = (image, image_bg, image_corr, bg_off)
-    columns, passed, valid = _measure(events, labels, frames, pixel_size, gate, options)
-    kept = passed & valid
-    lost = {
-        "size": small,
-        "gate": np.bincount(events.frame[~passed], minlength=len(labels)),
-        "contour": np.bincount(events.frame[passed & ~valid], minlength=len(labels)),
-    }
-    events = events.select(kept)
-    counts = np.bincount(events.frame, minlength=len(labels)).astype(np.int64)
-    rows: dict[str, npt.NDArray[Any]] = {name: column[kept] for name, column in columns.items()}
-    rows["mask"] = mask_images(events, labels)
-    rows["nevents"] = counts[events.frame]
-    return FrameRows(start, counts, rows, _object_counts(objects, counts, lost, duplicate))
 
 
 def _object_counts(
@@ -182,7 +129,7 @@ class QueueEventExtractor:
         duplicate: npt.NDArray[np.bool_] | None = None,
         objects: npt.NDArray[np.int64] | None = None,
     ) -> FrameRows:
-        """Measure consecutive frames with this extractor's options; see `measure_frames`.
+        """Measure and gate all events of consecutive frames.
 
         Parameters
         ----------
@@ -201,19 +148,22 @@ class QueueEventExtractor:
         objects
             What became of the objects of each frame before, int64 of shape (n, 8).
         """
-        return measure_frames(
-            labels,
-            image,
-            image_bg,
-            image_corr,
-            bg_off,
-            pixel_size=self.pixel_size,
-            gate=self.gate,
-            start=start,
-            duplicate=duplicate,
-            objects=objects,
-            **self.extract_kwargs,
-        )
+        small = np.zeros(len(labels), np.int64)
+        events = find_events(labels, self.gate.size_thresh_mask, duplicate, small)
+        frames = (image, image_bg, image_corr, bg_off)
+        columns, passed, valid = self._measure(events, labels, frames, self.extract_kwargs)
+        kept = passed & valid
+        lost = {
+            "size": small,
+            "gate": np.bincount(events.frame[~passed], minlength=len(labels)),
+            "contour": np.bincount(events.frame[passed & ~valid], minlength=len(labels)),
+        }
+        events = events.select(kept)
+        counts = np.bincount(events.frame, minlength=len(labels)).astype(np.int64)
+        rows = {name: column[kept] for name, column in columns.items()}
+        rows["mask"] = mask_images(events, labels)
+        rows["nevents"] = counts[events.frame]
+        return FrameRows(start, counts, rows, _object_counts(objects, counts, lost, duplicate))
 
     def get_masks_from_label(self, label: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.bool_]:
         """Return the masks of one frame that are large enough, in order of their label.
@@ -271,16 +221,16 @@ class QueueEventExtractor:
             None if array is None else array[one]
             for array in (chunk_slot.image_bg, chunk_slot.image_corr, chunk_slot.bg_off)
         )
-        columns, passed, valid = _measure(
+        columns, passed, valid = self._measure(
             events.at_frame(0),
             labels,
             (chunk_slot.image[one], image_bg, image_corr, bg_off),
-            self.pixel_size,
-            self.gate,
             {"brightness": brightness, "haralick": haralick, "volume": volume},
         )
         empty = len(labels) - len(events)
-        self._count_dropped(int(np.count_nonzero(passed & ~valid)) + empty)
+        if dropped := int(np.count_nonzero(passed & ~valid)) + empty:
+            self.slot_register.increment_counter_value("masks_dropped", dropped)
+            self.logger.debug("dropped %d masks without an area", dropped)
         kept = passed & valid
         chosen = np.asarray(masks, bool)[events.table[kept, 0]]
         return {"mask": chosen, **{name: column[kept] for name, column in columns.items()}}
@@ -371,10 +321,21 @@ class QueueEventExtractor:
         where = f"feature extraction {cls.get_ppid_code()}"
         return check_options(where, options, extract_kwargs or {})
 
-    def _count_dropped(self, count: int) -> None:
-        if count:
-            self.slot_register.increment_counter_value("masks_dropped", count)
-            self.logger.debug("dropped %d masks without an area", count)
+    def _measure(
+        self,
+        events: Events,
+        labels: npt.NDArray[np.uint16],
+        frames: tuple[Any, Any, Any, Any],
+        options: Mapping[str, Any],
+    ) -> tuple[dict[str, npt.NDArray[Any]], npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+        """Return the features of events, and which of them pass the gate and have an area."""
+        names = feature_names(**options)
+        self.gate.check(names)
+        table, valid = measure_events(
+            events, labels, *frames, pixel_size=self.pixel_size, **options
+        )
+        columns = {name: row for name, row in zip(COLUMNS, table, strict=True) if name in names}
+        return columns, self.gate.gate_events(columns), valid
 
     def _repeats(self, slot: Any, index: int, sub_index: int) -> bool:
         if index == 0:

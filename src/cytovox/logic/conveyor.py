@@ -8,6 +8,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,7 @@ def _stored_rows(images: Any) -> int:
     return int(chunks[0]) if chunks else 0
 
 
+@dataclass(eq=False)
 class Conveyor:
     """Segments and measures a recording and writes its events.
 
@@ -92,28 +94,19 @@ class Conveyor:
     keep the process from ending.
     """
 
-    def __init__(
-        self,
-        job: DCNumPipelineJob,
-        data: HDF5Data,
-        path_out: Path | Sink,
-        *,
-        frame_images: Mapping[str, np.dtype[Any]],
-        logger: logging.Logger,
-        processes: bool = False,
-        offsets: Offsets | None = None,
-        ledger: Ledger | None = None,
-        counts: npt.NDArray[np.int64] | None = None,
-    ) -> None:
-        self.ledger = ledger
-        self.counts = np.empty(0, np.int64) if counts is None else counts
-        self.job = job
-        self.data = data
-        self.path_out = path_out
-        self.frame_images = frame_images
-        self.logger = logger
-        self.processes = processes
-        self.offsets = offsets
+    job: DCNumPipelineJob
+    data: HDF5Data
+    path_out: Path | Sink
+    _: KW_ONLY
+    frame_images: Mapping[str, np.dtype[Any]]
+    logger: logging.Logger
+    processes: bool = False
+    offsets: Offsets | None = None
+    ledger: Ledger | None = None
+    #: Events of each frame that another run has done.
+    counts: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+
+    def __post_init__(self) -> None:
         self.events = 0
         self.objects = no_objects(1)[0]
         self._pool: SegmenterPool | None = None

@@ -293,7 +293,7 @@ class DCNumJobRunner(threading.Thread):
         self._inputs.close_temporary()
         self._output.close()
         keep = is_resumable(error)
-        if self._work.counts is not None and is_damage(error):
+        if self._output.checkpoint is not None and is_damage(error):
             keep = False  # or each run that resumes would end like this
         self._folder.leave(keep=keep, error=error)
         if self._folder.state is FolderState.KEPT and isinstance(error, CytovoxError):

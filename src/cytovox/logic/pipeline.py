@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ..background.base import BackgroundKind, BackgroundResult
 from ..read import HDF5Data, get_measurement_identifier
@@ -37,33 +37,25 @@ __all__ = ["Pipeline"]
 _DROPPED_WARNING = 0.005
 
 
+@dataclass(eq=False)
 class Pipeline:
     """Does the tasks of a job, and counts what they find."""
 
-    def __init__(
-        self,
-        job: DCNumPipelineJob,
-        inputs: RunInput,
-        folder: RunFolder,
-        output: ResumableOutput,
-        progress: RunProgress,
-        *,
-        ids: Mapping[str, str],
-        pphash: str,
-        processes: bool | None = None,
-    ) -> None:
-        self.job = job
-        self.ids = ids
-        self.pphash = pphash
-        self.inputs = inputs
-        self.folder = folder
-        self.output = output
-        self.progress = progress
-        self.logger = progress.logger
-        self.processes = processes
+    job: DCNumPipelineJob
+    inputs: RunInput
+    folder: RunFolder
+    output: ResumableOutput
+    progress: RunProgress
+    _: KW_ONLY
+    ids: Mapping[str, str]
+    pphash: str
+    processes: bool | None = None
+
+    def __post_init__(self) -> None:
+        self.logger = self.progress.logger
         self.events = 0
         #: Events of each frame that another run has done.
-        self.counts: npt.NDArray[np.int64] | None = None
+        self.counts = np.empty(0, np.int64)
         self._objects = no_objects(1)[0]
         self._conveyor: Conveyor | None = None
 

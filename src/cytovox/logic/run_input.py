@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,20 +25,20 @@ __all__ = ["RunInput"]
 _OF_TEMPORARY = ("slots", "temporary", "frame data")
 
 
+@dataclass(eq=False)
 class RunInput:
     """The readers of a run, each of which is opened when it is first needed."""
 
-    def __init__(
-        self, job: DCNumPipelineJob, folder: RunFolder, opened: OpenedFiles | None = None
-    ) -> None:
-        self.job = job
-        self.path = Path(job["path_in"]).absolute()
+    job: DCNumPipelineJob
+    folder: RunFolder
+    opened: OpenedFiles | None = None
+
+    def __post_init__(self) -> None:
+        self.path = Path(self.job["path_in"]).absolute()
         #: What computes the offsets of the background, where loading frames does that.
         self.offsets: Offsets | None = None
         #: Whether another program writes the input, which is allowed then.
         self.is_growing = False
-        self._folder = folder
-        self._opened = opened
         self._readers: dict[str, HDF5Data] = {}
         #: The input and the files it refers to, as they were when they were opened.
         self._stamps: Sequence[FileStamp] = ()
@@ -89,7 +90,7 @@ class RunInput:
         )
 
     def _open_raw(self) -> HDF5Data:
-        data = HDF5Data(self.path, opened=self._opened, **self.job["data_kwargs"])
+        data = HDF5Data(self.path, opened=self.opened, **self.job["data_kwargs"])
         if not self._stamps and data.file.stamp is not None:
             self._stamps = [data.file.stamp]
             self.is_growing = data.file.is_growing
@@ -114,9 +115,9 @@ class RunInput:
 
     def make_temporary(self) -> Path:
         """Return the path of the temporary input, which refers to the input."""
-        path = self._folder.path("input")
-        if not self._folder.has("input"):
-            self._folder.claim("input")
+        path = self.folder.path("input")
+        if not self.folder.has("input"):
+            self.folder.claim("input")
             raw = self.raw
             create_with_basins(path, [self.path], permissions=raw.permissions, opened=raw.opened)
         return path

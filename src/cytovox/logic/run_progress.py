@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -55,27 +56,22 @@ _WEIGHTS = {
 }
 
 
+@dataclass(eq=False)
 class RunProgress:
     """State and progress of a run, and the request to stop it."""
 
-    def __init__(
-        self,
-        path: Path,
-        strategy: str,
-        frames: Callable[[], int],
-        logger: logging.Logger,
-        on_event: Listener | None,
-    ) -> None:
-        self.path = path
-        self.logger = logger
-        self.on_event = on_event
+    path: Path
+    strategy: str
+    frames: Callable[[], int]
+    logger: logging.Logger
+    on_event: Listener | None
+
+    def __post_init__(self) -> None:
         self.state = RunState.INIT
-        #: Frames measured in a second.
-        self.rate = 0.0
+        self.rate = 0.0  # frames measured in a second
         self.seconds: dict[str, float] = {}
         self.stop_requested = threading.Event()
-        self._frames = frames
-        self._weights = _WEIGHTS[strategy]
+        self._weights = _WEIGHTS[self.strategy]
         self._fractions = dict.fromkeys(self._weights, 0.0)
 
     def enter(self, state: str) -> None:
@@ -105,7 +101,7 @@ class RunProgress:
         """Do a part, and report how long it took."""
         self.state = part
         begin = time.perf_counter()
-        self.emit(StageStarted(part.value, self._frames()))
+        self.emit(StageStarted(part.value, self.frames()))
         task()
         self.report(part, 1.0)
         self.seconds[part.value] = seconds = time.perf_counter() - begin
@@ -115,7 +111,7 @@ class RunProgress:
         """Note progress; this is also where a stop is heeded."""
         self.heed_stop()
         self._fractions[part] = max(self._fractions[part], min(1.0, fraction))
-        total = self._frames()
+        total = self.frames()
         self.emit(StageProgress(part.value, int(self._fractions[part] * total), total))
 
     def heed_stop(self) -> None:

@@ -177,7 +177,7 @@ def kill_children() -> None:
             child.kill()
 
 
-def settle_child(parent: int | None = None) -> None:
+def settle_child() -> None:
     """Make a worker process die with its parent and leave Ctrl-C to it.
 
     To be called first in the child. The parent may be killed without a chance
@@ -189,17 +189,14 @@ def settle_child(parent: int | None = None) -> None:
             signal.signal(number, signal.SIG_IGN)
     if hasattr(signal, "pthread_sigmask"):  # processes that this one starts may receive them
         signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
-    starter = mp.parent_process()
-    if starter is not None:
-        parent = starter.pid
+    parent = mp.parent_process()
     if parent is not None:
-        _die_by_kernel(parent)
-    if starter is not None:
-        watch = threading.Thread(target=_die_with, args=(starter.sentinel,), daemon=True)
+        _die_by_kernel(parent.pid)
+        watch = threading.Thread(target=_die_with, args=(parent.sentinel,), daemon=True)
         watch.start()
 
 
-def _die_by_kernel(parent: int) -> None:
+def _die_by_kernel(parent: int | None) -> None:
     """Ask Linux to kill this process when its parent dies."""
     if sys.platform != "linux":
         return

@@ -14,7 +14,7 @@ import json
 import math
 import os
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -251,15 +251,8 @@ class Journal:
         **more: Any,
     ) -> None:
         """Record that a block is done, and what it returned, if JSON can hold that."""
-        self._add(
-            "done",
-            stage=stage,
-            block=block,
-            seconds=_rounded(seconds),
-            peak_bytes=peak_bytes,
-            result=_as_json(result),
-            **more,
-        )
+        used = {"seconds": _rounded(seconds), "peak_bytes": peak_bytes}
+        self._add("done", stage=stage, block=block, **used, result=_as_json(result), **more)
 
     def failed(
         self,
@@ -273,16 +266,9 @@ class Journal:
         **more: Any,
     ) -> None:
         """Record that an attempt at a block has failed, and why."""
-        self._add(
-            "failed",
-            stage=stage,
-            block=block,
-            seconds=_rounded(seconds),
-            peak_bytes=peak_bytes,
-            error=error,
-            **more,
-            traceback=traceback,
-        )
+        used = {"seconds": _rounded(seconds), "peak_bytes": peak_bytes}
+        told = {"error": error, **more, "traceback": traceback}
+        self._add("failed", stage=stage, block=block, **used, **told)
 
     def forget(self, stage: str, blocks: Iterable[BlockKey] | None = None) -> None:
         """Let blocks of a stage, or all of them, be done again."""
@@ -357,18 +343,13 @@ def _rounded(seconds: float | None) -> float | None:
 
 def _as_json(result: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """Return the part of a result that JSON can hold; arrays are kept elsewhere."""
-    if not result:
-        return None
-    kept = dict(_simple(result))
-    return kept or None
-
-
-def _simple(result: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    for name, value in result.items():
+    kept = {}
+    for name, value in (result or {}).items():
         if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
             value = value.item()
         if _is_simple(value):
-            yield str(name), value
+            kept[str(name)] = value
+    return kept or None
 
 
 def _is_simple(value: Any) -> bool:

@@ -7,7 +7,7 @@ import functools
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -70,6 +70,7 @@ def split_share(share: Share, at: int) -> list[Share]:
     return [culprit, rest] if rest.start < rest.stop else [culprit]
 
 
+@dataclass(eq=False)
 class SegmenterPool:
     """Segments slots and batches with a segmenter, in processes or in this thread.
 
@@ -79,18 +80,13 @@ class SegmenterPool:
     in the calling thread.
     """
 
-    def __init__(
-        self,
-        segmenter: Segmenter,
-        size: int,
-        *,
-        by_frame: bool,
-        logger: logging.Logger | None = None,
-    ) -> None:
-        self.segmenter = segmenter
-        self.size = size
-        self.by_frame = by_frame  # whether the segmenter takes one image at a time
-        self.logger = logger or logging.getLogger("cytovox.segmenter")
+    segmenter: Segmenter
+    size: int
+    _: KW_ONLY
+    by_frame: bool  # whether the segmenter takes one image at a time
+    logger: logging.Logger = field(default_factory=lambda: logging.getLogger("cytovox.segmenter"))
+
+    def __post_init__(self) -> None:
         self.slot_list: list[ChunkOfFrames] | None = None
         self.team: Team | None = None
         self._shared: list[SharedSlot | None] = []

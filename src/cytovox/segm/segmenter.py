@@ -109,7 +109,7 @@ class Segmenter(abc.ABC):
 
         Parameters
         ----------
-        image
+        image, images
             Image, of shape (H, W); uint8, or int16 if the background is subtracted.
             Segmenters of stacks get shape (N, H, W).
         *args, **kwargs
