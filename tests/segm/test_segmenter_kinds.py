@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from cytovox.errors import OptionError, StageError
 from cytovox.logic.chunk_slot_data import ChunkSlotData, StateWarden
+from cytovox.logic.shared_counters import SharedCounters
 from cytovox.segm import Segmenter, SegmenterManagerThread, STOSegmenter, load_segmenter_file
 
 USER_FILE = Path(__file__).with_name("user_segmenters.py")
@@ -68,32 +69,17 @@ def test_required_batch_size(count: int, with_offset: bool) -> None:
         np.testing.assert_array_equal(offset, before[1])
 
 
-class Register:
+class Register(SharedCounters):
     """As much of a slot register as the thread needs."""
 
     chunk_size = 10
 
     def __init__(self, lengths: list[int]) -> None:
-        self.monitor = threading.Condition()
+        super().__init__(shared=False)
         self.slots = [
             ChunkSlotData((n, 4, 6), ["image_bg"], monitor=self.monitor) for n in lengths
         ]
-        self.changes = 0
-        self.state = "w"
         self.job = {"path_in": "in.rtdc"}
-
-    def wait_for_change(self, seen: int, timeout: float) -> None:
-        with self.monitor:
-            self.monitor.wait_for(lambda: self.changes != seen, timeout)
-
-    def notify(self) -> None:
-        with self.monitor:
-            self.changes += 1
-            self.monitor.notify_all()
-
-    def close(self) -> None:
-        self.state = "q"
-        self.notify()
 
     def raw_frame(self, index: int) -> int:
         return index * 2

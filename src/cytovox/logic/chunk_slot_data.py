@@ -201,10 +201,8 @@ class StateWarden:
     ----------
     chunk_slot
         The slot.
-    current_state
-        State in which the slot must be.
-    next_state
-        State of the slot when all its frames are done.
+    current_state, next_state
+        State in which the slot must be, and that when all its frames are done.
     batch_size
         Largest number of frames to reserve; all if None.
 

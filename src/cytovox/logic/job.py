@@ -35,27 +35,18 @@ class DCNumPipelineJob:
         Input recording.
     path_out
         Output file; ``<stem>_dcn.rtdc`` beside the input if None.
-    data_code
-        Code of the reader; only ``"hdf"``.
-    data_kwargs
-        Options of the reader, e.g. ``pixel_size`` (um) or ``index_mapping``.
-    background_code
-        Code of the background method.
-    background_kwargs
-        Options of the background method.
-    segmenter_code
-        Code of the segmenter, or ``"file.py:Class"`` for one of your own.
-    segmenter_kwargs
-        Options of the segmenter; those of the mask clean-up under
-        ``kwargs_mask``.
-    feature_code
-        Code of the feature extractor.
-    feature_kwargs
-        Options of the feature extractor.
-    gate_code
-        Code of the gate.
-    gate_kwargs
-        Options of the gate.
+    data_code, data_kwargs
+        Code of the reader, only ``"hdf"``; and its options, e.g. ``pixel_size`` (um)
+        or ``index_mapping``.
+    background_code, background_kwargs
+        Code of the background method, and its options.
+    segmenter_code, segmenter_kwargs
+        Code of the segmenter, or ``"file.py:Class"`` for one of your own; and its
+        options, those of the mask clean-up under ``kwargs_mask``.
+    feature_code, feature_kwargs
+        Code of the feature extractor, and its options.
+    gate_code, gate_kwargs
+        Code of the gate, and its options.
     basin_strategy
         ``"drain"`` copies images and other frame data into the output, which
         then stands alone; ``"tap"`` refers to the input for them, which makes

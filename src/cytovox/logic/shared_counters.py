@@ -62,6 +62,8 @@ _TASKS = (
     "task_process_labels",
     "task_extract_features",
 )
+#: Seconds after which an idle worker looks again, should a wake-up be missed.
+_LOOK_AGAIN = 1.0
 _COUNTERS = ("chunks_loaded", "masks_dropped", "write_queue_size")
 
 
@@ -145,6 +147,19 @@ class SharedCounters:
         with self.monitor:
             self.monitor.wait_for(lambda: self.changes != seen, timeout)
 
+    def serve(self, do: Callable[[], bool]) -> None:
+        """Let a worker do what there is to do until it shall quit.
+
+        Parameters
+        ----------
+        do
+            Function that does something and returns whether there was anything.
+        """
+        while self.state != RegisterState.QUIT:
+            seen = self.changes
+            if not (self.state == RegisterState.WORK and do()):
+                self.wait_for_change(seen, _LOOK_AGAIN)
+
     def get_counter_lock(self, name: str) -> Monitor:
         """Return the lock under which a counter may be changed.
 
@@ -174,10 +189,8 @@ class SharedCounters:
 
         Parameters
         ----------
-        name
-            Name of the counter.
-        increment
-            What to add.
+        name, increment
+            Name of the counter, and what to add.
         timeout, lock
             Not needed here: a thread that holds the lock of a counter may take it again.
         """

@@ -55,10 +55,9 @@ class SlotRegister(SharedCounters):
         frame, or `FrameRows` if `batch_rows` is set.
     num_slots
         Number of slots besides the one for the last chunk.
-    shared
-        Whether worker processes may use the register, not only threads.
-    shared_frames
-        Whether processes of a segmenter may see the frames, though not the register.
+    shared, shared_frames
+        Whether worker processes may use the register, not only threads; whether those
+        of a segmenter may at least see the frames.
     offsets
         Computes the background offset of frames while they are loaded; each
         event then takes its ``bg_off`` along.
@@ -197,10 +196,8 @@ class SlotRegister(SharedCounters):
 
         Parameters
         ----------
-        state
-            Letter of the state.
-        chunk
-            Only the slot that holds this chunk.
+        state, chunk
+            Letter of the state, and the chunk that the slot must hold; any if None.
         """
         for slot in self:
             if slot.state == state and (chunk is None or slot.chunk == chunk):
@@ -229,19 +226,12 @@ class SlotRegister(SharedCounters):
 
         Parameters
         ----------
-        current_state
-            State in which the slot must be.
-        next_state
-            State of the slot when all its frames are done.
+        current_state, next_state
+            State in which the slot must be, and that when all its frames are done.
         chunk_slot
-            The slot; if None, the first with something to do is taken.
+            The slot; if None, the first with something to do is taken, if there is one.
         batch_size
             Largest number of frames; all of the slot if None.
-
-        Returns
-        -------
-        StateWarden or None
-            None if no frames could be reserved and no slot was named.
         """
         if chunk_slot is not None:
             return StateWarden(chunk_slot, current_state, next_state, batch_size)
@@ -256,10 +246,8 @@ class SlotRegister(SharedCounters):
 
         Parameters
         ----------
-        stage
-            Name of the stage.
-        most_frames
-            Largest number of frames.
+        stage, most_frames
+            Name of the stage, and the largest number of frames.
         """
         self._most_frames[[one.name for one in stages.STAGES].index(stage)] = most_frames
 

@@ -11,7 +11,6 @@ from typing import Any
 from ..errors import OptionError
 from ..run.children import mp_spawn, settle_child, start_child
 from ..segm import UNISegmenter
-from .chunk_slot_data import RegisterState
 from .job import DCNumPipelineJob
 
 __all__ = [
@@ -30,33 +29,13 @@ DEDICATIONS = {
     "segment_images_full_chunk": "task_segment_images_full_chunk",
     "load_all": "task_load_all",
 }
-#: Seconds after which an idle worker looks again, should a wake-up be missed.
-_LOOK_AGAIN = 1.0
 
 
 class UniversalWorker:
-    """Does the tasks of a register until the register says quit.
+    """Does tasks of a register, those that its dedications name, until the register says quit.
 
-    Parameters
-    ----------
-    slot_register
-        The register.
-    log_queue
-        Queue for log records of a worker process.
-    dedications
-        Which tasks to do, names of `DEDICATIONS`; all but
-        ``segment_images_full_chunk`` if None.
-    log_level
-        Lowest level to log.
-    on_error
-        Called with the exception that ended this worker.
-    logger
-        Where a thread reports.
-
-    Raises
-    ------
-    OptionError
-        If a dedication is unknown.
+    A process puts its log records into `log_queue`; a thread has a `logger`. `on_error`
+    is called with the exception that ended this worker.
     """
 
     def __init__(
@@ -90,15 +69,7 @@ class UniversalWorker:
 
     @staticmethod
     def get_worker_dedications(job: DCNumPipelineJob, num_universal: int) -> list[list[str]]:
-        """Return what each of some workers should do for a job; the first one loads.
-
-        Parameters
-        ----------
-        job
-            The job.
-        num_universal
-            Number of workers.
-        """
+        """Return what each of some workers should do for a job; the first one loads."""
         names = [name for name in DEDICATIONS if name != "segment_images_full_chunk"]
         if not issubclass(job.get_segmenter_class(), UNISegmenter):
             names.remove("segment_images")  # other segmenters have workers of their own
@@ -126,26 +97,18 @@ class UniversalWorker:
         self._started_flag.value = 1
         try:
             self._work()
-        except Exception as err:  # noqa: BLE001 - it reaches the code that started the worker
-            self._fail(err)
+        except Exception as err:
+            if self.on_error is None:
+                self.logger.exception("a task has failed")
+                self.slot_register.close()
+            else:
+                self.on_error(err)
         else:
             self._completed_flag.value = 1
 
-    def _fail(self, error: Exception) -> None:
-        if self.on_error is None:
-            self.logger.error("a task has failed", exc_info=error)
-            self.slot_register.close()
-        else:
-            self.on_error(error)
-
     def _work(self) -> None:
-        register = self.slot_register
-        tasks = [getattr(register, DEDICATIONS[name]) for name in self.dedications]
-        while register.state != RegisterState.QUIT:
-            seen = register.changes
-            working = register.state == RegisterState.WORK
-            if not (working and any(task(logger=self.logger) for task in tasks)):
-                register.wait_for_change(seen, _LOOK_AGAIN)
+        tasks = [getattr(self.slot_register, DEDICATIONS[name]) for name in self.dedications]
+        self.slot_register.serve(lambda: any(task(logger=self.logger) for task in tasks))
 
 
 class UniversalWorkerThread(UniversalWorker, threading.Thread):

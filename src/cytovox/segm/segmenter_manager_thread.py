@@ -15,12 +15,10 @@ from .segmenter_mpo import MPOSegmenter
 
 __all__ = ["SegmenterManagerThread"]
 
-#: Seconds after which an idle thread looks again, should a wake-up be missed.
-_LOOK_AGAIN = 1.0
 #: Letters of slots that want masks, and that have them.
 _WANTS_MASKS, _HAS_MASKS = "s", "m"
-#: Letters of a register whose workers shall work, and quit.
-_WORK, _QUIT = "w", "q"
+#: Letter of a register whose workers shall quit.
+_QUIT = "q"
 
 
 class SegmenterManagerThread(threading.Thread):
@@ -81,10 +79,7 @@ class SegmenterManagerThread(threading.Thread):
         self.started = True
         register = self.slot_register
         try:
-            while register.state != _QUIT:
-                seen = register.changes
-                if not (register.state == _WORK and self._segment_one()):
-                    register.wait_for_change(seen, _LOOK_AGAIN)
+            register.serve(self._segment_one)
         except Exception as err:  # noqa: BLE001 - it reaches the code that started the thread
             if isinstance(err, InterruptedRunError) and register.state == _QUIT:
                 self.completed = True
