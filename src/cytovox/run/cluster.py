@@ -166,7 +166,10 @@ class CommandExecutor(DaskExecutor):
         """Start the scheduler, then the commands."""
         _check_host(self.host)
         if shutil.which(self._words[0]) is None:
-            raise _cannot_run(self._words[0])
+            raise UsageError(
+                f"the command '{self._words[0]}' cannot be run",
+                hint="is it installed here, and spelled right?",
+            )
         distributed = _distributed()
         PoolExecutor.__enter__(self)
         try:
@@ -338,12 +341,6 @@ def _client(address: str) -> Any:
             f"no Dask scheduler answers at {address}: {err}",
             hint="is it running, and is the address right?",
         ) from err
-
-
-def _cannot_run(program: str) -> UsageError:
-    return UsageError(
-        f"the command '{program}' cannot be run", hint="is it installed here, and spelled right?"
-    )
 
 
 def _check_host(host: str) -> None:

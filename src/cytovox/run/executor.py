@@ -7,6 +7,7 @@ submits it.
 
 from __future__ import annotations
 
+import abc
 import functools
 import queue
 import threading
@@ -14,8 +15,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 from ..errors import StageError
 from .team import LostWorkerError, Team
@@ -30,6 +30,9 @@ _TEAM_END = 30.0
 #: Seconds after which a worker is killed whose own time limit has not ended it.
 _GRACE = 60.0
 
+#: Bytes at the end of what a worker has printed that are shown.
+_TAIL = 8_000
+
 Function = Callable[[Any], Any]
 
 
@@ -41,20 +44,24 @@ class WorkerError(StageError):
         self.worker_traceback = worker_traceback
 
 
-class UnitExecutor(Protocol):
+class UnitExecutor(abc.ABC):
     """Who does units; to be used with ``with``.
 
     Leaving it because of an exception ends what is being worked on.
     """
 
+    #: Whether function and unit stay in this process; else they are pickled.
+    shares_memory = False
+
+    def __init__(self, slots: int = 1) -> None:
+        self._slots = slots
+
     @property
     def slots(self) -> int:
         """How many units may be on their way at once."""
+        return self._slots
 
-    @property
-    def shares_memory(self) -> bool:
-        """Whether function and unit stay in this process; else they are pickled."""
-
+    @abc.abstractmethod
     def submit(
         self, function: Function, unit: Any, requires: Mapping[str, float] | None = None
     ) -> Future[Any]:
@@ -67,23 +74,20 @@ class UnitExecutor(Protocol):
         """
 
     def waiting(self) -> str:
-        """Return why nothing may be happening, in one line; empty if something is."""
+        """Return why nothing may be happening, in one line; empty if that is not known."""
+        return ""
 
-    def __enter__(self) -> Self: ...
+    def __enter__(self) -> Self:
+        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None: ...
+    def __exit__(self, *error: object) -> None:  # noqa: B027 - some have nothing to end
+        """End all workers."""
 
 
-class Serial:
+class Serial(UnitExecutor):
     """Does a unit in this process, when it is submitted."""
 
-    slots: int = 1
-    shares_memory: bool = True
+    shares_memory = True
 
     def submit(
         self, function: Function, unit: Any, requires: Mapping[str, float] | None = None
@@ -93,23 +97,15 @@ class Serial:
         _fill(future, functools.partial(function, unit))
         return future
 
-    def waiting(self) -> str:
-        """Return nothing."""
-        return ""
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None: ...
-
-
-class Threads(Serial):
+class Threads(UnitExecutor):
     """Threads of this process, each of which does one unit at a time."""
 
+    shares_memory = True
     _end = _END
 
     def __init__(self, slots: int) -> None:
-        self.slots = slots
+        super().__init__(slots)
         self._inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
 
@@ -119,7 +115,7 @@ class Threads(Serial):
         """Give a unit to the next thread that has nothing to do."""
         future: Future[Any] = Future()
         self._inbox.put((future, function, unit))
-        if len(self._threads) < self.slots:
+        if len(self._threads) < self._slots:
             name = f"thread {len(self._threads) + 1} of this process"
             thread = threading.Thread(target=self._work, name=name, daemon=True)
             self._threads.append(thread)
@@ -131,7 +127,7 @@ class Threads(Serial):
             future, function, unit = given
             _fill(future, functools.partial(function, unit))
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *error: object) -> None:
         """Wait for what is being worked on, but not for long."""
         end = time.monotonic() + self._end
         for _thread in self._threads:
@@ -213,12 +209,12 @@ def _fill(future: Future[Any], do: Callable[[], Any]) -> bool:
     return True
 
 
-def tail_of(log: Path, size: int = 8_000) -> str:
+def tail_of(log: Path) -> str:
     """Return the end of what a worker has printed, if it can be read here."""
     try:
         with open(log, "rb") as file:
             file.seek(0, 2)
-            file.seek(max(0, file.tell() - size))
+            file.seek(max(0, file.tell() - _TAIL))
             return file.read().decode(errors="replace").strip()
     except OSError:
         return ""

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Self, TextIO
 
 from ..errors import StorageError
-from .executor import WorkerError
+from .executor import UnitExecutor, WorkerError
 from .team import LostWorkerError
 from .unit_worker import UnitLimits, do_unit, worker_name
 
@@ -31,19 +31,17 @@ _FAILED_STARTS = 4
 _one_unit = threading.Lock()
 
 
-class PoolExecutor:
+class PoolExecutor(UnitExecutor):
     """An executor of a user, with one worker for each slot; it is not shut down.
 
     All workers must be able to write into the folder.
     """
 
-    shares_memory = False
-
     def __init__(
         self, pool: Executor | None, slots: int, folder: Path, limits: UnitLimits | None = None
     ) -> None:
+        super().__init__(slots)
         self._pool = pool
-        self._slots = slots
         self._limits = limits or UnitLimits()
         self._notes = folder / "units"
         self._number = itertools.count()
@@ -51,11 +49,6 @@ class PoolExecutor:
         self._failure: WorkerError | None = None
         self._waiting: set[Future[Any]] = set()
         self._lock = threading.RLock()
-
-    @property
-    def slots(self) -> int:
-        """Number of units that may be on their way at once."""
-        return self._slots
 
     def submit(
         self,
@@ -72,10 +65,6 @@ class PoolExecutor:
             else:
                 self._begin(answer, function, unit, requires)
         return answer
-
-    def waiting(self) -> str:
-        """Return nothing: it is not known whether a worker is there."""
-        return ""
 
     def fail(self, error: WorkerError) -> None:
         """End all units, since no worker can do any."""
