@@ -11,14 +11,13 @@ from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ..errors import InterruptedRunError, StageError, UsageError
 from ..run.memory import in_smaller_parts, is_memory_error
 from ..run.team import LostWorkerError, Team
 from ..run.team_worker import Heartbeat, WorkerTraceback
 from ..run.unit_worker import unit_timeout
-from .segmenter import ChunkOfFrames, Segmenter, slot_of_chunk
+from .segmenter import ChunkOfFrames, FrameOffsets, Images, Masks, Segmenter, slot_of_chunk
 from .shared_frames import Batch, BatchView, OpenSlot, SharedSlot, share_slot
 
 __all__ = ["SegmenterPool", "SegmenterWorkerError", "Share", "split_share"]
@@ -135,7 +134,7 @@ class SegmenterPool:
         finally:
             self.lock.release()
 
-    def segment_chunk(self, chunk: int, slots: Sequence[ChunkOfFrames]) -> npt.NDArray[np.bool_]:
+    def segment_chunk(self, chunk: int, slots: Sequence[ChunkOfFrames]) -> Masks:
         """Fill and return the mask of the slot that holds a chunk."""
         index = slot_of_chunk(chunk, slots)
         slot = slots[index]
@@ -150,9 +149,7 @@ class SegmenterPool:
                 self._run(Share(index, 0, slot.length, f"of chunk {chunk}"))
         return slot.mask
 
-    def segment_batch(
-        self, images: npt.NDArray[Any], bg_off: npt.NDArray[np.float64] | None = None
-    ) -> npt.NDArray[np.bool_]:
+    def segment_batch(self, images: Images, bg_off: FrameOffsets = None) -> Masks:
         """Return the raw masks of a stack of images."""
         masks = np.empty(images.shape, dtype=bool)
         step = max(1, _BATCH_BYTES // max(1, images[:1].nbytes))
@@ -163,9 +160,7 @@ class SegmenterPool:
                 masks[part] = self._segment_part(images[part], offset)
         return masks
 
-    def _segment_part(
-        self, images: npt.NDArray[Any], bg_off: npt.NDArray[np.float64] | None
-    ) -> npt.NDArray[np.bool_]:
+    def _segment_part(self, images: Images, bg_off: FrameOffsets) -> Masks:
         needs = Batch.needs(images)
         if self._batch is None or not self._batch.fits(needs):
             # Powers of two, so that growing batches replace workers a few times only.

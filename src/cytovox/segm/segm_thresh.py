@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 
 from ..errors import OptionError
 from ..kernels.threshold import below
+from .segmenter import FrameOffsets, Images, Masks
 from .segmenter_stacks import UNISegmenter
 
 __all__ = ["SegmentThresh"]
@@ -33,17 +33,12 @@ class SegmentThresh(UNISegmenter):
         _check_threshold(self.kwargs["thresh"])
 
     @staticmethod
-    def segment_algorithm(image: npt.NDArray[Any], *, thresh: float = -6) -> npt.NDArray[np.bool_]:
+    def segment_algorithm(image: Images, *, thresh: float = -6) -> Masks:
         """Return where the image is below a threshold."""
         _check_threshold(thresh)
         return np.asarray(image < thresh)
 
-    def segment_into(
-        self,
-        images: npt.NDArray[Any],
-        bg_off: npt.NDArray[np.float64] | None,
-        out: npt.NDArray[np.bool_],
-    ) -> None:
+    def segment_into(self, images: Images, bg_off: FrameOffsets, out: Masks) -> None:
         """Write the masks of int16 images, without a corrected copy of them."""
         below(images, float(self.kwargs["thresh"]), bg_off, out)
 

@@ -21,7 +21,20 @@ from ..recipe.options import check_options, options_of
 from ..recipe.python_file import file_of_module
 from ..recipe.registry import load_stage
 
-__all__ = ["ChunkOfFrames", "Segmenter", "slot_of_chunk"]
+__all__ = [
+    "ChunkOfFrames",
+    "FrameOffsets",
+    "Images",
+    "Masks",
+    "Segmenter",
+    "slot_of_chunk",
+]
+
+#: One image (H, W) or a stack (N, H, W), and the mask of each.
+Images = npt.NDArray[Any]
+Masks = npt.NDArray[np.bool_]
+#: Offset of the background of each frame (N,), where one is known.
+FrameOffsets = npt.NDArray[np.float64] | None
 
 #: Digits of the checksum of a file that are part of the code of its segmenters.
 _DIGITS_IN_CODE = 8
@@ -34,8 +47,8 @@ class ChunkOfFrames(Protocol):
     length: int
     image: npt.NDArray[np.uint8]
     image_corr: npt.NDArray[np.int16] | None
-    bg_off: npt.NDArray[np.float64] | None
-    mask: npt.NDArray[np.bool_]
+    bg_off: FrameOffsets
+    mask: Masks
 
 
 def slot_of_chunk(chunk: int, slots: Sequence[ChunkOfFrames]) -> int:
@@ -104,7 +117,7 @@ class Segmenter(abc.ABC):
 
     @staticmethod
     @abc.abstractmethod
-    def segment_algorithm(image: npt.NDArray[Any], *args: Any, **kwargs: Any) -> Any:
+    def segment_algorithm(image: Images, *args: Any, **kwargs: Any) -> Any:
         """Return the boolean mask of an image; options are keyword-only.
 
         Parameters
@@ -183,11 +196,11 @@ class Segmenter(abc.ABC):
         return np.asarray(values[clean].astype(labels.dtype))
 
     @functools.cached_property
-    def segment_algorithm_wrapper(self) -> Callable[[npt.NDArray[Any]], npt.NDArray[np.bool_]]:
+    def segment_algorithm_wrapper(self) -> Callable[[npt.NDArray[Any]], Masks]:
         """The algorithm with the options of this instance filled in."""
         return functools.partial(self.segment_algorithm, **self.kwargs)
 
-    def _masks_of(self, images: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    def _masks_of(self, images: Images) -> Masks:
         """Return what the algorithm makes of one image or a stack, as boolean masks."""
         masks = np.asarray(self.segment_algorithm_wrapper(images))
         if masks.shape != images.shape:
@@ -198,9 +211,7 @@ class Segmenter(abc.ABC):
             )
         return masks.astype(bool, copy=False)
 
-    def corrected(
-        self, images: npt.NDArray[Any], bg_off: npt.NDArray[np.float64] | float | None
-    ) -> npt.NDArray[Any]:
+    def corrected(self, images: Images, bg_off: FrameOffsets | float) -> Images:
         """Return the images less the background offset, if there is one.
 
         Parameters
@@ -233,9 +244,7 @@ class Segmenter(abc.ABC):
         return np.asarray(images - np.asarray(bg_off).reshape(-1, 1, 1))
 
     @abc.abstractmethod
-    def segment_batch(
-        self, images: npt.NDArray[Any], bg_off: npt.NDArray[np.float64] | None = None
-    ) -> npt.NDArray[np.bool_]:
+    def segment_batch(self, images: Images, bg_off: FrameOffsets = None) -> Masks:
         """Return the raw boolean masks (N, H, W) of a stack of images.
 
         Parameters
@@ -244,9 +253,7 @@ class Segmenter(abc.ABC):
             Images (N, H, W), and their offsets (N,) or None, as `input_of` returns them.
         """
 
-    def segment_single(
-        self, image: npt.NDArray[Any], bg_off: float | None = None
-    ) -> npt.NDArray[np.bool_]:
+    def segment_single(self, image: Images, bg_off: float | None = None) -> Masks:
         """Return the raw boolean mask (H, W) of one image.
 
         Parameters
@@ -258,12 +265,7 @@ class Segmenter(abc.ABC):
         image = np.asarray(image)
         return self.segment_batch(image[np.newaxis], offset).reshape(image.shape)
 
-    def segment_into(
-        self,
-        images: npt.NDArray[Any],
-        bg_off: npt.NDArray[np.float64] | None,
-        out: npt.NDArray[np.bool_],
-    ) -> None:
+    def segment_into(self, images: Images, bg_off: FrameOffsets, out: Masks) -> None:
         """Write the raw boolean masks of a stack of images into ``out``.
 
         Parameters
@@ -277,7 +279,7 @@ class Segmenter(abc.ABC):
 
     def input_of(
         self, slot: ChunkOfFrames, start: int, stop: int
-    ) -> tuple[npt.NDArray[Any], npt.NDArray[np.float64] | None]:
+    ) -> tuple[npt.NDArray[Any], FrameOffsets]:
         """Return what this segmenter wants of a slot: images and offsets.
 
         Parameters
@@ -304,9 +306,7 @@ class Segmenter(abc.ABC):
         offset = None if slot.bg_off is None else slot.bg_off[start:stop]
         return slot.image_corr[start:stop], offset
 
-    def segment_chunk(
-        self, chunk: int, slot_list: Sequence[ChunkOfFrames]
-    ) -> npt.NDArray[np.bool_]:
+    def segment_chunk(self, chunk: int, slot_list: Sequence[ChunkOfFrames]) -> Masks:
         """Segment the slot that holds a chunk.
 
         Parameters
@@ -331,7 +331,7 @@ class Segmenter(abc.ABC):
         self.segment_into(images, offset, slot.mask)
         return slot.mask
 
-    def label_and_clean(self, mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint16]:
+    def label_and_clean(self, mask: Masks) -> npt.NDArray[np.uint16]:
         """Return the cleaned labels (H, W) of a raw mask.
 
         Parameters
@@ -346,7 +346,7 @@ class Segmenter(abc.ABC):
         return labels.reshape(mask.shape)
 
     def segment_single_with_labeling(
-        self, image: npt.NDArray[Any], bg_off: float | None = None
+        self, image: Images, bg_off: float | None = None
     ) -> npt.NDArray[np.uint16]:
         """Return the cleaned labels (H, W) of one image.
 
@@ -358,7 +358,7 @@ class Segmenter(abc.ABC):
         return self.label_and_clean(self.segment_single(image, bg_off))
 
     def segment_batch_with_labeling(
-        self, images: npt.NDArray[Any], bg_off: npt.NDArray[np.float64] | None = None
+        self, images: Images, bg_off: FrameOffsets = None
     ) -> npt.NDArray[np.uint16]:
         """Return the cleaned labels (N, H, W) of a stack of images.
 

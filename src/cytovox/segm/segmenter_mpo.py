@@ -14,13 +14,12 @@ from multiprocessing.synchronize import Lock
 from typing import Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 
 from ..errors import OptionError, UsageError
 from ..run.children import mp_spawn, settle_child, start_child
 from ..run.memory import cpu_count
 from .pool import SegmenterPool
-from .segmenter import ChunkOfFrames, Segmenter, slot_of_chunk
+from .segmenter import ChunkOfFrames, FrameOffsets, Images, Masks, Segmenter, slot_of_chunk
 from .shared_frames import SharedSlot, share_slot
 
 __all__ = [
@@ -223,9 +222,7 @@ class MPOSegmenter(Segmenter, abc.ABC):
         finally:
             self.mp_active.clear()
 
-    def segment_chunk(
-        self, chunk: int, slot_list: Sequence[ChunkOfFrames]
-    ) -> npt.NDArray[np.bool_]:
+    def segment_chunk(self, chunk: int, slot_list: Sequence[ChunkOfFrames]) -> Masks:
         """Segment the slot that holds a chunk; return its mask, bool (N, H, W), now filled.
 
         As long as the slots are the same, the same workers do the work.
@@ -242,9 +239,7 @@ class MPOSegmenter(Segmenter, abc.ABC):
         with self._pool.lock, self._at_work(slot_of_chunk(chunk, slot_list)):
             return self._pool.segment_chunk(chunk, slot_list)
 
-    def segment_batch(
-        self, images: npt.NDArray[Any], bg_off: npt.NDArray[np.float64] | None = None
-    ) -> npt.NDArray[np.bool_]:
+    def segment_batch(self, images: Images, bg_off: FrameOffsets = None) -> Masks:
         """Return the raw boolean masks (N, H, W) of a stack of images.
 
         The workers live on until `close`; they are replaced if a batch needs
@@ -270,9 +265,7 @@ class MPOSegmenter(Segmenter, abc.ABC):
         with self._pool.lock, self._at_work(-1):
             return self._pool.segment_batch(images, bg_off)
 
-    def segment_single(
-        self, image: npt.NDArray[Any], bg_off: float | None = None
-    ) -> npt.NDArray[np.bool_]:
+    def segment_single(self, image: Images, bg_off: float | None = None) -> Masks:
         """Return the raw boolean mask (H, W) of one image, made in this process."""
         return self._masks_of(self.corrected(np.asarray(image), bg_off))
 

@@ -6,10 +6,9 @@ import abc
 from typing import Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 
 from ..errors import OptionError
-from .segmenter import Segmenter
+from .segmenter import FrameOffsets, Images, Masks, Segmenter
 
 __all__ = ["STOSegmenter", "UNISegmenter"]
 
@@ -27,9 +26,7 @@ class UNISegmenter(Segmenter, abc.ABC):
     #: Number of images that the algorithm must get, or None for any number.
     required_batch_size: int | None = None
 
-    def segment_batch(
-        self, images: npt.NDArray[Any], bg_off: npt.NDArray[np.float64] | None = None
-    ) -> npt.NDArray[np.bool_]:
+    def segment_batch(self, images: Images, bg_off: FrameOffsets = None) -> Masks:
         # The offset is off before a batch is filled up: the filler has none.
         images = self.corrected(np.asarray(images), bg_off)
         size = self.required_batch_size
@@ -98,7 +95,5 @@ class STOSegmenter(Segmenter, abc.ABC):
             )
         self.num_workers = 1
 
-    def segment_batch(
-        self, images: npt.NDArray[Any], bg_off: npt.NDArray[np.float64] | None = None
-    ) -> npt.NDArray[np.bool_]:
+    def segment_batch(self, images: Images, bg_off: FrameOffsets = None) -> Masks:
         return self._masks_of(self.corrected(np.asarray(images), bg_off))

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from ...errors import StageError, UsageError
 from ...kernels.labels import label_frames, process_frames
+from ..segmenter import Images, Masks
 from .torch_model import get_torch, one_thread
 
 __all__ = [
@@ -34,11 +35,10 @@ CUDA_BATCH = 64
 #: A pixel is foreground from this probability on.
 THRESHOLD = 0.5
 
-Masks = npt.NDArray[np.bool_]
 Model = Callable[[Any], Any]
 
 
-def masks_of_format_1(model: Model, meta: dict[str, Any], images: npt.NDArray[Any]) -> Masks:
+def masks_of_format_1(model: Model, meta: dict[str, Any], images: Images) -> Masks:
     """Return the masks of a model of format 1."""
     pre = meta["preprocessing"]
     shape = _shape(pre["image_shape"])
@@ -52,7 +52,7 @@ def masks_of_format_1(model: Model, meta: dict[str, Any], images: npt.NDArray[An
     return _back(masks, images)
 
 
-def masks_of_format_2(model: Model, meta: dict[str, Any], images: npt.NDArray[Any]) -> Masks:
+def masks_of_format_2(model: Model, meta: dict[str, Any], images: Images) -> Masks:
     """Return the masks of a model of format 2, which brings its own normalisation.
 
     Parameters and the result are those of `masks_of_format_1`. Images of
@@ -106,7 +106,7 @@ def _run(
     return np.asarray(out[:count])
 
 
-def _back(masks: Masks, images: npt.NDArray[Any]) -> Masks:
+def _back(masks: Masks, images: Images) -> Masks:
     if masks.shape == images.shape:
         return masks
     return np.not_equal(postprocess_masks(masks, _shape(images.shape[1:])), 0)
@@ -117,7 +117,7 @@ def _shape(sides: Any) -> tuple[int, int]:
     return int(height), int(width)
 
 
-def fit_shape(images: npt.NDArray[Any], image_shape: tuple[int, int]) -> npt.NDArray[Any]:
+def fit_shape(images: Images, image_shape: tuple[int, int]) -> npt.NDArray[Any]:
     """Crop or pad a stack, each axis on its own, evenly on both sides."""
     if images.shape[1:] == tuple(image_shape):
         return images
@@ -133,7 +133,7 @@ def fit_shape(images: npt.NDArray[Any], image_shape: tuple[int, int]) -> npt.NDA
 
 
 def preprocess_images(
-    images: npt.NDArray[Any],
+    images: Images,
     norm_mean: float | None,
     norm_std: float | None,
     image_shape: tuple[int, int] | None = None,

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
+from ..segmenter import Images, Masks
 from ..segmenter_stacks import STOSegmenter
 from .inference import masks_of_format_1
 from .segm_torch_base import TorchSegmenterBase
@@ -22,8 +20,8 @@ class SegmentTorchSTO(TorchSegmenterBase, STOSegmenter):
 
     @staticmethod
     def segment_algorithm(
-        images: npt.NDArray[Any], *, model_file: str | None = None, model_sha256: str | None = None
-    ) -> npt.NDArray[np.bool_]:
+        images: Images, *, model_file: str | None = None, model_sha256: str | None = None
+    ) -> Masks:
         """Return the boolean masks of a stack of raw images (N, H, W), made in this process.
 
         Parameters

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from ..segmenter import Images, Masks
 from ..segmenter_stacks import UNISegmenter
 from .inference import masks_of_format_2
 from .model_file import choose_wiring, inspect_model
@@ -55,13 +55,13 @@ class SegmentTorchUNI(TorchSegmenterBase, UNISegmenter):
 
     @staticmethod
     def segment_algorithm(
-        images: npt.NDArray[Any],
+        images: Images,
         *,
         model_file: str | None = None,
         backend: str | None = None,
         device: str | None = None,
         model_sha256: str | None = None,
-    ) -> npt.NDArray[np.bool_]:
+    ) -> Masks:
         """Return the boolean masks of a stack of raw images (N, H, W), made in this process.
 
         Parameters
