@@ -9,8 +9,7 @@ import numpy.typing as npt
 
 from ..errors import InputError, OptionError
 from ..kernels.median import rolling_upper_median
-from .bands import BandPool
-from .base import Background, BackgroundKind, BackgroundResult, load_images, place_of
+from .base import Background, BackgroundKind, BackgroundResult, BandPool, load_images, place_of
 
 __all__ = ["BackgroundRollMed"]
 

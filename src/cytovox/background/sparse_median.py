@@ -15,8 +15,7 @@ import numpy.typing as npt
 
 from ..errors import OptionError
 from ..kernels.median import upper_median
-from .bands import BandPool
-from .base import Background, BackgroundResult, empty_images, load_images, place_of
+from .base import Background, BackgroundResult, BandPool, empty_images, load_images, place_of
 from .timing import assign_frames, find_bursts, recording_times
 
 __all__ = ["BackgroundSparseMed", "select_images"]
