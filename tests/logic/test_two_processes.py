@@ -12,7 +12,7 @@ from cytovox.logic.chunk_slot_data import ChunkSlotData, mp_spawn
 
 WORKER = """
 import numpy as np
-from cytovox.logic.state_warden import StateWarden
+from cytovox.logic.chunk_slot_data import StateWarden
 
 def work(slot, counts, batch):
     view = np.frombuffer(counts, dtype=np.int64)
