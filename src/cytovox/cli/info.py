@@ -139,7 +139,7 @@ def _basin_in_words(basin: Mapping[str, Any]) -> str:
 
 
 def _pipeline(meta: Mapping[str, Any]) -> dict[str, Any] | None:
-    from ..logic.reuse import ID_ATTRIBUTES, hash_of_stated
+    from ..logic.record import ID_ATTRIBUTES, hash_of_stated
 
     stored, computed = meta.get("pipeline:dcnum hash"), hash_of_stated(meta)
     if stored is None or computed is None:
