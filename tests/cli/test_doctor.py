@@ -13,7 +13,7 @@ import pytest
 
 from cytovox.cli import doctor as examination
 from cytovox.cli.main import main
-from cytovox.run import folder_room
+from cytovox.run import folder_room, lock
 
 
 def doctor(capsys: pytest.CaptureFixture[str], *words: str | Path) -> dict[str, Any]:
@@ -93,13 +93,14 @@ def test_a_folder_without_locks_and_links(
         raise OSError(95, "Operation not supported")
 
     monkeypatch.setattr(os, "link", refuse)
-    if folder_room.fcntl is not None:
-        monkeypatch.setattr(folder_room.fcntl, "flock", refuse)
+    if lock.fcntl is not None:
+        monkeypatch.setattr(lock.fcntl, "flock", refuse)
     said = doctor(capsys, tmp_path)
     assert said["exit_code"] == 3
     assert named(said, "folder", "link")["told"] == "does not work: Operation not supported"
-    if folder_room.fcntl is not None:
+    if lock.fcntl is not None:
         assert named(said, "folder", "lock")["state"] == "look"
+        assert named(said, "folder", "lock")["told"] == "does not work: Operation not supported"
     assert list(tmp_path.iterdir()) == []
 
 

@@ -7,6 +7,7 @@ that holds them, through a map from event to frame.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -168,14 +169,28 @@ def _refer_to_sources(
     """Let the output refer to the files that hold its frame features."""
     for features, source in _grouped(sources):
         rows = frames if source.mapping is None else source.mapping[frames]
-        writer.store_basin(
-            name="cytovox basin",
-            paths=_paths(source.path, Path(writer.h5.filename)),
-            features=features,
-            description=f"Created with cytovox {__version__}",
-            mapping=rows,
-            identifier=source.identifier,
-        )
+        _refer_to(writer, source.path, features, source.identifier, rows)
+
+
+def _refer_to(
+    writer: HDF5Writer,
+    path: Path,
+    features: list[str],
+    identifier: str | None,
+    rows: npt.NDArray[Any] | None = None,
+) -> None:
+    """Let the output refer to a file, by its path and by the one relative to the output."""
+    paths: list[str | Path] = [path.resolve()]
+    with contextlib.suppress(ValueError):  # another drive
+        paths.append(Path(os.path.relpath(paths[0], Path(writer.h5.filename).resolve().parent)))
+    writer.store_basin(
+        name="cytovox basin",
+        paths=paths,
+        features=features,
+        description=f"Created with cytovox {__version__}",
+        mapping=rows,
+        identifier=identifier,
+    )
 
 
 def _grouped(sources: Mapping[str, Source]) -> Iterator[tuple[list[str], Source]]:
@@ -186,16 +201,6 @@ def _grouped(sources: Mapping[str, Source]) -> Iterator[tuple[list[str], Source]
         key = (source.path, id(source.mapping), feature in FRAME_FEATURES or feature == "bg_off")
         groups.setdefault(key, ([], source))[0].append(feature)
     yield from groups.values()
-
-
-def _paths(path: Path, output: Path) -> list[str | Path]:
-    """Return the absolute path, and the one relative to the output."""
-    absolute = path.resolve()
-    try:
-        relative = os.path.relpath(absolute, output.resolve().parent)
-    except ValueError:  # another drive
-        return [absolute]
-    return [absolute, Path(relative)]
 
 
 def pass_on(writer: HDF5Writer, whole: HDF5Data, *, copy: bool) -> None:
@@ -212,11 +217,6 @@ def pass_on(writer: HDF5Writer, whole: HDF5Data, *, copy: bool) -> None:
             for start in range(0, len(whole), _BLOCK):
                 writer.store_feature_chunk(feature, whole[feature][start : start + _BLOCK])
     elif own:
-        writer.store_basin(
-            name="cytovox basin",
-            paths=_paths(Path(whole.place or ""), Path(writer.h5.filename)),
-            features=sorted(own),
-            description=f"Created with cytovox {__version__}",
-            identifier=get_measurement_identifier(whole.h5),
-        )
+        identifier = get_measurement_identifier(whole.h5)
+        _refer_to(writer, Path(whole.place or ""), sorted(own), identifier)
     copy_basins(whole.h5, writer.h5, permissions=whole.permissions)

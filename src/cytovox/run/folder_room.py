@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import StorageError, UsageError
+from .lock import lock_descriptor
 from .memory import memory_allowed
 
 __all__ = [
@@ -119,11 +120,6 @@ def _size(path: Path) -> int:
         return 0
 
 
-try:
-    import fcntl
-except ImportError:  # not on Windows
-    fcntl = None  # type: ignore[assignment]
-
 #: What is written to measure the speed [bytes].
 _SAMPLE = 16 << 20
 
@@ -222,12 +218,11 @@ def _link(place: Path) -> str:
 
 
 def _lock(place: Path) -> str:
-    if fcntl is None:
-        return "kept by the system"
     with (place / "locked").open("wb") as one, (place / "locked").open("wb") as two:
-        fcntl.flock(one, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not lock_descriptor(one.fileno()):
+            raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
         try:
-            fcntl.flock(two, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock_descriptor(two.fileno())
         except BlockingIOError:
             return "holds"
     raise OSError("two could have the lock at once")
