@@ -31,12 +31,12 @@ from ..recipe.registry import load_stage
 from ..run.memory import cpu_count
 
 __all__ = [
+    "MEMORY_BUDGET",
+    "OFFSET_ROWS",
     "Background",
     "BackgroundKind",
     "BackgroundResult",
     "BandPool",
-    "MEMORY_BUDGET",
-    "OFFSET_ROWS",
     "Recording",
     "empty_images",
     "load_images",
@@ -47,6 +47,8 @@ __all__ = [
 MEMORY_BUDGET = 64 * 2**20
 #: rows at the top of the channel, free of cells, that give a frame's brightness
 OFFSET_ROWS = 20
+#: fewer pixels than this are not worth another thread
+_LEAST_PIXELS = 4096
 
 
 class Recording(Protocol):
@@ -336,10 +338,6 @@ def load_images(data: Recording, start: int, stop: int) -> npt.NDArray[np.uint8]
             hint="the file was cut short; copy it again or repair its event count",
         )
     return images
-
-
-#: fewer pixels than this are not worth another thread
-_LEAST_PIXELS = 4096
 
 
 class BandPool(ThreadPoolExecutor):

@@ -24,10 +24,10 @@ from .frame_data import internal_images
 from .run_folder import FolderState, RunFolder, sync_content
 
 __all__ = [
+    "TEMPORARY_FILTERS",
     "keep_background",
     "kept_background",
     "offsets_of_kept",
-    "TEMPORARY_FILTERS",
     "sign_background",
     "store_background",
 ]

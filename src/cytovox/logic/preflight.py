@@ -63,6 +63,50 @@ _ADVICE = "choose a folder on another disk, or take --basins tap, which copies n
 Images = npt.NDArray[np.uint8]
 
 
+def check_before(job: DCNumPipelineJob, inputs: RunInput, progress: RunProgress) -> None:
+    """Check the options of a job and its input, and report what is not read of it."""
+    job.check_options()
+    if Path(job["path_out"]).resolve() == inputs.path.resolve():
+        raise UsageError(
+            "input and output are the same file",
+            path=inputs.path,
+            hint="choose another name for the output",
+        )
+    data = inputs.raw
+    if data.index_mapping is not None and not len(data):
+        raise OptionError(
+            "index_mapping chooses no frames",
+            path=inputs.path,
+            hint="leave it out for all frames",
+        )
+    # a stored background may also be that of an earlier run, which still holds
+    measured = "pipeline:dcnum background" in data.meta
+    data.check(need_background=measured or job["background_code"] == "copy")
+    inputs.stamp_files()
+    _report_sources(inputs, progress)
+    gate = Gate(data, **job["gate_kwargs"])
+    gate.check(QueueEventExtractor.feature_names(job["feature_kwargs"]))
+
+
+def _report_sources(inputs: RunInput, progress: RunProgress) -> None:
+    """Report what is read from elsewhere, and what is not read."""
+    data = inputs.raw
+    if inputs.is_growing:
+        progress.warn(
+            f"another program has the input open for writing: {len(data)} frames that "
+            "are there now are measured"
+        )
+    if alone := left_alone(data.h5, data.stored_length):
+        progress.warn(f"not read: {'; '.join(alone)}")
+    # what is followed because it was allowed is also shown
+    given = inputs.job["data_kwargs"].get("permissions") or default_permissions()
+    report = progress.logger.info if given == Permissions() else progress.warn
+    for text in data.followed:
+        report(f"read from elsewhere: {text}")
+    for text in data.unread():
+        progress.warn(text)
+
+
 def check_room(job: DCNumPipelineJob, data: HDF5Data, path_out: Path) -> str | None:
     """Look whether there is room for what a job will need; nothing is written."""
     folder = path_out.parent
@@ -169,47 +213,3 @@ def _backgrounds(data: HDF5Data, frames: int, kwargs: dict[str, Any]) -> float:
     # As the background method has it where there is no time, which is rare.
     seconds = frames / rate if rate > 0 else 1.5 * frames / 3600
     return min(float(frames), max(1.0, seconds / split))
-
-
-def check_before(job: DCNumPipelineJob, inputs: RunInput, progress: RunProgress) -> None:
-    """Check the options of a job and its input, and report what is not read of it."""
-    job.check_options()
-    if Path(job["path_out"]).resolve() == inputs.path.resolve():
-        raise UsageError(
-            "input and output are the same file",
-            path=inputs.path,
-            hint="choose another name for the output",
-        )
-    data = inputs.raw
-    if data.index_mapping is not None and not len(data):
-        raise OptionError(
-            "index_mapping chooses no frames",
-            path=inputs.path,
-            hint="leave it out for all frames",
-        )
-    # a stored background may also be that of an earlier run, which still holds
-    measured = "pipeline:dcnum background" in data.meta
-    data.check(need_background=measured or job["background_code"] == "copy")
-    inputs.stamp_files()
-    _report_sources(inputs, progress)
-    gate = Gate(data, **job["gate_kwargs"])
-    gate.check(QueueEventExtractor.feature_names(job["feature_kwargs"]))
-
-
-def _report_sources(inputs: RunInput, progress: RunProgress) -> None:
-    """Report what is read from elsewhere, and what is not read."""
-    data = inputs.raw
-    if inputs.is_growing:
-        progress.warn(
-            f"another program has the input open for writing: {len(data)} frames that "
-            "are there now are measured"
-        )
-    if alone := left_alone(data.h5, data.stored_length):
-        progress.warn(f"not read: {'; '.join(alone)}")
-    # what is followed because it was allowed is also shown
-    given = inputs.job["data_kwargs"].get("permissions") or default_permissions()
-    report = progress.logger.info if given == Permissions() else progress.warn
-    for text in data.followed:
-        report(f"read from elsewhere: {text}")
-    for text in data.unread():
-        progress.warn(text)

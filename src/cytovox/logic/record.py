@@ -35,6 +35,15 @@ __all__ = [
 _LIBRARIES = ("h5py", "hdf5plugin", "llvmlite", "numba", "numpy", "torch")
 #: Longest line of a log that readers accept without complaint.
 _LINE = 100
+#: Attribute below ``pipeline:dcnum`` for each part of the identifier.
+ID_ATTRIBUTES = {
+    "generation": "gen_id",
+    "data": "dat_id",
+    "background": "bg_id",
+    "segmenter": "seg_id",
+    "feature": "feat_id",
+    "gate": "gate_id",
+}
 
 
 def time_stamp() -> str:
@@ -126,17 +135,6 @@ def _version(library: str) -> str | None:
         return importlib.metadata.version(library)
     except importlib.metadata.PackageNotFoundError:
         return None
-
-
-#: Attribute below ``pipeline:dcnum`` for each part of the identifier.
-ID_ATTRIBUTES = {
-    "generation": "gen_id",
-    "data": "dat_id",
-    "background": "bg_id",
-    "segmenter": "seg_id",
-    "feature": "feat_id",
-    "gate": "gate_id",
-}
 
 
 @dataclass(frozen=True, slots=True)

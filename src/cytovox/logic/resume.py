@@ -36,6 +36,12 @@ from .run_folder import OUTPUTS, TEMPORARY_FILES, FolderState, RunFolder, remove
 
 __all__ = ["ResumableOutput", "fingerprint_of", "is_damage", "is_resumable", "take_over"]
 
+#: Seconds between two checkpoints, and between two that outlive a power cut.
+#: Each takes some milliseconds: about as much as is done again after a kill.
+_SECONDS = 0.1
+_DURABLE_SECONDS = 2.0
+_ELSEWHERE = "choose a folder on another disk, where the run starts again"
+
 
 def is_resumable(error: BaseException) -> bool:
     """Return whether the same command may succeed after this error.
@@ -145,13 +151,6 @@ def _inherit(folder: RunFolder, fingerprint: Mapping[str, Any]) -> list[str]:
     if folder.background is None:  # then it is unknown whether it was finished
         folder.discard("input")
     return changes
-
-
-#: Seconds between two checkpoints, and between two that outlive a power cut.
-#: Each takes some milliseconds: about as much as is done again after a kill.
-_SECONDS = 0.1
-_DURABLE_SECONDS = 2.0
-_ELSEWHERE = "choose a folder on another disk, where the run starts again"
 
 
 class ResumableOutput:

@@ -21,13 +21,13 @@ from .verify import require_whole, verify_recording
 
 __all__ = [
     "OUTPUTS",
-    "sync_content",
+    "TEMPORARY_FILES",
     "FolderState",
     "RunFolder",
-    "TEMPORARY_FILES",
     "refuse_existing",
     "remove_files",
     "remove_leftovers",
+    "sync_content",
     "verify_output",
 ]
 

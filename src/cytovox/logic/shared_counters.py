@@ -15,6 +15,17 @@ from .chunk_slot_data import Monitor, RegisterState
 __all__ = ["SharedCounters", "count_time"]
 
 Method = TypeVar("Method", bound=Callable[..., Any])
+_TASKS = (
+    "task_load_all",
+    "task_segment_images",
+    "task_segment_images_full_chunk",
+    "task_label_masks",
+    "task_process_labels",
+    "task_extract_features",
+)
+#: Seconds after which an idle worker looks again, should a wake-up be missed.
+_LOOK_AGAIN = 1.0
+_COUNTERS = ("chunks_loaded", "masks_dropped", "write_queue_size")
 
 
 class count_time:  # noqa: N801 - documented name of a decorator
@@ -52,19 +63,6 @@ class count_time:  # noqa: N801 - documented name of a decorator
                         timer.value += time.perf_counter() - begin
 
         return timed  # type: ignore[return-value]
-
-
-_TASKS = (
-    "task_load_all",
-    "task_segment_images",
-    "task_segment_images_full_chunk",
-    "task_label_masks",
-    "task_process_labels",
-    "task_extract_features",
-)
-#: Seconds after which an idle worker looks again, should a wake-up be missed.
-_LOOK_AGAIN = 1.0
-_COUNTERS = ("chunks_loaded", "masks_dropped", "write_queue_size")
 
 
 class SharedCounters:

@@ -17,8 +17,8 @@ from .lock import lock_descriptor
 from .memory import memory_allowed
 
 __all__ = [
-    "FolderTrait",
     "MARGIN",
+    "FolderTrait",
     "Need",
     "NotEnoughMemoryError",
     "check_need",
@@ -31,6 +31,8 @@ __all__ = [
 #: So many times the estimate should be free.
 MARGIN = 1.2
 _ALL_THE_SAME = "--no-preflight, or preflight=False in Python"
+#: What is written to measure the speed [bytes].
+_SAMPLE = 16 << 20
 
 
 class NotEnoughMemoryError(UsageError):
@@ -118,10 +120,6 @@ def _size(path: Path) -> int:
         return path.stat().st_size
     except OSError:
         return 0
-
-
-#: What is written to measure the speed [bytes].
-_SAMPLE = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,8 @@ __all__ = [
 
 #: A block's index, or its position.
 BlockKey = int | tuple[int, ...]
+#: Seconds between two synchronisations at least.
+_SYNC = 0.2
 
 
 @dataclass(slots=True)
@@ -136,10 +138,6 @@ def _number(value: Any) -> float | None:
 
 def _key(block: Any) -> BlockKey:
     return tuple(block) if isinstance(block, (list, tuple)) else int(block)
-
-
-#: Seconds between two synchronisations at least.
-_SYNC = 0.2
 
 
 class FingerprintChangedError(UsageError):

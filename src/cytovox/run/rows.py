@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["ByteQueue", "CAUSES", "FrameRows", "joined_rows", "no_objects", "objects_by_cause"]
+__all__ = ["CAUSES", "ByteQueue", "FrameRows", "joined_rows", "no_objects", "objects_by_cause"]
 
 #: Why an object that was found is not an event, in the order in which it is tried.
 CAUSES = ("border", "merged", "opening", "size", "gate", "contour", "repeated")

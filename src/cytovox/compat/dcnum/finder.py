@@ -20,7 +20,7 @@ from ...errors import InputNotFoundError, StorageError, UsageError
 from ...run.parent_watch import ending_with_parent
 from .table import TABLE, is_package
 
-__all__ = ["DcnumFinder", "ON_PATH", "environment_as_dcnum", "install_as_dcnum", "run_as_dcnum"]
+__all__ = ["ON_PATH", "DcnumFinder", "environment_as_dcnum", "install_as_dcnum", "run_as_dcnum"]
 
 #: Folder whose ``dcnum`` brings cytovox in, for processes started later.
 ON_PATH = Path(__file__).resolve().parents[1] / "on-path"
@@ -28,6 +28,8 @@ _NAME = "dcnum"
 #: Modules below these leave the compression filters of HDF5 registered, on
 #: which programs rely that use h5py beside them.
 _WITH_FILTERS = ("feat", "logic", "read", "segm", "write")
+#: Seconds that the program gets to end after this one was asked to stop.
+_END = 10.0
 
 
 def _attribute(module: str, name: str) -> Any:
@@ -110,10 +112,6 @@ def install_as_dcnum() -> None:
     if str(ON_PATH) not in sys.path:
         sys.path.insert(0, str(ON_PATH))
     os.environ.update(environment_as_dcnum(dict(os.environ)))
-
-
-#: Seconds that the program gets to end after this one was asked to stop.
-_END = 10.0
 
 
 def run_as_dcnum(argv: Sequence[str]) -> int:

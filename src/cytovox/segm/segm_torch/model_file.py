@@ -50,6 +50,8 @@ _META = "dcnum_meta.json"
 _ZIP_MAGIC = b"PK\x03\x04"
 _MAGIC_2 = b"DCNM"
 _TRAILER = 32
+_MAX_SIDE = 1 << 15
+_MAX_BATCH = 1 << 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,10 +233,6 @@ def _read_meta(archive: bytes, path: pathlib.Path, nested: bool) -> dict[str, An
     if not isinstance(meta, dict):
         raise ModelFileError("its metadata are not a table", path=path)
     return meta
-
-
-_MAX_SIDE = 1 << 15
-_MAX_BATCH = 1 << 12
 
 
 class ModelFileError(InputError, ValueError):
