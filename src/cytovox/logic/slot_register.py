@@ -22,14 +22,7 @@ from .chunk_slot import ChunkSlot, Offsets
 from .chunk_slot_data import ChunkSlotData, RegisterState, SlotState, StateWarden, mp_spawn
 from .shared_counters import SharedCounters, count_time
 
-__all__ = [
-    "SharedCounters",
-    "SlotRegister",
-    "StateWarden",
-    "count_time",
-    "is_locked",
-    "mp_spawn",
-]
+__all__ = ["SharedCounters", "SlotRegister", "StateWarden", "count_time", "is_locked", "mp_spawn"]
 
 #: Frames that a worker takes at a time, unless the segmenter wants otherwise.
 _BATCH = 100

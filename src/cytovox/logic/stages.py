@@ -20,16 +20,7 @@ from ..run.rows import FrameRows, joined_rows
 from .chunk_slot import ChunkSlot
 from .chunk_slot_data import SlotState
 
-__all__ = [
-    "CLEAN",
-    "LABEL",
-    "LOADED_STATES",
-    "MEASURE",
-    "SEGMENT",
-    "STAGES",
-    "Stage",
-    "run_stage",
-]
+__all__ = ["CLEAN", "LABEL", "LOADED_STATES", "MEASURE", "SEGMENT", "STAGES", "Stage", "run_stage"]
 
 
 #: Stages do not import the register, which imports them.

@@ -13,12 +13,7 @@ from ..run.children import mp_spawn, settle_child, start_child
 from ..segm import UNISegmenter
 from .job import DCNumPipelineJob
 
-__all__ = [
-    "DEDICATIONS",
-    "UniversalWorker",
-    "UniversalWorkerProcess",
-    "UniversalWorkerThread",
-]
+__all__ = ["DEDICATIONS", "UniversalWorker", "UniversalWorkerProcess", "UniversalWorkerThread"]
 
 #: What a worker can do, by name; downstream first, so that slots get free.
 DEDICATIONS = {

@@ -21,14 +21,7 @@ from ..recipe.options import check_options, options_of
 from ..recipe.python_file import file_of_module
 from ..recipe.registry import load_stage
 
-__all__ = [
-    "ChunkOfFrames",
-    "FrameOffsets",
-    "Images",
-    "Masks",
-    "Segmenter",
-    "slot_of_chunk",
-]
+__all__ = ["ChunkOfFrames", "FrameOffsets", "Images", "Masks", "Segmenter", "slot_of_chunk"]
 
 #: One image (H, W) or a stack (N, H, W), and the mask of each.
 Images = npt.NDArray[Any]
