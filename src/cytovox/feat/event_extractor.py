@@ -109,11 +109,6 @@ class QueueEventExtractor:
         ----------
         extract_kwargs
             Options by name; others keep their defaults. None for no options.
-
-        Raises
-        ------
-        OptionError
-            If an option is unknown or has a wrong value.
         """
         return feature_names(**cls._checked(extract_kwargs))
 
@@ -166,17 +161,12 @@ class QueueEventExtractor:
         return FrameRows(start, counts, rows, _object_counts(objects, counts, lost, duplicate))
 
     def get_masks_from_label(self, label: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.bool_]:
-        """Return the masks of one frame that are large enough, in order of their label.
+        """Return the masks (n_events, H, W) of one frame that are large enough, by their label.
 
         Parameters
         ----------
         label
             Labels of shape (H, W).
-
-        Returns
-        -------
-        numpy.ndarray
-            bool of shape (n_events, H, W)
         """
         labels = fitting(label, np.uint16)[np.newaxis]
         events = find_events(labels, self.gate.size_thresh_mask)
@@ -198,16 +188,10 @@ class QueueEventExtractor:
         ----------
         masks
             Masks, bool of shape (n_events, H, W); they may overlap.
-        chunk_slot
-            Slot with `image`, `image_bg`, `image_corr` and `bg_off`.
-        sub_index
-            Index of the frame in the slot.
-        brightness
-            Whether to compute features of brightness.
-        haralick
-            Whether to compute features of texture.
-        volume
-            Whether to compute the volume.
+        chunk_slot, sub_index
+            Slot with `image`, `image_bg`, `image_corr` and `bg_off`; index of the frame in it.
+        brightness, haralick, volume
+            Whether to compute features of brightness, those of texture, and the volume.
 
         Returns
         -------
@@ -236,23 +220,14 @@ class QueueEventExtractor:
         return {"mask": chosen, **{name: column[kept] for name, column in columns.items()}}
 
     def process_label(self, index: int) -> dict[str, npt.NDArray[Any]] | None:
-        """Measure one frame, which must be in a slot.
+        """Measure one frame; return events as `get_events_from_masks` does.
+
+        There are none, and None is returned, if the frame repeats the one before it.
 
         Parameters
         ----------
         index
-            Index of the frame in the recording.
-
-        Returns
-        -------
-        dict or None
-            Events as from `get_events_from_masks`, or None if there are none,
-            or if the frame repeats the frame before it.
-
-        Raises
-        ------
-        UsageError
-            If no slot holds the frame.
+            Index of the frame in the recording; a UsageError if no slot holds it.
         """
         chunk, sub_index = divmod(index, self.slot_register.chunk_size)
         slot = next((slot for slot in self.slot_register if slot.chunk == chunk), None)
@@ -297,12 +272,7 @@ class QueueEventExtractor:
         Parameters
         ----------
         extr_ppid
-            Identifier, e.g. ``"legacy:b=1^h=1^v=1"``.
-
-        Raises
-        ------
-        ValueError
-            If the identifier is of another extractor, or not understood.
+            Identifier; a ValueError if it is of another extractor, or not understood.
 
         Examples
         --------

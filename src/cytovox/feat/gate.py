@@ -118,22 +118,13 @@ class Gate:
         return event if kept else None
 
     def gate_events(self, events: Mapping[str, Any]) -> npt.NDArray[np.bool_]:
-        """Return which events should be used.
+        """Return which events should be used, bool of shape (n_events,).
 
         Parameters
         ----------
         events
-            Arrays by name of the feature, all of shape (n_events, ...).
-
-        Returns
-        -------
-        numpy.ndarray
-            bool of shape (n_events,)
-
-        Raises
-        ------
-        ValueError
-            If there is no feature at all.
+            Arrays by name of the feature, all of shape (n_events, ...); a ValueError if
+            there is none at all.
         """
         if not events:
             raise ValueError("there are no features to be gated")
@@ -148,15 +139,9 @@ class Gate:
 
         Parameters
         ----------
-        feat
-            Name of the feature; without a gate, all values are.
-        data
-            A number or an array.
-
-        Returns
-        -------
-        bool or numpy.ndarray
-            Of the kind of `data`. NaN is in no range.
+        feat, data
+            Name of the feature, without whose gate all values are; a number or an array,
+            of which kind the answer is. NaN is in no range.
         """
         low, high = self.box_gates.get(feat, (None, None))
         kept: Any = True
@@ -171,10 +156,8 @@ class Gate:
 
         Parameters
         ----------
-        mask
-            Mask, bool of shape (H, W).
-        mask_sum
-            Number of its pixels, if known.
+        mask, mask_sum
+            Mask, bool of shape (H, W), and the number of its pixels, if known.
         """
         return bool((np.sum(mask) if mask_sum is None else mask_sum) > self.size_thresh_mask)
 
@@ -213,12 +196,7 @@ class Gate:
         Parameters
         ----------
         gate_ppid
-            Identifier, e.g. ``"norm:o=0^s=10"``.
-
-        Raises
-        ------
-        ValueError
-            If the identifier is of another kind of gate, or not understood.
+            Identifier; a ValueError if it is of another kind of gate, or not understood.
 
         Examples
         --------

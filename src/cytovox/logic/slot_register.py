@@ -39,10 +39,8 @@ class SlotRegister(SharedCounters):
 
     Parameters
     ----------
-    job
-        The job.
-    data
-        The recording, with background.
+    job, data
+        The job, and the recording with background.
     event_queue
         Queue that takes the events: a tuple ``(frame, events or None)`` per
         frame, or `FrameRows` if `batch_rows` is set.

@@ -159,10 +159,9 @@ def kwargs_to_ppid(
 
     Parameters
     ----------
-    cls
-        Class or instance that has the method.
-    method
-        Name of the method whose keyword-only parameters are the options.
+    cls, method
+        Class or instance, and the name of its method whose keyword-only parameters are
+        the options.
     kwargs
         Given options; the others take their default.
     allow_invalid_keys
@@ -199,17 +198,11 @@ def ppid_to_kwargs(cls: Any, method: str, ppid: str) -> dict[str, Any]:
 
     Parameters
     ----------
-    cls
-        Class that has the method.
-    method
-        Name of the method, whose keyword-only parameters are the options.
+    cls, method
+        Class, and the name of its method whose keyword-only parameters are the options.
     ppid
-        Part of an identifier, without the code.
-
-    Raises
-    ------
-    ValueError
-        If an abbreviation fits no option.
+        Part of an identifier, without the code; a ValueError if an abbreviation fits no
+        option.
 
     Examples
     --------

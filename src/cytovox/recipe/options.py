@@ -23,24 +23,16 @@ __all__ = ["Option", "check_options", "convert_text", "options_of"]
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One keyword-only parameter of a stage.
-
-    Parameters
-    ----------
-    name
-        Name of the parameter.
-    type
-        Python type of the value; the first type of a union that is not None.
-    default
-        Value when nothing is said; `inspect.Parameter.empty` if it is required.
-    optional
-        Whether None is a value.
-    """
+    """One keyword-only parameter of a stage."""
 
     name: str
+    """Name of the parameter."""
     type: type
+    """Python type of the value; the first type of a union that is not None."""
     default: Any
+    """Value when nothing is said; `inspect.Parameter.empty` if it is required."""
     optional: bool
+    """Whether None is a value."""
 
     @property
     def required(self) -> bool:
@@ -55,11 +47,6 @@ def options_of(method: Callable[..., Any]) -> tuple[Option, ...]:
     ----------
     method
         Function or static method with keyword-only parameters.
-
-    Returns
-    -------
-    tuple of Option
-        Empty if there are none.
 
     Examples
     --------
@@ -83,26 +70,16 @@ def options_of(method: Callable[..., Any]) -> tuple[Option, ...]:
 def check_options(
     where: str, options: tuple[Option, ...], given: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Check names and types of given options.
+    """Return given options, with their names checked and their values converted.
 
     Parameters
     ----------
-    where
-        What the options belong to, for the message, e.g. ``"segmenter thresh"``.
-    options
-        What is allowed.
+    where, options
+        What the options belong to, for the message, e.g. ``"segmenter thresh"``; and
+        what is allowed.
     given
-        What a user gave; text is converted to the type of the option.
-
-    Returns
-    -------
-    dict
-        The given options, converted.
-
-    Raises
-    ------
-    OptionError
-        If a name is unknown or a value does not fit.
+        What a user gave; text is converted to the type of the option. An unknown name or
+        a value that does not fit is an OptionError.
 
     Examples
     --------
@@ -126,10 +103,8 @@ def convert_text(value: Any, dtype: type) -> Any:
 
     Parameters
     ----------
-    value
-        What to convert.
-    dtype
-        Type wanted.
+    value, dtype
+        What to convert, and the type wanted.
 
     Examples
     --------

@@ -30,11 +30,9 @@ def register_search_path(topic: str, search_path: str | pathlib.Path) -> None:
 
     Parameters
     ----------
-    topic
-        What kind of files are there, e.g. ``"torch_model_files"``.
-    search_path
-        Folder; it need not exist yet. One that is registered already stays
-        where it is.
+    topic, search_path
+        What kind of files are there, e.g. ``"torch_model_files"``; and the folder, which
+        need not exist yet. One that is registered already stays where it is.
 
     Examples
     --------
@@ -53,15 +51,10 @@ def find_file(topic: str, file_name: str) -> pathlib.Path:
 
     Parameters
     ----------
-    topic
-        Name under which the folders were registered.
-    file_name
-        Name of the file, without a folder.
-
-    Raises
-    ------
-    FileNotInSearchPathsError
-        If there is none; it is a FileNotFoundError and a KeyError.
+    topic, file_name
+        Name under which the folders were registered, and that of the file, without a
+        folder. If there is none, `FileNotInSearchPathsError` is a FileNotFoundError and a
+        KeyError.
     """
     folders = search_path_registry.get(topic, [])
     # A name such as "../x" would leave the registered folders.

@@ -66,10 +66,8 @@ def codes(kind: str, base: type | None = None) -> list[str]:
 
     Parameters
     ----------
-    kind
-        One of the keys of `GROUPS`.
-    base
-        Base class whose subclasses count as well.
+    kind, base
+        One of the keys of `GROUPS`, and a base class whose subclasses count as well.
 
     Examples
     --------
@@ -80,21 +78,14 @@ def codes(kind: str, base: type | None = None) -> list[str]:
 
 
 def load_stage(kind: str, code: str, base: type | None = None) -> Any:
-    """Return the class of a stage.
+    """Return the class of a stage, or raise `UnknownCodeError`.
 
     Parameters
     ----------
-    kind
-        Kind of stage, a key of `GROUPS`, e.g. ``"segmenter"``.
-    code
-        Code of the stage, e.g. ``"thresh"``.
+    kind, code
+        Kind of stage, a key of `GROUPS`, and its code, e.g. ``"segmenter", "thresh"``.
     base
         Base class, whose subclasses in this process count as well.
-
-    Raises
-    ------
-    UnknownCodeError
-        If there is none of this code.
     """
     declared = _declared(kind)
     if code in declared:
@@ -112,9 +103,7 @@ def stages(kind: str, base: type | None = None) -> dict[str, Any]:
 
     Parameters
     ----------
-    kind
-        Kind of stage, a key of `GROUPS`, e.g. ``"segmenter"``.
-    base
-        Base class, whose subclasses in this process count as well.
+    kind, base
+        One of the keys of `GROUPS`, and a base class whose subclasses count as well.
     """
     return {code: load_stage(kind, code, base) for code in codes(kind, base)}
