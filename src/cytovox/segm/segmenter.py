@@ -205,7 +205,7 @@ class Segmenter(abc.ABC):
         return masks.astype(bool, copy=False)
 
     def corrected(self, images: Images, bg_off: FrameOffsets | float) -> Images:
-        """Return the images less the background offset, if there is one.
+        """Return the images, (N, H, W) or (H, W), less the background offset, if there is one.
 
         The shape is that of `images`; the type is float64 if there is an offset, which is
         a UsageError if the segmenter works on raw images.
