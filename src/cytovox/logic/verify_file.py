@@ -16,9 +16,8 @@ from typing import Any
 import h5py
 
 from ..errors import CytovoxError
-from ..read.chunks import StoredChunk
+from ..read.chunks import StoredChunk, find_defects
 from ..read.dataset import CheckedDataset, checked
-from ..read.defects import find_defects
 from ..read.opening import OpenedFile, OpenedFiles
 from ..read.permissions import Permissions
 from ..run.findings import Finding, Severity
@@ -202,7 +201,7 @@ def compare_checksums(file: FileToVerify) -> Findings:
     bad: Counter[str] = Counter()
     found = find_defects(
         chunks,
-        file.permissions,
+        oversized=file.permissions.oversized,
         workers=file.workers or cpu_count(),
         on_progress=file.on_progress,
     )

@@ -1,4 +1,8 @@
-"""Chunks of a dataset: where they are, which an index asks for, and what they hold."""
+"""Chunks of a dataset: where they are, which an index asks for, and whether they are damaged.
+
+Their bytes are read beside HDF5, so that threads can compare checksums at the
+speed of the disk.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ import itertools
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -14,8 +19,9 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from .const import FLETCHER
-from .filters import Pipeline, is_unpacked_alone
+from ..errors import CytovoxError
+from .const import FLETCHER, MAX_CHUNK_BYTES
+from .filters import ChunkError, Pipeline, checksum_fits, is_unpacked_alone
 from .members import chunk_infos
 from .permissions import RefusedInputError
 
@@ -24,11 +30,14 @@ __all__ = [
     "ChunkIndex",
     "Offset",
     "Ranges",
-    "Reader",
     "Selection",
     "StoredChunk",
+    "find_defects",
     "shape_of",
 ]
+
+#: So many chunks at most are looked at by a thread at a time.
+_BATCH = 64
 
 #: First index along each axis and the one after the last.
 Ranges = Sequence[tuple[int, int]]
@@ -223,12 +232,14 @@ class Selection:
     def of(cls, args: Any, shape: tuple[int, ...]) -> Selection | None:
         """Return what is asked for; None for what h5py has to judge."""
         index = list(args) if isinstance(args, tuple) else [args]
-        if any(one is Ellipsis for one in index):
-            at = next(i for i, one in enumerate(index) if one is Ellipsis)
-            index[at : at + 1] = [slice(None)] * (len(shape) + 1 - len(index))
-        if len(index) > len(shape):
+        missing = len(shape) - len(index)
+        at = next((i for i, one in enumerate(index) if one is Ellipsis), None)
+        if at is None:
+            index += [slice(None)] * missing
+        else:
+            index[at : at + 1] = [slice(None)] * (missing + 1)
+        if len(index) != len(shape):
             return None
-        index += [slice(None)] * (len(shape) - len(index))
         rows: npt.NDArray[np.int64] | None = None
         box: list[tuple[int, int]] = []
         within: list[slice | int] = []
@@ -269,3 +280,85 @@ def _rising(given: Any, length: int) -> npt.NDArray[np.int64] | None:
 def shape_of(box: Ranges) -> tuple[int, ...]:
     """Return the number of values along each axis."""
     return tuple(b - a for a, b in box)
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkDefect:
+    """A chunk, and what is wrong with it."""
+
+    chunk: StoredChunk
+    what: str
+
+
+def find_defects(
+    chunks: Sequence[StoredChunk],
+    *,
+    oversized: bool = False,
+    workers: int = 2,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Iterator[ChunkDefect]:
+    """Read chunks of one file and yield those that are not as they were written.
+
+    Filters that are not known are tried if they are allowed. `on_progress`
+    receives the bytes that were checked, and all of them.
+    """
+    alone = [chunk for chunk in chunks if chunk.check == "hdf5"]
+    rest = [chunk for chunk in chunks if chunk.check not in ("hdf5", "plain")]
+    rest.sort(key=lambda chunk: chunk.position)
+    step = max(1, min(_BATCH, len(rest) // (4 * workers)))
+    batches = [rest[start : start + step] for start in range(0, len(rest), step)]
+    done, total = 0, sum(chunk.size for chunk in (*rest, *alone))
+    report = on_progress or (lambda done, total: None)
+    with ThreadPoolExecutor(workers, thread_name_prefix="verify") as pool:
+        try:
+            for batch, defects in zip(batches, pool.map(_check_batch, batches), strict=True):
+                yield from defects
+                done += sum(chunk.size for chunk in batch)
+                report(done, total)
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+    for chunk in alone:
+        if what := _defect_by_hdf5(chunk, oversized):
+            yield ChunkDefect(chunk, what)
+        done += chunk.size
+        report(done, total)
+
+
+def _check_batch(batch: Sequence[StoredChunk]) -> list[ChunkDefect]:
+    with ChunkBytes(batch[0].index.dataset) as read:
+        found = [(chunk, _defect_of(chunk, read)) for chunk in batch]
+    return [ChunkDefect(chunk, what) for chunk, what in found if what is not None]
+
+
+def _defect_of(chunk: StoredChunk, read: Reader) -> str | None:
+    if chunk.size > MAX_CHUNK_BYTES:
+        return "is too large to be checked"
+    try:
+        data = read(chunk, chunk.size)
+    except (OSError, RuntimeError) as err:
+        return f"cannot be read: {getattr(err, 'strerror', None) or err}"
+    if len(data) < chunk.size:
+        return "is cut short"
+    if chunk.check == "fletcher32" and not checksum_fits(np.frombuffer(data, np.uint8)):
+        return "its checksum does not fit its bytes"
+    if (pipeline := chunk.index.known) is not None:
+        try:
+            pipeline.check(data, chunk.size, chunk.mask, in_full=chunk.check == "unpack")
+        except ChunkError as err:
+            return str(err)
+    return None
+
+
+def _defect_by_hdf5(chunk: StoredChunk, oversized: bool) -> str | None:
+    index = chunk.index
+    if index.content > MAX_CHUNK_BYTES:
+        return "is too large to be checked"
+    sizes = zip(chunk.start, index.chunk_shape or (), strict=True)
+    try:
+        if index.known is not None or not oversized:
+            with ChunkBytes(index.dataset) as read:
+                index.require_sound(chunk, read)
+        _ = index.dataset[tuple(slice(start, start + size) for start, size in sizes)]
+    except (CytovoxError, OSError, RuntimeError, ValueError) as err:
+        return f"cannot be read: {err.what if isinstance(err, CytovoxError) else err}"
+    return None

@@ -13,9 +13,9 @@ import numpy.typing as npt
 
 from .. import __version__
 from ..errors import InputError, UsageError
+from ..read.chunks import find_defects
 from ..read.const import MAX_TEXT_BYTES
 from ..read.dataset import CheckedDataset, checked, read_checked, read_lines
-from ..read.defects import find_defects
 from ..read.mapped import MappedHDF5Dataset, check_mapping, get_mapping_indices
 from ..read.members import copy_attributes, member, members, stated
 from ..read.opening import read_errors
