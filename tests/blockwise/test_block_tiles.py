@@ -115,7 +115,7 @@ def test_a_gate_leaves_the_same_report_in_any_tiles(volume: Any) -> None:
         work = StitchTile(tiles, volume.load, store, Stitching("touch"))
         for index in range(len(tiles)):
             work(tiles[index])
-        again = Stitcher(tiles, store, lookup.offsets).lookup(None)
+        again = Stitcher(tiles, store, lookup.offsets).lookup()
         np.testing.assert_array_equal(again.lut, lookup.lut)
         reports.append(report_again(stitched, drop_objects(lookup, kept), tiles, store))
     for report in reports[1:]:

@@ -7,12 +7,13 @@ together afterwards.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import math
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -151,14 +152,8 @@ class TileStore:
             self._arrays[name, tile] = array
             return
         path = self.folder / f"{name}-{tile}.npy"
-        try:
+        with _room(path):
             np.save(path, array)  # which nobody needs after a crash
-        except OSError as err:
-            raise StorageError(
-                f"there is no room to join labels: {err.strerror or err}",
-                path=path,
-                hint="make room; the same command goes on from here",
-            ) from err
 
     def get(self, name: str, tile: int) -> Any:
         """Return an array; of one in a file, only what is used is read."""
@@ -169,6 +164,31 @@ class TileStore:
             return np.load(path, mmap_mode="r")
         except ValueError:  # an empty file cannot be mapped
             return np.load(path)
+
+    def make(self, name: str, dtype: npt.DTypeLike, size: int) -> npt.NDArray[Any]:
+        """Return an array to be filled; one in a file has its room already."""
+        if self.folder is None or not size:
+            return np.empty(size, dtype)
+        path = self.folder / f"scratch_{name}.npy"
+        with _room(path):
+            array = np.lib.format.open_memmap(path, "w+", dtype, (size,))
+            # Without room, writing to the map would end the process by a signal.
+            if hasattr(os, "posix_fallocate"):
+                with open(path, "r+b") as file:
+                    os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+        return array
+
+
+@contextlib.contextmanager
+def _room(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as err:
+        raise StorageError(
+            f"there is no room to join labels: {err.strerror or err}",
+            path=path,
+            hint="make room; the same command goes on from here",
+        ) from err
 
 
 @dataclass(frozen=True, slots=True)

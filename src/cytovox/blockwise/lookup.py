@@ -25,7 +25,6 @@ __all__ = [
     "label_dtype",
     "load_lookup",
     "load_report",
-    "scratch_array",
 ]
 
 _CHUNK = 1 << 20
@@ -193,26 +192,6 @@ def load_report(folder: str | os.PathLike[str]) -> SeamReport | None:
 def label_dtype(count: int) -> np.dtype[Any]:
     """Return the type of labels for so many objects."""
     return np.dtype(np.uint32 if count < 2**32 else np.uint64)
-
-
-def scratch_array(
-    folder: str | os.PathLike[str], name: str, dtype: npt.DTypeLike, size: int
-) -> npt.NDArray[Any]:
-    """Return an array in a scratch file, for which there is room."""
-    path = Path(folder) / f"scratch_{name}.npy"
-    try:
-        array = np.lib.format.open_memmap(path, "w+", dtype, (size,))
-        # Without room, writing to the map would end the process by a signal.
-        if hasattr(os, "posix_fallocate"):
-            with open(path, "r+b") as file:
-                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
-    except OSError as err:
-        raise StorageError(
-            f"there is no room for the table of labels: {err.strerror or err}",
-            path=path,
-            hint="make room; the same command goes on from here",
-        ) from err
-    return array
 
 
 def drop_objects(lookup: Lookup, kept: npt.NDArray[np.bool_]) -> Lookup:

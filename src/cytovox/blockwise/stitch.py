@@ -27,7 +27,7 @@ from ..kernels.union_find import find_roots, join_pairs, union_edges
 from .block_tiles import Members, Run, Tile, Tiles, TileStore, run_here
 from .evidence_file import STITCH_MODES, Evidence, Load, StitchMode
 from .grid import Grid
-from .lookup import Lookup, label_dtype, scratch_array
+from .lookup import Lookup, label_dtype
 from .seam_report import NODE, report_seams
 
 __all__ = ["Rule", "StitchTile", "Stitcher", "Stitching", "block_offsets", "stitch"]
@@ -284,7 +284,7 @@ def stitch(
     store.put("offsets", 0, offsets)
     work = StitchTile(tiles, load, store, how)
     doubtful = sum(int(told["doubtful"]) for told in run(tiles, work))
-    lookup = Stitcher(tiles, store, offsets).lookup(folder)
+    lookup = Stitcher(tiles, store, offsets).lookup()
     return lookup.with_report(report_seams(how.mode, lookup, tiles, store, doubtful))
 
 
@@ -333,7 +333,7 @@ class Stitcher:
         self.store = store
         self.offsets = offsets
 
-    def lookup(self, folder: str | os.PathLike[str] | None) -> Lookup:
+    def lookup(self) -> Lookup:
         """Return the number of the object of each label."""
         joined, parent = self._sets()
         alive = np.zeros(parent.size, np.bool_)  # sets with a label that is in its own block
@@ -351,12 +351,7 @@ class Stitcher:
         count = int(base[-1])
         blocks = np.searchsorted(self.offsets, joined, side="right") - 1
         numbers = np.where(alive, base[blocks] + numbers, 0)[parent]
-        dtype, size = label_dtype(count), int(self.offsets[-1])
-        lut: npt.NDArray[Any] = (
-            np.empty(size, dtype)
-            if folder is None or not size
-            else scratch_array(folder, "lut", dtype, size)
-        )
+        lut = self.store.make("lut", label_dtype(count), int(self.offsets[-1]))
         for part in self._parts(joined):
             first = part.survivors(parent, alive)
             number = np.where(first > 0, base[part.block] + 1 + part.ranks(first), 0)
