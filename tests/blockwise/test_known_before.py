@@ -8,7 +8,9 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from funlib.geometry import Coordinate, Roi
 
+from cytovox.blockwise import segment_blockwise
 from cytovox.blockwise.evidence import Measures
 from cytovox.blockwise.volumes import restitch_volume, segment_volume
 from cytovox.errors import CytovoxError, InputError, OptionError, StorageError
@@ -81,6 +83,15 @@ def test_a_table_that_cannot_be_written(tmp_path: Path, name: str) -> None:
         segment(raw, objects=tmp_path / name)
     assert caught.value.path == str(tmp_path / name)
     assert calls == []
+
+
+def test_how_to_stitch_is_checked_before_a_region_is_segmented(tmp_path: Path) -> None:
+    raw, block = volume(tmp_path / "raw.zarr"), Roi((0, 0, 0), (4, 4, 4))
+    where = (Coordinate((0, 0, 0)), Roi((0, 0, 0), SHAPE), block, block, 0)
+    for how in ({"stitch": "glue"}, {"threshold": 1}, {"min_voxels": 0}, {"rule": "all"}):
+        with pytest.raises(OptionError):
+            segment_blockwise("label", *where, input=raw, output=tmp_path / "labels.zarr", **how)
+    assert not (tmp_path / "labels.zarr.cytovox").exists()
 
 
 def test_a_gate_is_checked_before_labels_are_stitched_again(tmp_path: Path) -> None:
