@@ -7,6 +7,7 @@ as if there were no tiles.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -31,6 +32,9 @@ __all__ = ["MeasureTile", "iter_objects"]
 #: Objects that are put together at once: their histograms may take 20 kB each.
 _AT_ONCE = 20_000
 _BIN = np.dtype([("id", "i8"), ("key", "u2"), ("count", "i8")])
+#: What tiles keep: finished objects, and of those in several tiles what labels contribute,
+#: voxels of the same object across seams, and histograms. Rows begin with the object.
+_KEPT = ("objects", "parts", "contacts", "bins")
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +117,13 @@ class MeasureTile:
         stop, measured = 0, False
         for block, number in zip(blocks.tolist(), counts.tolist(), strict=True):
             start, stop = stop, stop + number
-            sums = _load(self.sums, block)
+            sums = self.sums(block)
+            if sums is None:
+                raise InputError(
+                    "the block was not measured",
+                    block=block,
+                    hint="segment again, with objects",
+                )
             measured = bool(sums.measured)
             _fill(parts[start:stop], sums)
             at = place[start + sums.bin_label.astype(np.int64) - 1]
@@ -159,15 +169,6 @@ def _summed(ids: Int64s, across: npt.NDArray[np.bool_], bins: tuple[Any, Any, An
     np.add.at(total, where, count)
     out["count"] = total
     return out
-
-
-def _load(sums: Callable[[int], BlockSums | None], index: int) -> BlockSums:
-    found = sums(index)
-    if found is None:
-        raise InputError(
-            "the block was not measured", block=index, hint="segment again, with objects"
-        )
-    return found
 
 
 def iter_objects(
@@ -242,24 +243,22 @@ class _Together:
     def __init__(self, work: MeasureTile, measured: bool) -> None:
         self._work = work
         self._measured = measured
-        self._ranges = {name: self._range(name) for name in ("objects", "parts")}
+        self._ranges = {name: self._range(name) for name in _KEPT}
         self.units = work.columns(ObjectSums.zero(work.tiles.grid.ndim, 0, measured),
                                   np.empty(0, np.int64)).units  # fmt: skip
 
     def _range(self, name: str) -> Int64s:
-        """Return the first and the last object that each tile knows."""
+        """Return the first and the last object of the rows of each tile."""
         found = np.zeros((len(self._work.tiles), 2), np.int64)
-        key = "label" if name == "objects" else "id"
         for tile in range(len(found)):
             rows = self._work.store.get(name, tile)
-            found[tile] = (rows[0][key], rows[-1][key]) if len(rows) else (1, 0)
+            found[tile] = (rows[0][0], rows[-1][0]) if len(rows) else (1, 0)
         return found
 
     def table(self, start: int, stop: int, shared: Int64s) -> ObjectTable:
         """Return the objects from one to before another, of which some are in several tiles."""
-        parts = [rows for _, rows in self._slices("objects", "label", start, stop)]
         tables = [self._work.columns(self._sums(shared), shared)]
-        for rows in parts:
+        for _, rows in self._slices("objects", start, stop):
             tables.append(ObjectTable({name: rows[name] for name in tables[0]}, self.units))
         table = join_tables(tables)
         table = table.rows(np.argsort(table["label"], kind="stable"))
@@ -269,54 +268,39 @@ class _Together:
         add_surface(table, same, self._work.scale)
         return table
 
-    def _slices(
-        self, name: str, key: str, start: int, stop: int, like: str = ""
-    ) -> Iterator[tuple[int, Any]]:
-        """Yield the rows that each tile has of some objects."""
-        ranges = self._ranges[like or name]
-        for tile in np.flatnonzero((ranges[:, 0] < stop) & (ranges[:, 1] >= start)).tolist():
+    def _slices(self, name: str, start: int, stop: int) -> Iterator[tuple[int, Any]]:
+        """Yield the rows that each tile has of some objects, which are in their order."""
+        first, last = self._ranges[name].T
+        for tile in np.flatnonzero((first < stop) & (last >= start)).tolist():
             rows = self._work.store.get(name, tile)
-            low, high = np.searchsorted(rows[key], [start, stop])
+            low, high = np.searchsorted(rows[rows.dtype.names[0]], [start, stop])
             if high > low:
                 yield tile, np.array(rows[low:high])
 
     def _sums(self, ids: Int64s) -> ObjectSums:
-        """Add what the tiles know of some objects, in the order of the blocks."""
+        """Add what the tiles know of objects that are in several, in the order of the blocks."""
         found = ObjectSums.zero(self._work.tiles.grid.ndim, ids.size, self._measured)
         if not ids.size:
             return found
-        for add in (found.add_counts, found.add_moments):
-            for parts in self._layers(ids):
-                add(parts, np.searchsorted(ids, parts["id"]))
         start, stop = int(ids[0]), int(ids[-1]) + 1
-        for _, rows in self._slices("contacts", "id", start, stop, "parts"):
-            rows = rows[np.isin(rows["id"], ids)]
+        for add in (found.add_counts, found.add_moments):
+            for parts in self._layers(start, stop):
+                add(parts, np.searchsorted(ids, parts["id"]))
+        for _, rows in self._slices("contacts", start, stop):
             found.same[np.searchsorted(ids, rows["id"])] += rows["same"]
-        for _, rows in self._slices("bins", "id", start, stop, "parts"):
-            rows = rows[np.isin(rows["id"], ids)]
+        for _, rows in self._slices("bins", start, stop):
             found.bins.append((np.searchsorted(ids, rows["id"]), rows["key"], rows["count"]))
         return found
 
-    def _layers(self, ids: Int64s) -> Iterator[npt.NDArray[Any]]:
+    def _layers(self, start: int, stop: int) -> Iterator[npt.NDArray[Any]]:
         """Yield what labels contribute to objects in the order of the blocks.
 
         Tiles that follow each other along the first axis have no blocks in
         between, so that only those beside each other are needed at once.
         """
         tiles = self._work.tiles
-        across = len(tiles) // tiles.counts[0]
-        layer = -1
-        waiting: list[npt.NDArray[Any]] = []
-        for tile, rows in self._slices("parts", "id", int(ids[0]), int(ids[-1]) + 1):
-            if waiting and tile // across != layer:
-                yield _by_block(waiting)
-                waiting = []
-            layer = tile // across
-            waiting.append(rows[np.isin(rows["id"], ids)])
-        if waiting:
-            yield _by_block(waiting)
-
-
-def _by_block(parts: list[npt.NDArray[Any]]) -> npt.NDArray[Any]:
-    rows = np.concatenate(parts)
-    return rows[np.argsort(rows["block"], kind="stable")]
+        beside = len(tiles) // tiles.counts[0]
+        found = self._slices("parts", start, stop)
+        for _, layer in itertools.groupby(found, lambda part: part[0] // beside):
+            rows = np.concatenate([rows for _, rows in layer])
+            yield rows[np.argsort(rows["block"], kind="stable")]
