@@ -29,7 +29,7 @@ from ..kernels.block_sums import BlockSums
 from ..kernels.lattice import Ids, Int64s
 from ..kernels.packed import Packed
 from ..run.folder_sync import replaced_file, sync_file
-from .grid import Box, box_shape
+from .grid import Box
 
 __all__ = [
     "STITCH_MODES",
@@ -89,12 +89,10 @@ def encode_evidence(
     evidence: Evidence, sums: BlockSums | None = None, written: int | None = None
 ) -> bytes:
     """Return the record of a block: its evidence, its sums, and the checksum of its labels."""
-    shell = evidence.shell
-    packed = (None,) * 3 if shell is None else (shell.first, shell.begin, shell.value)
     parts: tuple[Sequence[npt.NDArray[Any] | None], ...] = (
         (np.array(evidence.box, np.int64), evidence.sizes, evidence.at_seam, evidence.clipped),
         [plane for pair in evidence.faces for plane in pair],
-        (*packed, evidence.centres),
+        (*(evidence.shell or (None,) * 3), evidence.centres),
         () if sums is None else list(sums.arrays().values()),
     )
     compressor = zstandard.ZstdCompressor(level=1)
@@ -256,7 +254,7 @@ class EvidenceFolder:
             *runs, centres = record.section("context") if self._shell else [None] * 4
         except (OSError, ValueError, IndexError, zstandard.ZstdError) as err:
             raise self._error(index, err) from err
-        shell = None if runs[0] is None else Packed(box_shape(ends), *runs)
+        shell = None if runs[0] is None else Packed(*runs)
         faces = tuple(zip(planes[::2], planes[1::2], strict=True))
         count = record.count
         return Evidence(index, count, sizes, at_seam, clipped, faces, ends, shell, centres)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,11 +18,9 @@ __all__ = ["Packed", "Shells", "count_votes", "pack"]
 Int32s = npt.NDArray[np.int32]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Packed:
+class Packed(NamedTuple):
     """Labels of a box, as runs of equal values along the last axis."""
 
-    shape: tuple[int, ...]
     first: Int64s  # where the runs of each row begin, of shape (rows + 1,)
     begin: Int32s  # where each run begins along the last axis, of shape (n,)
     value: Ids  # label of each run, of shape (n,)
@@ -42,7 +40,7 @@ class Shells:
     @classmethod
     def of(cls, shells: Sequence[Packed], boxes: Sequence[Any]) -> Shells:
         """Put the shells of blocks one after the other."""
-        empty = Packed((0,), np.empty(0, np.int64), np.empty(0, np.int32), np.empty(0, np.uint32))
+        empty = Packed(np.empty(0, np.int64), np.empty(0, np.int32), np.empty(0, np.uint32))
         every = [empty, *shells]
         return cls(
             np.array(boxes, np.int64),
@@ -65,8 +63,7 @@ def pack(labels: Ids) -> Packed:
     ([0, 2, 0], [0, 4, 4])
     """
     rows, _ = as_rows(np.asarray(labels, np.uint32))
-    first, begin, value = _pack(rows)
-    return Packed(tuple(labels.shape), first, begin, value)
+    return Packed(*_pack(rows))
 
 
 def count_votes(shells: Shells, pairs: Int64s, boxes: Int64s) -> tuple[Int64s, ...]:
