@@ -153,10 +153,11 @@ def stitched_by_shell(grid: Grid, done: Done) -> np.ndarray:
     pairs, planes = [], []
     for block in grid:
         for axis, (begin, _) in enumerate(block.write):
-            if begin > 0:
-                before = np.array(block.position)
-                before[axis] -= 1
-                pairs.append((block.index, grid.at(tuple(before.tolist())).index))
+            before = np.array(block.position)
+            before[axis] -= 1
+            pair = (block.index, grid.at(tuple(before.tolist())).index)
+            if begin > 0 and all(done[index][1].count for index in pair):
+                pairs.append(pair)
                 planes.append([*block.write[:axis], (begin - 1, begin), *block.write[axis + 1 :]])
     at, a, b, *_ = count_votes(shells, np.array(pairs), np.array(planes))
     one, two = np.array(pairs)[at].T
