@@ -23,6 +23,7 @@ __all__ = [
     "SeamReport",
     "drop_objects",
     "label_dtype",
+    "label_numbers",
     "load_lookup",
     "load_report",
 ]
@@ -123,11 +124,8 @@ class Lookup:
 
     def labels_of(self, blocks: Int64s) -> Int64s:
         """Return the final labels of some blocks, one after the other, for labels 1 to n."""
-        first = np.flatnonzero(np.diff(blocks, prepend=-2) != 1)
-        last = np.append(first[1:], blocks.size) - 1
-        ends = zip(self.offsets[blocks[first]], self.offsets[blocks[last] + 1], strict=True)
-        parts = [self.lut[start:stop] for start, stop in ends]
-        return np.concatenate([np.empty(0, np.int64), *parts]).astype(np.int64)
+        _, number = label_numbers(blocks, self.offsets)
+        return np.asarray(self.lut)[number].astype(np.int64)
 
     def with_report(self, report: SeamReport) -> Lookup:
         """Return the same table with a report."""
@@ -187,6 +185,14 @@ def load_report(folder: str | os.PathLike[str]) -> SeamReport | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return SeamReport(**values)
+
+
+def label_numbers(blocks: Int64s, offsets: Int64s) -> tuple[Int64s, Int64s]:
+    """Return the block of each label of some blocks, and its number in the whole."""
+    counts = offsets[blocks + 1] - offsets[blocks]
+    first = np.cumsum(counts) - counts
+    block = np.repeat(blocks, counts)
+    return block, np.arange(block.size) + np.repeat(offsets[blocks] - first, counts)
 
 
 def label_dtype(count: int) -> np.dtype[Any]:

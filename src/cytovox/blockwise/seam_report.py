@@ -12,7 +12,7 @@ from ..errors import InputError
 from ..kernels.lattice import Int64s
 from .block_tiles import Tiles, TileStore
 from .evidence_file import StitchMode
-from .lookup import Lookup, SeamReport
+from .lookup import Lookup, SeamReport, label_numbers
 
 __all__ = ["NODE", "report_again", "report_seams"]
 
@@ -112,12 +112,12 @@ def report_seams(
     dropped = 0
     for index in range(len(tiles)):
         own = tiles.own(tiles[index])
+        block, _ = label_numbers(own, lookup.offsets)
         final = lookup.labels_of(own)
         nodes = np.array(store.get("nodes", index))
         if nodes.size != final.size:
             raise InputError("the evidence of blocks has changed meanwhile", block=int(own[0]))
-        counts = lookup.offsets[own + 1] - lookup.offsets[own]
-        found = _of_tile(final, nodes, np.repeat(own, counts))
+        found = _of_tile(final, nodes, block)
         dropped += int(np.count_nonzero(final == 0))
         across = np.isin(found["id"], lookup.shared)
         _add(shared, found[across])

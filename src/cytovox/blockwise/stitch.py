@@ -27,7 +27,7 @@ from ..kernels.union_find import find_roots, join_pairs, union_edges
 from .block_tiles import Members, Run, Tile, Tiles, TileStore, run_here
 from .evidence_file import STITCH_MODES, Evidence, Load, StitchMode
 from .grid import Grid
-from .lookup import Lookup, label_dtype
+from .lookup import Lookup, label_dtype, label_numbers
 from .seam_report import NODE, report_seams
 
 __all__ = ["Rule", "StitchTile", "Stitcher", "Stitching", "block_offsets", "stitch"]
@@ -391,8 +391,4 @@ class Stitcher:
 
     def _labels(self, tile: int) -> tuple[Int64s, Int64s]:
         """Return the block of each label of a tile, and its number in the whole."""
-        own = self.tiles.own(self.tiles[tile])
-        counts = self.offsets[own + 1] - self.offsets[own]
-        first = np.cumsum(counts) - counts
-        block = np.repeat(own, counts)
-        return block, np.arange(block.size) + np.repeat(self.offsets[own] - first, counts)
+        return label_numbers(self.tiles.own(self.tiles[tile]), self.offsets)
