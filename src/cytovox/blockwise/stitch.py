@@ -176,9 +176,10 @@ class StitchTile:
         """
         homes = [self._homes(evidence) for evidence in evidences]
         wanted = np.unique(np.concatenate([members.blocks, *homes]))
-        strange = np.setdiff1d(wanted, members.blocks)
+        strange = np.setdiff1d(wanted, members.blocks)  # of other tiles
         seen = [*evidences, *(self.load(index) for index in strange.tolist())]
         blocks = np.concatenate([members.blocks, strange])
+        # Of each label, the block that it is in, and the one that its centre is in.
         place = np.argsort(blocks)[np.searchsorted(wanted, np.concatenate(homes))]
         block = np.repeat(np.arange(len(evidences)), [evidence.count for evidence in evidences])
         pairs = np.unique(np.stack([block, place], axis=1)[block != place], axis=0)
