@@ -29,9 +29,9 @@ from cytovox.blockwise import volume_blocks
 from cytovox.blockwise.array_run import run_array_work
 from cytovox.blockwise.evidence_file import EvidenceFolder
 from cytovox.blockwise.recipe import side_folder
+from cytovox.blockwise.run_blocks import Placement
 from cytovox.blockwise.segment_region import segment_blockwise
 from cytovox.blockwise.threshold_worker import ThresholdWork
-from cytovox.blockwise.volume_result import Placement
 from cytovox.blockwise.volumes import restitch_volume, segment_volume
 from cytovox.cli.main import main
 from cytovox.errors import (
@@ -486,7 +486,7 @@ def test_damaged_final_labels_are_made_again(
     damage(chunks_of(final)[2], final)
     times = {chunk: chunk.stat().st_mtime_ns for chunk in chunks_of(final)}
     kept = []
-    publish = "cytovox.blockwise.volume_run.publish"
+    publish = "cytovox.blockwise.block_run.publish"
 
     def note_and_publish(made: Path, *others: Path) -> None:
         kept.extend(c for c in chunks_of(made) if c.stat().st_mtime_ns == times.get(c))
@@ -856,4 +856,34 @@ def test_damaged_labels_of_a_region_are_made_again(job: Job, damage: Any) -> Non
         assert "labels are damaged" in result.failed[0].error
         assert not job.output.exists()
     assert run()
+    np.testing.assert_array_equal(job.labels() > 0, job.image > 100)
+
+
+CHANGING_FUNCTION = """
+import os, shutil
+from pathlib import Path
+import numpy as np
+
+def segment_function(input_array, block):
+    here = Path(__file__).parent
+    if (here / "change").exists() and not any(block.write_roi.begin):
+        os.replace(here / "raw.npy", here / "away.npy")
+        shutil.copy(here / "away.npy", here / "raw.npy")
+    return (input_array > 100).astype(np.uint64)
+"""
+
+
+def test_input_of_a_region_changed_while_it_is_read(job: Job) -> None:
+    file, change = job.folder / "region.py", job.folder / "change"
+    file.write_text(CHANGING_FUNCTION)
+    change.touch()
+    total, block, none = Roi((0, 0), SHAPE), Roi((0, 0), (BLOCK, BLOCK)), Coordinate((0, 0))
+    given: dict[str, Any] = {"input": job.raw, "output": job.output, "stitch": "none"}
+    with pytest.raises(InputError, match="changed while"):
+        segment_blockwise(file, none, total, block, block, 0, 0, **given)
+    assert not job.output.exists()
+    change.unlink()
+    os.replace(job.folder / "away.npy", job.raw)
+    result = segment_blockwise(file, none, total, block, block, 0, 0, **given)
+    assert (bool(result), result.skipped) == (True, 0)
     np.testing.assert_array_equal(job.labels() > 0, job.image > 100)

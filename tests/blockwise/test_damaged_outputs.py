@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cytovox.blockwise import published, volume_result
+from cytovox.blockwise import block_run, checks
 from cytovox.blockwise.array_run import run_array_work
+from cytovox.blockwise.run_blocks import Placement
 from cytovox.blockwise.threshold_worker import ThresholdWork
-from cytovox.blockwise.volume_result import Placement
 from cytovox.blockwise.volumes import segment_volume
 from cytovox.errors import OutputExistsError
 from cytovox.read.open_volume import open_volume
@@ -120,16 +120,16 @@ def test_damage_is_an_error_until_it_may_be_mended(raw: Path, tmp_path: Path) ->
 def test_outputs_of_which_nothing_is_noted_are_read_in_full(
     raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(published, "_SMALL", 0)
+    monkeypatch.setattr(checks, "_SMALL", 0)
     output = tmp_path / "labels.zarr"
     with monkeypatch.context() as earlier:
-        earlier.setattr(volume_result, "note_files", lambda *_: None)
+        earlier.setattr(block_run, "note_files", lambda *_: None)
         assert segment(raw, output)
     overwrite(chunks(output / "0")[0])
     with pytest.raises(OutputExistsError):
         segment(raw, output, force=False)
     with monkeypatch.context() as earlier:
-        earlier.setattr(volume_result, "note_files", lambda *_: None)
+        earlier.setattr(block_run, "note_files", lambda *_: None)
         assert segment(raw, output)
     assert segment(raw, output, force=False)  # which notes the files
     chunks(output / "1")[0].unlink()
@@ -161,7 +161,7 @@ def test_metadata_that_are_damaged_are_made_again(
 def test_large_outputs_are_read_in_full_only_if_asked_for(
     raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(published, "_SMALL", 0)
+    monkeypatch.setattr(checks, "_SMALL", 0)
     output = tmp_path / "labels.zarr"
     assert segment(raw, output)
     right = voxels(output)

@@ -30,7 +30,7 @@ from skimage import measure
 from cytovox.blockwise.evidence import Measures
 from cytovox.blockwise.object_table import read_objects
 from cytovox.blockwise.recipe import side_folder
-from cytovox.blockwise.volume_result import Placement
+from cytovox.blockwise.run_blocks import Placement
 from cytovox.blockwise.volumes import segment_volume
 from cytovox.cli.main import main
 from cytovox.read.open_volume import open_volume
@@ -241,7 +241,7 @@ def test_2_attempts_do_not_matter(tmp_path: Path, plain: Any, workers: int) -> N
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from cytovox.blockwise import volume_blocks, volume_run
+from cytovox.blockwise import block_run, label_run, volume_blocks
 from cytovox.blockwise.volumes import segment_volume
 
 def die(*args, **more):
@@ -263,7 +263,8 @@ def main(folder, where, workers):
         work = volume_blocks.RelabelPass
         work.__call__ = dying(work.__call__, lambda self, block: block.index == at)
     if where in ("stitch_labels", "write_pyramid", "publish"):
-        setattr(volume_run, where, dying(getattr(volume_run, where)))
+        place = block_run if where == "publish" else label_run
+        setattr(place, where, dying(getattr(place, where)))
     if where == "between renames":
         output = folder / "out.zarr"
         os.replace = dying(os.replace, lambda old, new: Path(new) == output)

@@ -18,11 +18,11 @@ from scipy import ndimage
 import cytovox
 from cytovox.blockwise import DaCapoBlockwiseTask, run_blockwise, segment_blockwise
 from cytovox.blockwise.array_run import run_array_work
-from cytovox.blockwise.block_result import BlockDone, BlockFailure
+from cytovox.blockwise.block_result import BlockDone, BlockFailure, VolumeResult
 from cytovox.blockwise.evidence_file import EvidenceFolder
 from cytovox.blockwise.replay import replay_block
+from cytovox.blockwise.run_blocks import Placement
 from cytovox.blockwise.threshold_worker import ThresholdWork
-from cytovox.blockwise.volume_result import Placement, VolumeResult
 from cytovox.blockwise.volumes import restitch_volume
 from cytovox.cli.main import main
 from cytovox.cli.volume_results import failures_in_words

@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 import tifffile
 import zarr
+from funlib.geometry import Coordinate, Roi
 
+from cytovox.blockwise import segment_blockwise
 from cytovox.blockwise.evidence_file import EvidenceFolder
 from cytovox.blockwise.object_table import read_objects, write_objects
 from cytovox.blockwise.verify_array import check_voxels
@@ -256,6 +258,30 @@ def test_a_lookup_of_another_run(labels: Path) -> None:
     lut = np.load(path)
     np.save(path, lut[::-1])
     assert any(one.startswith("error: lookup: ") for one in told(labels, thorough=False))
+
+
+def test_labels_are_read_though_those_of_the_blocks_are_gone(labels: Path) -> None:
+    shutil.rmtree(side(labels) / "local.zarr")
+    units(labels)[1].unlink()
+    found = told(labels)
+    assert found[0].startswith("warning: local.zarr: the labels of the blocks cannot be read")
+    assert any("have no voxel" in one for one in found)
+
+
+def test_labels_of_a_region(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", blobs()[0])
+    block, out = Roi((0, 0), (32, 32)), tmp_path / "labels.zarr"
+    assert segment_blockwise(
+        "label", Coordinate((0, 0)), Roi((0, 0), blobs().shape[1:]), block, block, 0,
+        input=tmp_path / "a.npy", output=out, stitch="touch", parameters={"threshold": 100},
+    )  # fmt: skip
+    assert told(out) == []
+    units(out)[0].write_bytes(b"")
+    assert any("the file is empty" in one for one in told(out))
+    journal = side(out) / "journal.jsonl"
+    kept = [line for line in journal.read_text().splitlines() if '"finished"' not in line]
+    journal.write_text("\n".join(kept) + "\n")
+    assert any("the run was never finished" in one for one in told(out))
 
 
 def test_a_recipe_that_cannot_be_read(labels: Path) -> None:

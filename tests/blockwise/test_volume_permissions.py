@@ -18,9 +18,9 @@ from cytovox.blockwise.array_run import run_array_work
 from cytovox.blockwise.recipe_file import load_recipe
 from cytovox.blockwise.renumber import unique_labels
 from cytovox.blockwise.replay import replay_block
+from cytovox.blockwise.run_blocks import Placement
 from cytovox.blockwise.threshold_worker import ThresholdWork
 from cytovox.blockwise.verify_labels import verify_volume
-from cytovox.blockwise.volume_result import Placement
 from cytovox.blockwise.volumes import restitch_volume, segment_volume
 from cytovox.read import Permissions, RefusedInputError, open_volume
 from cytovox.read.permissions import ALLOW_VARIABLE, ROOTS_VARIABLE

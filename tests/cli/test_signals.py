@@ -120,9 +120,9 @@ if __name__ == "__main__":
         DCNumJobRunner.request_stop = reported(DCNumJobRunner.request_stop)
         replace("cytovox.logic.ctrl:DCNumJobRunner.task_enforce_basin_strategy", asleep)
     elif phase == "stitch":
-        replace("cytovox.blockwise.volume_run:stitch_labels", absent)
+        replace("cytovox.blockwise.label_run:stitch_labels", absent)
     elif phase == "pyramid":
-        replace("cytovox.blockwise.volume_run:write_pyramid", asleep)
+        replace("cytovox.blockwise.label_run:write_pyramid", asleep)
     from cytovox.__main__ import run
     run()
 """

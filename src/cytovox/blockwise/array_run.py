@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, is_dataclass
-from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
@@ -16,16 +13,13 @@ from ..read.open_volume import open_volume
 from ..read.permissions import Permissions, default_permissions
 from ..read.volume import Volume
 from ..run.fingerprint import plain
-from ..run.journal import BlockKey, Journal
 from ..run.progress import Listener
 from ..write.volume_creation import create_volume
-from .block_result import RunResult
-from .checks import is_as_written, refuse_changed_input
-from .grid import Block, Grid
-from .kept_open import close_kept
-from .published import as_told, is_as_published, refuse_damaged, take_back
-from .recipe import fitting_sizes, side_folder
-from .volume_result import Placement, VolumeResult, publish, refuse_stranger
+from .block_result import RunResult, VolumeResult
+from .block_run import BlockRun, Check, Layout
+from .grid import Grid
+from .recipe import fitting_sizes
+from .run_blocks import Placement
 from .worker_file import ArrayWork
 
 __all__ = ["run_array_work"]
@@ -49,47 +43,27 @@ def run_array_work(
 ) -> VolumeResult:
     """Make an array from another one."""
     begin = time.perf_counter()
-    folder = side_folder(output)
-    target = Path(os.fspath(output).removeprefix("file://")).absolute()
-    refuse_stranger(target, folder)
-    making = folder / "making" / target.name
     place = placement or Placement()
+    run = BlockRun(output, place, on_event, verify=verify, force=force, making="making")
+    run.stamps.append(0)  # which is that of what an array is made from and into
+    run.refuse_stranger()
     may = default_permissions() if permissions is None else permissions
-    with contextlib.ExitStack() as stack:
-        volume = stack.enter_context(open_volume(input, permissions=may))
+    with open_volume(input, permissions=may) as volume:
         ndim = len(volume.spatial_shape)
         size = fitting_sizes("block", block, ndim)
         grid = Grid(volume.spatial_shape, size, fitting_sizes("context", context, ndim))
         if not len(grid):
             raise UsageError("the volume has no voxel", path=volume.url)
-        work = make(input=volume.url, output=str(making), permissions=may, **options)
+        work = make(input=volume.url, output=str(run.making), permissions=may, **options)
         work = work.prepared(volume, local=place.cluster is None)
-        journal = stack.enter_context(Journal(folder / "journal.jsonl"))
-        journal.begin(
-            _fingerprint(work, volume, grid, format),
-            on_change="refuse" if resume else "recompute",
-            resume=resume,
-        )
-        before = len(journal.completed("blocks"))
-        if target.exists() and not making.exists() and before == len(grid):
-            same = as_told(grid, journal.records("blocks"))
-            boxes = [block.write for block in grid]
-            if is_as_published(target, journal, boxes, same, thorough=verify):
+        with run.working():
+            run.begin(_fingerprint(work, volume, grid, format), resume)
+            done = _made(run, work, volume, grid, format)
+            if done is None:
                 return VolumeResult(str(output), blocks=len(grid))
-            refuse_damaged(target, on_event, force=force)
-            like = work.output_like(volume)
-            take_back(target, making, (*like["channels"], *volume.spatial_shape), like["dtype"])
-        if not making.exists() or not before:
-            journal.forget("blocks")
-            shutil.rmtree(making, ignore_errors=True)  # perhaps it was made in part only
-            _create(making, volume, size, format, work.output_like(volume))
-        try:
-            done = _do(work, volume, grid, journal, place, on_event=on_event, logs=folder / "logs")
-        finally:
-            close_kept()
-        if done:
-            publish(making, target, folder / "replaced", journal)
-            journal.note("finished", output=str(target))
+            if done:
+                run.publish()
+                run.journal.note("finished", output=str(run.output))
     return VolumeResult(
         str(output) if done else None,
         blocks=len(grid),
@@ -99,28 +73,30 @@ def run_array_work(
     )
 
 
-def _do(
-    work: ArrayWork, volume: Volume, grid: Grid, journal: Journal, place: Placement, **more: Any
-) -> RunResult:
+def _made(
+    run: BlockRun, work: ArrayWork, volume: Volume, grid: Grid, format: str
+) -> RunResult | None:
     """Do the blocks that are not done, or not as they were written any more."""
-    kept: set[BlockKey] = set()
-    records = journal.records("blocks")
-    before = volume.stamp()
-    with open_volume(work.output) as made:
+    like = work.output_like(volume)
+    channels = tuple(like["channels"])
+    layout = Layout.of(
+        volume,
+        grid.block,
+        shape=(*channels, *volume.spatial_shape),
+        axes=(*("c",) * len(channels), *volume.axes[-grid.ndim :]),
+        create=create_volume,
+    )
 
-        def is_done(block: Block) -> bool:
-            if found := is_as_written(made, block, records[block.index].result):
-                kept.add(block.index)
-            return found
+    def do(is_done: Check) -> RunResult:
+        return run.reading(
+            volume,
+            lambda: open_volume(work.input, permissions=work.permissions),
+            "blocks",
+            lambda check: run.do(grid, work, "blocks", check=check),
+            is_done,
+        )
 
-        done = place.run(grid, work, "blocks", journal=journal, check=is_done, **more)
-    if done.done:
-
-        def again() -> Volume:
-            return open_volume(work.input, permissions=work.permissions)
-
-        refuse_changed_input(before, again, journal, "blocks", kept)
-    return done
+    return run.make("blocks", grid, layout, like["dtype"], format, do)
 
 
 def _fingerprint(work: ArrayWork, volume: Volume, grid: Grid, format: str) -> dict[str, Any]:
@@ -132,20 +108,3 @@ def _fingerprint(work: ArrayWork, volume: Volume, grid: Grid, format: str) -> di
         "options": plain(told),
         "geometry": {"block": list(grid.block), "context": list(grid.context), "format": format},
     }
-
-
-def _create(
-    path: Path, volume: Volume, block: tuple[int, ...], format: str, like: dict[str, Any]
-) -> None:
-    channels = tuple(like["channels"])
-    create_volume(
-        path,
-        shape=(*channels, *volume.spatial_shape),
-        dtype=like["dtype"],
-        axes=(*("c",) * len(channels), *volume.axes[-len(block) :]),
-        voxel_size=volume.voxel_size,
-        units=volume.units,
-        offset=volume.offset,
-        block=block,
-        format=format,
-    ).close()

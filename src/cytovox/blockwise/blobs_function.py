@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .channels import one_channel
-from .functions import as_segment_function, filled
+from .functions import as_segment_function, filled, one_channel
 
 __all__ = ["blobs", "default_parameters", "segment_function"]
 

@@ -1,14 +1,24 @@
-"""What happens to the blocks of a stage, as values to which anyone may listen, and what became."""
+"""What happens to blocks, as values to which anyone may listen, and what became of a run."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from ..run.journal import BlockKey
 from ..run.progress import ProgressEvent
+from .lookup import SeamReport
 
-__all__ = ["BlockDone", "BlockFailed", "BlockFailure", "BlockStarted", "RunResult", "WorkerLost"]
+__all__ = [
+    "BlockDone",
+    "BlockFailed",
+    "BlockFailure",
+    "BlockStarted",
+    "RunResult",
+    "VolumeResult",
+    "WorkerLost",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,34 +103,14 @@ class BlockFailure:
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """How a stage went; true only if each of its blocks is done.
-
-    Parameters
-    ----------
-    stage
-        Name of the stage.
-    total
-        Number of blocks.
-    done
-        How many were done in this run.
-    skipped
-        How many were done before.
-    failed
-        Those that were given up, in the order of their index. If blocks from
-        all over the volume fail and none works, the others are not tried.
-    rows
-        What each block returned, by its index; of those done before, what the
-        journal could keep.
-    seconds
-        How long it took.
-    """
+    """How a stage went; true only if each of its blocks is done."""
 
     stage: str
     total: int
-    done: int
-    skipped: int
-    failed: tuple[BlockFailure, ...]
-    rows: dict[BlockKey, dict[str, Any]] = field(repr=False)
+    done: int  # in this run
+    skipped: int  # which were done before
+    failed: tuple[BlockFailure, ...]  # given up, in the order of their index
+    rows: dict[BlockKey, dict[str, Any]] = field(repr=False)  # what each block returned
     seconds: float
 
     def __bool__(self) -> bool:
@@ -128,5 +118,46 @@ class RunResult:
 
     @property
     def untried(self) -> int:
-        """Number of blocks that were not begun, since none had worked."""
+        """Number of blocks that were not begun, since those from all over had failed."""
         return self.total - self.done - self.skipped - len(self.failed)
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeResult:
+    """What a run on a volume has come to; true only if every voxel was done.
+
+    Parameters
+    ----------
+    output
+        The labels, if they are complete.
+    objects
+        Number of objects.
+    table
+        File of the table of objects, if there is one.
+    blocks
+        Number of blocks.
+    failed
+        Blocks that could not be done.
+    untried
+        Number of blocks that were not begun, since blocks from all over the
+        volume had failed and none had worked.
+    report
+        How well labels fit together at the seams.
+    seconds
+        How long it took.
+    was_finished
+        Whether it was finished before, so that nothing was done.
+    """
+
+    output: str | None
+    objects: int = 0
+    table: Path | None = None
+    blocks: int = 0
+    failed: tuple[BlockFailure, ...] = ()
+    report: SeamReport | None = field(default=None, repr=False)
+    seconds: float = 0.0
+    untried: int = 0
+    was_finished: bool = False
+
+    def __bool__(self) -> bool:
+        return self.output is not None and not self.failed

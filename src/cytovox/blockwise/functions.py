@@ -1,22 +1,34 @@
-"""Which functions can segment a block, by name, by file, or as they are."""
+"""Functions that segment a block: how they are named and loaded, and what they take."""
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 import re
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import UnknownCodeError, UsageError
+from ..errors import OptionError, UnknownCodeError, UsageError
+from ..read.volume import Volume
+from ..read.volume_view import VolumeView
 from ..recipe.python_file import load_python_file
 
-__all__ = ["GROUP", "as_segment_function", "filled", "find_function", "function_names"]
+__all__ = [
+    "GROUP",
+    "as_segment_function",
+    "filled",
+    "find_function",
+    "function_names",
+]
 
 #: Entry-point group of functions of arrays.
 GROUP = "cytovox.volume_functions"
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def function_names() -> list[str]:
@@ -78,6 +90,79 @@ def _from_file(path: str, name: str | None) -> Callable[..., Any]:
         )
     function: Callable[..., Any] = found
     return function
+
+
+def keywords_of(function: Callable[..., Any]) -> list[str]:
+    try:
+        return list(inspect.signature(function).parameters)[1:]
+    except (TypeError, ValueError):
+        return []
+
+
+def takes(function: Callable[..., Any], name: str) -> bool:
+    """Return whether a function has a parameter of this name, or takes any.
+
+    >>> takes(lambda array, *, sigma=1: array, "sigma")
+    True
+    """
+    try:
+        parameters = inspect.signature(function).parameters
+    except (TypeError, ValueError):  # some compiled functions do not tell
+        return True
+    kinds = {parameter.kind for parameter in parameters.values()}
+    return name in parameters or inspect.Parameter.VAR_KEYWORD in kinds
+
+
+def check_parameters(
+    function: Callable[..., Any], parameters: Mapping[str, Any], *, arrays: int = 1
+) -> None:
+    """Refuse parameters that a function does not take after so many arrays."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # some compiled functions do not tell
+        return
+    try:
+        signature.bind(*(None,) * arrays, **parameters)
+    except TypeError as err:
+        name = getattr(function, "__name__", str(function))
+        known = keywords_of(function)[arrays - 1 :]
+        raise OptionError(
+            f"function '{name}' cannot be called so: {err}",
+            hint=f"it knows {', '.join(known) or 'no parameters'}",
+        ) from err
+
+
+def one_channel(function: Function) -> Function:
+    """Say that a function takes one channel; of several the first, if none is named."""
+    function.one_channel = True  # type: ignore[attr-defined]
+    return function
+
+
+def all_channels(function: Function) -> Function:
+    """Say that a function needs all channels; naming one means that it is measured."""
+    function.one_channel = False  # type: ignore[attr-defined]
+    return function
+
+
+def choose_channel(
+    volume: Volume, function: Callable[..., Any], view: VolumeView, channel: int | str | None
+) -> tuple[VolumeView, int | None]:
+    """Return what a function is given, and the channel to measure if it is given all."""
+    takes_one = getattr(function, "one_channel", None)
+    if channel is None:
+        if not takes_one or "c" not in volume.axes:
+            return view, None
+        name = f" ({volume.channels[0]})" if volume.channels else ""
+        warnings.warn(
+            f"{volume.url}: channel 0{name} of {volume.shape[volume.axes.index('c')]} is "
+            "segmented; name another one as channel",
+            stacklevel=4,
+        )
+        channel = 0
+    number = volume.number_of_channel(channel)
+    if takes_one is False:
+        return view, number
+    return dataclasses.replace(view, channel=number), None
 
 
 def filled(array: npt.NDArray[Any]) -> npt.NDArray[np.float32]:

@@ -8,8 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..kernels.components import label_components
-from .channels import one_channel
-from .functions import as_segment_function
+from .functions import as_segment_function, one_channel
 from .threads import uses_threads
 
 __all__ = ["default_parameters", "label", "segment_function"]

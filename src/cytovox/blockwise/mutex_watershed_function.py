@@ -9,8 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import OptionError
-from .channels import all_channels
-from .functions import as_segment_function
+from .functions import all_channels, as_segment_function
 
 __all__ = ["default_parameters", "mutex_watershed", "segment_function"]
 

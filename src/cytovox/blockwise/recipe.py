@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -17,76 +16,31 @@ from ..read.open_volume import open_volume
 from ..read.volume import Volume
 from ..read.volume_view import VolumeView
 from ..run.fingerprint import describe_function
-from .channels import choose_channel
 from .evidence import Measures
 from .evidence_file import StitchMode
-from .functions import find_function
+from .functions import check_parameters, choose_channel, find_function, keywords_of
 from .grid import Grid
 from .object_table import columns_of
 from .stitch import Stitching
 
-__all__ = [
-    "Stitching",
-    "VolumeRecipe",
-    "check_parameters",
-    "fitting_sizes",
-    "side_folder",
-    "takes",
-]
+__all__ = ["Stitching", "VolumeRecipe", "fitting_sizes", "side_folder"]
 
 
 @dataclass(frozen=True, slots=True)
 class VolumeRecipe:
-    """All that decides on the labels of a volume.
-
-    Parameters
-    ----------
-    input, output
-        Paths or URLs of arrays.
-    function
-        ``f(array, **parameters) -> labels``; None where it is not needed any
-        more.
-    named
-        How the function was named, ``"name"`` or ``"file.py:name"``; None for
-        one that was given as such.
-    block, context
-        Voxels that a block writes, and that it reads beyond on either side,
-        along each axis of space.
-    parameters
-        Keywords of the function.
-    stitching
-        How labels are joined.
-    connectivity
-        For the components of a mask, if the function returns one.
-    keeps
-        For which ways to stitch evidence is kept.
-    measures
-        What is measured of each object; None for nothing.
-    view
-        What is taken of the input, and what its file does not say.
-    fill_value
-        What is read outside of the volume; nothing is if None, and blocks at
-        its ends are given less context.
-    format
-        Format of the output: ``"ome-zarr-0.5"``, ``"ome-zarr-0.4"``, ``"zarr2"`` or
-        ``"precomputed"``.
-    gate
-        Which objects are kept, e.g. ``"voxels > 100"``; all if None.
-    table
-        File of the table of objects; None for no table.
-    """
+    """All that decides on the labels of a volume; see `cytovox.segment_volume`."""
 
     input: str
     output: str
-    function: Callable[..., Any] | None
-    named: str | None
+    function: Callable[..., Any] | None  # None where it is not needed any more
+    named: str | None  # how it was named; None for one that was given as such
     block: tuple[int, ...]
     context: tuple[int, ...]
     parameters: Mapping[str, Any] = field(default_factory=dict)
     stitching: Stitching = field(default_factory=Stitching)
-    connectivity: int | None = None
-    keeps: StitchMode = "owner"
-    measures: Measures | None = field(default_factory=Measures)
+    connectivity: int | None = None  # of components, if the function returns a mask
+    keeps: StitchMode = "owner"  # for which ways to stitch evidence is kept
+    measures: Measures | None = field(default_factory=Measures)  # None: nothing is measured
     view: VolumeView = field(default_factory=VolumeView)
     fill_value: float | None = None
     format: str = "ome-zarr-0.5"
@@ -106,25 +60,9 @@ class VolumeRecipe:
         parameters: Mapping[str, Any] | None = None,
         **more: Any,
     ) -> VolumeRecipe:
-        """Return a recipe, with sizes for each axis of the input.
+        """Return a recipe with sizes for each axis of the input; other fields by name.
 
-        Parameters
-        ----------
-        input, output, function
-            As for `cytovox.segment_volume`.
-        block, context
-            Voxels along each axis of space, or one number for all.
-        stitching
-            How labels of neighbouring blocks become one.
-        parameters
-            Keywords of the function.
-        **more
-            Other fields of the recipe.
-
-        Raises
-        ------
-        OptionError
-            If a size does not fit the volume or a parameter the function.
+        An OptionError says that a size does not fit the volume or a parameter the function.
         """
         found = find_function(function)
         how = stitching or Stitching()
@@ -158,18 +96,7 @@ class VolumeRecipe:
         return recipe
 
     def check(self, grid: Grid) -> None:
-        """Check that blocks can be stitched as asked.
-
-        Parameters
-        ----------
-        grid
-            The grid of blocks.
-
-        Raises
-        ------
-        OptionError
-            If labels shall be compared where no two blocks look.
-        """
+        """Refuse to compare labels where no two blocks look."""
         how = self.stitching
         if how.keeps == "owner" and len(grid) > 1 and not any(self.context):
             raise OptionError(
@@ -184,33 +111,15 @@ class VolumeRecipe:
         return open_volume(self.input, **self.view.keywords(), fill_value=self.fill_value or 0)
 
     def grid(self, volume: Volume) -> Grid:
-        """Return the blocks of a volume of the shape of the input.
-
-        Parameters
-        ----------
-        volume
-            The input.
-        """
+        """Return the blocks of a volume of the shape of the input."""
         return self.grid_of(volume.spatial_shape)
 
     def grid_of(self, shape: tuple[int, ...]) -> Grid:
-        """Return the blocks of a volume of this shape.
-
-        Parameters
-        ----------
-        shape
-            Voxels of the input along each axis of space.
-        """
+        """Return the blocks of a volume of this shape in space."""
         return Grid(shape, self.block, self.context, clipped=self.fill_value is None)
 
     def fingerprint(self, volume: Volume) -> dict[str, Any]:
-        """Return what the labels of the blocks depend on.
-
-        Parameters
-        ----------
-        volume
-            The input.
-        """
+        """Return what the labels of the blocks depend on."""
         assert self.function is not None
         return {
             "input": volume.fingerprint(),
@@ -258,7 +167,7 @@ def _agreeing(
     function: Callable[..., Any], parameters: dict[str, Any], how: Stitching
 ) -> tuple[dict[str, Any], int | None]:
     """Let the function and the stitching use the same connectivity."""
-    if how.mode != "touch" or "connectivity" not in _keywords(function):
+    if how.mode != "touch" or "connectivity" not in keywords_of(function):
         return parameters, how.connectivity
     if how.connectivity is None:
         return parameters, parameters.get("connectivity")
@@ -280,50 +189,27 @@ def _absolute(address: str | os.PathLike[str]) -> str:
 def side_folder(output: str | os.PathLike[str]) -> Path:
     """Return the folder beside an output that keeps journal and evidence.
 
-    Parameters
-    ----------
-    output
-        Volume of labels.
-
-    Raises
-    ------
-    OptionError
-        If the output is not on a disk of this machine.
-
-    Examples
-    --------
     >>> side_folder("labels.zarr").name
     'labels.zarr.cytovox'
     """
+    path = output_path(output)
+    return path.with_name(path.name + ".cytovox")
+
+
+def output_path(output: str | os.PathLike[str]) -> Path:
+    """Return the path of an output; an OptionError if it is not on a disk of this machine."""
     text = os.fspath(output)
     if "://" in text and not text.startswith("file://"):
         raise OptionError(
             f"the journal of '{text}' would have no place",
             hint="write to a path of a disk that all workers see, then copy",
         )
-    path = Path(text.removeprefix("file://")).absolute()
-    return path.with_name(path.name.rstrip("/") + ".cytovox")
+    return Path(text.removeprefix("file://")).absolute()
 
 
 def fitting_sizes(what: str, size: Sequence[int] | int, ndim: int) -> tuple[int, ...]:
     """Return a number for each axis, given those or one for all.
 
-    Parameters
-    ----------
-    what
-        Name of the option, for messages.
-    size
-        Voxels along each axis, or one number for all.
-    ndim
-        Number of axes of space.
-
-    Raises
-    ------
-    OptionError
-        If there are more or less of them.
-
-    Examples
-    --------
     >>> fitting_sizes("block", 64, 3)
     (64, 64, 64)
     """
@@ -335,71 +221,3 @@ def fitting_sizes(what: str, size: Sequence[int] | int, ndim: int) -> tuple[int,
             hint="give a number for each axis, or one for all",
         )
     return sizes
-
-
-def _keywords(function: Callable[..., Any]) -> list[str]:
-    try:
-        return list(inspect.signature(function).parameters)[1:]
-    except (TypeError, ValueError):
-        return []
-
-
-def takes(function: Callable[..., Any], name: str) -> bool:
-    """Return whether a function has a parameter of this name, or takes any.
-
-    Parameters
-    ----------
-    function
-        Function of blocks.
-    name
-        Name of the parameter.
-
-    Examples
-    --------
-    >>> takes(lambda array, *, sigma=1: array, "sigma")
-    True
-    """
-    try:
-        parameters = inspect.signature(function).parameters
-    except (TypeError, ValueError):  # some compiled functions do not tell
-        return True
-    kinds = {parameter.kind for parameter in parameters.values()}
-    return name in parameters or inspect.Parameter.VAR_KEYWORD in kinds
-
-
-def check_parameters(
-    function: Callable[..., Any], parameters: Mapping[str, Any], *, arrays: int = 1
-) -> None:
-    """Check that a function takes such parameters.
-
-    Parameters
-    ----------
-    function
-        The function.
-    parameters
-        Keywords for it.
-    arrays
-        How many positional arguments it is given before them.
-
-    Raises
-    ------
-    OptionError
-        If it does not.
-
-    Examples
-    --------
-    >>> check_parameters(lambda array, *, sigma=1: array, {"sigma": 2})
-    """
-    try:
-        signature = inspect.signature(function)
-    except (TypeError, ValueError):  # some compiled functions do not tell
-        return
-    try:
-        signature.bind(*(None,) * arrays, **parameters)
-    except TypeError as err:
-        name = getattr(function, "__name__", str(function))
-        known = _keywords(function)[arrays - 1 :]
-        raise OptionError(
-            f"function '{name}' cannot be called so: {err}",
-            hint=f"it knows {', '.join(known) or 'no parameters'}",
-        ) from err

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from ..errors import InputNotFoundError, StorageError, UsageError
 from ..read.permissions import Permissions
 from ..read.volume_view import VolumeView
 from ..run.folder_sync import replaced_file
-from .evidence import Measures
 from .functions import find_function
 from .object_table import is_table
-from .recipe import Stitching, VolumeRecipe, side_folder
+from .recipe import VolumeRecipe, side_folder
 
 __all__ = ["TIME_POINTS", "find_run", "load_recipe", "read_recipe", "remove_recipe", "save_recipe"]
 
@@ -25,20 +27,7 @@ _NAME = "recipe.json"
 
 
 def save_recipe(folder: str | os.PathLike[str], recipe: VolumeRecipe) -> None:
-    """Write the recipe into the folder beside an output.
-
-    Parameters
-    ----------
-    folder
-        From `cytovox.blockwise.recipe.side_folder`.
-    recipe
-        The recipe.
-
-    Raises
-    ------
-    StorageError
-        If the storage refuses.
-    """
+    """Write the recipe into the folder beside an output."""
     path = Path(folder) / _NAME
     try:
         text = json.dumps(recipe.text(), indent=1, default=str)
@@ -49,31 +38,12 @@ def save_recipe(folder: str | os.PathLike[str], recipe: VolumeRecipe) -> None:
 
 
 def remove_recipe(folder: Path) -> None:
-    """Remove the recipe in the folder beside an output, if there is one.
-
-    Parameters
-    ----------
-    folder
-        From `cytovox.blockwise.recipe.side_folder`.
-    """
+    """Remove the recipe in the folder beside an output, if there is one."""
     (folder / _NAME).unlink(missing_ok=True)
 
 
 def find_run(output: str | os.PathLike[str]) -> Path:
-    """Return the folder beside an output that was made by blocks.
-
-    Parameters
-    ----------
-    output
-        Volume of labels.
-
-    Raises
-    ------
-    InputNotFoundError
-        If there is none.
-    UsageError
-        If there is one for each point in time.
-    """
+    """Return the folder beside an output that was made by blocks."""
     folder = side_folder(output)
     if (folder / _NAME).is_file():
         return folder
@@ -92,26 +62,12 @@ def find_run(output: str | os.PathLike[str]) -> Path:
 
 
 def read_recipe(folder: str | os.PathLike[str]) -> dict[str, Any]:
-    """Read the recipe beside an output as plain values.
+    """Read the recipe in the folder beside an output as plain values.
 
-    Parameters
-    ----------
-    folder
-        The folder beside the output.
-
-    Raises
-    ------
-    OSError
-        If there is none.
-    ValueError, KeyError, TypeError
-        If it is none.
+    An OSError, ValueError, KeyError or TypeError says that there is none.
     """
     told = json.loads((Path(folder) / _NAME).read_bytes())
-    if isinstance(told, dict) and "scale" in told:  # of version 0.1.0
-        told["view"] = VolumeView(scale=told.pop("scale")).plain()
-    _check_kinds(told)
-    if told["table"] is not None and not is_table(told["table"]):
-        raise ValueError(f"'table' is {told['table'][:80]!r}")
+    _fields(told)
     return dict(told)
 
 
@@ -120,128 +76,62 @@ def load_recipe(
     function: Callable[..., Any] | None = None,
     permissions: Permissions | None = None,
 ) -> VolumeRecipe:
-    """Read the recipe of an output.
+    """Read the recipe of an output, which may be named as elsewhere.
 
-    Parameters
-    ----------
-    output
-        The labels, as they were named when they were made, or from elsewhere.
-    function
-        The function, if it shall be called and had no name.
-    permissions
-        What may be read; no recipe says that.
-
-    Returns
-    -------
-    VolumeRecipe
-        With `function` being None unless it was given here; see
-        `VolumeRecipe.named`.
-
-    Raises
-    ------
-    InputNotFoundError
-        If there is none.
-    StorageError
-        If it cannot be read.
+    It has a function only if that is given here; see `VolumeRecipe.named`.
     """
     path = find_run(output) / _NAME
     try:
-        told = read_recipe(path.parent)
-        measures = told["measures"]
-        return VolumeRecipe(
-            input=told["input"],
-            output=os.fspath(output),
-            function=function,
-            named=told["function"] if told["named"] else None,
-            block=tuple(told["block"]),
-            context=tuple(told["context"]),
-            parameters=told["parameters"],
-            stitching=Stitching(**told["stitch"]),
-            connectivity=told["connectivity"],
-            keeps=told["keeps"],
-            measures=None
-            if measures is None
-            else Measures(**{**measures, "percentiles": tuple(measures["percentiles"])}),
-            view=_view_of(told, permissions),
-            fill_value=told["fill_value"],
-            format=told["format"],
-            gate=told["gate"],
-            table=told["table"],
-        )
+        found = _fields(json.loads(path.read_bytes()))
     except (OSError, ValueError, LookupError, TypeError) as err:
         raise StorageError(
             f"the recipe cannot be read: {err}", path=path, hint="segment again"
         ) from err
+    view = dataclasses.replace(found.pop("view"), permissions=permissions)
+    return VolumeRecipe(output=os.fspath(output), function=function, view=view, **found)
 
 
-def _view_of(told: Mapping[str, Any], permissions: Permissions | None) -> VolumeView:
-    view = {name: told["view"][name] for name in _INNER_KINDS["view"]}
-    if isinstance(view["voxel_size"], list):
-        view["voxel_size"] = tuple(view["voxel_size"])
-    return VolumeView(**view, permissions=permissions)
+def _fields(told: Any) -> dict[str, Any]:
+    """Return the fields of a recipe that was read; an error names what in it cannot be."""
+    if isinstance(told, dict) and "scale" in told:  # of version 0.1.0
+        told["view"] = VolumeView(scale=told.pop("scale")).plain()
+    kinds = get_type_hints(VolumeRecipe)
+    kinds |= {"function": str | None, "named": bool, "stitch": kinds.pop("stitching")}
+    del kinds["output"]
+    found = {name: _typed(told[name], kind, name) for name, kind in kinds.items()}
+    if found["table"] is not None and not is_table(found["table"]):
+        raise ValueError(f"'table' is {found['table'][:80]!r}")
+    function = found.pop("function")
+    found["named"] = function if found["named"] else None
+    found["stitching"] = found.pop("stitch")
+    return found
 
 
-#: What each part of a recipe is, as JSON tells it; None where it may be missing.
-_KINDS: dict[str, tuple[Any, ...]] = {
-    "input": (str,),
-    "function": (str, None),
-    "named": (bool,),
-    "parameters": (dict,),
-    "view": (dict,),
-    "fill_value": (int, float, None),
-    "connectivity": (int, None),
-    "keeps": (str,),
-    "format": (str,),
-    "gate": (str, None),
-    "table": (str, None),
-    "stitch": (dict,),
-    "measures": (dict, None),
-    "block": (list,),
-    "context": (list,),
-}
-_INNER_KINDS: dict[str, dict[str, tuple[Any, ...]]] = {
-    "stitch": {
-        "mode": (str,),
-        "connectivity": (int, None),
-        "rule": (str,),
-        "threshold": (int, float),
-        "min_voxels": (int,),
-        "reach": (int, None),
-    },
-    "view": {
-        "scale": (int, str, None),
-        "series": (int, str, None),
-        "channel": (int, str, None),
-        "time": (int, None),
-        "axes": (str, None),
-        "voxel_size": (int, float, list, None),
-        "units": (str, None),
-    },
-    "measures": {
-        "intensity": (bool,),
-        "channel": (int, None),
-        "percentiles": (list,),
-        "surface": (bool,),
-    },
-}
-
-
-def _check_kinds(told: Any, kinds: Mapping[str, tuple[Any, ...]] = _KINDS) -> None:
-    """Raise a TypeError if a part of a recipe is not what it has to be."""
-    for name, kind in kinds.items():
-        value = told[name]
-        if None in kind and value is None:
-            continue
-        allowed = tuple(one for one in kind if one is not None)
-        if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
-            raise TypeError(f"'{name}' is {str(value)[:80]}")
-        if name in _INNER_KINDS:
-            _check_kinds(value, _INNER_KINDS[name])
-        number = (int, float) if name in ("percentiles", "voxel_size") else int
-        if isinstance(value, list) and not all(
-            isinstance(one, number) and not isinstance(one, bool) for one in value
-        ):
-            raise TypeError(f"'{name}' is {str(value)[:80]}")
+def _typed(value: Any, kind: Any, name: str) -> Any:
+    """Return what JSON tells as what a field of a dataclass holds."""
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin in (Union, UnionType):
+        either = [one for one in inner if (one is type(None)) == (value is None)]
+        for one in either[:-1]:
+            with contextlib.suppress(TypeError):
+                return _typed(value, one, name)
+        if either:
+            return _typed(value, either[-1], name)
+    elif origin is tuple:
+        if isinstance(value, list):
+            return tuple(_typed(one, inner[0], name) for one in value)
+    elif dataclasses.is_dataclass(kind):
+        if isinstance(value, dict):
+            kinds = get_type_hints(kind)
+            kinds.pop("permissions", None)  # which no file gives
+            make: Any = kind
+            return make(**{one: _typed(value[one], kinds[one], one) for one in kinds})
+    else:
+        simple = {float: (float, int), Mapping: (dict,), Literal: (str,)}
+        is_known = origin is not Literal or value in inner
+        if is_known and type(value) in simple.get(origin or kind, (kind,)):
+            return value
+    raise TypeError(f"'{name}' is {str(value)[:80]}")
 
 
 def function_of(recipe: VolumeRecipe) -> Callable[..., Any]:

@@ -6,7 +6,6 @@ import csv
 import functools
 import os
 import zlib
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -24,10 +23,10 @@ from .grid import Block, Grid
 from .kept_open import close_kept, keep_open
 from .lookup import label_dtype
 from .recipe import fitting_sizes, side_folder
-from .volume_result import Placement
+from .run_blocks import Placement
 from .worker_file import ArrayWork
 
-__all__ = ["MappedLabels", "keep_label_map", "read_label_map", "unique_labels", "write_label_map"]
+__all__ = ["MappedLabels", "keep_label_map", "read_label_map", "unique_labels"]
 
 Labels = npt.NDArray[np.uint64]
 
@@ -36,16 +35,10 @@ Labels = npt.NDArray[np.uint64]
 class MappedLabels(ArrayWork):
     """Replace labels by those that stand beside them in a table.
 
-    Parameters
-    ----------
-    table
-        File (``.npy``) of shape (n, 2): old labels in rising order, new ones.
-    others
-        What becomes of labels that are not in the table: ``"drop"`` makes them
-        background, ``"keep"`` leaves them.
+    Labels that are not in the table become background, or are left as they are.
     """
 
-    table: str
+    table: str  # file (.npy) of shape (n, 2): old labels in rising order, new ones
     others: Literal["drop", "keep"] = "drop"
 
     def compute(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -53,16 +46,11 @@ class MappedLabels(ArrayWork):
         table, _ = _load(self.table)
         old, new = table[:, 0], table[:, 1]
         given = array.astype(np.uint64)
-        found: Labels
-        if not old.size:
-            found = np.zeros_like(given)
-            hit = np.zeros(given.shape, np.bool_)
-        else:
+        others = given if self.others == "keep" else np.zeros_like(given)
+        found = others
+        if old.size:
             place = np.minimum(np.searchsorted(old, given), old.size - 1)
-            hit = old[place] == given
-            found = np.where(hit, new[place], 0)
-        if self.others == "keep":
-            found = np.where(hit, found, given)
+            found = np.where(old[place] == given, new[place], others)
         return found.astype(self._dtype(array.dtype))
 
     def output_like(self, volume: Volume) -> dict[str, Any]:
@@ -165,14 +153,6 @@ def read_label_map(path: str | os.PathLike[str]) -> Labels:
     return table
 
 
-def write_label_map(path: str | os.PathLike[str], pairs: Iterable[Any]) -> None:
-    """Write a table for `MappedLabels` (``.npy``)."""
-    table = np.asarray(pairs, np.uint64).reshape(-1, 2)
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    # With one column after the other, a search needs no copy of the first.
-    np.save(path, np.asfortranarray(table[np.argsort(table[:, 0])]))
-
-
 def keep_label_map(
     input: str | os.PathLike[str],
     output: str | os.PathLike[str],
@@ -191,7 +171,8 @@ def keep_label_map(
             input, block=block, placement=placement, on_event=on_event, permissions=permissions
         )
         pairs = np.stack([old, np.arange(1, old.size + 1, dtype=np.uint64)], axis=1)
-    name = f"map-{zlib.crc32(pairs.tobytes()):08x}.npy"
-    path = side_folder(output) / name
-    write_label_map(path, pairs)
+    path = side_folder(output) / f"map-{zlib.crc32(pairs.tobytes()):08x}.npy"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # With one column after the other, a search needs no copy of the first.
+    np.save(path, np.asfortranarray(pairs[np.argsort(pairs[:, 0])]))
     return path

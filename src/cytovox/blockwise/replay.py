@@ -22,24 +22,12 @@ __all__ = ["Replay", "replay_block"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Replay:
-    """What came of a block that was done again.
-
-    Parameters
-    ----------
-    block
-        The block.
-    labels
-        Labels of what it writes, uint32, numbered from 1 in raster order.
-    count
-        Number of labels.
-    seconds
-        How long the function took.
-    """
+    """What came of a block that was done again."""
 
     block: Block
-    labels: npt.NDArray[np.uint32]
+    labels: npt.NDArray[np.uint32]  # of what it writes, numbered from 1 in raster order
     count: int
-    seconds: float
+    seconds: float  # that the function took
 
 
 def replay_block(

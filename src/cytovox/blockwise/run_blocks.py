@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import logging
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,7 +24,7 @@ from .block_ledger import Ledger
 from .block_result import RunResult
 from .threads import may_use_threads
 
-__all__ = ["WorkerPool", "log_folder", "run_blocks"]
+__all__ = ["Placement", "WorkerPool", "log_folder", "run_blocks"]
 
 logger = logging.getLogger(__name__)
 
@@ -110,6 +112,36 @@ class WorkerPool:
     def __exit__(self, *error: Any) -> None:
         """End the workers, in the middle of their units if there is an error."""
         self._held.__exit__(*error)
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where blocks are done, and how patiently; see `cytovox.blockwise.run_blocks`."""
+
+    workers: int | None = None
+    cluster: Any = None
+    host: str | None = None
+    timeout: float | None = None
+    retries: int = 2
+    memory: int | None = None
+
+    #: Workers that live on; if None, each call of `run` has workers of its own.
+    pool: WorkerPool | None = None
+
+    def run(
+        self, blocks: Iterable[Any], function: Callable[[Any], Any], stage: str, **more: Any
+    ) -> RunResult:
+        """Do blocks there."""
+        names = (field.name for field in dataclasses.fields(self))
+        told = {name: getattr(self, name) for name in names}
+        return run_blocks(blocks, function, stage=stage, **told, **more)
+
+    @contextlib.contextmanager
+    def kept(self, logs: Path) -> Iterator[Placement]:
+        """Yield the same with workers that live on until the end, and print to files in `logs`."""
+        limits = UnitLimits(self.timeout, self.memory)
+        with WorkerPool(self.workers, self.cluster, self.host, limits, logs) as pool:
+            yield dataclasses.replace(self, pool=pool)
 
 
 def log_folder(logs: Path | None) -> Path:

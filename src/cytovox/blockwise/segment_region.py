@@ -2,44 +2,33 @@
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
 import os
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from funlib.geometry import Roi
 
-from ..errors import InputError, OptionError, UsageError
+from ..errors import UsageError
 from ..read.open_volume import open_volume
 from ..read.permissions import Permissions, default_permissions
 from ..read.volume import Volume
+from ..read.volume_view import VolumeView
 from ..run.cluster import check_placement
 from ..run.fingerprint import describe_function
-from ..run.journal import Journal
 from ..run.progress import Listener
 from ..run.unit_worker import UnitLimits
-from ..write.pyramid import levels_of_image, write_pyramid
-from ..write.volume_creation import create_labels
-from ..write.volume_metadata import check_label_place
-from . import relabel_worker, segment_worker
-from .array_output import check_array, copy_into, is_plain_array
 from .block_array import chosen_address
-from .block_tiles import Tiles
-from .blockwise_task import DaCapoBlockwiseTask
-from .evidence_file import EvidenceFolder, StitchMode
+from .block_run import make_folder
+from .evidence_file import StitchMode
+from .functions import check_parameters, takes
 from .grid import box_shape
-from .lookup import load_lookup
-from .recipe import check_parameters, side_folder, takes
+from .recipe import Stitching, VolumeRecipe
+from .region_run import RegionRun
+from .run_blocks import Placement
 from .segment_worker import RegionWork, load_segment_function
-from .stitch import Rule, Stitching
-from .stitch import stitch as stitch_labels
+from .stitch import Rule
 from .task_result import BlockwiseResult, leftovers
-from .task_run import run_tasks
-from .volume_blocks import DamagedLabelsError, forget_volumes
-from .volume_result import Placement, publish, refuse_stranger
 
 __all__ = ["segment_blockwise"]
 
@@ -169,239 +158,42 @@ def segment_blockwise(
         )
     if num_workers < 0:
         raise UsageError(f"there cannot be {num_workers} workers")
-    how = Stitching(stitch, connectivity, rule, threshold, min_voxels)
     source = chosen_address("input", input, input_array_identifier)
     made = chosen_address("output", output, output_array_identifier)
-    folder = side_folder(made)
-    target = Path(made).absolute()
-    into = output_array_identifier is not None and is_plain_array(target)
-    if not into:
-        refuse_stranger(target, folder)
-        check_label_place(target, format)
     given = {**(parameters or {}), **kwargs}
     segment, defaults = load_segment_function(str(segment_function_file))
     if "context" in given and not takes(segment, "context"):
         del given["context"]
     check_parameters(segment, {**defaults, **given}, arrays=2)
+    check_placement(num_workers, cluster, UnitLimits(timeout))
     may = default_permissions() if permissions is None else permissions
-    with contextlib.ExitStack() as stack:
-        volume = stack.enter_context(open_volume(source, fill_value=fill_value, permissions=may))
-        rois = _grown(total_roi, read_roi, write_roi, context)
-        region = _region(volume, *rois, stamp=str(folder), permissions=may)
-        if into:
-            check_array(target, volume, region)
-        stack.callback(forget_volumes, [region.stamp])
-        check_placement(num_workers, cluster, UnitLimits(timeout))
-        (folder / "blocks").mkdir(parents=True, exist_ok=True)
-        journal = stack.enter_context(Journal(folder / "journal.jsonl"))
-        placement = Placement(num_workers, cluster, host)
-        run = _Run(volume, region, folder, journal, placement, on_event)
-        run.limits = (max(1, num_workers), max_retries, timeout)
-        run.logs = folder / "logs" if logs is None else Path(logs)
-        run.format = format
-        run.check_format(target)
-        journal.begin(
-            {
-                "input": volume.fingerprint() if not upstream_tasks else {"url": volume.url},
-                "function": describe_function(segment),
-                "parameters": given,
-                "geometry": {
-                    **{n: v for n, v in vars(region).items() if n not in ("stamp", "permissions")},
-                    "fill_value": fill_value,
-                },
-                "stitch": {"mode": stitch, "connectivity": connectivity},
-            },
-            resume=resume,
-            on_change="refuse" if resume else "recompute",
-        )
-        first = run.segment(
-            rois,
-            list(upstream_tasks or ()),
-            function=str(segment_function_file),
-            parameters=given,
-            stitch=stitch,
-            connectivity=connectivity,
-            fill_value=fill_value,
-        )
-        if not first:
-            return first
-        evidence = EvidenceFolder(folder / "blocks")
-        evidence.sync()
-        evidence.save_index()
-        stack.callback(shutil.rmtree, folder / "tiles", ignore_errors=True)
-        (folder / "tiles").mkdir(exist_ok=True)
-        lookup = stitch_labels(
+    how = Stitching(stitch, connectivity, rule, threshold, min_voxels)
+    rois = _grown(total_roi, read_roi, write_roi, context)
+    with open_volume(source, fill_value=fill_value, permissions=may) as volume:
+        region = _region(volume, *rois, permissions=may)
+        recipe = VolumeRecipe(
+            source,
+            made,
+            None,
+            None,
+            region.block,
+            region.context,
+            given,
             how,
-            EvidenceFolder(folder / "blocks", indexed=True),
-            region.grid,
-            folder=folder / "tiles",
-            tiles=Tiles.of(region.grid, evidence.bytes_per_block()),
-        )
-        lookup.save(folder)
-        second = run.relabel(rois, target, into)
-        if second:
-            journal.note("finished", objects=lookup.count, output=str(target))
-        damaged = [f.block for f in second.failed if isinstance(f.exception, DamagedLabelsError)]
-        if damaged:  # the next call makes them anew
-            journal.forget(first.stages[-1], damaged)
-        return _together(first, second, lookup.count)
-
-
-class _Run:
-    """The two passes over the blocks of a region."""
-
-    def __init__(
-        self,
-        volume: Volume,
-        region: RegionWork,
-        folder: Path,
-        journal: Journal,
-        placement: Placement,
-        on_event: Listener | None,
-    ) -> None:
-        self.volume = volume
-        self.region = region
-        self.folder = folder
-        self.journal = journal
-        self.placement = placement
-        self.on_event = on_event
-        self.limits: tuple[int, int, float | None] = (1, 0, None)
-        self.logs: Path | None = None
-        self.format = ""
-        self.local = folder / "local.zarr"
-
-    def check_format(self, target: Path) -> None:
-        """See now, not after all blocks, that there can be such an output."""
-        probe = self.folder / "probe"
-        shutil.rmtree(probe, ignore_errors=True)
-        try:
-            self._create(probe, "uint32", self.format)
-        except OptionError as err:
-            err.path = str(target)
-            raise
-        finally:
-            shutil.rmtree(probe, ignore_errors=True)
-
-    def segment(
-        self, rois: tuple[Roi, Roi, Roi], upstream: list[Any], **options: Any
-    ) -> BlockwiseResult:
-        """Let each block have labels of its own."""
-        lost = not _is_volume(self.local)
-        if lost:
-            shutil.rmtree(self.local, ignore_errors=True)
-            shutil.rmtree(self.folder / "blocks", ignore_errors=True)
-            (self.folder / "blocks").mkdir()
-            self._create(self.local, "uint32", "zarr2")
-        forget_volumes([self.region.stamp])  # which may be of an earlier run
-        return self._pass(
-            segment_worker,
-            rois,
-            upstream,
-            lost,
-            labels=str(self.local),
-            folder=str(self.folder / "blocks"),
-            **options,
-        )
-
-    def relabel(self, rois: tuple[Roi, Roi, Roi], target: Path, into: bool) -> BlockwiseResult:
-        """Make the output, and put it in its place, or into an array, when it is whole."""
-        lookup = load_lookup(self.folder)
-        region = dataclasses.replace(self.region, stamp=f"{self.folder} {lookup.stamp}")
-        making = self.folder / "final" / target.name
-        if making.exists():
-            shutil.rmtree(making)
-        forget_volumes([region.stamp])
-        self._create(making, str(lookup.dtype), self.format)
-        total, _, write = rois
-        start = self.region.grid.context
-        voxel = self.volume.roi_voxel_size
-        inner = total.grow(*(tuple(-c * v for c, v in zip(start, voxel, strict=True)),) * 2)
-        result = self._pass(
-            relabel_worker,
-            (inner, write, write),
-            [],
-            True,
-            labels=str(self.local),
-            output=str(making),
-            folder=str(self.folder),
-            region=region,
-        )
-        forget_volumes([region.stamp])
-        if result and into:
-            copy_into(making, target, region)
-            shutil.rmtree(making)
-        elif result:
-            if self.format != "zarr2":
-                write_pyramid(making, levels=levels_of_image(target))
-            publish(making, target, self.folder / "replaced", self.journal)
-        return result
-
-    def _pass(
-        self,
-        file: Any,
-        rois: tuple[Roi, Roi, Roi],
-        upstream: list[Any],
-        afresh: bool,
-        region: RegionWork | None = None,
-        **options: Any,
-    ) -> BlockwiseResult:
-        workers, retries, timeout = self.limits
-        total, read, write = rois
-        task = DaCapoBlockwiseTask(
-            file.__file__,
-            total,
-            read,
-            write,
-            workers,
-            retries,
-            timeout,
-            upstream,
-            **vars(region or self.region),
-            **options,
-        )
-        if afresh:
-            self.journal.forget(task.run.name)
-        for one in task.run.upstream:
-            if left := one.leftovers:
-                raise UsageError(
-                    f"the task {one.name} leaves {', '.join(map(str, left))} out",
-                    hint="its fit is 'valid'; 'shrink' and 'overhang' leave nothing",
-                )
-        if file is segment_worker:
-            # What the journal tells as done is so only with its evidence.
-            evidence = EvidenceFolder(self.folder / "blocks")
-            block_of = self.region.block_of
-            task.run.check_before = lambda block: evidence.is_whole(block_of(block).index)
-        return run_tasks(
-            task.run,
-            placement=self.placement,
-            journal=self.journal,
-            on_event=self.on_event,
-            logs=self.logs,
-        )
-
-    def _create(self, path: Path, dtype: str, format: str) -> None:
-        volume, region = self.volume, self.region
-        steps = zip(volume.offset, volume.voxel_size, region.begin, strict=True)
-        create_labels(
-            path,
-            shape=region.shape,
-            dtype=dtype,
-            voxel_size=volume.voxel_size,
-            units=volume.units,
-            offset=tuple(o + v * b for o, v, b in steps),
-            block=tuple(min(n, b) for n, b in zip(region.shape, region.block, strict=True)),
+            measures=None,
+            view=VolumeView(permissions=may),
+            fill_value=fill_value,
             format=format,
-        ).close()
-
-
-def _is_volume(path: Path) -> bool:
-    """Return whether there is a volume, and not one that was made in part only."""
-    try:
-        open_volume(path).close()
-    except InputError:
-        return False
-    return True
+        )
+        limits = (max(1, num_workers), max_retries, timeout)
+        place = Placement(num_workers, cluster, host)
+        run = RegionRun(recipe, volume, region, rois, limits, place, on_event)
+        run.logs = run.folder / "logs" if logs is None else Path(logs)
+        run.check_output(into=output_array_identifier is not None)
+        make_folder(run.evidence)
+        with run.working():
+            run.begin(run.fingerprint(describe_function(segment), upstream_tasks), resume)
+            return run.segment_and_join(str(segment_function_file), list(upstream_tasks or ()))
 
 
 def _grown(total: Any, read: Any, write: Any, context: Any) -> tuple[Roi, Roi, Roi]:
@@ -434,18 +226,4 @@ def _region(volume: Volume, total: Roi, read: Roi, write: Roi, **more: Any) -> R
         block=tuple(int(w // v) for w, _, v in size),
         context=tuple(int(c // v) for _, c, v in size),
         **more,
-    )
-
-
-def _together(first: BlockwiseResult, second: BlockwiseResult, objects: int) -> BlockwiseResult:
-    return BlockwiseResult(
-        total=first.total + second.total,
-        done=first.done + second.done,
-        skipped=first.skipped + second.skipped,
-        failed=first.failed + second.failed,
-        undone=first.undone + second.undone,
-        leftovers={**first.leftovers, **second.leftovers},
-        seconds=first.seconds + second.seconds,
-        stages=first.stages + second.stages,
-        objects=objects,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -47,22 +48,25 @@ _DOCUMENTS = (
 )
 
 
+@contextlib.contextmanager
 def open_scales(
     url: str | os.PathLike[str], found: Verification, permissions: Permissions | None = None
-) -> list[Volume]:
+) -> Iterator[list[Volume]]:
     """Open all scales of a volume and compare them with the finest."""
-    scales = [open_volume(url, permissions=permissions)]
-    for number in range(1, _MOST_SCALES):
-        try:
-            scales.append(open_volume(url, scale=number, permissions=permissions))
-        except UsageError:
-            break  # there is no such scale
-        except CytovoxError as err:
-            found.error(f"scale {number}", err.what)
-            continue
-        _compare_scales(scales[0], scales[-1], number, found)
-    found.counts["scales"] = len(scales)
-    return scales
+    with contextlib.ExitStack() as stack:
+        scales = [stack.enter_context(open_volume(url, permissions=permissions))]
+        for number in range(1, _MOST_SCALES):
+            try:
+                volume = open_volume(url, scale=number, permissions=permissions)
+            except UsageError:
+                break  # there is no such scale
+            except CytovoxError as err:
+                found.error(f"scale {number}", err.what)
+                continue
+            scales.append(stack.enter_context(volume))
+            _compare_scales(scales[0], volume, number, found)
+        found.counts["scales"] = len(scales)
+        yield scales
 
 
 def _compare_scales(finest: Volume, scale: Volume, number: int, found: Verification) -> None:

@@ -29,7 +29,6 @@ __all__ = [
     "DamagedLabelsError",
     "RelabelPass",
     "SegmentPass",
-    "TellingDamage",
     "forget_volumes",
 ]
 
@@ -53,41 +52,21 @@ def forget_volumes(stamps: Collection[int | str] | None = None) -> None:
 
 @dataclass(frozen=True, slots=True)
 class SegmentPass:
-    """Segment a block: labels of its own, and evidence for its neighbours.
-
-    Parameters
-    ----------
-    input, view, fill_value
-        What to read.
-    labels
-        Volume that takes the labels of the blocks.
-    folder
-        Folder that takes their evidence.
-    grid
-        The blocks.
-    function, parameters
-        What segments.
-    stitch, connectivity, measures
-        What evidence is needed.
-    stamp
-        Tells volumes of one name apart that were made one after the other.
-    begin
-        Voxel of the input where the grid begins; its first one if None.
-    """
+    """Segment a block: labels of its own, and evidence for its neighbours."""
 
     input: str
     view: VolumeView | None
     fill_value: float
-    labels: str
-    folder: str
+    labels: str  # volume that takes the labels of the blocks
+    folder: str  # takes their evidence
     grid: Grid
     function: Callable[..., Any]
     parameters: Mapping[str, Any]
     stitch: StitchMode
     connectivity: int | None
     measures: Measures | None
-    stamp: int | str = 0
-    begin: tuple[int, ...] | None = None
+    stamp: int | str = 0  # tells volumes of one name apart that were made one after the other
+    begin: tuple[int, ...] | None = None  # voxel where the grid begins; the first one if None
 
     @property
     def uses_threads(self) -> bool:
@@ -122,31 +101,25 @@ class SegmentPass:
 
 @dataclass(frozen=True, slots=True)
 class RelabelPass:
-    """Give the labels of a block their final numbers.
-
-    Parameters
-    ----------
-    labels
-        Volume with the labels of the blocks.
-    output
-        Volume that takes the final ones.
-    folder
-        Folder of the table.
-    stamp
-        Tells tables and volumes of one name apart.
-    """
+    """Give the labels of a block their final numbers."""
 
     labels: str
     output: str
-    folder: str
+    folder: str  # that of the table
     stamp: int | str
+    tells_damage: bool = False  # damaged labels are not an error, but what is returned
 
     #: It reads, looks up and writes, all of which lets others work.
     uses_threads: ClassVar[bool] = True
 
     def __call__(self, block: Block) -> dict[str, Any]:
         """Do it; return the number of voxels that have a label, and the checksum."""
-        labels = self.read(block)
+        try:
+            labels = self.read(block)
+        except DamagedLabelsError as err:
+            if self.tells_damage:
+                return {"damaged": err.what}
+            raise
         table = _lookup(self.folder, self.stamp).slice(block.index)
         final = relabel(labels, table)
         keep_open(self.output, None, 0, True, self.stamp).write(block.write, final)
@@ -174,25 +147,3 @@ class DamagedLabelsError(InputError):
     def __init__(self, why: str, *, block: int) -> None:
         hint = "segmenting again makes them anew"
         super().__init__(f"its labels are damaged: {why}", block=block, hint=hint)
-
-
-@dataclass(frozen=True, slots=True)
-class TellingDamage:
-    """Do a block; that its labels are damaged is not an error, but told.
-
-    Parameters
-    ----------
-    work
-        What to do.
-    """
-
-    work: RelabelPass
-
-    uses_threads: ClassVar[bool] = True
-
-    def __call__(self, block: Block) -> dict[str, Any]:
-        """Do it; return the same, or what is ``"damaged"``."""
-        try:
-            return self.work(block)
-        except DamagedLabelsError as err:
-            return {"damaged": err.what}

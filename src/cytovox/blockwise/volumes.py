@@ -16,26 +16,23 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
-
-import numpy as np
 
 from ..errors import UsageError
 from ..read.permissions import Permissions, default_permissions
 from ..read.volume_view import VolumeView
 from ..run.progress import Listener
+from .block_array import stored_input
+from .block_result import VolumeResult
 from .evidence import Measures
-from .evidence_file import EvidenceFolder
-from .given_array import stored_input
 from .object_table import is_table
-from .recipe import Stitching, VolumeRecipe
+from .recipe import Stitching, VolumeRecipe, output_path
 from .recipe_file import load_recipe
+from .run_blocks import Placement
 from .time_points import segment_time_points
-from .volume_result import Placement, VolumeResult
-from .volume_run import VolumeRun
+from .volume_run import segment_whole, stitch_again, write_table_again
 
 __all__ = [
     "Placement",
@@ -238,7 +235,9 @@ def segment_volume(
     with recipe.open_input() as volume:
         moments = volume.shape[0] if "t" in volume.axes else None
     if moments is None:
-        return VolumeRun(recipe, placement, on_event, verify, force).whole(resume)
+        return segment_whole(
+            recipe, placement, on_event, resume=resume, verify=verify, force=force
+        )
     return segment_time_points(recipe, moments, placement, on_event, resume, verify, force)
 
 
@@ -308,7 +307,7 @@ def restitch_volume(
         gate=recipe.gate if gate is None else gate.strip() or None,
         table=recipe.table if objects is None else _table_path(objects, output),
     )
-    return VolumeRun(recipe, Placement(workers, cluster, host), on_event, force=True).again()
+    return stitch_again(recipe, Placement(workers, cluster, host), on_event)
 
 
 def measure_volume(
@@ -343,15 +342,8 @@ def measure_volume(
     """
     recipe = load_recipe(output, permissions=permissions)
     named = _table_path(objects, output) if objects or recipe.table is None else recipe.table
-    run = VolumeRun(recipe, Placement(0))
     path = Path(str(named))
-    with run.opened_blocks() as (volume, grid):
-        try:
-            EvidenceFolder(run.evidence).save_index()
-            kept = run.write_table(run.folder, volume, grid, path, gate, renumber=False)
-        finally:
-            shutil.rmtree(run.tiles, ignore_errors=True)
-    return path, int(np.count_nonzero(kept))
+    return path, write_table_again(recipe, path, gate)
 
 
 def _table_path(
@@ -359,7 +351,7 @@ def _table_path(
 ) -> str | None:
     if objects is False:
         return None
-    path = Path(os.fspath(output).removeprefix("file://")).absolute()
+    path = output_path(output)
     if objects is None or objects is True:
         name = path.name.removesuffix(".zarr").removesuffix(".ome")
         return str(path.with_name(f"{name}.objects.parquet"))

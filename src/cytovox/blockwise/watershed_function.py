@@ -8,8 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import OptionError
-from .channels import one_channel
-from .functions import as_segment_function, filled
+from .functions import as_segment_function, filled, one_channel
 
 __all__ = ["default_parameters", "segment_function", "watershed"]
 

@@ -55,8 +55,8 @@ def plan(
 
     Example: cytovox volume plan stack.tif -f watershed --set threshold=100 --block 64
     """
+    from ..blockwise.block_preflight import try_blocks
     from ..blockwise.recipe import Stitching, VolumeRecipe, fitting_sizes
-    from ..blockwise.trial import try_blocks
     from ..read.open_volume import open_volume
 
     view = taken.view(ctx.obj)

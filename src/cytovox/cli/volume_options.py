@@ -91,7 +91,7 @@ class Placing(Where):
 
     def placement(self) -> Any:
         """Return this as one object."""
-        from ..blockwise.volume_result import Placement
+        from ..blockwise.run_blocks import Placement
 
         return Placement(**self.placing())
 

@@ -15,9 +15,8 @@ from .console import SOME_FAILED, print_json, print_text, say
 from .signals import STOPPED_TEXT, resumable
 
 if TYPE_CHECKING:
-    from ..blockwise.block_result import BlockFailed, BlockFailure
+    from ..blockwise.block_result import BlockFailed, BlockFailure, VolumeResult
     from ..blockwise.lookup import SeamReport
-    from ..blockwise.volume_result import VolumeResult
     from .command_options import Said, SaidOfWork
 
 __all__ = ["failures_in_words", "near", "seam_lines", "seams_in_words", "show_volume", "showing"]
