@@ -210,6 +210,22 @@ def output_path(output: str | os.PathLike[str]) -> Path:
 def fitting_sizes(what: str, size: Sequence[int] | int, ndim: int) -> tuple[int, ...]:
     """Return a number for each axis, given those or one for all.
 
+    Parameters
+    ----------
+    what
+        Name of the option, for messages.
+    size
+        Voxels along each axis, or one number for all.
+    ndim
+        Number of axes of space.
+
+    Raises
+    ------
+    OptionError
+        If there are more or less of them.
+
+    Examples
+    --------
     >>> fitting_sizes("block", 64, 3)
     (64, 64, 64)
     """
