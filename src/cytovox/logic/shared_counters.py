@@ -137,10 +137,8 @@ class SharedCounters:
 
         Parameters
         ----------
-        seen
-            Value of `changes` before looking for work.
-        timeout
-            Seconds to wait at most.
+        seen, timeout
+            Value of `changes` before looking for work, and seconds to wait at most.
         """
         with self.monitor:
             self.monitor.wait_for(lambda: self.changes != seen, timeout)

@@ -57,30 +57,26 @@ class RunLog:
         self.path = path
         self.logger = logging.getLogger(f"cytovox.{name}-{uuid.uuid4().hex[:6]}")
         self.logger.setLevel(level)
-        self._handler = logging.FileHandler(path, mode="x", encoding="utf-8", delay=True)
-        self._handler.setFormatter(_FORMAT)
-        self.logger.addHandler(self._handler)
+        #: What writes into the file.
+        self.handler = logging.FileHandler(path, mode="x", encoding="utf-8", delay=True)
+        self.handler.setFormatter(_FORMAT)
+        self.logger.addHandler(self.handler)
         self._queue: Any = None
         #: What takes the records of other processes, once there may be some.
         self.listener: LogListener | None = None
-
-    @property
-    def handler(self) -> logging.Handler:
-        """What writes into the file."""
-        return self._handler
 
     @property
     def queue(self) -> Any:
         """Queue for records of other processes, made when it is first asked for."""
         if self.listener is None:
             self._queue = mp_spawn.Queue()
-            self.listener = LogListener(self._queue, self._handler, respect_handler_level=True)
+            self.listener = LogListener(self._queue, self.handler, respect_handler_level=True)
             self.listener.start()
         return self._queue
 
     def lines(self) -> list[str]:
         """Return what was logged so far, a string per line."""
-        self._handler.flush()
+        self.handler.flush()
         if not self.path.is_file():
             return []
         # What a dead run has left may be torn.
@@ -91,11 +87,11 @@ class RunLog:
         if path == self.path:
             return
         lines = self.lines()
-        self._handler.close()
+        self.handler.close()
         self.path.unlink(missing_ok=True)
         self.path = path
-        self._handler.baseFilename = str(path.absolute())
-        self._handler.mode = "a"
+        self.handler.baseFilename = str(path.absolute())
+        self.handler.mode = "a"
         if lines:
             with path.open("a", encoding="utf-8") as file:
                 file.writelines(f"{line}\n" for line in lines)
@@ -110,8 +106,8 @@ class RunLog:
             listener.stop()
             self._queue.close()
             self._queue.cancel_join_thread()
-        self.logger.removeHandler(self._handler)
-        self._handler.close()
+        self.logger.removeHandler(self.handler)
+        self.handler.close()
         # Python would keep each run's logger as long as the process lives.
         known = self.logger.manager.loggerDict
         for name in list(known):

@@ -29,10 +29,8 @@ class SegmenterManagerThread(threading.Thread):
 
     Parameters
     ----------
-    segmenter
-        The segmenter, e.g. a `MPOSegmenter` or `STOSegmenter`.
-    slot_register
-        The `SlotRegister` of the slots.
+    segmenter, slot_register
+        The segmenter, e.g. a `MPOSegmenter` or `STOSegmenter`; the register of the slots.
     on_error
         Called with the exception that has ended this thread.
     logger
