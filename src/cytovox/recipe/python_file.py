@@ -21,8 +21,7 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from types import CodeType, ModuleType
 
 from ..errors import InputNotFoundError, UsageError
 
@@ -74,27 +73,18 @@ def _module_name(path: Path, source: bytes) -> str:
     return f"{__name__}.{stem}:{digest}:{place}"
 
 
-class _FileLoader(importlib.abc.Loader):
-    """Runs a file as a module, if it is what it was; leaves nothing beside it."""
+class _FileLoader(importlib.machinery.SourceFileLoader):
+    """Loads a file as a module, if it is what it was; leaves nothing beside it."""
 
-    def __init__(self, path: Path, digest: str) -> None:
-        self.path = path
-        self.digest = digest
-
-    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType | None:
-        """Leave that to Python."""
-        return None
-
-    def exec_module(self, module: ModuleType) -> None:
-        """Run the file."""
+    def get_code(self, fullname: str) -> CodeType:
+        """Compile the file, which the user has named to be run."""
         try:
-            source = self.path.read_bytes()
+            source = Path(self.path).read_bytes()
         except OSError as err:
             raise ImportError(f"{self.path} cannot be read any more: {err.strerror}") from err
-        if hashlib.sha256(source).hexdigest()[:_DIGITS] != self.digest:
+        if f":{hashlib.sha256(source).hexdigest()[:_DIGITS]}:" not in fullname:
             raise ImportError(f"{self.path} has changed since the run began")
-        code = compile(source, str(self.path), "exec", dont_inherit=True)
-        exec(code, module.__dict__)  # the user has named this file to be run
+        return compile(source, self.path, "exec", dont_inherit=True)
 
 
 class _FileFinder(importlib.abc.MetaPathFinder):
@@ -110,7 +100,7 @@ class _FileFinder(importlib.abc.MetaPathFinder):
         found = file_of_module(fullname)
         if found is None:
             return None
-        loader: Any = _FileLoader(*found)
+        loader = _FileLoader(fullname, str(found[0]))
         spec = importlib.util.spec_from_file_location(fullname, found[0], loader=loader)
         if spec is not None:
             spec.cached = None
