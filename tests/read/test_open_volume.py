@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -19,8 +21,9 @@ from funlib.geometry import Coordinate, Roi
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cytovox.errors import InputNotFoundError, OptionError, UsageError
+from cytovox.errors import InputError, InputNotFoundError, OptionError, UsageError
 from cytovox.read.open_volume import open_volume
+from cytovox.write.volume_creation import create_labels
 
 SHAPE = (9, 20, 31)
 VOXELS = np.random.default_rng(5).integers(0, 60000, SHAPE, dtype=np.uint16)
@@ -450,3 +453,21 @@ def test_fingerprint_changes_with_the_voxels(tmp_path: Path) -> None:
 def test_a_url_that_cannot_be_one_is_refused() -> None:
     with pytest.raises(UsageError, match="not a URL"):
         open_volume("http://[::1")
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a.h5:/raw", "a.zarr"])
+def test_a_folder_without_rights_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    real = os.stat
+
+    def stat(path: Any, **options: Any) -> os.stat_result:
+        if "closed" in str(path):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path, **options)
+
+    monkeypatch.setattr(os, "stat", stat)
+    with pytest.raises(InputError, match="closed.*cannot be read: Permission denied"):
+        open_volume(tmp_path / "closed" / name)
+    with pytest.raises(InputError, match="closed.*cannot be read: Permission denied"):
+        create_labels(tmp_path / "closed" / "labels.zarr", shape=(8, 8, 8))

@@ -100,10 +100,10 @@ def parse_address(url: str | os.PathLike[str]) -> Address:
 
 def _local(text: str) -> Address:
     """Return an absolute path, so that another process finds the same file."""
-    if not Path(text).exists():
+    if not os.path.exists(text):
         # whatever the file is called, if there is one
         for colon in re.finditer(":", text):
-            if Path(text[: colon.start()]).is_file():
+            if os.path.isfile(text[: colon.start()]):
                 path, inner = text[: colon.start()], text[colon.end() :]
                 return Address(os.path.abspath(path), inner=inner or "/")
         inside = _INSIDE.fullmatch(text)

@@ -244,14 +244,15 @@ def _plan(
 
 
 def _make_room(address: Address, overwrite: bool) -> None:
-    empty = address.path.is_dir() and not any(address.path.iterdir())
     if any(read_json(address, name) is not None for name in _MARKS):
         if not overwrite:
             raise OutputExistsError(
                 "the volume exists", path=str(address), hint="say overwrite, or name another"
             )
         remove_tree(address)
-    elif not address.remote and not empty and address.path.exists():
+        return
+    path = address.path
+    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
         raise OutputExistsError(
-            "there is something that is not a volume", path=address.path, hint="name another"
+            "there is something that is not a volume", path=path, hint="name another"
         )
