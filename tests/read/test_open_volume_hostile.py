@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import pickle
 import struct
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 import pytest
+import tensorstore as ts
 import tifffile
 import zarr
 
 from cytovox.errors import CytovoxError, InputError, InputNotFoundError, UsageError
 from cytovox.read.open_volume import open_volume
+from cytovox.write.volume_creation import create_labels
 
 
 def refused(path: Any, text: str, kind: type[CytovoxError] = InputError) -> CytovoxError:
@@ -446,3 +450,77 @@ def test_passwords_are_not_repeated() -> None:
     assert "secret-word" not in str(caught.value)
     with pytest.raises(InputNotFoundError):
         open_volume("file:///nowhere/a.zarr")
+
+
+def n5_group(path: Path) -> Path:
+    space = {"axes": ["z", "y", "x"], "scale": [3, 2, 1], "translate": [0, 0, 0]}
+    spec = {
+        "driver": "n5",
+        "kvstore": {"driver": "file", "path": f"{path}/s0/"},
+        "metadata": {
+            "dimensions": [6, 5, 4],
+            "blockSize": [6, 5, 4],
+            "dataType": "uint16",
+            "compression": {"type": "gzip"},
+            "axes": ["x", "y", "z"],
+            "transform": space | {"units": ["nm"] * 3},
+            "pixelResolution": {"unit": "um", "dimensions": [1, 2, 3]},
+            "downsamplingFactors": [1, 1, 1],
+        },
+    }
+    ts.open(spec, create=True).result()
+    above = {
+        "scales": [[1, 1, 1]],
+        "multiscales": [{"datasets": [{"path": "s0", "transform": space}]}],
+        "pixelResolution": {"dimensions": [1, 2, 3]},
+    }
+    (path / "attributes.json").write_text(json.dumps(above))
+    return path / "s0"
+
+
+def made(form: str) -> Callable[[Path], Path]:
+    def make(path: Path) -> Path:
+        sizes: Any = {"shape": (8, 16, 16), "block": (8, 16, 16), "chunk": (4, 8, 8)}
+        create_labels(path, format=form, **sizes).close()
+        return path
+
+    return make
+
+
+def members(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Yield the places of all that a JSON document holds."""
+    listed = range(len(value)) if isinstance(value, list) else value
+    for key in listed if isinstance(value, (dict, list)) else ():
+        yield (*place, key)
+        yield from members(value[key], (*place, key))
+
+
+@pytest.mark.parametrize(
+    ("make", "document"),
+    [
+        (made("ome-zarr-0.5"), "zarr.json"),
+        (made("ome-zarr-0.5"), "0/zarr.json"),
+        (made("ome-zarr-0.4"), ".zattrs"),
+        (made("ome-zarr-0.4"), "0/.zarray"),
+        (made("zarr2"), ".zattrs"),
+        (made("precomputed"), "info"),
+        (n5_group, "attributes.json"),
+        (n5_group, "../attributes.json"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*")
+def test_no_value_of_a_member_is_an_error_of_another_kind(
+    tmp_path: Path, make: Callable[[Path], Path], document: str
+) -> None:
+    path = make(tmp_path / "a")
+    whole = (path / document).read_text()
+    for place in members(json.loads(whole)):
+        for value in (3, 2**70, "x", [None], {}):
+            changed = json.loads(whole)
+            inner = changed
+            for key in place[:-1]:
+                inner = inner[key]
+            inner[place[-1]] = value
+            (path / document).write_text(json.dumps(changed))
+            with contextlib.suppress(CytovoxError), open_volume(path) as volume:
+                volume.read([(0, 1)] * volume.ndim)

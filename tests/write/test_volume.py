@@ -292,6 +292,15 @@ def test_labels_of_an_image_are_entered_there(tmp_path: Path) -> None:
         create_labels(image / "labels" / "other", shape=(32, 32, 32))
 
 
+@pytest.mark.parametrize("odd", [{"ome": 3}, {"ome": {"labels": 3}}, {"ome": {"labels": [1]}}])
+def test_labels_are_listed_whatever_was_listed(tmp_path: Path, odd: dict[str, Any]) -> None:
+    create_volume(tmp_path / "a.zarr", shape=(8, 8, 8), dtype="u1").close()
+    zarr.create_group(tmp_path / "a.zarr" / "labels", attributes=odd)
+    create_labels(tmp_path / "a.zarr" / "labels" / "cells", shape=(8, 8, 8)).close()
+    listed: Any = zarr.open_group(tmp_path / "a.zarr" / "labels", mode="r").attrs["ome"]
+    assert listed["labels"] == ["cells"]
+
+
 def check_ome_05(path: Path) -> dict[str, Any]:
     """Check what version 0.5 of the specification says that must be."""
     document = json.loads((path / "zarr.json").read_text())

@@ -58,7 +58,8 @@ def open_n5(address: Address, scale: int | str | None, *, writable: bool) -> Ten
     dtype = check_dtype(document.get("dataType"), where)
     chunk = check_chunk(document.get("blockSize"), shape, dtype, where)
     groups = _groups_above(address)
-    names = document.get("axes") or _imagej_axes(document)
+    said = document.get("axes") or _imagej_axes(document)
+    names = said if isinstance(said, (list, str)) else None
     axes = name_axes(len(shape), names, where, fastest_first=True)
     placement = _placement(document, groups, axes, address)
     size, offset, units = place_axes(axes, placement, where)
@@ -162,7 +163,7 @@ def _placement(
 
 def _levels_of(image: Any) -> list[dict[str, Any]]:
     levels = image.get("datasets") if isinstance(image, dict) else None
-    return [level for level in levels or () if isinstance(level, dict)]
+    return [v for v in levels if isinstance(v, dict)] if isinstance(levels, list) else []
 
 
 def _factors(document: dict[str, Any], groups: list[dict[str, Any]], name: str) -> Any:

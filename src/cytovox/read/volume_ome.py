@@ -72,7 +72,8 @@ def _channels(omero: Any) -> tuple[str, ...]:
 
 def _paths(image: Any) -> list[str]:
     datasets = image.get("datasets") if isinstance(image, dict) else None
-    found = [d.get("path") for d in datasets or () if isinstance(d, dict)]
+    listed = datasets if isinstance(datasets, list) else []
+    found = [d.get("path") for d in listed if isinstance(d, dict)]
     return [path for path in found if isinstance(path, str)]
 
 

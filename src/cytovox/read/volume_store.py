@@ -244,7 +244,7 @@ class TensorSource:
         try:
             opened = ts.open(spec, context=context, read=True, write=writable)
             tensor = opened.result(timeout=_TIMEOUT)
-        except _FAILURES as err:
+        except (*_FAILURES, OverflowError, TypeError) as err:
             raise InputError(
                 f"its metadata are not understood: {_first_line(err)}",
                 path=str(self._folder),

@@ -24,7 +24,7 @@ from .volume_ome import Level, Multiscale, choose_level, parse_multiscales
 from .volume_store import TensorSource, kvstore, read_json
 from .volume_view import Described
 
-__all__ = ["is_volume", "open_zarr"]
+__all__ = ["is_volume", "ome_of", "open_zarr", "read_documents"]
 
 #: Codecs of bytes, and the settings that count when bytes are packed; unpacking needs none.
 _PACKERS = {
@@ -61,7 +61,7 @@ def open_zarr(address: Address, scale: int | str | None, *, writable: bool) -> T
 
     A group in which there is one array or image only stands for that.
     """
-    version, document, attributes = _documents(address)
+    version, document, attributes = read_documents(address)
     if document is None and attributes is None:
         return None
     where, attributes = str(address), attributes or {}
@@ -77,7 +77,7 @@ def open_zarr(address: Address, scale: int | str | None, *, writable: bool) -> T
         return open_zarr(_only_member(address, attributes), scale, writable=writable)
     level = image.levels[choose_level([v.path for v in image.levels], scale, where)]
     inside = safe_join(address, level.path)
-    version, document, _ = _documents(inside)
+    version, document, _ = read_documents(inside)
     if document is None:
         raise InputError("the metadata name this scale, but there is no array", path=str(inside))
     return _open_array(inside, version, document, {}, (image, level), writable)
@@ -85,11 +85,12 @@ def open_zarr(address: Address, scale: int | str | None, *, writable: bool) -> T
 
 def is_volume(address: Address) -> bool:
     """Return whether a folder is an array or an image."""
-    _, document, attributes = _documents(address)
-    return document is not None or "multiscales" in _ome(attributes or {})
+    _, document, attributes = read_documents(address)
+    return document is not None or "multiscales" in ome_of(attributes or {})
 
 
-def _ome(attributes: dict[str, Any]) -> dict[str, Any]:
+def ome_of(attributes: dict[str, Any]) -> dict[str, Any]:
+    """Return what attributes say by OME-Zarr, of any version."""
     ome = attributes.get("ome")
     return ome if isinstance(ome, dict) else attributes
 
@@ -97,7 +98,7 @@ def _ome(attributes: dict[str, Any]) -> dict[str, Any]:
 def _only_member(address: Address, attributes: dict[str, Any]) -> Address:
     """Return the one array or image in a group, or say which there are."""
     for kind, names, inside in (("plate", "wells", "/0"), ("well", "images", "")):
-        said = _ome(attributes).get(kind)
+        said = ome_of(attributes).get(kind)
         parts = said.get(names) if isinstance(said, dict) else None
         if isinstance(parts, list) and parts and isinstance(parts[0], dict):
             first = f"{address}/{parts[0].get('path', '')}{inside}"
@@ -116,7 +117,7 @@ def _only_member(address: Address, attributes: dict[str, Any]) -> Address:
     )
 
 
-def _documents(address: Address) -> Documents:
+def read_documents(address: Address) -> Documents:
     """Return version, description if it is an array, and attributes if it is zarr."""
     document = read_json(address, "zarr.json")
     if document is not None:
@@ -175,7 +176,7 @@ def _placed_above(address: Address) -> tuple[Multiscale, Level] | None:
         if above is None:
             return None
         try:
-            _, array, attributes = _documents(above)
+            _, array, attributes = read_documents(above)
             image = parse_multiscales({} if array else attributes or {}, str(above), name)
         except InputError as err:
             warnings.warn(f"{address}: read without the size of its voxels: {err}", stacklevel=2)

@@ -23,6 +23,7 @@ from ..read.const import MAX_CHUNK_BYTES
 from ..read.volume_address import Address, parse_address, safe_join
 from ..read.volume_ome import Multiscale, parse_multiscales
 from ..read.volume_store import read_json, write_bytes
+from ..read.volume_zarr import ome_of, read_documents
 
 __all__ = [
     "VolumePlan",
@@ -235,10 +236,8 @@ def multiscales(
 
 def read_attributes(address: Address) -> tuple[int, dict[str, Any]]:
     """Return the version of zarr and the attributes of a group or array."""
-    document = read_json(address, "zarr.json")
-    if document is not None:
-        return 3, document.get("attributes") or {}
-    return 2, read_json(address, ".zattrs") or {}
+    version, _, attributes = read_documents(address)
+    return version, attributes or {}
 
 
 def read_image(address: Address) -> Multiscale | None:
@@ -288,14 +287,17 @@ def enter_label(url: str | os.PathLike[str]) -> None:
     address = parse_address(url)
     folder = address.parent()
     zarr, attributes = read_attributes(address)
-    said = attributes.get("ome", attributes).get("image-label")
-    if folder is None or said is None or image_of_labels(url) is None:
+    said = ome_of(attributes).get("image-label")
+    if folder is None or not isinstance(said, dict) or image_of_labels(url) is None:
         return
     said["source"] = {"image": "../../"}
     write_group(address, attributes, zarr)
     listed = read_attributes(folder)[1]
-    block = listed.setdefault("ome", {"version": "0.5"}) if zarr == 3 else listed
-    names = [n for n in block.get("labels", []) if isinstance(n, str)]
+    if zarr == 3 and not isinstance(listed.get("ome"), dict):
+        listed["ome"] = {"version": "0.5"}
+    block = ome_of(listed) if zarr == 3 else listed
+    names = block.get("labels")
+    names = [n for n in names if isinstance(n, str)] if isinstance(names, list) else []
     block["labels"] = names if address.name in names else [*names, address.name]
     write_group(folder, listed, zarr)
 
