@@ -25,58 +25,26 @@ __all__ = [
 #: Axes of space, in the order in which voxels are kept in memory.
 SPATIAL = ("z", "y", "x")
 
-_METRES = {
-    "picometer": 1e-12,
-    "angstrom": 1e-10,
-    "nanometer": 1e-9,
-    "micrometer": 1e-6,
-    "millimeter": 1e-3,
-    "centimeter": 1e-2,
-    "decimeter": 1e-1,
-    "meter": 1.0,
-    "kilometer": 1e3,
-    "mil": 2.54e-5,
-    "inch": 0.0254,
-    "foot": 0.3048,
-    "yard": 0.9144,
+#: Metres, and other spellings.
+_UNITS = {
+    "picometer": (1e-12, "pm"),
+    "angstrom": (1e-10, "a å ångström"),
+    "nanometer": (1e-9, "nm"),
+    "micrometer": (1e-6, "um µm μm âµm µ μ micron microns"),  # also UTF-8 read as Latin-1
+    "millimeter": (1e-3, "mm"),
+    "centimeter": (1e-2, "cm"),
+    "decimeter": (1e-1, "dm"),
+    "meter": (1.0, "m"),
+    "kilometer": (1e3, "km"),
+    "mil": (2.54e-5, "thou li"),
+    "inch": (0.0254, 'in inches "'),
+    "foot": (0.3048, "ft feet"),
+    "yard": (0.9144, "yd"),
 }
+_UNKNOWN = ["pixel", "pixels", "px", "voxel", "voxels", "none", "null", "unknown", "uncalibrated"]
 _SPELLINGS = {
-    "pm": "picometer",
-    "a": "angstrom",
-    "å": "angstrom",
-    "ångström": "angstrom",
-    "nm": "nanometer",
-    "um": "micrometer",
-    "µm": "micrometer",
-    "μm": "micrometer",
-    "âµm": "micrometer",  # UTF-8 that was taken for Latin-1
-    "µ": "micrometer",
-    "μ": "micrometer",
-    "micron": "micrometer",
-    "microns": "micrometer",
-    "mm": "millimeter",
-    "cm": "centimeter",
-    "dm": "decimeter",
-    "m": "meter",
-    "km": "kilometer",
-    "thou": "mil",
-    "li": "mil",
-    "in": "inch",
-    "inches": "inch",
-    '"': "inch",
-    "ft": "foot",
-    "feet": "foot",
-    "yd": "yard",
-    "pixel": "",
-    "pixels": "",
-    "px": "",
-    "voxel": "",
-    "voxels": "",
-    "none": "",
-    "null": "",
-    "unknown": "",
-    "uncalibrated": "",
-    "reference frame": "",
+    **{spelling: unit for unit, (_, said) in _UNITS.items() for spelling in said.split()},
+    **dict.fromkeys([*_UNKNOWN, "reference frame"], ""),
 }
 _OTHERS = {"t": "t", "time": "t", "c": "c", "c^": "c", "channel": "c", "s": "c", "samples": "c"}
 
@@ -92,14 +60,12 @@ def normalize_unit(unit: object) -> str:
         return text  # large units differ from small ones only in their case
     text = text.lower().replace("metre", "meter")
     text = _SPELLINGS.get(text, text)
-    if text.endswith("s") and text[:-1] in _METRES:
-        text = text[:-1]
-    return text[:40]
+    return text[:-1] if text[:-1] in _UNITS and text.endswith("s") else text[:40]
 
 
 def metres(unit: str) -> float | None:
     """Return the length of a unit in metres, or None if it is not of known length."""
-    return _METRES.get(unit)
+    return _UNITS[unit][0] if unit in _UNITS else None
 
 
 def common_unit(
@@ -111,29 +77,28 @@ def common_unit(
     """
     said = [unit for unit in units if unit]
     last = said[-1] if said else ""
-    factors = []
-    for unit in units:
-        length, of_last = metres(unit), metres(last)
-        if unit in ("", last):
-            factors.append(1.0)
-        elif length is None or of_last is None:
-            raise InputError(
-                f"axes have units '{unit}' and '{last}', of which one is not a known length",
-                path=where,
-                hint="write the size of its voxels again, in one unit",
-            )
-        else:
-            # dividing twice keeps 1e-6 / 1e-9 a whole number
-            factors.append(float(f"{length / of_last:.12g}"))
+    factors = [1.0 if unit in ("", last) else _ratio(unit, last, where) for unit in units]
     if said and "" in units:
         warnings.warn(
             f"{where}: one axis has no unit, so the size of voxels has none", stacklevel=2
         )
+        last = ""
     return (
-        last if "" not in units else "",
+        last,
         tuple(float(s) * f for s, f in zip(sizes, factors, strict=True)),
         tuple(float(o) * f for o, f in zip(offsets, factors, strict=True)),
     )
+
+
+def _ratio(unit: str, last: str, where: str) -> float:
+    length, of_last = metres(unit), metres(last)
+    if length is None or of_last is None:
+        raise InputError(
+            f"axes have units '{unit}' and '{last}', of which one is not a known length",
+            path=where,
+            hint="write the size of its voxels again, in one unit",
+        )
+    return float(f"{length / of_last:.12g}")  # 1e-6 / 1e-9 is not quite a whole number
 
 
 def name_axes(

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from ..errors import InputError, OptionError
 from .volume_address import Address
-from .volume_axes import name_axes
+from .volume_axes import name_axes, place_axes
 from .volume_folder import file_identity
 from .volume_limits import Box, check_dtype, check_shape
 from .volume_view import Described, ReadOnlySource
@@ -28,23 +28,19 @@ def open_npy(address: Address, scale: int | str | None) -> MappedSource:
     try:
         with address.path.open("rb") as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # headers written by Python 2
-            version = np.lib.format.read_magic(file)
-            header = {
-                (1, 0): np.lib.format.read_array_header_1_0,
-                (2, 0): np.lib.format.read_array_header_2_0,
-            }[version]
-            shape, fortran, stored = header(file)
+            if np.lib.format.read_magic(file) == (1, 0):
+                shape, fortran, stored = np.lib.format.read_array_header_1_0(file)
+            else:
+                shape, fortran, stored = np.lib.format.read_array_header_2_0(file)
             start = file.tell()
     except Exception as err:
         # the header is parsed as Python, which fails in many ways
         raise InputError("this is not a NumPy file", path=where, hint="save it again") from err
-    shape = check_shape(shape, where)
-    dtype = check_dtype(stored, where)
+    shape, dtype = check_shape(shape, where), check_dtype(stored, where)
     mapped = map_file(address.path, stored, start, shape, "F" if fortran else "C")
     axes = name_axes(len(shape), None, where)
     row = (1,) * (len(shape) - 1) + shape[-1:]
-    ones, zeros, blank = (1.0,) * len(shape), (0.0,) * len(shape), ("",) * len(shape)
-    described = Described("npy", shape, dtype, axes, row, row, ones, zeros, blank)
+    described = Described("npy", shape, dtype, axes, row, row, *place_axes(axes, {}, where))
     return MappedSource(address.path, mapped, described)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 import re
@@ -16,7 +17,7 @@ import numpy.typing as npt
 from ..errors import InputError, OptionError
 from .permissions import Permissions
 from .volume_address import Address
-from .volume_axes import SPATIAL, name_axes, normalize_unit
+from .volume_axes import SPATIAL, name_axes, normalize_unit, place_axes
 from .volume_folder import digest_files, file_identity
 from .volume_limits import Box, check_chunk, check_dtype, check_shape
 from .volume_npy import MappedSource, map_file
@@ -44,24 +45,20 @@ def open_tiff(address: Address, scale: int | str | None) -> TiffSource | MappedS
     Pages are decoded one strip or tile at a time, and only those that are
     asked for. Planes of OME-TIFF may be in other files of the same folder.
     """
-    with reading(address.path):
-        files = TiffFiles(address.path)
-        try:
-            image, series = choose_image(files, address)
-            levels = [image, *image.levels]
-            numbers = [str(number) for number in range(len(levels))]
-            level = levels[choose_level(numbers, scale, str(address))]
-            described = _describe(level, image, str(address), series)
-            start = level.contiguous()
-            if start is None:
-                return TiffSource(files, level, described, address.permissions)
+    with reading(address.path), contextlib.ExitStack() as stack:
+        files = stack.enter_context(contextlib.closing(TiffFiles(address.path)))
+        image, series = choose_image(files, address)
+        levels = [image, *image.levels]
+        numbers = [str(number) for number in range(len(levels))]
+        level = levels[choose_level(numbers, scale, str(address))]
+        described = _describe(level, image, str(address), series)
+        if (start := level.contiguous()) is not None:
             stored = np.dtype(level.keyframe.dtype).newbyteorder(files.tiff.byteorder)
             mapped = map_file(address.path, stored, start, described.shape)
-        except BaseException:
-            files.close()
-            raise
-    files.close()
-    return MappedSource(address.path, mapped, described)
+            return MappedSource(address.path, mapped, described)
+        source = TiffSource(files, level, described, address.permissions)
+        stack.pop_all()
+        return source
 
 
 def open_tiff_folder(
@@ -77,33 +74,30 @@ def open_tiff_folder(
     if not paths:
         return None
     front = replace(address, url=str(paths[0]))
-    with reading(paths[0]):
-        files = TiffFiles(paths[0])
-        try:
-            page = choose_image(files, front)[0]
-            if len(paths) == 1 or set(paths) != set(page.files):
-                return _open_pages(files, paths, page, address, scale)
-        except BaseException:
-            files.close()
-            raise
-    files.close()
+    with reading(paths[0]), contextlib.ExitStack() as stack:
+        files = stack.enter_context(contextlib.closing(TiffFiles(paths[0])))
+        image = choose_image(files, front)[0]
+        if len(paths) == 1 or set(paths) != set(image.files):
+            if scale is not None:
+                where = str(address)
+                raise OptionError("a folder of pages has no scales", path=where, hint="omit scale")
+            source = _open_pages(files, paths, image, address)
+            stack.pop_all()
+            return source
     return open_tiff(front, scale)
 
 
 def _open_pages(
-    files: TiffFiles, paths: list[Path], page: TiffImage, address: Address, scale: Any
+    files: TiffFiles, paths: list[Path], first: TiffImage, address: Address
 ) -> TiffSource:
-    if scale is not None:
-        where = str(address)
-        raise OptionError("a folder of pages has no scales", path=where, hint="omit scale")
-    if len(files.kinds(paths[0])) != 1 or page.count != 1 or len(page.shape) != 2:
+    if len(files.kinds(paths[0])) != 1 or first.count != 1 or len(first.shape) != 2:
         raise InputError(
-            f"it holds an image of shape {page.shape}, not one grey page",
+            f"it holds an image of shape {first.shape}, not one grey page",
             path=paths[0],
             hint="give one file, or a folder of files with one page each",
         )
     stack = image_of(files, [(path, 0) for path in paths], {"Z": len(paths)}, alone=True)
-    stack = replace(stack, kind=page.kind, sizes=page.sizes)
+    stack = replace(stack, kind=first.kind, sizes=first.sizes)
     described = replace(_describe(stack, stack, str(address)), format="tiff-folder")
     return TiffSource(files, stack, described, address.permissions)
 
@@ -132,19 +126,9 @@ def _describe(level: TiffImage, finest: TiffImage, where: str, series: str = "")
         # a coarser scale says the resolution of the finest, if any
         sides = zip(axes, size, finest.shape, shape, strict=True)
         size = [s * (m / n) if a in "yx" else s for a, s, m, n in sides]
-    return Described(
-        "tiff",
-        shape,
-        dtype,
-        axes,
-        chunk,
-        chunk,
-        tuple(size),
-        (0.0,) * len(shape),
-        tuple(placed.get(a, (1.0, ""))[1] for a in axes),
-        series,
-        finest.channels,
-    )
+    said = {"voxel_size": size, "units": [placed.get(a, (1.0, ""))[1] for a in axes]}
+    placement = place_axes(axes, said, where)
+    return Described("tiff", shape, dtype, axes, chunk, chunk, *placement, series, finest.channels)
 
 
 def _letters(axes: str) -> list[str]:
