@@ -271,3 +271,15 @@ def test_series_is_the_path_in_the_file(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read(f"{tmp_path / 'a.h5'}:g/a"), VOXELS)
     with pytest.raises(OptionError, match="no scales"):
         open_volume(f"{tmp_path / 'a.h5'}:g/a", scale=1)
+
+
+def test_a_stored_chunk_without_filters_that_is_too_short_is_refused(tmp_path: Path) -> None:
+    """HDF5 would leave the memory as it is, which then becomes voxels."""
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        made = file.create_dataset("a", shape=(8, 8, 8), dtype="u2", chunks=(4, 8, 8))
+        made.id.write_direct_chunk((0, 0, 0), VOXELS[:4, :8, :8].tobytes())
+        made.id.write_direct_chunk((4, 0, 0), b"short")
+    with open_volume(tmp_path / "a.h5") as volume:
+        np.testing.assert_array_equal(volume[:4], VOXELS[:4, :8, :8])
+        with pytest.raises(InputError, match="is stored in 5 bytes instead of 512"):
+            volume.read([(4, 8), (0, 8), (0, 8)])

@@ -225,14 +225,13 @@ class CheckedDataset(h5py.Dataset):  # type: ignore[misc]
 
     @functools.cached_property
     def _pipeline(self) -> Pipeline | None:
-        """The filters of the chunks; None where there are none, or all are allowed."""
+        """The filters of the chunks; None where all are allowed."""
         try:
-            found = self.index.pipeline
+            return self.index.pipeline
         except RefusedInputError:
             if not self.permissions.oversized:
                 raise
             return None
-        return found if found.filters else None
 
     # ----------------------------------------------------------- unpacking
 

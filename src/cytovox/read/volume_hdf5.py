@@ -153,17 +153,13 @@ class HDF5Source(ReadOnlySource):
         deep = self.described.chunk[0]
         row = math.prod(box_shape(box)[1:]) * self.described.dtype.itemsize
         step = max(deep, _SLAB_BYTES // max(row, 1) // deep * deep)
-        rest = tuple(slice(*b) for b in box[1:])
+        target = out.view(self._array.dtype) if self._signed_only_in_name else out
         start, end = box[0]
         while start < end:
             stop = min(end, (start // deep) * deep + step)
-            part = out[start - box[0][0] : stop - box[0][0]]
+            part = target[start - box[0][0] : stop - box[0][0]]
             try:
-                if part.flags.c_contiguous and part.dtype == self._array.dtype:
-                    self._array.read_direct(part, (slice(start, stop), *rest))
-                else:
-                    read = self._array[(slice(start, stop), *rest)]
-                    part[...] = read.view(part.dtype) if self._signed_only_in_name else read
+                self._array.read_rows(start, stop, part, box[1:])
             except (OSError, KeyError, RuntimeError) as err:
                 raise InputError(
                     f"voxels {start} to {stop} of the first axis cannot be read: "
