@@ -222,7 +222,8 @@ def _explain(err: OSError, path: Path | None) -> InputError:
             hint="wait until it is closed; if the program that wrote it has ended: h5clear -s",
         )
     if "signature" in text:
-        return InputError("this is not an HDF5 file", path=path, hint="give a recording (.rtdc)")
+        hint = "give a recording (.rtdc), or a volume in HDF5"
+        return InputError("this is not an HDF5 file", path=path, hint=hint)
     return InputError(f"the file cannot be opened: {text}", path=path)
 
 

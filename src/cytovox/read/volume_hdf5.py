@@ -13,7 +13,7 @@ from typing import Any
 import h5py
 import numpy.typing as npt
 
-from ..errors import CytovoxError, InputError, InputNotFoundError, OptionError
+from ..errors import CytovoxError, InputError, OptionError
 from .dataset import checked
 from .following import Follower, file_name, folders_of
 from .members import dataset_ids
@@ -47,13 +47,7 @@ def open_hdf5(address: Address, scale: int | str | None) -> HDF5Source:
     may = replace(address.permissions, growing=True)  # it is compared later
     with contextlib.ExitStack() as stack:
         files = stack.enter_context(OpenedFiles())
-        try:
-            file = files.open(address.path, may).h5
-        except InputNotFoundError:
-            raise
-        except InputError as err:
-            hint = None if err.hint is None else err.hint.replace("a recording (.rtdc)", "HDF5")
-            raise InputError(err.what, path=address.path, hint=hint) from err
+        file = files.open(address.path, may).h5
         try:
             source = HDF5Source(file, address, scale, files)
         except CytovoxError:
