@@ -13,6 +13,10 @@ from .volume_limits import check_numbers
 __all__ = ["Level", "Multiscale", "choose_level", "parse_multiscales"]
 
 
+#: Scale and translation along each axis.
+Transform = tuple[tuple[float, ...], tuple[float, ...]]
+
+
 @dataclass(frozen=True, slots=True)
 class Level:
     """One array of a pyramid; numbers are per axis."""
@@ -54,13 +58,17 @@ def parse_multiscales(
         raise InputError("a scale has no path", path=where, hint="name an array inside")
     systems = image.get("coordinateSystems")
     if "axes" not in image and systems is None:  # before 0.3
-        levels = tuple(Level(found, (), ()) for found in _paths(image))
-        return Multiscale(version, (), (), levels)
+        bare = tuple(Level(found, (), ()) for found in _paths(image))
+        return Multiscale(version, (), (), bare)
     # From 0.6 on, the transformations of an image lead from its own system to others.
     top = image.get("coordinateTransformations", []) if systems is None else []
     axes, units = _axes(image.get("axes") if systems is None else _own_axes(image), where)
-    levels = _levels(datasets, top, axes, where)
-    return Multiscale(version, axes, units, levels, _channels(block.get("omero")))
+    whole = _transform(top, axes, where)
+    levels = []
+    for dataset in datasets:
+        inside, steps = dataset["path"], dataset.get("coordinateTransformations", [])
+        levels.append(Level(inside, *_then(_transform(steps, axes, f"{where}/{inside}"), whole)))
+    return Multiscale(version, axes, units, tuple(levels), _channels(block.get("omero")))
 
 
 def _channels(omero: Any) -> tuple[str, ...]:
@@ -89,25 +97,6 @@ def _own_axes(image: dict[str, Any]) -> Any:
     return named[0].get("axes") if named else None
 
 
-def _levels(
-    datasets: list[dict[str, Any]], top: Any, axes: tuple[str, ...], where: str
-) -> tuple[Level, ...]:
-    by, to = _transform(top, axes, where)
-    levels = []
-    for dataset in datasets:
-        scale, shift = _transform(
-            dataset.get("coordinateTransformations", []), axes, f"{where}/{dataset['path']}"
-        )
-        levels.append(
-            Level(
-                dataset["path"],
-                tuple(s * t for s, t in zip(scale, by, strict=True)),
-                tuple(d * s + t for d, s, t in zip(shift, by, to, strict=True)),
-            )
-        )
-    return tuple(levels)
-
-
 def _axes(entries: Any, where: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     if not isinstance(entries, list) or not 2 <= len(entries) <= 5:
         raise InputError("'axes' must list 2 to 5 axes", path=where, hint="name an array inside")
@@ -133,38 +122,44 @@ def _axes(entries: Any, where: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return tuple(names), units
 
 
-def _transform(
-    steps: Any, axes: tuple[str, ...], where: str, depth: int = 0
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return scale and translation that steps come to."""
-    dimensions = len(axes)
-    scale, shift = (1.0,) * dimensions, (0.0,) * dimensions
+def _transform(steps: Any, axes: tuple[str, ...], where: str, depth: int = 0) -> Transform:
+    """Return what steps come to."""
+    count = len(axes)
+    ones, zeros = (1.0,) * count, (0.0,) * count
+    found = ones, zeros
     if not isinstance(steps, list) or len(steps) > 8 or depth > 2:
         raise InputError("'coordinateTransformations' is not a short list", path=where)
     for step in steps:
         kind = step.get("type") if isinstance(step, dict) else None
         if kind == "scale":
-            by = check_numbers(step.get("scale"), dimensions, "scale", where)
+            by = check_numbers(step.get("scale"), count, "scale", where)
             in_space = [v for v, axis in zip(by, axes, strict=True) if axis in SPATIAL]
             check_numbers(in_space, len(in_space), "scale", where, positive=True)
-            scale = tuple(a * b for a, b in zip(scale, by, strict=True))
-            shift = tuple(a * b for a, b in zip(shift, by, strict=True))
+            found = _then(found, (by, zeros))
         elif kind == "translation":
-            by = check_numbers(step.get("translation"), dimensions, "translation", where)
-            shift = tuple(a + b for a, b in zip(shift, by, strict=True))
+            to = check_numbers(step.get("translation"), count, "translation", where)
+            found = _then(found, (ones, to))
         elif kind == "sequence":
-            by, to = _transform(step.get("transformations"), axes, where, depth + 1)
-            scale = tuple(a * b for a, b in zip(scale, by, strict=True))
-            shift = tuple(a * b + c for a, b, c in zip(shift, by, to, strict=True))
+            inner = _transform(step.get("transformations"), axes, where, depth + 1)
+            found = _then(found, inner)
         elif kind != "identity":
             raise InputError(
                 f"a transformation of type {kind!r} is not known",
                 path=where,
                 hint="scale and translation are; name an array inside to ignore it",
             )
-    if not all(math.isfinite(v) for v in (*scale, *shift)):
+    if not all(math.isfinite(v) for v in (*found[0], *found[1])):
         raise InputError("the transformations are not finite numbers", path=where)
-    return scale, shift
+    return found
+
+
+def _then(first: Transform, second: Transform) -> Transform:
+    """Return what two transformations come to."""
+    (scale, shift), (by, to) = first, second
+    return (
+        tuple(a * b for a, b in zip(scale, by, strict=True)),
+        tuple(a * b + c for a, b, c in zip(shift, by, to, strict=True)),
+    )
 
 
 def choose_level(names: list[str], scale: int | str | None, where: str) -> int:
