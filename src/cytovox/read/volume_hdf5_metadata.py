@@ -68,19 +68,19 @@ def default_array(
     file: h5py.File, names: list[str], scale: int | str | None, path: Path
 ) -> str | None:
     """Return the first image of a file of such a program, or None if it is of another."""
-    for form, level in ((_IMARIS, 1), (_BDV, 3)):
-        found = [match for match in map(form.fullmatch, names) if match is not None]
+    for form, level in ((_IMARIS, 0), (_BDV, 2)):
+        matches = filter(None, map(form.fullmatch, names))
+        found = {tuple(map(int, match.groups())): match[0] for match in matches}
         if not found:
             continue
-        numbers = {tuple(int(g) for g in match.groups()): match[0] for match in found}
-        scales = sorted({int(match[level]) for match in found})
+        scales = sorted({key[level] for key in found})
         chosen = scales[choose_level([str(s) for s in scales], scale, str(path))]
-        keys = sorted(key for key in numbers if key[level - 1] == chosen)
-        name = numbers[keys[0]]
+        keys = sorted(key for key in found if key[level] == chosen)
+        name = found[keys[0]]
         if len(keys) > 1:
             warnings.warn(
                 f"{path}: /{name} is read, the first of {len(keys)} channels and time points; "
-                f"name another by its path, as {path}:/{numbers[keys[-1]]}",
+                f"name another by its path, as {path}:/{found[keys[-1]]}",
                 stacklevel=2,
             )
         return name
