@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 import logging
 import tempfile
 import time
@@ -29,80 +28,33 @@ __all__ = ["Placement", "WorkerPool", "log_folder", "run_blocks"]
 logger = logging.getLogger(__name__)
 
 
-def run_blocks(
-    blocks: Iterable[HasIndex],
-    function: Callable[[Any], Mapping[str, Any] | None],
-    *,
-    workers: int | None = None,
-    cluster: Any = None,
-    host: str | None = None,
-    timeout: float | None = None,
-    retries: int = 2,
-    memory: int | None = None,
-    journal: Journal | None = None,
-    stage: str = "blocks",
-    on_event: Listener | None = None,
-    on_rows: Callable[[Any, dict[str, Any]], None] | None = None,
-    check: Callable[[Any], bool] | None = None,
-    logs: Path | None = None,
-    pool: WorkerPool | None = None,
-) -> RunResult:
-    """Call a function for each block; blocks must not depend on each other.
-
-    With a `pool`, its workers do it, which are not ended; else those of
-    `workers`, `cluster` and so on.
-    """
-    limits = UnitLimits(timeout, memory)
-    check_placement(workers, cluster, limits)
-    if not isinstance(blocks, Sized):
-        blocks = list(blocks)
-    total = len(blocks)
-    start = time.monotonic()
-    announce(on_event, StageStarted(stage, total, "blocks"), logger)
-    ledger = Ledger(stage, total, retries, timeout, journal, on_event, on_rows)
-    skip = ledger.skip_done(blocks, check)
-    left = (block for block in blocks if block.index not in skip)
-    count = ledger.left
-    with contextlib.ExitStack() as stack:
-        if pool is None:
-            pool = stack.enter_context(WorkerPool(workers, cluster, host, limits, logs))
-        if count:
-            executor = pool.executor(threads=may_use_threads(function))
-            work = BlockWork(function, ledger, executor)
-            do_blocks(GridSource(work, left), [work])
-    seconds = time.monotonic() - start
-    announce(on_event, StageFinished(stage, seconds), logger)
-    failed = tuple(sorted(ledger.failed, key=lambda failure: failure.block))
-    return RunResult(stage, total, ledger.done, ledger.skipped, failed, ledger.rows, seconds)
-
-
 class WorkerPool:
     """The workers of a run, which live on from one stage to the next; to be used with ``with``."""
 
-    def __init__(
-        self,
-        workers: int | None,
-        cluster: Any,
-        host: str | None,
-        limits: UnitLimits,
-        logs: Path | None,
-    ) -> None:
-        self._find = functools.partial(find_executor, workers, cluster, host, limits=limits)
+    def __init__(self, placement: Placement, logs: Path | None) -> None:
+        self._placement = placement
         self._logs = logs
         self._executors: dict[bool, UnitExecutor] = {}
         self._held = contextlib.ExitStack()
-        self._is_local = cluster is None
 
     def executor(self, *, threads: bool) -> UnitExecutor:
         """Return who does units; `threads` of this process may be it."""
-        threads = threads and self._is_local  # a cluster is the same in both cases
+        place = self._placement
+        threads = threads and place.cluster is None  # a cluster is the same in both cases
         if threads not in self._executors:
             if self._logs is None:
                 scratch = tempfile.TemporaryDirectory("", "cytovox-", ignore_cleanup_errors=True)
                 folder = Path(self._held.enter_context(scratch))
             else:
                 folder = _new_folder(self._logs)
-            executor = self._find(folder, threads=threads)
+            executor = find_executor(
+                place.workers,
+                place.cluster,
+                place.host,
+                folder,
+                threads=threads,
+                limits=place.limits,
+            )
             self._executors[threads] = self._held.enter_context(executor)
         return self._executors[threads]
 
@@ -116,7 +68,7 @@ class WorkerPool:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where blocks are done, and how patiently; see `cytovox.blockwise.run_blocks`."""
+    """Where blocks are done, and how patiently."""
 
     workers: int | None = None
     cluster: Any = None
@@ -128,20 +80,61 @@ class Placement:
     #: Workers that live on; if None, each call of `run` has workers of its own.
     pool: WorkerPool | None = None
 
+    @property
+    def limits(self) -> UnitLimits:
+        """What a block may take."""
+        return UnitLimits(self.timeout, self.memory)
+
     def run(
-        self, blocks: Iterable[Any], function: Callable[[Any], Any], stage: str, **more: Any
+        self,
+        blocks: Iterable[HasIndex],
+        function: Callable[[Any], Mapping[str, Any] | None],
+        stage: str = "blocks",
+        *,
+        journal: Journal | None = None,
+        on_event: Listener | None = None,
+        on_rows: Callable[[Any, dict[str, Any]], None] | None = None,
+        check: Callable[[Any], bool] | None = None,
+        logs: Path | None = None,
     ) -> RunResult:
-        """Do blocks there."""
-        names = (field.name for field in dataclasses.fields(self))
-        told = {name: getattr(self, name) for name in names}
-        return run_blocks(blocks, function, stage=stage, **told, **more)
+        """Call a function for each block; blocks must not depend on each other."""
+        check_placement(self.workers, self.cluster, self.limits)
+        if not isinstance(blocks, Sized):
+            blocks = list(blocks)
+        total = len(blocks)
+        start = time.monotonic()
+        announce(on_event, StageStarted(stage, total, "blocks"), logger)
+        ledger = Ledger(stage, total, self.retries, self.timeout, journal, on_event, on_rows)
+        skip = ledger.skip_done(blocks, check)
+        left = (block for block in blocks if block.index not in skip)
+        with contextlib.ExitStack() as stack:
+            if ledger.left:
+                pool = self.pool or stack.enter_context(WorkerPool(self, logs))
+                executor = pool.executor(threads=may_use_threads(function))
+                work = BlockWork(function, ledger, executor)
+                do_blocks(GridSource(work, left), [work])
+        seconds = time.monotonic() - start
+        announce(on_event, StageFinished(stage, seconds), logger)
+        failed = tuple(sorted(ledger.failed, key=lambda failure: failure.block))
+        return RunResult(stage, total, ledger.done, ledger.skipped, failed, ledger.rows, seconds)
 
     @contextlib.contextmanager
     def kept(self, logs: Path) -> Iterator[Placement]:
         """Yield the same with workers that live on until the end, and print to files in `logs`."""
-        limits = UnitLimits(self.timeout, self.memory)
-        with WorkerPool(self.workers, self.cluster, self.host, limits, logs) as pool:
+        with WorkerPool(self, logs) as pool:
             yield dataclasses.replace(self, pool=pool)
+
+
+def run_blocks(
+    blocks: Iterable[HasIndex],
+    function: Callable[[Any], Mapping[str, Any] | None],
+    stage: str = "blocks",
+    **more: Any,
+) -> RunResult:
+    """Do blocks; `more` is what a `Placement` has, and what it is told to run."""
+    names = {field.name for field in dataclasses.fields(Placement)}
+    where = {name: more.pop(name) for name in names & more.keys()}
+    return Placement(**where).run(blocks, function, stage, **more)
 
 
 def log_folder(logs: Path | None) -> Path:
