@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,8 +21,7 @@ from .union_find import join_one
 __all__ = ["Faces", "Steps", "count_contacts", "join_touching"]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Steps:
+class Steps(NamedTuple):
     """Directions to neighbours, and the offsets that lead across in each of them."""
 
     step: Int64s  # -1, 0 or 1 along each axis, of shape (steps, ndim)
@@ -54,8 +53,7 @@ class Steps:
         return np.array(found, np.int64)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Faces:
+class Faces(NamedTuple):
     """First and last plane of many blocks along each axis."""
 
     voxels: Ids  # of all planes one after the other
@@ -80,45 +78,6 @@ class Faces:
         return cls(voxels, at, np.array(extents, np.int64).reshape(len(faces), ndim))
 
 
-def join_touching(
-    faces: Faces, pairs: Int64s, steps: Steps, own: Int64s, nodes: Int64s, parent: Int64s
-) -> Int64s:
-    """Join labels that touch across the border of two blocks, in the forest `parent`.
-
-    `pairs` are two blocks and the step that leads from one to the other, of shape
-    (m, 3). `own` is the number of the first label of each block in the forest, -1
-    if it is not there; `nodes` is its number anywhere. Labels of the forest and
-    those elsewhere that touch them are returned by these numbers, some of them
-    repeatedly, of shape (k, 2).
-    """
-    found = _join_touching(
-        faces.voxels, faces.at, faces.extents, pairs, steps.step, steps.first, steps.offset,
-        own, nodes, parent,
-    )  # fmt: skip
-    return np.asarray(found, np.int64)
-
-
-def count_contacts(
-    faces: Faces,
-    pairs: Int64s,
-    steps: Steps,
-    directions: Int64s,
-    starts: Int64s,
-    final: Int64s,
-    same: npt.NDArray[np.float64],
-) -> None:
-    """Count neighbours of one object on either side of a seam.
-
-    `final` is the number of the object of each label of each block, -1 for none,
-    those of a block from `starts` on. `same`, of shape (objects, directions), is
-    added to.
-    """
-    _count_contacts(
-        faces.voxels, faces.at, faces.extents, pairs, steps.step, steps.first, steps.offset,
-        directions, starts, final, same,
-    )  # fmt: skip
-
-
 @kernel()
 def _plane(step: Int64s, sign: int, extents: Int64s, at: Int64s, strides: Int64s) -> np.int64:
     """Return where the voxels that face a step begin, and set how far apart they are."""
@@ -138,20 +97,14 @@ def _plane(step: Int64s, sign: int, extents: Int64s, at: Int64s, strides: Int64s
 
 
 @kernel()
-def _rows(
-    at: Int64s,
-    extents: Int64s,
-    pair: Int64s,
-    step: Int64s,
-    first: Int64s,
-    offset: Int64s,
-    rows: Int64s,
-) -> tuple[Int64s, int]:
+def _rows(faces: Faces, pair: Int64s, steps: Steps, rows: Int64s) -> tuple[Int64s, int]:
     """Return rows of voxels of two blocks that are neighbours across the seam, and how many.
 
     Of a row: its first voxel in either block, how far apart the others are in
     either, how many there are, and the number of the offset.
     """
+    at, extents = faces.at, faces.extents
+    step, first, offset = steps.step, steps.first, steps.offset
     a, b, s = pair
     ndim = extents.shape[1]
     strides = np.zeros((2, ndim), np.int64)
@@ -191,24 +144,23 @@ def _rows(
 
 
 @kernel()
-def _join_touching(
-    voxels: Ids,
-    at: Int64s,
-    extents: Int64s,
-    pairs: Int64s,
-    step: Int64s,
-    first: Int64s,
-    offset: Int64s,
-    own: Int64s,
-    nodes: Int64s,
-    parent: Int64s,
+def join_touching(
+    faces: Faces, pairs: Int64s, steps: Steps, own: Int64s, nodes: Int64s, parent: Int64s
 ) -> Int64s:
+    """Join labels that touch across the border of two blocks, in the forest `parent`.
+
+    `pairs` are two blocks and the step that leads from one to the other, of shape
+    (m, 3). `own` is the number of the first label of each block in the forest, -1
+    if it is not there; `nodes` is its number anywhere. Labels of the forest and
+    those elsewhere that touch them are returned by these numbers, some of them
+    repeatedly, of shape (k, 2).
+    """
     found = np.empty((256, 2), np.int64)
     n = 0
     rows = np.empty((256, 6), np.int64)
     for p in range(pairs.shape[0]):
         a, b = pairs[p, 0], pairs[p, 1]
-        rows, count = _rows(at, extents, pairs[p], step, first, offset, rows)
+        rows, count = _rows(faces, pairs[p], steps, rows)
         for row in range(count):
             here, there, stride_a, stride_b = (
                 rows[row, 0],
@@ -218,8 +170,8 @@ def _join_touching(
             )
             seen_a, seen_b = np.uint32(0), np.uint32(0)
             for x in range(rows[row, 4]):
-                label = voxels[here + x * stride_a]
-                other = voxels[there + x * stride_b]
+                label = faces.voxels[here + x * stride_a]
+                other = faces.voxels[there + x * stride_b]
                 if label == 0 or other == 0 or (label == seen_a and other == seen_b):
                     continue
                 seen_a, seen_b = label, other
@@ -236,23 +188,25 @@ def _join_touching(
 
 
 @kernel()
-def _count_contacts(
-    voxels: Ids,
-    at: Int64s,
-    extents: Int64s,
+def count_contacts(
+    faces: Faces,
     pairs: Int64s,
-    step: Int64s,
-    first: Int64s,
-    offset: Int64s,
+    steps: Steps,
     directions: Int64s,
     starts: Int64s,
     final: Int64s,
     same: npt.NDArray[np.float64],
 ) -> None:
+    """Count neighbours of one object on either side of a seam.
+
+    `final` is the number of the object of each label of each block, -1 for none,
+    those of a block from `starts` on. `same`, of shape (objects, directions), is
+    added to.
+    """
     rows = np.empty((256, 6), np.int64)
     for p in range(pairs.shape[0]):
         a, b = pairs[p, 0], pairs[p, 1]
-        rows, count = _rows(at, extents, pairs[p], step, first, offset, rows)
+        rows, count = _rows(faces, pairs[p], steps, rows)
         for row in range(count):
             here, there, stride_a, stride_b = (
                 rows[row, 0],
@@ -262,8 +216,8 @@ def _count_contacts(
             )
             direction = directions[rows[row, 5]]
             for x in range(rows[row, 4]):
-                label = np.int64(voxels[here + x * stride_a])
-                other = np.int64(voxels[there + x * stride_b])
+                label = np.int64(faces.voxels[here + x * stride_a])
+                other = np.int64(faces.voxels[there + x * stride_b])
                 if label == 0 or other == 0:
                     continue
                 k = final[starts[a] + label - 1]

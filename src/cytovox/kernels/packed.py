@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,8 +25,7 @@ class Packed(NamedTuple):
     value: Ids  # label of each run, of shape (n,)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Shells:
+class Shells(NamedTuple):
     """What many blocks have seen in their contexts, one after the other."""
 
     box: Int64s  # what each block has seen, of shape (blocks, ndim, 2)
@@ -74,11 +72,7 @@ def count_votes(shells: Shells, pairs: Int64s, boxes: Int64s) -> tuple[Int64s, .
     pair, label of the one and of the other block, voxels of both, of the one and of
     the other.
     """
-    found = _count_votes(
-        shells.box, shells.first_at, shells.run_at, shells.first, shells.begin, shells.value,
-        pairs, boxes,
-    )  # fmt: skip
-    return tuple(np.ascontiguousarray(found[:, i]) for i in range(6))
+    return tuple(np.ascontiguousarray(column) for column in _count_votes(shells, pairs, boxes).T)
 
 
 @kernel()
@@ -129,16 +123,9 @@ def _run_at(begin: Int32s, start: int, stop: int, left: int) -> np.int64:
 
 
 @kernel()
-def _count_votes(
-    box: Int64s,
-    first_at: Int64s,
-    run_at: Int64s,
-    first: Int64s,
-    begin: Int32s,
-    value: Ids,
-    pairs: Int64s,
-    boxes: Int64s,
-) -> Int64s:
+def _count_votes(shells: Shells, pairs: Int64s, boxes: Int64s) -> Int64s:
+    box, first, begin, value = shells.box, shells.first, shells.begin, shells.value
+    first_at, run_at = shells.first_at, shells.run_at
     last = box.shape[1] - 1
     found = np.empty((1024, 6), np.int64)
     n = 0
