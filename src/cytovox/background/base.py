@@ -143,16 +143,22 @@ class BackgroundResult:
         return self.image_means is not None
 
     def offsets_of(self, frames: npt.NDArray[np.uint8], start: int) -> npt.NDArray[np.float64]:
-        """Compute the offset (n,) of frames that have been read anyway.
+        """Compute the offset of frames that have been read anyway.
 
-        It is the mean of the top 20 rows of each frame minus that of its background image.
         Lets a caller that passes over all frames do without a second pass.
 
         Parameters
         ----------
-        frames, start
-            Images, uint8, shape (n, H, W), or only their top rows; index of the first of
-            them in the recording.
+        frames
+            Images, uint8, shape (n, H, W), or only their top rows.
+        start
+            Index of the first of them in the recording.
+
+        Returns
+        -------
+        ndarray
+            float64, shape (n,): mean of the top 20 rows of each frame minus that
+            of its background image.
         """
         if self.image_means is None or self.mapping is None:
             raise OptionError("this background has no offset correction")

@@ -16,7 +16,19 @@ class BackgroundCopy(Background):
         """There is nothing to choose."""
 
     def compute(self, *, defer_offset: bool = False) -> BackgroundResult:
-        """Return a result of kind ``COPY``, or raise `InputError` if there is no background."""
+        """Check that there is something to copy and say so.
+
+        Returns
+        -------
+        BackgroundResult
+            Of kind ``COPY``; the writer copies ``image_bg`` and, if present,
+            ``bg_off`` with their maps.
+
+        Raises
+        ------
+        InputError
+            If the recording has no background.
+        """
         number = self._checked_length()
         if "image_bg" not in self.data:
             raise InputError(

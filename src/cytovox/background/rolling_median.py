@@ -48,11 +48,21 @@ class BackgroundRollMed(Background):
             )
 
     def compute(self, *, defer_offset: bool = False) -> BackgroundResult:
-        """Return a stream; the work is done while its blocks are taken.
+        """Prepare the stream of backgrounds.
 
         The background of frame i is the upper median of frames i to i + K - 1;
-        the last K frames take that of frame N - K - 1. `InputError` is raised if
-        there are no more frames than K.
+        the last K frames take that of frame N - K - 1.
+
+        Returns
+        -------
+        BackgroundResult
+            Of kind ``STREAM``. The work is done while its blocks are taken; the
+            progress function is called and may raise meanwhile.
+
+        Raises
+        ------
+        InputError
+            If there are no more frames than the window is long.
         """
         number = self._checked_length()
         kernel_size = self.kwargs["kernel_size"]

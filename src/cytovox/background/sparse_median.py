@@ -71,9 +71,17 @@ class BackgroundSparseMed(Background):
         _require(0 < frac_cleansing <= 1, "frac_cleansing", frac_cleansing, "above 0, up to 1")
 
     def compute(self, *, defer_offset: bool = False) -> BackgroundResult:
-        """Return a few background images, and which frame uses which.
+        """Compute the background images and which frame uses which.
 
-        `InputError` is raised if there are no frames or the time axis is not usable.
+        Returns
+        -------
+        BackgroundResult
+            Of kind ``MAPPED``.
+
+        Raises
+        ------
+        InputError
+            If there are no frames or the time axis is not usable.
         """
         number = self._checked_length()
         self._report(0.0)

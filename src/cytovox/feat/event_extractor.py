@@ -109,6 +109,11 @@ class QueueEventExtractor:
         ----------
         extract_kwargs
             Options by name; others keep their defaults. None for no options.
+
+        Raises
+        ------
+        OptionError
+            If an option is unknown or has a wrong value.
         """
         return feature_names(**cls._checked(extract_kwargs))
 
@@ -161,12 +166,17 @@ class QueueEventExtractor:
         return FrameRows(start, counts, rows, _object_counts(objects, counts, lost, duplicate))
 
     def get_masks_from_label(self, label: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.bool_]:
-        """Return the masks (n_events, H, W) of one frame that are large enough, by their label.
+        """Return the masks of one frame that are large enough, in order of their label.
 
         Parameters
         ----------
         label
             Labels of shape (H, W).
+
+        Returns
+        -------
+        numpy.ndarray
+            bool of shape (n_events, H, W)
         """
         labels = fitting(label, np.uint16)[np.newaxis]
         events = find_events(labels, self.gate.size_thresh_mask)
@@ -220,14 +230,23 @@ class QueueEventExtractor:
         return {"mask": chosen, **{name: column[kept] for name, column in columns.items()}}
 
     def process_label(self, index: int) -> dict[str, npt.NDArray[Any]] | None:
-        """Measure one frame; return events as `get_events_from_masks` does.
-
-        There are none, and None is returned, if the frame repeats the one before it.
+        """Measure one frame, which must be in a slot.
 
         Parameters
         ----------
         index
-            Index of the frame in the recording; a UsageError if no slot holds it.
+            Index of the frame in the recording.
+
+        Returns
+        -------
+        dict or None
+            Events as from `get_events_from_masks`, or None if there are none,
+            or if the frame repeats the frame before it.
+
+        Raises
+        ------
+        UsageError
+            If no slot holds the frame.
         """
         chunk, sub_index = divmod(index, self.slot_register.chunk_size)
         slot = next((slot for slot in self.slot_register if slot.chunk == chunk), None)
@@ -272,7 +291,12 @@ class QueueEventExtractor:
         Parameters
         ----------
         extr_ppid
-            Identifier; a ValueError if it is of another extractor, or not understood.
+            Identifier, e.g. ``"legacy:b=1^h=1^v=1"``.
+
+        Raises
+        ------
+        ValueError
+            If the identifier is of another extractor, or not understood.
 
         Examples
         --------

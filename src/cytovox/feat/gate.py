@@ -118,13 +118,22 @@ class Gate:
         return event if kept else None
 
     def gate_events(self, events: Mapping[str, Any]) -> npt.NDArray[np.bool_]:
-        """Return which events should be used, bool of shape (n_events,).
+        """Return which events should be used.
 
         Parameters
         ----------
         events
-            Arrays by name of the feature, all of shape (n_events, ...); a ValueError if
-            there is none at all.
+            Arrays by name of the feature, all of shape (n_events, ...).
+
+        Returns
+        -------
+        numpy.ndarray
+            bool of shape (n_events,)
+
+        Raises
+        ------
+        ValueError
+            If there is no feature at all.
         """
         if not events:
             raise ValueError("there are no features to be gated")
@@ -139,9 +148,15 @@ class Gate:
 
         Parameters
         ----------
-        feat, data
-            Name of the feature, without whose gate all values are; a number or an array,
-            of which kind the answer is. NaN is in no range.
+        feat
+            Name of the feature; without a gate, all values are.
+        data
+            A number or an array.
+
+        Returns
+        -------
+        bool or numpy.ndarray
+            Of the kind of `data`. NaN is in no range.
         """
         low, high = self.box_gates.get(feat, (None, None))
         kept: Any = True
@@ -196,7 +211,12 @@ class Gate:
         Parameters
         ----------
         gate_ppid
-            Identifier; a ValueError if it is of another kind of gate, or not understood.
+            Identifier, e.g. ``"norm:o=0^s=10"``.
+
+        Raises
+        ------
+        ValueError
+            If the identifier is of another kind of gate, or not understood.
 
         Examples
         --------

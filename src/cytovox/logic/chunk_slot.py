@@ -92,8 +92,6 @@ class ChunkSlot(ChunkSlotData):
     ]:
         """Fill the arrays with a chunk of the recording.
 
-        A StageError says which frames cannot be read.
-
         Parameters
         ----------
         idx
@@ -104,6 +102,11 @@ class ChunkSlot(ChunkSlotData):
         tuple
             The views `image`, `image_bg`, `image_corr`, of shape (n, H, W), and
             `bg_off`, of shape (n,).
+
+        Raises
+        ------
+        StageError
+            If the file cannot be read; it says which frames.
         """
         frames = self.data.require_images("image").get_chunk_slice(idx)
         try:

@@ -180,7 +180,13 @@ class DCNumJobRunner(threading.Thread):
 
     @property
     def dtin(self) -> HDF5Data:
-        """Input data with (corrected) background image; an InputError if there is none."""
+        """Input data with (corrected) background image.
+
+        Raises
+        ------
+        InputError
+            If there is no background image.
+        """
         return self._inputs.temporary
 
     @property
@@ -218,7 +224,14 @@ class DCNumJobRunner(threading.Thread):
         self._progress.enter(value)
 
     def get_status(self) -> dict[str, Any]:
-        """Return ``progress`` from 0 to 1, ``segm rate`` in frames per second, and ``state``."""
+        """Return how far the run is.
+
+        Returns
+        -------
+        dict
+            ``progress`` from 0 to 1, ``segm rate`` in frames per second, and
+            ``state``.
+        """
         return self._progress.status()
 
     def request_stop(self) -> None:
@@ -287,7 +300,13 @@ class DCNumJobRunner(threading.Thread):
             error.hint = f"{error.hint}; {_CAN_RESUME}" if error.hint else _CAN_RESUME
 
     def run_pipeline(self) -> None:
-        """Execute the pipeline job; if there is a `CytovoxError`, there is no output."""
+        """Execute the pipeline job.
+
+        Raises
+        ------
+        CytovoxError
+            If the job cannot be done; then there is no output.
+        """
         begin = time.perf_counter()
         started = time_stamp()
         self._check_before()

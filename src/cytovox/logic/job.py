@@ -192,7 +192,13 @@ class DCNumPipelineJob:
         return load_stage(stage, code, base)
 
     def assert_pp_codes(self) -> None:
-        """Raise `UnknownCodeError`, a ValueError, if no stage is known for some code."""
+        """Check that a stage is known for each code.
+
+        Raises
+        ------
+        UnknownCodeError
+            If there is none; it is a ValueError.
+        """
         for stage in _STAGES:
             self._stage_class(stage)
 
@@ -216,7 +222,13 @@ class DCNumPipelineJob:
             raise OptionError(f"{num_procs} is not a number of workers", hint="give 1 or more")
 
     def get_hdf5_dataset_kwargs(self) -> dict[str, Any]:
-        """Return keyword arguments for output datasets; a ValueError for other compressions."""
+        """Return the keyword arguments with which output datasets are made.
+
+        Raises
+        ------
+        ValueError
+            If the compression is not supported.
+        """
         compression = self.kwargs["compression"]
         text = "none" if compression is None else str(compression).strip().lower()
         if text not in _COMPRESSIONS:
@@ -229,12 +241,19 @@ class DCNumPipelineJob:
         return {"fletcher32": True, "compression": ZSTD, "compression_opts": (level,)}
 
     def get_ppid(self, ret_hash: bool = False, ret_dict: bool = False) -> Any:
-        """Return the pipeline identifier; a list if something else is asked for as well.
+        """Return the pipeline identifier.
 
         Parameters
         ----------
-        ret_hash, ret_dict
-            Whether to return also its hash, and its parts, ordered, by name.
+        ret_hash
+            Also return its hash.
+        ret_dict
+            Also return its parts, ordered, by name.
+
+        Returns
+        -------
+        str or list
+            The identifier; a list if something else was asked for as well.
         """
         self.assert_pp_codes()
         kwargs = self.kwargs
@@ -252,12 +271,24 @@ class DCNumPipelineJob:
         return ppid if len(returned) == 1 else returned
 
     def get_segmenter_class(self) -> type[Segmenter]:
-        """Return the class of the segmenter, or raise `UnknownCodeError`."""
+        """Return the class of the segmenter.
+
+        Raises
+        ------
+        UnknownCodeError
+            If there is none of this code.
+        """
         cls: type[Segmenter] = get_segmenter(self.kwargs["segmenter_code"])
         return cls
 
     def get_background_class(self) -> type[Background]:
-        """Return the class of the background method, or raise `UnknownCodeError`."""
+        """Return the class of the background method.
+
+        Raises
+        ------
+        UnknownCodeError
+            If there is none of this code.
+        """
         cls: type[Background] = self._stage_class("background")
         return cls
 
@@ -267,7 +298,18 @@ class DCNumPipelineJob:
         return None if found is None else {"path": str(found[0]), "sha256 starts": found[1]}
 
     def validate(self) -> bool:
-        """Return True if the segmenter fits the input; else `SegmenterNotApplicableError`."""
+        """Check that the segmenter fits the input.
+
+        Returns
+        -------
+        bool
+            True; anything else is an error.
+
+        Raises
+        ------
+        SegmenterNotApplicableError
+            If it does not fit.
+        """
         permissions = self.kwargs["data_kwargs"].get("permissions")
         with HDF5Data(self.kwargs["path_in"], permissions=permissions) as data:
             self.get_segmenter_class().validate_applicability(

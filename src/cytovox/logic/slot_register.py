@@ -217,12 +217,19 @@ class SlotRegister(SharedCounters):
 
         Parameters
         ----------
-        current_state, next_state
-            State in which the slot must be, and that when all its frames are done.
+        current_state
+            State in which the slot must be.
+        next_state
+            State of the slot when all its frames are done.
         chunk_slot
-            The slot; if None, the first with something to do is taken, if there is one.
+            The slot; if None, the first with something to do is taken.
         batch_size
             Largest number of frames; all of the slot if None.
+
+        Returns
+        -------
+        StateWarden or None
+            None if no frames could be reserved and no slot was named.
         """
         if chunk_slot is not None:
             return StateWarden(chunk_slot, current_state, next_state, batch_size)

@@ -198,11 +198,17 @@ def ppid_to_kwargs(cls: Any, method: str, ppid: str) -> dict[str, Any]:
 
     Parameters
     ----------
-    cls, method
-        Class, and the name of its method whose keyword-only parameters are the options.
+    cls
+        Class that has the method.
+    method
+        Name of the method, whose keyword-only parameters are the options.
     ppid
-        Part of an identifier, without the code; a ValueError if an abbreviation fits no
-        option.
+        Part of an identifier, without the code.
+
+    Raises
+    ------
+    ValueError
+        If an abbreviation fits no option.
 
     Examples
     --------

@@ -48,6 +48,11 @@ def options_of(method: Callable[..., Any]) -> tuple[Option, ...]:
     method
         Function or static method with keyword-only parameters.
 
+    Returns
+    -------
+    tuple of Option
+        Empty if there are none.
+
     Examples
     --------
     >>> def segment(image, *, thresh: float = -6): ...
@@ -70,16 +75,26 @@ def options_of(method: Callable[..., Any]) -> tuple[Option, ...]:
 def check_options(
     where: str, options: tuple[Option, ...], given: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return given options, with their names checked and their values converted.
+    """Check names and types of given options.
 
     Parameters
     ----------
-    where, options
-        What the options belong to, for the message, e.g. ``"segmenter thresh"``; and
-        what is allowed.
+    where
+        What the options belong to, for the message, e.g. ``"segmenter thresh"``.
+    options
+        What is allowed.
     given
-        What a user gave; text is converted to the type of the option. An unknown name or
-        a value that does not fit is an OptionError.
+        What a user gave; text is converted to the type of the option.
+
+    Returns
+    -------
+    dict
+        The given options, converted.
+
+    Raises
+    ------
+    OptionError
+        If a name is unknown or a value does not fit.
 
     Examples
     --------

@@ -51,10 +51,15 @@ def find_file(topic: str, file_name: str) -> pathlib.Path:
 
     Parameters
     ----------
-    topic, file_name
-        Name under which the folders were registered, and that of the file, without a
-        folder. If there is none, `FileNotInSearchPathsError` is a FileNotFoundError and a
-        KeyError.
+    topic
+        Name under which the folders were registered.
+    file_name
+        Name of the file, without a folder.
+
+    Raises
+    ------
+    FileNotInSearchPathsError
+        If there is none; it is a FileNotFoundError and a KeyError.
     """
     folders = search_path_registry.get(topic, [])
     # A name such as "../x" would leave the registered folders.

@@ -78,14 +78,21 @@ def codes(kind: str, base: type | None = None) -> list[str]:
 
 
 def load_stage(kind: str, code: str, base: type | None = None) -> Any:
-    """Return the class of a stage, or raise `UnknownCodeError`.
+    """Return the class of a stage.
 
     Parameters
     ----------
-    kind, code
-        Kind of stage, a key of `GROUPS`, and its code, e.g. ``"segmenter", "thresh"``.
+    kind
+        Kind of stage, a key of `GROUPS`, e.g. ``"segmenter"``.
+    code
+        Code of the stage, e.g. ``"thresh"``.
     base
         Base class, whose subclasses in this process count as well.
+
+    Raises
+    ------
+    UnknownCodeError
+        If there is none of this code.
     """
     declared = _declared(kind)
     if code in declared:

@@ -44,7 +44,12 @@ def normalize_sha256(sha256: str) -> str:
     Parameters
     ----------
     sha256
-        SHA-256, hexadecimal; an OptionError if it is not one.
+        SHA-256, hexadecimal.
+
+    Raises
+    ------
+    OptionError
+        If it is not one.
     """
     text = str(sha256).strip().lower().removeprefix("sha256:")
     if not _SHA256.fullmatch(text):
@@ -66,7 +71,12 @@ def trust_model(sha256: str) -> None:
     Parameters
     ----------
     sha256
-        SHA-256 of the whole file, 64 hexadecimal digits; an OptionError if it is not one.
+        SHA-256 of the whole file, 64 hexadecimal digits.
+
+    Raises
+    ------
+    OptionError
+        If it is not a SHA-256.
 
     Examples
     --------
@@ -131,15 +141,22 @@ def is_trusted(sha256: str) -> bool:
 
 
 def require_trust(path: str | os.PathLike[str], sha256: str, named: str | None = None) -> None:
-    """Raise `ModelNotTrustedError` for a model that is not trusted.
+    """Refuse a model that is not trusted.
 
     Parameters
     ----------
-    path, sha256
-        File of the model, for the message, and SHA-256 of its content.
+    path
+        File of the model, for the message.
+    sha256
+        SHA-256 of its content.
     named
-        SHA-256 that the recipe names, if any. If it is that of another content, the model
-        is refused; if there is none, the model must be trusted otherwise.
+        SHA-256 that the recipe names, if any.
+
+    Raises
+    ------
+    ModelNotTrustedError
+        If the recipe names another content, or if it names none and this one
+        is not trusted otherwise.
     """
     if named is not None:
         wanted = normalize_sha256(named)

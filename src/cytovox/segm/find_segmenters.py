@@ -31,7 +31,12 @@ def get_segmenter(code: str) -> Any:
     Parameters
     ----------
     code
-        Code of the segmenter; an UnknownCodeError if there is none of this code.
+        Code of the segmenter.
+
+    Raises
+    ------
+    UnknownCodeError
+        If there is none.
 
     Examples
     --------
@@ -74,8 +79,14 @@ def load_segmenter_file(spec: str | os.PathLike[str]) -> type[Segmenter]:
     Returns
     -------
     type
-        The class, which can be pickled. It is an InputNotFoundError if there is no such
-        file, and a UsageError if it cannot be run, or has no such segmenter, or one that
+        The class, which can be pickled.
+
+    Raises
+    ------
+    InputNotFoundError
+        If there is no such file.
+    UsageError
+        If the file cannot be run, or has no such segmenter, or one that
         lacks its algorithm.
 
     Examples

@@ -205,16 +205,24 @@ class Segmenter(abc.ABC):
         return masks.astype(bool, copy=False)
 
     def corrected(self, images: Images, bg_off: FrameOffsets | float) -> Images:
-        """Return the images, (N, H, W) or (H, W), less the background offset, if there is one.
-
-        The shape is that of `images`; the type is float64 if there is an offset, which is
-        a UsageError if the segmenter works on raw images.
+        """Return the images less the background offset, if there is one.
 
         Parameters
         ----------
-        images, bg_off
-            Images (N, H, W), or one (H, W); offset of the background of each frame, of
-            shape (N,), or of all; or None.
+        images
+            Images (N, H, W), or one (H, W).
+        bg_off
+            Offset of the background of each frame, of shape (N,), or of all; or None.
+
+        Returns
+        -------
+        numpy.ndarray
+            Of the shape of `images`; float64 if there is an offset.
+
+        Raises
+        ------
+        UsageError
+            If an offset is given to a segmenter that works on raw images.
         """
         if bg_off is None:
             return images
@@ -290,13 +298,24 @@ class Segmenter(abc.ABC):
         return slot.image_corr[start:stop], offset
 
     def segment_chunk(self, chunk: int, slot_list: Sequence[ChunkOfFrames]) -> Masks:
-        """Segment the slot that holds a chunk; return its mask, bool (N, H, W), now filled.
+        """Segment the slot that holds a chunk.
 
         Parameters
         ----------
-        chunk, slot_list
-            Index of the chunk, and slots one of which must hold it, else it is a
-            ValueError.
+        chunk
+            Index of the chunk.
+        slot_list
+            Slots among which to look for it.
+
+        Returns
+        -------
+        numpy.ndarray
+            The ``mask`` of the slot, now filled, bool of shape (N, H, W).
+
+        Raises
+        ------
+        ValueError
+            If no slot holds this chunk.
         """
         slot = slot_list[slot_of_chunk(chunk, slot_list)]
         images, offset = self.input_of(slot, 0, slot.length)
@@ -365,10 +384,16 @@ class Segmenter(abc.ABC):
 
         Parameters
         ----------
-        kwargs, kwargs_mask
-            Options of `segment_algorithm`, which may hold those of the mask under
-            ``kwargs_mask``; and options of `process_labels`, a UsageError if the
-            segmenter does without.
+        kwargs
+            Options of `segment_algorithm`; may hold those of the mask under
+            ``kwargs_mask``.
+        kwargs_mask
+            Options of `process_labels`.
+
+        Raises
+        ------
+        UsageError
+            If there are options of the mask, and the segmenter does without.
         """
         kwargs = dict(kwargs)
         inner = kwargs.pop("kwargs_mask", None)
@@ -385,13 +410,22 @@ class Segmenter(abc.ABC):
 
     @staticmethod
     def get_ppkw_from_ppid(segm_ppid: str) -> dict[str, Any]:
-        """Return the options that an identifier stands for, those of the mask in ``kwargs_mask``.
+        """Return the options that an identifier stands for.
 
         Parameters
         ----------
         segm_ppid
-            Identifier, e.g. ``"thresh:t=-6:cle=1^f=1^clo=2"``; a ValueError if it is not
-            understood.
+            Identifier, e.g. ``"thresh:t=-6:cle=1^f=1^clo=2"``.
+
+        Returns
+        -------
+        dict
+            Options of the algorithm; those of the mask under ``kwargs_mask``.
+
+        Raises
+        ------
+        ValueError
+            If the identifier is not understood.
         """
         code, *parts = segm_ppid.split(":")
         cls = load_stage("segmenter", code, Segmenter)
@@ -413,14 +447,21 @@ class Segmenter(abc.ABC):
         meta: dict[str, Any] | None = None,
         logs: dict[str, list[str]] | None = None,
     ) -> bool:
-        """Return True if the segmenter fits a recording, else raise an error.
+        """Check that the segmenter fits a recording.
 
         Parameters
         ----------
         segmenter_kwargs
             Options of the segmenter.
-        meta, logs
-            Metadata of the recording, ``"section:key"`` to value, and its logs, name to lines.
+        meta
+            Metadata of the recording, ``"section:key"`` to value.
+        logs
+            Logs of the recording, name to lines.
+
+        Returns
+        -------
+        bool
+            True; anything else is an error.
 
         Raises
         ------

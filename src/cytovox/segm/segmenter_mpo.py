@@ -223,9 +223,20 @@ class MPOSegmenter(Segmenter, abc.ABC):
             self.mp_active.clear()
 
     def segment_chunk(self, chunk: int, slot_list: Sequence[ChunkOfFrames]) -> Masks:
-        """Segment the slot that holds a chunk; return its mask, bool (N, H, W), now filled.
+        """Segment the slot that holds a chunk.
 
-        As long as the slots are the same, the same workers do the work.
+        Parameters
+        ----------
+        chunk
+            Index of the chunk.
+        slot_list
+            Slots among which to look for it, e.g. `SlotRegister.slots`. As
+            long as they are the same, the same workers do the work.
+
+        Returns
+        -------
+        numpy.ndarray
+            The ``mask`` of the slot, bool (N, H, W), now filled.
 
         Raises
         ------

@@ -128,8 +128,16 @@ def run_as_dcnum(argv: Sequence[str]) -> int:
     -------
     int
         Exit code of the program; 128 plus the number of the signal that ended
-        it, if one did. It is an error if no program is named, if it is not there, or
-        cannot be started.
+        it, if one did.
+
+    Raises
+    ------
+    UsageError
+        If no program is named.
+    InputNotFoundError
+        If there is no such program.
+    StorageError
+        If it cannot be started.
 
     Examples
     --------

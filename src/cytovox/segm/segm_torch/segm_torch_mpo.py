@@ -22,12 +22,26 @@ class SegmentTorchMPO(TorchSegmenterBase, MPOSegmenter):
     def segment_algorithm(
         image: Images, *, model_file: str | None = None, model_sha256: str | None = None
     ) -> Masks:
-        """Return the boolean mask of one raw image (H, W), made in this process, on the CPU.
+        """Return the mask of one image; runs the model in this process, on the CPU.
 
         Parameters
         ----------
-        model_file, model_sha256
-            Model file of format 1, or its bare name; and the SHA-256 that may be run.
+        image
+            Raw image (H, W), uint8.
+        model_file
+            Model file of format 1, or its bare name.
+        model_sha256
+            SHA-256 of the model that may be run.
+
+        Returns
+        -------
+        numpy.ndarray
+            Boolean mask (H, W).
+
+        Raises
+        ------
+        ModelNotTrustedError
+            If the model is not trusted.
         """
         model, meta = load_model(model_file or "", device="cpu", model_sha256=model_sha256)
         (mask,) = masks_of_format_1(model, meta, np.asarray(image)[np.newaxis])

@@ -22,12 +22,26 @@ class SegmentTorchSTO(TorchSegmenterBase, STOSegmenter):
     def segment_algorithm(
         images: Images, *, model_file: str | None = None, model_sha256: str | None = None
     ) -> Masks:
-        """Return the boolean masks of a stack of raw images (N, H, W), made in this process.
+        """Return the masks of a stack of images; runs the model in this process.
 
         Parameters
         ----------
-        model_file, model_sha256
-            Model file of format 1, or its bare name; and the SHA-256 that may be run.
+        images
+            Raw images (N, H, W), uint8.
+        model_file
+            Model file of format 1, or its bare name.
+        model_sha256
+            SHA-256 of the model that may be run.
+
+        Returns
+        -------
+        numpy.ndarray
+            Boolean masks (N, H, W).
+
+        Raises
+        ------
+        ModelNotTrustedError
+            If the model is not trusted.
         """
         model, meta = load_model(model_file or "", model_sha256=model_sha256)
         return masks_of_format_1(model, meta, np.asarray(images))

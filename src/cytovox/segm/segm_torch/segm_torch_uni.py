@@ -62,18 +62,32 @@ class SegmentTorchUNI(TorchSegmenterBase, UNISegmenter):
         device: str | None = None,
         model_sha256: str | None = None,
     ) -> Masks:
-        """Return the boolean masks of a stack of raw images (N, H, W), made in this process.
+        """Return the masks of a stack of images; runs the model in this process.
 
         Parameters
         ----------
-        model_file, model_sha256
-            Model file of format 2, or its bare name; and the SHA-256 that may be run.
+        images
+            Raw images (N, H, W), uint8.
+        model_file
+            Model file of format 2, or its bare name.
         backend
             ``"torch.eager"``, ``"torch.jit"`` or a backend of `torch.compile`;
             the best that the model names if None. No part of the identifier.
         device
             ``"cpu"`` or ``"cuda"``; CUDA where there is one if None. No part
             of the identifier.
+        model_sha256
+            SHA-256 of the model that may be run.
+
+        Returns
+        -------
+        numpy.ndarray
+            Boolean masks (N, H, W).
+
+        Raises
+        ------
+        ModelNotTrustedError
+            If the model is not trusted.
         """
         model, meta = load_model(model_file or "", backend, device, model_sha256)
         return masks_of_format_2(model, meta, np.asarray(images))
