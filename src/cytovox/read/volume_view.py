@@ -125,6 +125,11 @@ class VolumeView:
             What the file says.
         where
             For messages.
+
+        Raises
+        ------
+        UsageError
+            If that does not fit the array.
         """
         if self.axes is not None:
             said = replace(said, axes=_checked_axes(self.axes, said.shape, where))
@@ -151,6 +156,11 @@ class VolumeView:
             The array, after `describe`.
         where
             For messages.
+
+        Raises
+        ------
+        UsageError
+            If there is no such axis, or no such place.
         """
         found: dict[int, int] = {}
         for letter, what, wanted in (("c", "channel", self.channel), ("t", "time", self.time)):
