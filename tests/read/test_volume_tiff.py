@@ -402,6 +402,16 @@ def test_ome_that_lacks_planes_is_refused(tmp_path: Path) -> None:
         )
 
 
+@pytest.mark.parametrize(("planes", "times"), [(9_999_999, 1), (800, 13_000)])
+def test_ome_that_names_more_planes_than_can_be_is_refused_at_once(
+    tmp_path: Path, planes: int, times: int
+) -> None:
+    image = image_xml(data=f'<TiffData IFD="0" PlaneCount="{planes}"/>' * times)
+    path = ome(tmp_path / "a.ome.tif", image.replace('SizeZ="5"', f'SizeZ="{planes}"'))
+    with pytest.raises(InputError, match="planes; a.ome.tif has"):
+        open_volume(path)
+
+
 def test_ome_pages_in_any_order(tmp_path: Path) -> None:
     data = "".join(f'<TiffData FirstZ="{z}" IFD="{4 - z}"/>' for z in range(5))
     path = ome(tmp_path / "a.ome.tif", image_xml(data=data))

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["ome_images", "voxel_sizes"]
 
 _MAX_PLANES = 10_000_000
+#: Least bytes of a page: one tag, their number, and the place of the next page.
+_PAGE_BYTES = 18
 #: Elements of OME-XML that are looked at.
 _ELEMENTS = ("BinaryOnly", "Image", "Pixels", "Channel", "TiffData", "UUID")
 #: What the tag ResolutionUnit means.
@@ -146,6 +148,7 @@ def _planes(
             column = [number - 1 for number in column]
         firsts.append(column)
     planes: list[Plane | None] = [None] * total
+    named = 0
     for (block, there), *first in zip(blocks, *firsts, strict=True):
         page = int(block.get("IFD", 0))
         planned = block.get("PlaneCount", block.get("NumPlanes"))
@@ -154,7 +157,12 @@ def _planes(
         else:
             count = 1 if "IFD" in block.attrib else len(files.kinds(there)) - page
         at = int(np.ravel_multi_index(first, shape))
-        for number in range(min(count, total - at)):
+        count, size = min(count, total - at), there.stat().st_size
+        named += count
+        if count * _PAGE_BYTES > size or named > _MAX_PLANES:
+            what = f"its OME-XML names {named:,} planes; {there.name} has {size:,} bytes"
+            raise incomplete(what, own)
+        for number in range(count):
             planes[at + number] = (there, page + number)
     found = [plane for plane in planes if plane is not None]
     if len(found) < total:
