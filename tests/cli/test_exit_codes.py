@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cytovox.cli.batch import Outcome, exit_code_of_batch
-from cytovox.cli.console import describe, exit_code_of
+from cytovox.cli.console import describe, exit_code_of, in_columns
 from cytovox.cli.signals import Stopped, exit_code_of_interrupt, stop_gently, stop_on_signals
 from cytovox.errors import (
     InputError,
@@ -141,3 +141,15 @@ def test_what_was_foreseen_need_not_be_reported(error: Exception) -> None:
 
 def test_left_out_files_do_not_hide_the_code_of_the_only_failure() -> None:
     assert exit_code_of_batch([FAILED, Outcome("g", state="left out", reason="hidden")]) == 74
+
+
+def test_tables_are_aligned() -> None:
+    rows = [("file", "frames", "state"), ("a.rtdc", "9", "done")]
+    assert in_columns(rows, right=[1]) == ["file    frames  state", "a.rtdc       9  done"]
+    rows = [("basin", "image of frame"), ("basin", "mask\n"), ("logs", "none")]
+    assert in_columns(rows, once=True, fold=9) == [
+        "basin  image of",
+        "       frame",
+        "       mask\\n",
+        "logs   none",
+    ]

@@ -30,7 +30,7 @@ def run_array_work(
     input: str | os.PathLike[str],
     output: str | os.PathLike[str],
     *,
-    block: Sequence[int] | int,
+    block: Sequence[int] | int | None = None,
     context: Sequence[int] | int = 0,
     format: str = "ome-zarr-0.5",
     resume: bool = True,

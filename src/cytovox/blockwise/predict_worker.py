@@ -60,7 +60,7 @@ class PredictWork(worker_file.ArrayWork):
     factor, shift
         Voxels are multiplied and added to before the model sees them.
     tile
-        Voxels that the model sees at once along each axis; the whole block
+        Voxels that the model sees at once along each axis, or one number for all; the whole block
         with its context if None. Smaller blocks are extended to a tile by
         repeating their last voxels, so the model always sees this size.
     overlap
@@ -77,7 +77,7 @@ class PredictWork(worker_file.ArrayWork):
     model_sha256: str | None = None
     factor: float = 1.0
     shift: float = 0.0
-    tile: tuple[int, ...] | None = None
+    tile: tuple[int, ...] | int | None = None
     overlap: tuple[int, ...] | int = 0
     channels: int = 0
     dtype: str = "float32"
@@ -98,7 +98,8 @@ class PredictWork(worker_file.ArrayWork):
         content, _ = _program(self.model, self.model_sha256)
         if local and not is_torch_installed():
             raise UsageError("torch is not installed", hint="pip install cytovox[torch]")
-        return replace(self, model_sha256=hashlib.sha256(content).hexdigest())
+        digest = hashlib.sha256(content).hexdigest()
+        return replace(self, model_sha256=digest, tile=None if self.tile is None else tile)
 
     def compute(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Return what the model makes of a block with its context, of the same shape of space."""
@@ -129,7 +130,8 @@ class PredictWork(worker_file.ArrayWork):
     def _tiling(self, shape: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Return the size of a tile and what is not used of its ends."""
         ndim = len(shape)
-        tile = tuple(int(n) for n in (shape if self.tile is None else self.tile))
+        tile = shape if self.tile is None else self.tile
+        tile = (tile,) * ndim if isinstance(tile, int) else tuple(int(n) for n in tile)
         overlap = (self.overlap,) * ndim if isinstance(self.overlap, int) else self.overlap
         if len(tile) != ndim or len(overlap) != ndim:
             raise OptionError(f"tile {tile} and overlap {overlap} need {ndim} numbers each")

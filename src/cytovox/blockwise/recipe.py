@@ -207,7 +207,7 @@ def output_path(output: str | os.PathLike[str]) -> Path:
     return Path(text.removeprefix("file://")).absolute()
 
 
-def fitting_sizes(what: str, size: Sequence[int] | int, ndim: int) -> tuple[int, ...]:
+def fitting_sizes(what: str, size: Sequence[int] | int | None, ndim: int) -> tuple[int, ...]:
     """Return a number for each axis, given those or one for all.
 
     Parameters
@@ -215,7 +215,8 @@ def fitting_sizes(what: str, size: Sequence[int] | int, ndim: int) -> tuple[int,
     what
         Name of the option, for messages.
     size
-        Voxels along each axis, or one number for all.
+        Voxels along each axis, or one number for all; the usual size of a block, 128
+        in three dimensions and 1024 in two, if None.
     ndim
         Number of axes of space.
 
@@ -229,6 +230,8 @@ def fitting_sizes(what: str, size: Sequence[int] | int, ndim: int) -> tuple[int,
     >>> fitting_sizes("block", 64, 3)
     (64, 64, 64)
     """
+    if size is None:
+        size = 128 if ndim == 3 else 1024
     sizes = (size,) * ndim if isinstance(size, int) else tuple(int(part) for part in size)
     sizes = sizes * ndim if len(sizes) == 1 else sizes
     if len(sizes) != ndim:

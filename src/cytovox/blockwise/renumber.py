@@ -91,7 +91,7 @@ class _Unique:
 def unique_labels(
     input: str | os.PathLike[str],
     *,
-    block: int | tuple[int, ...],
+    block: int | tuple[int, ...] | None = None,
     placement: Placement | None = None,
     on_event: Listener | None = None,
     permissions: Permissions | None = None,
@@ -158,7 +158,7 @@ def keep_label_map(
     output: str | os.PathLike[str],
     table: str | os.PathLike[str] | None,
     *,
-    block: int | tuple[int, ...],
+    block: int | tuple[int, ...] | None = None,
     placement: Placement | None = None,
     on_event: Listener | None = None,
     permissions: Permissions | None = None,

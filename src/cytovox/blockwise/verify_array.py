@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import CytovoxError, UsageError
+from ..read.const import VOLUME_FILES
 from ..read.open_volume import open_volume
 from ..read.permissions import Permissions
 from ..read.volume import Volume
@@ -37,15 +38,7 @@ _LISTED = 10
 _MOST_SCALES = 64
 #: What writers leave behind when they are killed.
 _LEFT_BEHIND = (".__lock", ".tmp", ".partial")
-_DOCUMENTS = (
-    "zarr.json",
-    ".zarray",
-    ".zattrs",
-    ".zgroup",
-    ".zmetadata",
-    "attributes.json",
-    "info",
-)
+_DOCUMENTS = (*VOLUME_FILES, ".zmetadata")
 
 
 @contextlib.contextmanager

@@ -2,41 +2,56 @@
 
 Several recordings are measured one after the other in a worker process, so that
 a crash or an endless loop of a C library costs the file alone. Its start-up is
-paid once.
+paid once. With a cluster, each is a unit of work for one of its workers.
 """
 
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import functools
+import os
+import tempfile
+import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .. import __version__
-from ..run.progress import ProgressEvent, StageProgress
+from ..errors import StageError, escaped
+from ..run.progress import ProgressEvent, StageFinished, StageProgress, StageStarted, Warned
 from ..run.team import Team
 from ..run.team_worker import WorkerTraceback
 from ..run.unit_worker import unit_timeout
 from .console import (
     BY_SIGNAL,
     FINDINGS,
+    counted,
     exit_code_of_all,
     in_columns,
-    placed,
-    print_json,
-    print_text,
     report_error,
     say,
     showing_warnings,
 )
-from .one_recording import Measuring, Outcome
+from .one_recording import Measuring, Outcome, Recording, folder_for
 from .progress_display import Quiet, reporting_compilation
-from .signals import STOPPED_TEXT, exit_code_of_interrupt, stop_gently, stop_on_signals
+from .signals import (
+    STOPPED_TEXT,
+    exit_code_of_interrupt,
+    resumable,
+    stop_gently,
+    stop_on_signals,
+)
 
-__all__ = ["Recording", "Worker", "exit_code_of_batch", "run_batch", "show_results", "table_of"]
+if TYPE_CHECKING:
+    from ..blockwise.block_result import BlockFailed, BlockFailure, BlockStarted
+    from .command_options import Where
+
+__all__ = ["Worker", "exit_code_of_batch", "run_batch", "run_on_cluster", "table_of"]
+
+#: The stage of a run on a cluster, whose units are recordings.
+_STAGE = "measured"
 
 
 def run_batch(
@@ -44,7 +59,7 @@ def run_batch(
 ) -> list[Outcome]:
     """Measure one recording after the other; when stopped from outside, the rest is waiting."""
     outcomes = [Outcome(str(path), str(out)) for path, out in pairs]
-    alone = len(pairs) < 2 or measuring.settings.debug
+    alone = len(pairs) < 2 or measuring.debug
     team = Team(
         functools.partial(Worker, measuring),
         1,
@@ -57,23 +72,24 @@ def run_batch(
     with contextlib.closing(team):  # which has no process before there is work for it
         for index, (path, out) in enumerate(pairs):
             display.begin(path.name)
+            recording = Recording(str(path), str(out))
             if alone:
-                outcome, error = measuring(path, out, display)
+                outcome, error = measuring(recording, display)
             else:
-                outcome, error = _measure_in(team, Recording(path, out))
+                outcome, error = _measure_in(team, recording)
             outcomes[index] = outcome
             if error is not None:
-                report_error(error, debug=measuring.settings.debug)
+                report_error(error, debug=measuring.debug)
             if outcome.exit_code >= BY_SIGNAL:
                 say(f"{path}: {STOPPED_TEXT}")
                 break
     return outcomes
 
 
-def _measure_in(team: Team, recording: Recording) -> tuple[Outcome, BaseException | None]:
+def _measure_in(team: Team, recording: Recording) -> tuple[Outcome, Exception | None]:
     """Measure a recording in a worker process, which is replaced when it crashes."""
-    outcome = Outcome(str(recording.path), str(recording.out))
-    error: BaseException | None = None
+    outcome = Outcome(recording.input, recording.output)
+    error: Exception | None = None
     try:
         with stop_gently(team.stop):
             ((outcome, carried),) = team.run([recording])
@@ -83,19 +99,9 @@ def _measure_in(team: Team, recording: Recording) -> tuple[Outcome, BaseExceptio
             outcome.state = "stopped"
         outcome.exit_code = exit_code_of_interrupt(interrupt)
     except Exception as lost:  # noqa: BLE001 - one file never stops the others
-        error = placed(lost, outcome.input)
+        error = recording.named(lost)
         outcome.fail(error)
     return outcome, error
-
-
-@dataclass(frozen=True)
-class Recording:
-    path: Path
-    out: Path
-    index: int = 0
-
-    def __str__(self) -> str:
-        return self.path.name
 
 
 class Worker:
@@ -118,7 +124,7 @@ class Worker:
             showing_warnings(),
             reporting_compilation(relay.compiling),
         ):
-            outcome, error = self._measuring(recording.path, recording.out, relay)
+            outcome, error = self._measuring(recording, relay)
         return outcome, None if error is None else WorkerTraceback.of(error)
 
 
@@ -145,19 +151,151 @@ class _Relay(Quiet):
         self._heartbeat.send(("compiling", kernel))
 
 
+def run_on_cluster(
+    pairs: Sequence[tuple[Path, Path]], measuring: Measuring, display: Quiet, where: Where
+) -> list[Outcome]:
+    """Measure recordings on other machines; one whose worker is lost is given to another."""
+    from ..blockwise.block_engine import BlockWork, GridSource, do_blocks
+    from ..blockwise.block_ledger import Ledger
+    from ..run.cluster import find_executor
+    from ..run.executor import WorkerError
+
+    account = _Account(pairs, display, debug=measuring.debug)
+    here = os.getcwd()
+    files = [Recording(str(path), str(out), i, here) for i, (path, out) in enumerate(pairs)]
+    if not files:
+        return []
+    ledger = Ledger(_STAGE, len(files), on_event=account.see, on_rows=account.settle)
+    measure = _Elsewhere(measuring.for_other_machines(), unit_timeout())
+    begin = time.monotonic()
+    display.begin("recordings")
+    display.show(StageStarted(_STAGE, len(files), "files"))
+    try:
+        with (
+            resumable(),
+            folder_for(files[0].out),
+            tempfile.TemporaryDirectory(
+                prefix=".cytovox-", dir=files[0].out.parent, ignore_cleanup_errors=True
+            ) as notes,
+            find_executor(where.workers, where.cluster, where.host, Path(notes)) as executor,
+        ):
+            work = BlockWork(measure, ledger, executor)
+            do_blocks(GridSource(work, files), [work])
+    except KeyboardInterrupt as interrupt:
+        account.stop(interrupt)
+    except WorkerError as error:
+        report_error(error, debug=measuring.debug)
+        account.give_up(error)
+    for failure in ledger.failed:
+        account.fail(failure)
+    display.show(StageFinished(_STAGE, time.monotonic() - begin))
+    return account.outcomes
+
+
+class _Account:
+    """What becomes of the recordings that a cluster measures, shown as it comes."""
+
+    def __init__(self, pairs: Sequence[tuple[Path, Path]], display: Quiet, *, debug: bool) -> None:
+        self.outcomes = [Outcome(str(path), str(out)) for path, out in pairs]
+        self._display = display
+        self._debug = debug
+        self._begun: set[int] = set()
+
+    def see(self, event: Any) -> None:
+        """Show an event of the ledger."""
+        from ..blockwise.block_result import BlockFailed, BlockStarted
+
+        if isinstance(event, BlockStarted):
+            self._begun.add(_index(event))
+        elif isinstance(event, BlockFailed) and not event.final:
+            name = self.outcomes[_index(event)].input
+            self._display.note(f"{name}: {event.error}; another worker measures it")
+        elif isinstance(event, StageProgress | Warned):
+            self._display.show(event)
+
+    def settle(self, file: Recording, rows: dict[str, Any]) -> None:
+        """Take what a worker has sent."""
+        outcome = self.outcomes[file.index] = rows["outcome"]
+        self._display.name, before = escaped(file), self._display.name
+        for show, what in rows["messages"]:
+            getattr(self._display, show)(what)
+        self._display.name = before
+        if rows["error"] is None:
+            self._display.note(f"{outcome.input}: {outcome.verdict}")
+        else:
+            report_error(rows["error"].error(), debug=self._debug)
+
+    def fail(self, failure: BlockFailure) -> None:
+        """Note that a recording was given up, since its workers died."""
+        outcome = self.outcomes[_index(failure)]
+        error = failure.exception
+        if error is None:
+            hint = f"it was tried {failure.attempts} times; does it crash or hang?"
+            error = StageError("measuring", failure.error, path=outcome.input, hint=hint)
+        outcome.fail(error)
+        report_error(error, debug=self._debug)
+
+    def give_up(self, error: Exception) -> None:
+        """Note why all that is not done cannot be done."""
+        for outcome in self.outcomes:
+            if outcome.state == "waiting":
+                outcome.fail(error)
+
+    def stop(self, interrupt: KeyboardInterrupt) -> None:
+        """Note that the run was stopped."""
+        say(STOPPED_TEXT)
+        for index, outcome in enumerate(self.outcomes):
+            if outcome.state == "waiting":
+                outcome.exit_code = exit_code_of_interrupt(interrupt)
+                if index in self._begun:
+                    outcome.state = "stopped"
+
+
+def _index(one: BlockStarted | BlockFailed | BlockFailure) -> int:
+    """Return which recording is meant: here a block is one."""
+    assert isinstance(one.block, int)
+    return one.block
+
+
+@dataclass(frozen=True)
+class _Elsewhere:
+    """What a worker on another machine does with a recording."""
+
+    measuring: Measuring
+    limit: float | None
+
+    def __call__(self, recording: Recording) -> dict[str, Any]:
+        postponed = _Postponed(self.limit)
+        try:
+            outcome, error = Worker(self.measuring)(recording, postponed)
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+        return {"outcome": outcome, "error": error, "messages": postponed.messages}
+
+
+class _Postponed:
+    """Keeps what is to be shown later, and ends a process that makes no progress."""
+
+    def __init__(self, limit: float | None) -> None:
+        self.messages: list[tuple[str, Any]] = []
+        self._limit = limit
+        self()
+
+    def __call__(self) -> None:
+        """Begin to wait anew; when that is over, the process ends, whatever it is doing."""
+        if self._limit is not None:
+            faulthandler.dump_traceback_later(self._limit, exit=True)
+
+    def send(self, message: tuple[str, Any]) -> None:
+        """Keep what stays on a screen."""
+        if message[0] == "note" or isinstance(message[1], Warned):
+            self.messages.append(message)
+
+
 def exit_code_of_batch(outcomes: Sequence[Outcome]) -> int:
     """Return the exit code of a whole batch, in which what was left out does not count."""
     tried = [outcome for outcome in outcomes if outcome.state != "left out"]
     return exit_code_of_all([one.exit_code or FINDINGS * bool(one.findings) for one in tried])
-
-
-def show_results(outcomes: Sequence[Outcome], code: int, *, as_json: bool, quiet: bool) -> None:
-    """Print what became of each input: a table, or one JSON object."""
-    if as_json:
-        results = [asdict(outcome) for outcome in outcomes]
-        print_json({"cytovox": __version__, "exit_code": code, "results": results})
-    elif not quiet:
-        print_text(table_of(outcomes))
 
 
 def table_of(outcomes: Sequence[Outcome]) -> str:
@@ -172,17 +310,16 @@ def table_of(outcomes: Sequence[Outcome]) -> str:
     counts = Counter(one.state for one in outcomes)
     named = {"waiting": "not begun"}
     states = ", ".join(f"{number} {named.get(state, state)}" for state, number in counts.items())
-    files = "1 file" if len(outcomes) == 1 else f"{len(outcomes)} files"
-    lines.append(f"{files}: {states}")
-    if counted := [one.objects for one in outcomes if one.objects is not None]:
-        lines.append(_objects_in_words(counted))
+    lines.append(f"{counted(len(outcomes), 'file')}: {states}")
+    if objects := [one.objects for one in outcomes if one.objects is not None]:
+        lines.append(_objects_in_words(objects))
     return "\n".join(lines)
 
 
-def _objects_in_words(counted: Sequence[dict[str, Any]]) -> str:
+def _objects_in_words(objects: Sequence[dict[str, Any]]) -> str:
     """Say what became of the objects of all files."""
-    found, kept = (sum(objects[key] for objects in counted) for key in ("found", "kept"))
-    lost = sum((Counter(objects["lost"]) for objects in counted), Counter())
+    found, kept = (sum(one[key] for one in objects) for key in ("found", "kept"))
+    lost = sum((Counter(one["lost"]) for one in objects), Counter())
     causes = ", ".join(f"{cause} {number}" for cause, number in lost.items())
     line = f"{found} objects found: {kept} kept, {found - kept} lost"
     return f"{line} ({causes})" if causes else line

@@ -25,17 +25,18 @@ __all__ = [
     "SOME_FAILED",
     "by",
     "complete_streams",
+    "counted",
     "describe",
     "describe_each",
     "described",
     "exit_code_of",
     "exit_code_of_all",
     "in_columns",
-    "placed",
     "print_json",
     "print_text",
     "report_error",
     "say",
+    "show",
     "showing_warnings",
 ]
 
@@ -147,9 +148,22 @@ def by(sizes: Iterable[Any]) -> str:
     return " x ".join(map(str, sizes))
 
 
+def counted(number: int, what: str) -> str:
+    """Return a number with what is counted, such as 1 file or 2 files."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
 def print_json(value: Mapping[str, Any]) -> None:
     """Write a result to stdout as JSON; ASCII only, so that any console can take it."""
     _write(sys.stdout, json.dumps(value, indent=2, default=str))
+
+
+def show(plain: Mapping[str, Any], text: str, *, as_json: bool) -> None:
+    """Write a result as JSON or as text; of an empty text nothing is written."""
+    if as_json:
+        print_json(plain)
+    elif text:
+        print_text(text)
 
 
 def describe(error: BaseException) -> str:
@@ -206,13 +220,6 @@ def exit_code_of_all(codes: Sequence[int]) -> int:
     if failed:
         return SOME_FAILED if len(codes) > 1 else failed[0]
     return max(codes, default=0)
-
-
-def placed(error: BaseException, path: str) -> BaseException:
-    """Name the file that an error of ours is about, if it does not do so itself."""
-    if isinstance(error, CytovoxError) and error.path is None:
-        error.path = path
-    return error
 
 
 def report_error(error: BaseException, *, debug: bool = False) -> int:

@@ -20,8 +20,8 @@ __all__ = [
     "compare_with_truth",
     "demo",
     "match_cells",
-    "simulate_recording",
-    "simulate_volume",
+    "recording",
+    "volume",
 ]
 
 #: What distinguishes a simulated file, and its result, from any other.
@@ -62,7 +62,7 @@ class _Recording:
     flicker: float = option(0.0, "Flicker of the light, relative.", min=0.0, metavar="SD")
 
 
-def simulate_recording(
+def recording(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Recording to write (.rtdc).")],
     how: _Recording,
     last: _Last,
@@ -110,7 +110,7 @@ class _Volume:
     units: str = option("nanometer", "Unit of the voxel size.", metavar="UNIT")
 
 
-def simulate_volume(
+def volume(
     out: Annotated[
         Path,
         typer.Argument(metavar="OUT", help="Volume to write: a folder .zarr, or a stack .tif."),

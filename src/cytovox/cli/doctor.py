@@ -16,7 +16,7 @@ import typer
 from .. import __version__
 from ..errors import StageError, escaped
 from .command_options import AsJson
-from .console import FINDINGS, in_columns, print_json, print_text
+from .console import FINDINGS, in_columns, show
 
 __all__ = ["Examined", "doctor", "examine", "table_of"]
 
@@ -91,11 +91,9 @@ def doctor(
     found = examine(folder or Path.cwd())
     states = {one.state for one in found}
     code = 1 if "BAD" in states else FINDINGS if "look" in states else 0
-    if as_json:
-        examined = [asdict(one) | {"state": one.state.lower()} for one in found]
-        print_json({"cytovox": __version__, "exit_code": code, "examined": examined})
-    else:
-        print_text(table_of(found))
+    examined = [asdict(one) | {"state": one.state.lower()} for one in found]
+    plain = {"cytovox": __version__, "exit_code": code, "examined": examined}
+    show(plain, table_of(found), as_json=as_json)
     raise typer.Exit(code)
 
 
@@ -225,15 +223,16 @@ def _cuda() -> tuple[str, str]:
 
 
 def _machine() -> Iterator[_Found]:
+    from ..run.folder_room import in_words
     from ..run.memory import cpu_count, memory_allowed, memory_available, memory_limits
 
     yield "cores", "good", f"{cpu_count()} usable of {os.cpu_count() or 1}"
     least = memory_allowed()
     for limit in memory_limits():
         little = limit == least and limit.size < LITTLE_MEMORY
-        yield "memory", "look" if little else "good", f"{_size(limit.size)}, {limit.source}"
+        yield "memory", "look" if little else "good", f"{in_words(limit.size)}, {limit.source}"
     if (free := memory_available()) is not None:
-        yield "free memory", "look" if free < LITTLE_MEMORY else "good", _size(free)
+        yield "free memory", "look" if free < LITTLE_MEMORY else "good", in_words(free)
     try:
         import resource
     except ImportError:  # Windows
@@ -265,7 +264,7 @@ def _disks(folder: Path) -> Iterator[_Found]:
     import shutil
     import tempfile
 
-    from ..run.folder_room import existing_folder
+    from ..run.folder_room import existing_folder, in_words
 
     places = {"output": folder, "present": Path.cwd(), "temporary": Path(tempfile.gettempdir())}
     for name, place in places.items():
@@ -274,7 +273,7 @@ def _disks(folder: Path) -> Iterator[_Found]:
         except OSError as err:
             yield name, "look", f"{place}: {err.strerror or err}"
             continue
-        text = f"{_size(usage.free)} free of {_size(usage.total)} at {place}"
+        text = f"{in_words(usage.free)} free of {in_words(usage.total)} at {place}"
         yield name, "look" if usage.free < LITTLE_DISK else "good", text
 
 
@@ -293,7 +292,3 @@ def _version(package: str) -> str | None:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
-
-
-def _size(number: int) -> str:
-    return f"{number / 1e9:.1f} GB"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,6 +27,7 @@ SUFFIX = "_dcn"
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 #: What begins the name of a file in which macOS keeps attributes of another.
 _APPLE_DOUBLE = "._"
+_MACOS = "holds only what macOS notes of another file"
 
 
 @dataclass(slots=True)
@@ -42,6 +43,22 @@ class Found:
     left_out: list[tuple[Path, str]] = field(default_factory=list)
     #: What is wrong with words that stand for nothing.
     errors: list[CytovoxError] = field(default_factory=list)
+
+    def take(self, paths: Iterable[Path], word: str, kind: str, root: Path, own: Path) -> None:
+        """Take what is an input of what was found for a word, below `root`."""
+        inputs, skipped = [], []
+        for path in paths:
+            if (reason := _reason_to_leave_out(path)) is not None:
+                skipped.append((path, reason))
+            else:
+                inputs.append(path)
+                self.below[path] = own / path.parent.relative_to(root)
+        self.inputs += inputs
+        self.left_out += skipped
+        if not inputs:
+            more = " but what is left out" if skipped else ""
+            what = f"the {kind} holds no .rtdc recordings{more}"
+            self.errors.append(UsageError(what, path=word, hint="name another"))
 
 
 def is_recording_name(name: str) -> bool:
@@ -65,27 +82,22 @@ def find_inputs(words: Sequence[str], *, recurse: bool = False, out: Path | None
         if path.is_dir():
             # With several, each keeps its name, so that they do not meet in the output.
             own = Path(path.resolve().name) if recurse and len(folders) > 1 else Path()
-            files = _files_in(path, recurse, out, found)
-            _add_from(found, files, word, "folder", path, own)
+            found.take(_files_in(path, recurse, out, found), word, "folder", path, own)
         elif not os.path.lexists(path) and glob.has_magic(word):
             matches = sorted(Path(name) for name in glob.glob(word, recursive=True))
-            _add_from(found, matches, word, "pattern", _fixed_part(word), Path())
+            found.take(matches, word, "pattern", _fixed_part(word), Path())
         elif not path.exists():
-            found.errors.append(
-                InputNotFoundError(
-                    "there is no such file or folder", path=word, hint="check the spelling"
-                )
-            )
+            what, hint = "there is no such file or folder", "check the spelling"
+            found.errors.append(InputNotFoundError(what, path=word, hint=hint))
         elif not path.is_file():
-            found.errors.append(
-                InputError("this is not a file", path=word, hint="give a recording (.rtdc)")
-            )
+            hint = "give a recording (.rtdc)"
+            found.errors.append(InputError("this is not a file", path=word, hint=hint))
         elif path.name.startswith(_APPLE_DOUBLE) and not begins_as_hdf5(path):
             found.left_out.append((path, _MACOS))
         else:
             named.append(path)
             found.inputs.append(path)
-    found.inputs = _once(found, found.inputs, named)
+    found.inputs = _once(found, named)
     return found
 
 
@@ -131,9 +143,6 @@ def refuse_clashes(
     return pairs, errors
 
 
-_MACOS = "holds only what macOS notes of another file"
-
-
 def _files_in(folder: Path, recurse: bool, out: Path | None, found: Found) -> Iterator[Path]:
     """Yield what is named like a recording, folder by folder, sorted by name."""
 
@@ -175,29 +184,6 @@ def _may_be_input(name: str) -> bool:
     return is_recording_name(name) and not is_result and not name.startswith(".")
 
 
-def _add_from(
-    found: Found, paths: Iterator[Path] | list[Path], word: str, kind: str, root: Path, own: Path
-) -> None:
-    inputs = []
-    results = False
-    for path in paths:
-        reason = _reason_to_leave_out(path)
-        if reason is None:
-            inputs.append(path)
-            found.below[path] = own / path.parent.relative_to(root)
-        else:
-            found.left_out.append((path, reason))
-            results = True
-    found.inputs += inputs
-    if not inputs:
-        more = " but what is left out" if results else ""
-        found.errors.append(
-            UsageError(
-                f"the {kind} holds no .rtdc recordings{more}", path=word, hint="name another"
-            )
-        )
-
-
 def _reason_to_leave_out(path: Path) -> str | None:
     """Return why what was found is not an input, looking into regular files only."""
     if path.name.startswith(_APPLE_DOUBLE):
@@ -223,9 +209,10 @@ def _fixed_part(pattern: str) -> Path:
     return Path(*parts)
 
 
-def _once(found: Found, paths: Sequence[Path], named: Sequence[Path]) -> list[Path]:
+def _once(found: Found, named: Sequence[Path]) -> list[Path]:
+    """Return each input once, and no result that was named beside its own input."""
     seen: dict[Path, Path] = {}
-    for path in paths:
+    for path in found.inputs:
         first = seen.setdefault(Path(os.path.realpath(path)), path)
         if first is not path:
             found.left_out.append((path, f"is {first}, which is there already"))

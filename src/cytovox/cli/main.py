@@ -9,10 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from .. import __version__
-from . import volume_arrays, volume_look, volume_segment
+from . import demo, volume_look, volume_make
 from .command_options import Allowed, with_options
 from .console import complete_streams, report_error, showing_warnings
-from .demo import demo, simulate_recording, simulate_volume
 from .doctor import doctor
 from .info import info
 from .run import run
@@ -81,22 +80,21 @@ def as_dcnum(
 
 def _add(group: typer.Typer, *commands: Callable[..., Any], help_if_bare: bool = True) -> None:
     for command in commands:
-        name = command.__name__.removeprefix("simulate_")
-        group.command(name, no_args_is_help=help_if_bare)(with_options(command))
+        group.command(no_args_is_help=help_if_bare)(with_options(command))
 
 
 _add(app, run, info, verify)
-_add(app, doctor, stages, demo, help_if_bare=False)
+_add(app, doctor, stages, demo.demo, help_if_bare=False)
 # What follows the program's name is its own, options too.
 app.command(
     "as-dcnum",
     no_args_is_help=True,
     context_settings={"allow_interspersed_args": False, "ignore_unknown_options": True},
 )(as_dcnum)
-_add(volume, volume_segment.segment, volume_segment.restitch, volume_segment.objects)
-_add(volume, volume_arrays.threshold, volume_arrays.argmax, volume_arrays.predict)
-_add(volume, volume_arrays.relabel, volume_look.plan, volume_look.info, volume_look.replay)
-_add(simulations, simulate_recording, simulate_volume)
+_add(volume, volume_make.segment, volume_make.restitch, volume_make.objects)
+_add(volume, volume_make.threshold, volume_make.argmax, volume_make.predict)
+_add(volume, volume_make.relabel, volume_look.plan, volume_look.info, volume_look.replay)
+_add(simulations, demo.recording, demo.volume)
 app.add_typer(volume, name="volume")
 app.add_typer(simulations, name="simulate")
 

@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 from collections.abc import Iterator
 from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import OutputExistsError, StorageError
+from ..errors import CytovoxError, InputError, OutputExistsError, StorageError
 from ..recipe.trust import trusted_models, trusting
 from ..run.progress import ProgressEvent, RunFinished
-from .console import describe, exit_code_of, placed
-from .finished import look_at_output
+from .console import describe, exit_code_of
 from .progress_display import Quiet
 from .settings import Settings
 from .signals import exit_code_of_interrupt, stop_gently
 
 if TYPE_CHECKING:
+    from ..logic import DCNumPipelineJob
     from ..read import HDF5Data
 
-__all__ = ["Measuring", "Outcome", "folder_for"]
+__all__ = ["Measuring", "Outcome", "Recording", "events_of_output", "folder_for"]
 
 #: Share of dropped masks from which on it is a finding.
 _MANY_DROPPED = 0.005
+#: Outputs of up to this size are read in full before they are skipped [bytes].
+_SMALL = 32 << 20
 
 
 @dataclass(slots=True)
@@ -61,6 +64,25 @@ class Outcome:
             words["failed"] = f"failed: {self.error.removeprefix(f'{self.input}: ')}"
         return ", ".join([words.get(self.state, self.state), *self.findings])
 
+    def see(self, event: ProgressEvent) -> None:
+        """Keep what an event of the run tells."""
+        if isinstance(event, RunFinished):
+            self.frames, self.events = event.frames, event.events
+            self.masks_dropped, self.objects = event.masks_dropped, event.objects
+            self.seconds = round(event.seconds, 3)
+        elif (text := getattr(event, "text", None)) is not None:
+            self.warnings.append(text)
+
+    def end(self, state: str) -> None:
+        """Note that there is a result, and what should be looked at in it."""
+        self.state = state
+        events, dropped = self.events or 0, self.masks_dropped or 0
+        if not events:
+            self.findings.append("no events")
+        if dropped > _MANY_DROPPED * (events + dropped):
+            share = 100 * dropped / (events + dropped)
+            self.findings.append(f"{share:.1f} % of masks dropped")
+
     def fail(self, error: BaseException) -> None:
         """Note the error that ended the work on this input."""
         self.state, self.exit_code = "failed", exit_code_of(error)
@@ -68,11 +90,39 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Measuring:
+class Recording:
+    """A recording, and where its result goes: names as they were given, and from which folder."""
+
+    input: str
+    output: str
+    index: int = 0
+    folder: str = ""
+
+    @property
+    def path(self) -> Path:
+        """Where the recording is."""
+        return Path(self.folder, self.input)
+
+    @property
+    def out(self) -> Path:
+        """Where its result goes."""
+        return Path(self.folder, self.output)
+
+    def __str__(self) -> str:
+        return self.path.name
+
+    def named(self, error: Exception) -> Exception:
+        """Let an error of ours name a file as it was given, and this one if it names none."""
+        if isinstance(error, CytovoxError):
+            names = {str(self.path): self.input, str(self.out): self.output}
+            error.path = names.get(error.path or str(self.path), error.path)
+        return error
+
+
+@dataclass(frozen=True, slots=True)
+class Measuring(Settings):
     """How recordings are measured; called with each of them."""
 
-    #: What all jobs have in common.
-    settings: Settings
     #: File and class of a segmenter of the user, loaded in each process.
     segmenter_file: str | None = None
     #: Whether existing outputs are replaced.
@@ -80,20 +130,18 @@ class Measuring:
     #: Whether finished outputs are read in full before they are skipped.
     verify: bool = False
 
-    def __call__(
-        self, path: Path, out: Path, display: Quiet
-    ) -> tuple[Outcome, BaseException | None]:
+    def __call__(self, recording: Recording, display: Quiet) -> tuple[Outcome, Exception | None]:
         """Return what became of a recording, and the error that ended it."""
-        outcome = Outcome(str(path), str(out))
+        outcome = Outcome(recording.input, recording.output)
         try:
-            with trusting(self.settings.trusted):
-                _run_one(path, out, self, display, outcome)
+            with trusting(self.trusted):
+                self._measure(recording, display, outcome)
         except KeyboardInterrupt as interrupt:
             # The result may have been finished before the stop was heeded.
             outcome.state = "stopped" if outcome.seconds is None else "done"
             outcome.exit_code = exit_code_of_interrupt(interrupt)
         except Exception as error:  # noqa: BLE001 - the batch reports it
-            outcome.fail(placed(error, outcome.input))
+            outcome.fail(recording.named(error))
             return outcome, error
         return outcome, None
 
@@ -109,129 +157,80 @@ class Measuring:
         from ..read.permissions import default_permissions
 
         allowed = default_permissions()
-        settings = replace(
-            self.settings,
-            permissions=self.settings.permissions or (allowed if any(astuple(allowed)) else None),
-            trusted=self.settings.trusted | trusted_models(),
+        return replace(
+            self,
+            permissions=self.permissions or (allowed if any(astuple(allowed)) else None),
+            trusted=self.trusted | trusted_models(),
+            segmenter_file=self.segmenter_file and os.path.abspath(self.segmenter_file),
         )
-        name = self.segmenter_file
-        return replace(self, settings=settings, segmenter_file=name and os.path.abspath(name))
 
+    def _measure(self, recording: Recording, display: Quiet, outcome: Outcome) -> None:
+        from ..logic import DCNumJobRunner, DCNumPipelineJob
+        from ..logic.run_folder import remove_leftovers
+        from ..read import HDF5Data
 
-def _run_one(path: Path, out: Path, how: Measuring, display: Quiet, outcome: Outcome) -> None:
-    from ..read import HDF5Data
+        arguments, force = self.job_arguments(), self.force
+        known, path, out = arguments["data_kwargs"], recording.path, recording.out
+        pixel_size, may = known.get("pixel_size"), known.get("permissions")
 
-    settings = how.settings
-    arguments = settings.job_arguments()
-    given = arguments["data_kwargs"]
-    pixel_size, may = given.get("pixel_size"), given.get("permissions")
-    # all readers of the recording in this run use the file that is opened here
-    with HDF5Data(path, pixel_size=pixel_size, permissions=may) as data:
-        if settings.automatic:
-            _look_at_recording(data, settings, arguments, display, outcome)
-        _run_opened(data, out, arguments, how, display, outcome)
+        def listen(event: ProgressEvent) -> None:
+            outcome.see(event)
+            display.show(event)
 
+        # all readers of the recording in this run use the file that is opened here
+        with HDF5Data(path, pixel_size=pixel_size, permissions=may) as data:
+            self._look_at(data, arguments, display, outcome)
+            outcome.pixel_size = known["pixel_size"]
+            job = DCNumPipelineJob(path_in=path, path_out=out, **arguments)
+            outcome.offset_correction = job["background_kwargs"].get("offset_correction")
+            outcome.pipeline_hash = job.get_ppid(ret_hash=True)[1]
+            if out.exists() and not force:
+                try:
+                    outcome.events = events_of_output(job, data, thorough=self.verify)
+                except _OutgrownError as error:
+                    display.note(f"{outcome.input}: measured again, {error.what}")
+                    force = True
+                else:
+                    outcome.end("skipped")
+                    remove_leftovers(out, only_published=True)
+                    made = f"{outcome.output} was made by this very recipe"
+                    display.note(f"{outcome.input}: skipped, {made}")
+                    return
+            with folder_for(out):
+                runner = DCNumJobRunner(
+                    job,
+                    force=force,
+                    on_event=listen,
+                    preflight=self.preflight,
+                    opened=data.opened,
+                )
+                with runner, stop_gently(runner.request_stop):
+                    runner.run()
+            outcome.end("done")
 
-def _run_opened(
-    data: HDF5Data,
-    out: Path,
-    arguments: dict[str, Any],
-    how: Measuring,
-    display: Quiet,
-    outcome: Outcome,
-) -> None:
-    from ..logic import DCNumJobRunner, DCNumPipelineJob
-    from ..logic.run_folder import remove_leftovers
+    def _look_at(
+        self, data: HDF5Data, arguments: dict[str, Any], display: Quiet, outcome: Outcome
+    ) -> None:
+        """Set the options of a recording that are automatic, as ChipStream does."""
+        from ..read import detect_flickering
+        from ..read.recording_file import find_pixel_size
 
-    path, force = Path(outcome.input), how.force
-    outcome.pixel_size = arguments["data_kwargs"]["pixel_size"]
-    job = DCNumPipelineJob(path_in=path, path_out=out, **arguments)
-    outcome.offset_correction = job["background_kwargs"].get("offset_correction")
-    outcome.pipeline_hash = job.get_ppid(ret_hash=True)[1]
-    if out.exists() and not force:
-        standing = look_at_output(job, data, thorough=how.verify)
-        force = standing.is_outgrown
-        if standing.refusal is not None and not force:
-            raise OutputExistsError(
-                standing.refusal, path=out, hint="give --force to replace it, or another -o"
+        if "pixel_size" in self.automatic:
+            size, doubt = find_pixel_size(data)
+            arguments["data_kwargs"]["pixel_size"] = size
+            if doubt is not None:
+                doubt = f"{doubt}, pixel_size={size:g}"
+                outcome.warnings.append(doubt)
+                display.note(f"{outcome.input}: {doubt}")
+        image = data.locate("image") if "offset_correction" in self.automatic else None
+        # of anything but images, the run reports what is wrong
+        if image is not None and len(image.shape) == 3 and len(image):
+            flickers = detect_flickering(data)
+            arguments["background_kwargs"]["offset_correction"] = flickers
+            light = "flickers" if flickers else "does not flicker"
+            display.note(
+                f"{outcome.input}: the light {light}, offset_correction={str(flickers).lower()}"
             )
-        if not force:
-            outcome.state, outcome.events = "skipped", standing.events
-            _find(outcome)
-            remove_leftovers(out, only_published=True)
-            display.note(f"{path}: skipped, {out} was made by this very recipe")
-            return
-        display.note(f"{path}: measured again, {standing.refusal}")
-
-    def listen(event: ProgressEvent) -> None:
-        _keep(outcome, event)
-        display.show(event)
-
-    with folder_for(out):
-        runner = DCNumJobRunner(
-            job,
-            force=force,
-            on_event=listen,
-            preflight=how.settings.preflight,
-            opened=data.opened,
-        )
-        with runner, stop_gently(runner.request_stop):
-            runner.run()
-    outcome.state = "done"
-    _find(outcome)
-
-
-def _look_at_recording(
-    data: HDF5Data,
-    settings: Settings,
-    arguments: dict[str, Any],
-    display: Quiet,
-    outcome: Outcome,
-) -> None:
-    """Set the options of a recording that are automatic, as ChipStream does."""
-    from ..read import detect_flickering
-    from ..read.recording_file import find_pixel_size
-
-    known, background = arguments["data_kwargs"], arguments["background_kwargs"]
-    if "pixel_size" in settings.automatic:
-        known["pixel_size"], doubt = find_pixel_size(data)
-        if doubt is not None:
-            doubt = f"{doubt}, pixel_size={known['pixel_size']:g}"
-            outcome.warnings.append(doubt)
-            display.note(f"{outcome.input}: {doubt}")
-    image = data.locate("image")
-    # of anything but images, the run reports what is wrong
-    if (
-        "offset_correction" in settings.automatic
-        and image is not None
-        and len(image.shape) == 3
-        and len(image)
-    ):
-        flickers = background["offset_correction"] = detect_flickering(data)
-        light = "flickers" if flickers else "does not flicker"
-        display.note(
-            f"{outcome.input}: the light {light}, offset_correction={str(flickers).lower()}"
-        )
-
-
-def _keep(outcome: Outcome, event: ProgressEvent) -> None:
-    if isinstance(event, RunFinished):
-        outcome.frames = event.frames
-        outcome.events = event.events
-        outcome.masks_dropped = event.masks_dropped
-        outcome.objects = event.objects
-        outcome.seconds = round(event.seconds, 3)
-    elif (text := getattr(event, "text", None)) is not None:
-        outcome.warnings.append(text)
-
-
-def _find(outcome: Outcome) -> None:
-    events, dropped = outcome.events or 0, outcome.masks_dropped or 0
-    if not events:
-        outcome.findings.append("no events")
-    if dropped > _MANY_DROPPED * (events + dropped):
-        share = 100 * dropped / (events + dropped)
-        outcome.findings.append(f"{share:.1f} % of masks dropped")
 
 
 @contextlib.contextmanager
@@ -256,3 +255,121 @@ def folder_for(out: Path) -> Iterator[None]:
         with contextlib.suppress(OSError):  # it is not empty
             for folder in missing:
                 folder.rmdir()
+
+
+class _OutgrownError(OutputExistsError):
+    """The output was made while the recording was still written, which has more frames now."""
+
+
+def events_of_output(job: DCNumPipelineJob, data: HDF5Data, *, thorough: bool = False) -> int:
+    """Return the number of events of an existing output, if it is what a job would make of `data`.
+
+    It is the same if it carries the hash of the same pipeline identifier (of
+    which frames and pixel size are part), was made from the same measurement
+    with the same basin strategy, and the recording has not changed since. It
+    must not be damaged: small outputs are read in full, of others lengths and
+    headers, unless `thorough` is set. An error says what does not fit.
+    """
+    from ..logic.verify import verify_recording
+    from ..read import HDF5Data
+    from ..read.members import as_count
+
+    path, may = Path(job["path_out"]), job["data_kwargs"].get("permissions")
+    with contextlib.ExitStack() as stack:
+        try:
+            result = stack.enter_context(HDF5Data(path, permissions=may, opened=data.opened))
+            meta = {key: str(value) for key, value in result.meta.items()}
+            record = _record(result)
+            strategy = _strategy(result, record)
+        except (CytovoxError, OSError, LookupError, RuntimeError, ValueError, TypeError) as err:
+            raise _refusal(job, f"is not a result of a run, or a damaged one: {err}") from err
+        if refused := _compare(job, data, meta, strategy):
+            raise _refusal(job, refused)
+        if (count := as_count(meta.get("experiment:event count"))) is None:
+            raise _refusal(job, "is incomplete")
+        if change := _change(data, record.get("read")):
+            kind = _OutgrownError if record["read"].get("growing") else OutputExistsError
+            raise _refusal(job, change, kind)
+        thorough = thorough or path.stat().st_size <= _SMALL
+        try:
+            errors = verify_recording(
+                path, thorough=thorough, permissions=may, opened=result.opened
+            ).errors
+        except (InputError, OSError) as err:
+            raise _refusal(job, f"is damaged: {err}") from err
+    if errors:
+        raise _refusal(job, f"is damaged: {errors[0].where}: {errors[0].what}")
+    return count
+
+
+def _compare(
+    job: DCNumPipelineJob, data: HDF5Data, meta: dict[str, str], strategy: str
+) -> str | None:
+    """Say how what an output states of its making differs from what the job would do."""
+    pphash = job.get_ppid(ret_hash=True)[1]
+    if "pipeline:dcnum hash" not in meta:
+        return "is not a result of a run"
+    if meta["pipeline:dcnum hash"] != pphash:
+        return "was made by another recipe"
+    if meta.get("experiment:run identifier") not in _identifiers(data, pphash):
+        return "was made from another measurement"
+    if strategy != job["basin_strategy"]:
+        return f"was made by the same recipe with --basins {strategy}"
+    return None
+
+
+def _refusal(
+    job: DCNumPipelineJob, why: str, kind: type[OutputExistsError] = OutputExistsError
+) -> OutputExistsError:
+    hint = "give --force to replace it, or another -o"
+    return kind(f"the output exists and {why}", path=job["path_out"], hint=hint)
+
+
+def _change(data: HDF5Data, read: Any) -> str | None:
+    """Say how the recording differs from what the output was made of, if that is known."""
+    from ..run.fingerprint import FileStamp
+
+    try:
+        then = read["frames"]
+        own, *others = (
+            (Path(one["path"]).name, (one["size"], one["content"])) for one in read["files"]
+        )
+    except (KeyError, TypeError, ValueError):
+        return None
+    frames, files = data.stored_length, [data.place or data.files()[0], *data.files()[1:]]
+    if frames != then:
+        return f"was made from {then} frames of this recording, which has {frames} now"
+    for path in files:
+        recorded = [own] if path == files[0] else [one for one in others if one[0] == path.name]
+        if recorded:  # what was never read need not be compared
+            stamp = FileStamp.of(path)
+            if (stamp.size, stamp.content) not in [content for _, content in recorded]:
+                return f"was made from another content of {path}"
+    return None
+
+
+def _identifiers(data: HDF5Data, pphash: str) -> set[str]:
+    from ..read import get_measurement_identifier
+
+    own = get_measurement_identifier(data.h5)
+    made = f"dcn-{pphash[:7]}"
+    # A run that finds nothing to redo keeps the identifier of its input.
+    return {made} if own is None else {f"{own}_{made}", own}
+
+
+def _record(result: HDF5Data) -> dict[str, Any]:
+    """Return the record of the last run; an empty one if it cannot be read."""
+    records = sorted(name for name in result.logs if name.startswith("dcnum-job-"))
+    try:
+        found = json.loads("\n".join(result.logs[records[-1]]))
+    except (IndexError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _strategy(result: HDF5Data, record: dict[str, Any]) -> str:
+    """Return the basin strategy of a run."""
+    try:
+        return str(record["job"]["basin_strategy"])
+    except (KeyError, TypeError):
+        return "drain" if "image" in result.h5["events"] else "tap"

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Self
 
 from ..errors import escaped
@@ -64,7 +65,8 @@ class Lines(Quiet):
     def show(self, event: ProgressEvent) -> None:
         super().show(event)
         if isinstance(event, StageStarted):
-            self._stages[event.stage] = _Stage(event.total, event.unit, self._clock())
+            now = self._clock()
+            self._stages[event.stage] = _Stage(event.total, event.unit, now, now)
         elif isinstance(event, StageProgress) and event.stage in self._stages:
             stage = self._stages[event.stage]
             if not stage.done and stage.unit == "blocks":
@@ -131,7 +133,7 @@ class Bars(Quiet):
 
     def begin(self, name: str) -> None:
         super().begin(name)
-        for task in self._tasks.values():
+        for task, _ in self._tasks.values():
             self._progress.remove_task(task)
         self._tasks.clear()
 
@@ -139,14 +141,14 @@ class Bars(Quiet):
         if isinstance(event, Warned):
             self.note(f"warning: {self.name}: {event.text}")
         elif isinstance(event, StageStarted):
-            self._tasks[event.stage] = self._progress.add_task(
-                f"{self.name}: {event.stage}", total=max(event.total, 1), unit=event.unit
-            )
+            name, total = f"{self.name}: {event.stage}", max(event.total, 1)
+            task = self._progress.add_task(name, total=total, unit=event.unit)
+            self._tasks[event.stage] = task, total
         elif isinstance(event, StageProgress) and event.stage in self._tasks:
-            self._progress.update(self._tasks[event.stage], completed=event.done)
+            self._progress.update(self._tasks[event.stage][0], completed=event.done)
         elif isinstance(event, StageFinished) and event.stage in self._tasks:
-            task = self._progress.tasks[self._progress.task_ids.index(self._tasks[event.stage])]
-            self._progress.update(task.id, completed=task.total, refresh=True)
+            task, total = self._tasks[event.stage]
+            self._progress.update(task, completed=total, refresh=True)
 
     def note(self, text: str) -> None:
         """Say one line that stays, above the bars."""
@@ -160,14 +162,14 @@ class Bars(Quiet):
         self._progress.update(self._status, description=text, visible=kernel is not None)
 
 
+@dataclass(slots=True)
 class _Stage:
-    def __init__(self, total: int, unit: str, now: float) -> None:
-        self.total = total
-        self.unit = unit
-        self.began = now
-        self.said = now
-        self.done = 0
-        self.before = 0
+    total: int
+    unit: str
+    began: float
+    said: float
+    done: int = 0
+    before: int = 0
 
     def standing(self, now: float) -> str:
         rate = (self.done - self.before) / max(now - self.began, 1e-9)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from .. import __version__
 from . import command_options as o
 from .command_options import option, options
+from .console import FINDINGS, report_error, show
 
 if TYPE_CHECKING:
-    from .settings import Settings
+    from .one_recording import Measuring
 
 __all__ = ["run"]
 
@@ -104,13 +107,15 @@ class _Again:
         False,
         "End with exit code 0 in place of 3, for programs that delete results at any other code.",
     )
-    as_json: bool = option(False, o.JSON_HELP, "--json")
-    debug: bool = option(False, "Show tracebacks; work in one thread.")
-    quiet: bool = option(False, "Say only what went wrong.", "--quiet", "-q")
 
 
 @options
-class _Work(_Again, _Where, _Frames):
+class _Said(o.SaidOfWork):
+    debug: bool = option(False, "Show tracebacks; work in one thread.")
+
+
+@options
+class _Work(_Said, _Again, _Where, _Frames):
     """What is done of it, where, and in which way."""
 
 
@@ -132,15 +137,13 @@ def run(
 
     Example: cytovox run day1 -o results --set segmenter.thresh=-3
     """
-    from .batch import exit_code_of_batch, run_batch, show_results
-    from .console import FINDINGS, report_error
+    from .batch import exit_code_of_batch, run_batch, run_on_cluster, table_of
     from .inputs import find_inputs, output_paths, refuse_clashes
-    from .one_recording import Measuring, Outcome
+    from .one_recording import Outcome
     from .progress_display import showing_progress
 
-    settings, segmenter_file = _settings(recipe, allowed, work)
-    measuring = Measuring(settings, segmenter_file, work.force, work.verify)
-    settings.check()
+    measuring = _measuring(recipe, allowed, work)
+    measuring.check()
     found = find_inputs(inputs, recurse=work.recurse, out=recipe.out)
     outputs = output_paths(found.inputs, recipe.out, found.below if work.recurse else None)
     pairs, clashes = refuse_clashes(found.inputs, outputs)
@@ -149,24 +152,24 @@ def run(
         report_error(error, debug=work.debug)
         outcomes.append(Outcome(str(error.path)))
         outcomes[-1].fail(error)
-    with showing_progress(quiet=work.quiet or work.as_json) as display:
+    with showing_progress(quiet=work.is_quiet) as display:
         if work.cluster is None:
             outcomes += run_batch(pairs, measuring, display)
         else:
-            from .cluster_batch import run_on_cluster
-
             outcomes += run_on_cluster(pairs, measuring, display, work)
     outcomes += [Outcome(str(path), state="left out", reason=why) for path, why in found.left_out]
     code = exit_code_of_batch(outcomes)
     if work.findings_ok and code == FINDINGS:
         code = 0
-    show_results(outcomes, code, as_json=work.as_json, quiet=work.quiet)
+    results = [asdict(outcome) for outcome in outcomes]
+    plain = {"cytovox": __version__, "exit_code": code, "results": results}
+    show(plain, "" if work.quiet else table_of(outcomes), as_json=work.as_json)
     raise typer.Exit(code)
 
 
-def _settings(recipe: _Recipe, allowed: _Allowed, work: _Work) -> tuple[Settings, str | None]:
-    """Return what all jobs have in common, and the file of a segmenter of the user."""
-    from .settings import Settings, parse_frames, parse_settings
+def _measuring(recipe: _Recipe, allowed: _Allowed, work: _Work) -> Measuring:
+    from .one_recording import Measuring
+    from .settings import parse_frames, parse_settings
 
     segmenter, segmenter_file = recipe.segmenter, None
     if ".py" in segmenter:
@@ -184,7 +187,7 @@ def _settings(recipe: _Recipe, allowed: _Allowed, work: _Work) -> tuple[Settings
     options = parse_settings(recipe.settings or [], codes)
     if work.frames is not None:
         options.setdefault("data", {})["index_mapping"] = parse_frames(work.frames)
-    settings = Settings(
+    return Measuring(
         codes=codes,
         options=options,
         basin_strategy=recipe.basins,
@@ -194,5 +197,7 @@ def _settings(recipe: _Recipe, allowed: _Allowed, work: _Work) -> tuple[Settings
         preflight=not work.no_preflight,
         permissions=allowed.permissions(),
         trusted=frozenset({"all"} if recipe.trust_model else ()),
+        segmenter_file=segmenter_file,
+        force=work.force,
+        verify=work.verify,
     )
-    return settings, segmenter_file

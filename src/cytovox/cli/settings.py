@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import OptionError
 from .command_options import AsJson, parse_assignments
-from .console import print_json, print_text
+from .console import show
 
 if TYPE_CHECKING:
     from ..read import Permissions
@@ -138,16 +138,15 @@ def stages(as_json: AsJson = False) -> None:
     from ..recipe.registry import GROUPS, codes
 
     described = [_describe(kind, code) for kind in GROUPS for code in codes(kind)]
-    if as_json:
-        print_json({"stages": described})
-        return
+    lines = []
     for stage in described:
         missing = "" if stage["available"] else " (what it needs is not installed)"
-        print_text(f"{stage['kind']} {stage['code']}: {stage['title']}{missing}")
+        lines.append(f"{stage['kind']} {stage['code']}: {stage['title']}{missing}")
         for option in stage["options"]:
             value = option["default"]
             plain = str(value).lower() if value is None or isinstance(value, bool) else value
-            print_text(f"    --set {option['set']}={plain}")
+            lines.append(f"    --set {option['set']}={plain}")
+    show({"stages": described}, "\n".join(lines), as_json=as_json)
 
 
 def _describe(kind: str, code: str) -> dict[str, Any]:

@@ -89,11 +89,11 @@ class _Watch:
         self._ending = threading.Lock()
 
     def __enter__(self) -> _Watch:
-        self._ear, self._mouth = socket.socketpair()
-        self._mouth.setblocking(False)
+        self._receiver, self._sender = socket.socketpair()
+        self._sender.setblocking(False)
         self._thread = threading.Thread(target=self._listen, name="cytovox-signals", daemon=True)
         self._thread.start()
-        self._wakeup = signal.set_wakeup_fd(self._mouth.fileno(), warn_on_full_buffer=False)
+        self._wakeup = signal.set_wakeup_fd(self._sender.fileno(), warn_on_full_buffer=False)
         for name in _NAMES:
             number = getattr(signal, name, None)
             # What was ignored from the start, as under nohup, stays so.
@@ -106,10 +106,10 @@ class _Watch:
             signal.signal(number, previous)  # type: ignore[arg-type]
         signal.set_wakeup_fd(self._wakeup, warn_on_full_buffer=False)
         self._closing = True
-        self._mouth.send(b"\0")
+        self._sender.send(b"\0")
         self._thread.join()
-        self._ear.close()
-        self._mouth.close()
+        self._receiver.close()
+        self._sender.close()
 
     def _answer(self, number: int, frame: FrameType | None) -> None:
         """Run in the main thread when a signal has come."""
@@ -123,8 +123,8 @@ class _Watch:
 
     def _listen(self) -> None:
         limit: float | None = None
-        while select.select([self._ear], [], [], limit)[0]:
-            for number in self._ear.recv(16):
+        while select.select([self._receiver], [], [], limit)[0]:
+            for number in self._receiver.recv(16):
                 if self._closing and not number:
                     return
                 if number in self._before:

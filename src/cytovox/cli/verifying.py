@@ -17,14 +17,13 @@ from ..run.progress import StageFinished, StageProgress, StageStarted
 from .command_options import Allowed, SaidOfWork, option, options
 from .console import (
     FINDINGS,
+    counted,
     describe,
     exit_code_of,
     exit_code_of_all,
     in_columns,
-    placed,
-    print_json,
-    print_text,
     report_error,
+    show,
 )
 from .inputs import begins_as_hdf5
 
@@ -38,7 +37,6 @@ __all__ = ["Check", "kind_of", "verify"]
 DAMAGED = 1
 #: What ends the name of a file that is not finished.
 _UNFINISHED = "~"
-_VOLUME_MARKS = ("zarr.json", ".zarray", ".zgroup", ".zattrs", "attributes.json", "info")
 
 
 @dataclass(slots=True)
@@ -68,7 +66,9 @@ class Check:
 
     def fail(self, error: Exception) -> None:
         """Note why the file could not be checked."""
-        self.error, self.exit_code = describe(placed(error, self.path)), exit_code_of(error)
+        if isinstance(error, CytovoxError) and error.path is None:
+            error.path = self.path
+        self.error, self.exit_code = describe(error), exit_code_of(error)
 
 
 @options
@@ -118,10 +118,8 @@ def verify(
                 check.exit_code = DAMAGED if found.errors else FINDINGS * bool(found.warnings)
     code = exit_code_of_all([check.exit_code for check in checks])
     shown = [check for check in checks if not said.quiet or check.exit_code]
-    if said.as_json:
-        print_json({"exit_code": code, "files": [_plain(check) for check in checks]})
-    elif shown:
-        print_text(_table(shown, len(checks)))
+    plain = {"exit_code": code, "files": [_plain(check) for check in checks]}
+    show(plain, _table(shown, len(checks)) if shown else "", as_json=said.as_json)
     raise typer.Exit(code)
 
 
@@ -142,7 +140,9 @@ def _find(words: Sequence[str]) -> Iterator[Check]:
 
 
 def _is_volume(path: Path) -> bool:
-    return path.name.endswith(".cytovox") or any((path / name).exists() for name in _VOLUME_MARKS)
+    from ..read.const import VOLUME_FILES
+
+    return path.name.endswith(".cytovox") or any((path / name).exists() for name in VOLUME_FILES)
 
 
 def _is_checked(path: Path) -> bool:
@@ -256,5 +256,5 @@ def _table(checks: Sequence[Check], number: int) -> str:
     for line, found in zip(lines, below, strict=True):
         text += [line, *(f"  {escaped(one)}" for one in found)]
     good = number - sum(1 for check in checks if check.exit_code)
-    files = "1 file" if number == 1 else f"{number} files"
-    return "\n".join([*text, f"{files}: {good} good, {number - good} not"])
+    summary = f"{counted(number, 'file')}: {good} good, {number - good} not"
+    return "\n".join([*text, summary])

@@ -14,7 +14,7 @@ import typer
 from ..errors import InputNotFoundError, StageError
 from . import volume_options as o
 from .command_options import Said, Workers, option, options, parse_size
-from .console import by, describe_each, described, in_columns, print_json, print_text, say
+from .console import by, describe_each, described, in_columns, print_text, say, show
 from .volume_results import seam_lines, showing
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def plan(
 
     view = taken.view(ctx.obj)
     with open_volume(input, **view.keywords()) as volume:
-        block = what.size(len(volume.spatial_shape))
+        block = fitting_sizes("block", what.block, len(volume.spatial_shape))
         if "t" in volume.axes:  # there are several points in time, and none is chosen
             view = replace(view, time=0)
     recipe = VolumeRecipe.make(
@@ -79,36 +79,27 @@ def plan(
     tried = [fitting_sizes("context", size, len(recipe.block)) for size in contexts]
     with showing("plan", said) as listen:
         found = try_blocks(recipe, workers=on.workers, contexts=tried or None, on_event=listen)
-    if said.as_json:
-        print_json({"exit_code": 0, **found.as_dict()})
-    else:
-        print_text(_plan_in_words(found))
+    show({"exit_code": 0, **found.as_dict()}, _plan_in_words(found), as_json=said.as_json)
 
 
 def _plan_in_words(trial: Any) -> str:
-    worker = "unknown" if trial.worker_bytes is None else _bytes(trial.worker_bytes)
+    from ..run.folder_room import in_words
+
+    worker = "unknown" if trial.worker_bytes is None else in_words(trial.worker_bytes)
     time = f"{trial.seconds_per_block:.2f} s a block, {_duration(trial.seconds)}"
     rows = [
         ("volume", f"{by(trial.shape)} voxels"),
         ("blocks", f"{trial.blocks} of {by(trial.block)} voxels, {trial.read_factor:.2f} x read"),
         ("labels", f"{trial.labels:.0f} in a block"),
         ("time", f"{time} with {trial.workers} workers"),
-        ("memory", f"{worker} a worker, {_bytes(trial.parent_bytes)} to stitch"),
-        ("disk", _bytes(trial.disk_bytes)),
+        ("memory", f"{worker} a worker, {in_words(trial.parent_bytes)} to stitch"),
+        ("disk", in_words(trial.disk_bytes)),
     ]
     rows += [
         ("context", f"{size}: {100 * error:.1f} % of pairs of voxels differ from the largest")
         for size, error in trial.disagreement.items()
     ]
     return "\n".join(in_columns(rows, once=True))
-
-
-def _bytes(number: float) -> str:
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if number < 1000:
-            return f"{number:.3g} {unit}"
-        number /= 1024
-    return f"{number:.3g} TiB"
 
 
 def _duration(seconds: float) -> str:

@@ -134,10 +134,6 @@ class Blocks:
         read=parse_size,
     )
 
-    def size(self, ndim: int) -> Any:
-        """Return the voxels that a block writes, the usual ones if none were given."""
-        return self.block or (128 if ndim == 3 else 1024)
-
 
 @options
 class BlocksAround(Blocks):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import CytovoxError
-from .console import SOME_FAILED, print_json, print_text, say
+from .console import SOME_FAILED, counted, print_json, print_text, say
 from .signals import STOPPED_TEXT, resumable
 
 if TYPE_CHECKING:
@@ -101,9 +101,9 @@ def show_volume(
         return code
     if not said.quiet:
         before = "was finished before, " if result.was_finished else ""
-        blocks = "1 block" if result.blocks == 1 else f"{result.blocks} blocks"
-        counted = f"{result.objects} objects, " if result.report is not None else ""
-        print_text(f"{output}: {before}{counted}{blocks} in {result.seconds:.1f} s")
+        objects = f"{result.objects} objects, " if result.report is not None else ""
+        blocks = counted(result.blocks, "block")
+        print_text(f"{output}: {before}{objects}{blocks} in {result.seconds:.1f} s")
         if result.table is not None:
             print_text(f"table: {near(result.table)}")
         if result.report is not None:

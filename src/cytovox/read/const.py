@@ -20,8 +20,12 @@ __all__ = [
     "PROTECTED_FEATURES",
     "SHUFFLE",
     "SZIP",
+    "VOLUME_FILES",
     "ZSTD",
 ]
+
+#: Files that describe a volume: of zarr 3 and 2, N5 and precomputed.
+VOLUME_FILES = ("zarr.json", ".zarray", ".zgroup", ".zattrs", "attributes.json", "info")
 
 #: Oldest and newest format that is written; HDF5 1.10 and all later ones read it.
 HDF5_VERSIONS = ("v110", "v110")

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ..errors import InputError, InputNotFoundError, UsageError
+from .const import VOLUME_FILES
 from .permissions import Permissions, default_permissions
 from .volume import Volume
 from .volume_address import Address, parse_address, safe_join
@@ -214,7 +215,7 @@ def _open_file(address: Address, scale: int | str | None) -> Source:
     if address.inner or h5py.is_hdf5(address.path):  # some programs write a header before it
         return open_hdf5(address, scale)
     hint = _FORMATS
-    if address.name in ("zarr.json", ".zarray", ".zattrs", ".zgroup", "attributes.json", "info"):
+    if address.name in VOLUME_FILES:
         hint = f"open the folder that it describes: {address.path.parent}"
     raise InputError("this file is not a volume", path=address.path, hint=hint)
 

@@ -143,18 +143,13 @@ def _cut(data: HDF5Data, events: list[int]) -> list[_Crop]:
     images = [np.asarray(data.image[i : i + 1][0], dtype=np.float32) for i in events]  # type: ignore[index]
     masks = [np.asarray(data.mask[i : i + 1][0], dtype=np.bool_) for i in events]  # type: ignore[index]
     boxes = [_box(mask) for mask in masks]
+    size = np.max([last - first for first, last in boxes], axis=0) + 2 * _MARGIN
+    around = [(room, room) for room in size]
     crops = []
-    size = [
-        max(int(box[1][axis] - box[0][axis]) for box in boxes) + 2 * _MARGIN for axis in (0, 1)
-    ]
     for event, image, mask, box in zip(events, images, masks, boxes, strict=True):
-        rows, cols = (
-            _window(int(box[0][axis] + box[1][axis]) // 2, size[axis], image.shape[axis])
-            for axis in (0, 1)
-        )
-        around = ((size[0], size[0]), (size[1], size[1]))
+        place = tuple(map(_window, box.sum(axis=0) // 2, size, image.shape))
         wide = np.pad(image, around, constant_values=np.nan)
-        crops.append(_Crop(event, wide[rows, cols], np.pad(mask, around)[rows, cols]))
+        crops.append(_Crop(event, wide[place], np.pad(mask, around)[place]))
     return crops
 
 

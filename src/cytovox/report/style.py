@@ -9,6 +9,8 @@ from typing import Any
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from ..run.folder_sync import replaced_file
+
 __all__ = [
     "FAINT",
     "INK",
@@ -54,13 +56,9 @@ def save_figure(figure: Figure, path: str | os.PathLike[str]) -> Path:
         File to write; an existing one is replaced.
     """
     path = Path(path)
-    unfinished = path.with_name(path.name + "~")
-    try:
+    with replaced_file(path) as file:
         # The version of the library would make equal pictures unequal files.
-        figure.savefig(unfinished, format="png", metadata={"Software": None})
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+        figure.savefig(file, format="png", metadata={"Software": None})
     return path
 
 

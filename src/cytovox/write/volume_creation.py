@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import InputError, OptionError, OutputExistsError, UsageError
+from ..read.const import VOLUME_FILES
 from ..read.open_volume import open_volume
 from ..read.volume import Volume
 from ..read.volume_address import Address, parse_address, safe_join
@@ -32,8 +33,6 @@ __all__ = ["FORMATS", "create_labels", "create_volume"]
 
 #: Formats that are written.
 FORMATS = ("ome-zarr-0.5", "ome-zarr-0.4", "zarr2", "precomputed")
-
-_MARKS = ("zarr.json", ".zarray", ".zgroup", ".zattrs", "attributes.json", "info")
 
 
 def create_labels(
@@ -244,7 +243,7 @@ def _plan(
 
 
 def _make_room(address: Address, overwrite: bool) -> None:
-    if any(read_json(address, name) is not None for name in _MARKS):
+    if any(read_json(address, name) is not None for name in VOLUME_FILES):
         if not overwrite:
             raise OutputExistsError(
                 "the volume exists", path=str(address), hint="say overwrite, or name another"

@@ -1,21 +1,22 @@
-"""``cytovox volume segment``, ``restitch`` and ``objects``."""
+"""Commands that make volumes: labels and their objects, masks, predictions."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
 from . import volume_options as o
-from .command_options import Said, SaidOfWork, Where, option, options
-from .console import print_json, print_text, say
+from .command_options import Said, SaidOfWork, Where, option, options, parse_size
+from .console import say, show
 from .volume_results import near, show_volume, showing
 
 if TYPE_CHECKING:
     from ..read.volume import Volume
 
-__all__ = ["objects", "restitch", "segment"]
+__all__ = ["argmax", "objects", "predict", "relabel", "restitch", "segment", "threshold"]
 
 _STITCH = "How labels of neighbouring blocks become one."
 Stitch = Literal["touch", "overlap", "owner", "none"]
@@ -126,12 +127,13 @@ def segment(
     Example: cytovox volume segment stack.tif labels.zarr -f watershed --set threshold=100
     """
     from ..blockwise.evidence import Measures
+    from ..blockwise.recipe import fitting_sizes
     from ..blockwise.volumes import segment_volume
     from ..read.open_volume import open_volume
 
     view, around = taken.view(ctx.obj), what.around(how.stitch)
     with open_volume(input, **view.keywords()) as volume:
-        size = what.size(len(volume.spatial_shape))
+        size = fitting_sizes("block", what.block, len(volume.spatial_shape))
         if not making.no_preflight:
             _look_for_room(volume, output, size, around, making)
     with showing(Path(output).name, making) as listen:
@@ -200,26 +202,195 @@ def objects(ctx: typer.Context, output: o.Made, which: _Table, said: Said) -> No
     from ..blockwise.volumes import measure_volume
 
     path, count = measure_volume(output, objects=which.table, gate=which.gate, permissions=ctx.obj)
-    if said.as_json:
-        print_json({"exit_code": 0, "table": path, "objects": count})
-    else:
-        print_text(f"{near(path)}: {count} objects")
+    plain = {"exit_code": 0, "table": path, "objects": count}
+    show(plain, f"{near(path)}: {count} objects", as_json=said.as_json)
 
 
-def _look_for_room(volume: Volume, output: str, block: Any, context: Any, making: _Making) -> None:
+def _look_for_room(
+    volume: Volume, output: str, block: tuple[int, ...], context: Any, making: _Making
+) -> None:
     """Raise an error if a run cannot fit on disk or in memory; warn if it may not."""
-    from dataclasses import replace
-
     from ..blockwise.block_preflight import volume_need
     from ..blockwise.recipe import fitting_sizes, side_folder
     from ..run.folder_room import check_need
 
-    ndim = len(volume.spatial_shape)
-    sizes = fitting_sizes("block", block, ndim), fitting_sizes("context", context, ndim)
-    need = volume_need(volume, *sizes, making.workers)
+    around = fitting_sizes("context", context, len(volume.spatial_shape))
+    need = volume_need(volume, block, around, making.workers)
     if making.cluster:
         need = replace(need, memory_bytes=0)  # of other machines
     side = side_folder(output)
     already = (path for path in side.rglob("*") if path.is_file())
     if (warning := check_need(need, side.parent, already=already)) is not None:
         say(f"warning: {side.parent}: {warning}")
+
+
+@options
+class _MakingArray(SaidOfWork, o.Redo, o.Placing, o.OutputFormat):
+    """What the commands have in common, from the format on."""
+
+
+@options
+class _Threshold:
+    threshold: float = option(
+        ..., "Voxels above it, not at it, become 1.", "--threshold", "-t", metavar="T"
+    )
+    below: bool = option(False, "Voxels below it become 1.")
+
+
+def threshold(
+    ctx: typer.Context,
+    input: o.Input,
+    output: o.Output,
+    how: _Threshold,
+    blocks: o.Blocks,
+    making: _MakingArray,
+) -> None:
+    """Make a mask: 1 where a volume is above a threshold, 0 elsewhere.
+
+    Example: cytovox volume threshold stack.tif mask.zarr -t 100
+    """
+    from ..blockwise.threshold_worker import ThresholdWork
+
+    _run(ctx.obj, ThresholdWork, input, output, blocks, making, **vars(how))
+
+
+def argmax(
+    ctx: typer.Context, input: o.Input, output: o.Output, blocks: o.Blocks, making: _MakingArray
+) -> None:
+    """Find the channel that is largest, at each voxel.
+
+    Example: cytovox volume argmax probabilities.zarr classes.zarr
+    """
+    from ..blockwise.argmax_worker import ArgmaxWork
+
+    _run(ctx.obj, ArgmaxWork, input, output, blocks, making)
+
+
+@options
+class _Model:
+    model: Path = option(..., "TorchScript or ExportedProgram.", "--model", "-m", metavar="FILE")
+    trust_model: bool = option(
+        False, "Run the model. A model is a program: only say so if you trust where it comes from."
+    )
+    sha256: str | None = option(None, "Trust the model of this SHA-256 only.", metavar="HEX")
+    channels: int = option(
+        0, "Channels of the result; 0 for one value a voxel, without channels.", min=0, metavar="N"
+    )
+
+
+@options
+class _Prediction:
+    tile: Any = option(
+        None, "Voxels that the model sees at once.", metavar="N[,N,N]", read=parse_size
+    )
+    overlap: Any = option(
+        "0", "Voxels at each end of a tile that are not used.", metavar="N[,N,N]", read=parse_size
+    )
+    factor: float = option(1.0, "Voxels are multiplied by this for the model.", metavar="F")
+    shift: float = option(0.0, "This is added to them after that.", metavar="S")
+    dtype: str = option("float32", "Type of the result: float32, uint8.", metavar="TYPE")
+    device: str | None = option(None, "cpu or cuda; cuda if there is one.", metavar="NAME")
+
+
+def predict(
+    ctx: typer.Context,
+    input: o.Input,
+    output: o.Output,
+    model: _Model,
+    blocks: o.BlocksAround,
+    how: _Prediction,
+    making: _MakingArray,
+) -> None:
+    """Run a trained model on a volume (needs the extra torch).
+
+    The model is loaded once per worker.
+
+    Example: cytovox volume predict raw.zarr membranes.zarr -m net.pt --trust-model --context 16
+    """
+    from ..blockwise.predict_worker import PredictWork
+
+    told = {
+        **vars(how),
+        "model": str(model.model.absolute()),
+        "model_sha256": _trusted(model),
+        "channels": model.channels,
+        "context": blocks.context or 0,
+    }
+    _run(ctx.obj, PredictWork, input, output, blocks, making, **told)
+
+
+@options
+class _Relabel:
+    table: Path | None = option(
+        None,
+        "Two columns, old and new label (.csv or .npy). Labels are numbered 1 to N in "
+        "rising order if not given.",
+        "--table",
+        "-t",
+        metavar="FILE",
+    )
+    others: Literal["drop", "keep"] = option(
+        "drop", "What becomes of labels that are not in the table."
+    )
+
+
+def relabel(
+    ctx: typer.Context,
+    input: o.Input,
+    output: o.Output,
+    how: _Relabel,
+    blocks: o.Blocks,
+    making: _MakingArray,
+) -> None:
+    """Give the labels of a volume other numbers.
+
+    Merge or remove objects by a table, or close the gaps between numbers.
+
+    Example: cytovox volume relabel labels.zarr merged.zarr --table merges.csv
+    """
+    from ..blockwise.renumber import MappedLabels, keep_label_map
+
+    where = {"block": blocks.block, "placement": making.placement(), "permissions": ctx.obj}
+    kept = keep_label_map(input, output, how.table, **where)
+    told = {"table": str(kept), "others": how.others}
+    _run(ctx.obj, MappedLabels, input, output, blocks, making, **told)
+
+
+def _run(
+    permissions: Any,
+    make: Any,
+    input: str,
+    output: str,
+    blocks: o.Blocks,
+    making: _MakingArray,
+    **told: Any,
+) -> None:
+    from ..blockwise.array_run import run_array_work
+
+    with showing(Path(output).name, making) as listen:
+        result = run_array_work(
+            make,
+            input,
+            output,
+            block=blocks.block,
+            format=making.format,
+            placement=making.placement(),
+            on_event=listen,
+            permissions=permissions,
+            **making.redo(),
+            **told,
+        )
+    raise typer.Exit(show_volume(result, making, output=output, replays=False))
+
+
+def _trusted(given: _Model) -> str | None:
+    """Return the digest by which workers trust the model; they do not ask."""
+    import hashlib
+
+    from ..errors import InputNotFoundError
+
+    if not given.model.is_file():
+        raise InputNotFoundError("there is no such model file", path=given.model)
+    if not given.trust_model:
+        return given.sha256
+    return hashlib.sha256(given.model.read_bytes()).hexdigest()
