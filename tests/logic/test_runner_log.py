@@ -13,6 +13,7 @@ import pytest
 
 from cytovox.logic import DCNumJobRunner, DCNumPipelineJob
 from cytovox.logic.verify import verify_recording
+from cytovox.read import HDF5Data
 from cytovox.run.children import mp_spawn
 from cytovox.testing import simulate_recording
 
@@ -99,3 +100,23 @@ def test_progress_of_each_part_is_none_before_it_begins(tmp_path: Path) -> None:
         assert runner.logger.name.startswith("cytovox.")
         runner.run()
         assert (runner._progress_bg, runner._progress_ex, runner._progress_bn) == (1.0,) * 3
+
+
+def test_the_log_of_a_result_has_the_lines_that_users_of_dcnum_look_for(tmp_path: Path) -> None:
+    simulate_recording(tmp_path / "raw.rtdc", frames=10)
+    job = DCNumPipelineJob(tmp_path / "raw.rtdc", tmp_path / "out.rtdc", debug=True)
+    with DCNumJobRunner(job) as runner:
+        runner.run()
+    with HDF5Data(tmp_path / "out.rtdc") as data:
+        (lines,) = (lines for name, lines in data.logs.items() if name.startswith("dcnum-log"))
+    steps = (
+        "Starting background computation",
+        "Finished background computation",
+        "Starting segmentation and feature extraction",
+        "Flushing data to disk",
+        "Finished segmentation and feature extraction",
+        "Run duration",
+    )
+    text = "".join(lines)  # long lines are wrapped
+    places = [text.index(step) for step in steps]
+    assert places == sorted(places)

@@ -265,6 +265,7 @@ class Conveyor:
         looks: deque[tuple[float, int]] = deque(
             [(time.perf_counter(), len(self.counts))], maxlen=_RATE_LOOKS
         )
+        flushing = False
         total = len(self.data)
         while True:
             self._wake.wait(_LOOK)
@@ -278,6 +279,9 @@ class Conveyor:
             rate = (frames - looks[0][1]) / max(1e-9, now - looks[0][0])
             looks.append((now, frames))
             on_progress(min(frames, total), self.events, rate)
+            if not flushing and frames >= register.num_frames:
+                flushing = True
+                self.logger.debug("Flushing data to disk")  # as dcnum says, for its users
             if self._has_ended.is_set():
                 self._check_end(register, writer)
                 return
