@@ -99,7 +99,7 @@ def test_stages(capsys: pytest.CaptureFixture[str]) -> None:
 def test_metadata_cannot_act_on_the_terminal(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = tmp_path / "a.rtdc"
+    path = tmp_path / "a\nforged.rtdc"
     simulate_recording(path, frames=5)
     with h5py.File(path, "a") as h5:
         h5.attrs["experiment:run identifier"] = "id\x1b]0;title\x07"
@@ -107,5 +107,6 @@ def test_metadata_cannot_act_on_the_terminal(
     assert main(["info", str(path)]) == 0
     out, _ = capsys.readouterr()
     assert not set(out) & {"\x1b", "\x07"}
+    assert out.splitlines()[0].endswith("a\\nforged.rtdc")
     assert "id\\x1b]0;title\\x07" in out
     assert "log\\x1b[2J\\nerror:" in out

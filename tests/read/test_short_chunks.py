@@ -136,3 +136,22 @@ def test_only_the_chunks_that_are_asked_for_are_looked_at(tmp_path: Path, filter
         ):  # fmt: skip
             with pytest.raises(RefusedInputError, match="a chunk of 'image'"):
                 checked(h5["image"])[index]
+
+
+@pytest.mark.parametrize("filters", [{}, {"compression": "gzip"}, {"shuffle": True}])
+def test_of_a_dataset_that_claims_many_chunks_those_in_the_file_are_looked_at(
+    tmp_path: Path, filters
+) -> None:
+    with h5py.File(tmp_path / "a.rtdc", "w") as h5:
+        h5.create_dataset("few", (2**40, 3), "u1", chunks=(100, 3), **filters)[250:350] = 5
+        dataset = checked(h5["few"], Permissions(oversized=True))
+        dataset.check()
+        assert dataset[249:251, 0].tolist() == [0, 5]
+    if filters:
+        with h5py.File(tmp_path / "a.rtdc", "r+") as h5:
+            h5["few"].id.write_direct_chunk((300, 0), b"short", 0)
+        with (
+            h5py.File(tmp_path / "a.rtdc") as h5,
+            pytest.raises(RefusedInputError, match="a chunk of 'few'"),
+        ):
+            checked(h5["few"], Permissions(oversized=True)).check()

@@ -113,7 +113,8 @@ def _folded(text: str, width: int) -> list[str]:
 
 def described(name: str, rows: Iterable[Sequence[str]], fold: int | None = None) -> str:
     """Return what is known of a file as text: its name, then rows of a word and a text."""
-    return "\n".join([name, *(f"  {line}" for line in in_columns(rows, once=True, fold=fold))])
+    lines = in_columns(rows, once=True, fold=fold)
+    return "\n".join([escaped(name), *(f"  {line}" for line in lines)])
 
 
 def describe_each(

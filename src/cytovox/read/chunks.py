@@ -161,6 +161,19 @@ class ChunkIndex:
         pairs = zip(box, self.chunk_shape or (), strict=True)
         return itertools.product(*(range(a // c * c, b, c) for (a, b), c in pairs))
 
+    def stored(self, box: Iterable[tuple[int, int]]) -> Iterator[StoredChunk]:
+        """Yield the chunks that were written and hold a part of a box."""
+        pairs = zip(box, self.chunk_shape or (), strict=True)
+        axes = [range(a // c * c, b, c) for (a, b), c in pairs]
+        places: Iterable[Offset]
+        if math.prod(max(1, -((r.start - r.stop) // r.step)) for r in axes) > len(self.chunks):
+            # a dataset can claim any number of chunks, but the file has only some
+            written = sorted(self.chunks)
+            places = (s for s in written if all(n in one for n, one in zip(s, axes, strict=True)))
+        else:
+            places = itertools.product(*axes)
+        return (self.chunks[place] for place in places if place in self.chunks)
+
     def require_sound(self, chunk: StoredChunk, read: Reader) -> None:
         """Make sure that a chunk unpacks to a chunk, once."""
         if chunk.start in self.sound:

@@ -209,12 +209,11 @@ class CheckedDataset(h5py.Dataset):  # type: ignore[misc]
         stop = self.shape[0] if stop is None else min(stop, self.shape[0])
         rest = [(0, n) for n in self.shape[1:]] if rest is None else rest
         with ChunkBytes(self) as read:
-            for offset in self.index.offsets([(start, stop), *rest]):
+            for chunk in self.index.stored([(start, stop), *rest]):
                 try:
-                    if (chunk := self.index.chunks.get(offset)) is not None:
-                        self.index.require_sound(chunk, read)
+                    self.index.require_sound(chunk, read)
                 except ChunkError as err:
-                    raise self._refused(offset, err) from None
+                    raise self._refused(chunk.start, err) from None
 
     def _check_wanted(self, wanted: Selection | None) -> None:
         """Look at the chunks that hold what is asked for; at all, if only HDF5 knows which."""
