@@ -198,6 +198,7 @@ def test_another_recipe_is_refused(stack: Path, capsys: Capture) -> None:
         (["-f", "label", "--gate", "voxels >", "--stitch", "touch"], "condition"),
         (["-f", "label", "--memory", "much", "--stitch", "touch"], "4G"),
         (["-f", "label", "--context", "a", "--stitch", "touch"], "--context"),
+        (["-f", "label", "--block", "0", "--stitch", "touch"], "blocks of (0, 0, 0) voxels"),
     ],
 )
 def test_wrong_words(stack: Path, capsys: Capture, words: list[str], said: str) -> None:
