@@ -68,6 +68,22 @@ def test_what_the_output_cannot_hold(
     assert calls == []
 
 
+def test_labels_that_are_made_again_in_a_format_that_cannot_hold_them(tmp_path: Path) -> None:
+    raw, block = volume(tmp_path / "raw.zarr", units="second"), Roi((0, 0, 0), (4, 4, 4))
+    where = (Coordinate((0, 0, 0)), Roi((0, 0, 0), SHAPE), block, block, 0)
+    region = {"input": raw, "output": tmp_path / "region.zarr", "parameters": {"threshold": 9}}
+    assert segment(raw)
+    assert segment_blockwise("label", *where, **region)
+    with pytest.raises(OptionError, match="is not a length") as caught:
+        segment(raw, format="precomputed")
+    assert caught.value.path == str(tmp_path / "labels")
+    with pytest.raises(OptionError, match="is not a length") as caught:
+        segment_blockwise("label", *where, **region, format="precomputed")
+    assert caught.value.path == str(tmp_path / "region.zarr")
+    assert (tmp_path / "labels").exists()
+    assert (tmp_path / "region.zarr").exists()
+
+
 def test_a_channel_that_is_not_there(tmp_path: Path) -> None:
     create_volume(tmp_path / "raw.zarr", shape=(2, *SHAPE), dtype="u1").close()
     with pytest.raises(OptionError, match="no channel 3"):

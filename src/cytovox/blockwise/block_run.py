@@ -18,7 +18,7 @@ from typing import Any, Self, TypeVar
 
 import numpy.typing as npt
 
-from ..errors import OutputExistsError, StorageError
+from ..errors import OptionError, OutputExistsError, StorageError
 from ..read.open_volume import open_volume
 from ..read.volume import Volume
 from ..read.volume_address import parse_address
@@ -196,10 +196,18 @@ class BlockRun:
             take_back(self.output, self.making, layout.shape, dtype)
         if not self.journal.completed(stage) or not self.making.exists():
             self.journal.forget(stage)
-            layout.made(self.making, dtype, format).close()
+            self.make_empty(layout, dtype, format)
         records = self.journal.records(stage)
         with open_volume(self.making) as made:
             return do(lambda block: is_as_written(made, block, records[block.index].result))
+
+    def make_empty(self, layout: Layout, dtype: npt.DTypeLike, format: str) -> None:
+        """Make the output without voxels, where it is made; an error names the output itself."""
+        try:
+            layout.made(self.making, dtype, format).close()
+        except OptionError as err:
+            err.path = str(self.output)
+            raise
 
     def _is_there(self, stage: str, blocks: int, told: str | None) -> bool:
         if told is not None:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import InputError, OptionError
+from ..errors import InputError
 from ..read.open_volume import open_volume
 from ..read.volume import Volume
 from ..run.progress import (
@@ -75,11 +75,7 @@ class LabelRun(BlockRun):
             return
         self.journal.forget(stage)
         # Whether there can be such an output is known before anything is done.
-        try:
-            self.layout.made(self.making, np.uint32, self.recipe.format).close()
-        except OptionError as err:
-            err.path = str(self.output)  # not where it is made
-            raise
+        self.make_empty(self.layout, np.uint32, self.recipe.format)
         self.layout.made(self.local, np.uint32, format).close()
         shutil.rmtree(self.evidence, ignore_errors=True)
         make_folder(self.evidence)
