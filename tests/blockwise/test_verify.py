@@ -19,10 +19,11 @@ from funlib.geometry import Coordinate, Roi
 from cytovox.blockwise import segment_blockwise
 from cytovox.blockwise.evidence_file import EvidenceFolder
 from cytovox.blockwise.object_table import read_objects, write_objects
+from cytovox.blockwise.renumber import read_label_map
 from cytovox.blockwise.verify_array import check_voxels
 from cytovox.blockwise.verify_labels import verify_volume
 from cytovox.blockwise.volumes import measure_volume, restitch_volume, segment_volume
-from cytovox.errors import CytovoxError, InputError, InputNotFoundError
+from cytovox.errors import CytovoxError, InputError, InputNotFoundError, StorageError
 from cytovox.read import open_volume
 from cytovox.run.findings import Verification
 
@@ -258,6 +259,27 @@ def test_a_lookup_of_another_run(labels: Path) -> None:
     lut = np.load(path)
     np.save(path, lut[::-1])
     assert any(one.startswith("error: lookup: ") for one in told(labels, thorough=False))
+
+
+@pytest.mark.parametrize("name", ["lut.npy", "offsets.npy", "shared.npy"])
+@pytest.mark.parametrize("torn", [False, True])
+def test_a_lookup_that_is_no_array(labels: Path, name: str, torn: bool) -> None:
+    path = side(labels) / name
+    content = path.read_bytes().replace(b"}", b"(") if torn else b""  # no header ends
+    path.write_bytes(content)
+    said = "error: lookup: the table of labels cannot be read"
+    assert any(one.startswith(said) for one in told(labels, thorough=False))
+    with pytest.raises(StorageError, match="table of labels cannot be read"):
+        measure_volume(labels, objects=labels.with_name("objects.csv"))
+
+
+@pytest.mark.parametrize("torn", [False, True])
+def test_a_table_of_other_labels_that_is_no_array(tmp_path: Path, torn: bool) -> None:
+    path = tmp_path / "map.npy"
+    np.save(path, np.ones((2, 2), np.uint32))
+    path.write_bytes(path.read_bytes().replace(b"}", b"(") if torn else b"")
+    with pytest.raises(InputError, match="not a table of labels"):
+        read_label_map(path)
 
 
 def test_labels_are_read_though_those_of_the_blocks_are_gone(labels: Path) -> None:

@@ -162,7 +162,8 @@ def load_lookup(folder: str | os.PathLike[str]) -> Lookup:
         # An empty file cannot be mapped.
         lut = np.load(place / "lut.npy", mmap_mode="r" if offsets[-1] else None)
         shared = np.load(place / "shared.npy")
-    except (OSError, ValueError, KeyError, TypeError) as err:
+    except Exception as err:
+        # headers of arrays are parsed as Python, which fails in many ways
         raise StorageError(
             f"the table of labels cannot be read: {err}", path=place, hint="stitch again"
         ) from err

@@ -139,7 +139,8 @@ def read_label_map(path: str | os.PathLike[str]) -> Labels:
             table = np.array([[int(a), int(b)] for a, b in rows], np.uint64).reshape(-1, 2)
         if table.ndim != 2 or table.shape[1] != 2:
             raise ValueError(f"it has the shape {table.shape}")  # noqa: TRY301
-    except (ValueError, OverflowError, OSError) as err:
+    except Exception as err:
+        # headers of arrays are parsed as Python, which fails in many ways
         raise InputError(
             f"this is not a table of labels: {err}",
             path=file,
