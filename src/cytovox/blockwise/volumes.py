@@ -198,6 +198,7 @@ def segment_volume(
 
     Examples
     --------
+    >>> import numpy as np
     >>> folder = getfixture("tmp_path")
     >>> image = np.zeros((20, 30), np.uint8)
     >>> image[5:15, 10:20] = 200
