@@ -65,16 +65,18 @@ def spoil(path: Path, value: int) -> None:
 
 @pytest.mark.skipif(os.name == "nt", reason="signals and pause() of POSIX")
 @pytest.mark.parametrize(
-    ("value", "says"), [(77, "died (exit code -9"), (78, "took longer than 30 s")]
+    ("value", "seconds", "says"),
+    # a busy machine needs some time for what is not at fault
+    [(77, "1800", "died (exit code -9"), (78, "60", "took longer than 60 s")],
 )
 def test_a_recording_that_ends_its_process_costs_itself_alone(
-    folder: Path, value: int, says: str
+    folder: Path, value: int, seconds: str, says: str
 ) -> None:
     spoil(folder / "1.rtdc", value)
     code, content, errors = run(
         folder,
         *("--segmenter", "harmful.py:Harmful", "--set", "background.offset_correction=false"),
-        CYTOVOX_UNIT_TIMEOUT="30",
+        CYTOVOX_UNIT_TIMEOUT=seconds,
     )
     states = {Path(one["input"]).name: one["state"] for one in content["results"]}
     assert states == {"0.rtdc": "done", "1.rtdc": "failed", "2.rtdc": "done"}
