@@ -115,7 +115,7 @@ def check_table(table: Path | None) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What two blocks tell of a whole run."""
+    """What is estimated for a whole run from two of its blocks."""
 
     shape: tuple[int, ...]
     block: tuple[int, ...]

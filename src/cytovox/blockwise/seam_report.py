@@ -41,7 +41,7 @@ def _no_voxels(ids: Int64s) -> npt.NDArray[Any]:
 
 
 def _of_tile(final: Int64s, nodes: Any, block: Int64s) -> npt.NDArray[Any]:
-    """Return what the labels of a tile tell of their objects, in ascending order of these."""
+    """Return what is known of objects from the labels of a tile, in ascending order of objects."""
     real = final > 0
     ids, at = np.unique(final[real], return_inverse=True)
     found = _no_voxels(ids)

@@ -74,7 +74,7 @@ class Stitching:
                 hint="the threshold is from 0 to less than 1, min_voxels 1 at least",
             )
         if self.reach is not None and self.reach < 1:
-            raise OptionError(f"nobody can look {self.reach} voxels far", hint="1 at least")
+            raise OptionError(f"reach cannot be {self.reach} voxels", hint="give 1 or more")
 
     @property
     def keeps(self) -> StitchMode:

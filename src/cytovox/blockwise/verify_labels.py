@@ -46,7 +46,7 @@ Counts = npt.NDArray[np.int64]
 
 @dataclass(slots=True)
 class _Run:
-    """What a run tells of its labels; what is None or empty is not told any more."""
+    """What is known of labels from their run; None or empty where it is gone."""
 
     recipe: VolumeRecipe
     grid: Grid | None = None

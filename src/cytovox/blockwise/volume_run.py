@@ -126,7 +126,7 @@ def write_table_again(recipe: VolumeRecipe, path: Path, gate: str | None) -> int
 
 @contextlib.contextmanager
 def _opened_blocks(recipe: VolumeRecipe) -> Iterator[tuple[Volume, Grid]]:
-    """Open the labels of the blocks, which tell all about the volume but its voxels."""
+    """Open the labels of the blocks, from which all but the voxels of the volume is known."""
     local = side_folder(recipe.output) / "local.zarr"
     if not local.exists():
         raise InputNotFoundError(
