@@ -580,21 +580,25 @@ def peaks(folder, blocks, workers):
 
 if __name__ == "__main__":
     folder, workers = Path(sys.argv[1]), int(sys.argv[2])
-    print(json.dumps([peaks(folder, blocks, workers) for blocks in (16, 256)]))
+    print(json.dumps([peaks(folder, blocks, workers) for blocks in (16, 1024)]))
 """
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is counted otherwise elsewhere")
 @pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_9_memory_does_not_grow_with_the_number_of_blocks(tmp_path: Path, workers: int) -> None:
-    """16 times as many blocks hold 64 MiB of voxels and 256 MiB of labels."""
+    """1024 blocks hold 256 MiB of voxels and 1 GiB of labels; 16 do not fill the buffers.
+
+    What may be larger is the buffers alone: 2 x 16 MiB of tiles, 64 MiB of the pyramid and
+    16 MiB of stored chunks, and what the allocator keeps of them.
+    """
     script = tmp_path / "memory.py"
     script.write_text(MEMORY)
     words = [sys.executable, str(script), str(tmp_path), str(workers)]
     done = subprocess.run(words, capture_output=True, text=True, timeout=600, check=True)
     few, many = json.loads(done.stdout.splitlines()[-1])
     for before, after in zip(few, many, strict=True):
-        assert after - before < 48 << 20
+        assert after - before < 192 << 20
 
 
 # 10. A block that failed makes the run fail, and is all that is done later.
