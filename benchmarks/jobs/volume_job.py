@@ -46,10 +46,10 @@ def nothing(block: Any) -> dict[str, Any]:
 
 
 def blocks_cytovox(blocks: int, workers: int) -> Told:
-    from cytovox.blockwise.run_blocks import run_blocks
+    from cytovox.blockwise.placement import Placement
 
     todo = [SimpleNamespace(index=i) for i in range(blocks)]
-    return timed(lambda: run_blocks(todo, nothing, workers=workers).done)
+    return timed(lambda: Placement(workers).run(todo, nothing).done)
 
 
 def blocks_daisy(blocks: int, workers: int) -> Told:

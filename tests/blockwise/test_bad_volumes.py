@@ -28,8 +28,8 @@ from scipy import ndimage
 from cytovox.blockwise import volume_blocks
 from cytovox.blockwise.array_run import run_array_work
 from cytovox.blockwise.evidence_file import EvidenceFolder
+from cytovox.blockwise.placement import Placement
 from cytovox.blockwise.recipe import side_folder
-from cytovox.blockwise.run_blocks import Placement
 from cytovox.blockwise.segment_region import segment_blockwise
 from cytovox.blockwise.threshold_worker import ThresholdWork
 from cytovox.blockwise.volumes import restitch_volume, segment_volume

@@ -12,7 +12,7 @@ import pytest
 
 from cytovox.blockwise import block_run, checks
 from cytovox.blockwise.array_run import run_array_work
-from cytovox.blockwise.run_blocks import Placement
+from cytovox.blockwise.placement import Placement
 from cytovox.blockwise.threshold_worker import ThresholdWork
 from cytovox.blockwise.volumes import segment_volume
 from cytovox.errors import OutputExistsError

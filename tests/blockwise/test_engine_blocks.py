@@ -21,12 +21,12 @@ from cytovox.blockwise.block_result import (
     RunResult,
     WorkerLost,
 )
-from cytovox.blockwise.run_blocks import run_blocks
 from cytovox.errors import StageError, UsageError
 from cytovox.recipe.python_file import load_python_file
 from cytovox.run.executor import WorkerError
 from cytovox.run.journal import Journal, read_journal
 from cytovox.run.progress import StageProgress, StageStarted
+from support.blocks import run_blocks
 from support.processes import alive, wait_until
 
 HERE = Path(__file__).parent
@@ -73,10 +73,10 @@ def test_nothing_to_do_is_done(functions: ModuleType) -> None:
 def test_what_a_script_defines_is_sent_along(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(
-        "from cytovox.blockwise.run_blocks import run_blocks\n"
+        "from cytovox.blockwise.placement import Placement\n"
         "class Mine:\n    def __init__(self, i): self.index = i\n"
         "offset = 5\n"
-        "result = run_blocks([Mine(0), Mine(1)], lambda b: {'n': b.index + offset}, workers=1)\n"
+        "result = Placement(1).run([Mine(0), Mine(1)], lambda b: {'n': b.index + offset})\n"
         "print(bool(result), result.rows[1]['n'])\n"
     )
     told = subprocess.run(
@@ -331,7 +331,7 @@ def test_bad_arguments_are_told(functions: ModuleType) -> None:
 RUN = """
 import sys
 from pathlib import Path
-from cytovox.blockwise.run_blocks import run_blocks
+from cytovox.blockwise.placement import Placement
 from cytovox.recipe.python_file import load_python_file
 from cytovox.run.journal import Journal
 functions = load_python_file(sys.argv[1])
@@ -339,7 +339,7 @@ folder = Path(sys.argv[2])
 with Journal(folder / "j") as journal:
     journal.begin({})
     blocks = [functions.Unit(i) for i in range(40)]
-    run_blocks(blocks, functions.slowly(folder, float(sys.argv[3])), workers=2, journal=journal)
+    Placement(2).run(blocks, functions.slowly(folder, float(sys.argv[3])), journal=journal)
 """
 
 

@@ -15,8 +15,8 @@ from cytovox.blockwise import run_blockwise, segment_blockwise
 from cytovox.blockwise.argmax_worker import ArgmaxWork
 from cytovox.blockwise.array_run import run_array_work
 from cytovox.blockwise.block_result import BlockDone
+from cytovox.blockwise.placement import Placement
 from cytovox.blockwise.predict_worker import PredictWork, tiles
-from cytovox.blockwise.run_blocks import Placement
 from cytovox.blockwise.threshold_worker import ThresholdWork
 from cytovox.errors import OutputExistsError, UsageError
 from cytovox.read.open_volume import open_volume

@@ -29,8 +29,8 @@ from skimage import measure
 
 from cytovox.blockwise.evidence import Measures
 from cytovox.blockwise.object_table import read_objects
+from cytovox.blockwise.placement import Placement
 from cytovox.blockwise.recipe import side_folder
-from cytovox.blockwise.run_blocks import Placement
 from cytovox.blockwise.volumes import segment_volume
 from cytovox.cli.main import main
 from cytovox.read.open_volume import open_volume

@@ -12,7 +12,7 @@ from funlib.geometry import Roi
 
 from cytovox.blockwise import DaCapoBlockwiseTask, run_blockwise
 from cytovox.blockwise.functions import find_function
-from cytovox.blockwise.run_blocks import run_blocks
+from support.blocks import run_blocks
 
 #: What cannot be pickled: only the file itself can make it again.
 LOCKED = """

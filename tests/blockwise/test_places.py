@@ -16,11 +16,11 @@ import pytest
 from funlib.geometry import Roi
 
 from cytovox.blockwise import run_blockwise
-from cytovox.blockwise.run_blocks import run_blocks
 from cytovox.errors import UsageError
 from cytovox.recipe.python_file import load_python_file
 from cytovox.run.executor import WorkerError
 from cytovox.run.journal import Journal, read_journal
+from support.blocks import run_blocks
 
 HERE = Path(__file__).parent
 

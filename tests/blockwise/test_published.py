@@ -14,7 +14,7 @@ import pytest
 
 from cytovox.blockwise.array_run import run_array_work
 from cytovox.blockwise.label_function import label
-from cytovox.blockwise.run_blocks import Placement
+from cytovox.blockwise.placement import Placement
 from cytovox.blockwise.threshold_worker import ThresholdWork
 from cytovox.blockwise.volumes import restitch_volume, segment_volume
 from cytovox.errors import OptionError

@@ -20,8 +20,8 @@ from cytovox.blockwise import DaCapoBlockwiseTask, run_blockwise, segment_blockw
 from cytovox.blockwise.array_run import run_array_work
 from cytovox.blockwise.block_result import BlockDone, BlockFailure, VolumeResult
 from cytovox.blockwise.evidence_file import EvidenceFolder
+from cytovox.blockwise.placement import Placement
 from cytovox.blockwise.replay import replay_block
-from cytovox.blockwise.run_blocks import Placement
 from cytovox.blockwise.threshold_worker import ThresholdWork
 from cytovox.blockwise.volumes import restitch_volume
 from cytovox.cli.main import main

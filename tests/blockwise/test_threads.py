@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from cytovox.blockwise.block_result import BlockFailed, BlockStarted
-from cytovox.blockwise.run_blocks import run_blocks
 from cytovox.blockwise.threads import uses_threads
 from cytovox.errors import StorageError
 from cytovox.run.journal import Journal
+from support.blocks import run_blocks
 
 BLOCKS = 20
 

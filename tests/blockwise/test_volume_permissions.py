@@ -15,10 +15,10 @@ from scipy import ndimage
 
 from cytovox.blockwise import segment_blockwise
 from cytovox.blockwise.array_run import run_array_work
+from cytovox.blockwise.placement import Placement
 from cytovox.blockwise.recipe_file import load_recipe
 from cytovox.blockwise.renumber import unique_labels
 from cytovox.blockwise.replay import replay_block
-from cytovox.blockwise.run_blocks import Placement
 from cytovox.blockwise.threshold_worker import ThresholdWork
 from cytovox.blockwise.verify_labels import verify_volume
 from cytovox.blockwise.volumes import restitch_volume, segment_volume

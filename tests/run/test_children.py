@@ -75,8 +75,8 @@ def run_job(name, **more):
     DCNumJobRunner(job, **more).run()
 
 def run_units(**more):
-    from cytovox.blockwise.run_blocks import run_blocks
-    run_blocks([SimpleNamespace(index=i) for i in range(2)], block, **more)
+    from cytovox.blockwise.placement import Placement
+    Placement(**more).run([SimpleNamespace(index=i) for i in range(2)], block)
 
 if __name__ == "__main__":
 """

@@ -18,8 +18,8 @@ from ..write.volume_creation import create_volume
 from .block_result import RunResult, VolumeResult
 from .block_run import BlockRun, Check, Layout
 from .grid import Grid
+from .placement import Placement
 from .recipe import fitting_sizes
-from .run_blocks import Placement
 from .worker_file import ArrayWork
 
 __all__ = ["run_array_work"]

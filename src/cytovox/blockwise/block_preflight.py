@@ -36,8 +36,8 @@ from .evidence_file import encode_evidence
 from .grid import Grid, box_shape
 from .object_table import gate_rows
 from .objects import no_objects
+from .placement import Placement
 from .recipe import VolumeRecipe
-from .run_blocks import Placement
 from .surface import surface_weights
 
 __all__ = [

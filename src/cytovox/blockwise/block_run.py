@@ -37,8 +37,8 @@ from .checks import (
     take_back,
 )
 from .grid import Box, Grid
+from .placement import Placement
 from .recipe import output_path, side_folder
-from .run_blocks import Placement
 from .volume_blocks import forget_volumes
 
 __all__ = ["BlockRun", "Layout", "make_folder", "publish", "says"]

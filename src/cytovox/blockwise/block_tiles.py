@@ -26,7 +26,7 @@ from ..kernels.block_seams import Steps
 from ..kernels.lattice import Int64s
 from ..run.progress import Listener, StageFinished, StageProgress, StageStarted, announce
 from .grid import Box, Grid
-from .run_blocks import Placement
+from .placement import Placement
 
 __all__ = ["Members", "Run", "Tile", "TileStore", "Tiles", "over_tiles", "run_here"]
 

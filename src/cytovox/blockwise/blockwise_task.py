@@ -19,7 +19,7 @@ from ..run.unit_worker import UnitLimits
 from .daisy_client import lend_client
 from .daisy_order import Task, time_limit, upstream_of
 from .pickling import Made
-from .run_blocks import Placement
+from .placement import Placement
 from .task_result import BlockwiseResult
 from .task_run import RunTask, run_tasks
 from .task_work import AloneLoop, Check, TaskWork

@@ -32,8 +32,8 @@ from .grid import Block, Grid
 from .lookup import Lookup, SeamReport, drop_objects, load_lookup
 from .measure_tiles import iter_objects
 from .object_table import ObjectTable, gate_rows, write_objects
+from .placement import Placement
 from .recipe import VolumeRecipe
-from .run_blocks import Placement
 from .seam_report import report_again
 from .stitch import stitch as stitch_labels
 from .volume_blocks import forget_volumes

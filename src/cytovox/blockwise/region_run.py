@@ -23,8 +23,8 @@ from .evidence_file import EvidenceFolder
 from .grid import Box, intersect, slices
 from .label_run import LabelRun
 from .lookup import Lookup
+from .placement import Placement
 from .recipe import VolumeRecipe
-from .run_blocks import Placement
 from .segment_worker import RegionWork
 from .task_result import BlockwiseResult
 from .task_run import run_tasks

@@ -22,8 +22,8 @@ from ..run.progress import Listener
 from .grid import Block, Grid
 from .kept_open import close_kept, keep_open
 from .lookup import label_dtype
+from .placement import Placement
 from .recipe import fitting_sizes, side_folder
-from .run_blocks import Placement
 from .worker_file import ArrayWork
 
 __all__ = ["MappedLabels", "keep_label_map", "read_label_map", "unique_labels"]

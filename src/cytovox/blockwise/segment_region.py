@@ -23,9 +23,9 @@ from .block_run import make_folder
 from .evidence_file import StitchMode
 from .functions import check_parameters, takes
 from .grid import box_shape
+from .placement import Placement
 from .recipe import Stitching, VolumeRecipe
 from .region_run import RegionRun
-from .run_blocks import Placement
 from .segment_worker import RegionWork, load_segment_function
 from .stitch import Rule
 from .task_result import BlockwiseResult, leftovers

@@ -25,7 +25,7 @@ from ..run.unit_worker import UnitLimits
 from .block_engine import BlockWork, do_blocks
 from .block_ledger import Ledger
 from .daisy_order import Stage, TaskSource, time_limit
-from .run_blocks import Placement, log_folder
+from .placement import Placement, log_folder
 from .task_result import BlockwiseResult, leftovers
 from .task_work import TaskBlock, TaskWork
 

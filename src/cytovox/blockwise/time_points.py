@@ -22,9 +22,9 @@ from .block_run import BlockRun, Layout, says
 from .checks import refuse_damaged
 from .grid import Box
 from .object_table import ObjectTable, read_objects, write_objects
+from .placement import Placement
 from .recipe import VolumeRecipe, side_folder
 from .recipe_file import TIME_POINTS, remove_recipe
-from .run_blocks import Placement
 from .volume_run import segment_whole
 
 __all__ = ["segment_time_points"]

@@ -35,9 +35,9 @@ from .evidence_file import EvidenceFolder
 from .grid import Block, Grid
 from .label_run import LabelRun
 from .lookup import Lookup, load_lookup, load_report
+from .placement import Placement
 from .recipe import VolumeRecipe, output_path, side_folder
 from .recipe_file import save_recipe
-from .run_blocks import Placement
 from .volume_blocks import RelabelPass, SegmentPass
 
 __all__ = ["segment_whole", "stitch_again", "write_table_again"]

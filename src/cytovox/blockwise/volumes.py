@@ -28,9 +28,9 @@ from .block_array import stored_input
 from .block_result import VolumeResult
 from .evidence import Measures
 from .object_table import is_table
+from .placement import Placement
 from .recipe import Stitching, VolumeRecipe, output_path
 from .recipe_file import load_recipe
-from .run_blocks import Placement
 from .time_points import segment_time_points
 from .volume_run import segment_whole, stitch_again, write_table_again
 

@@ -1,8 +1,8 @@
 """The skeleton of all worker files: one work, called with each of daisy's blocks.
 
 A work is a value that can be sent to a worker. Opened there, once, it is
-called for each block; it may as well be called for blocks of a `Grid`, by
-`run_blocks`.
+called for each block; it may as well be called for blocks of a `Grid`, where a
+`Placement` has them done.
 """
 
 from __future__ import annotations

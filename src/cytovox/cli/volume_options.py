@@ -91,7 +91,7 @@ class Placing(Where):
 
     def placement(self) -> Any:
         """Return this as one object."""
-        from ..blockwise.run_blocks import Placement
+        from ..blockwise.placement import Placement
 
         return Placement(**self.placing())
 

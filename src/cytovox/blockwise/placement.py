@@ -1,4 +1,4 @@
-"""Do independent blocks anywhere, tell how each went, and do no block twice."""
+"""Where blocks are done: in this process, in threads, in processes or on other machines."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .block_ledger import Ledger
 from .block_result import RunResult
 from .threads import may_use_threads
 
-__all__ = ["Placement", "WorkerPool", "log_folder", "run_blocks"]
+__all__ = ["Placement", "WorkerPool", "log_folder"]
 
 logger = logging.getLogger(__name__)
 
@@ -123,18 +123,6 @@ class Placement:
         """Yield the same with workers that live on until the end, and print to files in `logs`."""
         with WorkerPool(self, logs) as pool:
             yield dataclasses.replace(self, pool=pool)
-
-
-def run_blocks(
-    blocks: Iterable[HasIndex],
-    function: Callable[[Any], Mapping[str, Any] | None],
-    stage: str = "blocks",
-    **more: Any,
-) -> RunResult:
-    """Do blocks; `more` is what a `Placement` has, and what it is told to run."""
-    names = {field.name for field in dataclasses.fields(Placement)}
-    where = {name: more.pop(name) for name in names & more.keys()}
-    return Placement(**where).run(blocks, function, stage, **more)
 
 
 def log_folder(logs: Path | None) -> Path:
