@@ -13,8 +13,9 @@ from .base import Background, BackgroundKind, BackgroundResult, BandPool, load_i
 
 __all__ = ["BackgroundRollMed"]
 
-#: bytes of frames that a block should hold, where the window allows
-_BLOCK_BYTES = 32 * 2**20
+#: bytes of frames that a block should hold, where the window allows; what has more
+#: than 32 MiB is returned to the system as soon as it is not needed
+_BLOCK_BYTES = 36 * 2**20
 
 
 class BackgroundRollMed(Background):
@@ -103,10 +104,12 @@ class BackgroundRollMed(Background):
                     # The next frames are read while the threads compute.
                     fresh = load_images(self.data, *_span(start + step, step, count, kernel_size))
                 pool.wait(waiting)
-                tail = window[len(out) :]
+                tail, last = window[len(out) :].copy(), out[-1].reshape(height, width).copy()
+                del window, job, waiting
                 yield out.reshape(-1, height, width)
-                self._report((start + len(out)) / number)
-        yield from _repeated(out[-1].reshape(height, width), kernel_size, step)
+                del out  # before there is another window
+                self._report(min(start + step, count) / number)
+        yield from _repeated(last, kernel_size, step)
         self._report(1.0)
 
 
