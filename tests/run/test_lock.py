@@ -249,6 +249,25 @@ def test_what_this_process_could_not_remove_it_removes_later(output, monkeypatch
     assert list(output.parent.iterdir()) == []
 
 
+@pytest.mark.parametrize("failures", [1, 9])
+def test_the_other_name_of_a_lock_is_removed_once_that_is_possible(output, monkeypatch, failures):
+    """The lock is made under another name, which could not be removed; or neither could."""
+    unlink, left = os.unlink, iter(range(failures))
+
+    def refuse(*names, **more):
+        if next(left, None) is not None:
+            raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+        unlink(*names, **more)
+
+    with monkeypatch.context() as failing:
+        failing.setattr(os, "unlink", refuse)
+        with OutputLock(output):
+            pass
+    with OutputLock(output):
+        pass
+    assert list(output.parent.iterdir()) == []
+
+
 def test_an_empty_lock_that_could_not_be_written_is_removed(output):
     empty = output.with_name("out.rtdc.lock.0123abcd")
     empty.touch()

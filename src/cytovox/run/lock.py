@@ -264,6 +264,9 @@ class OutputLock:
         """Remove what is left of runs that were killed while they took the lock."""
         for path in self.path.parent.glob(f"{glob.escape(self.path.name)}.{_ASIDE}"):
             with contextlib.suppress(OSError, OutputError):  # its maker lives
+                if _is_still(self._fd, path):  # another name of our own
+                    path.unlink()
+                    continue
                 fd = os.open(path, _OPEN)
                 try:
                     owner = _owner_in(fd, path)
