@@ -102,6 +102,35 @@ def test_files_hold_what_memory_holds(tmp_path: Path, volume: Any) -> None:
         assert table[name].tobytes() == whole[name].tobytes(), name
 
 
+class CountingStore(TileStore):
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = 0
+
+    def get(self, name: str, tile: int) -> Any:
+        self.asked += 1
+        return super().get(name, tile)
+
+
+def test_the_work_for_a_table_is_linear(in_memory: Any) -> None:
+    """Objects lie where four blocks meet; a tile is asked as often in a large volume."""
+    asked = []
+    for edge in (8, 24):
+        image = np.zeros((8 * edge,) * 2, np.uint8)
+        for at in np.ndindex(edge - 1, edge - 1):
+            image[tuple(slice(8 * i + 6, 8 * i + 10) for i in at)] = 200
+        volume = in_memory(image, found, (8, 8), (1, 1), "touch", measure=Measures())
+        tiles, store = Tiles(volume.grid, (1, 1)), CountingStore()
+        lookup = stitch(Stitching("touch"), volume.load, volume.grid, tiles=tiles)
+        table = table_of(
+            volume.grid, lookup, lambda i, v=volume: v.done[i].sums, evidence=volume.load,
+            store=store, at_once=7,
+        )  # fmt: skip
+        assert table["voxels"].tolist() == [16] * (edge - 1) ** 2
+        asked.append(store.asked / len(tiles))
+    assert asked[1] < 1.5 * asked[0]
+
+
 def test_a_gate_leaves_the_same_report_in_any_tiles(volume: Any) -> None:
     grid = volume.grid
     reports = []

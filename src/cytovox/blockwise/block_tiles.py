@@ -26,6 +26,7 @@ from ..kernels.block_seams import Steps
 from ..kernels.lattice import Int64s
 from ..run.progress import Listener, StageFinished, StageProgress, StageStarted, announce
 from .grid import Box, Grid
+from .lookup import load_mapped
 from .placement import Placement
 
 __all__ = ["Members", "Run", "Tile", "TileStore", "Tiles", "over_tiles", "run_here"]
@@ -159,11 +160,7 @@ class TileStore:
         """Return an array; of one in a file, only what is used is read."""
         if self.folder is None:
             return self._arrays[name, tile]
-        path = self.folder / f"{name}-{tile}.npy"
-        try:
-            return np.load(path, mmap_mode="r")
-        except ValueError:  # an empty file cannot be mapped
-            return np.load(path)
+        return load_mapped(self.folder / f"{name}-{tile}.npy")
 
     def make(self, name: str, dtype: npt.DTypeLike, size: int) -> npt.NDArray[Any]:
         """Return an array to be filled; one in a file has its room already."""

@@ -112,7 +112,7 @@ class LabelRun(BlockRun):
         report = lookup.report
         if self.table is not None or gate is not None:
             lookup.save(self.tiles)
-            kept = self.write_table(self.tiles, self.table, gate)
+            _, kept = self.write_table(self.tiles, self.table, gate)
             if gate is not None:
                 lookup = drop_objects(lookup, kept)
                 if report is not None:
@@ -125,8 +125,8 @@ class LabelRun(BlockRun):
 
     def write_table(
         self, folder: Path, path: Path | None, gate: str | None, *, renumber: bool = True
-    ) -> npt.NDArray[np.bool_]:
-        """Write the table of objects that pass a gate; return which do.
+    ) -> tuple[int, npt.NDArray[np.bool_]]:
+        """Write the table of objects that pass a gate; return how many do, and which.
 
         The labels are those of the lookup in `folder`.
         """
@@ -147,13 +147,13 @@ class LabelRun(BlockRun):
             axes=self.volume.axes[-self.grid.ndim :],
         )
         kept: list[npt.NDArray[np.bool_]] = []
-        gated = _gated(parts, gate, kept, renumber)
+        if gate is not None:  # without, nobody asks which do
+            parts = _gated(parts, gate, kept, renumber)
         if path is None:
-            for _ in gated:
-                pass
+            rows = sum(len(part) for part in parts)
         else:
-            write_objects(path, gated, recipe=self.recipe.text() | {"gate": gate})
-        return np.concatenate(kept)
+            rows = write_objects(path, parts, recipe=self.recipe.text() | {"gate": gate})
+        return rows, np.concatenate([np.empty(0, np.bool_), *kept])
 
     def make_labels(
         self,
@@ -192,17 +192,13 @@ def _is_volume(path: Path) -> bool:
 
 def _gated(
     parts: Iterable[ObjectTable],
-    gate: str | None,
+    gate: str,
     kept: list[npt.NDArray[np.bool_]],
     renumber: bool,
 ) -> Iterator[ObjectTable]:
     """Yield the objects that pass the gate, and note which those are."""
     label = 1
     for part in parts:
-        if gate is None:
-            kept.append(np.ones(len(part), np.bool_))
-            yield part
-            continue
         passed = gate_rows(part.columns, gate)
         kept.append(passed)
         rows = part.rows(passed)

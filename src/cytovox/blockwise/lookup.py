@@ -25,7 +25,9 @@ __all__ = [
     "label_dtype",
     "label_numbers",
     "load_lookup",
+    "load_mapped",
     "load_report",
+    "places",
 ]
 
 _CHUNK = 1 << 20
@@ -149,6 +151,14 @@ class Lookup:
             ) from err
 
 
+def load_mapped(path: str | os.PathLike[str]) -> npt.NDArray[Any]:
+    """Open an array in a file, of which only what is used is read."""
+    try:
+        return np.load(path, mmap_mode="r")  # type: ignore[no-any-return]
+    except ValueError:  # an empty file cannot be mapped
+        return np.load(path)  # type: ignore[no-any-return]
+
+
 def load_lookup(folder: str | os.PathLike[str]) -> Lookup:
     """Open the table in a folder; only what is used of it is read.
 
@@ -158,10 +168,9 @@ def load_lookup(folder: str | os.PathLike[str]) -> Lookup:
     try:
         told = json.loads((place / "lookup.json").read_bytes())
         count, edge = int(told["count"]), tuple(map(int, told["tile"]))
-        offsets = np.load(place / "offsets.npy", mmap_mode="r")
-        # An empty file cannot be mapped.
-        lut = np.load(place / "lut.npy", mmap_mode="r" if offsets[-1] else None)
-        shared = np.load(place / "shared.npy")
+        offsets, lut, shared = (
+            load_mapped(place / f"{name}.npy") for name in ("offsets", "lut", "shared")
+        )
     except Exception as err:
         # headers of arrays are parsed as Python, which fails in many ways
         raise StorageError(
@@ -194,6 +203,14 @@ def label_numbers(blocks: Int64s, offsets: Int64s) -> tuple[Int64s, Int64s]:
     first = np.cumsum(counts) - counts
     block = np.repeat(blocks, counts)
     return block, np.arange(block.size) + np.repeat(offsets[blocks] - first, counts)
+
+
+def places(ids: Int64s, labels: Int64s) -> Int64s:
+    """Return the place of each label among ids in ascending order, -1 if it is not one."""
+    if not ids.size:
+        return np.full(labels.size, -1, np.int64)
+    place = np.minimum(np.searchsorted(ids, labels), ids.size - 1)
+    return np.where(ids[place] == labels, place, -1)
 
 
 def label_dtype(count: int) -> np.dtype[Any]:

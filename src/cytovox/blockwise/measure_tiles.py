@@ -8,7 +8,9 @@ as if there were no tiles.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+import operator
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +25,7 @@ from .block_tiles import Members, Run, Tile, Tiles, TileStore, run_here
 from .evidence import Measures
 from .evidence_file import Load
 from .grid import Grid
-from .lookup import Lookup
+from .lookup import Lookup, places
 from .object_table import ObjectTable, axis_names, join_tables
 from .objects import ObjectSums, Scale, add_surface, columns, part_type
 
@@ -32,14 +34,15 @@ __all__ = ["MeasureTile", "iter_objects"]
 #: Objects that are put together at once: their histograms may take 20 kB each.
 _AT_ONCE = 20_000
 _BIN = np.dtype([("id", "i8"), ("key", "u2"), ("count", "i8")])
-#: What tiles keep: finished objects, and of those in several tiles what labels contribute,
-#: voxels of the same object across seams, and histograms. Rows begin with the object.
-_KEPT = ("objects", "parts", "contacts", "bins")
 
 
 @dataclass(frozen=True, slots=True)
 class MeasureTile:
-    """Measure the objects of a tile, and keep what it knows of those that are also in others."""
+    """Measure the objects of a tile, and keep what it knows of those that are also in others.
+
+    It keeps finished objects and, of those in several tiles, what labels contribute,
+    voxels of the same object across seams, and histograms. Rows begin with the object.
+    """
 
     tiles: Tiles
     store: TileStore
@@ -48,12 +51,13 @@ class MeasureTile:
     evidence: Load | None  # None for no surfaces across seams
     measure: Measures
     scale: Scale
+    at_once: int  # objects that are put together at once
 
     #: Most of it is compiled code that lets others work.
     uses_threads = True
 
     def __call__(self, tile: Tile) -> dict[str, Any]:
-        """Do it; return the number of blocks."""
+        """Do it; return its blocks, and the parts of the table of which it has but a share."""
         grid, lookup = self.tiles.grid, self.lookup()
         directions = surface_directions(grid.ndim)
         steps = Steps.later(grid.ndim, grid.ndim if grid.ndim in (2, 3) else 1)
@@ -63,7 +67,7 @@ class MeasureTile:
         mine = np.repeat(members.own, counts)
         ids = np.unique(final[mine])
         ids = ids[ids > 0]
-        place = _places(ids, final)
+        place = places(ids, final)
         parts, bins, measured = self._parts(members, counts[members.own], place[mine])
         parts["id"] = final[mine]
         kept = place[mine] >= 0
@@ -81,7 +85,7 @@ class MeasureTile:
             starts = np.cumsum(counts) - counts
             count_contacts(faces, members.pairs, steps, ways, starts, place, contacts)
         found.same += contacts
-        across = np.isin(ids, lookup.shared)
+        across = places(lookup.shared, ids) >= 0
         self._keep(tile, found.rows(~across), ids[~across])
         chosen = parts[across[at]]
         self.store.put("parts", tile.index, chosen[np.argsort(chosen["id"], kind="stable")])
@@ -89,7 +93,9 @@ class MeasureTile:
         known["id"], known["same"] = ids[across], contacts[across]
         self.store.put("contacts", tile.index, known)
         self.store.put("bins", tile.index, _summed(ids, across, bins))
-        return {"blocks": tile.blocks, "measured": measured}
+        shares = np.unique((ids[across] - 1) // self.at_once)
+        told = {"tile": tile.index, "blocks": tile.blocks}
+        return {**told, "measured": measured, "shares": shares}
 
     def _keep(self, tile: Tile, found: ObjectSums, ids: Int64s) -> None:
         table = self.columns(found, ids)
@@ -149,14 +155,6 @@ def _fill(parts: npt.NDArray[Any], sums: BlockSums) -> None:
 
 def _contact_type(ndim: int) -> np.dtype[Any]:
     return np.dtype([("id", "i8"), ("same", "f8", len(surface_directions(ndim)))])
-
-
-def _places(ids: Int64s, final: Int64s) -> Int64s:
-    """Return the place of each label among ids in ascending order, -1 if it is not one."""
-    if not ids.size:
-        return np.full(final.size, -1, np.int64)
-    place = np.minimum(np.searchsorted(ids, final), ids.size - 1)
-    return np.where(ids[place] == final, place, -1)
 
 
 def _summed(ids: Int64s, across: npt.NDArray[np.bool_], bins: tuple[Any, Any, Any]) -> Any:
@@ -228,9 +226,9 @@ def iter_objects(
         evidence,
         measure or Measures(),
         scale,
+        at_once,
     )
-    measured = any(told["measured"] for told in run(work.tiles, work))
-    together = _Together(work, measured)
+    together = _Together(work, run(work.tiles, work))
     for start in range(1, max(lookup.count, 1) + 1, at_once):
         stop = min(start + at_once, lookup.count + 1)
         low, high = np.searchsorted(lookup.shared, [start, stop])
@@ -240,20 +238,22 @@ def iter_objects(
 class _Together:
     """Puts together what the tiles know of their objects."""
 
-    def __init__(self, work: MeasureTile, measured: bool) -> None:
+    def __init__(self, work: MeasureTile, told: Sequence[Mapping[str, Any]]) -> None:
         self._work = work
-        self._measured = measured
-        self._ranges = {name: self._range(name) for name in _KEPT}
-        self.units = work.columns(ObjectSums.zero(work.tiles.grid.ndim, 0, measured),
-                                  np.empty(0, np.int64)).units  # fmt: skip
+        self._measured = any(one["measured"] for one in told)
+        #: The first and the last object that is in one tile only, of each tile.
+        self._own = np.array([self._ends(tile) for tile in range(len(work.tiles))]).T
+        #: Tiles that have shares of objects in several tiles, by part of the table.
+        self._sharing: dict[int, list[int]] = defaultdict(list)
+        for one in sorted(told, key=operator.itemgetter("tile")):
+            for number in one["shares"].tolist():
+                self._sharing[number].append(one["tile"])
+        nothing = ObjectSums.zero(work.tiles.grid.ndim, 0, self._measured)
+        self.units = work.columns(nothing, np.empty(0, np.int64)).units
 
-    def _range(self, name: str) -> Int64s:
-        """Return the first and the last object of the rows of each tile."""
-        found = np.zeros((len(self._work.tiles), 2), np.int64)
-        for tile in range(len(found)):
-            rows = self._work.store.get(name, tile)
-            found[tile] = (rows[0][0], rows[-1][0]) if len(rows) else (1, 0)
-        return found
+    def _ends(self, tile: int) -> tuple[int, int]:
+        rows = self._work.store.get("objects", tile)
+        return (rows[0][0], rows[-1][0]) if len(rows) else (1, 0)
 
     def table(self, start: int, stop: int, shared: Int64s) -> ObjectTable:
         """Return the objects from one to before another, of which some are in several tiles."""
@@ -270,8 +270,12 @@ class _Together:
 
     def _slices(self, name: str, start: int, stop: int) -> Iterator[tuple[int, Any]]:
         """Yield the rows that each tile has of some objects, which are in their order."""
-        first, last = self._ranges[name].T
-        for tile in np.flatnonzero((first < stop) & (last >= start)).tolist():
+        if name == "objects":
+            first, last = self._own
+            tiles = np.flatnonzero((first < stop) & (last >= start)).tolist()
+        else:
+            tiles = self._sharing.get((start - 1) // self._work.at_once, [])
+        for tile in tiles:
             rows = self._work.store.get(name, tile)
             low, high = np.searchsorted(rows[rows.dtype.names[0]], [start, stop])
             if high > low:

@@ -38,9 +38,9 @@ class WorkerPool:
         self._held = contextlib.ExitStack()
 
     def executor(self, *, threads: bool) -> UnitExecutor:
-        """Return who does units; `threads` of this process may be it."""
+        """Return who does units; `threads` of this process may be it where nobody else works."""
         place = self._placement
-        threads = threads and place.cluster is None  # a cluster is the same in both cases
+        threads = threads and place.cluster is None and False not in self._executors
         if threads not in self._executors:
             if self._logs is None:
                 scratch = tempfile.TemporaryDirectory("", "cytovox-", ignore_cleanup_errors=True)

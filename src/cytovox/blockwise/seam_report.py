@@ -12,7 +12,7 @@ from ..errors import InputError
 from ..kernels.lattice import Int64s
 from .block_tiles import Tiles, TileStore
 from .evidence_file import StitchMode
-from .lookup import Lookup, SeamReport, label_numbers
+from .lookup import Lookup, SeamReport, label_numbers, places
 
 __all__ = ["NODE", "report_again", "report_seams"]
 
@@ -58,9 +58,8 @@ def _of_tile(final: Int64s, nodes: Any, block: Int64s) -> npt.NDArray[Any]:
     return found
 
 
-def _add(known: npt.NDArray[Any], found: npt.NDArray[Any]) -> None:
-    """Add what a tile tells to what is known; all objects are among the known ones."""
-    at = np.searchsorted(known["id"], found["id"])
+def _add(known: npt.NDArray[Any], found: npt.NDArray[Any], at: Int64s) -> None:
+    """Add what a tile knows to what is known of the objects at these places."""
     for name in ("size", "blocks"):
         known[name][at] += found[name]
     for name in ("seam", "clipped", "contested"):
@@ -119,8 +118,9 @@ def report_seams(
             raise InputError("the evidence of blocks has changed meanwhile", block=int(own[0]))
         found = _of_tile(final, nodes, block)
         dropped += int(np.count_nonzero(final == 0))
-        across = np.isin(found["id"], lookup.shared)
-        _add(shared, found[across])
+        at = places(lookup.shared, found["id"])
+        across = at >= 0
+        _add(shared, found[across], at[across])
         summary.take(found[~across])
     summary.take(shared)
     exceeding = summary.ids("clipped") if mode in ("overlap", "owner") else np.empty(0, np.int64)

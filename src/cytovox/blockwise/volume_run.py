@@ -17,8 +17,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ..errors import InputNotFoundError, OptionError, StorageError, UsageError
 from ..read.open_volume import open_volume
 from ..read.volume import Volume
@@ -118,10 +116,10 @@ def write_table_again(recipe: VolumeRecipe, path: Path, gate: str | None) -> int
         run = LabelRun(recipe, volume, grid, Placement(0))
         try:
             EvidenceFolder(run.evidence).save_index()
-            kept = run.write_table(run.folder, path, gate, renumber=False)
+            rows, _ = run.write_table(run.folder, path, gate, renumber=False)
         finally:
             shutil.rmtree(run.tiles, ignore_errors=True)
-    return int(np.count_nonzero(kept))
+    return rows
 
 
 @contextlib.contextmanager

@@ -62,7 +62,7 @@ def write_pyramid(
     Each scale halves the axes along which voxels are finest; coarse axes wait
     until the others are as coarse. A voxel gets the label that most of its
     voxels in the finer scale have, never a mean of labels. Only a write unit of
-    the new scale and a part of what it is made of are in memory at a time.
+    the new scale and a chunk of what it is made of are in memory at a time.
     Scales that were there before are replaced.
 
     Parameters
@@ -174,9 +174,14 @@ def _next_scale(scale: VolumePlan) -> tuple[tuple[int, ...], VolumePlan] | None:
 def _copy_coarser(source: Volume, target: Volume, factors: Sequence[int], kernel: Kernel) -> None:
     """Fill a volume with another made coarser, write unit by write unit."""
     full = (1,) * (source.ndim - len(factors)) + tuple(factors)
+    # what comes from one chunk of the source, where that fits
+    piece = [
+        min(c // f, most) if c % f == 0 else most
+        for c, f, most in zip(source.chunk, full, target.chunk, strict=True)
+    ]
     for unit in tiles(tuple((0, n) for n in target.shape), target.write_unit):
         made = np.empty(box_shape(unit), target.dtype)
-        for part in tiles(unit, target.chunk):
+        for part in tiles(unit, piece):
             wanted = tuple(
                 (a * f, min(b * f, n))
                 for (a, b), f, n in zip(part, full, source.shape, strict=True)
