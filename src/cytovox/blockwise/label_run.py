@@ -112,6 +112,8 @@ class LabelRun(BlockRun):
         report = lookup.report
         if self.table is not None or gate is not None:
             lookup.save(self.tiles)
+            if gate is None:  # else the table is changed where it is
+                lookup = load_lookup(self.tiles)  # of which nothing is in memory yet
             _, kept = self.write_table(self.tiles, self.table, gate)
             if gate is not None:
                 lookup = drop_objects(lookup, kept)
