@@ -5,10 +5,10 @@ from __future__ import annotations
 import functools
 import logging
 import shutil
-import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,17 +16,11 @@ import numpy.typing as npt
 from ..errors import InputError
 from ..read.open_volume import open_volume
 from ..read.volume import Volume
-from ..run.progress import (
-    Listener,
-    StageFinished,
-    StageProgress,
-    StageStarted,
-    announce,
-)
+from ..run.progress import Listener
 from ..write.disk import storage_errors
 from ..write.pyramid import levels_of_image, write_pyramid
 from .block_run import BlockRun, Layout, make_folder
-from .block_tiles import Tiles, TileStore, over_tiles
+from .block_tiles import Tile, Tiles, TileStore, over_tiles
 from .evidence_file import EvidenceFolder
 from .grid import Block, Grid
 from .lookup import Lookup, SeamReport, drop_objects, load_lookup
@@ -172,15 +166,27 @@ class LabelRun(BlockRun):
         """Add coarser scales to the final labels."""
         if self.recipe.format == "zarr2":
             return
-        begin = time.perf_counter()
-        announce(self.on_event, StageStarted("pyramid", 1, "blocks"), logger)
-        write_pyramid(self.making, levels=levels_of_image(self.output))
-        announce(self.on_event, StageProgress("pyramid", 1, 1), logger)
-        announce(self.on_event, StageFinished("pyramid", time.perf_counter() - begin), logger)
+        work = _Coarser(str(self.making), levels_of_image(self.output))
+        run = over_tiles(self.placement, "pyramid", self.on_event, self.logs)
+        run(Tiles.of(Grid((1,), (1,), (0,))), work)
 
     def note_finished(self, lookup: Lookup, **more: Any) -> None:
         """Let the journal know that all is done."""
         self.journal.note("finished", objects=lookup.count, output=str(self.output), **more)
+
+
+@dataclass(frozen=True, slots=True)
+class _Coarser:
+    """Add coarser scales, as if all were one tile."""
+
+    path: str
+    levels: int | None
+
+    uses_threads: ClassVar[bool] = True
+
+    def __call__(self, tile: Tile) -> dict[str, Any]:
+        write_pyramid(self.path, levels=self.levels)
+        return {"blocks": tile.blocks}
 
 
 def _is_volume(path: Path) -> bool:

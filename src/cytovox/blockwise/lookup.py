@@ -7,6 +7,7 @@ import json
 import math
 import os
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -114,10 +115,20 @@ class Lookup:
     def stamp(self) -> str:
         """Text that tells tables apart."""
         check = 0
-        for start in range(0, self.lut.size, _CHUNK):
-            part = np.ascontiguousarray(self.lut[start : start + _CHUNK])
-            check = zlib.crc32(part.view(np.uint8).data, check)
+        for part in self._parts():
+            check = zlib.crc32(part, check)
         return f"{check:08x}-{self.count}"
+
+    def _parts(self) -> Iterator[Any]:
+        """Yield the bytes of the table; a file is read and not mapped, which would keep all."""
+        if isinstance(self.lut, np.memmap) and self.lut.filename is not None:
+            with open(self.lut.filename, "rb") as file:
+                file.seek(self.lut.offset)
+                while part := file.read(_CHUNK):
+                    yield part
+        else:
+            for start in range(0, self.lut.size, _CHUNK):
+                yield np.ascontiguousarray(self.lut[start : start + _CHUNK]).view(np.uint8).data
 
     def slice(self, index: int) -> npt.NDArray[Any]:
         """Return the part of one block, with 0 for background in front."""
