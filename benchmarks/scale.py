@@ -47,6 +47,9 @@ class Case:
         Whether there is also one object in all blocks.
     resumed
         Whether the run is killed when all blocks are segmented, and done again.
+    apart
+        Whether it is also done by worker processes, to see what each of them and
+        the driver need.
     """
 
     key: str
@@ -58,6 +61,7 @@ class Case:
     size: int = 8
     joined: bool = False
     resumed: bool = False
+    apart: bool = False
 
     @property
     def blocks(self) -> int:
@@ -73,14 +77,17 @@ CASES = (
     *(Case(f"joined_{n}", "blocks", s, 16, joined=True) for n, s in _SHAPES.items()),
     Case("resumed_1e4", "blocks", _SHAPES["1e4"], 16, resumed=True),
     Case("resumed_1e5", "blocks", _SHAPES["1e5"], 16, resumed=True),
-    Case("large_1280", "blocks", (1280,) * 3, 128, 16, 40, 25),
-    *(Case(f"objects_{n}", "objects", (e,) * 3, 128, 4, 5, 3) for n, e in _EDGES.items()),
+    Case("large_1280", "blocks", (1280,) * 3, 128, 16, 40, 25, apart=True),
+    *(
+        Case(f"objects_{n}", "objects", (e,) * 3, 128, 4, 5, 3, apart=True)
+        for n, e in _EDGES.items()
+    ),
 )
 _HEADS = {
     "blocks": "| row | blocks | voxels | objects | segment | stitch | objects | relabel | all "
     "| largest process | files |\n|---|---|---|---|---|---|---|---|---|---|---|",
-    "objects": "| row | objects | blocks | stitch | objects | both | one process | driver |\n"
-    "|---|---|---|---|---|---|---|---|",
+    "objects": "| row | objects | blocks | stitch | objects | both | largest process |\n"
+    "|---|---|---|---|---|---|---|",
 }
 
 
@@ -97,7 +104,7 @@ def row(case: Case, workers: int, folder: Path) -> str:
     how: dict[str, Any] = {
         "raw": str(raw), "block": case.block, "context": case.context, "workers": workers,
     }  # fmt: skip
-    note = ""
+    name = case.key
     if case.resumed:
         job("run", out=str(folder / "whole.zarr"), **how)
         try:
@@ -106,29 +113,28 @@ def row(case: Case, workers: int, folder: Path) -> str:
             if err.code != -signal.SIGKILL:
                 raise
     done = job("run", out=str(out), **how)
-    if case.table == "objects":  # once more, to see what the driver of processes needs
-        driver = job("run", out=str(folder / "apart.zarr"), processes=True, **how).first
-        note = f"{driver / 1e6:.0f} MB"
+    peak = f"{max(done.first, done.others) / 1e6:.0f} MB"
+    if case.apart:
+        two = job("run", out=str(folder / "apart.zarr"), processes=True, **how)
+        peak += f"; driver {two.first / 1e6:.0f} MB, worker {two.others / 1e6:.0f} MB"
     if case.resumed:
         equal = job("same", one=str(out), two=str(folder / "whole.zarr")).said["equal"]
-        note = " (the same result)" if equal else " (NOT the same result)"
-    return _line(case, done, note)
+        name += " (the same result)" if equal else " (NOT the same result)"
+    return _line(case, done, name, peak)
 
 
-def _line(case: Case, done: Run, note: str) -> str:
+def _line(case: Case, done: Run, name: str, peak: str) -> str:
     said: Mapping[str, Any] = done.said
     objects, stages = int(said["objects"]), said["stages"]
-    peak = f"{max(done.first, done.others) / 1e6:.0f} MB"
     if case.table == "objects":
         each = [1e6 * stages[name] / objects for name in ("stitch", "objects")]
         times = " | ".join(f"{one:.2f}" for one in (*each, sum(each)))
-        return f"| {case.key} | {objects} | {case.blocks} | {times} | {peak} | {note} |"
+        return f"| {name} | {objects} | {case.blocks} | {times} | {peak} |"
     each = [1e3 * stages.get(name, 0) / case.blocks for name in _STAGES]
     times = " | ".join(f"{one:.2f}" for one in (*each, 1e3 * (done.cpu or 0) / case.blocks))
     voxels = f"{case.shape[0] * case.shape[1] * case.shape[2] / 1e6:.0f} M"
     return (
-        f"| {case.key}{note} | {case.blocks} | {voxels} | {objects} | {times} | {peak} "
-        f"| {said['files']} |"
+        f"| {name} | {case.blocks} | {voxels} | {objects} | {times} | {peak} | {said['files']} |"
     )
 
 

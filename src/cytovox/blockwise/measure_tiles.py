@@ -253,7 +253,7 @@ class _Together:
 
     def _ends(self, tile: int) -> tuple[int, int]:
         rows = self._work.store.get("objects", tile)
-        return (rows[0][0], rows[-1][0]) if len(rows) else (1, 0)
+        return (int(rows[0][0]), int(rows[-1][0])) if len(rows) else (1, 0)
 
     def table(self, start: int, stop: int, shared: Int64s) -> ObjectTable:
         """Return the objects from one to before another, of which some are in several tiles."""

@@ -356,7 +356,7 @@ FAULTS = [
     Fault(
         row=14,
         name="Volumes: killed workers, killed runs, torn chunks and shards, poison blocks",
-        quick=30,
+        quick=20,  # each way in each format
         full=500,
         bound="labels equal those of a run without faults, which are those of the whole volume",
         peer="dcnum has no volumes",
