@@ -222,14 +222,15 @@ def over_tiles(placement: Placement, stage: str, on_event: Listener | None, logs
         tiles: Tiles, work: Callable[[Tile], Mapping[str, Any]]
     ) -> Sequence[Mapping[str, Any]]:
         told: list[Mapping[str, Any]] = []
-        total = len(tiles.grid)
+        total, blocks = len(tiles.grid), 0
 
         def take(_tile: Tile, rows: dict[str, Any]) -> None:
+            nonlocal blocks
             if "error" in rows:
                 raise rows["error"]
             told.append(rows)
-            done = sum(int(one["blocks"]) for one in told)
-            announce(on_event, StageProgress(stage, done, total), logger)
+            blocks += int(rows["blocks"])
+            announce(on_event, StageProgress(stage, blocks, total), logger)
 
         begin = time.perf_counter()
         announce(on_event, StageStarted(stage, total, "blocks"), logger)
