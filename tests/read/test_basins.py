@@ -246,6 +246,19 @@ def test_a_broken_definition_is_reported(tmp_path):
         data.keys()
 
 
+@pytest.mark.parametrize("empty", [None, {}, [], 0, False, ""])
+def test_what_is_empty_in_a_definition_is_absent(make_recording, tmp_path, empty):
+    path = referring(tmp_path, events=23)
+    source = make_recording()
+    basin = {"name": "x", "type": "file", "format": "hdf5", "paths": [str(source)]}
+    text = json.dumps({**basin, "mapping": empty, "identifier": empty})
+    with h5py.File(path, "a") as h5:
+        h5["basins/x"] = np.array([text], dtype="S")
+    with HDF5Data(path) as data:
+        assert [one["mapping"] for one in data.extract_basin_dicts(data.h5)] == [None]
+        assert len(data.image) == 23
+
+
 def test_a_map_beyond_the_basin_is_found_by_the_check(make_recording, tmp_path):
     path = referring(tmp_path)
     file_basin(path, make_recording(), mapping=[0, 1, 2, 23])

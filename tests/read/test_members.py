@@ -5,6 +5,9 @@ import gc
 import h5py
 import pytest
 
+from cytovox.errors import InputError
+from cytovox.read import chunks
+from cytovox.read.chunks import ChunkIndex
 from cytovox.read.members import member
 
 
@@ -41,3 +44,31 @@ def test_hdf5_is_not_asked_for_what_is_missing(h5, monkeypatch):
     monkeypatch.setattr(h5py.Group, "__getitem__", refused)
     assert member(h5, "logs") is None
     assert member(h5, "events/area") is None
+
+
+def test_what_is_damaged_is_named(tmp_path):
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as h5:
+        h5["events/deform"] = [1.0, 2.0]
+        place = h5py.h5o.get_info(h5["events/deform"].id).addr
+    content = bytearray(path.read_bytes())
+    content[place : place + 8] = b"\xff" * 8
+    path.write_bytes(content)
+    with (
+        h5py.File(path) as h5,
+        pytest.raises(InputError, match="'events/deform' cannot be") as got,
+    ):
+        member(h5, "events/deform")
+    assert got.value.path == str(path)
+    assert got.value.hint == "the file is damaged; copy it again"
+
+
+def test_a_chunk_without_a_place_is_damage(tmp_path, monkeypatch):
+    with h5py.File(tmp_path / "a.h5", "w") as h5:
+        dataset = h5.create_dataset("image", (4, 4), "u1", chunks=(2, 4))
+        dataset[:] = 1
+        monkeypatch.setattr(
+            chunks, "chunk_infos", lambda _: [h5py.h5d.StoreInfo(None, 0, None, 8)]
+        )
+        with pytest.raises(InputError, match="a chunk of 'image' has no place in the file"):
+            _ = ChunkIndex(dataset).chunks

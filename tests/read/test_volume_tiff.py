@@ -280,6 +280,22 @@ def test_pages_stored_in_different_ways(tmp_path: Path, odd: dict[str, Any]) -> 
     np.testing.assert_array_equal(read(tmp_path / "a.tif"), stack)
 
 
+def test_a_page_of_strips_without_rows_is_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    with tifffile.TiffWriter(path) as file:
+        for page in VOXELS:
+            file.write(page, metadata=None, contiguous=False, rowsperstrip=8)
+    with tifffile.TiffFile(path) as file:
+        places = [page.tags[278].valueoffset for page in file.pages]
+    content = bytearray(path.read_bytes())
+    for place in places[1:]:
+        content[place : place + 2] = b"\0\0"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="rowsperstrip") as got:
+        read(path)
+    assert got.value.path == str(path)
+
+
 @pytest.mark.parametrize("change", [lambda p: p[:20], lambda p: p.astype(np.int16)])
 def test_pages_of_another_shape_or_type(tmp_path: Path, change: Any) -> None:
     """A page in the middle that differs is an image of its own, not read as the others are."""

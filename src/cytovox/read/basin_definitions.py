@@ -28,6 +28,9 @@ __all__ = [
 #: Formats in which basins of each type are read; others are left out.
 _FORMATS = {"file": ("hdf5",), "internal": ("h5dataset", "hdf5")}
 
+_TEXTS = ("type", "mapping", "identifier")
+_LISTS = ("paths", "features")
+
 
 def is_basin_map(feat: str) -> bool:
     """Return whether a feature is the map of a basin."""
@@ -85,7 +88,10 @@ def read_definition(dataset: CheckedDataset, key: str) -> dict[str, Any]:
             path=dataset.file.filename,
             hint="the file is damaged, or its basins are of a kind that is not read",
         )
-    if definition.get("mapping") in ("", "same"):  # so others say that there is no map
+    for name, value in definition.items():
+        if name in _TEXTS and not value or name in _LISTS and not (value or value == []):
+            definition[name] = None  # empty, of whatever type
+    if definition.get("mapping") == "same":  # so others say that there is no map
         definition["mapping"] = None
     found: dict[str, Any] = definition
     return found
@@ -93,10 +99,10 @@ def read_definition(dataset: CheckedDataset, key: str) -> dict[str, Any]:
 
 def _what_is_wrong(definition: dict[str, Any]) -> str:
     """Describe values of a wrong type, and names that are paths."""
-    for name in ("type", "mapping", "identifier"):
+    for name in _TEXTS:
         if not isinstance(definition.get(name) or "", str):
             return f"its {name} is not a text"
-    for name in ("paths", "features"):
+    for name in _LISTS:
         texts = definition.get(name) or []
         if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
             return f"its {name} are not a list of texts"

@@ -19,7 +19,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import CytovoxError
+from ..errors import CytovoxError, InputError
 from .const import FLETCHER, MAX_CHUNK_BYTES
 from .filters import ChunkError, Pipeline, checksum_fits, is_unpacked_alone
 from .members import chunk_infos
@@ -139,6 +139,12 @@ class ChunkIndex:
         else:
             position, size = self.dataset.id.get_offset(), self.dataset.id.get_storage_size()
             places = [((0,), position, size, 0)] if position is not None and size else []
+        if any(start is None or position is None for start, position, *_ in places):
+            raise InputError(
+                f"a chunk of '{self.name}' has no place in the file",
+                path=self.dataset.file.filename,
+                hint="the file is damaged; copy it again",
+            )
         return {
             tuple(start): StoredChunk(self, tuple(start), int(position), int(size), int(mask))
             for start, position, size, mask in places

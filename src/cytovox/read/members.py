@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import h5py
 import numpy as np
+
+from ..errors import InputError
 
 __all__ = [
     "as_count",
@@ -25,6 +28,8 @@ __all__ = [
 
 #: More events than any file has; exact as a floating-point number.
 _MOST_EVENTS = 1 << 53
+#: What h5py raises of a damaged file.
+_ERRORS = (OSError, RuntimeError, KeyError, ValueError)
 
 
 def member(group: Mapping[Any, Any], name: Any, default: Any = None) -> Any:
@@ -33,8 +38,21 @@ def member(group: Mapping[Any, Any], name: Any, default: Any = None) -> Any:
     For a missing name, ``group.get`` makes an exception of the error text of
     HDF5. If the garbage collector closes another object meanwhile, that text
     is gone, and h5py raises `UnicodeDecodeError`. So nothing missing is asked for.
+    What is there and damaged is an `InputError`.
     """
-    return group.get(name, default) if name in group else default
+    try:
+        # of what is damaged, ``get`` would return the default
+        return group[name] if name in group else default  # noqa: SIM401
+    except _ERRORS as err:
+        with contextlib.suppress(*_ERRORS):
+            link = group.get(name, getlink=True) if isinstance(group, h5py.Group) else None
+            if isinstance(link, h5py.SoftLink | h5py.ExternalLink):
+                return default  # it leads to what is not there
+        raise InputError(
+            f"'{name}' cannot be opened: {err.args[0] if err.args else err}",
+            path=group.file.filename if isinstance(group, h5py.Group) else None,
+            hint="the file is damaged; copy it again",
+        ) from err
 
 
 def members(group: Mapping[Any, Any]) -> list[tuple[Any, Any]]:

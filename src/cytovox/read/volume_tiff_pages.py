@@ -290,7 +290,8 @@ def check_strips(page: Any, path: Path) -> None:
     """Check that a page says of each of its strips or tiles where it is."""
     frame = page.keyframe
     empty = 0 in frame.shaped or (frame.is_tiled and 0 in (frame.tilelength, frame.tilewidth))
-    wanted = 0 if empty else math.prod(frame.chunked)
+    with reading(path, "the strips of a page cannot be counted"):
+        wanted = 0 if empty else math.prod(frame.chunked)
     offsets, sizes = len(page.dataoffsets), len(page.databytecounts)
     if empty or min(offsets, sizes) < wanted or offsets != sizes:
         raise InputError(
