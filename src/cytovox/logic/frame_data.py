@@ -21,6 +21,7 @@ import numpy.typing as npt
 from .. import __version__
 from ..read import HDF5Data, get_measurement_identifier
 from ..read.const import FRAME_FEATURES
+from ..read.members import member
 from ..read.structure import what_is_odd
 from ..write import HDF5Writer, copy_basins, copy_features
 
@@ -60,7 +61,7 @@ def internal_images(
     data: HDF5Data,
 ) -> tuple[h5py.Dataset, npt.NDArray[np.int64], str, str | None] | None:
     """Return the background images that a file keeps in an internal basin."""
-    if "image_bg" in data.h5["events"]:
+    if member(data.h5, "events/image_bg") is not None:
         return None
     for index, basin in enumerate(data.basins):
         if basin.get("type") == "internal" and "image_bg" in (basin.get("features") or ()):

@@ -89,8 +89,8 @@ def read_definition(dataset: CheckedDataset, key: str) -> dict[str, Any]:
             hint="the file is damaged, or its basins are of a kind that is not read",
         )
     for name, value in definition.items():
-        if name in _TEXTS and not value or name in _LISTS and not (value or value == []):
-            definition[name] = None  # empty, of whatever type
+        if name in _TEXTS or name in _LISTS and value != []:
+            definition[name] = value or None  # what is empty may be of any type
     if definition.get("mapping") == "same":  # so others say that there is no map
         definition["mapping"] = None
     found: dict[str, Any] = definition
