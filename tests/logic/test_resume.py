@@ -79,7 +79,7 @@ if __name__ == "__main__":
         runner.run()
 '''
 
-BACKGROUND = "cytovox.logic.pipeline:store_background"
+BACKGROUND = "cytovox.logic.background_step:store_background"
 CHECKPOINT = "cytovox.write.ledger:Ledger.note"
 COMPLETE = "cytovox.write.ledger:Ledger.complete"
 RESTART = "cytovox.write.ledger:Ledger.restart"
@@ -374,7 +374,7 @@ def test_killed_again_and_again(raw, kill, rerun, expected, number):
 
 def test_a_background_that_is_there_is_not_computed_again(raw, kill, rerun, expected, monkeypatch):
     kill(CHECKPOINT, 1, after=False)
-    monkeypatch.setattr(pipeline, "store_background", lambda *_: 1 / 0)
+    monkeypatch.setattr(pipeline, "add_background", lambda *_, **__: 1 / 0)
     rerun()
     same(expected(), stored(raw.with_name("out.rtdc")))
 

@@ -151,7 +151,7 @@ class QueueEventExtractor:
         small = np.zeros(len(labels), np.int64)
         events = find_events(labels, self.gate.size_thresh_mask, duplicate, small)
         frames = (image, image_bg, image_corr, bg_off)
-        columns, passed, valid = self._measure(events, labels, frames, self.extract_kwargs)
+        columns, passed, valid = self.measure_objects(events, labels, frames, self.extract_kwargs)
         kept = passed & valid
         lost = {
             "size": small,
@@ -215,7 +215,7 @@ class QueueEventExtractor:
             None if array is None else array[one]
             for array in (chunk_slot.image_bg, chunk_slot.image_corr, chunk_slot.bg_off)
         )
-        columns, passed, valid = self._measure(
+        columns, passed, valid = self.measure_objects(
             events.at_frame(0),
             labels,
             (chunk_slot.image[one], image_bg, image_corr, bg_off),
@@ -315,18 +315,38 @@ class QueueEventExtractor:
         where = f"feature extraction {cls.get_ppid_code()}"
         return check_options(where, options, extract_kwargs or {})
 
-    def _measure(
+    def measure_objects(
         self,
-        events: Events,
+        objects: Events,
         labels: npt.NDArray[np.uint16],
         frames: tuple[Any, Any, Any, Any],
         options: Mapping[str, Any],
     ) -> tuple[dict[str, npt.NDArray[Any]], npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-        """Return the features of events, and which of them pass the gate and have an area."""
+        """Measure objects, whether or not they are kept.
+
+        Parameters
+        ----------
+        objects
+            Where they are, from `cytovox.kernels.event_boxes.find_events`.
+        labels
+            Labels, uint16 of shape (n, H, W).
+        frames
+            ``image``, ``image_bg``, ``image_corr`` and ``bg_off``, as in `measure`.
+        options
+            Options of `get_events_from_masks`, all of them.
+
+        Returns
+        -------
+        columns : dict
+            Arrays of shape (n_objects,) by name of the feature.
+        passed, valid : numpy.ndarray
+            Which objects pass the gate, and which have an area; bool of shape
+            (n_objects,).
+        """
         names = feature_names(**options)
         self.gate.check(names)
         table, valid = measure_events(
-            events, labels, *frames, pixel_size=self.pixel_size, **options
+            objects, labels, *frames, pixel_size=self.pixel_size, **options
         )
         columns = {name: row for name, row in zip(COLUMNS, table, strict=True) if name in names}
         return columns, self.gate.gate_events(columns), valid

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,13 @@ from ..write import HDF5Writer
 from ..write.disk import storage_errors
 from .chunk_slot import Offsets
 from .frame_data import internal_images
+from .job import DCNumPipelineJob
 from .run_folder import FolderState, RunFolder, sync_content
+from .run_input import RunInput
 
 __all__ = [
     "TEMPORARY_FILTERS",
+    "add_background",
     "keep_background",
     "kept_background",
     "offsets_of_kept",
@@ -36,6 +40,34 @@ __all__ = [
 TEMPORARY_FILTERS = {"fletcher32": True, "compression": ZSTD, "compression_opts": (1,)}
 _BLOCK = 200
 _READ = 1 << 20
+
+
+def add_background(
+    job: DCNumPipelineJob,
+    inputs: RunInput,
+    bg_id: str,
+    *,
+    defer_offset: bool,
+    on_progress: Callable[[float], None] | None = None,
+    logger: logging.Logger | None = None,
+) -> BackgroundResult:
+    """Compute the background and write it into the temporary input.
+
+    Its offset can wait until frames are loaded.
+    """
+    path = inputs.make_temporary()
+    method = job.get_background_class()(
+        inputs.whole,
+        num_workers=job["num_procs"],
+        on_progress=on_progress,
+        logger=logger,
+        **job["background_kwargs"],
+    )
+    result = method.compute(defer_offset=defer_offset)
+    if result.has_offset and result.bg_off is None:
+        inputs.offsets = dataclasses.replace(result, images=None).offsets_of
+    store_background(result, inputs.whole, path, bg_id)
+    return result
 
 
 def store_background(

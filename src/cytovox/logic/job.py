@@ -17,10 +17,10 @@ from ..recipe.identity import DCNUM_PPID_GENERATION, compute_pipeline_hash
 from ..recipe.options import check_options, options_of
 from ..recipe.registry import OPTION_METHODS, load_stage
 from ..run.memory import cpu_count
-from ..segm import Segmenter, get_segmenter
+from ..segm import MPOSegmenter, Segmenter, get_segmenter
 from ..segm.find_segmenters import file_of_segmenter, is_segmenter_file, load_segmenter_file
 
-__all__ = ["DCNumPipelineJob"]
+__all__ = ["DCNumPipelineJob", "extractor_of", "segmenter_of"]
 
 _STAGES = ("data", "background", "segmenter", "feature", "gate")
 _COMPRESSIONS = ("none", *(f"zstd-{level}" for level in range(1, 10)))
@@ -318,3 +318,25 @@ class DCNumPipelineJob:
                 logs=dict(data.logs),
             )
         return True
+
+
+def segmenter_of(job: Any) -> Segmenter:
+    """Return the segmenter of a job, with its options."""
+    cls: type[Segmenter] = job.get_segmenter_class()
+    kwargs = job["segmenter_kwargs"]
+    if issubclass(cls, MPOSegmenter):
+        kwargs.setdefault("num_workers", job["num_procs"])
+    return cls(debug=job["debug"], **kwargs)
+
+
+def extractor_of(
+    job: Any, data: HDF5Data, register: Any = None, event_queue: Any = None
+) -> QueueEventExtractor:
+    """Return what measures and gates the events of a job, with its options."""
+    return QueueEventExtractor(
+        slot_register=register,
+        pixel_size=data.pixel_size,
+        gate=Gate(data, **job["gate_kwargs"]),
+        event_queue=event_queue,
+        extract_kwargs=job["feature_kwargs"],
+    )

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import numpy as np
 
-from ..background.base import BackgroundKind, BackgroundResult
+from ..background.base import BackgroundKind
 from ..read import HDF5Data, get_measurement_identifier
 from ..run.rows import no_objects, objects_by_cause
 from ..segm import UNISegmenter
@@ -17,11 +16,11 @@ from ..write import HDF5Writer, copy_metadata
 from ..write.ledger import Checkpoint
 from . import frame_data
 from .background_step import (
+    add_background,
     keep_background,
     kept_background,
     offsets_of_kept,
     sign_background,
-    store_background,
 )
 from .conveyor import Conveyor
 from .job import DCNumPipelineJob
@@ -90,11 +89,16 @@ class Pipeline:
             inputs.offsets = offsets_of_kept(inputs.frame_data) if kept["deferred"] else None
             return
         self.logger.info("Starting background computation")
-        path = inputs.make_temporary()
-        result = self._background(defer_offset)
-        if result.has_offset and result.bg_off is None:
-            inputs.offsets = dataclasses.replace(result, images=None).offsets_of
-        store_background(result, inputs.whole, path, self.ids["bg_id"])
+        result = add_background(
+            self.job,
+            inputs,
+            self.ids["bg_id"],
+            defer_offset=defer_offset,
+            on_progress=lambda fraction: self.progress.report(RunState.BACKGROUND, fraction),
+            logger=self.logger,
+        )
+        for text in result.warnings:
+            self.progress.warn(text)
         is_new = result.kind is not BackgroundKind.COPY
         if is_new and not result.has_offset and "bg_off" in inputs.whole:
             self.progress.warn(
@@ -102,19 +106,6 @@ class Pipeline:
             )
         keep_background(self.folder, deferred=inputs.offsets is not None)
         self.logger.info("Finished background computation")
-
-    def _background(self, defer_offset: bool) -> BackgroundResult:
-        method = self.job.get_background_class()(
-            self.inputs.whole,
-            num_workers=self.job["num_procs"],
-            on_progress=lambda fraction: self.progress.report(RunState.BACKGROUND, fraction),
-            logger=self.logger,
-            **self.job["background_kwargs"],
-        )
-        result = method.compute(defer_offset=defer_offset)
-        for text in result.warnings:
-            self.progress.warn(text)
-        return result
 
     def add_signed_background(self) -> None:
         """Compute the background with its offset, for all that read the temporary input."""

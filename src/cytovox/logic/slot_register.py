@@ -13,13 +13,14 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import InterruptedRunError
-from ..feat import Gate, QueueEventExtractor
+from ..feat import QueueEventExtractor
 from ..read import HDF5Data
 from ..run.rows import FrameRows
-from ..segm import MPOSegmenter, Segmenter
+from ..segm import Segmenter
 from . import stages
 from .chunk_slot import ChunkSlot, Offsets
 from .chunk_slot_data import ChunkSlotData, RegisterState, SlotState, StateWarden, mp_spawn
+from .job import extractor_of, segmenter_of
 from .shared_counters import SharedCounters, count_time
 
 __all__ = ["SharedCounters", "SlotRegister", "StateWarden", "count_time", "is_locked", "mp_spawn"]
@@ -152,21 +153,12 @@ class SlotRegister(SharedCounters):
     @functools.cached_property
     def segmenter(self) -> Segmenter:
         """The segmenter that this register's tasks use."""
-        kwargs = self.job["segmenter_kwargs"]
-        if issubclass(self.segmenter_class, MPOSegmenter):
-            kwargs.setdefault("num_workers", self.job["num_procs"])
-        return self.segmenter_class(debug=self.job["debug"], **kwargs)
+        return segmenter_of(self.job)
 
     @functools.cached_property
     def extractor(self) -> QueueEventExtractor:
         """What measures and gates events."""
-        return QueueEventExtractor(
-            slot_register=self,
-            pixel_size=self.data.pixel_size,
-            gate=Gate(self.data, **self.job["gate_kwargs"]),
-            event_queue=self.event_queue,
-            extract_kwargs=self.job["feature_kwargs"],
-        )
+        return extractor_of(self.job, self.data, self, self.event_queue)
 
     @property
     def slots(self) -> list[ChunkSlot]:

@@ -33,14 +33,19 @@ FrameOffsets = npt.NDArray[np.float64] | None
 _DIGITS_IN_CODE = 8
 
 
-class ChunkOfFrames(Protocol):
+class FramesToSegment(Protocol):
+    """What a segmenter needs to know of some frames."""
+
+    image: npt.NDArray[np.uint8]
+    image_corr: npt.NDArray[np.int16] | None
+    bg_off: FrameOffsets
+
+
+class ChunkOfFrames(FramesToSegment, Protocol):
     """What a segmenter needs to know of a chunk slot."""
 
     chunk: int
     length: int
-    image: npt.NDArray[np.uint8]
-    image_corr: npt.NDArray[np.int16] | None
-    bg_off: FrameOffsets
     mask: Masks
 
 
@@ -271,7 +276,7 @@ class Segmenter(abc.ABC):
         out[:] = self.segment_batch(images, bg_off)
 
     def input_of(
-        self, slot: ChunkOfFrames, start: int, stop: int
+        self, slot: FramesToSegment, start: int, stop: int
     ) -> tuple[npt.NDArray[Any], FrameOffsets]:
         """Return what this segmenter wants of a slot: images and offsets.
 
