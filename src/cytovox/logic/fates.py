@@ -51,9 +51,9 @@ class Objects:
     def counts(self, frames: int) -> npt.NDArray[np.int64]:
         """Return how many were found in each frame, and lost by cause, as `FrameRows.objects`."""
         counts = no_objects(frames)
-        np.add.at(counts, (self.frame, 0), 1)
         lost = self.cause != KEPT
-        np.add.at(counts, (self.frame[lost], 1 + self.cause[lost]), 1)
+        np.add.at(counts[:, 0], self.frame, 1)
+        np.add.at(counts.reshape(-1), self.frame[lost] * counts.shape[1] + 1 + self.cause[lost], 1)
         return counts
 
 
@@ -97,7 +97,7 @@ def analyse(frames: Frames, job: DCNumPipelineJob, data: HDF5Data) -> Analysis:
 def clean_up_steps(analysis: Analysis, row: int) -> list[tuple[str, npt.NDArray[np.uint16]]]:
     """Return the labels of a frame after each step of the clean-up, by name of its option."""
     steps = []
-    done = dict.fromkeys(analysis.clean_up, 0)
+    done: dict[str, Any] = dict.fromkeys(analysis.clean_up, 0)
     for name, value in analysis.clean_up.items():
         done[name] = value
         labels = analysis.raw_labels[row : row + 1].copy()
@@ -155,8 +155,8 @@ def _follow(
     raw: npt.NDArray[np.uint16], clean: npt.NDArray[np.uint16], options: dict[str, Any]
 ) -> Objects:
     """Find out which piece of the clean labels each object of the raw ones has become."""
-    before, after = find_events(raw, 0).table, find_events(clean, 0).table
-    before, after = before.astype(np.int64), after.astype(np.int64)
+    before = find_events(raw, 0).table.astype(np.int64)
+    after = find_events(clean, 0).table.astype(np.int64)
     before_key = before[:, 0] * _LABELS + before[:, 2]
     after_key = after[:, 0] * _LABELS + after[:, 2]
     at_border = _lost_at_border(raw, before, options)
@@ -169,7 +169,7 @@ def _follow(
     owner_size = np.zeros(len(after), np.int64)
     owner_size[has_owner] = before[row_of_owner[has_owner], 3]
     none = np.zeros(np.count_nonzero(lost), np.int64)
-    columns = {
+    columns: dict[str, tuple[Any, Any]] = {
         "frame": (before[lost, 0], after[:, 0]),
         "raw_label": (before[lost, 2], owner % _LABELS),
         "label": (none, after[:, 2]),
@@ -178,7 +178,9 @@ def _follow(
         "box": (before[lost, 4:8], after[:, 4:8]),
         "cause": (cause[lost], np.full(len(after), KEPT)),
     }
-    joined = {name: np.concatenate(parts) for name, parts in columns.items()}
+    joined: dict[str, npt.NDArray[np.int64]] = {
+        name: np.concatenate(parts) for name, parts in columns.items()
+    }
     order = np.lexsort((joined["label"], joined["raw_label"], joined["frame"]))
     return Objects(**{name: column[order] for name, column in joined.items()}, features={})
 

@@ -102,7 +102,7 @@ class FrameSource:
         shape = (len(wanted), *images.image_shape)
         image = np.empty(shape, np.uint8)
         duplicate = np.zeros(len(wanted), np.bool_)
-        for row, number in enumerate(wanted):
+        for row, number in enumerate(wanted.tolist()):
             pair = np.empty((1 + bool(number), *shape[1:]), np.uint8)
             images.read_into(number + 1 - len(pair), pair)
             image[row] = pair[-1]
@@ -117,12 +117,12 @@ class FrameSource:
         image_bg = image_corr = bg_off = None
         if (backgrounds := data.get_image_cache("image_bg")) is not None:
             image_bg = np.empty_like(image)
-            for row, number in enumerate(wanted):
+            for row, number in enumerate(wanted.tolist()):
                 backgrounds.read_into(number, image_bg[row : row + 1])
             image_corr = np.empty(image.shape, np.int16)
             subtract(image, image_bg, image_corr)
         if offsets is not None:
-            each = [offsets(image[row : row + 1], n)[0] for row, n in enumerate(wanted)]
+            each = [offsets(image[row : row + 1], n)[0] for row, n in enumerate(wanted.tolist())]
             bg_off = np.array(each, np.float64)
         elif "bg_off" in data:
             bg_off = np.asarray(data["bg_off"][:], np.float64)[wanted]

@@ -36,9 +36,12 @@ _DIGITS_IN_CODE = 8
 class FramesToSegment(Protocol):
     """What a segmenter needs to know of some frames."""
 
-    image: npt.NDArray[np.uint8]
-    image_corr: npt.NDArray[np.int16] | None
-    bg_off: FrameOffsets
+    @property
+    def image(self) -> npt.NDArray[np.uint8]: ...
+    @property
+    def image_corr(self) -> npt.NDArray[np.int16] | None: ...
+    @property
+    def bg_off(self) -> FrameOffsets: ...
 
 
 class ChunkOfFrames(FramesToSegment, Protocol):
