@@ -124,7 +124,10 @@ def describe_each(
     in_words: Callable[[dict[str, Any]], str],
     said: Said,
 ) -> int:
-    """Show what each of several files is, whatever is wrong with others; return the exit code."""
+    """Show what each of several files is, whatever is wrong with others; return the exit code.
+
+    What is found of a file may bring an exit code of its own.
+    """
     results: list[dict[str, Any]] = []
     codes = []
     for name in names:
@@ -134,7 +137,7 @@ def describe_each(
             codes.append(report_error(error, debug=said.debug))
             results.append({kind: str(name), "error": describe(error)})
         else:
-            codes.append(0)
+            codes.append(found.get("exit_code", 0))
             results.append(found)
             if not said.as_json:
                 print_text(in_words(found))

@@ -10,6 +10,7 @@ import typer
 
 from .. import __version__
 from . import demo, volume_look, volume_make
+from .basin_commands import drain, relink, tap
 from .command_options import Allowed, with_options
 from .console import complete_streams, report_error, showing_warnings
 from .doctor import doctor
@@ -83,7 +84,7 @@ def _add(group: typer.Typer, *commands: Callable[..., Any], help_if_bare: bool =
         group.command(no_args_is_help=help_if_bare)(with_options(command))
 
 
-_add(app, run, info, verify)
+_add(app, run, info, verify, relink, drain, tap)
 _add(app, doctor, stages, demo.demo, help_if_bare=False)
 # What follows the program's name is its own, options too.
 app.command(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from collections.abc import Iterator
 from dataclasses import astuple, dataclass, field, replace
@@ -270,6 +269,7 @@ def events_of_output(job: DCNumPipelineJob, data: HDF5Data, *, thorough: bool = 
     must not be damaged: small outputs are read in full, of others lengths and
     headers, unless `thorough` is set. An error says what does not fit.
     """
+    from ..logic.record import read_record
     from ..logic.verify import verify_recording
     from ..read import HDF5Data
     from ..read.members import as_count
@@ -279,7 +279,7 @@ def events_of_output(job: DCNumPipelineJob, data: HDF5Data, *, thorough: bool = 
         try:
             result = stack.enter_context(HDF5Data(path, permissions=may, opened=data.opened))
             meta = {key: str(value) for key, value in result.meta.items()}
-            record = _record(result)
+            record = read_record(result)
             strategy = _strategy(result, record)
         except (CytovoxError, OSError, LookupError, RuntimeError, ValueError, TypeError) as err:
             raise _refusal(job, f"is not a result of a run, or a damaged one: {err}") from err
@@ -355,16 +355,6 @@ def _identifiers(data: HDF5Data, pphash: str) -> set[str]:
     made = f"dcn-{pphash[:7]}"
     # A run that finds nothing to redo keeps the identifier of its input.
     return {made} if own is None else {f"{own}_{made}", own}
-
-
-def _record(result: HDF5Data) -> dict[str, Any]:
-    """Return the record of the last run; an empty one if it cannot be read."""
-    records = sorted(name for name in result.logs if name.startswith("dcnum-job-"))
-    try:
-        found = json.loads("\n".join(result.logs[records[-1]]))
-    except (IndexError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _strategy(result: HDF5Data, record: dict[str, Any]) -> str:

@@ -19,7 +19,9 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import __version__
+from ..errors import InputError
 from ..read import HDF5Data, get_measurement_identifier
+from ..read.basin_definitions import is_basin_map
 from ..read.const import FRAME_FEATURES
 from ..read.members import member
 from ..read.structure import what_is_odd
@@ -32,7 +34,10 @@ __all__ = [
     "find_source",
     "internal_images",
     "pass_on",
+    "paths_to",
     "plan_frame_data",
+    "refer_to_sources",
+    "what_is_missing",
 ]
 
 #: Events that are copied at a time.
@@ -142,7 +147,7 @@ def bring_frame_data(
         values = np.asarray(frame_data[feature][:])  # of the type in which they are stored
         for start in range(0, max(1, len(frames)), _BLOCK):
             writer.store_feature_chunk(feature, values[frames[start : start + _BLOCK]])
-    _refer_to_sources(writer, plan.referred, frames)
+    refer_to_sources(writer, plan.referred, frames)
     if plan.internal_background:
         _store_internal_background(writer, whole, frame_data, frames)
 
@@ -162,7 +167,7 @@ def _store_internal_background(
         )
 
 
-def _refer_to_sources(
+def refer_to_sources(
     writer: HDF5Writer,
     sources: Mapping[str, Source],
     frames: npt.NDArray[Any],
@@ -181,17 +186,22 @@ def _refer_to(
     rows: npt.NDArray[Any] | None = None,
 ) -> None:
     """Let the output refer to a file, by its path and by the one relative to the output."""
-    paths: list[str | Path] = [path.resolve()]
-    with contextlib.suppress(ValueError):  # another drive
-        paths.append(Path(os.path.relpath(paths[0], Path(writer.h5.filename).resolve().parent)))
     writer.store_basin(
         name="cytovox basin",
-        paths=paths,
+        paths=paths_to(path, Path(writer.h5.filename).resolve().parent),
         features=features,
         description=f"Created with cytovox {__version__}",
         mapping=rows,
         identifier=identifier,
     )
+
+
+def paths_to(path: Path, folder: Path) -> list[str]:
+    """Return the paths by which a file in a folder refers to another: absolute, and relative."""
+    paths = [str(path.resolve())]
+    with contextlib.suppress(ValueError):  # another drive
+        paths.append(os.path.relpath(paths[0], folder))
+    return paths
 
 
 def _grouped(sources: Mapping[str, Source]) -> Iterator[tuple[list[str], Source]]:
@@ -204,20 +214,43 @@ def _grouped(sources: Mapping[str, Source]) -> Iterator[tuple[list[str], Source]
     yield from groups.values()
 
 
+def what_is_missing(data: HDF5Data) -> InputError | None:
+    """Return why something that a file refers to cannot be read; None if all of it can."""
+    for basin in data.basins:
+        for feature in basin.get("features") or [""]:  # any may be in one that lists none
+            if basin.get("type") == "file" and feature not in data:
+                problem = data.why_not(feature)
+                if problem is not None:
+                    return problem
+    return None
+
+
 def pass_on(writer: HDF5Writer, whole: HDF5Data, *, copy: bool) -> None:
-    """Let an output stand for an input to which nothing has to be done."""
+    """Let an output stand for an input to which nothing has to be done.
+
+    A copy stands alone, unless it would lack what cannot be read now.
+    """
     events = whole.h5["events"]
     stored = [name for name in events if not what_is_odd(events[name], "events")]
-    own = [name for name in stored if not name.startswith("basinmap")]
+    own = [name for name in stored if not is_basin_map(name)]
     if copy:
         copy_features(whole.h5, writer.h5, stored, permissions=whole.permissions)
-        internal = internal_images(whole) is not None
-        for feature in ("image", "image_bg", "bg_off", *FRAME_FEATURES):
-            if feature in own or feature not in whole or (internal and feature == "image_bg"):
-                continue
-            for start in range(0, len(whole), _BLOCK):
-                writer.store_feature_chunk(feature, whole[feature][start : start + _BLOCK])
+        held = {*own, *_internal_features(whole)}
+        for feature in whole.offered():
+            if feature not in held:
+                writer.store_rows(feature, whole.locate(feature))
     elif own:
         identifier = get_measurement_identifier(whole.h5)
         _refer_to(writer, Path(whole.place or ""), sorted(own), identifier)
-    copy_basins(whole.h5, writer.h5, permissions=whole.permissions)
+    copy_basins(
+        whole.h5,
+        writer.h5,
+        permissions=whole.permissions,
+        file_basins=not copy or what_is_missing(whole) is not None,
+    )
+
+
+def _internal_features(data: HDF5Data) -> Iterator[str]:
+    for index, basin in enumerate(data.basins):
+        if basin.get("type") == "internal":
+            yield from data.get_basin_data(index)[1]

@@ -26,6 +26,8 @@ __all__ = [
     "free_stamp",
     "hash_of_stated",
     "job_record",
+    "read_record",
+    "recorded_input",
     "tasks_for",
     "time_stamp",
     "wrap_lines",
@@ -101,6 +103,24 @@ def job_record(
         record["objects"] = dict(objects)
     text = json.dumps(record, indent=2, sort_keys=True, cls=ExtendedJSONEncoder)
     return text.splitlines()
+
+
+def read_record(result: HDF5Data) -> dict[str, Any]:
+    """Return the record of the last run; an empty one if it cannot be read."""
+    records = sorted(name for name in result.logs if name.startswith("dcnum-job-"))
+    try:
+        found = json.loads("\n".join(result.logs[records[-1]]))
+    except (IndexError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def recorded_input(result: HDF5Data) -> str | None:
+    """Return the path of the recording that the last run has read, if it says so."""
+    try:
+        return str(read_record(result)["read"]["files"][0]["path"])
+    except (LookupError, TypeError):
+        return None
 
 
 def write_identity(

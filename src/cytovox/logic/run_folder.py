@@ -7,13 +7,21 @@ import errno
 import os
 import platform
 import uuid
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError, OutputError, OutputExistsError, StorageError, VerificationError
+from ..errors import (
+    InputError,
+    OutputBusyError,
+    OutputError,
+    OutputExistsError,
+    StorageError,
+    VerificationError,
+)
 from ..read.permissions import Permissions
+from ..run.fingerprint import FileStamp
 from ..run.journal import Journal, JournalContent, read_journal
 from ..run.lock import OutputLock
 from ..write.disk import DISK
@@ -24,9 +32,11 @@ __all__ = [
     "TEMPORARY_FILES",
     "FolderState",
     "RunFolder",
+    "new_output",
     "refuse_existing",
     "remove_files",
     "remove_leftovers",
+    "require_unchanged",
     "sync_content",
     "verify_output",
 ]
@@ -314,3 +324,52 @@ def verify_output(path: Path, events: int, permissions: Permissions | None = Non
     except VerificationError as err:
         err.hint = "the output was not published; run again"
         raise
+
+
+def require_unchanged(stamps: Sequence[FileStamp], *, may_grow: bool = False) -> None:
+    """Raise an error if a file has changed since it was opened."""
+    for stamp in stamps:
+        change = stamp.change(may_grow=may_grow)
+        if change is not None:
+            raise InputError(
+                f"the input has changed while it was read: {change}",
+                path=stamp.path,
+                hint="nothing was published; run again when no other program writes to it",
+            )
+
+
+@contextlib.contextmanager
+def new_output(
+    path: Path,
+    inputs: Sequence[Path],
+    events: int,
+    *,
+    force: bool = False,
+    permissions: Permissions | None = None,
+) -> Iterator[Path]:
+    """Yield the temporary file of an output that is made in one go, without a journal.
+
+    It gets its name when it was verified and the inputs are as they were.
+    """
+    path = path.absolute()
+    if not force:
+        refuse_existing(path)
+    stamps = [FileStamp.of(one) for one in inputs]
+    folder = RunFolder(path)
+    folder.lock()
+    try:
+        if folder.left:
+            raise OutputBusyError(
+                "a run that was stopped has left what another one can resume",
+                path=path,
+                hint="finish it with the command that began it, or choose another name",
+            )
+        if not force:  # it may have come while another run held the lock
+            refuse_existing(path)
+        folder.claim("output")
+        yield folder.path("output")
+        verify_output(folder.path("output"), events, permissions)
+        require_unchanged(stamps)
+        folder.publish("output", replace=force)
+    finally:
+        folder.leave(keep=False)

@@ -17,7 +17,7 @@ from .chunk_slot import Offsets
 from .conveyor import chunk_size_for
 from .frame_data import FramePlan, plan_frame_data
 from .job import DCNumPipelineJob
-from .run_folder import RunFolder
+from .run_folder import RunFolder, require_unchanged
 
 __all__ = ["RunInput"]
 
@@ -138,14 +138,7 @@ class RunInput:
 
     def require_unchanged(self) -> None:
         """Raise an error if a file has changed since it was opened."""
-        for stamp in self._stamps:
-            change = stamp.change(may_grow=self.raw.permissions.growing)
-            if change is not None:
-                raise InputError(
-                    f"the input has changed while it was read: {change}",
-                    path=stamp.path,
-                    hint="nothing was published; run again when no other program writes to it",
-                )
+        require_unchanged(self._stamps, may_grow=self.raw.permissions.growing)
 
     def close_temporary(self) -> None:
         """Close all readers of the temporary input."""

@@ -46,6 +46,7 @@ def copy_basins(
     internal_basins: bool = True,
     *,
     permissions: Permissions | None = None,
+    file_basins: bool = True,
 ) -> None:
     """Copy basins with their maps, and the data of internal basins.
 
@@ -59,13 +60,15 @@ def copy_basins(
         Whether to copy internal basins as well.
     permissions
         What the input may do; what is allowed in this process if None.
+    file_basins
+        Whether to copy references to other files as well.
     """
     writer = HDF5Writer(h5_dst)
     for definition in extract_basin_dicts(h5_src, check=False, permissions=permissions):
         kind = definition.get("type")
-        if kind == "file" or (kind == "internal" and internal_basins):
+        if (kind == "file" and file_basins) or (kind == "internal" and internal_basins):
             _copy_basin(h5_src, writer, definition, permissions)
-        elif kind != "internal":
+        elif kind not in ("file", "internal"):
             warnings.warn(
                 f"Ignored basin of type '{kind}'", IgnoringBasinTypeWarning, stacklevel=2
             )

@@ -367,6 +367,20 @@ class HDF5Writer:
             self.store_rows(feat, stored, group_name="basin_events")
         self._store_basin_text(json.dumps(definition, indent=2))
 
+    def replace_basin(self, key: str, definition: Mapping[str, Any]) -> None:
+        """Store the definition of a basin in place of another one.
+
+        Parameters
+        ----------
+        key
+            Name of the one to replace in the group ``basins``.
+        definition
+            What is stored as JSON.
+        """
+        with self.guard():
+            del self.h5["basins"][key]
+        self._store_basin_text(json.dumps(dict(definition), indent=2))
+
     def _store_basin_text(self, text: str) -> None:
         key = hashlib.md5(text.encode("utf-8"), usedforsecurity=False).hexdigest()
         with self.guard():

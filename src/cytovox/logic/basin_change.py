@@ -1,0 +1,200 @@
+"""Results whose frame data move: into the result, or back to its input.
+
+What `cytovox.logic.frame_data` does at the end of a run is done here for results
+that exist already.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path, PureWindowsPath
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import InputError, InputNotFoundError, UsageError
+from ..read import HDF5Data, Permissions, RefusedInputError, get_measurement_identifier
+from ..read.basin_definitions import find_allowed_file
+from ..read.const import FRAME_FEATURES
+from ..read.dataset import read_checked
+from ..read.identifier import is_made_of
+from ..read.mapped import check_mapping, get_mapped_object
+from ..read.members import member
+from ..read.permissions import default_permissions
+from ..read.structure import what_is_odd
+from ..write import HDF5Writer, copy_basins, copy_features, copy_metadata
+from .frame_data import Source, find_source, pass_on, refer_to_sources, what_is_missing
+from .record import recorded_input
+from .run_folder import new_output
+
+__all__ = ["drain_result", "tap_result"]
+
+#: The map from events to frames, which a run stores first.
+_FRAMES = "basinmap0"
+#: Bytes of a feature that are compared at a time.
+_BLOCK_BYTES = 1 << 24
+#: What belongs to frames; images first, since they are why a result is tapped.
+_OF_FRAMES = ("image", "image_bg", "bg_off", *FRAME_FEATURES)
+
+
+def drain_result(
+    path: Path, path_out: Path, *, force: bool = False, permissions: Permissions | None = None
+) -> list[str]:
+    """Write a result that stands alone; return the features that were copied from elsewhere."""
+    with HDF5Data(path, permissions=permissions) as data:
+        if all(basin.get("type") != "file" for basin in data.basins):
+            raise UsageError(
+                "it refers to no other file", path=path, hint="it stands alone already"
+            )
+        if (problem := what_is_missing(data)) is not None:
+            raise problem
+        _refuse_itself(path, path_out)
+        with (
+            new_output(path_out, data.files(), len(data), force=force) as temporary,
+            HDF5Writer(temporary) as writer,
+        ):
+            copy_metadata(data.h5, writer.h5, permissions=data.permissions)
+            pass_on(writer, data, copy=True)
+            return sorted(feat for feat in writer.events if feat not in data.h5["events"])
+
+
+def tap_result(
+    path: Path,
+    path_out: Path,
+    *,
+    origin: Path | None = None,
+    force: bool = False,
+    permissions: Permissions | None = None,
+) -> tuple[Path, list[str]]:
+    """Write a result that refers to its input; return the input and what is left there.
+
+    Every value that is left out of the result was compared with that of the input.
+    """
+    with contextlib.ExitStack() as stack:
+        data = stack.enter_context(HDF5Data(path, permissions=permissions))
+        _refuse_itself(path, path_out)
+        place = _find_origin(data, origin)
+        may = (permissions or default_permissions()).within(place.absolute().parent)
+        there = stack.enter_context(HDF5Data(place, permissions=may, opened=data.opened))
+        _check_measurement(data, there)
+        rows = _frames_of(data)
+        check_mapping(rows, len(there), "the recording", place)
+        sources = dict(_alike(data, there, rows))
+        inputs = list(dict.fromkeys([*data.files(), *there.files()]))
+        out = new_output(path_out, inputs, len(data), force=force, permissions=may)
+        writer = stack.enter_context(HDF5Writer(stack.enter_context(out)))
+        copy_metadata(data.h5, writer.h5, permissions=data.permissions)
+        events = data.h5["events"]
+        kept = [n for n in events if n not in sources and not what_is_odd(events[n], "events")]
+        copy_features(data.h5, writer.h5, kept, permissions=data.permissions)
+        copy_basins(data.h5, writer.h5, permissions=data.permissions)
+        refer_to_sources(writer, sources, rows)
+        return place, sorted(sources)
+
+
+def _refuse_itself(path: Path, path_out: Path) -> None:
+    if os.path.realpath(path) == os.path.realpath(path_out):
+        hint = "choose another name with -o"
+        raise UsageError("the output would replace its input", path=path, hint=hint)
+
+
+def _find_origin(data: HDF5Data, given: Path | None) -> Path:
+    """Return the recording that a result was made of, as it is given or recorded."""
+    recorded = recorded_input(data)
+    if given is not None and not given.is_dir():
+        if not given.is_file():
+            raise InputNotFoundError("there is no such file", path=given)
+        return given
+    if recorded is None:
+        raise InputError(
+            "the result does not say which recording it was made of",
+            path=data.place,
+            hint="name the recording with --input",
+        )
+    if given is not None:
+        found = given / PureWindowsPath(recorded).name
+        if not found.is_file():
+            raise InputNotFoundError("there is no such file", path=found)
+        return found
+    beside = PureWindowsPath(recorded).name
+    place, refused = find_allowed_file([recorded, beside], data.place, data.permissions)
+    if place is None and refused is not None:
+        raise RefusedInputError(
+            f"its recording is {refused}, outside of the folder of the result",
+            path=data.place,
+            hint=f"if you trust the result, say --input {refused}",
+        )
+    if place is None:
+        raise InputNotFoundError(
+            f"its recording cannot be found: {recorded}",
+            path=data.place,
+            hint="name it with --input",
+        )
+    return place
+
+
+def _check_measurement(data: HDF5Data, there: HDF5Data) -> None:
+    own, found = (get_measurement_identifier(one.h5) for one in (data, there))
+    if found is None or not is_made_of(own, found, mapped=True):
+        raise InputError(
+            f"the result is of the measurement '{own}', the recording is '{found}'",
+            path=there.place,
+            hint="give the recording that the result was made of",
+        )
+
+
+def _frames_of(data: HDF5Data) -> npt.NDArray[Any]:
+    """Return the frame of each event."""
+    stored = member(data.h5, f"events/{_FRAMES}")
+    if stored is None:
+        raise InputError(
+            "the result does not say in which frame of the recording each event is",
+            path=data.place,
+            hint="measure the recording again with --basins tap",
+        )
+    return np.ravel(read_checked(data.checked(stored)))
+
+
+def _alike(
+    data: HDF5Data, there: HDF5Data, rows: npt.NDArray[Any]
+) -> Iterator[tuple[str, Source]]:
+    """Yield the features of a result that its recording has as well, value by value."""
+    stored = data.h5["events"]
+    if "image" not in stored:
+        raise UsageError("the result holds no images", path=data.place, hint="it is small already")
+    for feature in _OF_FRAMES:
+        if feature not in stored or feature not in there:
+            continue
+        own, other = data.locate(feature), get_mapped_object(there.locate(feature), rows)
+        event = _first_difference(own, other)
+        source = find_source(there, feature)
+        if event is None and source is not None:
+            yield feature, source
+        elif feature == "image":
+            raise InputError(
+                f"the image of event {event} is not that of frame {rows[event or 0]} of the "
+                f"recording {there.place} (both counted from 0)",
+                path=data.place,
+                hint="give the recording that the result was made of",
+            )
+
+
+def _first_difference(own: Any, other: Any) -> int | None:
+    """Return the first row in which two features differ; None if there is none."""
+    if own.dtype != other.dtype or own.shape != other.shape:
+        return 0
+    row_bytes = max(1, int(np.prod(own.shape[1:])) * own.dtype.itemsize)
+    step = max(1, _BLOCK_BYTES // row_bytes)
+    for start in range(0, len(own), step):
+        rows = slice(start, start + step)
+        one, two = own[rows], other[rows]
+        same = one == two
+        if one.dtype.kind == "f":
+            same |= np.isnan(one) & np.isnan(two)
+        differs = ~same.reshape(len(same), -1).all(axis=1)
+        if differs.any():
+            return start + int(np.argmax(differs))
+    return None
