@@ -77,7 +77,7 @@ test-oldest: .venv/uv.stamp
 
 # One resolution for all systems and all versions of Python. Without torch, whose builds differ.
 constraints: .venv/uv.stamp
-	@$(UV) pip compile -q --universal --upgrade --python-version 3.11 --extra test --extra bench --extra dask --extra docs --extra mutex --no-annotate --custom-compile-command "make constraints" --output-file constraints.txt pyproject.toml
+	@$(UV) pip compile -q --universal --upgrade --python-version 3.11 --extra test --extra bench --extra docs --extra all --no-annotate --custom-compile-command "make constraints" --output-file constraints.txt pyproject.toml
 
 parity: .venv/test.stamp
 	@$(PY) tests/parity/run_matrix.py

@@ -17,6 +17,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import cytovox
+from cytovox.run import extras
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "cytovox"
@@ -44,6 +45,12 @@ ALLOWED = {
 }
 #: What an optional part may import beyond that.
 EXTRAS = {"segm_torch": {"torch", "openvino"}, "on-path": {"dcnum"}}
+
+
+def test_extras_are_described_as_they_are_declared() -> None:
+    declared = PROJECT["optional-dependencies"]
+    for extra, packages in extras.EXTRAS.items():
+        assert set(packages) == {Requirement(text).name for text in declared[extra]}, extra
 
 
 def tree_of(path: Path) -> ast.Module:
@@ -147,8 +154,11 @@ def test_the_tested_releases_are_ones_that_are_declared() -> None:
             )
     assert "torch" not in pins, "its builds differ from machine to machine"
     optional = PROJECT["optional-dependencies"]
-    for text in (*PROJECT["dependencies"], *optional["test"], *optional["bench"]):
+    chosen = ("test", "bench", "volumes", "dask", "mutex")
+    for text in (*PROJECT["dependencies"], *(one for extra in chosen for one in optional[extra])):
         wanted = Requirement(text)
+        if wanted.name == PROJECT["name"]:  # another extra
+            continue
         pinned = pins[canonicalize_name(wanted.name)]
         for pin in pinned:
             (only,) = pin.specifier

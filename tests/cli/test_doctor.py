@@ -46,7 +46,7 @@ def test_a_machine_that_is_well(tmp_path: Path, capsys: pytest.CaptureFixture[st
     ]:
         assert named(said, group, name)["state"] == "good", name
     assert named(said, "extras", "torch")["told"].endswith(
-        ("for neural networks as segmenters", "pip install cytovox[torch]")
+        ("for neural networks as segmenters", 'pip install "cytovox[torch]"')
     )
     assert list(tmp_path.iterdir()) == []
 
@@ -118,11 +118,19 @@ def test_a_package_that_is_missing(
 ) -> None:
     there = examination._version
     monkeypatch.setattr(
-        examination, "_version", lambda name: None if name in ("zarr", "torch") else there(name)
+        examination,
+        "_version",
+        lambda name: None if name in ("rich", "zarr", "torch") else there(name),
     )
     said = doctor(capsys, tmp_path)
     assert said["exit_code"] == 1
-    assert named(said, "programs", "zarr")["state"] == "bad"
+    assert named(said, "programs", "rich")["state"] == "bad"
+    assert named(said, "extras", "zarr") == {
+        "group": "extras",
+        "name": "zarr",
+        "state": "note",
+        "told": 'not installed; for OME-Zarr: pip install "cytovox[volumes]"',
+    }
     assert named(said, "extras", "torch")["told"].startswith("not installed; for neural networks")
     assert not any(one["name"] == "CUDA" for one in said["examined"])
 

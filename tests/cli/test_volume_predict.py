@@ -218,7 +218,7 @@ def test_without_torch_it_is_said_at_once(
     monkeypatch.setitem(sys.modules, "torch", None)
     err = refused(capsys, words(raw, models.script, "--trust-model", "--workers", "1"), 2)
     assert "torch is not installed" in err
-    assert "pip install cytovox[torch]" in err
+    assert 'pip install "cytovox[torch]"' in err
 
 
 def test_what_is_not_a_model_is_said_at_once(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from ..run.extras import require
+
 __all__ = [
     "BlockFailure",
     "DaCapoBlockwiseTask",
@@ -25,5 +27,6 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     # Daisy is loaded when it is needed, since most of what is here needs none.
     if name in _HOMES:
+        require("volumes", "volumes")
         return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import OptionError
+from ..run.extras import require
 from .functions import all_channels, as_segment_function
 
 __all__ = ["default_parameters", "mutex_watershed", "segment_function"]
@@ -52,17 +53,13 @@ def mutex_watershed(
 
     Raises
     ------
-    OptionError
+    UsageError
         If the package is not installed, or the numbers of affinities and
         offsets differ.
     """
-    try:
-        import mwatershed
-    except ImportError as err:
-        raise OptionError(
-            "the mutex watershed needs the package mwatershed",
-            hint='pip install "cytovox[mutex]"',
-        ) from err
+    require("mutex", "the mutex watershed")
+    import mwatershed
+
     if len(array) != len(offsets):
         raise OptionError(f"there are {len(array)} affinities and {len(offsets)} offsets")
     affinities = array / 255.0 if array.dtype == np.uint8 else array.astype(np.float64)

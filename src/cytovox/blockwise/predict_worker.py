@@ -1,4 +1,4 @@
-"""Worker file: what a trained model makes of a volume (``pip install cytovox[torch]``).
+"""Worker file: what a trained model makes of a volume (``pip install "cytovox[torch]"``).
 
 A model is a program. It runs only if its SHA-256 is named or trusted otherwise
 (`cytovox.recipe.trust`), and it is loaded once per worker.
@@ -17,12 +17,12 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import InputError, InputNotFoundError, OptionError, UsageError
+from ..errors import InputError, InputNotFoundError, OptionError
 from ..read.volume import Volume
 from ..recipe.trust import require_trust
+from ..run.extras import require
 from ..segm.segm_torch.torch_model import (
     get_torch,
-    is_torch_installed,
     load_program,
     one_thread,
     pick_device,
@@ -96,8 +96,8 @@ class PredictWork(worker_file.ArrayWork):
         if self.tile is not None:
             next(tiles(shape, tile, overlap))
         content, _ = _program(self.model, self.model_sha256)
-        if local and not is_torch_installed():
-            raise UsageError("torch is not installed", hint="pip install cytovox[torch]")
+        if local:
+            require("torch", "models")
         digest = hashlib.sha256(content).hexdigest()
         return replace(self, model_sha256=digest, tile=None if self.tile is None else tile)
 

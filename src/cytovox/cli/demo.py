@@ -292,6 +292,9 @@ def match_cells(true: Any, found: dict[str, Any]) -> Any:
 
 def _show_volume(how: _Demo) -> int:
     """Show the way with a volume; return the exit code, 3 if something differs."""
+    from ..run.extras import require
+
+    require("volumes", "volumes")
     from ..blockwise.volumes import segment_volume
     from ..report.volume_picture import draw_volume
     from ..testing.volume_simulator import BLOB_THRESHOLD, simulate_volume

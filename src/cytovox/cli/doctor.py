@@ -33,26 +33,11 @@ _NEEDED = {
     "numba": "kernels",
     "h5py": "recordings",
     "hdf5plugin": "compressed recordings",
-    "imagecodecs": "compressed TIFF",
     "zstandard": "compression",
-    "daisy": "blocks of volumes",
-    "funlib.geometry": "blocks of volumes",
-    "tensorstore": "volumes in chunks",
-    "zarr": "OME-Zarr",
-    "tifffile": "TIFF stacks",
-    "pyarrow": "tables of objects",
-    "scipy": "segmenting volumes",
-    "scikit-image": "segmenting volumes",
+    "cloudpickle": "work on other machines",
     "matplotlib": "pictures",
     "rich": "progress",
     "typer": "this program",
-}
-#: What may be there: package, what it is for, how to get it.
-_EXTRAS = {
-    "torch": ("neural networks as segmenters", "pip install cytovox[torch]"),
-    "distributed": ("work on a Dask cluster", "pip install cytovox[dask]"),
-    "mwatershed": ("mutex watershed of affinities", "pip install cytovox[mutex]"),
-    "openvino": ("models on Intel processors", "pip install openvino"),
 }
 
 #: Name of what was looked at, its state, and what was found.
@@ -201,8 +186,16 @@ def _has_room(folder: Path) -> bool:
 
 
 def _extras() -> Iterator[_Found]:
-    for package, (purpose, how) in _EXTRAS.items():
-        if (version := _version(package)) is not None:
+    from ..run.extras import EXTRAS, hint_for, is_installed
+
+    optional = [
+        (package, purpose, hint_for(extra))
+        for extra, packages in EXTRAS.items()
+        for package, purpose in packages.items()
+    ]
+    optional.append(("openvino", "models on Intel processors", "pip install openvino"))
+    for package, purpose, how in optional:
+        if is_installed(package) and (version := _version(package)) is not None:
             yield package, "good", f"{version}; for {purpose}"
         else:
             yield package, "note", f"not installed; for {purpose}: {how}"

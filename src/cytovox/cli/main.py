@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any
@@ -9,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from .. import __version__
+from ..run.extras import require
 from . import demo, volume_look, volume_make
 from .basin_commands import drain, relink, tap
 from .command_options import Allowed, with_options
@@ -79,9 +81,28 @@ def as_dcnum(
     raise typer.Exit(run_as_dcnum(command))
 
 
-def _add(group: typer.Typer, *commands: Callable[..., Any], help_if_bare: bool = True) -> None:
+def _needing_volumes(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a command say at once if what volumes need is not installed."""
+
+    @functools.wraps(command)
+    def checked(**given: Any) -> Any:
+        require("volumes", "volumes")
+        return command(**given)
+
+    return checked
+
+
+def _add(
+    group: typer.Typer,
+    *commands: Callable[..., Any],
+    help_if_bare: bool = True,
+    of_volumes: bool = False,
+) -> None:
     for command in commands:
-        group.command(no_args_is_help=help_if_bare)(with_options(command))
+        added = with_options(command)
+        if of_volumes:
+            added = _needing_volumes(added)
+        group.command(no_args_is_help=help_if_bare)(added)
 
 
 _add(app, run, info, verify, relink, drain, tap)
@@ -92,10 +113,12 @@ app.command(
     no_args_is_help=True,
     context_settings={"allow_interspersed_args": False, "ignore_unknown_options": True},
 )(as_dcnum)
-_add(volume, volume_make.segment, volume_make.restitch, volume_make.objects)
-_add(volume, volume_make.threshold, volume_make.argmax, volume_make.predict)
-_add(volume, volume_make.relabel, volume_look.plan, volume_look.info, volume_look.replay)
-_add(simulations, demo.recording, demo.volume)
+_add(volume, volume_make.segment, volume_make.restitch, volume_make.objects, of_volumes=True)
+_add(volume, volume_make.threshold, volume_make.argmax, volume_make.predict, of_volumes=True)
+_add(volume, volume_make.relabel, volume_look.plan, of_volumes=True)
+_add(volume, volume_look.info, volume_look.replay, of_volumes=True)
+_add(simulations, demo.recording)
+_add(simulations, demo.volume, of_volumes=True)
 app.add_typer(volume, name="volume")
 app.add_typer(simulations, name="simulate")
 

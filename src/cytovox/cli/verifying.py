@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import CytovoxError, UsageError, escaped
+from ..run.extras import require
 from ..run.findings import Severity, Verification
 from ..run.progress import StageFinished, StageProgress, StageStarted
 from .command_options import Allowed, SaidOfWork, option, options
@@ -184,6 +185,7 @@ def _verify(check: Check, display: Quiet, how: dict[str, Any]) -> Verification:
         display.show(StageProgress("check", done >> 20, max(1, total >> 20)))
 
     if check.kind == "volume":
+        require("volumes", "volumes")
         from ..blockwise.verify_labels import verify_volume
 
         result = verify_volume(check.path, on_progress=listen, **how)

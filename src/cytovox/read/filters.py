@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import h5py
-import imagecodecs
 import numpy as np
 import numpy.typing as npt
 import zstandard
 
 from ..kernels.checksum import fletcher32
+from ..run.extras import require
 from .const import BITSHUFFLE, BLOSC, DEFLATE, FILTERS, FLETCHER, LZ4, LZF, SHUFFLE, SZIP, ZSTD
 from .permissions import RefusedInputError
 
@@ -29,6 +29,8 @@ __all__ = ["ChunkError", "Pipeline", "checksum_fits", "is_unpacked_alone"]
 
 #: Filters that do not say what they unpack to, or may make less of it.
 _UNPACKED_HERE = (DEFLATE, SZIP, LZF)
+#: Those of them for which a library is needed that not every installation has.
+_BY_IMAGECODECS = {SZIP: "szip", LZF: "lzf"}
 #: Filters whose stored blocks each say their size.
 _IN_BLOCKS = (LZ4, BITSHUFFLE)
 #: Longest head that is needed [bytes].
@@ -77,6 +79,9 @@ class Pipeline:
             if number not in FILTERS:
                 label = name.decode("utf-8", "replace")[:40] if name else "unnamed"
                 raise _not_read(dataset, f"compressed by filter {number} ({label})")
+            if number in _BY_IMAGECODECS:
+                what = f"'{_name(dataset)}', which is compressed by {_BY_IMAGECODECS[number]}"
+                require("volumes", what, "imagecodecs", path=dataset.file.filename)
             filters.append((number, values))
         made = cls(tuple(filters), content)
         try:
@@ -220,18 +225,24 @@ def _unpacked(steps: _Steps, data: memoryview) -> bytes | bytearray:
             found: bytes | bytearray = unpacker.decompress(data, size + 1)
             if len(found) <= size and not unpacker.eof:
                 raise ChunkError("is cut short")
-        elif steps.packer == LZF:
-            found = imagecodecs.lzf_decode(bytes(data), out=size)
         else:
-            if int.from_bytes(data[:4], "little") != size:
-                raise ChunkError(f"does not unpack to {size:,} bytes")
-            found = imagecodecs.szip_decode(bytes(data[4:]), *steps.values[:4], out=size)
+            found = _unpacked_by_imagecodecs(steps, data)
     except (zlib.error, RuntimeError, TypeError) as err:
         raise ChunkError(f"cannot be unpacked to {size:,} bytes: {err}") from err
     if len(found) != size:
         size_found = f"{len(found):,} bytes" if len(found) < size else "more"
         raise ChunkError(f"unpacks to {size_found} instead of {size:,} bytes")
     return found
+
+
+def _unpacked_by_imagecodecs(steps: _Steps, data: memoryview) -> bytes | bytearray:
+    import imagecodecs
+
+    if steps.packer == LZF:
+        return imagecodecs.lzf_decode(bytes(data), out=steps.size)
+    if int.from_bytes(data[:4], "little") != steps.size:
+        raise ChunkError(f"does not unpack to {steps.size:,} bytes")
+    return imagecodecs.szip_decode(bytes(data[4:]), *steps.values[:4], out=steps.size)
 
 
 def _try_zstd(data: memoryview, size: int) -> None:
@@ -287,10 +298,13 @@ def _check_blocks(steps: _Steps, data: memoryview, block: int) -> None:
         raise ChunkError("is cut short")
 
 
+def _name(dataset: h5py.Dataset) -> str:
+    return str(dataset.name or "").lstrip("/").removeprefix("events/")[:80]
+
+
 def _not_read(dataset: h5py.Dataset, why: str) -> RefusedInputError:
-    name = str(dataset.name or "").lstrip("/").removeprefix("events/")[:80]
     return RefusedInputError(
-        f"'{name}' is {why}, which is not read",
+        f"'{_name(dataset)}' is {why}, which is not read",
         path=dataset.file.filename,
         hint=f"{_REPACK}, or allow it with --allow-oversized",
     )

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ..errors import InputError, InputNotFoundError, UsageError
+from ..run.extras import require
 from .const import VOLUME_FILES
 from .permissions import Permissions, default_permissions
 from .volume import Volume
@@ -93,7 +94,8 @@ def open_volume(
     InputError
         If it is not a volume, or one that is not to be read.
     UsageError
-        If the URL, the scale, or the fill value cannot be.
+        If the URL, the scale, or the fill value cannot be, or packages of the
+        extra ``[volumes]`` are missing.
 
     Examples
     --------
@@ -104,6 +106,7 @@ def open_volume(
     ...     volume.shape, volume.axes, int(volume[1, 2, 3])
     ((2, 3, 4), ('z', 'y', 'x'), 23)
     """
+    require("volumes", "volumes")
     may = default_permissions() if permissions is None else permissions
     address = replace(parse_address(url), permissions=may)
     file = str(address)

@@ -27,6 +27,7 @@ from typing import Any, Self
 from ..errors import UsageError
 from .children import describe_exit, note_child
 from .executor import Serial, TeamExecutor, Threads, UnitExecutor, WorkerError, tail_of
+from .extras import require
 from .memory import cpu_count
 from .parent_watch import GRACE, ending_with_stdin
 from .pool_executor import PoolExecutor
@@ -170,12 +171,10 @@ class CommandExecutor(DaskExecutor):
                 f"the command '{self._words[0]}' cannot be run",
                 hint="is it installed here, and spelled right?",
             )
+        require("dask", "work on other machines")
         distributed = _distributed()
         PoolExecutor.__enter__(self)
-        try:
-            security = distributed.Security.temporary()
-        except ImportError as err:
-            raise UsageError(str(err), hint="pip install cytovox[dask]") from err
+        security = distributed.Security.temporary()
         with contextlib.ExitStack() as stack:
             scheduler = stack.enter_context(
                 distributed.LocalCluster(
@@ -326,10 +325,8 @@ class _Command(threading.Thread):
 
 
 def _distributed() -> Any:
-    try:
-        return importlib.import_module("distributed")
-    except ImportError as err:
-        raise UsageError("Dask is not installed", hint="pip install cytovox[dask]") from err
+    require("dask", "work on other machines", "distributed")
+    return importlib.import_module("distributed")
 
 
 def _client(address: str) -> Any:

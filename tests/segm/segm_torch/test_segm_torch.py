@@ -385,13 +385,13 @@ def test_available():
 
 
 def test_without_torch(model_1, sha256, monkeypatch):
-    monkeypatch.setattr(torch_model.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert "torchmpo" not in get_available_segmenters()
     for attempt in (
         lambda: make(SegmentTorchMPO, model_1, sha256),
         lambda: load_model(model_1, model_sha256=sha256(model_1)),
     ):
-        with pytest.raises(UsageError, match=r"pip install cytovox\[torch\]"):
+        with pytest.raises(UsageError, match=r'pip install "cytovox\[torch\]"'):
             attempt()
 
 

@@ -1,4 +1,4 @@
-"""Segmenters that run a trained model with PyTorch (``pip install cytovox[torch]``).
+"""Segmenters that run a trained model with PyTorch (``pip install "cytovox[torch]"``).
 
 A model is a program. It runs only if its SHA-256 is named in the recipe
 (segmenter option ``model_sha256``) or trusted otherwise

@@ -7,11 +7,11 @@ import logging
 import pathlib
 from typing import Any, ClassVar
 
-from ...errors import OptionError, SegmenterNotApplicableError, UsageError
+from ...errors import OptionError, SegmenterNotApplicableError
 from ...recipe.trust import require_trust
+from ...run.extras import is_installed, require
 from ..segmenter import Segmenter
 from .model_file import ModelFile, inspect_model, reasons_against, retrieve_model_file
-from .torch_model import is_torch_installed
 
 __all__ = ["TorchSegmenterBase"]
 
@@ -47,8 +47,7 @@ class TorchSegmenterBase(Segmenter, abc.ABC):
         wrong = self._format_reason(found)
         if wrong:
             raise OptionError(f"segmenter {self.get_ppid_code()}: {wrong[0]}", path=path)
-        if not is_torch_installed():
-            raise UsageError("torch is not installed", hint="pip install cytovox[torch]")
+        require("torch", "models")
         require_trust(path, found.sha256, self.kwargs["model_sha256"])
         # From here on it is this file and this content, also in other processes.
         self.kwargs["model_file"] = str(path)
@@ -89,7 +88,7 @@ class TorchSegmenterBase(Segmenter, abc.ABC):
     @staticmethod
     def is_available() -> bool:
         """Return whether torch is installed."""
-        return is_torch_installed()
+        return is_installed("torch")
 
     def log_info(self, logger: logging.Logger) -> None:
         """Write to a log which model is used."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import importlib.util
 import io
 import logging
 import os
@@ -22,6 +21,7 @@ from typing import Any
 
 from ...errors import OptionError, UsageError
 from ...recipe.trust import require_trust
+from ...run.extras import require
 from .model_file import (
     ModelFile,
     ModelFileError,
@@ -37,7 +37,6 @@ __all__ = [
     "check_md5sum",
     "get_model_meta",
     "get_torch",
-    "is_torch_installed",
     "load_model",
     "load_program",
     "one_thread",
@@ -59,15 +58,9 @@ _users = 0
 _threads_before = 1
 
 
-def is_torch_installed() -> bool:
-    """Return whether torch can be imported, without importing it."""
-    return importlib.util.find_spec("torch") is not None
-
-
 def get_torch() -> Any:
     """Return the module `torch`, set up by `setup_torch`."""
-    if not is_torch_installed():
-        raise UsageError("torch is not installed", hint="pip install cytovox[torch]")
+    require("torch", "models")
     # Read when CUDA's linear algebra is first used, so it must come before.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     import torch

@@ -1,0 +1,54 @@
+"""Packages that not every installation has: what they are for, and how to get them."""
+
+from __future__ import annotations
+
+import importlib.util
+
+from ..errors import UsageError
+
+__all__ = ["EXTRAS", "hint_for", "is_installed", "require"]
+
+#: The extras that pyproject.toml declares: names of their packages, and what each is for.
+EXTRAS = {
+    "volumes": {
+        "daisy": "blocks of volumes",
+        "funlib.geometry": "blocks of volumes",
+        "imagecodecs": "compressed TIFF, recordings compressed by lzf or szip",
+        "pyarrow": "tables of objects",
+        "scikit-image": "segmenting volumes",
+        "scipy": "segmenting volumes",
+        "tensorstore": "volumes in chunks",
+        "tifffile": "TIFF stacks",
+        "zarr": "OME-Zarr",
+    },
+    "dask": {
+        "distributed": "work on other machines",
+        "cryptography": "encrypted lines to other machines",
+    },
+    "mutex": {"mwatershed": "mutex watershed of affinities"},
+    "torch": {"torch": "neural networks as segmenters"},
+}
+#: Packages that are imported under another name.
+_MODULES = {"scikit-image": "skimage"}
+
+
+def hint_for(extra: str) -> str:
+    """Return what to do to get the packages of an extra."""
+    return f'pip install "cytovox[{extra}]"'
+
+
+def is_installed(package: str) -> bool:
+    """Return whether a package can be imported, without importing it."""
+    try:
+        return importlib.util.find_spec(_MODULES.get(package, package)) is not None
+    except ImportError:  # of the package in which it would be
+        return False
+
+
+def require(extra: str, what: str, *packages: str, path: str | None = None) -> None:
+    """Make sure that packages of an extra, all if none are named, are there for `what`."""
+    missing = [one for one in packages or EXTRAS[extra] if not is_installed(one)]
+    if missing:
+        absent = f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed"
+        text = f"{absent}, but needed for {what}"
+        raise UsageError(text, path=path, hint=hint_for(extra))
