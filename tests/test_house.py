@@ -125,10 +125,13 @@ def test_version_is_the_same_everywhere() -> None:
     assert said.stdout.strip() == f"cytovox {cytovox.__version__}"
 
 
-def test_help_loads_nothing_heavy() -> None:
+def test_nothing_heavy_is_loaded_before_it_is_needed() -> None:
+    """Not for help, and not the compiler for workers that run the segmenters of users."""
     code = (
         "import sys; from cytovox.cli.main import main; main(['run', '--help']);"
         "heavy = {'numpy', 'numba', 'h5py', 'matplotlib'} & set(sys.modules);"
+        "import cytovox.logic, cytovox.segm, cytovox.blockwise.volumes;"
+        "heavy |= {'numba'} & set(sys.modules);"
         "sys.exit(f'loaded {heavy}' if heavy else 0)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=600, capture_output=True)

@@ -10,12 +10,12 @@ import sys
 import numba
 import pytest
 
-from cytovox.kernels import jit
+from cytovox.kernels import jit, kept_kernels
 
 OUTER = """
 from pathlib import Path
-from cytovox.kernels import jit
-jit._HERE = Path(__file__).parent
+from cytovox.kernels import jit, kept_kernels
+kept_kernels._HERE = Path(__file__).parent
 from inner import once
 
 DECLARES = '''
@@ -41,11 +41,11 @@ def once(x):
 KINDS = """
 import sys
 import numpy as np
-from cytovox.kernels import jit
+from cytovox.kernels import kept_kernels
 from cytovox.kernels.jit import kernel
 
 if "other" in sys.argv:
-    jit._LOADS_ALONE = ("0.0.",)
+    kept_kernels._LOADS_ALONE = ("0.0.",)
 if "full" in sys.argv:  # what a disk without room does to each file
     import resource
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
@@ -162,7 +162,7 @@ def test_a_kept_kernel_is_loaded(kept):
 
 
 @pytest.mark.skipif(
-    not numba.__version__.startswith(jit._LOADS_ALONE), reason="not tried with this numba"
+    not numba.__version__.startswith(kept_kernels._LOADS_ALONE), reason="not tried with this numba"
 )
 def test_a_kept_kernel_is_loaded_without_the_compiler(kept):
     assert kept("alone") == ["loaded", "True"]

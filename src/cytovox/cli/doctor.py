@@ -159,7 +159,7 @@ def _filters() -> Iterator[_Found]:
 
 def _kernels() -> Iterator[_Found]:
     from ..kernels.checksum import fletcher32
-    from ..kernels.jit import cache_folder
+    from ..kernels.kept_kernels import cache_folder
 
     folder = cache_folder()
     number = sum(1 for _ in folder.rglob("*.nbi")) if folder is not None else 0
