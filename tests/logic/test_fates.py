@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import h5py
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -100,6 +101,18 @@ def test_a_frame_that_repeats_the_one_before_loses_all(raw, job):
         found = analyse(again, job, source.data).objects
     assert len(found)
     assert set(found.cause) == {CAUSES.index("repeated")}
+
+
+def test_a_frame_repeats_the_one_that_is_chosen_before_it(tmp_path):
+    path = tmp_path / "raw.rtdc"
+    simulate_recording(path, frames=40, seed=4, duplicates=0, save_truth=False)
+    with h5py.File(path, "a") as h5:
+        h5["events/image"][12] = h5["events/image"][10]
+    for chosen, repeats in ((None, False), (slice(10, 20, 2), True), (slice(12, 20, 2), False)):
+        with FrameSource(
+            DCNumPipelineJob(path, data_kwargs={"index_mapping": chosen}, num_procs=1)
+        ) as source:
+            assert source.read([12]).duplicate[0] == repeats
 
 
 def test_an_object_says_what_became_of_it(raw):

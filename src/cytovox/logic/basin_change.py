@@ -9,31 +9,25 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import InputError, InputNotFoundError, UsageError
-from ..read import HDF5Data, Permissions, RefusedInputError, get_measurement_identifier
-from ..read.basin_definitions import find_allowed_file
+from ..errors import InputError, UsageError
+from ..read import HDF5Data, Permissions
 from ..read.const import FRAME_FEATURES
-from ..read.dataset import read_checked
-from ..read.identifier import is_made_of
 from ..read.mapped import check_mapping, get_mapped_object
-from ..read.members import member
 from ..read.permissions import default_permissions
 from ..read.structure import what_is_odd
 from ..write import HDF5Writer, copy_basins, copy_features, copy_metadata
 from .frame_data import Source, find_source, pass_on, refer_to_sources, what_is_missing
-from .record import recorded_input
+from .origin import check_measurement, find_origin, frames_of_events
 from .run_folder import new_output
 
 __all__ = ["drain_result", "tap_result"]
 
-#: The map from events to frames, which a run stores first.
-_FRAMES = "basinmap0"
 #: Bytes of a feature that are compared at a time.
 _BLOCK_BYTES = 1 << 24
 #: What belongs to frames; images first, since they are why a result is tapped.
@@ -76,11 +70,11 @@ def tap_result(
     with contextlib.ExitStack() as stack:
         data = stack.enter_context(HDF5Data(path, permissions=permissions))
         _refuse_itself(path, path_out)
-        place = _find_origin(data, origin)
+        place = find_origin(data, origin)
         may = (permissions or default_permissions()).within(place.absolute().parent)
         there = stack.enter_context(HDF5Data(place, permissions=may, opened=data.opened))
-        _check_measurement(data, there)
-        rows = _frames_of(data)
+        check_measurement(data, there)
+        rows = frames_of_events(data)
         check_mapping(rows, len(there), "the recording", place)
         sources = dict(_alike(data, there, rows))
         inputs = list(dict.fromkeys([*data.files(), *there.files()]))
@@ -99,63 +93,6 @@ def _refuse_itself(path: Path, path_out: Path) -> None:
     if os.path.realpath(path) == os.path.realpath(path_out):
         hint = "choose another name with -o"
         raise UsageError("the output would replace its input", path=path, hint=hint)
-
-
-def _find_origin(data: HDF5Data, given: Path | None) -> Path:
-    """Return the recording that a result was made of, as it is given or recorded."""
-    recorded = recorded_input(data)
-    if given is not None and not given.is_dir():
-        if not given.is_file():
-            raise InputNotFoundError("there is no such file", path=given)
-        return given
-    if recorded is None:
-        raise InputError(
-            "the result does not say which recording it was made of",
-            path=data.place,
-            hint="name the recording with --input",
-        )
-    if given is not None:
-        found = given / PureWindowsPath(recorded).name
-        if not found.is_file():
-            raise InputNotFoundError("there is no such file", path=found)
-        return found
-    beside = PureWindowsPath(recorded).name
-    place, refused = find_allowed_file([recorded, beside], data.place, data.permissions)
-    if place is None and refused is not None:
-        raise RefusedInputError(
-            f"its recording is {refused}, outside of the folder of the result",
-            path=data.place,
-            hint=f"if you trust the result, say --input {refused}",
-        )
-    if place is None:
-        raise InputNotFoundError(
-            f"its recording cannot be found: {recorded}",
-            path=data.place,
-            hint="name it with --input",
-        )
-    return place
-
-
-def _check_measurement(data: HDF5Data, there: HDF5Data) -> None:
-    own, found = (get_measurement_identifier(one.h5) for one in (data, there))
-    if found is None or not is_made_of(own, found, mapped=True):
-        raise InputError(
-            f"the result is of the measurement '{own}', the recording is '{found}'",
-            path=there.place,
-            hint="give the recording that the result was made of",
-        )
-
-
-def _frames_of(data: HDF5Data) -> npt.NDArray[Any]:
-    """Return the frame of each event."""
-    stored = member(data.h5, f"events/{_FRAMES}")
-    if stored is None:
-        raise InputError(
-            "the result does not say in which frame of the recording each event is",
-            path=data.place,
-            hint="measure the recording again with --basins tap",
-        )
-    return np.ravel(read_checked(data.checked(stored)))
 
 
 def _alike(

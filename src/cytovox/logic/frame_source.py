@@ -102,12 +102,22 @@ class FrameSource:
         shape = (len(wanted), *images.image_shape)
         image = np.empty(shape, np.uint8)
         duplicate = np.zeros(len(wanted), np.bool_)
-        for row, number in enumerate(wanted.tolist()):
-            pair = np.empty((1 + bool(number), *shape[1:]), np.uint8)
-            images.read_into(number + 1 - len(pair), pair)
-            image[row] = pair[-1]
-            duplicate[row] = len(pair) == 2 and np.array_equal(*pair)
+        other = np.empty((1, *shape[1:]), np.uint8)
+        for row, (number, before) in enumerate(zip(wanted, self._before(wanted), strict=True)):
+            images.read_into(int(number), image[row : row + 1])
+            if before >= 0:
+                images.read_into(int(before), other)
+                duplicate[row] = np.array_equal(image[row], other[0])
         return Frames(wanted, image, *self._background(wanted, image), duplicate)
+
+    def _before(self, wanted: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Return which frame a run reads before each of these; -1 for none."""
+        before = wanted - 1
+        if (chosen := self._inputs.raw.mapping_indices) is not None:
+            order = np.append(chosen, -1).astype(np.int64)  # before the first is the last
+            for row in np.flatnonzero(np.isin(wanted, chosen)):
+                before[row] = order[np.argmax(order == wanted[row]) - 1]
+        return before
 
     def _background(
         self, wanted: npt.NDArray[np.int64], image: npt.NDArray[np.uint8]
