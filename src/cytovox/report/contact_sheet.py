@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
 from ..read import HDF5Data
-from .style import FAINT, INK, OUTLINE, new_figure, title
+from .style import FAINT, INK, draw_outline, draw_scale_bar, new_figure, title
 
-__all__ = ["contact_sheet", "draw_contact_sheet"]
+__all__ = ["contact_sheet", "draw_contact_sheet", "window"]
 
 #: width over height of a sheet that looks well
 _SHEET_ASPECT = 1.8
@@ -109,12 +109,12 @@ def draw_contact_sheet(
         sheet, cmap="gray", vmin=low - 8, vmax=max(high + 8, low + 1), interpolation="nearest"
     )
     for crop, (y, x) in zip(crops, places, strict=True):
-        _outline(axes, crop.mask, x, y)
+        draw_outline(axes, crop.mask, x, y)
         axes.text(
             x + 1.5, y + 1.5, f"{crop.event}", va="top", fontsize=7, color=INK,
             path_effects=[withStroke(linewidth=1.8, foreground="#ffffffb0")],
         )  # fmt: skip
-    _scale_bar(axes, sheet.shape, float(data.pixel_size or 0))
+    draw_scale_bar(axes, sheet.shape, float(data.pixel_size or 0))
 
 
 def _best_columns(number: int, height: int, width: int) -> int:
@@ -147,13 +147,13 @@ def _cut(data: HDF5Data, events: list[int]) -> list[_Crop]:
     around = [(room, room) for room in size]
     crops = []
     for event, image, mask, box in zip(events, images, masks, boxes, strict=True):
-        place = tuple(map(_window, box.sum(axis=0) // 2, size, image.shape))
+        place = tuple(map(window, box.sum(axis=0) // 2, size, image.shape))
         wide = np.pad(image, around, constant_values=np.nan)
         crops.append(_Crop(event, wide[place], np.pad(mask, around)[place]))
     return crops
 
 
-def _window(middle: int, size: int, length: int) -> slice:
+def window(middle: int, size: int, length: int) -> slice:
     """Return a window about `middle`, within the image where that is large enough."""
     start = middle - size // 2
     if size <= length:
@@ -167,30 +167,3 @@ def _box(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
     if not len(y):
         return np.array([[0, 0], mask.shape])
     return np.array([[y.min(), x.min()], [y.max() + 1, x.max() + 1]])
-
-
-def _outline(axes: Any, mask: npt.NDArray[np.bool_], x: int, y: int) -> None:
-    if not mask.any():
-        return
-    padded = np.pad(mask, 1).astype(float)
-    columns = np.arange(padded.shape[1]) + x - 1
-    rows = np.arange(padded.shape[0]) + y - 1
-    # Just below 1, the line runs through the centres of the outermost pixels, as
-    # does the outline that is measured.
-    axes.contour(columns, rows, padded, [0.99], colors=OUTLINE, linewidths=1.4)
-
-
-def _scale_bar(axes: Any, shape: tuple[int, ...], pixel_size: float) -> None:
-    """Draw a bar of a round length below the sheet, at the left."""
-    if pixel_size <= 0:
-        return
-    target = shape[1] * pixel_size / 10
-    steps = [step * 10.0**power for power in range(-3, 6) for step in (1, 2, 5)]
-    length = max((step for step in steps if step <= target), default=steps[0])
-    y = shape[0] + 0.035 * shape[0]
-    axes.plot([0, length / pixel_size], [y, y], color=INK, linewidth=2.5, solid_capstyle="butt")
-    axes.text(
-        length / pixel_size + 0.01 * shape[1], y, f"{length:g} µm", va="center",
-        color=INK, fontsize=10,
-    )  # fmt: skip
-    axes.set_ylim(y + 0.03 * shape[0], -0.5)
