@@ -14,8 +14,8 @@ import os
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,13 +55,17 @@ _STAGE = "measured"
 
 
 def run_batch(
-    pairs: Sequence[tuple[Path, Path]], measuring: Measuring, display: Quiet
+    recordings: Sequence[Recording], how: Mapping[str, Measuring], display: Quiet
 ) -> list[Outcome]:
-    """Measure one recording after the other; when stopped from outside, the rest is waiting."""
-    outcomes = [Outcome(str(path), str(out)) for path, out in pairs]
-    alone = len(pairs) < 2 or measuring.debug
+    """Measure one recording after the other, each as its recipe in `how` says.
+
+    When stopped from outside, the rest is waiting.
+    """
+    outcomes = [recording.outcome() for recording in recordings]
+    debug = any(measuring.debug for measuring in how.values())
+    alone = len(recordings) < 2 or debug
     team = Team(
-        functools.partial(Worker, measuring),
+        functools.partial(Worker, how),
         1,
         name="cytovox-recordings",
         limit=unit_timeout(),
@@ -70,25 +74,24 @@ def run_batch(
         listener=lambda message: getattr(display, message[0])(*message[1:]),
     )
     with contextlib.closing(team):  # which has no process before there is work for it
-        for index, (path, out) in enumerate(pairs):
-            display.begin(path.name)
-            recording = Recording(str(path), str(out))
+        for index, recording in enumerate(recordings):
+            display.begin(recording.path.name)
             if alone:
-                outcome, error = measuring(recording, display)
+                outcome, error = how[recording.recipe](recording, display)
             else:
                 outcome, error = _measure_in(team, recording)
             outcomes[index] = outcome
             if error is not None:
-                report_error(error, debug=measuring.debug)
+                report_error(error, debug=debug)
             if outcome.exit_code >= BY_SIGNAL:
-                say(f"{path}: {STOPPED_TEXT}")
+                say(f"{recording.input}: {STOPPED_TEXT}")
                 break
     return outcomes
 
 
 def _measure_in(team: Team, recording: Recording) -> tuple[Outcome, Exception | None]:
     """Measure a recording in a worker process, which is replaced when it crashes."""
-    outcome = Outcome(recording.input, recording.output)
+    outcome = recording.outcome()
     error: Exception | None = None
     try:
         with stop_gently(team.stop):
@@ -111,9 +114,10 @@ class Worker:
     the name of a method of a display, and its argument.
     """
 
-    def __init__(self, measuring: Measuring) -> None:
-        self._measuring = measuring
-        measuring.load_segmenter()
+    def __init__(self, how: Mapping[str, Measuring]) -> None:
+        self._how = how
+        for measuring in how.values():
+            measuring.load_segmenter()
 
     def __call__(
         self, recording: Recording, heartbeat: Any
@@ -124,7 +128,7 @@ class Worker:
             showing_warnings(),
             reporting_compilation(relay.compiling),
         ):
-            outcome, error = self._measuring(recording, relay)
+            outcome, error = self._how[recording.recipe](recording, relay)
         return outcome, None if error is None else WorkerTraceback.of(error)
 
 
@@ -152,7 +156,10 @@ class _Relay(Quiet):
 
 
 def run_on_cluster(
-    pairs: Sequence[tuple[Path, Path]], measuring: Measuring, display: Quiet, where: Where
+    recordings: Sequence[Recording],
+    how: Mapping[str, Measuring],
+    display: Quiet,
+    where: Where,
 ) -> list[Outcome]:
     """Measure recordings on other machines; one whose worker is lost is given to another."""
     from ..blockwise.block_engine import BlockWork, GridSource, do_blocks
@@ -160,13 +167,15 @@ def run_on_cluster(
     from ..run.cluster import find_executor
     from ..run.executor import WorkerError
 
-    account = _Account(pairs, display, debug=measuring.debug)
-    here = os.getcwd()
-    files = [Recording(str(path), str(out), i, here) for i, (path, out) in enumerate(pairs)]
-    if not files:
+    if not recordings:
         return []
+    debug = any(measuring.debug for measuring in how.values())
+    account = _Account(recordings, display, debug=debug)
+    here = os.getcwd()
+    files = [replace(one, index=i, folder=here) for i, one in enumerate(recordings)]
     ledger = Ledger(_STAGE, len(files), on_event=account.see, on_rows=account.settle)
-    measure = _Elsewhere(measuring.for_other_machines(), unit_timeout())
+    elsewhere = {name: measuring.for_other_machines() for name, measuring in how.items()}
+    measure = _Elsewhere(elsewhere, unit_timeout())
     begin = time.monotonic()
     display.begin("recordings")
     display.show(StageStarted(_STAGE, len(files), "files"))
@@ -184,7 +193,7 @@ def run_on_cluster(
     except KeyboardInterrupt as interrupt:
         account.stop(interrupt)
     except WorkerError as error:
-        report_error(error, debug=measuring.debug)
+        report_error(error, debug=debug)
         account.give_up(error)
     for failure in ledger.failed:
         account.fail(failure)
@@ -195,8 +204,8 @@ def run_on_cluster(
 class _Account:
     """What becomes of the recordings that a cluster measures, shown as it comes."""
 
-    def __init__(self, pairs: Sequence[tuple[Path, Path]], display: Quiet, *, debug: bool) -> None:
-        self.outcomes = [Outcome(str(path), str(out)) for path, out in pairs]
+    def __init__(self, recordings: Sequence[Recording], display: Quiet, *, debug: bool) -> None:
+        self.outcomes = [recording.outcome() for recording in recordings]
         self._display = display
         self._debug = debug
         self._begun: set[int] = set()
@@ -261,13 +270,13 @@ def _index(one: BlockStarted | BlockFailed | BlockFailure) -> int:
 class _Elsewhere:
     """What a worker on another machine does with a recording."""
 
-    measuring: Measuring
+    how: Mapping[str, Measuring]
     limit: float | None
 
     def __call__(self, recording: Recording) -> dict[str, Any]:
         postponed = _Postponed(self.limit)
         try:
-            outcome, error = Worker(self.measuring)(recording, postponed)
+            outcome, error = Worker(self.how)(recording, postponed)
         finally:
             faulthandler.cancel_dump_traceback_later()
         return {"outcome": outcome, "error": error, "messages": postponed.messages}
@@ -301,11 +310,13 @@ def exit_code_of_batch(outcomes: Sequence[Outcome]) -> int:
 def table_of(outcomes: Sequence[Outcome]) -> str:
     """Return the outcomes as aligned text, with a count of states below."""
     rows = [["file", "frames", "found", "events", "seconds", "state"]]
+    several = len({one.recipe for one in outcomes if one.recipe is not None}) > 1
     for one in outcomes:
         seconds = "-" if one.seconds is None else f"{one.seconds:.1f}"
         found = None if one.objects is None else one.objects["found"]
         numbers = ("-" if n is None else str(n) for n in (one.frames, found, one.events))
-        rows.append([one.input, *numbers, seconds, one.verdict])
+        name = f"{one.input} ({one.recipe})" if several and one.recipe else one.input
+        rows.append([name, *numbers, seconds, one.verdict])
     lines = in_columns(rows, right=(1, 2, 3, 4))
     counts = Counter(one.state for one in outcomes)
     named = {"waiting": "not begun"}

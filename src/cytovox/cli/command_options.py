@@ -17,7 +17,11 @@ if TYPE_CHECKING:
     from ..read import Permissions
 
 __all__ = [
+    "INPUT",
     "JSON_HELP",
+    "OUTPUT",
+    "SAFETY",
+    "SETTINGS",
     "Allowed",
     "AllowedToRecordings",
     "AsJson",
@@ -35,18 +39,27 @@ __all__ = [
 
 _T = TypeVar("_T")
 
+#: Panels of the help, into which the options of a command are sorted.
+INPUT, SETTINGS, OUTPUT, SAFETY = "Input", "Settings", "Output", "Safety"
 JSON_HELP = "Print one JSON object in place of the text."
 AsJson = Annotated[bool, typer.Option("--json", help=JSON_HELP)]
 
 
 def option(
-    default: Any, help: str, *names: str, read: Callable[..., Any] | None = None, **how: Any
+    default: Any,
+    help: str,
+    *names: str,
+    read: Callable[..., Any] | None = None,
+    panel: str | None = None,
+    **how: Any,
 ) -> Any:
     """Return a field of a dataclass that is an option of a command, named like it if not given.
 
-    `read` makes the value from the text that was given and the name of the option.
+    `read` makes the value from the text that was given and the name of the option; `panel` is
+    where the help shows it.
     """
-    return field(default=default, metadata={"names": names, "read": read, "help": help} | how)
+    how |= {"names": names, "read": read, "help": help, "rich_help_panel": panel}
+    return field(default=default, metadata=how)
 
 
 @dataclass_transform()
@@ -148,6 +161,7 @@ class Allowed:
         "A folder that may hold files to which the input refers, besides its own. "
         "May be repeated.",
         "--basin-root",
+        panel=SAFETY,
         metavar="DIR",
     )
     external: bool = option(
@@ -155,9 +169,13 @@ class Allowed:
         "Follow what leads out of the input: data kept in other files, links, and basins "
         "anywhere. Only for inputs that you trust; what was followed is shown.",
         "--allow-external",
+        panel=SAFETY,
     )
     oversized: bool = option(
-        False, "Lift the limits of sizes and of compression filters.", "--allow-oversized"
+        False,
+        "Lift the limits of sizes and of compression filters.",
+        "--allow-oversized",
+        panel=SAFETY,
     )
 
     def permissions(self) -> Permissions | None:
@@ -180,6 +198,7 @@ class AllowedToRecordings(Allowed):
         False,
         "Follow basins that do not name the measurement that they belong to.",
         "--allow-unidentified",
+        panel=SAFETY,
     )
 
 

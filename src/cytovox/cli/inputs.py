@@ -102,20 +102,26 @@ def find_inputs(words: Sequence[str], *, recurse: bool = False, out: Path | None
 
 
 def output_paths(
-    inputs: Sequence[Path], out: Path | None, below: dict[Path, Path] | None = None
+    inputs: Sequence[Path],
+    out: Path | None,
+    below: dict[Path, Path] | None = None,
+    recipe: str = "",
 ) -> list[Path]:
     """Return where the result of each input goes.
 
     That is the folder `out`, or below it, or a file of that name for a single
-    input, or beside the input if `out` is None.
+    input, or beside the input if `out` is None. One of several recipes has a
+    folder of its own in `out`, or beside the input.
     """
     if out is not None and is_recording_name(out.name) and not out.is_dir():
-        if len(inputs) > 1:
-            raise UsageError(
-                f"{len(inputs)} inputs cannot go to one file", path=out, hint="name a folder"
-            )
+        if len(inputs) > 1 or recipe:
+            what = "results of several recipes" if recipe else f"{len(inputs)} inputs"
+            raise UsageError(f"{what} cannot go to one file", path=out, hint="name a folder")
         return [out for _ in inputs]
-    folders = [p.parent if out is None else out / (below or {}).get(p, "") for p in inputs]
+    folders = [
+        p.parent / recipe if out is None else out / recipe / (below or {}).get(p, "")
+        for p in inputs
+    ]
     return [folder / f"{p.stem}{SUFFIX}.rtdc" for folder, p in zip(folders, inputs, strict=True)]
 
 

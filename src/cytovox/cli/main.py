@@ -17,9 +17,10 @@ from .command_options import Allowed, with_options
 from .console import complete_streams, report_error, showing_warnings
 from .doctor import doctor
 from .info import info
+from .recipe import list_recipes, save, show_recipe
 from .run import run
-from .settings import stages
 from .signals import Stopped, exit_code_of_interrupt, stop_on_signals
+from .stages import stages
 from .verifying import verify
 
 __all__ = ["app", "main"]
@@ -46,6 +47,11 @@ volume = typer.Typer(
     help="Segment and measure volumes block by block, whatever their size.\n\n"
     "Start with:  cytovox volume segment stack.tif labels.zarr --function label "
     "--set threshold=100 --stitch touch",
+    no_args_is_help=True,
+)
+recipes = typer.Typer(
+    help="Keep how recordings are measured in a file, and measure others in the same way.\n\n"
+    "Start with:  cytovox recipe list  and then  cytovox run FOLDER --recipe NAME",
     no_args_is_help=True,
 )
 simulations = typer.Typer(
@@ -119,6 +125,10 @@ _add(volume, volume_make.relabel, volume_look.plan, of_volumes=True)
 _add(volume, volume_look.info, volume_look.replay, of_volumes=True)
 _add(simulations, demo.recording)
 _add(simulations, demo.volume, of_volumes=True)
+_add(recipes, save)
+recipes.command("show", no_args_is_help=True)(with_options(show_recipe))
+recipes.command("list")(with_options(list_recipes))
+app.add_typer(recipes, name="recipe")
 app.add_typer(volume, name="volume")
 app.add_typer(simulations, name="simulate")
 

@@ -37,6 +37,8 @@ class Outcome:
     input: str
     #: Where its result is or would be; None if that was never settled.
     output: str | None = None
+    #: Name of the recipe by which it is measured.
+    recipe: str | None = None
     #: done, skipped, failed, stopped, waiting or left out.
     state: str = "waiting"
     #: Why it was left out.
@@ -96,6 +98,8 @@ class Recording:
     output: str
     index: int = 0
     folder: str = ""
+    #: Name of the recipe by which it is measured.
+    recipe: str = "default"
 
     @property
     def path(self) -> Path:
@@ -109,6 +113,10 @@ class Recording:
 
     def __str__(self) -> str:
         return self.path.name
+
+    def outcome(self) -> Outcome:
+        """Return what is known of it before anything is done."""
+        return Outcome(self.input, self.output, self.recipe)
 
     def named(self, error: Exception) -> Exception:
         """Let an error of ours name a file as it was given, and this one if it names none."""
@@ -131,7 +139,7 @@ class Measuring(Settings):
 
     def __call__(self, recording: Recording, display: Quiet) -> tuple[Outcome, Exception | None]:
         """Return what became of a recording, and the error that ended it."""
-        outcome = Outcome(recording.input, recording.output)
+        outcome = recording.outcome()
         try:
             with trusting(self.trusted):
                 self._measure(recording, display, outcome)
@@ -181,6 +189,7 @@ class Measuring(Settings):
             self._look_at(data, arguments, display, outcome)
             outcome.pixel_size = known["pixel_size"]
             job = DCNumPipelineJob(path_in=path, path_out=out, **arguments)
+            job.automatic = self.automatic
             outcome.offset_correction = job["background_kwargs"].get("offset_correction")
             outcome.pipeline_hash = job.get_ppid(ret_hash=True)[1]
             if out.exists() and not force:
@@ -214,14 +223,14 @@ class Measuring(Settings):
         from ..read import detect_flickering
         from ..read.recording_file import find_pixel_size
 
-        if "pixel_size" in self.automatic:
+        if "data.pixel_size" in self.automatic:
             size, doubt = find_pixel_size(data)
             arguments["data_kwargs"]["pixel_size"] = size
             if doubt is not None:
                 doubt = f"{doubt}, pixel_size={size:g}"
                 outcome.warnings.append(doubt)
                 display.note(f"{outcome.input}: {doubt}")
-        image = data.locate("image") if "offset_correction" in self.automatic else None
+        image = data.locate("image") if "background.offset_correction" in self.automatic else None
         # of anything but images, the run reports what is wrong
         if image is not None and len(image.shape) == 3 and len(image):
             flickers = detect_flickering(data)
@@ -269,6 +278,7 @@ def events_of_output(job: DCNumPipelineJob, data: HDF5Data, *, thorough: bool = 
     must not be damaged: small outputs are read in full, of others lengths and
     headers, unless `thorough` is set. An error says what does not fit.
     """
+    from ..logic.recipes import basin_strategy_of
     from ..logic.record import read_record
     from ..logic.verify import verify_recording
     from ..read import HDF5Data
@@ -280,7 +290,7 @@ def events_of_output(job: DCNumPipelineJob, data: HDF5Data, *, thorough: bool = 
             result = stack.enter_context(HDF5Data(path, permissions=may, opened=data.opened))
             meta = {key: str(value) for key, value in result.meta.items()}
             record = read_record(result)
-            strategy = _strategy(result, record)
+            strategy = basin_strategy_of(result, record)
         except (CytovoxError, OSError, LookupError, RuntimeError, ValueError, TypeError) as err:
             raise _refusal(job, f"is not a result of a run, or a damaged one: {err}") from err
         if refused := _compare(job, data, meta, strategy):
@@ -355,11 +365,3 @@ def _identifiers(data: HDF5Data, pphash: str) -> set[str]:
     made = f"dcn-{pphash[:7]}"
     # A run that finds nothing to redo keeps the identifier of its input.
     return {made} if own is None else {f"{own}_{made}", own}
-
-
-def _strategy(result: HDF5Data, record: dict[str, Any]) -> str:
-    """Return the basin strategy of a run."""
-    try:
-        return str(record["job"]["basin_strategy"])
-    except (KeyError, TypeError):
-        return "drain" if "image" in result.h5["events"] else "tap"

@@ -6,6 +6,7 @@ import collections
 import copy
 import logging
 import pathlib
+from collections.abc import Collection
 from typing import Any, Literal
 
 from ..background import Background, get_available_background_methods
@@ -80,6 +81,9 @@ class DCNumPipelineJob:
     >>> job.get_ppid().split("|")[3]
     'thresh:t=-3:cle=1^f=1^clo=2'
     """
+
+    #: Options such as ``data.pixel_size`` that were set by a look at the recording.
+    automatic: Collection[str] = ()
 
     def __init__(
         self,

@@ -214,6 +214,7 @@ class Pipeline:
                 self.job.segmenter_source(),
                 source=self.inputs.source(),
                 objects=self.objects,
+                automatic=self.job.automatic,
             )
             stamp = free_stamp(writer.h5, started)
             writer.store_log(f"dcnum-job-{stamp}", record)

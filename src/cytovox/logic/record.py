@@ -7,7 +7,7 @@ import importlib.metadata
 import json
 import platform
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,11 +73,13 @@ def job_record(
     *,
     source: Mapping[str, Any] | None = None,
     objects: Mapping[str, Any] | None = None,
+    automatic: Collection[str] = (),
 ) -> list[str]:
     """Return the record of a job as lines of JSON."""
     uname = platform.uname()
     record = {
         "cytovox version": __version__,
+        "automatic": sorted(automatic),
         "job": dict(kwargs),
         "pipeline": {"hash": pphash, "identifiers": dict(ids)},
         "python": {

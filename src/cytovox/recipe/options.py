@@ -18,7 +18,7 @@ from typing import Any
 
 from ..errors import OptionError
 
-__all__ = ["Option", "check_options", "convert_text", "options_of"]
+__all__ = ["Option", "check_options", "convert_text", "options_of", "suggest"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ def check_options(
     checked = {}
     for name, value in given.items():
         if name not in known:
-            raise OptionError(f"{where} has no option '{name}'", hint=_suggest(name, list(known)))
+            raise OptionError(f"{where} has no option '{name}'", hint=suggest(name, list(known)))
         checked[name] = _fit(where, known[name], value)
     return checked
 
@@ -172,8 +172,9 @@ def _article(kind: type) -> str:
     return {bool: "true or false", int: "a whole number", float: "a number"}.get(kind, "a text")
 
 
-def _suggest(name: str, known: list[str]) -> str:
+def suggest(name: str, known: list[str], otherwise: str = "it knows") -> str:
+    """Return a hint for whoever gave a name that is not known."""
     if not known:
         return "it takes none"
     close = difflib.get_close_matches(name, known, 1)
-    return f"did you mean '{close[0]}'?" if close else f"it knows {', '.join(known)}"
+    return f"did you mean '{close[0]}'?" if close else f"{otherwise} {', '.join(known)}"

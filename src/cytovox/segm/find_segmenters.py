@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ..errors import UsageError
+from ..errors import UnknownCodeError, UsageError
 from ..recipe.python_file import file_of_module, load_python_file
 from ..recipe.registry import load_stage, stages
 from .segmenter import Segmenter
@@ -43,7 +43,12 @@ def get_segmenter(code: str) -> Any:
     >>> get_segmenter("thresh").__name__
     'SegmentThresh'
     """
-    return load_stage("segmenter", code, Segmenter)
+    try:
+        return load_stage("segmenter", code, Segmenter)
+    except UnknownCodeError as error:
+        if "." in code:  # as the code of one in a file is, which ends with a checksum
+            error.hint = "it is in a file: give FILE.py:CLASS as the segmenter"
+        raise
 
 
 def get_segmenters() -> dict[str, Any]:
