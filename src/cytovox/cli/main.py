@@ -17,10 +17,10 @@ from .command_options import Allowed, with_options
 from .console import complete_streams, report_error, showing_warnings
 from .doctor import doctor
 from .info import info
-from .recipe import list_recipes, save, show_recipe
+from .recipe_commands import list_recipes, save, show_recipe
 from .run import run
 from .signals import Stopped, exit_code_of_interrupt, stop_on_signals
-from .stages import stages
+from .stage_list import stages
 from .verifying import verify
 
 __all__ = ["app", "main"]
