@@ -173,7 +173,22 @@ def _article(kind: type) -> str:
 
 
 def suggest(name: str, known: list[str], otherwise: str = "it knows") -> str:
-    """Return a hint for whoever gave a name that is not known."""
+    """Return a hint for whoever gave a name that is not known.
+
+    Parameters
+    ----------
+    name
+        The name that was given.
+    known
+        Names that are known.
+    otherwise
+        What introduces all of them, if none is like the one that was given.
+
+    Examples
+    --------
+    >>> suggest("tresh", ["thresh", "level"]), suggest("x", ["thresh", "level"])
+    ("did you mean 'thresh'?", 'it knows thresh, level')
+    """
     if not known:
         return "it takes none"
     close = difflib.get_close_matches(name, known, 1)
