@@ -275,7 +275,7 @@ def test_files_hold_units_and_recipe(tmp_path: Path) -> None:
     beside = json.loads((tmp_path / "a.csv-metadata.json").read_text(encoding="utf-8"))
     assert beside["tableSchema"]["columns"][1] == {"name": "x", "datatype": "double", "unit": "µm"}
     assert beside["recipe"] == recipe
-    with pytest.raises(OptionError, match=".parquet or .csv"):
+    with pytest.raises(OptionError, match=".parquet, .csv"):
         write_objects(tmp_path / "a.xlsx", table)
 
 

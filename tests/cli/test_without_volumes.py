@@ -54,6 +54,7 @@ def test_commands_for_recordings_need_none_of_it(tmp_path: Path) -> None:
         ["run", "day", "-o", "results"],
         ["info", "results/a_dcn.rtdc"],
         ["verify", "results"],
+        ["export", "results/a_dcn.rtdc", "--to", "csv"],
         ["stages"],
         ["doctor"],
     ]
@@ -67,7 +68,7 @@ def test_commands_for_recordings_need_none_of_it(tmp_path: Path) -> None:
         check=False,
     )
     *others, doctor = done.stdout.splitlines()[-1].split()[1:]
-    assert others == ["0"] * 5, done.stdout + done.stderr
+    assert others == ["0"] * 6, done.stdout + done.stderr
     assert doctor in "03", done.stdout
     assert f"not installed; for volumes in chunks: {HINT}" in done.stdout
     assert "2 files: 2 done" in done.stdout

@@ -15,8 +15,8 @@ from ..errors import InputNotFoundError, StorageError, UsageError
 from ..read.permissions import Permissions
 from ..read.volume_view import VolumeView
 from ..run.folder_sync import replaced_file
+from ..write.table_files import is_table
 from .functions import find_function
-from .object_table import is_table
 from .recipe import VolumeRecipe, side_folder
 
 __all__ = ["TIME_POINTS", "find_run", "load_recipe", "read_recipe", "remove_recipe", "save_recipe"]

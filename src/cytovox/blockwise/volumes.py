@@ -24,10 +24,10 @@ from ..errors import UsageError
 from ..read.permissions import Permissions, default_permissions
 from ..read.volume_view import VolumeView
 from ..run.progress import Listener
+from ..write.table_files import is_table
 from .block_array import stored_input
 from .block_result import VolumeResult
 from .evidence import Measures
-from .object_table import is_table
 from .placement import Placement
 from .recipe import Stitching, VolumeRecipe, output_path
 from .recipe_file import load_recipe

@@ -9,8 +9,9 @@ import typer
 
 from .command_options import AllowedToRecordings, Said, option, options
 from .console import FINDINGS, counted, describe_each
+from .inputs import output_path
 
-__all__ = ["drain", "output_path", "relink", "tap"]
+__all__ = ["drain", "relink", "tap"]
 
 Result = Annotated[
     Path, typer.Argument(metavar="RESULT", help="A result that was made by a run (.rtdc).")
@@ -141,11 +142,3 @@ def tap(result: Result, where: _Tapped, allowed: AllowedToRecordings, said: Said
         return f"{found['output']}: refers to {found['input']} for {' '.join(found['features'])}"
 
     raise typer.Exit(describe_each("file", [result], look, in_words, said))
-
-
-def output_path(path: Path, out: Path | None, ending: str) -> Path:
-    """Return where the output of a file goes: beside it, into a folder, or a file of that name."""
-    name = f"{path.stem}{ending}"
-    if out is None:
-        return path.with_name(name)
-    return out / name if out.is_dir() else out

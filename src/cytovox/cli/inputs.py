@@ -17,6 +17,7 @@ __all__ = [
     "begins_as_hdf5",
     "find_inputs",
     "is_recording_name",
+    "output_path",
     "output_paths",
     "refuse_clashes",
 ]
@@ -123,6 +124,14 @@ def output_paths(
         for p in inputs
     ]
     return [folder / f"{p.stem}{SUFFIX}.rtdc" for folder, p in zip(folders, inputs, strict=True)]
+
+
+def output_path(path: Path, out: Path | None, ending: str) -> Path:
+    """Return where what is made of a result goes: beside it, into a folder, or to that file."""
+    name = f"{path.stem}{ending}"
+    if out is None:
+        return path.with_name(name)
+    return out / name if out.is_dir() else out
 
 
 def refuse_clashes(

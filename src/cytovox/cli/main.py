@@ -16,6 +16,7 @@ from .basin_commands import drain, relink, tap
 from .command_options import Allowed, with_options
 from .console import complete_streams, report_error, showing_warnings
 from .doctor import doctor
+from .export import export
 from .info import info
 from .recipe_commands import list_recipes, save, show_recipe
 from .run import run
@@ -111,7 +112,7 @@ def _add(
         group.command(no_args_is_help=help_if_bare)(added)
 
 
-_add(app, run, info, verify, relink, drain, tap)
+_add(app, run, info, verify, export, relink, drain, tap)
 _add(app, doctor, stages, demo.demo, help_if_bare=False)
 # What follows the program's name is its own, options too.
 app.command(

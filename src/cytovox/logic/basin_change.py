@@ -18,7 +18,7 @@ import numpy.typing as npt
 from ..errors import InputError, UsageError
 from ..read import HDF5Data, Permissions
 from ..read.const import FRAME_FEATURES
-from ..read.mapped import check_mapping, get_mapped_object
+from ..read.mapped import check_mapping, get_mapped_object, read_rows
 from ..read.permissions import default_permissions
 from ..read.structure import what_is_odd
 from ..write import HDF5Writer, copy_basins, copy_features, copy_metadata
@@ -127,7 +127,7 @@ def _first_difference(own: Any, other: Any) -> int | None:
     step = max(1, _BLOCK_BYTES // row_bytes)
     for start in range(0, len(own), step):
         rows = slice(start, start + step)
-        one, two = own[rows], other[rows]
+        one, two = read_rows(own, rows), read_rows(other, rows)
         same = one == two
         if one.dtype.kind == "f":
             same |= np.isnan(one) & np.isnan(two)

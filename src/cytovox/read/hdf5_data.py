@@ -15,8 +15,8 @@ from .basin_definitions import extract_basin_dicts, is_basin_map
 from .basins import MAX_BASIN_DEPTH, Basins
 from .cache import HDF5ImageCache, ImageCorrCache
 from .const import PROTECTED_FEATURES
-from .dataset import CheckedDataset, read_checked
-from .mapped import IndexMapping, get_mapped_object
+from .dataset import CheckedDataset
+from .mapped import IndexMapping, get_mapped_object, read_rows
 from .members import member
 from .opening import OpenedFiles
 from .permissions import Permissions
@@ -133,11 +133,8 @@ class HDF5Data(RecordingFile):
                 return self.get_image_cache(feat)
             if obj.ndim != 1:
                 return obj
-            values: npt.NDArray[Any] = (
-                read_checked(obj, slice(None)) if isinstance(obj, h5py.Dataset) else obj[:]
-            )
-            self._scalars[feat] = values
-            return values
+            self._scalars[feat] = read_rows(obj, slice(None))
+            return self._scalars[feat]
 
     def close(self) -> None:
         """Close the file and all files it refers to; may be called again."""

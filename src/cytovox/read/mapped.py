@@ -26,6 +26,7 @@ __all__ = [
     "check_mapping",
     "get_mapped_object",
     "get_mapping_indices",
+    "read_rows",
 ]
 
 #: Which rows are taken: the first ones, a slice, their numbers, or all (None).
@@ -209,3 +210,11 @@ def get_mapped_object(obj: Any, index_mapping: IndexMapping = None) -> Any:
     if isinstance(obj, MappedHDF5Dataset):
         return MappedHDF5Dataset(obj.h5ds, obj.mapping_indices[indices])
     return obj[indices]
+
+
+def read_rows(obj: Any, rows: Any) -> npt.NDArray[Any]:
+    """Return rows of a dataset or mapped dataset; what is damaged is an `InputError`."""
+    values: npt.NDArray[Any] = (
+        read_checked(obj, rows) if isinstance(obj, h5py.Dataset) else obj[rows]
+    )
+    return values

@@ -1,4 +1,4 @@
-"""Write events in order of their frames, and files that refer to others."""
+"""Write events in order of their frames, files that refer to others, and exports."""
 
 from .basin_files import (
     CreatingFileWithoutBasinWarning,
@@ -8,6 +8,7 @@ from .basin_files import (
 )
 from .chunk_writer import ChunkWriter
 from .copying import copy_features, copy_metadata
+from .event_files import export_images, export_table
 from .event_stash import EventStash
 from .packing import set_default_filter_kwargs
 from .precomputed import write_segment_properties
@@ -32,7 +33,9 @@ __all__ = [
     "create_labels",
     "create_volume",
     "create_with_basins",
+    "export_images",
     "export_precomputed",
+    "export_table",
     "set_default_filter_kwargs",
     "write_pyramid",
     "write_segment_properties",
