@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 PAGES = sorted((DOCS / "reference" / "api").glob("*.rst"))
 #: What the sphinx build needs; without it only the docstrings are looked at.
-TOOLS = ("sphinx", "furo", "myst_nb")
+TOOLS = ("sphinx", "furo", "myst_nb", "pandas")
 #: Rooms that are not for Python programs.
 UNDOCUMENTED = {"cli", "__main__"}
 

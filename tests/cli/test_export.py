@@ -222,6 +222,12 @@ def test_nothing_is_replaced_unless_that_is_said(
     assert main(words) == 1
     assert "exists already" in capsys.readouterr().err
     assert out.read_text() == "mine"
+    out.unlink()
+    beside = tmp_path / "b.csv-metadata.json"
+    beside.write_text("mine")
+    assert main(words) == 1
+    assert beside.read_text() == "mine"
+    out.write_text("mine")
     assert main([*words, "--force"]) == 0
     assert out.read_text().startswith("index,frame,")
 

@@ -6,9 +6,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import UsageError
+from ..read.event_table import to_frame
+from ..read.notebook import as_html, volume_picture
+from ..read.open_volume import open_volume
 from ..run.journal import BlockKey
 from ..run.progress import ProgressEvent
 from .lookup import SeamReport
+from .object_table import read_objects
 
 __all__ = [
     "BlockDone",
@@ -161,3 +169,38 @@ class VolumeResult:
 
     def __bool__(self) -> bool:
         return self.output is not None and not self.failed
+
+    def to_pandas(self) -> Any:
+        """Return the table of objects as one of pandas, with its units in ``attrs``.
+
+        Returns
+        -------
+        pandas.DataFrame
+
+        Raises
+        ------
+        UsageError
+            If pandas is not installed, or there is no table (``.parquet``).
+        """
+        if self.table is None or self.table.suffix.lower() != ".parquet":
+            hint = "cytovox volume objects makes one (.parquet)"
+            raise UsageError("there is no table of objects", path=self.table, hint=hint)
+        objects, _ = read_objects(self.table)
+        return to_frame(objects.columns, objects.units, {})
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows."""
+        failed = f"{len(self.failed)} failed" if self.failed else "all done"
+        rows = [
+            ("objects", self.objects),
+            ("blocks", f"{self.blocks}, {failed}"),
+            ("table", self.table),
+            ("seconds", f"{self.seconds:.1f}"),
+        ]
+        return as_html(f"labels {self.output or 'are not complete'}", rows, self._pictures)
+
+    def _pictures(self) -> list[npt.NDArray[np.uint8]]:
+        if self.output is None:
+            return []
+        with open_volume(self.output) as labels:
+            return [volume_picture(labels)]

@@ -95,10 +95,12 @@ def export(
 
     def look(path: Path) -> dict[str, Any]:
         from ..logic.run_folder import refuse_existing
+        from ..write.table_files import metadata_beside
 
         out = outputs[path]
         if not where.force:
             refuse_existing(out)
+            refuse_existing(metadata_beside(out))
         is_table = _is_of_volume(path)
         number = _export_objects(path, out, what) if is_table else _export(path, out, what, may)
         counts = counted(number, "object" if is_table else "event")

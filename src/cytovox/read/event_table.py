@@ -3,23 +3,44 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import UsageError
-from .hdf5_data import HDF5Data
+from ..errors import InputError, UsageError
+from ..run.extras import require
+from .feature_labels import label_of, unit_of
 from .mapped import read_rows
 
-__all__ = ["ALWAYS", "read_columns", "table_features"]
+__all__ = ["ALWAYS", "event_frame", "read_columns", "table_features", "to_frame"]
 
 #: The number of an event, from 1, as dclab counts them; and the frame that it was found in.
 ALWAYS = ("index", "frame")
 
 
-def table_features(data: HDF5Data, wanted: Iterable[str] | None = None) -> list[str]:
+class Events(Protocol):
+    """What a table is made of; `HDF5Data` has it."""
+
+    @property
+    def place(self) -> Path | None:
+        """Path of the file."""
+
+    def __len__(self) -> int: ...
+
+    def offered(self) -> list[str]:
+        """Return the names of all features."""
+
+    def locate(self, feat: str) -> Any:
+        """Return a feature as dataset."""
+
+    def why_not(self, feat: str) -> InputError | None:
+        """Return why a feature cannot be read."""
+
+
+def table_features(data: Events, wanted: Iterable[str] | None = None) -> list[str]:
     """Return the features for a table: event and frame, then the chosen ones or all."""
     known = data.offered()
     if wanted is None:
@@ -30,7 +51,7 @@ def table_features(data: HDF5Data, wanted: Iterable[str] | None = None) -> list[
     return [*first, *(name for name in dict.fromkeys(chosen) if name not in ALWAYS)]
 
 
-def _checked(data: HDF5Data, name: str, known: list[str]) -> str:
+def _checked(data: Events, name: str, known: list[str]) -> str:
     if name not in known and name not in ALWAYS:
         if (problem := data.why_not(name)) is not None:
             raise problem
@@ -44,7 +65,7 @@ def _checked(data: HDF5Data, name: str, known: list[str]) -> str:
 
 
 def read_columns(
-    data: HDF5Data, features: Iterable[str], rows: slice
+    data: Events, features: Iterable[str], rows: slice
 ) -> dict[str, npt.NDArray[Any]]:
     """Return some rows of features, as they are stored."""
     columns: dict[str, npt.NDArray[Any]] = {}
@@ -55,3 +76,29 @@ def read_columns(
         else:
             columns[name] = read_rows(stored, rows)
     return columns
+
+
+def event_frame(data: Events, features: Iterable[str] | None) -> Any:
+    """Return features as a `pandas.DataFrame`, in the order of the events."""
+    names = table_features(data, features)
+    columns = read_columns(data, names, slice(0, len(data)))
+    if data.locate("index") is None:
+        del columns["index"]  # rows are numbered anyway
+    units = {name: unit_of(name) for name in columns}
+    return to_frame(columns, units, {name: label_of(name) for name in columns})
+
+
+def to_frame(
+    columns: Mapping[str, npt.NDArray[Any]], units: Mapping[str, str], labels: Mapping[str, str]
+) -> Any:
+    """Return columns as a `pandas.DataFrame` that knows their units and labels."""
+    require("pandas", "tables of pandas")
+    import pandas as pd
+
+    # pandas takes numbers of this machine's byte order only
+    native = {
+        name: values.astype(values.dtype.newbyteorder("=")) for name, values in columns.items()
+    }
+    frame = pd.DataFrame(native)
+    frame.attrs = {"units": dict(units), "labels": dict(labels)}
+    return frame

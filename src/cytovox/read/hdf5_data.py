@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -16,8 +17,10 @@ from .basins import MAX_BASIN_DEPTH, Basins
 from .cache import HDF5ImageCache, ImageCorrCache
 from .const import PROTECTED_FEATURES
 from .dataset import CheckedDataset
+from .event_table import event_frame
 from .mapped import IndexMapping, get_mapped_object, read_rows
 from .members import member
+from .notebook import recording_html
 from .opening import OpenedFiles
 from .permissions import Permissions
 from .recording_file import RecordingFile
@@ -328,6 +331,32 @@ class HDF5Data(RecordingFile):
     def offered(self) -> list[str]:
         """Return what this file offers as a basin of another."""
         return [feat for feat in self.keys() if not is_basin_map(feat)]
+
+    def to_pandas(self, features: Sequence[str] | None = None) -> Any:
+        """Return scalar features as a table of pandas, a row for each event or frame.
+
+        Row i belongs to ``data["image"][i]``. Units and labels, as dclab has them,
+        are in ``attrs``.
+
+        Parameters
+        ----------
+        features
+            Names of the columns, besides ``frame``; all scalar features if None.
+
+        Returns
+        -------
+        pandas.DataFrame
+
+        Raises
+        ------
+        UsageError
+            If pandas is not installed, or there is no such feature.
+        """
+        return event_frame(self, features)
+
+    def _repr_html_(self) -> str | None:
+        """Return what a notebook shows; None for a closed file, of which nothing is known."""
+        return None if self._closed else recording_html(self)
 
     def get_ppid(self) -> str:
         """Return the data part of the pipeline identifier."""

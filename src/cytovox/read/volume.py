@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import UsageError
+from .notebook import volume_html
 from .volume_axes import SPATIAL, common_unit
 from .volume_folder import OF_SYSTEM
 from .volume_limits import (
@@ -334,6 +335,10 @@ class Volume:
             f"<Volume {self.url}{which} {self.format} {''.join(self.axes)} {self.shape} "
             f"{self.dtype}, voxel {size} {self.units or 'units'}>"
         )
+
+    def _repr_html_(self) -> str | None:
+        """Return what a notebook shows; None for a closed volume."""
+        return None if self._source is None else volume_html(self)
 
     def _opened(self) -> Source:
         if self._source is None:

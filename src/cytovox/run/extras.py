@@ -25,6 +25,7 @@ EXTRAS = {
         "distributed": "work on other machines",
         "cryptography": "encrypted lines to other machines",
     },
+    "pandas": {"pandas": "tables in notebooks"},
     "mutex": {"mwatershed": "mutex watershed of affinities"},
     "torch": {"torch": "neural networks as segmenters"},
 }

@@ -21,7 +21,7 @@ from ..run.folder_sync import replaced_file
 from .disk import storage_errors
 from .fcs import write_fcs
 
-__all__ = ["METADATA", "ObjectTable", "is_table", "write_objects"]
+__all__ = ["METADATA", "ObjectTable", "is_table", "metadata_beside", "write_objects"]
 
 #: Key of the metadata of a Parquet file.
 METADATA = b"cytovox"
@@ -59,6 +59,11 @@ class ObjectTable:
 def is_table(path: str | os.PathLike[str]) -> bool:
     """Return whether a path names a kind of table that can be written."""
     return Path(path).suffix.lower() in _WRITERS
+
+
+def metadata_beside(path: Path) -> Path:
+    """Return where units and labels are of a table that is text."""
+    return path.with_name(f"{path.name}-metadata.json")
 
 
 def write_objects(
@@ -149,7 +154,7 @@ def _write_text(
         "recipe": recipe,
     }
     text = json.dumps(about, indent=1, default=str, ensure_ascii=False) + "\n"
-    with replaced_file(final.with_name(f"{final.name}-metadata.json")) as beside:
+    with replaced_file(metadata_beside(final)) as beside:
         beside.write(text.encode("utf-8"))
     return count
 
