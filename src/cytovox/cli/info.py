@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import InputError, UnknownCodeError
+from ..errors import InputError
 from .command_options import AllowedToRecordings, Said
 from .console import describe_each, described
 
@@ -37,6 +37,7 @@ def info(
 
 def describe_file(path: Path, permissions: Permissions | None = None) -> dict[str, Any]:
     """Return what is in a file."""
+    from ..logic.stated_pipeline import describe_pipeline
     from ..read import HDF5Data, RefusedInputError, get_measurement_identifier
     from ..read.members import member
 
@@ -66,7 +67,7 @@ def describe_file(path: Path, permissions: Permissions | None = None) -> dict[st
             "followed": data.followed,
             "logs": sorted(member(h5, "logs", ())),
             "tables": sorted(member(h5, "tables", ())),
-            "pipeline": _pipeline(meta),
+            "pipeline": describe_pipeline(meta),
         }
 
 
@@ -136,42 +137,3 @@ def _basin_in_words(basin: Mapping[str, Any]) -> str:
     else:
         state = f"in {place}" if basin["found"] else f"NOT FOUND: {place}"
     return f"{features}: {state}"
-
-
-def _pipeline(meta: Mapping[str, Any]) -> dict[str, Any] | None:
-    from ..logic.record import ID_ATTRIBUTES, hash_of_stated
-
-    stored, computed = meta.get("pipeline:dcnum hash"), hash_of_stated(meta)
-    if stored is None or computed is None:
-        return None
-    parts = {part: str(meta[f"pipeline:dcnum {part}"]) for part in ID_ATTRIBUTES}
-    return {
-        "identifier": "|".join(parts.values()),
-        "hash": str(stored),
-        "hash_fits": computed == str(stored),
-        "recipe": [_part_in_words(*part) for part in parts.items() if part[0] != "generation"],
-    }
-
-
-def _part_in_words(kind: str, text: str) -> str:
-    from ..recipe.identity import ppid_to_kwargs
-    from ..recipe.registry import OPTION_METHODS, load_stage
-
-    code, _, rest = text.partition(":")
-    try:
-        if kind == "data":
-            options = dict(pair.split("=", 1) for pair in rest.split("^"))
-            frames = options.get("i", "0")
-            words = [f"pixel_size={options.get('p')} um"]
-            words.append(f"frames={'all' if frames == '0' else frames}")
-        else:
-            cls = load_stage(kind, code)
-            words = [
-                f"{name}={value}"
-                for method, part in zip(OPTION_METHODS[kind], rest.split(":"), strict=False)
-                for name, value in ppid_to_kwargs(cls, method, part).items()
-            ]
-    except (UnknownCodeError, ValueError):
-        # Made by a program that knows more than this one.
-        return f"{kind} {text}"
-    return f"{kind} {code}: {', '.join(words)}" if words else f"{kind} {code}"

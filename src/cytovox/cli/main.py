@@ -19,6 +19,7 @@ from .doctor import doctor
 from .export import export
 from .info import info
 from .recipe_commands import list_recipes, save, show_recipe
+from .report import report
 from .run import run
 from .signals import Stopped, exit_code_of_interrupt, stop_on_signals
 from .stage_list import stages
@@ -112,7 +113,7 @@ def _add(
         group.command(no_args_is_help=help_if_bare)(added)
 
 
-_add(app, run, info, verify, export, relink, drain, tap)
+_add(app, run, info, report, verify, export, relink, drain, tap)
 _add(app, doctor, stages, demo.demo, help_if_bare=False)
 # What follows the program's name is its own, options too.
 app.command(

@@ -88,6 +88,11 @@ class FrameSource:
     def __len__(self) -> int:
         return len(self.data)
 
+    def chosen(self) -> npt.NDArray[np.int64]:
+        """Return the numbers of the frames that the job measures."""
+        chosen = self._inputs.raw.mapping_indices
+        return np.arange(len(self)) if chosen is None else np.asarray(chosen, np.int64)
+
     def read(self, numbers: Sequence[int] | npt.NDArray[np.integer[Any]]) -> Frames:
         """Return frames by their numbers in the recording, from 0; an error if there is none."""
         wanted = np.asarray(numbers, np.int64).reshape(-1)

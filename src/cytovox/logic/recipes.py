@@ -25,12 +25,15 @@ __all__ = [
     "basin_strategy_of",
     "complete_recipe",
     "identifier_of",
+    "job_of_result",
     "recipe_of_result",
     "stated_identifier",
 ]
 
 #: Part of the identifier of each stage.
 _ID = {"background": "bg_id", "segmenter": "seg_id", "feature": "feat_id", "gate": "gate_id"}
+#: Errors of a recipe that is not stated in full.
+_UNTOLD = (UnknownCodeError, OptionError, ValueError, TypeError, OverflowError)
 #: What stages of users derive from.
 _BASES = {"segmenter": Segmenter}
 
@@ -70,23 +73,47 @@ def recipe_of_result(
         parts, _ = stated_identifier(result)
         record = read_record(result)
         basins = basin_strategy_of(result, record)
-    job = record.get("job")
-    job = job if isinstance(job, dict) else {}
     try:
-        codes, options = _stages_of(parts, job)
-        options["data"] = _data_of(parts["dat_id"], job)
-        recipe = RecordingRecipe(
-            codes=codes,
-            options=options,
+        recipe = replace(
+            _stated_recipe(parts, record),
             basin_strategy=basins,
-            compression=str(job.get("compression", "zstd-5")),
             name=Path(path).stem,
             source=os.fspath(path),
         )
         _compare(recipe, parts)
-    except (UnknownCodeError, OptionError, ValueError, TypeError, OverflowError) as err:
+    except _UNTOLD as err:
         raise _refusal(path, err, record) from err
     return _automatic_again(recipe, record, path)
+
+
+def job_of_result(result: HDF5Data, recording: Path) -> DCNumPipelineJob:
+    """Return the job by which a result was made of a recording, with nothing left open.
+
+    No program is run that only the result names.
+    """
+    parts, pphash = stated_identifier(result)
+    record = read_record(result)
+    try:
+        arguments = _stated_recipe(parts, record).job_arguments()
+        arguments["data_kwargs"]["permissions"] = result.permissions
+        job = DCNumPipelineJob(recording, num_procs=1, **arguments)
+        now, now_hash = job.get_ppid(ret_hash=True)
+    except _UNTOLD as err:
+        raise _refusal(str(result.place), err, record) from err
+    if now_hash != pphash:
+        stated = "|".join(parts.values())
+        raise InputError(f"it was made by {stated}, which is {now} now", path=result.place)
+    return job
+
+
+def _stated_recipe(parts: Mapping[str, str], record: Mapping[str, Any]) -> RecordingRecipe:
+    """Return the recipe that identifier and record state; an error of `_UNTOLD` if they do not."""
+    job = record.get("job")
+    job = job if isinstance(job, dict) else {}
+    codes, options = _stages_of(parts, job)
+    options["data"] = _data_of(parts["dat_id"], job)
+    compression = str(job.get("compression", "zstd-5"))
+    return RecordingRecipe(codes=codes, options=options, compression=compression)
 
 
 def _stages_of(

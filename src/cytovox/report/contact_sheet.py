@@ -13,7 +13,14 @@ from matplotlib.patheffects import withStroke
 from ..read import HDF5Data
 from .style import FAINT, INK, draw_outline, draw_scale_bar, new_figure, title
 
-__all__ = ["contact_sheet", "draw_contact_sheet", "window"]
+__all__ = [
+    "Crop",
+    "choose_events",
+    "contact_sheet",
+    "cut_events",
+    "draw_contact_sheet",
+    "window",
+]
 
 #: width over height of a sheet that looks well
 _SHEET_ASPECT = 1.8
@@ -23,7 +30,9 @@ _GAP = 3
 
 
 @dataclass(frozen=True, slots=True)
-class _Crop:
+class Crop:
+    """An event, cut out of its image."""
+
     event: int
     image: npt.NDArray[np.float32]
     mask: npt.NDArray[np.bool_]
@@ -89,8 +98,8 @@ def draw_contact_sheet(
         text = "images or masks are not in this file" if len(data) else "no events"
         axes.text(0.5, 0.5, text, ha="center", va="center", color=FAINT, fontsize=11)
         return
-    events = _choose(data, number)
-    crops = _cut(data, events)
+    events = choose_events(data, number)
+    crops = cut_events(data, events)
     title(axes, "Events with measured outlines", f"{len(crops)} of {len(data)}, by size")
     height, width = crops[0].image.shape
     columns = min(columns or _best_columns(len(crops), height, width), len(crops))
@@ -130,14 +139,14 @@ def _best_columns(number: int, height: int, width: int) -> int:
     return min(candidates, key=misfit)
 
 
-def _choose(data: HDF5Data, number: int) -> list[int]:
+def choose_events(data: HDF5Data, number: int) -> list[int]:
     """Return events evenly spaced by size, from small to large."""
     order = np.argsort(data["area_um"][:], kind="stable") if "area_um" in data else None
     picked = np.linspace(0, len(data) - 1, min(number, len(data))).round().astype(int)
     return [int(i if order is None else order[i]) for i in picked]
 
 
-def _cut(data: HDF5Data, events: list[int]) -> list[_Crop]:
+def cut_events(data: HDF5Data, events: list[int]) -> list[Crop]:
     """Cut equally large pieces around the events; outside the image is NaN."""
     # Slices of one, since single indices would read and keep whole chunks.
     images = [np.asarray(data.image[i : i + 1][0], dtype=np.float32) for i in events]  # type: ignore[index]
@@ -149,7 +158,7 @@ def _cut(data: HDF5Data, events: list[int]) -> list[_Crop]:
     for event, image, mask, box in zip(events, images, masks, boxes, strict=True):
         place = tuple(map(window, box.sum(axis=0) // 2, size, image.shape))
         wide = np.pad(image, around, constant_values=np.nan)
-        crops.append(_Crop(event, wide[place], np.pad(mask, around)[place]))
+        crops.append(Crop(event, wide[place], np.pad(mask, around)[place]))
     return crops
 
 

@@ -15,7 +15,13 @@ from ..read import HDF5Data
 from .contact_sheet import draw_contact_sheet
 from .style import FAINT, INK, MEASURED, TRUE, label_axes, new_figure, save_figure, title
 
-__all__ = ["deformation_area_scatter", "draw_deformation_area", "draw_measurement"]
+__all__ = [
+    "deformation_area_scatter",
+    "draw_deformation_area",
+    "draw_measurement",
+    "show_most",
+    "thinned",
+]
 
 #: more points than these make a picture slower, not better
 _MOST_POINTS = 20000
@@ -129,7 +135,7 @@ def draw_deformation_area(axes: Any, data: HDF5Data, *, truth: Any = None) -> No
         axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", color=FAINT, fontsize=11)
         return
     measured = _points(data)
-    shown = _thin(measured)
+    shown = thinned(measured)
     size = float(np.clip(1500 / np.sqrt(shown.shape[1] + 1) / 4, 3, 18))
     axes.scatter(
         *shown, s=size, color=MEASURED, alpha=0.55, linewidths=0, rasterized=True, zorder=2,
@@ -140,7 +146,7 @@ def draw_deformation_area(axes: Any, data: HDF5Data, *, truth: Any = None) -> No
         true = np.array([truth["area_um"], truth["deform"]], dtype=np.float64)
         everything = np.concatenate([measured, true], axis=1)
         axes.scatter(
-            *_thin(true), s=size * 1.8, facecolors="none", edgecolors=TRUE, linewidths=0.7,
+            *thinned(true), s=size * 1.8, facecolors="none", edgecolors=TRUE, linewidths=0.7,
             alpha=0.8, rasterized=True, zorder=1, label=f"true ({true.shape[1]})",
         )  # fmt: skip
         axes.text(
@@ -149,7 +155,7 @@ def draw_deformation_area(axes: Any, data: HDF5Data, *, truth: Any = None) -> No
         )  # fmt: skip
     axes.grid(visible=True, color="#e6e8ea", linewidth=0.7)
     axes.set_axisbelow(True)
-    _limits(axes, everything)
+    show_most(axes, everything)
     axes.legend(
         loc="upper left", frameon=True, framealpha=0.9, edgecolor="none", fontsize=10,
         labelcolor=INK, handletextpad=0.3, markerscale=1.6,
@@ -162,16 +168,17 @@ def _points(data: HDF5Data) -> Floats:
     return np.asarray(points[:, np.isfinite(points).all(axis=0)])
 
 
-def _thin(points: Floats) -> Floats:
+def thinned(points: Floats) -> Floats:
+    """Return not more points than help a picture, evenly chosen."""
     step = -(-points.shape[1] // _MOST_POINTS) or 1
     return points[:, ::step]
 
 
-def _limits(axes: Any, points: Floats) -> None:
-    """Show what nearly all points fill; a few far ones do not set the scale."""
+def show_most(axes: Any, points: Floats, room: float = 0.12) -> None:
+    """Show what nearly all points fill, and some room; a few far ones do not set the scale."""
     if not points.shape[1]:
         return
     for values, set_limits in zip(points, (axes.set_xlim, axes.set_ylim), strict=True):
         low, high = np.percentile(values, (0.3, 99.7))
-        room = 0.12 * (high - low) or 0.5 * abs(high) or 0.5
-        set_limits(low - room, high + room)
+        around = room * (high - low) or 0.5 * abs(high) or 0.5
+        set_limits(low - around, high + around)

@@ -27,6 +27,7 @@ EXTRAS = {
     },
     "pandas": {"pandas": "tables in notebooks"},
     "mutex": {"mwatershed": "mutex watershed of affinities"},
+    "report": {"jinja2": "pages about results", "markupsafe": "pages about results"},
     "torch": {"torch": "neural networks as segmenters"},
 }
 #: Packages that are imported under another name.
