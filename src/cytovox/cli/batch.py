@@ -14,11 +14,12 @@ import os
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .. import __version__
 from ..errors import StageError, escaped
 from ..run.progress import ProgressEvent, StageFinished, StageProgress, StageStarted, Warned
 from ..run.team import Team
@@ -32,6 +33,7 @@ from .console import (
     in_columns,
     report_error,
     say,
+    show,
     showing_warnings,
 )
 from .one_recording import Measuring, Outcome, Recording, folder_for
@@ -47,23 +49,37 @@ from .signals import (
 if TYPE_CHECKING:
     from ..blockwise.block_result import BlockFailed, BlockFailure, BlockStarted
     from .command_options import Where
+    from .run_options import Work
 
-__all__ = ["Worker", "exit_code_of_batch", "run_batch", "run_on_cluster", "table_of"]
+__all__ = [
+    "Worker",
+    "exit_code_of_batch",
+    "run_batch",
+    "run_on_cluster",
+    "show_outcomes",
+    "table_of",
+]
 
 #: The stage of a run on a cluster, whose units are recordings.
 _STAGE = "measured"
 
 
 def run_batch(
-    recordings: Sequence[Recording], how: Mapping[str, Measuring], display: Quiet
+    recordings: Sequence[Recording],
+    how: Mapping[str, Measuring],
+    display: Quiet,
+    *,
+    apart: bool = False,
+    seen: Callable[[Outcome], None] | None = None,
 ) -> list[Outcome]:
     """Measure one recording after the other, each as its recipe in `how` says.
 
-    When stopped from outside, the rest is waiting.
+    When stopped from outside, the rest is waiting. A worker process does it if there
+    are several, or if it is to be `apart`. Each outcome is handed to `seen` at once.
     """
     outcomes = [recording.outcome() for recording in recordings]
     debug = any(measuring.debug for measuring in how.values())
-    alone = len(recordings) < 2 or debug
+    alone = debug or (len(recordings) < 2 and not apart)
     team = Team(
         functools.partial(Worker, how),
         1,
@@ -83,6 +99,8 @@ def run_batch(
             outcomes[index] = outcome
             if error is not None:
                 report_error(error, debug=debug)
+            if seen is not None:
+                seen(outcome)
             if outcome.exit_code >= BY_SIGNAL:
                 say(f"{recording.input}: {STOPPED_TEXT}")
                 break
@@ -160,8 +178,13 @@ def run_on_cluster(
     how: Mapping[str, Measuring],
     display: Quiet,
     where: Where,
+    *,
+    seen: Callable[[Outcome], None] | None = None,
 ) -> list[Outcome]:
-    """Measure recordings on other machines; one whose worker is lost is given to another."""
+    """Measure recordings on other machines; one whose worker is lost is given to another.
+
+    Each outcome that comes from a worker is handed to `seen` at once.
+    """
     from ..blockwise.block_engine import BlockWork, GridSource, do_blocks
     from ..blockwise.block_ledger import Ledger
     from ..run.cluster import find_executor
@@ -170,7 +193,7 @@ def run_on_cluster(
     if not recordings:
         return []
     debug = any(measuring.debug for measuring in how.values())
-    account = _Account(recordings, display, debug=debug)
+    account = _Account(recordings, display, debug=debug, seen=seen)
     here = os.getcwd()
     files = [replace(one, index=i, folder=here) for i, one in enumerate(recordings)]
     ledger = Ledger(_STAGE, len(files), on_event=account.see, on_rows=account.settle)
@@ -204,8 +227,16 @@ def run_on_cluster(
 class _Account:
     """What becomes of the recordings that a cluster measures, shown as it comes."""
 
-    def __init__(self, recordings: Sequence[Recording], display: Quiet, *, debug: bool) -> None:
+    def __init__(
+        self,
+        recordings: Sequence[Recording],
+        display: Quiet,
+        *,
+        debug: bool,
+        seen: Callable[[Outcome], None] | None = None,
+    ) -> None:
         self.outcomes = [recording.outcome() for recording in recordings]
+        self._seen = seen
         self._display = display
         self._debug = debug
         self._begun: set[int] = set()
@@ -226,13 +257,15 @@ class _Account:
         """Take what a worker has sent."""
         outcome = self.outcomes[file.index] = rows["outcome"]
         self._display.name, before = escaped(file), self._display.name
-        for show, what in rows["messages"]:
-            getattr(self._display, show)(what)
+        for name, what in rows["messages"]:
+            getattr(self._display, name)(what)
         self._display.name = before
         if rows["error"] is None:
             self._display.note(f"{outcome.input}: {outcome.verdict}")
         else:
             report_error(rows["error"].error(), debug=self._debug)
+        if self._seen is not None:
+            self._seen(outcome)
 
     def fail(self, failure: BlockFailure) -> None:
         """Note that a recording was given up, since its workers died."""
@@ -243,6 +276,8 @@ class _Account:
             error = StageError("measuring", failure.error, path=outcome.input, hint=hint)
         outcome.fail(error)
         report_error(error, debug=self._debug)
+        if self._seen is not None:
+            self._seen(outcome)
 
     def give_up(self, error: Exception) -> None:
         """Note why all that is not done cannot be done."""
@@ -305,6 +340,17 @@ def exit_code_of_batch(outcomes: Sequence[Outcome]) -> int:
     """Return the exit code of a whole batch, in which what was left out does not count."""
     tried = [outcome for outcome in outcomes if outcome.state != "left out"]
     return exit_code_of_all([one.exit_code or FINDINGS * bool(one.findings) for one in tried])
+
+
+def show_outcomes(outcomes: Sequence[Outcome], work: Work) -> int:
+    """Show what became of all recordings of a command; return its exit code."""
+    code = exit_code_of_batch(outcomes)
+    if work.findings_ok and code == FINDINGS:
+        code = 0
+    results = [asdict(outcome) for outcome in outcomes]
+    plain = {"cytovox": __version__, "exit_code": code, "results": results}
+    show(plain, "" if work.quiet else table_of(outcomes), as_json=work.as_json)
+    return code
 
 
 def table_of(outcomes: Sequence[Outcome]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +19,7 @@ __all__ = [
     "is_recording_name",
     "output_path",
     "output_paths",
+    "recordings_in",
     "refuse_clashes",
 ]
 
@@ -45,7 +46,16 @@ class Found:
     #: What is wrong with words that stand for nothing.
     errors: list[CytovoxError] = field(default_factory=list)
 
-    def take(self, paths: Iterable[Path], word: str, kind: str, root: Path, own: Path) -> None:
+    def take(
+        self,
+        paths: Iterable[Path],
+        word: str,
+        kind: str,
+        root: Path,
+        own: Path,
+        *,
+        may_be_none: bool = False,
+    ) -> None:
         """Take what is an input of what was found for a word, below `root`."""
         inputs, skipped = [], []
         for path in paths:
@@ -56,7 +66,7 @@ class Found:
                 self.below[path] = own / path.parent.relative_to(root)
         self.inputs += inputs
         self.left_out += skipped
-        if not inputs:
+        if not inputs and not may_be_none:
             more = " but what is left out" if skipped else ""
             what = f"the {kind} holds no .rtdc recordings{more}"
             self.errors.append(UsageError(what, path=word, hint="name another"))
@@ -67,13 +77,20 @@ def is_recording_name(name: str) -> bool:
     return name.lower().endswith(".rtdc")
 
 
-def find_inputs(words: Sequence[str], *, recurse: bool = False, out: Path | None = None) -> Found:
+def find_inputs(
+    words: Sequence[str],
+    *,
+    recurse: bool = False,
+    out: Path | None = None,
+    wanted: Callable[[Path], bool] | None = None,
+) -> Found:
     """Find the recordings that files, folders and patterns stand for.
 
     A file that was made by a run is not an input where it was merely found in a
     folder or by a pattern, or where its own input is named as well; named
     alone it is taken. Only regular files are looked into. The folder `out` of
-    the results is not searched.
+    the results is not searched. Of what is found in a folder, only what is
+    `wanted` is looked at, if that is given.
     """
     found = Found()
     named: list[Path] = []
@@ -83,7 +100,10 @@ def find_inputs(words: Sequence[str], *, recurse: bool = False, out: Path | None
         if path.is_dir():
             # With several, each keeps its name, so that they do not meet in the output.
             own = Path(path.resolve().name) if recurse and len(folders) > 1 else Path()
-            found.take(_files_in(path, recurse, out, found), word, "folder", path, own)
+            inside: Iterable[Path] = recordings_in(path, recurse, out, found)
+            if wanted is not None:
+                inside = filter(wanted, inside)
+            found.take(inside, word, "folder", path, own, may_be_none=wanted is not None)
         elif not os.path.lexists(path) and glob.has_magic(word):
             matches = sorted(Path(name) for name in glob.glob(word, recursive=True))
             found.take(matches, word, "pattern", _fixed_part(word), Path())
@@ -158,8 +178,11 @@ def refuse_clashes(
     return pairs, errors
 
 
-def _files_in(folder: Path, recurse: bool, out: Path | None, found: Found) -> Iterator[Path]:
-    """Yield what is named like a recording, folder by folder, sorted by name."""
+def recordings_in(folder: Path, recurse: bool, out: Path | None, found: Found) -> Iterator[Path]:
+    """Yield what is named like a recording, folder by folder, sorted by name.
+
+    What is wrong with folders, and which are left out, is noted in `found`.
+    """
 
     def complain(error: OSError) -> None:
         place = error.filename or folder

@@ -24,6 +24,7 @@ from .run import run
 from .signals import Stopped, exit_code_of_interrupt, stop_on_signals
 from .stage_list import stages
 from .verifying import verify
+from .watch import watch
 
 __all__ = ["app", "main"]
 
@@ -113,6 +114,7 @@ def _add(
         group.command(no_args_is_help=help_if_bare)(added)
 
 
+_add(app, watch)
 _add(app, run, info, report, verify, export, relink, drain, tap)
 _add(app, doctor, stages, demo.demo, help_if_bare=False)
 # What follows the program's name is its own, options too.

@@ -9,9 +9,19 @@ from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import CytovoxError, InputError, OutputExistsError, StorageError
+from ..errors import (
+    BasinIdentifierMismatchError,
+    BasinNotFoundError,
+    CytovoxError,
+    InputError,
+    InputNotFoundError,
+    OutputExistsError,
+    SegmenterNotApplicableError,
+    StorageError,
+)
 from ..recipe.trust import trusted_models, trusting
 from ..run.progress import ProgressEvent, RunFinished
+from ..run.team import LostWorkerError
 from .console import describe, exit_code_of
 from .progress_display import Quiet
 from .settings import Settings
@@ -54,6 +64,8 @@ class Outcome:
     findings: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     error: str | None = None
+    #: Whether it failed because the recording is damaged, or ends what reads it.
+    is_broken: bool = False
     exit_code: int = 0
 
     @property
@@ -88,6 +100,21 @@ class Outcome:
         """Note the error that ended the work on this input."""
         self.state, self.exit_code = "failed", exit_code_of(error)
         self.error = describe(error)
+        self.is_broken = _blames_the_recording(error)
+
+
+def _blames_the_recording(error: BaseException) -> bool:
+    from ..read.permissions import RefusedInputError
+
+    of_another = (
+        InputNotFoundError,
+        BasinNotFoundError,
+        BasinIdentifierMismatchError,
+        SegmenterNotApplicableError,
+        RefusedInputError,
+    )
+    is_of_input = isinstance(error, (InputError, LostWorkerError))
+    return is_of_input and not isinstance(error, of_another)
 
 
 @dataclass(frozen=True, slots=True)

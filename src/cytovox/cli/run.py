@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
-from .. import __version__
-from .console import FINDINGS, report_error, show
+from .console import report_error
 from .run_options import AllowedToRun, RecipeOptions, Work, measurings
 
 __all__ = ["run"]
@@ -32,7 +30,7 @@ def run(
 
     Example: cytovox run day1 -o results --set segmenter.thresh=-3
     """
-    from .batch import exit_code_of_batch, run_batch, run_on_cluster, table_of
+    from .batch import run_batch, run_on_cluster, show_outcomes
     from .progress_display import showing_progress
     from .work_list import list_work
 
@@ -46,11 +44,4 @@ def run(
             outcomes += run_batch(todo.recordings, how, display)
         else:
             outcomes += run_on_cluster(todo.recordings, how, display, work)
-    outcomes += todo.left_out
-    code = exit_code_of_batch(outcomes)
-    if work.findings_ok and code == FINDINGS:
-        code = 0
-    results = [asdict(outcome) for outcome in outcomes]
-    plain = {"cytovox": __version__, "exit_code": code, "results": results}
-    show(plain, "" if work.quiet else table_of(outcomes), as_json=work.as_json)
-    raise typer.Exit(code)
+    raise typer.Exit(show_outcomes([*outcomes, *todo.left_out], work))

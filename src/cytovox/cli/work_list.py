@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from ..errors import CytovoxError
 from .inputs import find_inputs, output_paths, refuse_clashes
@@ -32,9 +33,17 @@ class WorkList:
         return outcomes
 
 
-def list_work(words: Sequence[str], work: Work, how: Mapping[str, Measuring]) -> WorkList:
-    """Find the recordings that the words of a command stand for, and where results go."""
-    found = find_inputs(words, recurse=work.recurse, out=work.out)
+def list_work(
+    words: Sequence[str],
+    work: Work,
+    how: Mapping[str, Measuring],
+    wanted: Callable[[Path], bool] | None = None,
+) -> WorkList:
+    """Find the recordings that the words of a command stand for, and where results go.
+
+    Of what is in folders, only what is `wanted`, if that is given.
+    """
+    found = find_inputs(words, recurse=work.recurse, out=work.out, wanted=wanted)
     todo = WorkList(errors=list(found.errors))
     for name in how:
         outputs = output_paths(
