@@ -10,6 +10,7 @@
 #   make faults   inject faults as often as the full matrix wants (hours)
 #   make bench    measure speed and memory against the peers (hours; a quiet machine)
 #   make wheel    build the wheel into dist/
+#   make bundle   build a program that needs no Python into dist/cytovox (minutes)
 #   make docs     write the generated pages again, and all as HTML into docs/_build/html
 #   make truth    compare measured features with the simulator's truth again (minutes)
 #   make clean    remove what was built here, .venv too
@@ -27,6 +28,7 @@ endif
 PY := $(BIN)/python$(EXE)
 LATEST := $(subst .venv,.venv-latest,$(PY))
 OLDEST := $(subst .venv,.venv-oldest,$(PY))
+BUNDLE := $(subst .venv,.venv-bundle,$(PY))
 UV := $(BIN)/uv$(EXE)
 PIP := $(PY) -m pip --disable-pip-version-check
 OUT ?= demo
@@ -44,7 +46,7 @@ FAULTS_ARGS ?=
 export PYTHONUTF8 := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-latest test-oldest constraints lint parity faults bench wheel docs truth clean
+.PHONY: help demo test test-latest test-oldest constraints lint parity faults bench wheel bundle docs truth clean
 
 help:
 	@$(PYTHON) -c "print(open('Makefile').read().split('\n\n')[0].replace('# ', '').replace('#', ''))"
@@ -92,6 +94,13 @@ wheel: .venv/test.stamp
 	@$(PIP) wheel -qq --no-deps --wheel-dir dist .
 	@$(PY) -c "import pathlib; print(*sorted(pathlib.Path('dist').glob('*.whl')), sep='\n')"
 
+# Of recordings alone, from an environment of its own, since what is there gets in.
+bundle:
+	@$(PYTHON) -m venv --clear .venv-bundle
+	@$(BUNDLE) -m pip --disable-pip-version-check install -qq --no-compile . pyinstaller $(PIP_WITH)
+	@$(BUNDLE) -m PyInstaller --noconfirm --log-level ERROR --distpath dist --workpath build/bundle packaging/cytovox.spec
+	@echo dist/cytovox
+
 docs: .venv/test.stamp
 	@$(PY) docs/make_cli_reference.py
 	@$(PY) docs/make_pictures.py
@@ -128,4 +137,4 @@ truth: .venv/run.stamp
 	@$(PY) -c "open('$@', 'w').close()"
 
 clean:
-	@$(PYTHON) -c "import shutil; [shutil.rmtree(p, ignore_errors=True) for p in ('.venv', '.venv-latest', '.venv-oldest', 'dist', 'build', 'docs/_build', 'demo', '.mypy_cache', '.ruff_cache', '.hypothesis', '.import_linter_cache')]"
+	@$(PYTHON) -c "import shutil; [shutil.rmtree(p, ignore_errors=True) for p in ('.venv', '.venv-latest', '.venv-oldest', '.venv-bundle', 'dist', 'build', 'docs/_build', 'demo', '.mypy_cache', '.ruff_cache', '.hypothesis', '.import_linter_cache')]"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 
 from ..errors import UsageError
 
@@ -36,6 +37,8 @@ _MODULES = {"scikit-image": "skimage"}
 
 def hint_for(extra: str) -> str:
     """Return what to do to get the packages of an extra."""
+    if getattr(sys, "frozen", False):
+        return f"a bundle has no extras; install Python and cytovox[{extra}]"
     return f'pip install "cytovox[{extra}]"'
 
 
