@@ -1,6 +1,7 @@
 """Compress the images of a recording by one core: INPUT FEATURE cytovox|LEVEL.
 
-The last line tells, as JSON, seconds of the processor and compressed bytes.
+The last line tells, as JSON, seconds of the processor for packing and for unpacking,
+and compressed bytes.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import hdf5plugin  # noqa: F401
 import numpy as np
 import zstandard
 
-from cytovox.write.packing import pack_chunk, suits_short_way
+from cytovox.write.packing import pack_chunk, suitable_rows
 
 #: Images that are compressed together, and most images of a recording.
 CHUNK, MOST = 32, 960
@@ -33,21 +34,31 @@ def main() -> None:
         images = h5[f"events/{feature}"][:MOST]
     chunks = [np.ascontiguousarray(images[i : i + CHUNK]) for i in range(0, len(images), CHUNK)]
     pack = _way(way, chunks[0])
-    size = sum(len(pack(chunk)) for chunk in chunks)
+    packed = [pack(chunk) for chunk in chunks]
+    unpack = zstandard.ZstdDecompressor().decompress
+    told = {
+        "seconds": _seconds(lambda: [pack(chunk) for chunk in chunks]),
+        "seconds of reading": _seconds(lambda: [unpack(chunk) for chunk in packed]),
+        "bytes": sum(map(len, packed)),
+        "raw": images.nbytes,
+    }
+    print(json.dumps(told))
+
+
+def _seconds(work: Callable[[], Any]) -> float:
+    """Return what work takes of the processor, on the mean of several times."""
     seconds: list[float] = []
     while sum(seconds) < LONG_ENOUGH:
         begin = time.process_time()
-        for chunk in chunks:
-            pack(chunk)
+        work()
         seconds.append(time.process_time() - begin)
-    told = {"seconds": sum(seconds) / len(seconds), "bytes": size, "raw": images.nbytes}
-    print(json.dumps(told))
+    return sum(seconds) / len(seconds)
 
 
 def _way(name: str, first: Any) -> Callable[[Any], bytes]:
     if name != "cytovox":
         return zstandard.ZstdCompressor(level=int(name)).compress
-    return partial(pack_chunk, level=5, checksum=False, short_way=suits_short_way(first, 5))
+    return partial(pack_chunk, level=5, checksum=False, rows=suitable_rows(first, 5))
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ __all__ = [
     "fit_items",
     "pack_chunk",
     "set_default_filter_kwargs",
-    "suits_short_way",
+    "suitable_rows",
     "text_lines",
     "write_chunk",
 ]
@@ -103,7 +103,7 @@ def text_lines(lines: Sequence[Any]) -> npt.NDArray[np.bytes_]:
 
 
 class _Compressors(threading.local):
-    """Those of a thread, by level, size of what they compress, and way."""
+    """Those of a thread, by level, size of what they compress, and whether it is by rows."""
 
     def __init__(self) -> None:
         self.known: dict[tuple[int, int, bool], zstandard.ZstdCompressor] = {}
@@ -111,18 +111,19 @@ class _Compressors(threading.local):
 
 _compressors = _Compressors()
 
-# Level 5 looks for repetitions of five bytes and more, along chains of places
-# where they may be. Among pixels with camera noise there are few of these, and
-# many of four: the last place where four bytes occurred, in a table that fits
-# into a core's own memory, gives images of the same size in two thirds of the
-# time (decision 8). Whether that is so, the first chunk of a dataset shows.
-_SHORT_WAY_LEVEL = 5
-_SHORT_WAY = {
+# Camera noise does not repeat, so searching for repetitions is wasted on it. It can
+# only be given short codes, and these fit best if they are made for few rows of
+# similar brightness (decision 8). Seven bytes and more that repeat, as in the images
+# of two events of a frame, are still found: at the last place with the same hash.
+_ROWS_LEVEL = 5
+_BY_ROWS = {
     "strategy": zstandard.STRATEGY_FAST,
-    "min_match": 4,
-    "hash_log": 18,
+    "min_match": 7,
+    "hash_log": 12,
     "target_length": 0,  # anything else would leave out packing single pixels
 }
+#: Rows that get codes of their own. The more, the faster, but the larger.
+_ROWS = (24, 16, 12, 8, 6, 4)
 #: How much larger than by level 5 a chunk may become.
 _LARGER = 1.02
 
@@ -134,34 +135,50 @@ def can_pack(ds_kwds: Mapping[str, Any]) -> bool:
 
 
 def pack_chunk(
-    items: npt.NDArray[Any], level: int | None, checksum: bool, *, short_way: bool = False
+    items: npt.NDArray[Any], level: int | None, checksum: bool, *, rows: int | None = None
 ) -> bytes:
-    """Return the stored form of a whole chunk."""
+    """Return the stored form of a whole chunk; of images by so many rows, or else by the level."""
     raw: Any = np.ascontiguousarray(items).reshape(-1).view(np.uint8).data
-    packed = (
-        raw.tobytes() if level is None else _compressor(level, len(raw), short_way).compress(raw)
-    )
+    packed: bytes
+    if level is None:
+        packed = raw.tobytes()
+    elif rows is None:
+        packed = _compressor(level, len(raw), by_rows=False).compress(raw)
+    else:
+        packed = _pack_by_rows(raw, level, rows * items.shape[-1])
     return packed + fletcher32(packed).to_bytes(4, "little") if checksum else packed
 
 
-def suits_short_way(items: npt.NDArray[Any], level: int | None) -> bool:
-    """Return whether items are images that pack as small the short way as at level 5."""
-    if level != _SHORT_WAY_LEVEL or items.ndim != 3 or items.dtype.itemsize != 1:
-        return False
-    short = pack_chunk(items, level, False, short_way=True)
-    return len(short) <= _LARGER * len(pack_chunk(items, level, False))
+def _pack_by_rows(raw: Any, level: int, step: int) -> bytes:
+    """Return one frame of Zstandard with a block for each so many bytes."""
+    frame = _compressor(level, len(raw), by_rows=True).compressobj(size=len(raw))
+    parts = []
+    for start in range(0, len(raw), step):
+        parts.append(frame.compress(raw[start : start + step]))
+        parts.append(frame.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK))
+    parts.append(frame.flush())
+    return b"".join(parts)
 
 
-def _compressor(level: int, size: int, short_way: bool) -> zstandard.ZstdCompressor:
+def suitable_rows(items: npt.NDArray[Any], level: int | None) -> int | None:
+    """Return by how many rows images are packed fastest and as small as by level 5, if by any."""
+    if level != _ROWS_LEVEL or items.ndim != 3 or items.dtype.itemsize != 1:
+        return None
+    most = _LARGER * len(pack_chunk(items, level, False))
+    fits = (rows for rows in _ROWS if len(pack_chunk(items, level, False, rows=rows)) <= most)
+    return next(fits, None)
+
+
+def _compressor(level: int, size: int, *, by_rows: bool) -> zstandard.ZstdCompressor:
     """Return the compressor of this thread for so many bytes."""
     known = _compressors.known
-    key = (level, size, short_way)
+    key = (level, size, by_rows)
     if key not in known:
         params = zstandard.ZstdCompressionParameters.from_level(
             level,
             source_size=size,
             write_content_size=True,
-            **(_SHORT_WAY if short_way else {}),
+            **(_BY_ROWS if by_rows else {}),
         )
         known[key] = zstandard.ZstdCompressor(compression_params=params)
     return known[key]
@@ -196,7 +213,8 @@ class PackedDataset:
         level = ds_kwds.get("compression_opts")
         self._level = int(level[0]) if ds_kwds.get("compression") == ZSTD and level else None
         self._checksum = bool(ds_kwds.get("fletcher32"))
-        self._short_way: bool | None = None
+        self._block_rows: int | None = None
+        self._is_chosen = False
         self._pool = pool
         self._most_waiting = most_waiting
         self._write = write
@@ -240,12 +258,13 @@ class PackedDataset:
         items = parts[0] if len(parts) == 1 else np.concatenate(parts, dtype=self.dtype)
         offset = self.length
         self.length += rows
-        if self._short_way is None:
+        if not self._is_chosen:
             # the first of the file, so that it is the same when a run is resumed
             first = self.dataset[: self.rows] if offset else items
-            self._short_way = suits_short_way(first, self._level)
+            self._block_rows = suitable_rows(first, self._level)
+            self._is_chosen = True
         packed = self._pool.submit(
-            pack_chunk, items, self._level, self._checksum, short_way=self._short_way
+            pack_chunk, items, self._level, self._checksum, rows=self._block_rows
         )
         self._waiting.append((offset, packed))
         while len(self._waiting) > self._most_waiting:
