@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,6 +25,14 @@ SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 def pytest_xdist_auto_num_workers() -> int:
     """One more than there are cores, since some tests wait for a time limit."""
     return min((os.cpu_count() or 1) + 1, 4)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collect_file(file_path: Path) -> Generator[None, list[Any], list[Any]]:
+    """Look for examples in no file of tests: there is none, and each process would look."""
+    found = yield
+    is_tests = file_path.name.startswith("test_")
+    return [one for one in found if not (is_tests and type(one).__name__ == "DoctestModule")]
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import h5py
 import numpy as np
@@ -12,8 +13,15 @@ from cytovox.logic.verify import verify_recording
 from cytovox.read import HDF5Data
 from cytovox.run.progress import Warned
 
-dclab = pytest.importorskip("dclab")
-pytest.importorskip("dclab.cli")
+dclab: Any = None
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _dclab():
+    """Import it here, and not in each process that collects tests."""
+    global dclab
+    dclab = pytest.importorskip("dclab")
+    pytest.importorskip("dclab.cli")
 
 
 def complaints(path):

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import struct
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ import hdf5plugin
 import numpy as np
 import zstandard
 
+from .bombs import deflate_bomb, zstd_bomb
 from .hostile import HostileCase
 
 __all__ = ["FRAMES", "RECORDING_CASES", "SHAPE", "plain_recording"]
@@ -169,20 +168,6 @@ def _bomb(name: str, packed: bytes, rows: int = 5, **filters: Any) -> Change:
     return change
 
 
-@functools.cache
-def _zstd(size: int) -> bytes:
-    packer = zstandard.ZstdCompressor().compressobj(size=size)
-    part = bytes(1 << 20)
-    return b"".join([*(packer.compress(part) for _ in range(size >> 20)), packer.flush()])
-
-
-@functools.cache
-def _deflate(size: int) -> bytes:
-    packer = zlib.compressobj(9)
-    part = bytes(1 << 20)
-    return b"".join([*(packer.compress(part) for _ in range(size >> 20)), packer.flush()])
-
-
 def _gzip_bomb(h5: h5py.File, private: Path) -> None:  # noqa: ARG001
     """Chunks of 4 MiB, in which 0.5 MB of stored bytes unpack to 512 MiB."""
     h5.attrs["experiment:event count"] = 4
@@ -191,7 +176,7 @@ def _gzip_bomb(h5: h5py.File, private: Path) -> None:  # noqa: ARG001
         h5, "events/image", shape=(4, 2048, 2048), dtype="u1", chunks=(1, 2048, 2048),
         compression="gzip",
     )  # fmt: skip
-    packed = _deflate(512 << 20)
+    packed = deflate_bomb(512 << 20)
     for frame in range(4):
         made.id.write_direct_chunk((frame, 0, 0), packed)
 
@@ -200,7 +185,7 @@ def _twice_packed(h5: h5py.File, private: Path) -> None:  # noqa: ARG001
     plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     plist.set_chunk((5, *SHAPE))
     for _ in range(2):
-        plist.set_deflate(9)
+        plist.setdeflate_bomb(9)
     del h5["events/image"]
     space = h5py.h5s.create_simple(_IMAGES)
     h5py.h5d.create(h5["events"].id, b"image", h5py.h5t.STD_U8LE, space, dcpl=plist)
@@ -399,13 +384,13 @@ RECORDING_CASES: tuple[HostileCase, ...] = (
     _case("a feature that is too short", "time")(_dataset("events/time", data=_ZEROS[3:])),
     _case("a feature without rows", "time")(_dataset("events/time", data=1.0)),
     _case("zstd bomb of images", "image.*unpack", allow="", quick=True)(
-        _bomb("events/image", _zstd(400 << 20), **hdf5plugin.Zstd(5))
+        _bomb("events/image", zstd_bomb(400 << 20), **hdf5plugin.Zstd(5))
     ),
     _case("zstd bomb of a scalar", "deform.*unpack", quick=True)(
-        _bomb("events/deform", _zstd(400 << 20), **hdf5plugin.Zstd(5))
+        _bomb("events/deform", zstd_bomb(400 << 20), **hdf5plugin.Zstd(5))
     ),
     _case("zstd bomb of a log", "logs/a.*unpack", quick=True)(
-        _bomb("logs/a", _zstd(400 << 20), **hdf5plugin.Zstd(5))
+        _bomb("logs/a", zstd_bomb(400 << 20), **hdf5plugin.Zstd(5))
     ),
     _case("zstd that hides its size", "image.*unpack")(
         _bomb(
@@ -415,11 +400,11 @@ RECORDING_CASES: tuple[HostileCase, ...] = (
         )
     ),
     _case("zstd of a smaller size", "image.*unpack")(
-        _bomb("events/image", _zstd(0), **hdf5plugin.Zstd(5))
+        _bomb("events/image", zstd_bomb(0), **hdf5plugin.Zstd(5))
     ),
     _case("gzip bomb", "image.*unpack", quick=True)(_gzip_bomb),
     _case("gzip bomb in a small chunk", "deform.*unpack")(
-        _bomb("events/deform", _deflate(512 << 20), compression="gzip")
+        _bomb("events/deform", deflate_bomb(512 << 20), compression="gzip")
     ),
     _case("blosc bomb", "image.*unpack")(
         _bomb("events/image", _BLOSC_BOMB, **hdf5plugin.Blosc(cname="lz4"))

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import io
 import json
 import struct
 import zipfile
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,8 +13,8 @@ from typing import Any
 import h5py
 import hdf5plugin
 import numpy as np
-import zstandard
 
+from .bombs import deflate_bomb, zstd_bomb
 from .hostile import SECRET, HostileCase
 
 __all__ = ["VOLUME_CASES"]
@@ -76,20 +74,6 @@ def _codec(name: str, **configuration: Any) -> list[dict[str, Any]]:
     return [{"name": "bytes"}, {"name": name, "configuration": configuration}]
 
 
-@functools.cache
-def _zstd(size: int) -> bytes:
-    packer = zstandard.ZstdCompressor().compressobj(size=size)
-    part = bytes(1 << 20)
-    return b"".join([*(packer.compress(part) for _ in range(size >> 20)), packer.flush()])
-
-
-@functools.cache
-def _gzip(size: int, bits: int = 31) -> bytes:
-    packer = zlib.compressobj(9, zlib.DEFLATED, bits)
-    part = bytes(1 << 20)
-    return b"".join([*(packer.compress(part) for _ in range(size >> 20)), packer.flush()])
-
-
 def _blosc() -> bytes:
     return struct.pack("<BBBBIII", 2, 1, 0x21, 1, _GIB, _GIB, 64) + bytes(48)
 
@@ -97,7 +81,7 @@ def _blosc() -> bytes:
 def _sharded(folder: Path) -> Path:
     inner = {"chunk_shape": [64, 64, 64], "codecs": _codec("zstd", level=1, checksum=False)}
     inner["index_codecs"] = [{"name": "bytes", "configuration": {"endian": "little"}}]
-    bomb = _zstd(_BOMB)
+    bomb = zstd_bomb(_BOMB)
     shard = bomb + struct.pack("<QQ", 0, len(bomb))
     codecs = [{"name": "sharding_indexed", "configuration": inner}]
     return _zarr3(folder, shard, codecs=codecs)
@@ -243,7 +227,7 @@ def _hdf5(folder: Path, kind: str) -> str:
             made = h5.create_dataset(
                 "raw", shape=(64, 64, 64), dtype="u1", chunks=(64, 64, 64), **hdf5plugin.Zstd(5)
             )
-            made.id.write_direct_chunk((0, 0, 0), _zstd(_BOMB))
+            made.id.write_direct_chunk((0, 0, 0), zstd_bomb(_BOMB))
     return f"{path}:/raw"
 
 
@@ -273,10 +257,10 @@ VOLUME_CASES: tuple[HostileCase, ...] = (
         lambda f: _zarr2(f, shape=[2**20] * 3, chunks=[2**14] * 3)
     ),
     _case("zarr 3, zstd bomb", "a.zarr", quick=True)(
-        lambda f: _zarr3(f, _zstd(_BOMB), codecs=_codec("zstd", level=1, checksum=False))
+        lambda f: _zarr3(f, zstd_bomb(_BOMB), codecs=_codec("zstd", level=1, checksum=False))
     ),
     _case("zarr 3, gzip bomb", "a.zarr")(
-        lambda f: _zarr3(f, _gzip(_BOMB), codecs=_codec("gzip", level=5))
+        lambda f: _zarr3(f, deflate_bomb(_BOMB, gzip=True), codecs=_codec("gzip", level=5))
     ),
     _case("zarr 3, blosc bomb", "a.zarr")(
         lambda f: _zarr3(f, _blosc(), codecs=_codec("blosc", **_BLOSC3))
@@ -284,13 +268,13 @@ VOLUME_CASES: tuple[HostileCase, ...] = (
     _case("zarr 3, bomb in a shard", "a.zarr")(_sharded),
     _case("zarr 3, chunk of 1 GB of bytes", "a.zarr")(lambda f: _zarr3(f, bytes(_BOMB))),
     _case("zarr 2, zstd bomb", "a.zarr")(
-        lambda f: _zarr2(f, _zstd(_BOMB), compressor={"id": "zstd", "level": 1})
+        lambda f: _zarr2(f, zstd_bomb(_BOMB), compressor={"id": "zstd", "level": 1})
     ),
     _case("zarr 2, gzip bomb", "a.zarr")(
-        lambda f: _zarr2(f, _gzip(_BOMB), compressor={"id": "gzip", "level": 1})
+        lambda f: _zarr2(f, deflate_bomb(_BOMB, gzip=True), compressor={"id": "gzip", "level": 1})
     ),
     _case("zarr 2, zlib bomb", "a.zarr")(
-        lambda f: _zarr2(f, _gzip(_BOMB, 15), compressor={"id": "zlib", "level": 1})
+        lambda f: _zarr2(f, deflate_bomb(_BOMB), compressor={"id": "zlib", "level": 1})
     ),
     _case("zarr 2, blosc bomb", "a.zarr")(lambda f: _zarr2(f, _blosc(), compressor=_BLOSC2)),
     _case("zarr with a linked chunk", "link", allow="external", quick=True)(_linked_chunk),
@@ -303,7 +287,11 @@ VOLUME_CASES: tuple[HostileCase, ...] = (
     ),
     _case("N5 of 2^186 voxels", "cannot be")(lambda f: _n5(f, dimensions=[2**62] * 3)),
     _case("N5, gzip bomb", "a.n5")(
-        lambda f: _n5(f, _n5_header(64, 64, 64) + _gzip(_BOMB), compression={"type": "gzip"})
+        lambda f: _n5(
+            f,
+            _n5_header(64, 64, 64) + deflate_bomb(_BOMB, gzip=True),
+            compression={"type": "gzip"},
+        )
     ),
     _case("N5, block that says 4 GB", "a.n5")(
         lambda f: _n5(f, _n5_header(2048, 2048, 1024) + bytes(100))
@@ -329,8 +317,8 @@ VOLUME_CASES: tuple[HostileCase, ...] = (
     _case("TIFF of 2^40 pixels", "GiB|cannot|short")(
         lambda f: _tiff(f, 2**20, 2**20, bytes(100), 8)
     ),
-    _case("TIFF, deflate bomb", "a.tif")(lambda f: _tiff(f, 64, 64, _gzip(_BOMB, 15), 8)),
-    _case("TIFF, zstd bomb", "a.tif")(lambda f: _tiff(f, 64, 64, _zstd(_BOMB), 50000)),
+    _case("TIFF, deflate bomb", "a.tif")(lambda f: _tiff(f, 64, 64, deflate_bomb(_BOMB), 8)),
+    _case("TIFF, zstd bomb", "a.tif")(lambda f: _tiff(f, 64, 64, zstd_bomb(_BOMB), 50000)),
     _case("HDF5 with external voxels", "kept in the file", allow="external", quick=True)(
         lambda f: _hdf5(f, "external")
     ),

@@ -9,6 +9,7 @@ import pickle
 import shutil
 import threading
 import warnings
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,11 +31,18 @@ from cytovox.segm.segm_torch import (
 from cytovox.segm.segm_torch.model_file import ModelFileError
 from cytovox.segm.segm_torch.torch_model import load_model
 
-torch = pytest.importorskip("torch", reason="torch is not installed (extra cytovox[torch])")
+torch: Any = None
 
 #: This picture was not made with the model as it is: twelve pixels at the edge
 #: of its cells are the other way round, here as with the program it comes from.
 DRAWN = {"cell_image_2_shift": 12}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _torch():
+    """Import it here, since each process that collects tests would take two seconds for it."""
+    global torch
+    torch = pytest.importorskip("torch", reason="torch is not installed (extra cytovox[torch])")
 
 
 @pytest.fixture(autouse=True)
@@ -268,17 +276,16 @@ def test_a_pickle_takes_the_trust_along(kind, sha256, cells):
 # --- programs and devices ---------------------------------------------------------------------
 
 
-class Dark(torch.nn.Module):
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return images < 50
+def scripted(*, good: bool = True) -> bytes:
+    class Dark(torch.nn.Module):
+        def forward(self, images):
+            return images < 50
 
+    class Bad(torch.nn.Module):
+        def forward(self, images):
+            return (images < 50)[:, 1:]
 
-class Bad(torch.nn.Module):
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return (images < 50)[:, 1:]
-
-
-def scripted(module) -> bytes:
+    module = Dark() if good else Bad()
     out = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -291,7 +298,7 @@ def test_torchscript_in_format_2(make_2, sha256, named_format, device):
     meta = {"image_shape": [4, 6], "format_version": "2.0"}
     if named_format:
         meta["model_file_format"] = named_format
-    path = make_2(meta, scripted(Dark()))
+    path = make_2(meta, scripted())
     segmenter = make(SegmentTorchUNI, path, sha256)
     assert segmenter.required_batch_size is None
     images = np.random.default_rng(1).integers(0, 256, (7, 4, 6), dtype=np.uint8)
@@ -306,14 +313,14 @@ def test_torchscript_in_format_2(make_2, sha256, named_format, device):
 @pytest.mark.parametrize("named_format", ["ExportedProgram", "ONNX"])
 def test_another_format_than_named(make_2, sha256, named_format):
     meta = {"image_shape": [4, 6], "model_file_format": named_format}
-    path = make_2(meta, scripted(Dark()))
+    path = make_2(meta, scripted())
     with pytest.raises(ModelFileError, match=f"{named_format} was expected, but it holds Torch"):
         load_model(path, model_sha256=sha256(path))
 
 
-@pytest.mark.parametrize("program", [b"", b"PK\x03\x04", scripted(Dark())[:400]])
+@pytest.mark.parametrize("program", [b"", b"PK\x03\x04", None])
 def test_no_program(make_2, sha256, program):
-    path = make_2(program=program)
+    path = make_2(program=scripted()[:400] if program is None else program)
     with pytest.raises(ModelFileError, match="holds something else"):
         load_model(path, model_sha256=sha256(path))
 
@@ -325,7 +332,7 @@ def test_a_program_that_torch_cannot_load(make_1, sha256):
 
 
 def test_a_program_that_returns_another_shape(make_2, sha256):
-    path = make_2({"image_shape": [4, 6]}, scripted(Bad()))
+    path = make_2({"image_shape": [4, 6]}, scripted(good=False))
     with pytest.raises(StageError, match="returned the shape"):
         make(SegmentTorchUNI, path, sha256).segment_single(np.zeros((4, 6), np.uint8))
 

@@ -77,7 +77,8 @@ def setup_torch(torch: Any) -> None:
     time, cuDNN neither measures which algorithm is fastest nor rounds to
     TF32, and TorchScript does not rewrite a model after its first calls.
     """
-    torch.use_deterministic_algorithms(True)
+    # `use_deterministic_algorithms` also imports the compiler of torch, in two seconds.
+    torch.set_deterministic_debug_mode("error")
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.allow_tf32 = False

@@ -91,7 +91,7 @@ def _segment(folder: Path, case: Case, **more: Any) -> Any:
         "retries": 1,
         "objects": False,
         "measures": Measures(),  # as the program has it
-        "format": _FORMATS[case.number // 5 % len(_FORMATS)],
+        "format": _FORMATS[case.number % len(_FORMATS)],
         "parameters": {"folder": str(folder)},
     }
     return segment_volume(
@@ -316,7 +316,7 @@ def _all_killed(case: Case) -> str:
     words = ["-f", f"{folder / 'cells.py'}:find", "--set", f"folder={folder}", "--no-objects"]
     words += ["--stitch", "touch", "--connectivity", "6", "--block", str(_BLOCK), "--context", "0"]
     words += ["--workers", "2", "--retries", "1", "-q"]
-    words += ["--format", _FORMATS[case.number // 5 % len(_FORMATS)]]
+    words += ["--format", _FORMATS[case.number % len(_FORMATS)]]
     program = Program(
         cytovox("volume", "segment", folder / "raw.zarr", folder / "out.zarr", *words)
     )
@@ -356,7 +356,7 @@ FAULTS = [
     Fault(
         row=14,
         name="Volumes: killed workers, killed runs, torn chunks and shards, poison blocks",
-        quick=20,  # each way in each format
+        quick=5,  # each way and each format; each way in each format from 20 on
         full=500,
         bound="labels equal those of a run without faults, which are those of the whole volume",
         peer="dcnum has no volumes",

@@ -213,7 +213,7 @@ FAULTS = [
     Fault(
         row=4,
         name="An operation on files fails with ENOSPC, EIO or EDQUOT, once or from then on",
-        quick=20,
+        quick=12,  # each cause, once and lasting, twice
         full=1200,
         bound="exit 74 within 5 s, the cause in one line, then right",
         peer="full for a while: exit 0 with half of the masks lost; fsync: none",

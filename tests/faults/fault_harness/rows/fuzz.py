@@ -386,12 +386,12 @@ def _fault(name: str, quick: int, full: int, work: Callable[[Case], str], bound:
 
 
 FAULTS = [
-    _fault("Changed recordings", 90, 7200, _changed_recording, _BOUND),
-    _fault("Changed volumes", 70, 5600, _changed_volume, _BOUND),
-    _fault("Changed recipes and settings", 60, 2400, _changed_recipe, _BOUND),
+    _fault("Changed recordings", 8 * len(RECORDINGS), 7200, _changed_recording, _BOUND),
+    _fault("Changed volumes", 3 * len(VOLUMES), 5600, _changed_volume, _BOUND),
+    _fault("Changed recipes and settings", 30, 2400, _changed_recipe, _BOUND),
     _fault(
         "Changed journals, logs, locks and blocks of stopped runs",
-        60,
+        30,
         4800,
         _changed_leftovers,
         f"{_BOUND}; the input is whole, so the result is right in the end",

@@ -90,7 +90,7 @@ FAULTS = [
     Fault(
         row=1,
         name="SIGKILL of random workers at random times",
-        quick=8,
+        quick=2,
         full=520,
         bound="noticed within 2 s, exit 0",
         peer="hangs",
@@ -101,7 +101,7 @@ FAULTS = [
     Fault(
         row=15,
         name="1 to 8 workers, threads or processes, three sizes of chunks",
-        quick=6,
+        quick=3,
         full=200,
         bound="the same events, and as stored",
         peer="not tried",

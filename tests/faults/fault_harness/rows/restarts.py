@@ -187,7 +187,7 @@ FAULTS = [
     Fault(
         row=11,
         name="Two runs of one output",
-        quick=4,
+        quick=2,
         full=400,
         bound="exactly one wins, the other exits 75 and names it",
         peer="both exit 0, the second overwrites the first",
@@ -206,7 +206,7 @@ FAULTS = [
     Fault(
         row=2,
         name="SIGKILL of the program or its whole group",
-        quick=5,
+        quick=3,  # the program and its group, threads and processes
         full=300,
         bound="nobody left after 5 s; the same command goes on and does again what was in work, "
         "waited, or was done since the last note",
@@ -217,7 +217,7 @@ FAULTS = [
     Fault(
         row=2,
         name="SIGKILL of a run with all settings as they are",
-        quick=2,
+        quick=1,
         full=60,
         bound="at most a chunk of 1000 frames for each worker is measured again",
         peer="restart from zero, temporary files stay",
