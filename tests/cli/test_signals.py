@@ -382,9 +382,15 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("group", [False, True])
-@pytest.mark.parametrize("how", ["thread", "call"])
-@pytest.mark.parametrize("name", ["SegmentBusy", "SegmentBusyStack"])
+@pytest.mark.parametrize(
+    ("name", "how", "group"),
+    [  # each pair of values
+        ("SegmentBusy", "thread", True),
+        ("SegmentBusy", "call", False),
+        ("SegmentBusyStack", "thread", False),
+        ("SegmentBusyStack", "call", True),
+    ],
+)
 def test_a_script_ends_with_ctrl_c(
     command: Command, raw: Path, name: str, how: str, group: bool
 ) -> None:
@@ -412,8 +418,7 @@ def test_json_reports_a_stop(command: Command, raw: Path) -> None:
     assert [result["state"] for result in told["results"]] == ["stopped"]
 
 
-@pytest.mark.parametrize("group", [False, True])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(("number", "group"), [(signal.SIGINT, True), (signal.SIGTERM, False)])
 def test_a_batch_is_stopped(command: Command, raw: Path, number: int, group: bool) -> None:
     second = raw.with_name("second.rtdc")
     second.write_bytes(raw.read_bytes())

@@ -254,7 +254,7 @@ def test_a_damaged_model_is_said(
     [
         ("script", 1, ["--channels", "3"], "the model returns 2 channels, not 3 (say channels=2)"),
         ("script", 0, [], "the model returns 2 channels, not 1 (say channels=2)"),
-        ("of_two", 1, [], "to have 2 channels, but got 1 channels instead"),
+        ("of_two", 0, [], "to have 2 channels, but got 1 channels instead"),
         ("program", 0, ["--channels", "2", "--tile", "18,20,20"], "(1, 1, 18, 20, 20)"),
     ],
 )

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import typer
+from typer.main import get_command
 
 from .. import __version__
 from ..run.extras import require
@@ -152,6 +153,12 @@ def _program(
     """Take the options that stand before a command."""
 
 
+@functools.cache
+def _commands() -> Any:
+    """Return the tree of commands; a program that runs many of them builds it once."""
+    return get_command(app)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program and return its exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
@@ -159,7 +166,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     complete_streams()
     with showing_warnings(), stop_on_signals() as received:
         try:
-            code = app(words, prog_name="cytovox", standalone_mode=False)
+            code = _commands()(words, prog_name="cytovox", standalone_mode=False)
         except KeyboardInterrupt as interrupt:
             code = exit_code_of_interrupt(interrupt)
         except Exception as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import importlib.metadata
 import json
 import platform
@@ -32,6 +33,7 @@ __all__ = [
     "time_stamp",
     "wrap_lines",
     "write_identity",
+    "version_of",
 ]
 
 _LIBRARIES = ("h5py", "hdf5plugin", "llvmlite", "numba", "numpy", "torch")
@@ -85,7 +87,7 @@ def job_record(
         "python": {
             "build": ", ".join(platform.python_build()),
             "implementation": platform.python_implementation(),
-            "libraries": {name: _version(name) for name in _LIBRARIES},
+            "libraries": {name: version_of(name) for name in _LIBRARIES},
             "version": platform.python_version(),
         },
         "system": {
@@ -152,7 +154,9 @@ def wrap_lines(lines: Sequence[str]) -> list[str]:
     return wrapped
 
 
-def _version(library: str) -> str | None:
+@functools.cache
+def version_of(library: str) -> str | None:
+    """Return the version of a library, None if it is not installed."""
     try:
         return importlib.metadata.version(library)
     except importlib.metadata.PackageNotFoundError:

@@ -5,7 +5,6 @@ The temporary output has a ledger, with which another run can resume it.
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,6 +31,7 @@ from ..write.ledger import (
     salvage,
 )
 from .job import DCNumPipelineJob
+from .record import version_of
 from .run_folder import OUTPUTS, TEMPORARY_FILES, FolderState, RunFolder, remove_files
 
 __all__ = ["ResumableOutput", "fingerprint_of", "is_damage", "is_resumable", "take_over"]
@@ -91,9 +91,7 @@ def fingerprint_of(
             "basins": job["basin_strategy"],
             "compression": job["compression"],
         },
-        "version": {
-            name: importlib.metadata.version(name) for name in ("h5py", "numpy", "zstandard")
-        }
+        "version": {name: version_of(name) for name in ("h5py", "numpy", "zstandard")}
         | {"cytovox": __version__},
     }
 

@@ -170,14 +170,6 @@ class Said:
     seconds: float
 
 
-@cache
-def _build_commands_once() -> None:
-    """Keep the tree of commands, which takes as long to build as small commands take."""
-    import typer.main
-
-    typer.main.get_command = cache(typer.main.get_command)
-
-
 def say(*words: object) -> Said:
     """Run a command of the program in this process; see that no thread stays.
 
@@ -188,7 +180,6 @@ def say(*words: object) -> Said:
     """
     from cytovox.cli.main import main
 
-    _build_commands_once()
     before = set(threading.enumerate())
     out = io.StringIO()
     begin = time.perf_counter()
