@@ -12,6 +12,7 @@ import pytest
 from cytovox.logic.verify import verify_recording
 from cytovox.read import HDF5Data
 from cytovox.run.progress import Warned
+from cytovox.testing import simulate_recording
 
 dclab: Any = None
 
@@ -66,9 +67,10 @@ def test_check_dataset_finds_nothing_that_the_input_has_not(raw, run_job, strate
 
 
 @pytest.fixture
-def exports(raw, run_job):
-    """Files that dclab makes of a recording and of its results."""
-    folder = raw.parent
+def exports(tmp_path, run_job):
+    """Files that dclab makes of a short recording and of its results."""
+    folder, raw = tmp_path, tmp_path / "raw.rtdc"
+    simulate_recording(raw, frames=60, seed=3, shape=(60, 120), save_truth=False)
     with h5py.File(raw, "a") as h5:
         h5["events/temp"] = np.linspace(20, 25, len(h5["events/image"]))
     results = []
@@ -93,7 +95,7 @@ def exports(raw, run_job):
             export(source, "same", few, False)
             once = export(source, "filtered", None, True)
             export(once, "again", few, True)
-            made += dclab.cli.split(source, folder, split_events=120, ret_out_paths=True)
+            made += dclab.cli.split(source, folder, split_events=40, ret_out_paths=True)
             made.append(folder / f"{source.stem}_compressed.rtdc")
             dclab.cli.compress(source, made[-1])
         made.append(folder / "joined.rtdc")

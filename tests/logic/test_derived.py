@@ -42,10 +42,16 @@ def derived(raw, tmp_path):
     return path
 
 
-@pytest.mark.parametrize("strategy", ["drain", "tap"])
-@pytest.mark.parametrize("background", ["sparsemed", "copy"])
-@pytest.mark.parametrize("name", ["Exported data", "zzz"])
-@pytest.mark.parametrize("mapping", [None, "basinmap0"])
+@pytest.mark.parametrize(
+    ("mapping", "name", "background", "strategy"),
+    [  # each pair of values
+        (None, "Exported data", "sparsemed", "drain"),
+        (None, "zzz", "copy", "tap"),
+        ("basinmap0", "Exported data", "copy", "tap"),
+        ("basinmap0", "zzz", "sparsemed", "tap"),
+        ("basinmap0", "zzz", "copy", "drain"),
+    ],
+)
 def test_own_features_win_over_those_of_the_origin(
     derived, run_job, strategy, background, name, mapping
 ):
