@@ -8,6 +8,7 @@ help text and the pipeline identifier.
 from __future__ import annotations
 
 import difflib
+import functools
 import inspect
 import os
 import types
@@ -59,6 +60,13 @@ def options_of(method: Callable[..., Any]) -> tuple[Option, ...]:
     >>> options_of(segment)[0].name
     'thresh'
     """
+    # Each run asks for the same ones many times. The function of a bound method is
+    # kept, not the object to which it is bound.
+    return _declared(getattr(method, "__func__", method))
+
+
+@functools.lru_cache(maxsize=64)
+def _declared(method: Callable[..., Any]) -> tuple[Option, ...]:
     hints = typing.get_type_hints(method)
     found = []
     for name, parameter in inspect.signature(method).parameters.items():

@@ -223,7 +223,7 @@ FAULTS = [
     Fault(
         row=5,
         name="Real disks that are too small, or are so for a while",
-        quick=4,
+        quick=2,  # a disk that stays too small, and one that does not
         full=100,
         bound="exit 74 with the cause and no final file, or the right result",
         peer="exit 0, header says 6739 events, 3358 of a feature are there; tiny disk: SIGSEGV",
