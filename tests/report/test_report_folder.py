@@ -52,7 +52,7 @@ def test_each_result_has_a_row_with_the_numbers_of_its_file(day, report):
     assert [row["file"] for row in rows] == [
         str(day / name) for name in ("a_dcn.rtdc", "b_dcn.rtdc", "c_dcn.rtdc", "torn.rtdc")
     ]
-    content = json.loads(report.multiqc.read_text())
+    content = json.loads(report.multiqc[0].read_text())
     for row in rows[:3]:
         with h5py.File(row["file"]) as h5:
             assert int(row["events"]) == len(h5["events/deform"])

@@ -61,10 +61,11 @@ def report(
     Example: cytovox report results -o report.html
     """
     from ..report import write_report
+    from ..report.find_results import is_labels
     from .progress_display import showing_progress
 
     first = Path(results[0])
-    out = page.out or (first if first.is_dir() and not _is_volume(first) else first.parent)
+    out = page.out or (first if first.is_dir() and not is_labels(first) else first.parent)
     with showing_progress(quiet=said.is_quiet) as display:
         written = write_report(
             results,
@@ -82,12 +83,6 @@ def report(
     raise typer.Exit(code)
 
 
-def _is_volume(path: Path) -> bool:
-    from ..report.find_results import is_volume
-
-    return is_volume(path)
-
-
 def _code(one: Reported) -> int:
     if one.error is not None:
         return exit_code_of(one.error)
@@ -99,8 +94,13 @@ def _plain(written: Report, code: int) -> dict[str, Any]:
         {"file": one.path, **one.numbers, "error": one.error and describe(one.error)}
         for one in written.results
     ]
-    files = {name: str(getattr(written, name)) for name in ("page", "summary", "multiqc")}
-    return {"exit_code": code, **files, "results": results}
+    return {
+        "exit_code": code,
+        "page": str(written.page),
+        "summary": str(written.summary),
+        "multiqc": [str(path) for path in written.multiqc],
+        "results": results,
+    }
 
 
 def _text(written: Report) -> str:
@@ -108,4 +108,5 @@ def _text(written: Report) -> str:
     bad = len(written.results) - good
     about = counted(good, "result") + (f", {bad} could not be read" if bad else "")
     size = written.page.stat().st_size / 1e6
-    return f"{written.page}: {about}, {size:.1f} MB\nnumbers: {written.summary}, {written.multiqc}"
+    numbers = ", ".join(map(str, (written.summary, *written.multiqc)))
+    return f"{written.page}: {about}, {size:.1f} MB\nnumbers: {numbers}"

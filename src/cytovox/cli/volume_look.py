@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -15,7 +12,7 @@ from ..errors import InputNotFoundError, StageError
 from . import volume_options as o
 from .command_options import Said, Workers, option, options, parse_size
 from .console import by, describe_each, described, in_columns, print_text, say, show
-from .volume_results import seam_lines, showing
+from .volume_results import showing
 
 if TYPE_CHECKING:
     from ..read import Permissions
@@ -129,9 +126,10 @@ def info(
 
 def describe_volume(path: str, permissions: Permissions | None = None) -> dict[str, Any]:
     """Return what is known of a volume."""
+    from ..blockwise.run_state import describe_run, journal_of
     from ..read.open_volume import open_volume
 
-    run = None if "://" in path else _run(path)
+    run = None if "://" in path else describe_run(path, journal_of(path))
     found: dict[str, Any] = {"volume": path, "made": False}
     try:
         with open_volume(path, permissions=permissions) as volume:
@@ -154,52 +152,6 @@ def describe_volume(path: str, permissions: Permissions | None = None) -> dict[s
     return found | {"run": run}
 
 
-def _run(path: str) -> dict[str, Any] | None:
-    from ..blockwise.recipe import side_folder
-    from ..blockwise.recipe_file import read_recipe
-    from ..run.journal import read_journal
-
-    folder = side_folder(path)
-    if not (folder / "journal.jsonl").is_file():
-        return None
-    journal = read_journal(folder / "journal.jsonl")
-    stages = {}
-    for name, records in journal.stages.items():
-        states = Counter(record.state for record in records.values())
-        stages[name] = {
-            **{state: states[state] for state in ("done", "failed", "started")},
-            "attempts": sum(record.attempts for record in records.values()),
-            "seconds": round(sum(record.seconds or 0 for record in records.values()), 3),
-            "peak_bytes": max((r.peak_bytes or 0 for r in records.values()), default=0),
-            "errors": {
-                str(key): record.error
-                for key, record in sorted(records.items(), key=lambda item: str(item[0]))
-                if record.state == "failed"
-            },
-        }
-    try:
-        recipe = read_recipe(folder)
-    except (OSError, ValueError, LookupError, TypeError):
-        recipe = None
-    finished = [note for note in journal.notes if note.get("event") == "finished"]
-    return {
-        "folder": str(folder),
-        "runs": journal.runs,
-        "finished": bool(finished),
-        "objects": finished[-1].get("objects") if finished else None,
-        "stages": stages,
-        "recipe": recipe,
-        "seams": _seams(folder / "lookup.json"),
-    }
-
-
-def _seams(path: Path) -> Any:
-    try:
-        return json.loads(path.read_bytes()).get("seams")
-    except (OSError, ValueError, AttributeError):
-        return None
-
-
 def volume_in_words(found: Mapping[str, Any]) -> str:
     """Return a description as text for people."""
     rows = [("state", "not finished")]
@@ -220,17 +172,11 @@ def volume_in_words(found: Mapping[str, Any]) -> str:
 
 def _run_in_words(run: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return rows, the text of which is empty if there is nothing to say."""
+    from ..blockwise.run_state import recipe_in_words, seam_lines
+
     rows = []
     if recipe := run["recipe"]:
-        words = " ".join(f"{key}={value}" for key, value in recipe["parameters"].items())
-        rows = [
-            ("input", recipe["input"]),
-            ("function", f"{recipe['function']} {words}".rstrip()),
-            ("blocks", f"{by(recipe['block'])} with a context of {by(recipe['context'])}"),
-            ("stitch", _stitch_in_words(recipe["stitch"])),
-            ("gate", recipe["gate"]),
-            ("table", recipe["table"]),
-        ]
+        rows = recipe_in_words(recipe)
     rows.append(("objects", "" if run["objects"] is None else str(run["objects"])))
     for name, stage in run["stages"].items():
         counted = [f"{stage[s]} {s}" for s in ("done", "failed") if stage[s]]
@@ -252,16 +198,6 @@ def _run_in_words(run: Mapping[str, Any]) -> list[tuple[str, str]]:
             lines = ["their errors cannot be read"]
         rows += [("seams", line) for line in lines]
     return rows
-
-
-def _stitch_in_words(how: Mapping[str, Any]) -> str:
-    mode = str(how["mode"])
-    if mode == "touch" and how["connectivity"]:
-        return f"{mode}, connectivity {how['connectivity']}"
-    if mode in ("none", "touch"):
-        return mode
-    rule = how["rule"] if mode == "overlap" else "agreement"
-    return f"{mode}, {rule} > {how['threshold']}, {how['min_voxels']} voxels at least"
 
 
 @options

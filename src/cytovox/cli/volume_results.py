@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,20 +19,12 @@ if TYPE_CHECKING:
     from ..blockwise.lookup import SeamReport
     from .command_options import Said, SaidOfWork
 
-__all__ = ["failures_in_words", "near", "seam_lines", "seams_in_words", "show_volume", "showing"]
+__all__ = ["failures_in_words", "near", "seams_in_words", "show_volume", "showing"]
 
 #: So many blocks that failed are listed.
 _LISTED = 20
 #: Characters of an error that are shown.
 _MOST_TEXT = 2_000
-#: What is counted in a report about the seams, if there is any.
-_SEAMS = {
-    "cut": "end exactly at a seam: cut, or at rest there",
-    "contested": "join labels that one block had separated",
-    "exceeding": "reach beyond what a block saw: more context may help",
-    "doubtful": "pairs of labels were close to the threshold",
-    "dropped": "labels were dropped, for another block has the object",
-}
 
 
 @contextmanager
@@ -169,21 +161,10 @@ def _told(failed: BlockFailure | BlockFailed) -> str:
     )
 
 
-def seam_lines(report: Mapping[str, Any]) -> list[str]:
-    """Return the lines of a report about the seams, given as plain values."""
-    lines = [
-        f"{report['at_seam']} of {report['objects']} objects touch a seam, "
-        f"{report['spanning']} are in several blocks",
-        *(f"{report[name]} {text}" for name, text in _SEAMS.items() if report[name]),
-    ]
-    seam, inside = report["seam_median"], report["interior_median"]
-    if seam is not None and inside is not None:
-        lines.append(f"median size {seam:.0f} voxels at seams, {inside:.0f} inside of blocks")
-    return lines
-
-
 def seams_in_words(report: SeamReport) -> str:
     """Return a report about the seams as text."""
+    from ..blockwise.run_state import seam_lines
+
     return "seams: " + "\n       ".join(seam_lines(report.as_dict()))
 
 

@@ -14,8 +14,9 @@ from .embedding import chart_uri
 from .picture import show_most, thinned
 from .result_numbers import Series
 from .style import FAINT, MEASURED, label_axes, new_figure
+from .volume_picture import draw_seams
 
-__all__ = ["course_chart", "density_chart", "histogram_chart", "sparkline"]
+__all__ = ["course_chart", "density_chart", "histogram_chart", "sizes_chart", "sparkline"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -85,14 +86,22 @@ def course_chart(course: Series, x_label: str, y_label: str) -> Markup:
     return chart_uri(figure)
 
 
-def histogram_chart(values: Floats, x_label: str, y_label: str) -> Markup:
-    """Draw how often sizes are, over a logarithmic axis."""
-    figure = new_figure(4.7, 2.6)
+def sizes_chart(voxels: npt.NDArray[np.int64], at_seam: npt.NDArray[np.bool_]) -> Markup:
+    """Draw how large objects are that touch a seam, and others."""
+    figure = new_figure(4.7, 3.2)
+    axes: Any = figure.add_subplot()
+    draw_seams(axes, voxels, at_seam)
+    axes.set_title("", loc="left")
+    return chart_uri(figure)
+
+
+def histogram_chart(values: Sequence[float], x_label: str, y_label: str) -> Markup:
+    """Draw how often values are."""
+    figure = new_figure(4.7, 3.2)
     axes: Any = figure.add_subplot()
     label_axes(axes, x_label, y_label)
-    low, high = np.log10(max(1, values.min())), np.log10(max(2, values.max()))
-    axes.hist(values, np.logspace(low - 0.02, high + 0.02, 40), color=MEASURED)
-    axes.set_xscale("log")
+    axes.hist(values, min(max(len(values) // 4, 8), 40), color=MEASURED)
+    axes.yaxis.get_major_locator().set_params(integer=True)
     return chart_uri(figure)
 
 

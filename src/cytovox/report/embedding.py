@@ -33,7 +33,7 @@ def _uri(kind: str, content: bytes) -> Markup:
 def chart_uri(figure: Figure) -> Markup:
     """Return a figure as the address of an SVG without background."""
     stream = io.BytesIO()
-    nameless: Any = {"Date": None, "Creator": None}
+    nameless: Any = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     with mpl.rc_context(_SVG):
         figure.savefig(stream, format="svg", transparent=True, metadata=nameless)
     return _uri("image/svg+xml", stream.getvalue())

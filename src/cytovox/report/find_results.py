@@ -10,7 +10,10 @@ from ..errors import InputNotFoundError, UsageError
 from ..read import HDF5Data
 from ..read.const import VOLUME_FILES
 
-__all__ = ["find_results", "is_volume"]
+__all__ = ["find_results", "is_labels"]
+
+#: What the folder that a run keeps beside labels is called, after them.
+_BESIDE = ".cytovox"
 
 
 def find_results(
@@ -24,9 +27,11 @@ def find_results(
     found: dict[Path, Exception | None] = {}
     for text in inputs:
         path = Path(text)
-        if not path.exists():
+        if is_labels(path):
+            found[path] = None
+        elif not path.exists():
             found[path] = InputNotFoundError("there is no such file or folder", path=text)
-        elif path.is_dir() and not is_volume(path):
+        elif path.is_dir() and not any((path / name).exists() for name in VOLUME_FILES):
             inside = list(_results_in(path, recurse))
             found |= {one: None for one in inside if one not in found}
             if not inside:
@@ -37,21 +42,21 @@ def find_results(
     return list(found.items())
 
 
-def is_volume(path: Path) -> bool:
-    """Return whether a path is a volume."""
-    return path.is_dir() and any((path / name).exists() for name in VOLUME_FILES)
+def is_labels(path: Path) -> bool:
+    """Return whether a path is that of labels of a volume, which a run has made or makes."""
+    return Path(f"{path}{_BESIDE}").is_dir()
 
 
 def _results_in(folder: Path, recurse: bool) -> Iterator[Path]:
     """Yield results in a folder, by name."""
     for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or path.name.endswith(".cytovox"):
+        if path.name.startswith("."):
             continue
-        if path.is_dir():
-            if is_volume(path):
-                if Path(f"{path}.cytovox").is_dir():
-                    yield path
-            elif recurse and not path.is_symlink():
+        if path.name.endswith(_BESIDE) and path.is_dir():
+            yield path.with_name(path.name.removesuffix(_BESIDE))
+        elif path.is_dir():
+            is_volume = any((path / name).exists() for name in VOLUME_FILES)
+            if recurse and not is_volume and not path.is_symlink():
                 yield from _results_in(path, recurse)
         elif path.suffix.lower() == ".rtdc" and path.is_file() and _may_be_result(path):
             yield path

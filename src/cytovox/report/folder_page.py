@@ -7,21 +7,24 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 from markupsafe import Markup
 
 from .charts import sparkline
-from .columns import RESULT_COLUMNS, find_outliers
+from .columns import RESULT_COLUMNS, VOLUME_COLUMNS, find_outliers
 from .page import render
 from .result_numbers import ResultNumbers
 
-__all__ = ["AREA_BINS", "Row", "area_histogram", "results_table"]
+if TYPE_CHECKING:
+    from .volume_numbers import VolumeNumbers
+
+__all__ = ["Row", "VolumeRow", "results_table", "volumes_table"]
 
 #: Edges of the bins of areas [µm²], the same for all results.
-AREA_BINS = np.geomspace(1, 10_000, 121)
+_AREA_BINS = np.geomspace(1, 10_000, 121)
 #: Most bars of a sparkline.
 _BARS = 40
 #: Columns of the table beside those of what was lost.
@@ -54,13 +57,47 @@ class Row:
             numbers.plain(),
             list(numbers.pipeline["recipe"]),
             np.empty(0) if rate is None else rate.y,
-            area_histogram(numbers.area),
+            _area_histogram(numbers.area),
         )
 
 
-def area_histogram(area: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-    """Return how many events have an area in each of the `AREA_BINS`."""
-    return np.histogram(area[np.isfinite(area)], AREA_BINS)[0]
+@dataclass(slots=True, eq=False)
+class VolumeRow:
+    """What the table has of labels of one volume."""
+
+    path: str
+    anchor: str | None
+    plain: dict[str, Any]
+    spark: Markup
+    function: str
+    findings: list[str]
+
+    @classmethod
+    def of(cls, found: VolumeNumbers, anchor: str | None) -> VolumeRow:
+        """Return the row of labels."""
+        spark = Markup("")
+        if found.sizes.size:
+            low, high = int(found.sizes.min()), int(found.sizes.max())
+            counts, _ = np.histogram(found.sizes, np.geomspace(low, high + 1, _BARS // 2))
+            spark = sparkline(counts, f"sizes from {low} to {high} voxels, logarithmic")
+        function = dict(found.recipe).get("function", "")
+        return cls(found.path, anchor, found.plain(), spark, function, list(found.findings))
+
+
+def volumes_table(rows: Sequence[VolumeRow], title: str) -> Markup:
+    """Return the table of labels of volumes."""
+    return render(
+        "volumes.html",
+        title=title,
+        rows=rows,
+        columns=VOLUME_COLUMNS,
+        name=lambda path: Path(path).name,
+    )
+
+
+def _area_histogram(area: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    """Return how many events have an area in each of the `_AREA_BINS`."""
+    return np.histogram(area[np.isfinite(area)], _AREA_BINS)[0]
 
 
 def results_table(rows: Sequence[Row], failed: Sequence[tuple[str, str]], title: str) -> Markup:
@@ -100,7 +137,7 @@ def _draw_sparks(rows: Sequence[Row]) -> None:
             label = f"event rate over time, up to {row.rate.max():.4g}"
             row.sparks["rate"] = sparkline(_fewer(row.rate), label)
         if row.areas.any():
-            low, high = AREA_BINS[first], AREA_BINS[last]
+            low, high = _AREA_BINS[first], _AREA_BINS[last]
             label = f"areas from {low:.3g} to {high:.3g} µm², logarithmic"
             row.sparks["area_um"] = sparkline(_fewer(row.areas[first:last]), label)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -77,9 +77,15 @@ class _Pictures:
 
 
 def result_section(
-    data: HDF5Data, numbers: ResultNumbers, detail: Detail, anchor: str, lost: LostObjects
+    data: HDF5Data,
+    numbers: ResultNumbers,
+    level: int,
+    anchor: str,
+    find_lost: Callable[[], LostObjects],
 ) -> Markup:
-    """Return the section of a result that is open."""
+    """Return the section of a result that is open; of higher levels it shows less."""
+    detail = DETAILS[level]
+    lost = find_lost() if detail.lost else LostObjects()
     pictures = _Pictures(found_again=lost)
     if detail.charts:
         pictures.charts = list(_charts(numbers))

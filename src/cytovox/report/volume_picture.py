@@ -15,7 +15,17 @@ from ..read.volume import Volume
 from ..read.volume_view import VolumeView
 from .style import FAINT, INK, MEASURED, TRUE, label_axes, new_figure, save_figure, title
 
-__all__ = ["colours_of", "draw_volume", "outlines", "seam_sizes", "slice_picture"]
+__all__ = [
+    "Panel",
+    "colours_of",
+    "draw_seams",
+    "draw_volume",
+    "made_by_blocks",
+    "middle_slices",
+    "outlines",
+    "seam_sizes",
+    "slice_picture",
+]
 
 #: Most voxels of a slice along either axis; of larger ones the middle is shown.
 _MOST = 768
@@ -77,15 +87,8 @@ def draw_volume(
         open_volume(image, **(first | words)) as raw,
         open_volume(labels, **first, permissions=may) as found,
     ):
-        shape = found.spatial_shape
-        if raw.spatial_shape != shape:
-            raise InputError(
-                f"the labels have {shape} voxels, but the image has {raw.spatial_shape}",
-                path=os.fspath(labels),
-            )
-        across = range(3) if len(shape) == 3 and min(shape) > 1 else range(1)
-        panels = [_panel(raw, found, axis) for axis in across]
-    with_seams = _made_by_blocks(labels)
+        panels = middle_slices(raw, found)
+    with_seams = made_by_blocks(labels)
     columns = len(panels) + with_seams
     figure = new_figure(4.6 * columns, 4.7)
     axes = np.atleast_1d(figure.subplots(1, columns))
@@ -97,11 +100,13 @@ def draw_volume(
         for spine in place.spines.values():
             spine.set_color(FAINT)
     if with_seams:
-        _draw_seams(axes[-1], labels)
+        draw_seams(axes[-1], *seam_sizes(labels))
     return save_figure(figure, out)
 
 
-class _Panel(NamedTuple):
+class Panel(NamedTuple):
+    """A slice with the outlines of objects."""
+
     picture: Bytes
     name: str
     detail: str
@@ -109,10 +114,25 @@ class _Panel(NamedTuple):
     aspect: float
 
 
-def _panel(raw: Volume, found: Volume, axis: int) -> _Panel:
+def middle_slices(raw: Volume | None, found: Volume, most: int = _MOST) -> list[Panel]:
+    """Return the middle slices of labels over their image; along each axis, if there are three.
+
+    Of large ones, `most` voxels along an axis are shown.
+    """
+    shape = found.spatial_shape
+    if raw is not None and raw.spatial_shape != shape:
+        raise InputError(
+            f"the labels have {shape} voxels, but the image has {raw.spatial_shape}",
+            path=os.fspath(found.url),
+        )
+    across = range(3) if len(shape) == 3 and min(shape) > 1 else range(1)
+    return [_panel(raw, found, axis, most) for axis in across]
+
+
+def _panel(raw: Volume | None, found: Volume, axis: int, most: int) -> Panel:
     """Return the middle slice across an axis, or an image as it is."""
     shape = found.spatial_shape
-    room = [min(size, _MOST) for size in shape]
+    room = [min(size, most) for size in shape]
     names, voxel = list(found.axes[-len(shape) :]), list(found.voxel_size)
     name, detail = "Image", ""
     if len(shape) == 3:
@@ -122,13 +142,16 @@ def _panel(raw: Volume, found: Volume, axis: int) -> _Panel:
         del voxel[axis]
     starts = [size // 2 - part // 2 for size, part in zip(shape, room, strict=True)]
     box = [(start, start + part) for start, part in zip(starts, room, strict=True)]
-    channels = [(0, 1)] * (raw.ndim - len(shape))
     flat = [part for i, part in enumerate(room) if len(shape) == 2 or i != axis]
-    image, labels = raw.read((*channels, *box)).reshape(flat), found.read(box).reshape(flat)
-    return _Panel(slice_picture(image, labels), name, detail, voxel[0] / voxel[1])
+    labels = found.read(box).reshape(flat)
+    image = np.zeros(flat, np.uint8)
+    if raw is not None:
+        image = raw.read((*[(0, 1)] * (raw.ndim - len(shape)), *box)).reshape(flat)
+    return Panel(slice_picture(image, labels), name, detail, voxel[0] / voxel[1])
 
 
-def _made_by_blocks(labels: str | os.PathLike[str]) -> bool:
+def made_by_blocks(labels: str | os.PathLike[str]) -> bool:
+    """Return whether labels have evidence of their blocks beside them."""
     from ..blockwise.recipe import side_folder
 
     return "://" not in os.fspath(labels) and (side_folder(labels) / "lookup.json").is_file()
@@ -155,9 +178,8 @@ def seam_sizes(
     return voxels[1:], at_seam[1:]
 
 
-def _draw_seams(axes: Any, output: str | os.PathLike[str]) -> None:
+def draw_seams(axes: Any, voxels: npt.NDArray[np.int64], at_seam: npt.NDArray[np.bool_]) -> None:
     """Draw the sizes of objects that touch a seam against those that do not."""
-    voxels, at_seam = seam_sizes(output)
     title(axes, "Objects at seams and inside of blocks")
     label_axes(axes, "Voxels", "Share of objects")
     if not voxels.size:
