@@ -17,6 +17,7 @@ from cytovox.logic.verify import verify_recording
 from cytovox.read import HDF5Data, Permissions
 from cytovox.read.basin_definitions import extract_basin_dicts
 from cytovox.testing import simulate_recording
+from cytovox.write import create_with_basins
 
 
 @pytest.fixture(scope="module")
@@ -69,8 +70,8 @@ def features_of(path: Path, *roots: Path) -> dict[str, np.ndarray]:
 
 
 def test_drain_gives_what_a_run_with_drain_gives(folder: Path) -> None:
-    assert main(["drain", str(folder / "tap.rtdc")]) == 0
-    out = folder / "tap_drained.rtdc"
+    assert main(["drain", str(folder / "tap.rtdc"), "-o", str(folder / "share")]) == 0
+    out = folder / "share" / "tap_drained.rtdc"
     assert_same(out, folder / "drain.rtdc")
     (folder / "raw.rtdc").unlink()
     with HDF5Data(out) as data:
@@ -90,6 +91,25 @@ def test_tap_gives_what_a_run_with_tap_gives(folder: Path) -> None:
     assert one.keys() == two.keys()
     for name in one:
         np.testing.assert_array_equal(one[name], two[name], err_msg=name)
+
+
+def test_a_run_that_has_nothing_to_do_drains_as_well(folder: Path) -> None:
+    out = folder / "again.rtdc"
+    assert main(["run", str(folder / "tap.rtdc"), "-o", str(out), "-q"]) == 0
+    assert_same(out, folder / "drain.rtdc")
+    assert [one["type"] for one in definitions(out)] == ["internal"]
+
+
+def test_tap_refers_to_where_the_recording_has_its_images(folder: Path) -> None:
+    view = folder / "view.rtdc"
+    create_with_basins(view, [folder / "raw.rtdc"])
+    for way in ("drain", "tap"):
+        out = folder / f"view_{way}.rtdc"
+        assert main(["run", str(view), "-o", str(out), "--basins", way, "-q"]) == 0
+    assert main(["tap", str(folder / "view_drain.rtdc")]) == 0
+    out = folder / "view_drain_tapped.rtdc"
+    assert definitions(out) == definitions(folder / "view_tap.rtdc")
+    assert {p for one in definitions(out) for p in one["paths"]} == {"raw.rtdc", "basin_events"}
 
 
 def test_dclab_opens_both(folder: Path) -> None:
@@ -151,6 +171,7 @@ def test_tap_looks_for_the_recording_only_where_it_may(
         (["tap", "tap.rtdc"], "holds no images", 2),
         (["tap", "drain.rtdc", "-o", "drain.rtdc", "--force"], "replace its input", 2),
         (["drain", "tap.rtdc", "-o", "drain.rtdc"], "exists already", 1),
+        (["drain", "tap.rtdc", "-o", "a.h5"], "not named .rtdc", 2),
         (["relink", "drain.rtdc", "--to", "."], "refers to no other file", 2),
         (["relink", "tap.rtdc", "--to", "none"], "no such file or folder", 74),
         (["relink", "tap.rtdc", "--to", "tap.rtdc"], "refer to itself", 1),

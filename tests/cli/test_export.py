@@ -286,7 +286,7 @@ def read_fcs_of_nothing(path: Path) -> tuple[str, str]:
         (["--to", "csv", "--events", "0-3"], "the first event is 1"),
         (["--to", "csv", "--events", "5-3"], "ends before it begins"),
         (["--to", "csv", "--events", "9000"], "there are only"),
-        (["--to", "csv", "-o", "b.parquet"], "neither a folder nor a csv file"),
+        (["--to", "csv", "-o", "b.parquet"], "the output is not named .csv"),
         (["--to", "png"], "png"),
         ([], "--to"),
     ],
@@ -299,6 +299,16 @@ def test_mistakes_are_named(
     assert main(["export", str(made), *words]) in (1, 2)
     assert said in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_is_made_and_stays_only_with_a_file(made: Path, tmp_path: Path) -> None:
+    new = tmp_path / "new"
+    assert main(["export", str(made), "--to", "csv", "-o", str(new), "--features", "x"]) == 2
+    assert not new.exists()
+    assert main(["export", str(made), "--to", "tiff", "-o", str(new), "--events", "1"]) == 0
+    assert [path.name for path in new.iterdir()] == ["a_dcn.tiff"]
+    words = ["--to", "tiff", "--events", "1", "-o", str(new / "b.TIF")]
+    assert main(["export", str(made), *words]) == 0
 
 
 def test_several_results(made: Path, tmp_path: Path, capsys: Any) -> None:

@@ -69,8 +69,8 @@ def _relinked_in_words(found: dict[str, Any]) -> str:
 class _Out:
     out: Path | None = option(
         None,
-        "File or folder for the output. Without it, NAME_drained.rtdc or NAME_tapped.rtdc "
-        "beside NAME.rtdc.",
+        "File or folder for the output; a folder is made. Without it, NAME_drained.rtdc or "
+        "NAME_tapped.rtdc beside NAME.rtdc.",
         "--out",
         "-o",
         metavar="OUT",
@@ -90,9 +90,11 @@ def drain(result: Result, where: _Out, allowed: AllowedToRecordings, said: Said)
 
     def look(path: Path) -> dict[str, Any]:
         from ..logic.basin_change import drain_result
+        from .one_recording import folder_for
 
         out = output_path(path, where.out, "_drained.rtdc")
-        features = drain_result(path, out, force=where.force, permissions=may)
+        with folder_for(out):
+            features = drain_result(path, out, force=where.force, permissions=may)
         return {"file": str(path), "output": str(out), "features": features}
 
     def in_words(found: dict[str, Any]) -> str:
@@ -126,11 +128,13 @@ def tap(result: Result, where: _Tapped, allowed: AllowedToRecordings, said: Said
 
     def look(path: Path) -> dict[str, Any]:
         from ..logic.basin_change import tap_result
+        from .one_recording import folder_for
 
         out = output_path(path, where.out, "_tapped.rtdc")
-        origin, features = tap_result(
-            path, out, origin=where.origin, force=where.force, permissions=may
-        )
+        with folder_for(out):
+            origin, features = tap_result(
+                path, out, origin=where.origin, force=where.force, permissions=may
+            )
         return {
             "file": str(path),
             "output": str(out),

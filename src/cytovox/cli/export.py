@@ -61,7 +61,7 @@ class _What:
 class _Where:
     out: Path | None = option(
         None,
-        "File or folder for the output. Without it, it is beside the input.",
+        "File or folder for the output; a folder is made. Without it, it is beside the input.",
         "--out",
         "-o",
         metavar="OUT",
@@ -96,18 +96,20 @@ def export(
     def look(path: Path) -> dict[str, Any]:
         from ..logic.run_folder import refuse_existing
         from ..write.table_files import metadata_beside
+        from .one_recording import folder_for
 
         out = outputs[path]
         if not where.force:
             refuse_existing(out)
             refuse_existing(metadata_beside(out))
         is_table = _is_of_volume(path)
-        number = _export_objects(path, out, what) if is_table else _export(path, out, what, may)
-        counts = counted(number, "object" if is_table else "event")
-        return {"file": str(path), "output": str(out), "rows": number, "text": counts}
+        with folder_for(out):
+            rows = _export_objects(path, out, what) if is_table else _export(path, out, what, may)
+        kind = "object" if is_table else "event"
+        return {"file": str(path), "output": str(out), "rows": rows, "kind": kind}
 
     def in_words(found: dict[str, Any]) -> str:
-        return f"{found['output']}: {found['text']}"
+        return f"{found['output']}: {counted(found['rows'], found['kind'])}"
 
     raise typer.Exit(describe_each("file", results, look, in_words, said))
 
@@ -115,13 +117,7 @@ def export(
 def _outputs(results: Sequence[Path], kind: str, out: Path | None) -> list[Path]:
     """Return the file that is written for each input."""
     endings = _ENDINGS.get(kind, (f".{kind}",))
-    if out is not None and not out.is_dir():
-        if len(results) > 1:
-            raise UsageError("there is no such folder", path=out, hint="make it, or name another")
-        if out.suffix.lower() not in endings:
-            hint = f"name a folder that is there, or a file that ends in {endings[0]}"
-            raise UsageError(f"this is neither a folder nor a {kind} file", path=out, hint=hint)
-    found = [output_path(path, out, endings[0]) for path in results]
+    found = [output_path(path, out, *endings) for path in results]
     for path, output in zip(results, found, strict=True):
         if found.count(output) > 1:
             hint = "export those of one name one by one"

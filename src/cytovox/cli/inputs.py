@@ -146,12 +146,21 @@ def output_paths(
     return [folder / f"{p.stem}{SUFFIX}.rtdc" for folder, p in zip(folders, inputs, strict=True)]
 
 
-def output_path(path: Path, out: Path | None, ending: str) -> Path:
-    """Return where what is made of a result goes: beside it, into a folder, or to that file."""
-    name = f"{path.stem}{ending}"
+def output_path(path: Path, out: Path | None, *endings: str) -> Path:
+    """Return where what is made of a file goes: beside it, into a folder, or to a file.
+
+    A name is made with the first ending; a file that is given has that of one of them.
+    """
+    name = f"{path.stem}{endings[0]}"
     if out is None:
         return path.with_name(name)
-    return out / name if out.is_dir() else out
+    if out.is_dir() or not out.suffix:
+        return out / name
+    suffixes = [ending[ending.rindex(".") :] for ending in endings]
+    if out.suffix.lower() not in suffixes:
+        hint = f"name a folder, or a file that ends in {suffixes[0]}"
+        raise UsageError(f"the output is not named {' or '.join(suffixes)}", path=out, hint=hint)
+    return out
 
 
 def refuse_clashes(
