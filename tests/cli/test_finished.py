@@ -14,7 +14,7 @@ from pathlib import Path
 import h5py
 import pytest
 
-from cytovox.cli import one_recording
+from cytovox.cli import finished
 from cytovox.cli.main import main
 from cytovox.testing import simulate_recording
 
@@ -169,7 +169,7 @@ def test_a_record_that_says_nothing_of_the_input_refuses_nothing(raw, capsys, re
 
 
 def test_large_results_are_read_in_full_only_if_asked_for(raw, capsys, monkeypatch):
-    monkeypatch.setattr(one_recording, "_SMALL", 0)
+    monkeypatch.setattr(finished, "_SMALL", 0)
     run(capsys, raw)
     result = raw.with_name("a_dcn.rtdc")
     assert run(capsys, raw, "--verify")["state"] == "skipped"
@@ -180,7 +180,7 @@ def test_large_results_are_read_in_full_only_if_asked_for(raw, capsys, monkeypat
 
 @pytest.mark.parametrize("share", [0.5, 0.98])
 def test_a_result_that_was_cut_short_is_not_finished(raw, capsys, monkeypatch, share):
-    monkeypatch.setattr(one_recording, "_SMALL", 0)
+    monkeypatch.setattr(finished, "_SMALL", 0)
     run(capsys, raw)
     result = raw.with_name("a_dcn.rtdc")
     os.truncate(result, int(result.stat().st_size * share))

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
+from cytovox.cli.main import main
+from cytovox.cli.run_options import SET_KEYS
 from cytovox.cli.settings import Settings, parse_frames, parse_settings
+from cytovox.cli.stage_list import describe_stage
 from cytovox.errors import OptionError, UnknownCodeError, UsageError
 from cytovox.logic.job import DCNumPipelineJob
+from cytovox.recipe.registry import GROUPS, codes
 
 CODES = {"background": "sparsemed", "segmenter": "thresh", "feature": "legacy", "gate": "norm"}
 
@@ -110,3 +116,20 @@ def test_mask_options_travel_with_the_segmenter() -> None:
     arguments = Settings(CODES, {"mask": {"fill_holes": False}}).job_arguments()
     assert arguments["segmenter_kwargs"] == {"kwargs_mask": {"fill_holes": False}}
     assert arguments["segmenter_code"] == "thresh"
+
+
+def test_the_help_names_all_keys_of_our_own_stages() -> None:
+    named = set()
+    for stage, keys in (part.split(".") for part in SET_KEYS.split("; ")):
+        named |= {f"{stage}.{key}" for key in keys.split(", ")}
+    described = [describe_stage(kind, code) for kind in GROUPS for code in codes(kind)]
+    ours = [stage for stage in described if stage["class"].startswith("cytovox.")]
+    keys = {option["set"] for stage in ours for option in stage["options"]}
+    assert named == keys | {"data.pixel_size"}
+
+
+@pytest.mark.parametrize("command", ["run", "plan"])
+def test_the_help_is_in_panels(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([command, "--help"]) == 0
+    titles = re.findall(r"─ (\w+) ─", capsys.readouterr().out)
+    assert titles == ["Arguments", "Options", "Input", "Settings", "Output", "Safety"]

@@ -41,6 +41,7 @@ __all__ = [
     "empty_images",
     "load_images",
     "place_of",
+    "require_frames",
 ]
 
 #: images above this many bytes are kept in a temporary file
@@ -292,13 +293,35 @@ class Background(abc.ABC):
 
     def _checked_length(self) -> int:
         number = len(self.data)
-        if number < 1:
-            raise InputError(
-                "the recording has no frames, so it has no background",
-                path=place_of(self.data),
-                hint="leave it out, or check that the recording was finished",
-            )
+        require_frames(number, place_of(self.data))
         return number
+
+
+def require_frames(number: int, path: str | os.PathLike[str] | None) -> None:
+    """Raise an error if there are no frames of which there can be a background.
+
+    Parameters
+    ----------
+    number
+        Number of frames.
+    path
+        The recording, for the message.
+
+    Raises
+    ------
+    InputError
+        If there are none.
+
+    Examples
+    --------
+    >>> require_frames(1, "raw.rtdc")
+    """
+    if number < 1:
+        raise InputError(
+            "the recording has no frames, so it has no background",
+            path=path,
+            hint="leave it out, or check that the recording was finished",
+        )
 
 
 def empty_images(shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:

@@ -41,6 +41,7 @@ _T = TypeVar("_T")
 
 #: Panels of the help, into which the options of a command are sorted.
 INPUT, SETTINGS, OUTPUT, SAFETY = "Input", "Settings", "Output", "Safety"
+_ORDER = (INPUT, SETTINGS, OUTPUT, None, SAFETY)
 JSON_HELP = "Print one JSON object in place of the text."
 AsJson = Annotated[bool, typer.Option("--json", help=JSON_HELP)]
 
@@ -72,12 +73,15 @@ def with_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Let each parameter of a command that is a dataclass stand for its fields, as options."""
     parameters: list[inspect.Parameter] = []
     groups: dict[str, Any] = {}
+    grouped: list[inspect.Parameter] = []
     for one in inspect.signature(command, eval_str=True).parameters.values():
         if is_dataclass(one.annotation):
             groups[one.name] = one.annotation
-            parameters += _parameters(one.annotation)
+            grouped += _parameters(one.annotation)
         else:
             parameters.append(one.replace(kind=one.KEYWORD_ONLY))
+
+    parameters += sorted(grouped, key=_place_in_help)
 
     @functools.wraps(command)
     def flat(**given: Any) -> Any:
@@ -102,6 +106,11 @@ def _parameters(group: Any) -> Iterator[inspect.Parameter]:
             default=one.default,
             annotation=Annotated[kind, info],
         )
+
+
+def _place_in_help(parameter: inspect.Parameter) -> int:
+    """Return where an option comes: panels are shown in the order of their first options."""
+    return _ORDER.index(parameter.annotation.__metadata__[0].rich_help_panel)
 
 
 def _read(one: Any, value: Any) -> Any:

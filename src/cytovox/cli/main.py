@@ -19,6 +19,7 @@ from .console import complete_streams, report_error, showing_warnings
 from .doctor import doctor
 from .export import export
 from .info import info
+from .plan import plan
 from .recipe_commands import list_recipes, save, show_recipe
 from .report import report
 from .run import run
@@ -116,7 +117,7 @@ def _add(
 
 
 _add(app, watch)
-_add(app, run, info, report, verify, export, relink, drain, tap)
+_add(app, run, plan, info, report, verify, export, relink, drain, tap)
 _add(app, doctor, stages, demo.demo, help_if_bare=False)
 # What follows the program's name is its own, options too.
 app.command(

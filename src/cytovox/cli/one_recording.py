@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,6 @@ from ..errors import (
     CytovoxError,
     InputError,
     InputNotFoundError,
-    OutputExistsError,
     SegmenterNotApplicableError,
     StorageError,
 )
@@ -31,12 +30,10 @@ if TYPE_CHECKING:
     from ..logic import DCNumPipelineJob
     from ..read import HDF5Data
 
-__all__ = ["Measuring", "Outcome", "Recording", "events_of_output", "folder_for"]
+__all__ = ["Measuring", "Outcome", "Recording", "Task", "folder_for"]
 
 #: Share of dropped masks from which on it is a finding.
 _MANY_DROPPED = 0.005
-#: Outputs of up to this size are read in full before they are skipped [bytes].
-_SMALL = 32 << 20
 
 
 @dataclass(slots=True)
@@ -154,6 +151,17 @@ class Recording:
 
 
 @dataclass(frozen=True, slots=True)
+class Task:
+    """What is to be done with a recording."""
+
+    job: DCNumPipelineJob
+    #: Whether an existing output is replaced.
+    force: bool
+    #: Whether the output is there, so that nothing is to be done.
+    is_finished: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Measuring(Settings):
     """How recordings are measured; called with each of them."""
 
@@ -199,42 +207,25 @@ class Measuring(Settings):
         )
 
     def _measure(self, recording: Recording, display: Quiet, outcome: Outcome) -> None:
-        from ..logic import DCNumJobRunner, DCNumPipelineJob
+        from ..logic import DCNumJobRunner
         from ..logic.run_folder import remove_leftovers
-        from ..read import HDF5Data
-
-        arguments, force = self.job_arguments(), self.force
-        known, path, out = arguments["data_kwargs"], recording.path, recording.out
-        pixel_size, may = known.get("pixel_size"), known.get("permissions")
 
         def listen(event: ProgressEvent) -> None:
             outcome.see(event)
             display.show(event)
 
         # all readers of the recording in this run use the file that is opened here
-        with HDF5Data(path, pixel_size=pixel_size, permissions=may) as data:
-            self._look_at(data, arguments, display, outcome)
-            outcome.pixel_size = known["pixel_size"]
-            job = DCNumPipelineJob(path_in=path, path_out=out, **arguments)
-            job.automatic = self.automatic
-            outcome.offset_correction = job["background_kwargs"].get("offset_correction")
-            outcome.pipeline_hash = job.get_ppid(ret_hash=True)[1]
-            if out.exists() and not force:
-                try:
-                    outcome.events = events_of_output(job, data, thorough=self.verify)
-                except _OutgrownError as error:
-                    display.note(f"{outcome.input}: measured again, {error.what}")
-                    force = True
-                else:
-                    outcome.end("skipped")
-                    remove_leftovers(out, only_published=True)
-                    made = f"{outcome.output} was made by this very recipe"
-                    display.note(f"{outcome.input}: skipped, {made}")
-                    return
-            with folder_for(out):
+        with self.open(recording) as data:
+            task = self.decide(data, recording, outcome, display.note)
+            if task.is_finished:
+                remove_leftovers(recording.out, only_published=True)
+                made = f"{outcome.output} was made by this very recipe"
+                display.note(f"{outcome.input}: skipped, {made}")
+                return
+            with folder_for(recording.out):
                 runner = DCNumJobRunner(
-                    job,
-                    force=force,
+                    task.job,
+                    force=task.force,
                     on_event=listen,
                     preflight=self.preflight,
                     opened=data.opened,
@@ -243,8 +234,47 @@ class Measuring(Settings):
                     runner.run()
             outcome.end("done")
 
+    def open(self, recording: Recording) -> HDF5Data:
+        """Open a recording."""
+        from ..read import HDF5Data
+
+        pixel_size = self.options.get("data", {}).get("pixel_size")
+        return HDF5Data(recording.path, pixel_size=pixel_size, permissions=self.permissions)
+
+    def decide(
+        self, data: HDF5Data, recording: Recording, outcome: Outcome, note: Callable[[str], None]
+    ) -> Task:
+        """Make the job of a recording, and find out whether its output is finished.
+
+        An error says why an output that exists is neither skipped nor replaced. Nothing is
+        written.
+        """
+        from ..logic import DCNumPipelineJob
+        from .finished import OutgrownError, events_of_output
+
+        arguments = self.job_arguments()
+        self._look_at(data, arguments, outcome, note)
+        outcome.pixel_size = arguments["data_kwargs"]["pixel_size"]
+        job = DCNumPipelineJob(path_in=recording.path, path_out=recording.out, **arguments)
+        job.automatic = self.automatic
+        outcome.offset_correction = job["background_kwargs"].get("offset_correction")
+        outcome.pipeline_hash = job.get_ppid(ret_hash=True)[1]
+        if recording.out.exists() and not self.force:
+            try:
+                outcome.events = events_of_output(job, data, thorough=self.verify)
+            except OutgrownError as error:
+                note(f"{outcome.input}: measured again, {error.what}")
+                return Task(job, force=True)
+            outcome.end("skipped")
+            return Task(job, force=False, is_finished=True)
+        return Task(job, self.force)
+
     def _look_at(
-        self, data: HDF5Data, arguments: dict[str, Any], display: Quiet, outcome: Outcome
+        self,
+        data: HDF5Data,
+        arguments: dict[str, Any],
+        outcome: Outcome,
+        note: Callable[[str], None],
     ) -> None:
         """Set the options of a recording that are automatic, as ChipStream does."""
         from ..read import detect_flickering
@@ -256,16 +286,14 @@ class Measuring(Settings):
             if doubt is not None:
                 doubt = f"{doubt}, pixel_size={size:g}"
                 outcome.warnings.append(doubt)
-                display.note(f"{outcome.input}: {doubt}")
+                note(f"{outcome.input}: {doubt}")
         image = data.locate("image") if "background.offset_correction" in self.automatic else None
         # of anything but images, the run reports what is wrong
         if image is not None and len(image.shape) == 3 and len(image):
             flickers = detect_flickering(data)
             arguments["background_kwargs"]["offset_correction"] = flickers
             light = "flickers" if flickers else "does not flicker"
-            display.note(
-                f"{outcome.input}: the light {light}, offset_correction={str(flickers).lower()}"
-            )
+            note(f"{outcome.input}: the light {light}, offset_correction={str(flickers).lower()}")
 
 
 @contextlib.contextmanager
@@ -290,105 +318,3 @@ def folder_for(out: Path) -> Iterator[None]:
         with contextlib.suppress(OSError):  # it is not empty
             for folder in missing:
                 folder.rmdir()
-
-
-class _OutgrownError(OutputExistsError):
-    """The output was made while the recording was still written, which has more frames now."""
-
-
-def events_of_output(job: DCNumPipelineJob, data: HDF5Data, *, thorough: bool = False) -> int:
-    """Return the number of events of an existing output, if it is what a job would make of `data`.
-
-    It is the same if it carries the hash of the same pipeline identifier (of
-    which frames and pixel size are part), was made from the same measurement
-    with the same basin strategy, and the recording has not changed since. It
-    must not be damaged: small outputs are read in full, of others lengths and
-    headers, unless `thorough` is set. An error says what does not fit.
-    """
-    from ..logic.recipes import basin_strategy_of
-    from ..logic.record import read_record
-    from ..logic.verify import verify_recording
-    from ..read import HDF5Data
-    from ..read.members import as_count
-
-    path, may = Path(job["path_out"]), job["data_kwargs"].get("permissions")
-    with contextlib.ExitStack() as stack:
-        try:
-            result = stack.enter_context(HDF5Data(path, permissions=may, opened=data.opened))
-            meta = {key: str(value) for key, value in result.meta.items()}
-            record = read_record(result)
-            strategy = basin_strategy_of(result, record)
-        except (CytovoxError, OSError, LookupError, RuntimeError, ValueError, TypeError) as err:
-            raise _refusal(job, f"is not a result of a run, or a damaged one: {err}") from err
-        if refused := _compare(job, data, meta, strategy):
-            raise _refusal(job, refused)
-        if (count := as_count(meta.get("experiment:event count"))) is None:
-            raise _refusal(job, "is incomplete")
-        if change := _change(data, record.get("read")):
-            kind = _OutgrownError if record["read"].get("growing") else OutputExistsError
-            raise _refusal(job, change, kind)
-        thorough = thorough or path.stat().st_size <= _SMALL
-        try:
-            errors = verify_recording(
-                path, thorough=thorough, permissions=may, opened=result.opened
-            ).errors
-        except (InputError, OSError) as err:
-            raise _refusal(job, f"is damaged: {err}") from err
-    if errors:
-        raise _refusal(job, f"is damaged: {errors[0].where}: {errors[0].what}")
-    return count
-
-
-def _compare(
-    job: DCNumPipelineJob, data: HDF5Data, meta: dict[str, str], strategy: str
-) -> str | None:
-    """Say how what an output states of its making differs from what the job would do."""
-    pphash = job.get_ppid(ret_hash=True)[1]
-    if "pipeline:dcnum hash" not in meta:
-        return "is not a result of a run"
-    if meta["pipeline:dcnum hash"] != pphash:
-        return "was made by another recipe"
-    if meta.get("experiment:run identifier") not in _identifiers(data, pphash):
-        return "was made from another measurement"
-    if strategy != job["basin_strategy"]:
-        return f"was made by the same recipe with --basins {strategy}"
-    return None
-
-
-def _refusal(
-    job: DCNumPipelineJob, why: str, kind: type[OutputExistsError] = OutputExistsError
-) -> OutputExistsError:
-    hint = "give --force to replace it, or another -o"
-    return kind(f"the output exists and {why}", path=job["path_out"], hint=hint)
-
-
-def _change(data: HDF5Data, read: Any) -> str | None:
-    """Say how the recording differs from what the output was made of, if that is known."""
-    from ..run.fingerprint import FileStamp
-
-    try:
-        then = read["frames"]
-        own, *others = (
-            (Path(one["path"]).name, (one["size"], one["content"])) for one in read["files"]
-        )
-    except (KeyError, TypeError, ValueError):
-        return None
-    frames, files = data.stored_length, [data.place or data.files()[0], *data.files()[1:]]
-    if frames != then:
-        return f"was made from {then} frames of this recording, which has {frames} now"
-    for path in files:
-        recorded = [own] if path == files[0] else [one for one in others if one[0] == path.name]
-        if recorded:  # what was never read need not be compared
-            stamp = FileStamp.of(path)
-            if (stamp.size, stamp.content) not in [content for _, content in recorded]:
-                return f"was made from another content of {path}"
-    return None
-
-
-def _identifiers(data: HDF5Data, pphash: str) -> set[str]:
-    from ..read import get_measurement_identifier
-
-    own = get_measurement_identifier(data.h5)
-    made = f"dcn-{pphash[:7]}"
-    # A run that finds nothing to redo keeps the identifier of its input.
-    return {made} if own is None else {f"{own}_{made}", own}

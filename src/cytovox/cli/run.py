@@ -19,9 +19,9 @@ def run(
             metavar="INPUT...", help="Recordings: files, folders, or patterns such as day1/*.rtdc."
         ),
     ],
+    work: Work,
     what: RecipeOptions,
     allowed: AllowedToRun,
-    work: Work,
 ) -> None:
     """Measure recordings: find every event, write its features to a new .rtdc file.
 

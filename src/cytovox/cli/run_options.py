@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 __all__ = ["SET_KEYS", "AllowedToRun", "RecipeOptions", "Work", "measurings", "recipes_of"]
 
-#: What ``--set`` knows without other packages; a test compares it with the stages.
+#: What ``--set`` knows without stages of others; a test compares it with the stages.
 SET_KEYS = (
-    "data.pixel_size background.kernel_size,split_time,thresh_cleansing,frac_cleansing,"
-    "offset_correction,batch_size segmenter.thresh,model_file,model_sha256,backend,device "
-    "mask.clear_border,fill_holes,closing_disk feature.brightness,haralick,volume "
-    "gate.online_gates,size_thresh_mask"
+    "data.pixel_size; background.kernel_size, split_time, thresh_cleansing, frac_cleansing, "
+    "offset_correction, batch_size; segmenter.thresh, model_file, model_sha256, backend, device; "
+    "mask.clear_border, fill_holes, closing_disk; feature.brightness, haralick, volume; "
+    "gate.online_gates, size_thresh_mask"
 )
 
 
@@ -47,8 +47,7 @@ class RecipeOptions:
     settings: list[str] | None = option(
         None,
         "Change one setting of the recipe, e.g. segmenter.thresh=-3 or mask.closing_disk=0. "
-        f"May be repeated. Keys: {SET_KEYS.replace(',', ', ').replace(' ', ' ')}. Defaults: "
-        "cytovox stages",
+        f"May be repeated. Keys: {SET_KEYS}. Defaults: cytovox stages",
         "--set",
         "-s",
         panel=SETTINGS,

@@ -9,7 +9,7 @@ from typing import Any
 from .command_options import AsJson
 from .console import show
 
-__all__ = ["stages"]
+__all__ = ["describe_stage", "stages"]
 
 
 def stages(as_json: AsJson = False) -> None:
@@ -21,7 +21,7 @@ def stages(as_json: AsJson = False) -> None:
     """
     from ..recipe.registry import GROUPS, codes
 
-    described = [_describe(kind, code) for kind in GROUPS for code in codes(kind)]
+    described = [describe_stage(kind, code) for kind in GROUPS for code in codes(kind)]
     lines = []
     for stage in described:
         missing = "" if stage["available"] else " (what it needs is not installed)"
@@ -33,7 +33,7 @@ def stages(as_json: AsJson = False) -> None:
     show({"stages": described}, "\n".join(lines), as_json=as_json)
 
 
-def _describe(kind: str, code: str) -> dict[str, Any]:
+def describe_stage(kind: str, code: str) -> dict[str, Any]:
     """Return kind, code, title and options of a stage, as plain values."""
     from ..recipe.recording_recipe import AUTO, AUTOMATIC
     from ..recipe.registry import OPTION_METHODS, load_stage

@@ -35,6 +35,7 @@ import numpy as np
 import numpy.typing as npt
 import zstandard
 
+from ..background.base import require_frames
 from ..errors import OptionError, UsageError
 from ..feat import Gate, QueueEventExtractor
 from ..kernels.labels import label_frames, process_frames
@@ -45,10 +46,11 @@ from ..read.structure import left_alone
 from ..run.folder_room import Need, check_need, free_bytes
 from .conveyor import memory_of_slots
 from .job import DCNumPipelineJob
+from .record import tasks_for
 from .run_input import RunInput
 from .run_progress import RunProgress
 
-__all__ = ["check_before", "check_room", "estimate_events", "job_need"]
+__all__ = ["check_before", "check_room", "estimate_events", "estimate_job", "job_need"]
 
 _FRAMES = 48
 _SAMPLE_BYTES = 32 << 20
@@ -82,6 +84,8 @@ def check_before(job: DCNumPipelineJob, inputs: RunInput, progress: RunProgress)
     # a stored background may also be that of an earlier run, which still holds
     measured = "pipeline:dcnum background" in data.meta
     data.check(need_background=measured or job["background_code"] == "copy")
+    if tasks_for(data, job.get_ppid(ret_dict=True)[1]).background:
+        require_frames(data.stored_length, inputs.path)
     inputs.stamp_files()
     _report_sources(inputs, progress)
     gate = Gate(data, **job["gate_kwargs"])
@@ -107,10 +111,13 @@ def _report_sources(inputs: RunInput, progress: RunProgress) -> None:
         progress.warn(text)
 
 
-def check_room(job: DCNumPipelineJob, data: HDF5Data, path_out: Path) -> str | None:
+def check_room(
+    job: DCNumPipelineJob, data: HDF5Data, path_out: Path, need: Need | None = None
+) -> str | None:
     """Look whether there is room for what a job will need; nothing is written."""
     folder = path_out.parent
-    need = job_need(job, data, free_bytes(folder))
+    if need is None:
+        need = job_need(job, data, free_bytes(folder))
     # What an earlier run has left of the same output is resumed, or removed.
     left = folder.glob(f"{glob.escape(path_out.stem)}_*.rtdc~")
     return check_need(need, folder, already=left)
@@ -122,6 +129,12 @@ def job_need(job: DCNumPipelineJob, data: HDF5Data, free: int | None = None) -> 
     memory = _memory(job, data, pixels)
     if free is not None and free > _PLENTY * pixels * max(len(data), data.stored_length):
         return Need(0, 0, memory)
+    return estimate_job(job, data)[0]
+
+
+def estimate_job(job: DCNumPipelineJob, data: HDF5Data) -> tuple[Need, float]:
+    """Return what a job will need, and how many events it will probably find."""
+    pixels = max(1, math.prod(data.locate("image").shape[1:]))
     sample = _sample(data)
     frames, stored = len(data), data.stored_length
     kwargs = job.kwargs
@@ -144,12 +157,13 @@ def job_need(job: DCNumPipelineJob, data: HDF5Data, free: int | None = None) -> 
     per_event += _FEATURES + (pixels / 250 if packed else pixels)
     least_per_event += _FEWEST_FEATURES + (0 if packed else pixels)
     stays = kept if mapped else 0.0
-    return Need(
+    need = Need(
         least_bytes=int(kept * fewest + stays + least * least_per_event),
         likely_bytes=int(kept * alike + stays + likely * per_event),
-        memory_bytes=memory,
+        memory_bytes=_memory(job, data, pixels),
         advice=_ADVICE if kwargs["basin_strategy"] == "drain" else Need(0, 0, 0).advice,
     )
+    return need, likely
 
 
 def _memory(job: DCNumPipelineJob, data: HDF5Data, pixels: int) -> int:

@@ -34,7 +34,14 @@ from .job import DCNumPipelineJob
 from .record import version_of
 from .run_folder import OUTPUTS, TEMPORARY_FILES, FolderState, RunFolder, remove_files
 
-__all__ = ["ResumableOutput", "fingerprint_of", "is_damage", "is_resumable", "take_over"]
+__all__ = [
+    "ResumableOutput",
+    "fingerprint_of",
+    "frames_to_resume",
+    "is_damage",
+    "is_resumable",
+    "take_over",
+]
 
 #: Seconds between two checkpoints, and between two that outlive a power cut.
 #: Each takes some milliseconds: about as much as is done again after a kill.
@@ -149,6 +156,29 @@ def _inherit(folder: RunFolder, fingerprint: Mapping[str, Any]) -> list[str]:
     if folder.background is None:  # then it is unknown whether it was finished
         folder.discard("input")
     return changes
+
+
+def frames_to_resume(
+    folder: RunFolder, fingerprint: Mapping[str, Any], *, force: bool
+) -> tuple[int | None, list[str]]:
+    """Return how many frames a dead run has done, None if no run can be resumed, and why not.
+
+    The folder has been looked at; nothing in it is changed.
+    """
+    if folder.suffix not in folder.left:
+        return None, []
+    if not force:
+        _refuse_other_settings(folder, fingerprint)
+    content = folder.left_journal()
+    if content.fingerprint is None:
+        return None, []
+    if changes := differences(content.fingerprint, fingerprint):
+        return None, changes
+    records = read_ledger(folder.path("ledger"))
+    has_background = any(note.get("event") == "background" for note in content.notes)
+    if not (records or has_background):
+        return None, []
+    return (records[-1].frames if records else 0), []
 
 
 class ResumableOutput:

@@ -138,6 +138,11 @@ class RunFolder:
         self.suffix = self._lock.suffix
         self.state = FolderState.LOCKED
 
+    def look(self) -> None:
+        """Find what dead runs have left, without the lock; an error if a run makes the output."""
+        self._lock.look()
+        self.suffix = self._lock.suffix
+
     @property
     def left(self) -> tuple[str, ...]:
         """Texts in the names of files that dead runs have left."""

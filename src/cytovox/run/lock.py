@@ -153,6 +153,24 @@ class OutputLock:
                 else "is the folder there, writable and not full?",
             ) from err
 
+    def look(self) -> None:
+        """Find the dead run that has left the lock, without taking it; an error if one has it."""
+        try:
+            fd = os.open(self.path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        except FileNotFoundError:
+            return
+        try:
+            owner, is_locked = _owner_in(fd, self.path), False
+            try:
+                by_system = lock_descriptor(fd)  # until it is closed
+            except BlockingIOError:
+                is_locked = by_system = True
+        finally:
+            os.close(fd)
+        if is_locked or (owner is not None and not by_system and owner.may_live()):
+            raise self._busy(owner)
+        self._take_name(owner)
+
     def release(self, *, keep: bool = False) -> None:
         """Give the lock back, and keep the file if files are left; may be called again."""
         fd, self._fd = self._fd, -1
@@ -226,12 +244,16 @@ class OutputLock:
             return not is_locked and (self._by_system or is_new)
         if is_locked or (not self._by_system and owner.may_live()):
             raise self._busy(owner)
-        self.left = owner
-        if self._given is None and owner.suffixes:
-            self.suffix = owner.suffixes[0]
+        self._take_name(owner)
         if not self._by_system:
             self._remove_stale(fd)
         return self._by_system
+
+    def _take_name(self, owner: LockOwner | None) -> None:
+        """Note the dead run, and let this one have its name unless one is given."""
+        self.left = owner
+        if self._given is None and owner is not None and owner.suffixes:
+            self.suffix = owner.suffixes[0]
 
     def _write(self, fd: int, **more: Any) -> None:
         """Write the owner in one piece and shorten nothing, so that a kill leaves no mixture."""
