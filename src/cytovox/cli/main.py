@@ -19,10 +19,10 @@ from .console import complete_streams, report_error, showing_warnings
 from .doctor import doctor
 from .export import export
 from .info import info
-from .plan import plan
 from .recipe_commands import list_recipes, save, show_recipe
 from .report import report
 from .run import run
+from .run_plan import plan
 from .signals import Stopped, exit_code_of_interrupt, stop_on_signals
 from .stage_list import stages
 from .verifying import verify
