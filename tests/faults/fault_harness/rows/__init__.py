@@ -17,14 +17,16 @@ from . import (
     soak,
 )
 
-__all__ = ["FAULTS"]
+__all__ = ["FAULTS", "FILES", "PLACES", "PROCESSES"]
 
-_FAMILIES = (
-    *(processes, signals, disk, edges, places, restarts, shortage),
-    *(fuzz, hostile, blocks, soak),
-)
+#: Who works is killed or told to stop, or many work at once.
+PROCESSES = (blocks, processes, restarts, signals)
+#: Disks, folders, memory; long work.
+PLACES = (disk, places, shortage, soak)
+#: Files that were changed, made to harm, or are at the edge.
+FILES = (edges, fuzz, hostile)
 #: Faults, as they stand in the table.
 FAULTS: list[Fault] = sorted(
-    (fault for family in _FAMILIES for fault in family.FAULTS),
+    (fault for family in (*PROCESSES, *PLACES, *FILES) for fault in family.FAULTS),
     key=lambda fault: (fault.row, fault.name),
 )

@@ -386,7 +386,7 @@ def _fault(name: str, quick: int, full: int, work: Callable[[Case], str], bound:
 
 
 FAULTS = [
-    _fault("Changed recordings", 8 * len(RECORDINGS), 7200, _changed_recording, _BOUND),
+    _fault("Changed recordings", 4 * len(RECORDINGS), 7200, _changed_recording, _BOUND),
     _fault("Changed volumes", 3 * len(VOLUMES), 5600, _changed_volume, _BOUND),
     _fault("Changed recipes and settings", 30, 2400, _changed_recipe, _BOUND),
     _fault(
