@@ -135,12 +135,12 @@ def found_at(where):
 def kill(raw, monkeypatch):
     """Return a function that leaves what a run would leave that is killed somewhere.
 
-    It copies the folder at that place, and puts the copy back when the run is over.
+    It copies the folder at that place, lets the run stop, and puts the copy back.
     """
 
     def run(where, number=1, *, after=True, durable=0, runner=None, **job):
         owner, name = found_at(where)
-        original, calls, left = getattr(owner, name), [], {}
+        original, calls, left, running = getattr(owner, name), [], {}, []
 
         def work(*args, **kwargs):
             calls.append(name)
@@ -150,6 +150,7 @@ def kill(raw, monkeypatch):
                 original(args[0], args[1], args[2][: len(args[2]) // 2])
             result = original(*args, **kwargs) if after and name != "write_at" else None
             left.update((p, p.read_bytes()) for p in raw.parent.iterdir() if p != raw)
+            running[0].request_stop()
             return result if after and name != "write_at" else original(*args, **kwargs)
 
         job.setdefault("data_kwargs", {"image_chunk_size": CHUNK})
@@ -158,7 +159,11 @@ def kill(raw, monkeypatch):
             place.setattr(resume, "_SECONDS", 0)
             place.setattr(resume, "_DURABLE_SECONDS", durable)
             place.setattr(owner, name, work)
-            with DCNumJobRunner(job, **(runner or {})) as killed:
+            with (
+                DCNumJobRunner(job, **(runner or {})) as killed,
+                contextlib.suppress(InterruptedRunError),
+            ):
+                running.append(killed)
                 killed.run()
         assert left, f"{name} was called {len(calls)} times"
         for path in raw.parent.iterdir():
