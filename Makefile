@@ -94,10 +94,10 @@ wheel: .venv/test.stamp
 	@$(PIP) wheel -qq --no-deps --wheel-dir dist .
 	@$(PY) -c "import pathlib; print(*sorted(pathlib.Path('dist').glob('*.whl')), sep='\n')"
 
-# Of recordings alone, from an environment of its own, since what is there gets in.
+# Of recordings and their reports, from an environment of its own, since what is there gets in.
 bundle:
 	@$(PYTHON) -m venv --clear .venv-bundle
-	@$(BUNDLE) -m pip --disable-pip-version-check install -qq --no-compile . pyinstaller $(PIP_WITH)
+	@$(BUNDLE) -m pip --disable-pip-version-check install -qq --no-compile ".[report]" pyinstaller $(PIP_WITH)
 	@$(BUNDLE) -m PyInstaller --noconfirm --log-level ERROR --distpath dist --workpath build/bundle packaging/cytovox.spec
 	@echo dist/cytovox
 

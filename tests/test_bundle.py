@@ -44,4 +44,6 @@ def test_demo_and_run(tmp_path: Path) -> None:
         simulate_recording(tmp_path / "day" / f"{name}.rtdc", frames=20, seed=ord(name))
     assert "2 files: 2 done" in call(tmp_path, "run", "day", "-o", "results")
     assert "2 files: 2 good, 0 not" in call(tmp_path, "verify", "results")
+    call(tmp_path, "report", "results", "-o", "report.html")
+    assert "<svg" in (tmp_path / "report.html").read_text("utf-8")
     assert "all is well" in call(tmp_path, "doctor", ".")

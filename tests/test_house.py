@@ -49,8 +49,11 @@ EXTRAS = {"segm_torch": {"torch", "openvino"}, "on-path": {"dcnum"}}
 
 def test_extras_are_described_as_they_are_declared() -> None:
     declared = PROJECT["optional-dependencies"]
+    page = (ROOT / "docs" / "how-to" / "install.md").read_text("utf-8")
     for extra, packages in extras.EXTRAS.items():
         assert set(packages) == {Requirement(text).name for text in declared[extra]}, extra
+        (row,) = re.findall(rf"^\| `{extra}` \|.*\| (.*?)(?: \(.*\))? \|$", page, re.M)
+        assert row.split(", ") == list(packages), f"the page about installing, {extra}"
 
 
 def tree_of(path: Path) -> ast.Module:

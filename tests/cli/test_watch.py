@@ -17,8 +17,8 @@ import pytest
 from cytovox.cli import batch
 from cytovox.cli.arrivals import Arrivals, Stamp, frames_in
 from cytovox.cli.main import main
-from cytovox.cli.one_recording import Outcome
-from cytovox.cli.progress_display import Lines
+from cytovox.cli.one_recording import Outcome, Recording
+from cytovox.cli.progress_display import Lines, Quiet
 from cytovox.cli.run_options import AllowedToRun, RecipeOptions, Work, measurings
 from cytovox.cli.watch import Watcher
 from cytovox.run.lock import OutputLock
@@ -50,7 +50,11 @@ def nothing() -> None: ...
 
 
 def stay(
-    folder: Path, out: Path | None, steps: Iterable[Callable[[], Any]], **options: Any
+    folder: Path,
+    out: Path | None,
+    steps: Iterable[Callable[[], Any]],
+    recipes: list[str] | None = None,
+    **options: Any,
 ) -> tuple[int, Watcher]:
     """Watch a folder by a clock of our own; between two looks one of the steps is done."""
     seconds = 0.0
@@ -65,7 +69,7 @@ def stay(
         seconds += interval
 
     work = Work(out=out, debug=True)  # in this process
-    how = measurings(RecipeOptions(), AllowedToRun(), work)
+    how = measurings(RecipeOptions(recipes=recipes), AllowedToRun(), work)
     watcher = Watcher(
         folder, work, how, Lines(), STABLE, clock=lambda: seconds, wait=wait, **options
     )
@@ -191,6 +195,23 @@ def test_recordings_are_measured_as_they_arrive(folder: Path, out: Path, good: P
     (table,) = out.glob("watch-*.txt")
     assert "1 file: 1 done" in table.read_text()
     assert sorted(path.suffix for path in out.iterdir()) == [".jsonl", ".rtdc", ".txt"]
+
+
+def test_each_recipe_has_a_result(folder: Path, out: Path, good: Path) -> None:
+    shutil.copy(good, folder)
+    _, watcher = stay(folder, out, [nothing] * 12, recipes=["default", "small"])
+    assert watcher.counts == {"done": 2}
+    assert {line["recipe"] for line in day_of(out)} == {"default", "small"}
+
+
+def test_what_a_cluster_measures_is_noted_as_it_comes() -> None:
+    recording = Recording("a.rtdc", "a_dcn.rtdc")
+    outcome = recording.outcome()
+    outcome.end("done")
+    seen: list[Outcome] = []
+    account = batch._Account([recording], Quiet(), debug=False, seen=seen.append)
+    account.settle(recording, {"outcome": outcome, "error": None, "messages": []})
+    assert seen == [outcome]
 
 
 def test_after_a_restart_finished_results_are_skipped(folder: Path, out: Path, good: Path) -> None:

@@ -38,7 +38,7 @@ _MODULES = {"scikit-image": "skimage"}
 def hint_for(extra: str) -> str:
     """Return what to do to get the packages of an extra."""
     if getattr(sys, "frozen", False):
-        return f"a bundle has no extras; install Python and cytovox[{extra}]"
+        return f"this program was built without it; install Python and cytovox[{extra}]"
     return f'pip install "cytovox[{extra}]"'
 
 
