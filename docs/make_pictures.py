@@ -5,7 +5,10 @@ Needs no data; takes a minute. `make docs` runs it.
 
 from __future__ import annotations
 
+import contextlib
 import io
+import shutil
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -57,6 +60,25 @@ def of_recordings(folder: Path) -> None:
         write("scatter", deformation_area_scatter(data, truth=truth.whole), 620)
     with HDF5Data(folder / "demo.rtdc") as raw, HDF5Data(folder / "demo_dcn.rtdc") as data:
         write("frame", from_frame_to_mask(raw, data), 900)
+    of_report(folder)
+
+
+def of_report(folder: Path) -> None:
+    """Take a picture of the top of a report, as a browser shows it; needs Chromium."""
+    browser = shutil.which("chromium") or shutil.which("chromium-browser")
+    if browser is None:
+        sys.stderr.write("there is no Chromium: docs/images/report.png stays as it is\n")
+        return
+    with contextlib.chdir(folder):  # the page shows paths as they were given
+        if code := main(["report", "demo_dcn.rtdc", "-o", "page"]):
+            sys.exit(code)
+    picture = folder / "page" / "page.png"
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
+    where = [f"--user-data-dir={folder / 'browser'}", "--window-size=1100,1440"]
+    page = (folder / "page" / "report.html").as_uri()
+    command = [browser, *options, *where, f"--screenshot={picture}", page]
+    subprocess.run(command, check=True, capture_output=True, timeout=120)
+    write("report", picture, 1440)
 
 
 def from_frame_to_mask(raw: HDF5Data, data: HDF5Data) -> Figure:

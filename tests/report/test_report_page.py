@@ -221,6 +221,22 @@ def test_no_program_is_run_that_only_the_result_names(result, tmp_path):
     assert not (tmp_path / "done").exists()
 
 
+def test_a_result_whose_images_are_elsewhere(result, tmp_path):
+    raw = result.with_name("raw.rtdc")
+    tap = measure(raw, tmp_path / "tap.rtdc", basin_strategy="tap")
+    report = write_report(tap, tmp_path / "page")
+    page = Page(report.page)
+    assert "images or masks of events are not at hand" in page.text
+    assert f"the basin 'cytovox basin' is in {raw}, outside of the folder" in page.text
+    assert page.numbers["", "events"] == str(report.results[0].numbers["events"])
+    assert report.results[0].numbers["area_um"] > 0
+    assert report.results[0].numbers["rate"] is None
+    may = Permissions(basin_roots=(raw.parent,))
+    report = write_report(tap, tmp_path / "2", permissions=may)
+    assert report.results[0].numbers["rate"] > 0
+    assert "40 of" in Page(report.page).text
+
+
 def test_a_result_without_events(tmp_path):
     simulate_recording(tmp_path / "raw.rtdc", frames=30, cells=0, seed=1)
     empty = measure(tmp_path / "raw.rtdc", tmp_path / "none.rtdc")

@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import InputError
+from ..errors import BasinNotFoundError, InputError
 from ..logic.record import read_record
 from ..logic.stated_pipeline import describe_pipeline
 from ..logic.verify import verify_recording
-from ..read import HDF5Data
+from ..read import HDF5Data, RefusedInputError
 from ..run.findings import Severity
 from ..run.rows import CAUSES
 from .columns import RESULT_COLUMNS
 
-__all__ = ["ResultNumbers", "Series", "read_numbers"]
+__all__ = ["ResultNumbers", "Series", "images_of", "read_numbers"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -26,6 +26,8 @@ Floats = npt.NDArray[np.float64]
 _FOCUS_PLACES, _FOCUS_EVENTS = 40, 6
 #: Most points of a course over time, and fewest events that each should have.
 _MOST_BINS, _EVENTS_OF_BIN = 48, 8
+#: What the time is called.
+_TIME = "Time (s)"
 #: Pixels around the mask of an event in which its focus is measured.
 _MARGIN = 3
 #: So many lines of a log are shown.
@@ -99,14 +101,14 @@ def read_numbers(data: HDF5Data, path: str) -> ResultNumbers:
     focus = _focus_of_events(data)
     found.axis, moments = _moments(data)
     found.courses = _courses(data, moments, focus)
-    found.numbers = _numbers(data, record, moments, focus[1])
+    found.numbers = _numbers(data, record, moments, found.axis, focus[1])
     found.findings = list(_findings(data, found))
     found.is_whole = _verify(data, path, found.findings)
     return found
 
 
 def _numbers(
-    data: HDF5Data, record: Mapping[str, Any], moments: Floats | None, focus: Floats
+    data: HDF5Data, record: Mapping[str, Any], moments: Floats | None, axis: str, focus: Floats
 ) -> dict[str, float | int | None]:
     numbers: dict[str, float | int | None] = dict.fromkeys(column.key for column in RESULT_COLUMNS)
     numbers["events"] = events = len(data)
@@ -114,7 +116,7 @@ def _numbers(
     read = record.get("read")
     numbers["frames"] = _count(read.get("frames")) if isinstance(read, dict) else None
     span = 0.0 if moments is None or not moments.size else float(np.ptp(moments))
-    if span > 0 and events > 1 and "time" in data:
+    if span > 0 and events > 1 and axis == _TIME:
         numbers["rate"] = events / span
     for name in ("area_um", "deform", "bright_avg", "bg_med"):
         numbers[name] = _median(_column(data, name))
@@ -143,9 +145,21 @@ def _count(value: Any) -> int | None:
 
 def _column(data: HDF5Data, name: str) -> Floats:
     """Return a feature of all events; NaN where it cannot be had."""
-    if name not in data or data.locate(name) is None:
-        return np.full(len(data), np.nan)
-    return np.asarray(data[name][:], np.float64)
+    try:
+        if name in data and data.locate(name) is not None:
+            return np.asarray(data[name][:], np.float64)
+    except (BasinNotFoundError, RefusedInputError):
+        pass
+    return np.full(len(data), np.nan)
+
+
+def images_of(data: HDF5Data, *names: str) -> list[Any] | None:
+    """Return images of several kinds; None if one of them is in a file that cannot be read."""
+    try:
+        found = [data.get_image_cache(name) for name in names] if len(data) else [None]
+    except (BasinNotFoundError, RefusedInputError):
+        return None
+    return None if any(one is None for one in found) else found
 
 
 def _median(values: Floats) -> float | None:
@@ -155,7 +169,7 @@ def _median(values: Floats) -> float | None:
 
 def _moments(data: HDF5Data) -> tuple[str, Floats | None]:
     """Return when each event was, and what that is called."""
-    for name, axis in (("time", "Time (s)"), ("frame", "Frame")):
+    for name, axis in (("time", _TIME), ("frame", "Frame")):
         values = _column(data, name)
         if values.size and np.isfinite(values).all():
             return axis, values
@@ -202,14 +216,14 @@ def _focus_of_events(data: HDF5Data) -> tuple[npt.NDArray[np.int64], Floats]:
     That is the variance of the Laplacian (of the four neighbours) of its image, in the
     box of its mask and some pixels around it. Few images are read.
     """
-    if not len(data) or data.image is None or data.mask is None:
+    if (both := images_of(data, "image", "mask")) is None:
         return np.empty(0, np.int64), np.empty(0)
     starts = np.linspace(0, max(len(data) - _FOCUS_EVENTS, 0), _FOCUS_PLACES)
     events: list[int] = []
     sharpness: list[float] = []
     for start in np.unique(starts.round().astype(np.int64)).tolist():
         place = slice(max(start, events[-1] + 1 if events else 0), start + _FOCUS_EVENTS)
-        images, masks = data.image[place], data.mask[place]
+        images, masks = (one[place] for one in both)
         events += range(place.start, place.start + len(images))
         sharpness += map(_focus, images, masks)
     return np.array(events, np.int64), np.array(sharpness)
@@ -283,8 +297,9 @@ def _findings(data: HDF5Data, found: ResultNumbers) -> Iterator[str]:
         yield "the pipeline hash does not fit the pipeline identifier"
     if len(data) and found.numbers["found"] is None:
         yield "the file does not say how many objects were found and lost"
-    if len(data) and data.image is None:
-        yield "images of events are not at hand, since the file that holds them is missing"
+    yield from data.unread()
+    if len(data) and images_of(data, "image", "mask") is None:
+        yield "images or masks of events are not at hand"
     logged = [
         line
         for name in sorted(data.logs)

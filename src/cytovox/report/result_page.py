@@ -18,7 +18,7 @@ from .contact_sheet import choose_events, cut_events
 from .embedding import crop_svg, grey_range, picture_uri
 from .lost_objects import LostObjects
 from .page import render
-from .result_numbers import ResultNumbers
+from .result_numbers import ResultNumbers, images_of
 
 __all__ = ["DETAILS", "Detail", "result_section"]
 
@@ -129,7 +129,7 @@ def _density(numbers: ResultNumbers) -> dict[str, Any] | None:
 
 def _draw_events(data: HDF5Data, number: int, pictures: _Pictures) -> None:
     """Draw events with their outlines, from small to large."""
-    if not number or not len(data) or data.image is None or data.mask is None:
+    if not number or images_of(data, "image", "mask") is None:
         return
     crops = cut_events(data, choose_events(data, number))
     low, high = grey_range([crop.image for crop in crops])
@@ -157,8 +157,9 @@ def _lost(lost: LostObjects, number: int) -> Iterator[tuple[str, str, list[tuple
 
 def _backgrounds(data: HDF5Data, number: int) -> Iterator[tuple[Markup, str]]:
     """Yield the background of some events, each once."""
-    if not number or not len(data) or (images := data.image_bg) is None:
+    if not number or (found := images_of(data, "image_bg")) is None:
         return
+    (images,) = found
     seen: list[bytes] = []
     for event in np.unique(np.linspace(0, len(data) - 1, number).round().astype(int)).tolist():
         image = images[event : event + 1][0]
