@@ -7,6 +7,7 @@ import json
 import shutil
 
 import h5py
+import numpy as np
 import pytest
 
 from cytovox.errors import InputError, UsageError
@@ -14,6 +15,7 @@ from cytovox.logic import DCNumJobRunner, DCNumPipelineJob
 from cytovox.report import write_report
 from cytovox.report.columns import RESULT_COLUMNS, Column, find_outliers
 from cytovox.report.find_results import find_results
+from cytovox.report.folder_page import Row, results_table
 from cytovox.report.tables import multiqc_json, sample_names, summary_csv
 from cytovox.testing import simulate_recording
 from support.pages import Page
@@ -125,6 +127,21 @@ def test_outliers_are_far_from_the_median_by_the_spread_of_the_others():
     assert far[4]["x"] == pytest.approx(0.6745 * 3.95 / 0.05)
     assert not any(find_outliers(rows[:4], columns))
     assert not any(find_outliers([{"x": 1.0}] * 5 + [{"x": 9.0}], columns))
+
+
+def test_what_is_far_from_the_others_is_marked_in_the_table(tmp_path):
+    rows = []
+    for number, area in enumerate((30.0, 31.0, 29.5, 30.5, 60.0)):
+        plain = dict.fromkeys((c.key for c in RESULT_COLUMNS), None)
+        plain |= {"area_um": area, "pipeline": "x", "hash": "y"}
+        nothing = np.zeros(0), np.zeros(120, int)
+        rows.append(Row(f"{number}.rtdc", None, plain, ["data hdf"], *nothing))
+    path = tmp_path / "table.html"
+    path.write_text(results_table(rows, [], "day"), "utf-8")
+    page = Page(path)
+    assert "1 with numbers far from the others" in page.text
+    assert page.text.count("far above the others") == 1
+    assert "▲ far above the others 60.00" in page.text
 
 
 def test_text_in_the_summary_is_no_formula_and_one_line():

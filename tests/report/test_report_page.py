@@ -15,7 +15,7 @@ from cytovox.logic import DCNumJobRunner, DCNumPipelineJob
 from cytovox.logic.record import hash_of_stated, read_record
 from cytovox.read import HDF5Data, Permissions
 from cytovox.report import write_report
-from cytovox.report.lost_objects import find_lost
+from cytovox.report.lost_objects import LostObject, LostObjects, find_lost
 from cytovox.run import extras
 from cytovox.run.rows import CAUSES
 from cytovox.testing import simulate_recording
@@ -188,6 +188,25 @@ def test_where_the_recording_is_gone_the_page_says_so(result, tmp_path):
         raw.with_name("away").rename(raw)
     assert f"They cannot be shown: its recording cannot be found: {raw}" in page.text
     assert "40 of" in page.text
+
+
+def test_the_largest_lost_objects_of_each_cause_are_shown():
+    image = np.zeros((2, 2), np.uint8)
+    lost = LostObjects()
+    for start in (0, 30):
+        lost.keep(
+            [
+                LostObject(cause, n, n, "", image, image > 0)
+                for cause, number in (("border", 30), ("size", 2))
+                for n in range(start, start + number)
+            ]
+        )
+    assert sum(one.cause == "border" for one in lost.objects) == 20
+    chosen = [(one.cause, one.size) for one in lost.choose(6)]
+    assert chosen == [("border", 59), ("border", 58), ("border", 57)] + [
+        ("size", 31), ("size", 30), ("size", 1)
+    ]  # fmt: skip
+    assert len(lost.choose(100)) == 24
 
 
 def test_what_was_lost_is_that_of_the_frames_that_were_chosen(result, tmp_path):

@@ -149,7 +149,7 @@ def choose_events(data: HDF5Data, number: int) -> list[int]:
 def cut_events(data: HDF5Data, events: list[int]) -> list[Crop]:
     """Cut equally large pieces around the events; outside the image is NaN."""
     # Slices of one, since single indices would read and keep whole chunks.
-    images = [np.asarray(data.image[i : i + 1][0], dtype=np.float32) for i in events]  # type: ignore[index]
+    images = [data.image[i : i + 1][0] for i in events]  # type: ignore[index]
     masks = [np.asarray(data.mask[i : i + 1][0], dtype=np.bool_) for i in events]  # type: ignore[index]
     boxes = [_box(mask) for mask in masks]
     size = np.max([last - first for first, last in boxes], axis=0) + 2 * _MARGIN
@@ -157,7 +157,7 @@ def cut_events(data: HDF5Data, events: list[int]) -> list[Crop]:
     crops = []
     for event, image, mask, box in zip(events, images, masks, boxes, strict=True):
         place = tuple(map(window, box.sum(axis=0) // 2, size, image.shape))
-        wide = np.pad(image, around, constant_values=np.nan)
+        wide = np.pad(image.astype(np.float32), around, constant_values=np.nan)
         crops.append(Crop(event, wide[place], np.pad(mask, around)[place]))
     return crops
 

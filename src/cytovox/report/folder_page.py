@@ -71,6 +71,7 @@ class VolumeRow:
     spark: Markup
     function: str
     findings: list[str]
+    far: dict[str, float] = field(default_factory=dict)
 
     @classmethod
     def of(cls, found: VolumeNumbers, anchor: str | None) -> VolumeRow:
@@ -86,6 +87,10 @@ class VolumeRow:
 
 def volumes_table(rows: Sequence[VolumeRow], title: str) -> Markup:
     """Return the table of labels of volumes."""
+    for row, far in zip(
+        rows, find_outliers([row.plain for row in rows], VOLUME_COLUMNS), strict=True
+    ):
+        row.far = far
     return render(
         "volumes.html",
         title=title,

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ..errors import CytovoxError, InputError
-from ..logic.fates import KEPT, Analysis, analyse, verdict
+from ..logic.fates import Analysis, analyse, verdict
 from ..logic.frame_source import FrameSource, spread_frames
 from ..logic.origin import find_origin
 from ..logic.recipes import job_of_result
@@ -25,7 +24,7 @@ __all__ = ["LostObject", "LostObjects", "find_lost"]
 #: Frames that are looked at, and how many at once.
 _FRAMES, _BATCH = 240, 40
 #: Most objects of one cause that are kept to choose from.
-_KEPT = 60
+_KEPT = 20
 #: Pixels around the box of an object.
 _MARGIN = 8
 
@@ -36,6 +35,7 @@ class LostObject:
 
     cause: str
     frame: int  # in the recording, from 0
+    size: int  # pixels as segmented
     verdict: str  # with the number that decided
     image: npt.NDArray[np.uint8]
     mask: npt.NDArray[np.bool_]
@@ -53,7 +53,7 @@ class LostObjects:
     problem: str | None = None
 
     def choose(self, number: int) -> list[LostObject]:
-        """Return so many objects, as many of each cause as there are and find room."""
+        """Return so many objects: the largest of each cause, as many of each as find room."""
         by_cause = {c: [one for one in self.objects if one.cause == c] for c in CAUSES}
         room: Counter[str] = Counter()
         while sum(room.values()) < number:
@@ -61,11 +61,16 @@ class LostObjects:
             if not open_:
                 break
             room.update(open_[: number - sum(room.values())])
-        chosen: list[LostObject] = []
-        for cause, members in by_cause.items():
-            places: Any = np.linspace(0, max(len(members) - 1, 0), room[cause]).round()
-            chosen += [members[int(place)] for place in places]
-        return chosen
+        return [one for cause in CAUSES for one in by_cause[cause][: room[cause]]]
+
+    def keep(self, found: list[LostObject]) -> None:
+        """Take more objects; the largest of each cause are kept."""
+        self.objects = sorted([*self.objects, *found], key=lambda one: -one.size)
+        rank: Counter[str] = Counter()
+        for one in list(self.objects):
+            rank[one.cause] += 1
+            if rank[one.cause] > _KEPT:
+                self.objects.remove(one)
 
 
 def find_lost(data: HDF5Data) -> LostObjects:
@@ -103,11 +108,14 @@ def _look(source: FrameSource, found: LostObjects) -> None:
     found.frames = len(numbers)
     for start in range(0, len(numbers), _BATCH):
         analysis = analyse(source.read(numbers[start : start + _BATCH]), source.job, source.data)
-        for index in np.flatnonzero(analysis.objects.cause != KEPT).tolist():
-            cause = CAUSES[analysis.objects.cause[index]]
-            found.counts[cause] += 1
-            if found.counts[cause] <= _KEPT:
-                found.objects.append(_cut(analysis, index, cause))
+        objects = analysis.objects
+        for number, cause in enumerate(CAUSES):
+            lost = np.flatnonzero(objects.cause == number)
+            if not lost.size:
+                continue
+            found.counts[cause] += len(lost)
+            largest = lost[np.argsort(-objects.raw_size[lost], kind="stable")][:_KEPT]
+            found.keep([_cut(analysis, index, cause) for index in largest.tolist()])
 
 
 def _cut(analysis: Analysis, index: int, cause: str) -> LostObject:
@@ -120,4 +128,5 @@ def _cut(analysis: Analysis, index: int, cause: str) -> LostObject:
            slice(max(left - _MARGIN, 0), right + _MARGIN))  # fmt: skip
     image = analysis.frames.image[row]
     number = int(analysis.frames.numbers[row])
-    return LostObject(cause, number, verdict(analysis, index), image[box].copy(), mask[box].copy())
+    size, why = int(objects.raw_size[index]), verdict(analysis, index)
+    return LostObject(cause, number, size, why, image[box].copy(), mask[box].copy())
