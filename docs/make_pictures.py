@@ -26,15 +26,17 @@ from cytovox.report import contact_sheet, deformation_area_scatter
 from cytovox.report.style import FAINT, INK, MEASURED, TRUE, label_axes, new_figure, title
 from cytovox.report.volume_picture import colours_of, slice_picture
 from cytovox.segm.segm_thresh import SegmentThresh
-from cytovox.testing import Truth, simulate_volume
+from cytovox.testing import Truth, simulate_recording, simulate_volume
 
 IMAGES = Path(__file__).parent / "images"
 #: What the tutorial about volumes says.
+#: Too strict a threshold, which loses a cell.
+STRICT = ["--set", "segmenter.thresh=-42"]
 WATERSHED = {"threshold": 90, "seed_distance": 8}
 
 
-def write(name: str, picture: Figure | Path, width: int) -> None:
-    """Write a picture as a small PNG, without white margins."""
+def write(name: str, picture: Figure | Path, width: int, *, vivid: bool = False) -> None:
+    """Write a picture as a small PNG, without white margins; `vivid` keeps all colours."""
     if isinstance(picture, Figure):
         stream: Any = io.BytesIO()
         picture.savefig(stream, format="png", metadata={"Software": None})
@@ -45,7 +47,8 @@ def write(name: str, picture: Figure | Path, width: int) -> None:
         small = ImageOps.expand(full.crop(ImageOps.invert(full).getbbox()), 12, "white")
         small.thumbnail((width, width), Image.Resampling.LANCZOS)
         IMAGES.mkdir(exist_ok=True)
-        small = small.quantize(256, dither=Image.Dither.NONE)
+        if not vivid:
+            small = small.quantize(256, dither=Image.Dither.NONE)
         small.save(IMAGES / f"{name}.png", optimize=True)
 
 
@@ -103,6 +106,32 @@ def from_frame_to_mask(raw: HDF5Data, data: HDF5Data) -> Figure:
         axes.imshow(picture, cmap=colours, interpolation="nearest")
         axes.set_axis_off()
     return figure
+
+
+def of_a_frame(folder: Path) -> None:
+    """Draw what the page about looking and explaining shows."""
+    raw = folder / "raw.rtdc"
+    simulate_recording(raw, frames=300, seed=6, cells=2.5, border=0.3)
+    look = ["look", str(raw), "--frame", "276", *STRICT]
+    why = ["explain", str(raw), "--frame", "276", *STRICT, "--at", "350,35"]
+    for name, command in (("look", look), ("explain", why)):
+        picture = folder / f"{name}.png"
+        if code := main([*command, "-o", str(picture)]):
+            sys.exit(code)
+        write(name, picture, 1100, vivid=True)
+
+
+def of_differences(folder: Path) -> None:
+    """Draw what the correction of the offset changes where the light flickers."""
+    raw = folder / "flickers.rtdc"
+    simulate_recording(raw, frames=300, seed=6, cells=2, flicker=0.02)
+    results = [folder / "corrected.rtdc", folder / "uncorrected.rtdc"]
+    for out, value in zip(results, ("true", "false"), strict=True):
+        setting = f"background.offset_correction={value}"
+        if code := main(["run", str(raw), "-o", str(out), "-q", "--set", setting]):
+            sys.exit(code)
+    main(["diff", *map(str, results), "-o", str(folder / "diff.png")])
+    write("diff", folder / "diff.png", 900, vivid=True)
 
 
 def of_accuracy() -> None:
@@ -172,5 +201,7 @@ def before_and_after(grey: Any, shown: dict[str, Any]) -> Figure:
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
         of_recordings(Path(folder))
+        of_a_frame(Path(folder))
+        of_differences(Path(folder))
         of_volumes(Path(folder))
     of_accuracy()

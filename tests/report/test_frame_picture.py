@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
-from cytovox.logic.explain import steps_of, trail_of
-from cytovox.logic.fates import analyse
+from cytovox.logic.fates import analyse, fate_of
 from cytovox.logic.frame_source import Frames
+from cytovox.logic.frame_steps import steps_of, trail_of
 from cytovox.logic.job import DCNumPipelineJob
 from cytovox.read import HDF5Data
-from cytovox.report.frame_picture import draw_object, fate_of, frame_picture, steps_picture
+from cytovox.report.frame_picture import draw_object, frame_picture, steps_picture
 from cytovox.report.style import FATES, new_figure, save_figure
 from cytovox.testing import simulate_recording
 
@@ -43,13 +43,20 @@ def analysed(tmp_path_factory):
 
 
 def colours(figure):
-    """Return the colours of all outlines and marks."""
-    return {
-        tuple(np.round(colour[:3], 3))
+    """Return the colours of all outlines, and of what is filled."""
+    outlines = [
+        colour[:3]
         for axes in figure.axes
         for mark in axes.collections
-        for colour in (*mark.get_edgecolor(), *mark.get_facecolor())
-    }
+        for colour in mark.get_edgecolor()
+    ]
+    filled = [
+        image.get_array()[image.get_array()[..., 3] > 0][0, :3]
+        for axes in figure.axes
+        for image in axes.images
+        if image.get_array().shape[2:] == (4,)
+    ]
+    return {tuple(np.round(colour, 3)) for colour in outlines + filled}
 
 
 def rgb(name):

@@ -54,6 +54,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Worker",
     "exit_code_of_batch",
+    "objects_in_words",
     "run_batch",
     "run_on_cluster",
     "show_outcomes",
@@ -354,26 +355,44 @@ def show_outcomes(outcomes: Sequence[Outcome], work: Work) -> int:
 
 
 def table_of(outcomes: Sequence[Outcome]) -> str:
-    """Return the outcomes as aligned text, with a count of states below."""
-    rows = [["file", "frames", "found", "events", "seconds", "state"]]
+    """Return the outcomes as aligned text, with a count of states below.
+
+    What was lost has a column for each cause that occurs.
+    """
+    measured = [one.objects for one in outcomes if one.objects is not None]
+    causes = [cause for cause in _causes(measured) if any(one["lost"][cause] for one in measured)]
+    rows = [["file", "frames", "found", "events", *causes, "seconds", "state"]]
     several = len({one.recipe for one in outcomes if one.recipe is not None}) > 1
     for one in outcomes:
         seconds = "-" if one.seconds is None else f"{one.seconds:.1f}"
-        found = None if one.objects is None else one.objects["found"]
-        numbers = ("-" if n is None else str(n) for n in (one.frames, found, one.events))
+        objects = one.objects or {"found": None, "lost": dict.fromkeys(causes)}
+        lost = [objects["lost"][cause] for cause in causes]
+        numbers = [
+            "-" if n is None else str(n) for n in (one.frames, objects["found"], one.events)
+        ]
+        numbers += ["-" if n is None else str(n) for n in lost]
         name = f"{one.input} ({one.recipe})" if several and one.recipe else one.input
         rows.append([name, *numbers, seconds, one.verdict])
-    lines = in_columns(rows, right=(1, 2, 3, 4))
+    lines = in_columns(rows, right=range(1, len(rows[0]) - 1))
     counts = Counter(one.state for one in outcomes)
     named = {"waiting": "not begun"}
     states = ", ".join(f"{number} {named.get(state, state)}" for state, number in counts.items())
     lines.append(f"{counted(len(outcomes), 'file')}: {states}")
-    if objects := [one.objects for one in outcomes if one.objects is not None]:
-        lines.append(_objects_in_words(objects))
+    if measured:
+        lines.append(objects_in_words(measured))
+    lines += [
+        f"{one.input}: {one.events or 'no'} events, likely because {one.likely_reason}"
+        for one in outcomes
+        if one.likely_reason is not None
+    ]
     return "\n".join(lines)
 
 
-def _objects_in_words(objects: Sequence[dict[str, Any]]) -> str:
+def _causes(measured: Sequence[dict[str, Any]]) -> list[str]:
+    return list(measured[0]["lost"]) if measured else []
+
+
+def objects_in_words(objects: Sequence[dict[str, Any]]) -> str:
     """Say what became of the objects of all files."""
     found, kept = (sum(one[key] for one in objects) for key in ("found", "kept"))
     lost = sum((Counter(one["lost"]) for one in objects), Counter())

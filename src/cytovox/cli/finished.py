@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ..logic import DCNumPipelineJob
     from ..read import HDF5Data
 
-__all__ = ["OutgrownError", "events_of_output"]
+__all__ = ["OutgrownError", "change_since", "events_of_output"]
 
 #: Outputs of up to this size are read in full before they are skipped [bytes].
 _SMALL = 32 << 20
@@ -50,7 +50,7 @@ def events_of_output(job: DCNumPipelineJob, data: HDF5Data, *, thorough: bool = 
             raise _refusal(job, refused)
         if (count := as_count(meta.get("experiment:event count"))) is None:
             raise _refusal(job, "is incomplete")
-        if change := _change(data, record.get("read")):
+        if change := change_since(data, record.get("read")):
             kind = OutgrownError if record["read"].get("growing") else OutputExistsError
             raise _refusal(job, change, kind)
         thorough = thorough or path.stat().st_size <= _SMALL
@@ -88,7 +88,7 @@ def _refusal(
     return kind(f"the output exists and {why}", path=job["path_out"], hint=hint)
 
 
-def _change(data: HDF5Data, read: Any) -> str | None:
+def change_since(data: HDF5Data, read: Any) -> str | None:
     """Say how the recording differs from what the output was made of, if that is known."""
     from ..run.fingerprint import FileStamp
 

@@ -37,6 +37,7 @@ def info(
 
 def describe_file(path: Path, permissions: Permissions | None = None) -> dict[str, Any]:
     """Return what is in a file."""
+    from ..logic.record import read_record
     from ..logic.stated_pipeline import describe_pipeline
     from ..read import HDF5Data, RefusedInputError, get_measurement_identifier
     from ..read.members import member
@@ -67,6 +68,7 @@ def describe_file(path: Path, permissions: Permissions | None = None) -> dict[st
             "followed": data.followed,
             "logs": sorted(member(h5, "logs", ())),
             "tables": sorted(member(h5, "tables", ())),
+            "objects": read_record(data).get("objects"),
             "pipeline": describe_pipeline(meta),
         }
 
@@ -91,6 +93,8 @@ def in_words(found: Mapping[str, Any]) -> str:
         ("logs", ", ".join(found["logs"]) or "none"),
         ("tables", ", ".join(found["tables"]) or "none"),
     ]
+    if isinstance(objects := found["objects"], dict):
+        rows.append(("objects", _objects_in_words(objects)))
     if pipeline := found["pipeline"]:
         fits = "fits the identifier" if pipeline["hash_fits"] else "does NOT fit the identifier"
         rows += [
@@ -99,6 +103,16 @@ def in_words(found: Mapping[str, Any]) -> str:
             *(("recipe", words) for words in pipeline["recipe"]),
         ]
     return described(found["file"], rows, fold=85)
+
+
+def _objects_in_words(objects: Mapping[str, Any]) -> str:
+    """Say what became of all objects, if the record is one of ours."""
+    from .batch import objects_in_words
+
+    try:
+        return objects_in_words([dict(objects)])
+    except (KeyError, TypeError, ValueError):
+        return "cannot be read"
 
 
 def _basins(data: Any) -> list[dict[str, Any]]:

@@ -16,9 +16,12 @@ from . import demo, volume_look, volume_make
 from .basin_commands import drain, relink, tap
 from .command_options import Allowed, with_options
 from .console import complete_streams, report_error, showing_warnings
+from .diff import diff
 from .doctor import doctor
+from .explain import explain
 from .export import export
 from .info import info
+from .look import look
 from .recipe_commands import list_recipes, save, show_recipe
 from .report import report
 from .run import run
@@ -131,6 +134,7 @@ _add(volume, volume_make.relabel, volume_look.plan, of_volumes=True)
 _add(volume, volume_look.info, volume_look.replay, of_volumes=True)
 _add(simulations, demo.recording)
 _add(simulations, demo.volume, of_volumes=True)
+_add(app, look, explain, diff)
 _add(recipes, save)
 recipes.command("show", no_args_is_help=True)(with_options(show_recipe))
 recipes.command("list")(with_options(list_recipes))

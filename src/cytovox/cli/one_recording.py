@@ -54,6 +54,8 @@ class Outcome:
     events: int | None = None
     masks_dropped: int | None = None
     objects: dict[str, Any] | None = None
+    #: Why there are few events.
+    likely_reason: str | None = None
     seconds: float | None = None
     pipeline_hash: str | None = None
     pixel_size: float | None = None
@@ -80,6 +82,7 @@ class Outcome:
             self.frames, self.events = event.frames, event.events
             self.masks_dropped, self.objects = event.masks_dropped, event.objects
             self.seconds = round(event.seconds, 3)
+            self.likely_reason = event.likely_reason
         elif (text := getattr(event, "text", None)) is not None:
             self.warnings.append(text)
 
@@ -276,22 +279,17 @@ class Measuring(Settings):
         outcome: Outcome,
         note: Callable[[str], None],
     ) -> None:
-        """Set the options of a recording that are automatic, as ChipStream does."""
-        from ..read import detect_flickering
-        from ..read.recording_file import find_pixel_size
+        """Set the options of a recording that are automatic, and say what they are."""
+        from ..logic.automatic import settle_automatic
 
-        if "data.pixel_size" in self.automatic:
-            size, doubt = find_pixel_size(data)
-            arguments["data_kwargs"]["pixel_size"] = size
-            if doubt is not None:
-                doubt = f"{doubt}, pixel_size={size:g}"
-                outcome.warnings.append(doubt)
-                note(f"{outcome.input}: {doubt}")
-        image = data.locate("image") if "background.offset_correction" in self.automatic else None
-        # of anything but images, the run reports what is wrong
-        if image is not None and len(image.shape) == 3 and len(image):
-            flickers = detect_flickering(data)
-            arguments["background_kwargs"]["offset_correction"] = flickers
+        found = settle_automatic(data, self.automatic)
+        for stage, options in found.options.items():
+            arguments[f"{stage}_kwargs"].update(options)
+        if found.doubt is not None:
+            doubt = f"{found.doubt}, pixel_size={found.options['data']['pixel_size']:g}"
+            outcome.warnings.append(doubt)
+            note(f"{outcome.input}: {doubt}")
+        if (flickers := found.options.get("background", {}).get("offset_correction")) is not None:
             light = "flickers" if flickers else "does not flicker"
             note(f"{outcome.input}: the light {light}, offset_correction={str(flickers).lower()}")
 

@@ -15,7 +15,15 @@ if TYPE_CHECKING:
     from ..recipe.recording_recipe import RecordingRecipe
     from .one_recording import Measuring
 
-__all__ = ["SET_KEYS", "AllowedToRun", "RecipeOptions", "Work", "measurings", "recipes_of"]
+__all__ = [
+    "SET_KEYS",
+    "AllowedToRun",
+    "DecidingOptions",
+    "RecipeOptions",
+    "Work",
+    "measurings",
+    "recipes_of",
+]
 
 #: What ``--set`` knows without stages of others; a test compares it with the stages.
 SET_KEYS = (
@@ -27,8 +35,8 @@ SET_KEYS = (
 
 
 @options
-class RecipeOptions:
-    """How recordings are measured."""
+class DecidingOptions:
+    """What decides about the events of a recording."""
 
     recipes: list[str] | None = option(
         None,
@@ -66,6 +74,18 @@ class RecipeOptions:
         panel=SETTINGS,
         metavar="CODE",
     )
+    trust_model: bool = option(
+        False,
+        "Run the model that the segmenter uses. A model is a program: only say so if you "
+        "trust where it comes from.",
+        panel=SAFETY,
+    )
+
+
+@options
+class RecipeOptions(DecidingOptions):
+    """How recordings are measured."""
+
     frames: str | None = option(
         None,
         "Only some frames: 100 (the first hundred), 10-100-2 (from, to, step), or 3,5,9; or all.",
@@ -84,12 +104,6 @@ class RecipeOptions:
         "recipe says otherwise.",
         panel=OUTPUT,
         metavar="NAME",
-    )
-    trust_model: bool = option(
-        False,
-        "Run the model that the segmenter uses. A model is a program: only say so if you "
-        "trust where it comes from.",
-        panel=SAFETY,
     )
 
 
@@ -190,7 +204,7 @@ def measurings(what: RecipeOptions, allowed: AllowedToRun, work: Work) -> dict[s
     return found
 
 
-def recipes_of(what: RecipeOptions, permissions: Permissions | None) -> list[RecordingRecipe]:
+def recipes_of(what: DecidingOptions, permissions: Permissions | None) -> list[RecordingRecipe]:
     """Return the recipes that are named, each with what is said beside it."""
     from ..recipe.recording_recipe import RecordingRecipe, find_recipe
     from .settings import changed
@@ -205,14 +219,15 @@ def recipes_of(what: RecipeOptions, permissions: Permissions | None) -> list[Rec
     else:
         recipes = [find_recipe(word) for word in what.recipes or ()] or [RecordingRecipe()]
     _refuse_equal_names(recipes)
-    stored: dict[str, Any] = {"basin_strategy": what.basins, "compression": what.compression}
+    more = what if isinstance(what, RecipeOptions) else RecipeOptions()
+    stored: dict[str, Any] = {"basin_strategy": more.basins, "compression": more.compression}
     stored = {name: value for name, value in stored.items() if value is not None}
     return [
-        changed(recipe, what.settings or (), what.frames, codes, **stored) for recipe in recipes
+        changed(recipe, what.settings or (), more.frames, codes, **stored) for recipe in recipes
     ]
 
 
-def _codes(what: RecipeOptions) -> dict[str, str]:
+def _codes(what: DecidingOptions) -> dict[str, str]:
     """Return the codes of stages that are given, after loading what is in a file."""
     codes = {"background": what.background, "segmenter": what.segmenter}
     if (file := _file_of_segmenter(what.segmenter)) is not None:

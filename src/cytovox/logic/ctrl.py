@@ -333,6 +333,7 @@ class DCNumJobRunner(threading.Thread):
                 time.perf_counter() - begin,
                 dict(self._progress.seconds),
                 objects=self.objects,
+                likely_reason=self._work.likely_reason,
             )
         )
 

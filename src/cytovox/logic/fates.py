@@ -20,7 +20,7 @@ from ..segm import Segmenter
 from .frame_source import Frames
 from .job import DCNumPipelineJob, extractor_of, segmenter_of
 
-__all__ = ["KEPT", "Analysis", "Objects", "analyse", "clean_up_steps", "verdict"]
+__all__ = ["KEPT", "Analysis", "Objects", "analyse", "clean_up_steps", "fate_of", "verdict"]
 
 #: What `Objects.cause` holds for an event, in place of an index into `CAUSES`.
 KEPT = -1
@@ -104,6 +104,12 @@ def clean_up_steps(analysis: Analysis, row: int) -> list[tuple[str, npt.NDArray[
         process_frames(labels, **done)
         steps.append((name, labels[0]))
     return steps
+
+
+def fate_of(analysis: Analysis, index: int) -> str:
+    """Return what became of an object in one word: kept, or one of the causes."""
+    cause = int(analysis.objects.cause[index])
+    return "kept" if cause == KEPT else CAUSES[cause]
 
 
 def verdict(analysis: Analysis, index: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -59,6 +60,13 @@ class FrameSource:
         self._on_progress = on_progress
         self._stack = contextlib.ExitStack()
 
+    @classmethod
+    def of_run(cls, job: DCNumPipelineJob, inputs: RunInput) -> FrameSource:
+        """Return the frames of a run that has its background, without opening anything."""
+        source = cls(job)
+        source._inputs = inputs
+        return source
+
     def __enter__(self) -> FrameSource:
         with contextlib.ExitStack() as stack:
             name = stack.enter_context(tempfile.TemporaryDirectory(prefix="cytovox-"))
@@ -95,25 +103,45 @@ class FrameSource:
 
     def read(self, numbers: Sequence[int] | npt.NDArray[np.integer[Any]]) -> Frames:
         """Return frames by their numbers in the recording, from 0; an error if there is none."""
-        wanted = np.asarray(numbers, np.int64).reshape(-1)
+        wanted: npt.NDArray[Any] = np.asarray(numbers).reshape(-1)
         if len(wanted) and not 0 <= wanted.min() <= wanted.max() < len(self):
             wrong = wanted[(wanted < 0) | (wanted >= len(self))][0]
             raise UsageError(
                 f"there is no frame {wrong}",
                 path=self._inputs.path,
-                hint=f"the frames of this recording are 0 to {len(self) - 1}",
+                hint=f"the frames of this recording are 0 to {len(self) - 1}"
+                if len(self)
+                else "this recording has no frames",
             )
-        images = self.data.require_images("image")
-        shape = (len(wanted), *images.image_shape)
-        image = np.empty(shape, np.uint8)
-        duplicate = np.zeros(len(wanted), np.bool_)
-        other = np.empty((1, *shape[1:]), np.uint8)
-        for row, (number, before) in enumerate(zip(wanted, self._before(wanted), strict=True)):
-            images.read_into(int(number), image[row : row + 1])
-            if before >= 0:
-                images.read_into(int(before), other)
-                duplicate[row] = np.array_equal(image[row], other[0])
+        wanted = wanted.astype(np.int64)
+        image, duplicate = self._images(wanted)
         return Frames(wanted, image, *self._background(wanted, image), duplicate)
+
+    def _images(
+        self, wanted: npt.NDArray[np.int64]
+    ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
+        """Return images, and which of them equal the one that a run reads before.
+
+        Consecutive frames are read at once, with the one before.
+        """
+        images = self.data.require_images("image")
+        image = np.empty((len(wanted), *images.image_shape), np.uint8)
+        duplicate = np.zeros(len(wanted), np.bool_)
+        previous, other = self._before(wanted), np.empty((1, *images.image_shape), np.uint8)
+        begins = np.flatnonzero(np.diff(wanted, prepend=-2) != 1).tolist()
+        for begin, end in itertools.pairwise([*begins, len(wanted)]):
+            start = max(0, int(wanted[begin]) - 1)
+            span = np.empty((int(wanted[end - 1]) + 1 - start, *images.image_shape), np.uint8)
+            images.read_into(start, span)
+            image[begin:end] = span[begin - end :]
+            for row in range(begin, end):
+                before = int(previous[row])
+                if not start <= before < start + len(span) and before >= 0:
+                    images.read_into(before, other)
+                    duplicate[row] = np.array_equal(image[row], other[0])
+                elif before >= 0:
+                    duplicate[row] = np.array_equal(image[row], span[before - start])
+        return image, duplicate
 
     def _before(self, wanted: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Return which frame a run reads before each of these; -1 for none."""

@@ -23,7 +23,9 @@ from .background_step import (
     sign_background,
 )
 from .conveyor import Conveyor
+from .frame_source import FrameSource
 from .job import DCNumPipelineJob
+from .likely_reason import is_few, likely_reason
 from .record import Tasks, free_stamp, job_record, wrap_lines, write_identity
 from .resume import ResumableOutput
 from .run_folder import RunFolder
@@ -56,6 +58,8 @@ class Pipeline:
         #: Events of each frame that another run has done.
         self.counts = np.empty(0, np.int64)
         self._objects = no_objects(1)[0]
+        #: Why there are no or few events, if that is so and known.
+        self.likely_reason: str | None = None
         self._conveyor: Conveyor | None = None
 
     @property
@@ -150,6 +154,10 @@ class Pipeline:
             self.progress.warn(f"Encountered {self.masks_dropped} invalid masks")
         if not self.events:
             self.progress.warn(f"No events found in {self.inputs.path}")
+        if is_few(self.events, len(self.inputs.slots)):
+            self.likely_reason = likely_reason(FrameSource.of_run(self.job, self.inputs), self.job)
+            if self.likely_reason is not None:
+                self.progress.warn(f"few events, likely because {self.likely_reason}")
 
     def _use_processes(self) -> bool:
         if self.processes is not None:

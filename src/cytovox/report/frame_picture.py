@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import textwrap
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,10 +12,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
-from ..logic.explain import Step, difference, mask_of, trail_of
-from ..logic.fates import KEPT, Analysis
+from ..logic.fates import KEPT, Analysis, fate_of
+from ..logic.frame_steps import Step, difference, mask_of, trail_of
 from ..run.rows import CAUSES
-from .style import FAINT, FATES, INK, draw_outline, draw_scale_bar, new_figure
+from .panels import in_panels, label_panel
+from .style import FAINT, FATES, INK, draw_outline, draw_scale_bar
 
 __all__ = [
     "draw_background",
@@ -27,19 +27,10 @@ __all__ = [
     "draw_mask",
     "draw_object",
     "draw_step",
-    "fate_of",
     "frame_picture",
     "steps_picture",
 ]
 
-#: width over height of a picture that looks well
-_ASPECT = 1.7
-#: inches: width of a picture, its edge, between panels, height of a panel at most
-_WIDTH, _EDGE, _GAP, _HIGHEST = 13.0, 0.2, 0.25, 2.6
-#: inches of the name above a panel, and of a line below it
-_ABOVE, _LINE = 0.34, 0.17
-#: letters in an inch of such a line, and in the longest detail
-_LETTERS, _LONGEST = 14, 80
 #: pixels around an object that is shown by itself
 _MARGIN = 14
 #: grey of what a step leaves in a mask
@@ -73,7 +64,7 @@ def frame_picture(analysis: Analysis, row: int, heading: str = "") -> Figure:
         lambda axes: draw_fates(axes, analysis, row),
         lambda axes: draw_legend(axes, analysis, row),
     ]
-    return _in_panels(panels, analysis.frames.image.shape[1:], heading)
+    return in_panels(panels, analysis.frames.image.shape[1:], heading)
 
 
 def steps_picture(
@@ -92,7 +83,7 @@ def steps_picture(
     row
         Which of the frames.
     steps
-        The steps, see `cytovox.logic.explain.steps_of`.
+        The steps, see `cytovox.logic.frame_steps.steps_of`.
     index
         The object that is shown by itself; the whole frame if None.
     heading
@@ -119,63 +110,13 @@ def steps_picture(
     if index is None:
         panels.append(lambda axes: draw_legend(axes, analysis, row))
     size = (box[0].stop - box[0].start, box[1].stop - box[1].start)
-    return _in_panels(panels, size, heading)
-
-
-def _in_panels(
-    panels: Sequence[Callable[[Any], None]], size: tuple[int, ...], heading: str
-) -> Figure:
-    """Draw panels of one size in as many columns as look best."""
-    aspect = size[0] / size[1]
-
-    def cell(columns: int) -> tuple[float, float, float]:
-        """Return width and height of an image, and of it with its text."""
-        width = (_WIDTH - 2 * _EDGE - (columns - 1) * _GAP) / columns
-        width = min(width, _HIGHEST / aspect)
-        lines = min(4, 1 + int(_LONGEST / (width * _LETTERS)))
-        return width, width * aspect, width * aspect + _ABOVE + lines * _LINE
-
-    def misfit(columns: int) -> float:
-        rows = -(-len(panels) // columns)
-        return abs(float(np.log(_WIDTH / (rows * cell(columns)[2]) / _ASPECT)))
-
-    columns = min(range(1, len(panels) + 1), key=misfit)
-    rows = -(-len(panels) // columns)
-    width, height, step = cell(columns)
-    top = 0.5 if heading else 0.15
-    across = 2 * _EDGE + columns * width + (columns - 1) * _GAP
-    down = top + rows * step
-    figure = new_figure(across, down)
-    figure.set_layout_engine("none")
-    if heading:
-        figure.text(
-            _EDGE / across, 1 - 0.2 / down, heading, ha="left", va="top", color=INK, fontsize=13,
-            fontweight="bold",
-        )  # fmt: skip
-    for number, draw in enumerate(panels):
-        row, column = divmod(number, columns)
-        x, y = _EDGE + column * (width + _GAP), top + row * step + _ABOVE + height
-        axes = figure.add_axes((x / across, 1 - y / down, width / across, height / down))
-        axes.set_axis_off()
-        draw(axes)
-    return figure
-
-
-def _label(axes: Any, name: str, detail: str = "") -> None:
-    """Put a name above a panel, and a detail below it."""
-    axes.set_title(name, loc="left", color=INK, fontsize=11.5, fontweight="bold", pad=5)
-    width = axes.get_position().width * axes.figure.get_figwidth()
-    axes.annotate(
-        "\n".join(textwrap.wrap(detail, max(16, int(width * _LETTERS)))), (0, 0), (0, -4),
-        xycoords="axes fraction", textcoords="offset points", va="top", color=FAINT, fontsize=9,
-        annotation_clip=False,
-    )  # fmt: skip
+    return in_panels(panels, size, heading)
 
 
 def draw_frame(axes: Any, analysis: Analysis, row: int, box: Box | None = None) -> None:
     """Draw a frame as it was recorded."""
     image = analysis.frames.image[row]
-    _label(axes, "Frame", f"grey values {image.min()} to {image.max()}")
+    label_panel(axes, "Frame", f"grey values {image.min()} to {image.max()}")
     _show(axes, image, box, *_grey_range(analysis, row))
     draw_scale_bar(axes, _cut(image, box).shape, float(analysis.extractor.pixel_size), inside=True)
 
@@ -187,7 +128,7 @@ def draw_background(axes: Any, analysis: Analysis, row: int, box: Box | None = N
         _say(axes, "Background", "there is no background")
         return
     offset = "" if frames.bg_off is None else f"offset {frames.bg_off[row]:+.2f}"
-    _label(axes, "Background", offset)
+    label_panel(axes, "Background", offset)
     _show(axes, frames.image_bg[row], box, *_grey_range(analysis, row))
 
 
@@ -197,7 +138,7 @@ def draw_difference(axes: Any, analysis: Analysis, row: int, box: Box | None = N
     if values is None:
         _say(axes, "Difference", "there is no background")
         return
-    _label(axes, "Frame minus background", f"{values.min():.4g} to {values.max():.4g}")
+    label_panel(axes, "Frame minus background", f"{values.min():.4g} to {values.max():.4g}")
     reach = float(max(10, np.percentile(np.abs(values), 99.5)))
     _show(axes, values, box, -reach, reach)
 
@@ -205,7 +146,7 @@ def draw_difference(axes: Any, analysis: Analysis, row: int, box: Box | None = N
 def draw_mask(axes: Any, analysis: Analysis, row: int, box: Box | None = None) -> None:
     """Draw the mask as it was segmented."""
     mask = analysis.mask[row]
-    _label(axes, "Mask as segmented", f"{np.count_nonzero(mask)} px")
+    label_panel(axes, "Mask as segmented", f"{np.count_nonzero(mask)} px")
     _show(axes, mask, box, 0, 1, "gray_r")
 
 
@@ -214,16 +155,14 @@ def draw_fates(axes: Any, analysis: Analysis, row: int, box: Box | None = None) 
     objects = analysis.objects
     here = np.flatnonzero(objects.frame == row).tolist()
     kept = sum(objects.cause[index] == KEPT for index in here)
-    _label(axes, "What became of them", f"{len(here)} found, {kept} kept")
+    label_panel(axes, "What became of them", f"{len(here)} found, {kept} kept")
     _show(axes, analysis.frames.image[row], box, *_grey_range(analysis, row))
     shown = _cut(analysis.frames.image[row], box)
     top, left = (0, 0) if box is None else (box[0].start, box[1].start)
     for number, index in enumerate(here, 1):
-        mask = _cut(mask_of(analysis, index), box)
-        if not mask.any():
+        if not _mark(axes, analysis, index, box):
             continue
         colour = FATES[fate_of(analysis, index)]
-        _outline_any(axes, mask, colour)
         y = max(0, int(objects.box[index, 0]) - top)
         x = min(int(objects.box[index, 3]) - left, shown.shape[1] - 6)
         axes.text(
@@ -242,7 +181,7 @@ def draw_legend(axes: Any, analysis: Analysis, row: int) -> None:
         for name, colour in FATES.items()
         if name in names or name == "kept"
     ]
-    _label(axes, "Found = kept + lost")
+    label_panel(axes, "Found = kept + lost")
     legend = axes.legend(
         handles=handles, loc="upper left", frameon=False, fontsize=11, labelcolor=INK,
         borderaxespad=0,
@@ -257,7 +196,9 @@ def _counted(name: str, number: int) -> str:
 def draw_step(axes: Any, step: Step, box: Box | None = None, detail: str | None = None) -> None:
     """Draw what a step leaves of the objects, and what it removes or adds, in colour."""
     before, after = _cut(step.before, box) > 0, _cut(step.after, box) > 0
-    _label(axes, _NAMES.get(step.name, step.name), step.sentence if detail is None else detail)
+    label_panel(
+        axes, _NAMES.get(step.name, step.name), step.sentence if detail is None else detail
+    )
     picture = np.full((*after.shape, 3), 1.0)
     picture[after & before] = _rgb(_LEFT)
     colour = FAINT if step.cause is None else FATES[CAUSES[step.cause]]
@@ -285,24 +226,26 @@ def draw_object(axes: Any, analysis: Analysis, index: int) -> None:
     box = _around(analysis, index)
     row = int(analysis.objects.frame[index])
     _show(axes, analysis.frames.image[row], box, *_grey_range(analysis, row))
-    _outline_any(axes, _cut(mask_of(analysis, index), box), FATES[fate_of(analysis, index)])
+    _mark(axes, analysis, index, box)
 
 
-def fate_of(analysis: Analysis, index: int) -> str:
-    """Return what became of an object in one word: kept, or one of the causes."""
-    cause = int(analysis.objects.cause[index])
-    return "kept" if cause == KEPT else CAUSES[cause]
+def _mark(axes: Any, analysis: Analysis, index: int, box: Box | None) -> bool:
+    """Draw an object in its colour; return whether it can be seen.
 
-
-def _outline_any(axes: Any, mask: npt.NDArray[np.bool_], colour: str) -> None:
-    """Draw an outline; around the pixels where a line through them would be no area."""
-    rows, columns = np.nonzero(mask)
-    if np.ptp(rows) > 1 and np.ptp(columns) > 1:
-        draw_outline(axes, mask, colour=colour)
+    What an outline through the pixels would hide, since it is thin, is filled.
+    """
+    mask, fate = _cut(mask_of(analysis, index), box), fate_of(analysis, index)
+    if not mask.any():
+        return False
+    if fate in ("opening", "merged"):
+        picture = np.zeros((*mask.shape, 4))
+        picture[mask] = (*_rgb(FATES[fate]), 0.75)
+        axes.imshow(picture, interpolation="nearest")
     else:
-        axes.scatter(columns, rows, s=6, color=colour, marker="s", linewidths=0)
+        draw_outline(axes, mask, colour=FATES[fate])
     axes.set_xlim(-0.5, mask.shape[1] - 0.5)
     axes.set_ylim(mask.shape[0] - 0.5, -0.5)
+    return True
 
 
 def _around(analysis: Analysis, index: int) -> Box:
@@ -346,7 +289,7 @@ def _frame_around(axes: Any) -> None:
 
 
 def _say(axes: Any, name: str, text: str) -> None:
-    _label(axes, name)
+    label_panel(axes, name)
     axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", color=FAINT, fontsize=11)
 
 

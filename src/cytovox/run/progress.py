@@ -90,6 +90,9 @@ class RunFinished(ProgressEvent):
     objects: dict[str, Any] | None = None
     """How many objects were ``found``, ``kept``, and ``lost`` by cause; None if no
     object was looked for."""
+    likely_reason: str | None = None
+    """Why there are no or few events, in a sentence; None if there are enough, or if it
+    is not known."""
 
 
 #: Function that is called with each event.

@@ -171,7 +171,8 @@ def compare_with_result(analysis: Analysis, row: int, result: HDF5Data) -> Store
     kept = np.flatnonzero((objects.frame == row) & (objects.cause == KEPT))
     kept = kept[np.argsort(objects.label[kept], kind="stable")]
     if len(stored) != len(kept):
-        text = f"the result has {len(stored)} events in frame {number}, the analysis {len(kept)}"
+        events = "1 event" if len(stored) == 1 else f"{len(stored)} events"
+        text = f"the result has {events} in frame {number}, the analysis {len(kept)}"
         return Stored(differences=(text,))
     rows = dict(zip(kept.tolist(), stored.tolist(), strict=True))
     return Stored(rows, tuple(_differences(analysis, rows, result)))
