@@ -151,10 +151,11 @@ def _list_group(file: FileToVerify, group: h5py.Group, prefix: str, seen: set[An
 
 
 def _read_attributes(item: h5py.HLObject) -> None:
-    for name in item.attrs:
+    attributes = item.attrs
+    for name in attributes:
         # of a type that has no equivalent in NumPy
         with contextlib.suppress(TypeError):
-            _ = item.attrs[name]
+            _ = attributes[name]
 
 
 def check_places(file: FileToVerify) -> Findings:

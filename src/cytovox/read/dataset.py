@@ -101,13 +101,13 @@ class CheckedDataset(h5py.Dataset):  # type: ignore[misc]
         super().__init__(dataset.id)
         self.permissions = default_permissions() if permissions is None else permissions
         self.files = OpenedFiles() if files is None else files
-        self.index = index or self._find_index()
+        h5 = self.file  # h5py makes it anew each time
+        self.index = index or self._find_index(h5.filename)
         # what this process is writing may not have reached the file
-        self._trusted = self.file.mode != "r"
+        self._trusted = h5.mode != "r"
 
-    def _find_index(self) -> ChunkIndex:
+    def _find_index(self, name: str | bytes) -> ChunkIndex:
         """Return the index that all readers of this file share."""
-        name = self.file.filename
         file = self.files.find(Path(name).absolute()) if isinstance(name, str) else None
         if file is None:
             return ChunkIndex(self)

@@ -77,9 +77,10 @@ def text_names(attributes: Mapping[Any, Any]) -> list[str]:
 def unknown_attributes(owner: h5py.HLObject) -> dict[str, str]:
     """Return the attributes of types that h5py does not know, and why, in words."""
     found = {}
-    for name in text_names(owner.attrs):
+    attributes = owner.attrs  # h5py makes this anew each time, which takes a while for files
+    for name in text_names(attributes):
         try:
-            _ = owner.attrs.get_id(name).dtype
+            _ = attributes.get_id(name).dtype
         except TypeError as err:
             found[name] = f"'{name}' holds values of an unknown type: {err}"
     return found
@@ -88,14 +89,15 @@ def unknown_attributes(owner: h5py.HLObject) -> dict[str, str]:
 def copy_attributes(source: h5py.HLObject, target: h5py.HLObject) -> list[str]:
     """Copy attributes as they are, also empty ones; what exists already is kept."""
     left_out = []
-    for name in text_names(source.attrs):
-        if name in target.attrs:
+    given, made = source.attrs, target.attrs
+    for name in text_names(given):
+        if name in made:
             continue
         try:
-            if _refers(source.attrs.get_id(name).dtype):
+            if _refers(given.get_id(name).dtype):
                 left_out.append(name)
             else:
-                target.attrs[name] = source.attrs[name]
+                made[name] = given[name]
         except (TypeError, ValueError):
             left_out.append(name)
     return left_out
