@@ -205,6 +205,11 @@ def srun(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return f"sh {path}"
 
 
+#: The script that is at home here, where it does not matter whether it stays or is replaced.
+one_script = pytest.mark.parametrize("srun", ["py" if os.name == "nt" else "sh"], indirect=True)
+
+
+@one_script
 def test_a_command_does_the_same(volume: Volume, srun: str) -> None:
     result = volume.segment("out", cluster=f"{srun} -n1 {{command}}", workers=2)
     volume.check("out", result)
@@ -213,6 +218,7 @@ def test_a_command_does_the_same(volume: Volume, srun: str) -> None:
     assert all("-m distributed.cli.dask_worker tls://127.0.0.1:" in call for call in calls)
 
 
+@one_script
 def test_a_command_that_fails_is_no_success(
     volume: Volume, srun: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
