@@ -16,6 +16,7 @@ from cytovox.report import write_report
 from cytovox.report.columns import RESULT_COLUMNS, Column, find_outliers
 from cytovox.report.find_results import find_results
 from cytovox.report.folder_page import Row, results_table
+from cytovox.report.html_report import _ROW
 from cytovox.report.tables import multiqc_json, sample_names, summary_csv
 from cytovox.testing import simulate_recording
 from support.pages import Page
@@ -112,10 +113,24 @@ def test_folders_stand_for_the_results_in_them(day):
     assert error is not None
 
 
+def test_a_table_of_thousands_of_results_stays_below_the_largest_page():
+    plain = dict.fromkeys((c.key for c in RESULT_COLUMNS), 123456.789)
+    plain |= {"pipeline": "x", "hash": "0" * 32}
+    courses = np.linspace(1, 9, 48), np.arange(120)
+    rows = [
+        Row(f"results/M{number:04}_dcn.rtdc", "result-1", plain, ["data hdf"], *courses)
+        for number in range(200)
+    ]
+    size = len(results_table(rows, [], "day").encode())
+    assert size / len(rows) < _ROW
+
+
 def test_a_folder_without_results_is_an_error(tmp_path):
     with pytest.raises(UsageError, match="holds no results"):
         write_report(tmp_path, tmp_path)
     assert not list(tmp_path.iterdir())
+    with pytest.raises(UsageError, match="nothing to report"):
+        write_report([], tmp_path)
 
 
 def test_outliers_are_far_from_the_median_by_the_spread_of_the_others():

@@ -25,8 +25,8 @@ __all__ = ["MOST_BYTES", "Report", "Reported", "write_report"]
 
 #: Largest page [bytes].
 MOST_BYTES = 20_000_000
-#: What is left for the table and the style of a page [bytes].
-_REST = 300_000
+#: What is left for the style of a page, and for each result in the table [bytes].
+_REST, _ROW = 250_000, 3_000
 #: Names of the files beside a page.
 SUMMARY = "summary.csv"
 #: The same of what MultiQC reads: of results, and of labels of volumes.
@@ -143,6 +143,8 @@ def write_report(
     named = [results] if isinstance(results, (str, os.PathLike)) else list(results)
     page = _page_at(Path(out))
     found = find_results(named, recurse=recurse)
+    if not found:
+        raise UsageError("there is nothing to report", hint="name results, or folders of such")
     kinds = {is_labels(path) for path, _ in found}
     for name in () if force else (page.name, SUMMARY, *(MULTIQC[kind] for kind in kinds)):
         if page.with_name(name).exists():
@@ -152,7 +154,7 @@ def write_report(
     for index, (path, error) in enumerate(found):
         writing.add(path, error, len(found) - index)
     if all(one.error is not None for one in writing.results):
-        raise writing.results[0].error or UsageError("there is nothing to report")
+        raise next(one.error for one in writing.results if one.error is not None)
     title = " ".join(Path(os.path.abspath(text)).name for text in named[:3])
     is_table = len(found) > 1 or (Path(named[0]).is_dir() and not is_labels(Path(named[0])))
     contents = {page.name: writing.page(title, is_table=is_table), **dict(writing.tables())}
@@ -201,7 +203,8 @@ class _Writing:
             return
         if self._on_result is not None:
             self._on_result(reported.path)
-        room = (MOST_BYTES - _REST - self._bytes) // left
+        self._bytes += _ROW
+        room = (MOST_BYTES - _REST - self._bytes) // left - _ROW
         try:
             if reported.is_volume:
                 self._add_volume(path, reported, room)
