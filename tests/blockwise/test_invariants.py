@@ -559,7 +559,7 @@ from cytovox.run.journal import read_journal
 from cytovox.write.volume_creation import create_volume
 
 def peaks(folder, blocks, workers):
-    shape, block = (32 * blocks, 64, 128), (32, 64, 128)
+    shape, block = (64 * blocks, 128, 128), (64, 128, 128)
     rng = np.random.default_rng(0)
     grain = rng.integers(0, 90, block, dtype=np.uint8)
     for at in rng.integers(0, 30, (4, 3)):
@@ -580,14 +580,14 @@ def peaks(folder, blocks, workers):
 
 if __name__ == "__main__":
     folder, workers = Path(sys.argv[1]), int(sys.argv[2])
-    print(json.dumps([peaks(folder, blocks, workers) for blocks in (16, 1024)]))
+    print(json.dumps([peaks(folder, blocks, workers) for blocks in (4, 256)]))
 """
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is counted otherwise elsewhere")
 @pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_9_memory_does_not_grow_with_the_number_of_blocks(tmp_path: Path, workers: int) -> None:
-    """1024 blocks hold 256 MiB of voxels and 1 GiB of labels; 16 do not fill the buffers.
+    """256 blocks hold 256 MiB of voxels and 1 GiB of labels; 4 do not fill the buffers.
 
     What may be larger is the buffers alone, 2 x 16 MiB of tiles and 16 MiB of stored chunks,
     and what the C library keeps of arrays that are gone: 92 MiB were measured.

@@ -360,8 +360,9 @@ def test_all_kinds_of_workers_resume(raw, kill, rerun, expected, kind):
     same(wanted, stored(raw.with_name("out.rtdc")))
 
 
-@pytest.mark.parametrize("number", [2, 13, 55, 144, 233, 320])
-@pytest.mark.parametrize("durable", [0, 1e9])
+@pytest.mark.parametrize(
+    ("number", "durable"), [(2, 0), (13, 1e9), (55, 0), (144, 1e9), (233, 0), (320, 1e9)]
+)
 def test_killed_in_the_middle_of_any_write(raw, kill, rerun, expected, number, durable):
     kill(WRITE, number, durable=durable)
     rerun()

@@ -11,7 +11,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from .programs import cytovox, run
+from .helpers import say
 
 __all__ = ["assert_right", "digest", "keep_folder", "recording", "right_digest"]
 
@@ -52,8 +52,8 @@ def recording(frames: int, seed: int = 1) -> Path:
 def right_digest(frames: int, *words: str) -> str:
     """Return the digest of the events that come without any fault."""
     out = _folder() / f"right_{frames}_{'_'.join(words)}.rtdc"
-    ended = run(cytovox("run", recording(frames), "-o", out, "-q", *words), limit=600)
-    assert ended.code == 0, ended.out
+    said = say("run", recording(frames), "-o", out, "-q", *words)
+    assert said.code == 0, said.out
     return digest(out)
 
 
