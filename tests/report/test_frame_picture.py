@@ -51,10 +51,11 @@ def colours(figure):
         for colour in mark.get_edgecolor()
     ]
     filled = [
-        image.get_array()[image.get_array()[..., 3] > 0][0, :3]
+        colour
         for axes in figure.axes
         for image in axes.images
         if image.get_array().shape[2:] == (4,)
+        for colour in np.unique(image.get_array()[image.get_array()[..., 3] > 0][:, :3], axis=0)
     ]
     return {tuple(np.round(colour, 3)) for colour in outlines + filled}
 
@@ -122,3 +123,23 @@ def test_a_frame_without_background_is_drawn_too(analysed):
     frames = dataclasses.replace(analysis.frames, image_bg=None, image_corr=None)
     figure = frame_picture(dataclasses.replace(analysis, frames=frames), 0)
     assert words(figure).count("there is no background") == 2
+
+
+def test_very_many_objects_are_drawn_quickly_and_few_have_numbers(analysed):
+    analysis, job = analysed
+    image = np.full((1, 120, 240), 150, np.uint8)
+    image[0, 2:118:3, 2:238:3] = 100
+    image[0, 40:60, 40:60] = 100
+    frames = dataclasses.replace(
+        analysis.frames, image=image, image_bg=np.full_like(image, 150),
+        image_corr=image.astype(np.int16) - 150,
+    )  # fmt: skip
+    with HDF5Data(job["path_in"]) as data:
+        many = analyse(frames, job, data)
+    assert len(many.objects) > 2000
+    figure = frame_picture(many, 0)
+    drawn = figure.axes[4]
+    assert len(drawn.collections) < 100
+    assert len(drawn.images) == 2
+    assert 0 < len(drawn.texts) < 60
+    assert {rgb("kept"), rgb("opening")} <= colours(figure)

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = ["explain"]
 
+#: Objects that are listed, events first; the others are in the JSON.
+_LISTED = 40
+
 
 def _pixel(text: str, name: str) -> tuple[int, int]:
     column, _, row = text.partition(",")
@@ -162,7 +165,10 @@ def _in_words(heading: str, plain: dict[str, Any]) -> str:
     if plain["explained"] is None:
         if pixel := plain.get("pixel"):
             rows.append((f"at {pixel['x']},{pixel['y']}", f"no object; {_values_in_words(pixel)}"))
-        rows += [(f"object {one['object']}", _one_in_words(one)) for one in plain["each"]]
+        each = sorted(plain["each"], key=lambda one: one["fate"] != "kept")
+        rows += [(f"object {one['object']}", _one_in_words(one)) for one in each[:_LISTED]]
+        if len(each) > _LISTED:
+            rows.append(("objects", f"{len(each) - _LISTED} more, see --json"))
     else:
         one, pixel = plain["explained"], plain["pixel"]
         trail = ", ".join(f"{number} after {step}" for step, number in one["pixels"].items())

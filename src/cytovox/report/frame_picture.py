@@ -33,6 +33,8 @@ __all__ = [
 
 #: pixels around an object that is shown by itself
 _MARGIN = 14
+#: objects of a frame that have an outline, and a number
+_OUTLINED, _NUMBERED = 80, 25
 #: grey of what a step leaves in a mask
 _LEFT = "#3b4046"
 
@@ -151,22 +153,24 @@ def draw_mask(axes: Any, analysis: Analysis, row: int, box: Box | None = None) -
 
 
 def draw_fates(axes: Any, analysis: Analysis, row: int, box: Box | None = None) -> None:
-    """Draw the outlines of all objects of a frame, coloured by what became of them."""
+    """Draw the outlines of the objects of a frame, coloured by what became of them.
+
+    Of very many, events and the largest have outlines and numbers, the others are filled.
+    """
     objects = analysis.objects
     here = np.flatnonzero(objects.frame == row).tolist()
     kept = sum(objects.cause[index] == KEPT for index in here)
     label_panel(axes, "What became of them", f"{len(here)} found, {kept} kept")
     _show(axes, analysis.frames.image[row], box, *_grey_range(analysis, row))
-    shown = _cut(analysis.frames.image[row], box)
+    order = sorted(here, key=lambda i: (objects.cause[i] != KEPT, -objects.raw_size[i]))
+    seen = _mark(axes, analysis, order, box)
     top, left = (0, 0) if box is None else (box[0].start, box[1].start)
-    for number, index in enumerate(here, 1):
-        if not _mark(axes, analysis, index, box):
-            continue
-        colour = FATES[fate_of(analysis, index)]
-        y = max(0, int(objects.box[index, 0]) - top)
-        x = min(int(objects.box[index, 3]) - left, shown.shape[1] - 6)
+    last = _cut(analysis.frames.image[row], box).shape[1] - 6
+    for index in [one for one in order if one in seen][:_NUMBERED]:
         axes.text(
-            x, y, f"{number}", color=colour, fontsize=9, fontweight="bold", va="center",
+            min(int(objects.box[index, 3]) - left, last), max(0, objects.box[index, 0] - top),
+            f"{here.index(index) + 1}", color=FATES[fate_of(analysis, index)], fontsize=9,
+            fontweight="bold", va="center", clip_on=True,
             path_effects=[withStroke(linewidth=2, foreground="#ffffffd0")],
         )  # fmt: skip
 
@@ -226,26 +230,33 @@ def draw_object(axes: Any, analysis: Analysis, index: int) -> None:
     box = _around(analysis, index)
     row = int(analysis.objects.frame[index])
     _show(axes, analysis.frames.image[row], box, *_grey_range(analysis, row))
-    _mark(axes, analysis, index, box)
+    _mark(axes, analysis, [index], box)
 
 
-def _mark(axes: Any, analysis: Analysis, index: int, box: Box | None) -> bool:
-    """Draw an object in its colour; return whether it can be seen.
+def _mark(axes: Any, analysis: Analysis, indices: Sequence[int], box: Box | None) -> set[int]:
+    """Draw objects in their colours; return those that are in the box.
 
     What an outline through the pixels would hide, since it is thin, is filled.
     """
-    mask, fate = _cut(mask_of(analysis, index), box), fate_of(analysis, index)
-    if not mask.any():
-        return False
-    if fate in ("opening", "merged"):
-        picture = np.zeros((*mask.shape, 4))
-        picture[mask] = (*_rgb(FATES[fate]), 0.75)
-        axes.imshow(picture, interpolation="nearest")
-    else:
-        draw_outline(axes, mask, colour=FATES[fate])
-    axes.set_xlim(-0.5, mask.shape[1] - 0.5)
-    axes.set_ylim(mask.shape[0] - 0.5, -0.5)
-    return True
+    seen: set[int] = set()
+    filled: npt.NDArray[np.float64] | None = None
+    for place, index in enumerate(indices):
+        mask, fate = _cut(mask_of(analysis, index), box), fate_of(analysis, index)
+        if not mask.any():
+            continue
+        seen.add(index)
+        if place < _OUTLINED and fate not in ("opening", "merged"):
+            draw_outline(axes, mask, colour=FATES[fate])
+            continue
+        if filled is None:
+            filled = np.zeros((*mask.shape, 4))
+        filled[mask] = (*_rgb(FATES[fate]), 0.75)
+    if filled is not None:
+        axes.imshow(filled, interpolation="nearest")
+    height, width = _cut(analysis.frames.image[0], box).shape
+    axes.set_xlim(-0.5, width - 0.5)
+    axes.set_ylim(height - 0.5, -0.5)
+    return seen
 
 
 def _around(analysis: Analysis, index: int) -> Box:
