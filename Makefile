@@ -3,6 +3,7 @@
 #
 #   make demo     simulate a recording, measure it, compare with the truth
 #   make test     linters, types, arrows between the rooms, all tests
+#   make test-browser   the page in Chromium, which is installed where that is possible
 #   make test-latest   the same with the newest release of each dependency
 #   make test-oldest   the same with the lowest releases that pyproject.toml declares
 #   make constraints   write constraints.txt, the releases that demo and test install
@@ -42,11 +43,13 @@ CONSTRAINTS ?= constraints.txt
 PIP_WITH := $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS))
 BENCH_ARGS ?=
 FAULTS_ARGS ?=
+# E.g. --pictures docs/images, which takes those of the page anew.
+BROWSER_ARGS ?=
 
 export PYTHONUTF8 := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-latest test-oldest constraints lint parity faults bench wheel bundle docs truth clean
+.PHONY: help demo test test-browser test-latest test-oldest constraints lint parity faults bench wheel bundle docs truth clean
 
 help:
 	@$(PYTHON) -c "print(open('Makefile').read().split('\n\n')[0].replace('# ', '').replace('#', ''))"
@@ -56,6 +59,10 @@ demo: .venv/run.stamp
 
 test: lint
 	@$(PY) -m pytest $(PYTEST_ARGS)
+
+# Says so and is content where there can be no browser.
+test-browser: .venv/test.stamp
+	@$(PY) tests/browser/run_browser.py $(BROWSER_ARGS)
 
 lint: .venv/test.stamp
 	@$(BIN)/ruff$(EXE) check .

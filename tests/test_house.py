@@ -24,7 +24,7 @@ SOURCE = ROOT / "src" / "cytovox"
 MODULES = sorted(SOURCE.rglob("*.py"))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 #: Packages that are imported under another name.
-IMPORTED_AS = {"scikit-image": "skimage"}
+IMPORTED_AS = {"pillow": "PIL", "scikit-image": "skimage"}
 
 
 def imported_as(requirement: str) -> str:
@@ -160,7 +160,7 @@ def test_the_tested_releases_are_ones_that_are_declared() -> None:
             )
     assert "torch" not in pins, "its builds differ from machine to machine"
     optional = PROJECT["optional-dependencies"]
-    chosen = ("test", "bench", "volumes", "dask", "mutex")
+    chosen = ("test", "bench", "app", "volumes", "dask", "mutex")
     for text in (*PROJECT["dependencies"], *(one for extra in chosen for one in optional[extra])):
         wanted = Requirement(text)
         if wanted.name == PROJECT["name"]:  # another extra

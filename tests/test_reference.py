@@ -30,7 +30,7 @@ PAGES = sorted((DOCS / "reference" / "api").glob("*.rst"))
 #: What the sphinx build needs; without it only the docstrings are looked at.
 TOOLS = ("sphinx", "furo", "myst_nb", "pandas")
 #: Rooms that are not for Python programs.
-UNDOCUMENTED = {"cli", "__main__"}
+UNDOCUMENTED = {"app", "cli", "__main__"}
 
 
 def documented() -> dict[str, ModuleType]:

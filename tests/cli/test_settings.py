@@ -9,9 +9,9 @@ import pytest
 from cytovox.cli.main import main
 from cytovox.cli.run_options import SET_KEYS
 from cytovox.cli.settings import Settings, parse_frames, parse_settings
-from cytovox.cli.stage_list import describe_stage
 from cytovox.errors import OptionError, UnknownCodeError, UsageError
 from cytovox.logic.job import DCNumPipelineJob
+from cytovox.recipe.described_stages import describe_stage
 from cytovox.recipe.registry import GROUPS, codes
 
 CODES = {"background": "sparsemed", "segmenter": "thresh", "feature": "legacy", "gate": "norm"}

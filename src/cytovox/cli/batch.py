@@ -98,6 +98,7 @@ def run_batch(
             else:
                 outcome, error = _measure_in(team, recording)
             outcomes[index] = outcome
+            display.end(outcome)
             if error is not None:
                 report_error(error, debug=debug)
             if seen is not None:

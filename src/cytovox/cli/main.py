@@ -12,7 +12,7 @@ from typer.main import get_command
 
 from .. import __version__
 from ..run.extras import require
-from . import demo, volume_look, volume_make
+from . import app_command, demo, volume_look, volume_make
 from .basin_commands import drain, relink, tap
 from .command_options import Allowed, with_options
 from .console import complete_streams, report_error, showing_warnings
@@ -122,6 +122,7 @@ def _add(
 _add(app, watch)
 _add(app, run, plan, info, report, verify, export, relink, drain, tap)
 _add(app, doctor, stages, demo.demo, help_if_bare=False)
+_add(app, app_command.app, help_if_bare=False)
 # What follows the program's name is its own, options too.
 app.command(
     "as-dcnum",

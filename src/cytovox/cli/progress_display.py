@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Self
@@ -47,6 +47,12 @@ class Quiet:
 
     def compiling(self, kernel: str | None) -> None:
         """Show which kernel is being compiled; None when none is any more."""
+
+    def end(self, outcome: Any) -> None:
+        """Note what has become of the present file."""
+
+    def close(self, outcomes: Sequence[Any], code: int) -> None:
+        """Note what has become of all files, and the exit code."""
 
 
 class Lines(Quiet):

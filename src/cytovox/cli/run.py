@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from .command_options import option, options
 from .console import report_error
 from .run_options import AllowedToRun, RecipeOptions, Work, measurings
 
 __all__ = ["run"]
+
+
+@options
+class _Work(Work):
+    progress: Path | None = option(
+        None,
+        "Keep in this file, as JSON, how far the run is, for programs that show it.",
+        metavar="FILE",
+    )
 
 
 def run(
@@ -19,7 +30,7 @@ def run(
             metavar="INPUT...", help="Recordings: files, folders, or patterns such as day1/*.rtdc."
         ),
     ],
-    work: Work,
+    work: _Work,
     what: RecipeOptions,
     allowed: AllowedToRun,
 ) -> None:
@@ -32,6 +43,7 @@ def run(
     """
     from .batch import run_batch, run_on_cluster, show_outcomes
     from .progress_display import showing_progress
+    from .progress_file import keeping_progress, one_run_keeps
     from .work_list import list_work
 
     how = measurings(what, allowed, work)
@@ -39,9 +51,14 @@ def run(
     for error in todo.errors:
         report_error(error, debug=work.debug)
     outcomes = todo.refused()
-    with showing_progress(quiet=work.is_quiet) as display:
-        if work.cluster is None:
-            outcomes += run_batch(todo.recordings, how, display)
-        else:
-            outcomes += run_on_cluster(todo.recordings, how, display, work)
-    raise typer.Exit(show_outcomes([*outcomes, *todo.left_out], work))
+    with one_run_keeps(work.progress):
+        with showing_progress(quiet=work.is_quiet) as shown:
+            display = keeping_progress(work.progress, shown, todo.recordings)
+            if work.cluster is None:
+                outcomes += run_batch(todo.recordings, how, display)
+            else:
+                outcomes += run_on_cluster(todo.recordings, how, display, work)
+        outcomes += todo.left_out
+        code = show_outcomes(outcomes, work)
+        display.close(outcomes, code)
+    raise typer.Exit(code)

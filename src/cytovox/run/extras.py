@@ -11,6 +11,12 @@ __all__ = ["EXTRAS", "hint_for", "is_installed", "require"]
 
 #: The extras that pyproject.toml declares: names of their packages, and what each is for.
 EXTRAS = {
+    "app": {
+        "jinja2": "the page in the browser",
+        "pillow": "pictures of the page",
+        "starlette": "the page in the browser",
+        "uvicorn": "the page in the browser",
+    },
     "volumes": {
         "daisy": "blocks of volumes",
         "funlib.geometry": "blocks of volumes",
@@ -32,7 +38,7 @@ EXTRAS = {
     "torch": {"torch": "neural networks as segmenters"},
 }
 #: Packages that are imported under another name.
-_MODULES = {"scikit-image": "skimage"}
+_MODULES = {"pillow": "PIL", "scikit-image": "skimage"}
 
 
 def hint_for(extra: str) -> str:

@@ -32,7 +32,7 @@ try:
 except ImportError:  # only on Windows
     msvcrt = None  # type: ignore[assignment]
 
-__all__ = ["LockOwner", "OutputLock", "boot_id", "lock_descriptor", "read_owner"]
+__all__ = ["LockOwner", "OutputLock", "boot_id", "is_being_made", "lock_descriptor", "read_owner"]
 
 #: A byte far behind the end, so that others can read a file that is locked.
 _FAR = 1 << 40
@@ -306,6 +306,25 @@ class OutputLock:
         if owner is None or owner.host != platform.node():
             hint += f"; if that machine no longer runs it, delete {self.path.name}"
         return OutputBusyError(f"{maker} is making this output", path=self.output, hint=hint)
+
+
+def is_being_made(output: Path) -> bool:
+    """Return whether a living run has the lock of an output; the lock is not taken."""
+    path = output.with_name(f"{output.name}.lock")
+    try:
+        owner = read_owner(path)
+        if owner is None or not owner.may_live():
+            return False
+        # Another process may have got the number of one that is dead.
+        fd = os.open(path, _OPEN)
+        try:
+            return not lock_descriptor(fd)
+        finally:
+            os.close(fd)
+    except BlockingIOError:
+        return True
+    except (OSError, OutputError):
+        return False
 
 
 def read_owner(path: Path) -> LockOwner | None:

@@ -34,7 +34,15 @@ class SegmentThresh(UNISegmenter):
 
     @staticmethod
     def segment_algorithm(image: Images, *, thresh: float = -6) -> Masks:
-        """Return where the image is below a threshold."""
+        """Return where the image is below a threshold.
+
+        Parameters
+        ----------
+        image
+            Image less background, int16 of shape (..., H, W).
+        thresh
+            Grey value less background, below zero, below which a pixel belongs to a cell.
+        """
         _check_threshold(thresh)
         return np.asarray(image < thresh)
 

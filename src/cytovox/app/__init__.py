@@ -1,0 +1,1 @@
+"""The local page: look at recordings, tune, run folders and see results, in a browser."""

@@ -1,0 +1,49 @@
+"""``cytovox app``: a page on this machine, in the browser."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .command_options import option, options
+from .console import print_text, say
+
+__all__ = ["app"]
+
+
+@options
+class _Serving:
+    port: int = option(
+        0, "Port of the page on this machine; any that is free if not given.", min=0, max=65535
+    )
+    no_browser: bool = option(False, "Print the address, and do not open a browser.")
+    debug: bool = option(False, "Show tracebacks.")
+
+
+def app(
+    serving: _Serving,
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="The folder whose files the page may see.")
+    ] = Path(),
+) -> None:
+    """Open a page in the browser: look, tune, run a folder, see results.
+
+    Only this machine can open it, and only with the address that is printed.
+    Runs that are started there go on when the page or this program ends.
+
+    Example: cytovox app day1
+    """
+    from ..run.extras import require
+
+    require("app", "the page")
+    from ..app.server import serve
+
+    def ready(address: str, once: str) -> None:
+        print_text(address)
+        say("end it with Ctrl-C; runs that were started go on")
+        if not serving.no_browser:
+            typer.launch(once)
+
+    serve(folder, serving.port, ready)
