@@ -268,8 +268,6 @@ def one_line(said: str, text: str = "stopped; the same command resumes from here
         ("compile", signal.SIGINT),
         ("background", signal.SIGTERM),
         ("segmentation", signal.SIGINT),
-        ("segmentation", signal.SIGTERM),
-        ("segmentation", signal.SIGHUP),
         ("plumbing", signal.SIGHUP),
         ("verify", signal.SIGTERM),
     ],
