@@ -106,6 +106,16 @@ def test_a_result_says_what_was_lost(
     assert found["objects"]["lost"]["merged"] == 1
 
 
+def test_a_finished_result_keeps_its_ledger_when_it_is_skipped(
+    ledgers: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = ledgers["small"]
+    settings = ["--set", "gate.size_thresh_mask=20", "--set", "gate.online_gates=true"]
+    assert main(["run", made["input"], "-q", "--json", *settings]) == 0
+    (again,) = json.loads(capsys.readouterr().out)["results"]
+    assert (again["state"], again["objects"]) == ("skipped", made["objects"])
+
+
 def test_the_table_has_the_causes_that_occur(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ..logic import DCNumPipelineJob
     from ..read import HDF5Data
 
-__all__ = ["OutgrownError", "change_since", "events_of_output"]
+__all__ = ["OutgrownError", "change_since", "counts_of_output"]
 
 #: Outputs of up to this size are read in full before they are skipped [bytes].
 _SMALL = 32 << 20
@@ -22,8 +22,10 @@ class OutgrownError(OutputExistsError):
     """The output was made while the recording was still written, which has more frames now."""
 
 
-def events_of_output(job: DCNumPipelineJob, data: HDF5Data, *, thorough: bool = False) -> int:
-    """Return the number of events of an existing output, if it is what a job would make of `data`.
+def counts_of_output(
+    job: DCNumPipelineJob, data: HDF5Data, *, thorough: bool = False
+) -> tuple[int, dict[str, Any] | None]:
+    """Return events and objects of an existing output, if it is what a job would make of `data`.
 
     It is the same if it carries the hash of the same pipeline identifier (of
     which frames and pixel size are part), was made from the same measurement
@@ -32,7 +34,7 @@ def events_of_output(job: DCNumPipelineJob, data: HDF5Data, *, thorough: bool = 
     headers, unless `thorough` is set. An error says what does not fit.
     """
     from ..logic.recipes import basin_strategy_of
-    from ..logic.record import read_record
+    from ..logic.record import read_record, recorded_objects
     from ..logic.verify import verify_recording
     from ..read import HDF5Data
     from ..read.members import as_count
@@ -62,7 +64,7 @@ def events_of_output(job: DCNumPipelineJob, data: HDF5Data, *, thorough: bool = 
             raise _refusal(job, f"is damaged: {err}") from err
     if errors:
         raise _refusal(job, f"is damaged: {errors[0].where}: {errors[0].what}")
-    return count
+    return count, recorded_objects(record, count)
 
 
 def _compare(

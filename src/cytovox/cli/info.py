@@ -37,7 +37,7 @@ def info(
 
 def describe_file(path: Path, permissions: Permissions | None = None) -> dict[str, Any]:
     """Return what is in a file."""
-    from ..logic.record import read_record
+    from ..logic.record import read_record, recorded_objects
     from ..logic.stated_pipeline import describe_pipeline
     from ..read import HDF5Data, RefusedInputError, get_measurement_identifier
     from ..read.members import member
@@ -68,13 +68,15 @@ def describe_file(path: Path, permissions: Permissions | None = None) -> dict[st
             "followed": data.followed,
             "logs": sorted(member(h5, "logs", ())),
             "tables": sorted(member(h5, "tables", ())),
-            "objects": read_record(data).get("objects"),
+            "objects": recorded_objects(read_record(data), len(data)),
             "pipeline": describe_pipeline(meta),
         }
 
 
 def in_words(found: Mapping[str, Any]) -> str:
     """Return a description as text for people."""
+    from .batch import objects_in_words
+
     rows = [
         ("kind", found["kind"]),
         ("events" if found["kind"] == "result" else "frames", f"{found['events']}"),
@@ -93,8 +95,8 @@ def in_words(found: Mapping[str, Any]) -> str:
         ("logs", ", ".join(found["logs"]) or "none"),
         ("tables", ", ".join(found["tables"]) or "none"),
     ]
-    if isinstance(objects := found["objects"], dict):
-        rows.append(("objects", _objects_in_words(objects)))
+    if found["objects"] is not None:
+        rows.append(("objects", objects_in_words([found["objects"]])))
     if pipeline := found["pipeline"]:
         fits = "fits the identifier" if pipeline["hash_fits"] else "does NOT fit the identifier"
         rows += [
@@ -103,16 +105,6 @@ def in_words(found: Mapping[str, Any]) -> str:
             *(("recipe", words) for words in pipeline["recipe"]),
         ]
     return described(found["file"], rows, fold=85)
-
-
-def _objects_in_words(objects: Mapping[str, Any]) -> str:
-    """Say what became of all objects, if the record is one of ours."""
-    from .batch import objects_in_words
-
-    try:
-        return objects_in_words([dict(objects)])
-    except (KeyError, TypeError, ValueError):
-        return "cannot be read"
 
 
 def _basins(data: Any) -> list[dict[str, Any]]:

@@ -253,7 +253,7 @@ class Measuring(Settings):
         written.
         """
         from ..logic import DCNumPipelineJob
-        from .finished import OutgrownError, events_of_output
+        from .finished import OutgrownError, counts_of_output
 
         arguments = self.job_arguments()
         self._look_at(data, arguments, outcome, note)
@@ -264,10 +264,11 @@ class Measuring(Settings):
         outcome.pipeline_hash = job.get_ppid(ret_hash=True)[1]
         if recording.out.exists() and not self.force:
             try:
-                outcome.events = events_of_output(job, data, thorough=self.verify)
+                counts = counts_of_output(job, data, thorough=self.verify)
             except OutgrownError as error:
                 note(f"{outcome.input}: measured again, {error.what}")
                 return Task(job, force=True)
+            outcome.events, outcome.objects = counts
             outcome.end("skipped")
             return Task(job, force=False, is_finished=True)
         return Task(job, self.force)

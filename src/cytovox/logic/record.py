@@ -19,6 +19,7 @@ from .. import __version__
 from ..read import HDF5Data
 from ..read.members import member
 from ..recipe.identity import compute_pipeline_hash
+from ..run.rows import CAUSES
 from .json_encoder import ExtendedJSONEncoder
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "job_record",
     "read_record",
     "recorded_input",
+    "recorded_objects",
     "tasks_for",
     "time_stamp",
     "wrap_lines",
@@ -117,6 +119,21 @@ def read_record(result: HDF5Data) -> dict[str, Any]:
     except (IndexError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def recorded_objects(record: Mapping[str, Any], events: int) -> dict[str, Any] | None:
+    """Return what became of objects, as a run has recorded it; None unless it adds up."""
+    told = record.get("objects")
+    lost = told.get("lost") if isinstance(told, dict) else None
+    if not isinstance(told, dict) or not isinstance(lost, dict):
+        return None
+    counts = {cause: lost.get(cause) for cause in CAUSES}
+    numbers: list[Any] = [told.get("found"), *counts.values()]
+    if any(type(number) is not int or number < 0 for number in numbers):
+        return None
+    if numbers[0] != events + sum(numbers[1:]):
+        return None
+    return {"found": numbers[0], "kept": events, "lost": counts}
 
 
 def recorded_input(result: HDF5Data) -> str | None:

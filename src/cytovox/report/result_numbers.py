@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import BasinNotFoundError, InputError
-from ..logic.record import read_record
+from ..logic.record import read_record, recorded_objects
 from ..logic.stated_pipeline import describe_pipeline
 from ..logic.verify import verify_recording
 from ..read import HDF5Data, RefusedInputError
@@ -126,17 +126,13 @@ def _numbers(
 
 def _ledger(record: Mapping[str, Any], events: int) -> dict[str, float | int | None]:
     """Return what the record says of objects, if it adds up with the events of the file."""
-    told = record.get("objects")
-    lost = told.get("lost") if isinstance(told, dict) else None
-    if not isinstance(told, dict) or not isinstance(lost, dict):
+    objects = recorded_objects(record, events)
+    if objects is None:
         return {}
-    counts = {cause: _count(lost.get(cause)) for cause in CAUSES}
-    found = _count(told.get("found"))
-    known = [number for number in counts.values() if number is not None]
-    if found is None or len(known) < len(CAUSES) or found != events + sum(known):
-        return {}
+    found = objects["found"]
     share = 100 * events / found if found else None
-    return {"found": found, "kept_percent": share} | {f"lost_{c}": n for c, n in counts.items()}
+    lost = {f"lost_{cause}": number for cause, number in objects["lost"].items()}
+    return {"found": found, "kept_percent": share} | lost
 
 
 def _count(value: Any) -> int | None:
