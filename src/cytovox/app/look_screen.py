@@ -6,8 +6,7 @@ import base64
 import math
 from typing import Any
 
-from ..logic.fates import KEPT, Analysis, analyse, verdict
-from ..run.rows import CAUSES
+from ..logic.fates import KEPT, Analysis, analyse, fate_of, verdict
 from .body import Body
 from .command_words import in_words, words_of_recipe
 from .folder import Folder
@@ -15,16 +14,10 @@ from .outlines import outline
 from .pictures import LAYERS, layers, png
 from .recordings import Recordings
 
-__all__ = ["Look", "fate"]
+__all__ = ["Look"]
 
 #: So many objects of a frame are shown, events first.
 _MOST = 300
-
-
-def fate(analysis: Analysis, index: int) -> str:
-    """Return why an object is lost, or that it is kept."""
-    cause = int(analysis.objects.cause[index])
-    return "kept" if cause == KEPT else CAUSES[cause]
 
 
 class Look:
@@ -69,7 +62,7 @@ def _described(analysis: Analysis, index: int) -> dict[str, Any]:
         if math.isfinite(values[index])
     }
     return {
-        "fate": fate(analysis, index),
+        "fate": fate_of(analysis, index),
         "verdict": verdict(analysis, index),
         "outline": outline(analysis, index),
         "size": int(found.size[index]),

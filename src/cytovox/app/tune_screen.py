@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..logic.fates import KEPT, Analysis, analyse, verdict
+from ..logic.fates import KEPT, Analysis, analyse, fate_of, verdict
 from ..run.rows import CAUSES
 from .body import Body
 from .command_words import in_words, words_of_recipe
 from .folder import Folder
-from .look_screen import fate
 from .outlines import outline
 from .pictures import png, sheet
 from .recordings import Recordings
@@ -76,7 +75,7 @@ class Tune:
 def _drawn(analysis: Analysis, index: int) -> dict[str, Any]:
     return {
         "row": int(analysis.objects.frame[index]),
-        "fate": fate(analysis, index),
+        "fate": fate_of(analysis, index),
         "verdict": verdict(analysis, index),
         "outline": outline(analysis, index),
     }

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import base64
 import html
-import struct
-import zlib
+import io
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -75,16 +74,11 @@ def _img(pixels: Pixels) -> str:
 
 def _png(pixels: Pixels) -> bytes:
     """Return a grey (rows, columns) or coloured image (rows, columns, 3) as PNG."""
-    height, width = pixels.shape[:2]
-    lines = np.zeros((height, 1 + pixels.size // height), np.uint8)  # each begins with a filter
-    lines[:, 1:] = pixels.reshape(height, -1)
-    head = struct.pack(">IIBBBBB", width, height, 8, 2 if pixels.ndim == 3 else 0, 0, 0, 0)
-    chunks = (b"IHDR", head), (b"IDAT", zlib.compress(lines.tobytes(), 9)), (b"IEND", b"")
-    parts = (
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        for kind, data in chunks
-    )
-    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+    from PIL import Image
+
+    stream = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels)).save(stream, "PNG", optimize=True)
+    return stream.getvalue()
 
 
 def _grey(values: npt.NDArray[Any]) -> Pixels:

@@ -13,7 +13,6 @@ __all__ = ["EXTRAS", "hint_for", "is_installed", "require"]
 EXTRAS = {
     "app": {
         "jinja2": "the page in the browser",
-        "pillow": "pictures of the page",
         "starlette": "the page in the browser",
         "uvicorn": "the page in the browser",
     },
@@ -38,7 +37,7 @@ EXTRAS = {
     "torch": {"torch": "neural networks as segmenters"},
 }
 #: Packages that are imported under another name.
-_MODULES = {"pillow": "PIL", "scikit-image": "skimage"}
+_MODULES = {"scikit-image": "skimage"}
 
 
 def hint_for(extra: str) -> str:
