@@ -17,6 +17,7 @@ from cytovox.read import HDF5Data
 from support.page import HOSTILE, Server
 from support.results import contents
 
+Start = Callable[[Path], Server]
 Visit = Callable[..., Page]
 Picture = Callable[[Page, str, int], None]
 SCREENS = ("look", "tune", "volume", "queue", "results")
@@ -220,8 +221,10 @@ def test_a_report_opens_without_network_and_complaints(
     assert [one for one in complaints if "ERR_FILE_NOT_FOUND" not in one] == []
 
 
-def test_a_run_outlives_its_server_and_can_be_stopped(visit: Visit, folder: Path) -> None:
-    first = Server(folder)
+def test_a_run_outlives_its_server_and_can_be_stopped(
+    start: Start, visit: Visit, folder: Path
+) -> None:
+    first = start(folder)
     page = visit(first.address, "queue")
     page.select_option("#queue-folder", "day1")
     page.fill("#queue-out", "again")
@@ -230,7 +233,7 @@ def test_a_run_outlives_its_server_and_can_be_stopped(visit: Visit, folder: Path
     expect(page.locator("#queue-batch-text")).to_contain_text("of 3")
     page.goto("about:blank")
     first.end(signal.SIGKILL)
-    second = Server(folder)
+    second = start(folder)
     page = visit(second.address, "queue")
     page.fill("#queue-out", "again")
     page.locator("#queue-out").blur()
@@ -242,12 +245,13 @@ def test_a_run_outlives_its_server_and_can_be_stopped(visit: Visit, folder: Path
         page.click("#queue-again")
     expect(page.locator("#queue-state")).to_have_text("Finished: all good.")
     assert len(list((folder / "again").glob("*_dcn.rtdc"))) == 3
-    second.end()
 
 
-def test_hostile_names_are_only_text(visit: Visit, folder: Path, tmp_path: Path) -> None:
+def test_hostile_names_are_only_text(
+    start: Start, visit: Visit, folder: Path, tmp_path: Path
+) -> None:
     shutil.copy(folder / "day1" / "M002.rtdc", tmp_path / HOSTILE)
-    server = Server(tmp_path)
+    server = start(tmp_path)
     page = visit(server.address)
     expect(page.locator("#look")).to_have_attribute("data-frame", "0")
     assert page.locator("#look-file").input_value() == HOSTILE
@@ -261,7 +265,6 @@ def test_hostile_names_are_only_text(visit: Visit, folder: Path, tmp_path: Path)
     page.select_option("#results-folder", "results")
     expect(page.locator("#results-table tbody td").first).to_contain_text("<img src=x")
     assert page.locator("img").count() == 1, "the sign of the page"
-    server.end()
 
 
 @pytest.mark.parametrize(

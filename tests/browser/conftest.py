@@ -46,6 +46,20 @@ def server(folder: Path) -> Iterator[Server]:
     running.end()
 
 
+@pytest.fixture
+def start() -> Iterator[Callable[[Path], Server]]:
+    """Start servers that end with the test, whatever becomes of it."""
+    started: list[Server] = []
+
+    def starting(folder: Path) -> Server:
+        started.append(Server(folder))
+        return started[-1]
+
+    yield starting
+    for one in started:
+        one.end()
+
+
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     with sync_playwright() as driver:

@@ -65,7 +65,9 @@ export class Queue {
     byId("queue-settings").textContent = changes.length
       ? `Settings of Tune: ${changes.join(", ")}` : "Settings: the defaults. Change them in Tune.";
     try {
-      const found = await call("queue/plan", this.asked);
+      const asked = this.asked;
+      const found = await call("queue/plan", asked);
+      if (asked.out !== this.asked.out || asked.folder !== this.asked.folder) return; // it is old
       this.files = found.files;
       this.command = found.command;
       byId("queue-total").textContent = totalOf(found);
@@ -146,7 +148,9 @@ export class Queue {
 
   async look() {
     try {
-      this.show(await call("queue/state", { out: this.asked.out }));
+      const { out } = this.asked;
+      const state = await call("queue/state", { out });
+      if (out === this.asked.out) this.show(state);
       trouble(null);
     } catch (error) {
       trouble(error);
