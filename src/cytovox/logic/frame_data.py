@@ -28,6 +28,7 @@ from ..read.structure import what_is_odd
 from ..write import HDF5Writer, copy_basins, copy_features
 
 __all__ = [
+    "BasinLacksFeatureError",
     "FramePlan",
     "Source",
     "bring_frame_data",
@@ -214,12 +215,22 @@ def _grouped(sources: Mapping[str, Source]) -> Iterator[tuple[list[str], Source]
     yield from groups.values()
 
 
+class BasinLacksFeatureError(InputError):
+    """The definition of a basin is damaged, or its file is another one."""
+
+
 def what_is_missing(data: HDF5Data) -> InputError | None:
     """Return why something that a file refers to cannot be read; None if all of it can."""
     for basin in data.basins:
         for feature in basin.get("features") or [""]:  # any may be in one that lists none
             if basin.get("type") == "file" and feature not in data:
                 problem = data.why_not(feature)
+                if problem is None and feature:
+                    return BasinLacksFeatureError(
+                        f"a basin lists '{feature}', which its file does not have",
+                        path=data.place,
+                        hint="measure the recording again, or restore this file",
+                    )
                 if problem is not None:
                     return problem
     return None
@@ -230,6 +241,9 @@ def pass_on(writer: HDF5Writer, whole: HDF5Data, *, copy: bool) -> None:
 
     A copy stands alone, unless it would lack what cannot be read now.
     """
+    missing = what_is_missing(whole)
+    if isinstance(missing, BasinLacksFeatureError):  # so would the output
+        raise missing
     events = whole.h5["events"]
     stored = [name for name in events if not what_is_odd(events[name], "events")]
     own = [name for name in stored if not is_basin_map(name)]
@@ -246,7 +260,7 @@ def pass_on(writer: HDF5Writer, whole: HDF5Data, *, copy: bool) -> None:
         whole.h5,
         writer.h5,
         permissions=whole.permissions,
-        file_basins=not copy or what_is_missing(whole) is not None,
+        file_basins=not copy or missing is not None,
     )
 
 

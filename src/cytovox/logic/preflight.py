@@ -45,6 +45,7 @@ from ..read.recording_file import frame_rate_of
 from ..read.structure import left_alone
 from ..run.folder_room import Need, check_need, free_bytes
 from .conveyor import memory_of_slots
+from .frame_data import BasinLacksFeatureError, what_is_missing
 from .job import DCNumPipelineJob
 from .record import tasks_for
 from .run_input import RunInput
@@ -102,6 +103,8 @@ def _report_sources(inputs: RunInput, progress: RunProgress) -> None:
         )
     if alone := left_alone(data.h5, data.stored_length):
         progress.warn(f"not read: {'; '.join(alone)}")
+    if isinstance(lacking := what_is_missing(data), BasinLacksFeatureError):
+        progress.warn(f"not read: {lacking.what}")
     # what is followed because it was allowed is also shown
     given = inputs.job["data_kwargs"].get("permissions") or default_permissions()
     report = progress.logger.info if given == Permissions() else progress.warn
