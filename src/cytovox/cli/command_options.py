@@ -72,12 +72,13 @@ def options(cls: type[_T]) -> type[_T]:
 def with_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Let each parameter of a command that is a dataclass stand for its fields, as options."""
     parameters: list[inspect.Parameter] = []
-    groups: dict[str, Any] = {}
+    groups: dict[str, type[Any]] = {}
     grouped: list[inspect.Parameter] = []
     for one in inspect.signature(command, eval_str=True).parameters.values():
-        if is_dataclass(one.annotation):
-            groups[one.name] = one.annotation
-            grouped += _parameters(one.annotation)
+        group = one.annotation
+        if isinstance(group, type) and is_dataclass(group):
+            groups[one.name] = group
+            grouped += _parameters(group)
         else:
             parameters.append(one.replace(kind=one.KEYWORD_ONLY))
 
@@ -94,7 +95,13 @@ def with_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return flat
 
 
-def _parameters(group: Any) -> Iterator[inspect.Parameter]:
+@functools.cache
+def _parameters(group: Any) -> tuple[inspect.Parameter, ...]:
+    """Return the options of a group, which many commands share."""
+    return tuple(_options_of(group))
+
+
+def _options_of(group: Any) -> Iterator[inspect.Parameter]:
     types = get_type_hints(group)
     for one in fields(group):
         how = dict(one.metadata)
