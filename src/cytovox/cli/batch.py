@@ -398,5 +398,5 @@ def objects_in_words(objects: Sequence[dict[str, Any]]) -> str:
     found, kept = (sum(one[key] for one in objects) for key in ("found", "kept"))
     lost = sum((Counter(one["lost"]) for one in objects), Counter())
     causes = ", ".join(f"{cause} {number}" for cause, number in lost.items())
-    line = f"{found} objects found: {kept} kept, {found - kept} lost"
+    line = f"{counted(found, 'object')} found: {kept} kept, {found - kept} lost"
     return f"{line} ({causes})" if causes else line

@@ -119,8 +119,8 @@ def _add(
         group.command(no_args_is_help=help_if_bare)(added)
 
 
-_add(app, watch)
-_add(app, run, plan, info, report, verify, export, relink, drain, tap)
+_add(app, run, plan, look, explain, info, report, diff, verify, export)
+_add(app, relink, drain, tap, watch)
 _add(app, doctor, stages, demo.demo, help_if_bare=False)
 _add(app, app_command.app, help_if_bare=False)
 # What follows the program's name is its own, options too.
@@ -135,7 +135,6 @@ _add(volume, volume_make.relabel, volume_look.plan, of_volumes=True)
 _add(volume, volume_look.info, volume_look.replay, of_volumes=True)
 _add(simulations, demo.recording)
 _add(simulations, demo.volume, of_volumes=True)
-_add(app, look, explain, diff)
 _add(recipes, save)
 recipes.command("show", no_args_is_help=True)(with_options(show_recipe))
 recipes.command("list")(with_options(list_recipes))

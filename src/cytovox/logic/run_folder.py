@@ -313,7 +313,7 @@ def refuse_existing(path: Path) -> None:
         raise OutputExistsError(
             "the output exists already",
             path=path,
-            hint="choose another name, or say that it may be replaced",
+            hint="choose another name, or give --force (force=True) to replace it",
         ) from FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
 
 
