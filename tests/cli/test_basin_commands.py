@@ -317,3 +317,17 @@ def test_one_bad_result_does_not_stop_the_others(
     out, err = capsys.readouterr()
     assert "none.rtdc" in err
     assert "tap.rtdc: 2 basins in" in out
+
+
+@pytest.mark.parametrize("command", ["drain", "tap"])
+def test_an_output_never_replaces_the_recording_behind_a_result(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    raw, result = tmp_path / "raw.rtdc", tmp_path / "result.rtdc"
+    simulate_recording(raw, frames=20, save_truth=False)
+    basins = "tap" if command == "drain" else "drain"
+    assert main(["run", str(raw), "-o", str(result), "--basins", basins, "-q"]) == 0
+    before = raw.read_bytes()
+    assert main([command, str(result), "-o", str(raw), "--force"]) == 2
+    assert "would replace its input" in capsys.readouterr().err
+    assert raw.read_bytes() == before

@@ -11,6 +11,7 @@ import matplotlib.image
 import pytest
 
 from cytovox.cli.main import main
+from cytovox.testing import simulate_recording
 from support.drawn import draw_recording
 
 CELL = (20, 40, 30, 50, 60)
@@ -130,3 +131,18 @@ def test_nothing_else_is_written(folder: Path) -> None:
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     assert main(["look", "raw_dcn.rtdc", "-n", "7", "-o", "../a.png"]) == 0
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_a_picture_replaces_only_pictures(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raw = tmp_path / "raw.rtdc"
+    simulate_recording(raw, frames=20, save_truth=False)
+    before = raw.read_bytes()
+    assert main(["look", str(raw), "--frame", "3", "-o", str(raw), "--force"]) == 2
+    assert "ending in .png" in capsys.readouterr().err
+    assert raw.read_bytes() == before
+    (tmp_path / "folder.png").mkdir()
+    words = ["-o", str(tmp_path / "folder.png"), "--force"]
+    assert main(["look", str(raw), "--frame", "3", *words]) == 74
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder.png", "raw.rtdc"]

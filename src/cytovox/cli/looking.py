@@ -206,6 +206,8 @@ def save_picture(figure: Figure, path: Path, *, force: bool) -> Path:
     """Write a picture, over none that is there unless that was said."""
     from ..report import save_figure
 
+    if path.suffix.lower() != ".png":
+        raise UsageError("a picture is a file ending in .png", path=path, hint="name it so")
     if os.path.lexists(path) and not force:
         hint = "give --force to replace it, or another -o"
         raise OutputExistsError("the picture exists already", path=path, hint=hint)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,7 @@ def drain_result(
             )
         if (problem := what_is_missing(data)) is not None:
             raise problem
-        _refuse_itself(path, path_out)
+        _refuse_inputs(path_out, data.files())
         with (
             new_output(path_out, data.files(), len(data), force=force) as temporary,
             HDF5Writer(temporary) as writer,
@@ -69,7 +69,6 @@ def tap_result(
     """
     with contextlib.ExitStack() as stack:
         data = stack.enter_context(HDF5Data(path, permissions=permissions))
-        _refuse_itself(path, path_out)
         place = find_origin(data, origin)
         may = (permissions or default_permissions()).within(place.absolute().parent)
         there = stack.enter_context(HDF5Data(place, permissions=may, opened=data.opened))
@@ -78,6 +77,7 @@ def tap_result(
         check_mapping(rows, len(there), "the recording", place)
         sources = dict(_alike(data, there, rows))
         inputs = list(dict.fromkeys([*data.files(), *there.files()]))
+        _refuse_inputs(path_out, inputs)
         out = new_output(path_out, inputs, len(data), force=force, permissions=may)
         writer = stack.enter_context(HDF5Writer(stack.enter_context(out)))
         copy_metadata(data.h5, writer.h5, permissions=data.permissions)
@@ -89,10 +89,12 @@ def tap_result(
         return place, sorted(sources)
 
 
-def _refuse_itself(path: Path, path_out: Path) -> None:
-    if os.path.realpath(path) == os.path.realpath(path_out):
+def _refuse_inputs(path_out: Path, inputs: Sequence[Path]) -> None:
+    """Raise an error if an output would replace what it is made of."""
+    place = Path(os.path.realpath(path_out))
+    if any(place == Path(os.path.realpath(one)) for one in inputs):
         hint = "choose another name with -o"
-        raise UsageError("the output would replace its input", path=path, hint=hint)
+        raise UsageError("the output would replace its input", path=path_out, hint=hint)
 
 
 def _alike(

@@ -32,6 +32,8 @@ def replaced_file(path: Path) -> Iterator[BinaryIO]:
     Unlike a file of `tempfile`, it has the mode that the umask says. If there is
     an exception, what was there before stays.
     """
+    if path.exists() and not path.is_file():  # a folder, a pipe, a device
+        raise FileExistsError(errno.EEXIST, "there is something else of this name", str(path))
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         with temporary.open("xb") as file:
