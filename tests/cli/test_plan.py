@@ -6,7 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import h5py
 import pytest
@@ -15,7 +15,6 @@ from cytovox.cli.main import main
 from cytovox.cli.one_recording import Measuring, Outcome, Recording
 from cytovox.errors import InterruptedRunError
 from cytovox.logic import DCNumJobRunner, resume
-from cytovox.run import folder_room
 from cytovox.run.lock import OutputLock
 from cytovox.testing import simulate_recording
 from cytovox.write.ledger import Ledger
@@ -144,20 +143,6 @@ def test_a_folder_that_cannot_be_made_is_refused(good: Path, tmp_path: Path, cap
     assert (one["state"], failed["state"]) == ("refused", "failed")
     assert one["exit_code"] == failed["exit_code"] == 74
     assert "the folder cannot be made" in one["error"]
-
-
-class Usage(NamedTuple):
-    total: int
-    used: int
-    free: int
-
-
-@pytest.fixture
-def free(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    def set_free(number: int) -> None:
-        monkeypatch.setattr(folder_room.shutil, "disk_usage", lambda _: Usage(1 << 50, 0, number))
-
-    return set_free
 
 
 def test_the_sum_of_all_results_is_compared_with_what_is_free(

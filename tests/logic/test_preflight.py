@@ -6,7 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import h5py
 import numpy as np
@@ -23,22 +23,6 @@ from cytovox.run import folder_room
 from cytovox.run.folder_room import MARGIN, Need, NotEnoughMemoryError, check_need
 from cytovox.run.memory import MemoryLimit
 from cytovox.testing import simulate_recording
-
-
-class Usage(NamedTuple):
-    total: int
-    used: int
-    free: int
-
-
-@pytest.fixture
-def free(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """Let all disks have so many bytes free."""
-
-    def set_free(number: int) -> None:
-        monkeypatch.setattr(folder_room.shutil, "disk_usage", lambda _: Usage(1 << 50, 0, number))
-
-    return set_free
 
 
 @pytest.fixture

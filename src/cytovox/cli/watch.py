@@ -271,8 +271,8 @@ def _free_name(path: Path) -> Path:
 def _wait(seconds: float) -> None:
     """Wait until the next look, or until a signal says that there is none.
 
-    No system tells of changes in a folder in a way that all have, least of all
-    of one on a server: so it is looked at again after a while.
+    There is no notification of changes in a folder that works on all systems, least
+    of all for a folder on a server: so it is looked at again after a while.
     """
     stopped = threading.Event()
     with stop_gently(stopped.set):

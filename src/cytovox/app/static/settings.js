@@ -14,7 +14,7 @@ const GROUPS = [
 let made = 0;
 
 export class Settings {
-  /** `stages` is what the server tells of stages; `changed` is called after each change. */
+  /** `stages` is what the server says about stages; `changed` is called after each change. */
   constructor(stages, changed) {
     this.stages = stages.filter((stage) => stage.available);
     this.changed = changed;
