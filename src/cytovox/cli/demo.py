@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -26,6 +27,8 @@ __all__ = [
 
 #: What distinguishes a simulated file, and its result, from any other.
 _MARK = ("setup:module composition", "simulator")
+#: Most frames in a stored chunk of what a camera writes.
+_CHUNK_FRAMES = 32
 #: Voxels of the volume, and what is made of it.
 _SHAPE = (96, 192, 192)
 _NAMES = (
@@ -62,9 +65,25 @@ class _Recording:
     flicker: float = option(0.0, "Flicker of the light, relative.", min=0.0, metavar="SD")
 
 
+@options
+class _Camera:
+    live: float | None = option(
+        None,
+        "Write the recording as a camera does that takes so many frames a second.",
+        min=0.1,
+        metavar="RATE",
+    )
+    locked: bool = option(
+        False,
+        "With --live: keep the file locked and write what was taken now and then, in place of "
+        "letting others read it meanwhile (SWMR).",
+    )
+
+
 def recording(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Recording to write (.rtdc).")],
     how: _Recording,
+    camera: _Camera,
     last: _Last,
 ) -> None:
     """Simulate a recording, with the truth beside it.
@@ -73,6 +92,9 @@ def recording(
     known size, shape, place and texture, cells at the border, frames stored
     twice and empty frames. What is true of each cell goes to a table beside
     it, with .truth.csv in place of .rtdc.
+
+    With --live it is drawn first, and then written at the pace of a camera, so that cytovox
+    live can be tried without an instrument.
 
     Example: cytovox simulate recording raw.rtdc --frames 1000 --seed 1
     """
@@ -85,9 +107,28 @@ def recording(
         if path.exists() and not last.force:
             raise OutputExistsError("the file exists", path=path, hint="give --force to replace")
     out.parent.mkdir(parents=True, exist_ok=True)
-    truth = simulate_recording(out, **vars(how))
+    if camera.live is None:
+        truth, frames = simulate_recording(out, **vars(how)), how.frames
+    else:
+        truth, frames = _record(out, how, camera.live, locked=camera.locked)
     whole = f"{len(truth)} cells, {len(truth.whole)} of them whole"
-    say(f"{out}: {how.frames} frames; {table}: {whole}")
+    say(f"{out}: {frames} frames; {table}: {whole}")
+
+
+def _record(out: Path, how: _Recording, rate: float, *, locked: bool) -> tuple[Truth, int]:
+    """Draw a recording, then write it as a camera does; return how many frames there are."""
+    from ..testing import play_recording, simulate_recording
+
+    with tempfile.TemporaryDirectory(prefix=f".{out.stem}-", dir=out.parent) as folder:
+        drawn = Path(folder) / "drawn.rtdc"
+        # frames get into the file in whole chunks, at least twice a second
+        chunk = max(1, min(_CHUNK_FRAMES, int(rate / 2)))
+        truth = simulate_recording(
+            drawn, frame_rate=rate, chunk_frames=chunk, save_truth=False, **vars(how)
+        )
+        truth.save(out.with_suffix(".truth.csv"))
+        say(f"{out}: recording {how.frames} frames, {rate:g} a second")
+        return truth, play_recording(drawn, out, rate=rate, locked=locked)
 
 
 @options

@@ -202,9 +202,9 @@ def _open(source: Path | BinaryIO, growing: bool) -> tuple[h5py.File, bool]:
                 # the file system may refuse locks, another library in this process may
                 # hold the file without
                 how["locking"] = False
-            elif growing and _OPEN_MARK in str(err) and "locking" in how and "swmr" not in how:
-                # a writer that lets others read meanwhile (SWMR)
-                how["swmr"] = True
+            elif growing and _OPEN_MARK in str(err) and "swmr" not in how:
+                # a writer that lets others read meanwhile (SWMR), which holds no lock
+                is_growing = how["swmr"] = True
             else:
                 raise _explain(err, path) from err
 

@@ -1,5 +1,6 @@
 """Simulators of data whose truth is known."""
 
+from .camera import play_recording
 from .recording import simulate_recording
 from .truth import TRUTH_DTYPE, Truth
 from .volume_simulator import simulate_volume
@@ -10,6 +11,7 @@ __all__ = [
     "VOLUME_TRUTH_DTYPE",
     "Truth",
     "VolumeTruth",
+    "play_recording",
     "simulate_recording",
     "simulate_volume",
 ]
