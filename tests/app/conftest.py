@@ -26,13 +26,18 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def client(folder: Path) -> Iterator[TestClient]:
+def page(folder: Path) -> Iterator[Page]:
+    serving = Page(folder, TOKEN, PORT)
+    yield serving
+    serving.close()
+
+
+@pytest.fixture(scope="session")
+def client(page: Page) -> TestClient:
     """A browser that has opened the address with the token."""
-    page = Page(folder, TOKEN, PORT)
     browser = TestClient(page.asgi, base_url=ORIGIN, headers={"origin": ORIGIN})
     assert browser.get(f"/?token={TOKEN}").status_code == 200
-    yield browser
-    page.close()
+    return browser
 
 
 @pytest.fixture(scope="session")

@@ -77,6 +77,8 @@ def test_other_pages_cannot_ask(client: TestClient, origin: str | None) -> None:
 def test_large_requests_are_refused_before_they_are_read(client: TestClient) -> None:
     assert client.post("/api/begin", content=b" " * (MOST_BYTES + 1)).status_code == 413
     assert client.post("/api/begin", content=iter([b"{}"])).status_code == 413
+    headers = {"content-length": "9" * 5000}
+    assert client.post("/api/begin", content=b"{}", headers=headers).status_code == 413
 
 
 def test_the_browser_may_load_only_what_is_of_the_page(client: TestClient) -> None:

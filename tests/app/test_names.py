@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ import pytest
 
 from cytovox.app.files import Files
 from cytovox.app.folder import Folder
+from cytovox.app.server import Page
 from cytovox.errors import InputNotFoundError, UsageError
 
 
@@ -30,11 +33,26 @@ def test_files_are_named_from_the_folder_on(inside: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["../secret.rtdc", "day 1/../../secret.rtdc", "/etc/passwd", "..", "a\0b", 7, None]
+    "name",
+    ["../secret.rtdc", "day 1/../../secret.rtdc", "/etc/passwd", "..", "a\0b", "\ud800", 7, None],
 )
 def test_nothing_outside_is_seen(inside: Path, name: Any) -> None:
     with pytest.raises(UsageError):
         Folder(inside).place(name)
+
+
+@pytest.mark.parametrize("name", ["a" * 300, "a" * 5000, "a/" * 3000, "a\0b", "\ud800", 7, None])
+def test_a_name_that_no_file_can_have_is_refused_by_every_call(
+    page: Page, client: Any, name: Any
+) -> None:
+    asked = dict.fromkeys(("file", "folder", "out", "name"), name)
+    asked |= {"frame": 0, "function": "label"}
+    own = [call for call in page.calls if not call.endswith(("begin", "known"))]
+    for call in own:
+        answer = client.post(f"/api/{call}", content=json.dumps(asked))
+        assert answer.status_code == 400, call
+        assert re.search("name cannot be used|is not a text", answer.json()["error"])
+    assert len(own) > 10
 
 
 def test_links_out_of_the_folder_are_refused(inside: Path) -> None:
@@ -76,3 +94,17 @@ def test_what_is_not_a_request_is_answered(client: Any) -> None:
         assert answer.status_code == 400
         assert "error" in answer.json()
     assert client.post("/api/nothing", json={}).status_code == 404
+
+
+def test_a_file_that_is_gone_meanwhile_is_named(
+    page: Page, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = FileNotFoundError(2, "No such file or directory", "raw.rtdc")
+
+    def fail(body: object) -> None:
+        raise gone
+
+    monkeypatch.setitem(page.calls, "results/list", fail)
+    answer = client.post("/api/results/list", json={})
+    assert answer.status_code == 400
+    assert answer.json()["error"] == "raw.rtdc: No such file or directory"

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import h5py
 import pytest
 from starlette.testclient import TestClient
 
 from cytovox.app.body import Body
 from cytovox.app.folder import Folder
+from cytovox.app.look_screen import Look
 from cytovox.app.page_runs import NOTES, Runs
 from cytovox.app.queue_screen import Queue
+from cytovox.app.recordings import Recordings
 from cytovox.app.results_screen import Results
 from cytovox.cli.main import main
 from cytovox.errors import UsageError
+from cytovox.logic.origin import frames_of_events
 from cytovox.read import HDF5Data
 from support.processes import wait_until
 from support.results import contents
@@ -146,6 +152,46 @@ def test_numbers_of_results_are_those_in_the_files(ran: Path) -> None:
     assert found[1]["recording"] == "a b.rtdc"
     assert found[1]["settings"]["options"]["segmenter.thresh"] == "-7.0"
     assert Body({"settings": found[1]["settings"]}).recipe().codes["segmenter"] == "thresh"
+
+
+def test_what_is_explained_is_the_first_frame_with_a_loss_or_with_an_event(
+    ran: Path, tmp_path: Path
+) -> None:
+    results = Results(Folder(ran))
+    found = results.explain(Body({"name": "results/a b_dcn.rtdc"}))
+    frame = found["frame"]
+    command = ["cytovox", "explain", str(ran / "results" / "a b_dcn.rtdc"), "--frame", str(frame)]
+    assert shlex.split(found["command"]) == command
+
+    recordings = Recordings()
+    look = Look(Folder(ran), recordings)
+    chosen = {"options": {"segmenter.thresh": "-7"}}
+
+    def lost(frame: int) -> set[str]:
+        body = Body({"file": "a b.rtdc", "frame": frame, "settings": chosen})
+        return {one["fate"] for one in look.frame(body)["objects"]} - {"kept", "repeated"}
+
+    assert lost(frame)
+    assert not any(map(lost, range(frame)))
+    recordings.close()
+    shutil.copy(ran / "results" / "a b_dcn.rtdc", tmp_path / "alone_dcn.rtdc")
+    alone = Results(Folder(tmp_path)).explain(Body({"name": "alone_dcn.rtdc"}))
+    with HDF5Data(tmp_path / "alone_dcn.rtdc") as data:
+        assert alone["frame"] == frames_of_events(data)[0]
+
+
+def test_a_result_with_a_record_of_another_kind_hides_no_other(ran: Path, tmp_path: Path) -> None:
+    """What it says of objects is believed only if it adds up."""
+    path = tmp_path / "a_dcn.rtdc"
+    shutil.copy(ran / "results" / "a b_dcn.rtdc", path)
+    read = {"frames": math.nan, "files": 7}
+    record = {"objects": {"found": math.nan}, "read": read, "automatic": []}
+    with h5py.File(path, "r+") as h5:
+        (name,) = [name for name in h5["logs"] if name.startswith("dcnum-job")]
+        del h5["logs"][name]
+        h5["logs"][name] = [json.dumps(record).encode()]
+    (found,) = Results(Folder(tmp_path)).list(Body({"folder": ""}))["results"]
+    assert (found["objects"], found["frames"], found["recording"]) == (None, None, None)
 
 
 def test_a_damaged_result_is_named_and_checked(ran: Path, tmp_path: Path) -> None:

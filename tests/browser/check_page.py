@@ -20,7 +20,14 @@ from support.results import contents
 Start = Callable[[Path], Server]
 Visit = Callable[..., Page]
 Picture = Callable[[Page, str, int], None]
-SCREENS = ("look", "tune", "volume", "queue", "results")
+#: Each screen, and what is there when it has shown what it asked for.
+SCREENS = {
+    "look": "#look[data-frame]",
+    "tune": "[data-side=A][data-drawn]",
+    "volume": "#volume[data-drawn]",
+    "queue": "#queue[data-state]",
+    "results": "#results[data-count]",
+}
 
 #: Moves a slider and waits until the picture of that setting is drawn; returns milliseconds.
 MOVE = """([slider, side, value]) => new Promise((done) => {
@@ -36,6 +43,13 @@ MOVE = """([slider, side, value]) => new Promise((done) => {
 })"""
 CLICK = "(button) => button.click()"
 PIXELS = "(canvas) => canvas.toDataURL()"
+
+
+def turn_to(page: Page, screen: str) -> None:
+    """Open a screen and wait until it is filled."""
+    page.click(f"nav a[href='#{screen}']")
+    expect(page.locator(f"#{screen}")).to_be_visible()
+    expect(page.locator(SCREENS[screen])).to_be_attached()
 
 
 def number(locator: Locator) -> int:
@@ -105,6 +119,8 @@ def test_tune_changes_pictures_and_counts(server: Server, visit: Visit, picture:
     assert number(other.locator("[data-fate=kept] td").first) == events
     assert number(kept.first) < events, "the first setting stays"
     picture(page, "compare", 900)
+    page.reload()
+    expect(side).to_have_attribute("data-drawn", re.compile("400"))
 
 
 def test_a_wrong_value_is_said_and_does_no_harm(server: Server, visit: Visit) -> None:
@@ -163,8 +179,9 @@ def test_a_folder_is_run_as_by_the_command_line(
 ) -> None:
     page = visit(server.address, "queue")
     page.select_option("#queue-folder", "day1")
-    expect(page.locator("#queue-files tbody tr")).to_have_count(3)
+    expect(page.locator("#queue-command code")).to_contain_text("day1/results")
     expect(page.locator("#queue-total")).to_contain_text("3 of 3 to do, about")
+    assert page.locator("#queue-files tbody tr").count() == 3
     page.get_by_label("Move day1/M003.rtdc up").click()
     page.click("#queue-run")
     expect(page.locator("#queue-batch-text")).to_have_text(re.compile("[1-3] of 3"))
@@ -197,10 +214,16 @@ def test_results_show_the_numbers_of_the_files(
     expect(page.locator("#results-answer")).to_have_text("Checked: 3 good.")
     rows.first.get_by_role("button").click()
     expect(page.locator("#results-one h3")).to_have_text("day1/results/M001_dcn.rtdc")
+    explain = page.get_by_role("button", name=re.compile("Explain"))
+    frame = re.search(r"\d+", explain.inner_text()).group()
     picture(page, "results", 850)
-    page.get_by_role("button", name=re.compile("Explain")).click()
-    expect(page.locator("#look-file")).to_have_value("day1/M001.rtdc")
-    expect(page.locator("#look-settings")).to_contain_text("the defaults")
+    explain.click()
+    expect(page.locator("#look")).to_have_attribute("data-frame", frame)
+    assert page.locator("#look-file").input_value() == "day1/M001.rtdc"
+    assert page.locator(".outlines polygon[aria-label^=lost]").count() >= 1
+    expect(page.locator("#look-settings")).to_contain_text("M001_dcn.rtdc: the defaults")
+    page.get_by_role("button", name="Those of Tune").click()
+    expect(page.locator("#look-settings")).to_contain_text("Settings: the defaults")
 
 
 def test_a_report_opens_without_network_and_complaints(
@@ -279,10 +302,7 @@ def test_small_windows_and_large_letters_need_no_scrolling_aside(
     size = {"width": width, "height": 800}
     page = visit(server.address, viewport=size, device_scale_factor=sharpness, color_scheme=scheme)
     for screen in SCREENS:
-        page.click(f"nav a[href='#{screen}']")
-        expect(page.locator(f"#{screen}")).to_be_visible()
-        if screen == "tune":
-            expect(page.locator("[data-side=A]")).to_have_attribute("data-drawn", "{}")
+        turn_to(page, screen)
         assert page.evaluate("document.documentElement.scrollWidth") <= width, screen
         if screen == "tune" and width == 640:
             picture(page, "dark", 800)
@@ -293,7 +313,7 @@ def test_everything_is_named_and_reached_by_the_keyboard(server: Server, visit: 
     page.keyboard.press("Tab")
     expect(page.locator(".skip")).to_be_focused()
     for screen in SCREENS:
-        page.click(f"nav a[href='#{screen}']")
+        turn_to(page, screen)
         link = page.locator(f"nav a[href='#{screen}']")
         expect(link).to_have_attribute("aria-current", "page")
         for control in page.locator(f"#{screen}").locator("input, select, button").all():

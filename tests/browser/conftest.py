@@ -17,7 +17,9 @@ from support.page import Server, chromium
 
 #: Nothing but the server can be reached.
 NO_NETWORK = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
-expect.set_options(timeout=30_000)
+#: Milliseconds after which what is waited for does not come, even on a busy machine.
+LIMIT = 180_000
+expect.set_options(timeout=LIMIT)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -25,9 +27,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.fixture(scope="session")
-def folder() -> Iterator[Path]:
-    """A day of measurements, in a folder of a short name, since pictures show it."""
-    place = Path(tempfile.mkdtemp(prefix="lab-"))
+def folder(request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A day of measurements, in a folder that is called the same in all pictures."""
+    if request.config.getoption("--pictures") is None:
+        place = Path(tempfile.mkdtemp(prefix="lab-"))
+    else:
+        place = Path(tempfile.gettempdir()) / "lab"
+        place.mkdir()
     day = place / "day1"
     day.mkdir()
     for number, frames in enumerate((1200, 300, 500), 1):
@@ -75,6 +81,7 @@ def visit(browser: Browser) -> Iterator[Callable[..., Page]]:
 
     def opening(address: str, screen: str = "look", **options: Any) -> Page:
         context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
+        context.set_default_timeout(LIMIT)
         contexts.append(context)
         page = context.new_page()
         origin = address.split("?")[0]

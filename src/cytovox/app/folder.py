@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 from collections.abc import Iterator
@@ -29,10 +30,16 @@ class Folder:
 
         What it names need not be there.
         """
-        if not isinstance(name, str) or "\0" in name:
+        if not isinstance(name, str):
             raise UsageError("this is not the name of a file", hint="reload the page")
         path = self.path.joinpath(name) if name else self.path
-        resolved = Path(os.path.realpath(path))
+        try:
+            resolved = Path(os.path.realpath(path))
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                resolved.lstat()
+        except (OSError, ValueError) as err:  # too long, or with what no name has
+            why = getattr(err, "strerror", None) or "it holds a character that no name has"
+            raise UsageError(f"this name cannot be used: {why}", hint="give another") from err
         if resolved != self.path and self.path not in resolved.parents:
             raise UsageError("this lies outside of the folder of the page", path=path)
         return resolved

@@ -78,7 +78,8 @@ class Guard:
             text = "open the address that cytovox app has printed: it holds a key to this page"
             return PlainTextResponse(text, 403)
         length = headers.get("content-length", "0")
-        if "transfer-encoding" in headers or not length.isdecimal() or int(length) > MOST_BYTES:
+        is_number = length.isdecimal() and len(length) < 10
+        if "transfer-encoding" in headers or not is_number or int(length) > MOST_BYTES:
             return PlainTextResponse("the request is too large", 413)
         return None
 

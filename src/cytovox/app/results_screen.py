@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import secrets
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import typer
 
 from ..errors import CytovoxError, InputError, UsageError
-from ..logic.recipes import recipe_of_result
-from ..logic.record import read_record
+from ..logic.fates import KEPT, analyse
+from ..logic.frame_source import FrameSource
+from ..logic.origin import frames_of_events
+from ..logic.recipes import job_of_result, recipe_of_result
+from ..logic.record import read_record, recorded_objects
 from ..read import HDF5Data
 from .body import Body
 from .command_words import call, in_words, quoted
@@ -22,6 +27,8 @@ __all__ = ["Results"]
 
 #: More results of a folder than these are not shown.
 _MOST = 1000
+#: Frames in which a lost object is looked for, and how many at once.
+_LOOKED_AT, _BATCH = 1000, 50
 #: Programs that show a folder; on Linux another one.
 _OPENERS = {"darwin": "open", "win32": "explorer"}
 
@@ -71,6 +78,12 @@ class Results:
         self.reports[key] = target
         return {"address": f"/report/{key}", "file": self._folder.name(target)}
 
+    def explain(self, body: Body) -> dict[str, Any]:
+        """Return a frame that is worth a look, and the command that explains it."""
+        path = self._folder.file(body.text("name"))
+        frame = _frame_to_explain(path, self._folder)
+        return {"frame": frame, "command": in_words(["explain", str(path), "--frame", str(frame)])}
+
     def open(self, body: Body) -> dict[str, Any]:
         """Show a folder in the file manager of this machine."""
         place = self._folder.place(body.text("folder"))
@@ -81,32 +94,65 @@ class Results:
     def _described(self, path: Path) -> dict[str, Any]:
         """Return what a result holds, or why it cannot be read."""
         name = self._folder.name(path)
-        plain: dict[str, Any] = {"name": name, "bytes": path.stat().st_size}
+        plain: dict[str, Any] = {"name": name, "bytes": None}
         try:
+            plain["bytes"] = path.stat().st_size
             with HDF5Data(path) as data:
                 record = read_record(data)
                 plain["events"] = len(data)
         except (CytovoxError, OSError, ValueError, LookupError, RuntimeError, TypeError) as error:
             return plain | {"error": str(error)}
-        objects, source = record.get("objects"), record.get("read")
+        source = record.get("read")
+        frames = source.get("frames") if isinstance(source, dict) else None
         return plain | {
-            "objects": objects if isinstance(objects, dict) else None,
-            "frames": source.get("frames") if isinstance(source, dict) else None,
-            "recording": self._recording_of(source),
+            "objects": recorded_objects(record, plain["events"]),
+            "frames": frames if type(frames) is int else None,
+            "recording": _recording_of(record, self._folder),
             "settings": _settings_of(path),
             "commands": {
                 "verify": in_words(["verify", str(path)]),
                 "report": in_words(_report_of(path)),
-                "explain": in_words(["explain", str(path), "--frame", "0"]),
             },
         }
 
-    def _recording_of(self, source: Any) -> str | None:
-        """Return the name of the recording that a result was made of, if the page may see it."""
-        try:
-            return self._folder.name(self._folder.file(str(source["files"][0]["path"])))
-        except (CytovoxError, LookupError, TypeError, ValueError):
-            return None
+
+def _recording_of(record: Mapping[str, Any], folder: Folder) -> str | None:
+    """Return the name of the recording that a result was made of, if the page may see it."""
+    try:
+        return folder.name(folder.file(str(record["read"]["files"][0]["path"])))
+    except (CytovoxError, OSError, LookupError, TypeError):
+        return None
+
+
+def _frame_to_explain(path: Path, folder: Folder) -> int:
+    """Return the first frame in which an object was lost, or else the first with an event."""
+    with HDF5Data(path) as data:
+        record = read_record(data)
+        recording = _recording_of(record, folder)
+        objects = recorded_objects(record, len(data))
+        frame = None
+        if recording is not None and objects is not None and objects["found"] > len(data):
+            with (
+                contextlib.suppress(CytovoxError),  # such as of a recording that was replaced
+                FrameSource(job_of_result(data, folder.file(recording))) as source,
+            ):
+                frame = _first_with_a_loss(source)
+        if frame is None and len(data):
+            with contextlib.suppress(CytovoxError):
+                frame = int(frames_of_events(data)[0])
+        return frame or 0
+
+
+def _first_with_a_loss(source: FrameSource) -> int | None:
+    """Return the first frame in which an object was lost, but for frames that repeat others."""
+    chosen = source.chosen()[:_LOOKED_AT]
+    for start in range(0, len(chosen), _BATCH):
+        frames = source.read(chosen[start : start + _BATCH])
+        objects = analyse(frames, source.job, source.data).objects
+        lost = objects.frame[(objects.cause != KEPT) & ~frames.duplicate[objects.frame]]
+        if lost.size:
+            return int(frames.numbers[lost.min()])
+    return None
 
 
 def _settings_of(path: Path) -> dict[str, Any] | None:

@@ -57,7 +57,7 @@ class Page:
         volumes = Volumes(self.folder)
         look, tune = Look(self.folder, self._recordings), Tune(self.folder, self._recordings)
         #: What the page may ask for, by name.
-        self._calls: dict[str, Callable[[Body], Any]] = {
+        self.calls: dict[str, Callable[[Body], Any]] = {
             "begin": files.begin,
             "look/frame": look.frame,
             "tune/frames": tune.frames,
@@ -73,6 +73,7 @@ class Page:
             "results/list": self._results.list,
             "results/verify": self._results.verify,
             "results/report": self._results.report,
+            "results/explain": self._results.explain,
             "results/open": self._results.open,
         }
         self._templates = Environment(loader=PackageLoader("cytovox.app"), autoescape=True)
@@ -102,19 +103,21 @@ class Page:
         return FileResponse(path, headers={"content-security-policy": _OF_REPORTS})
 
     async def _answer(self, request: Request) -> Response:
-        call = self._calls.get(request.path_params["name"])
+        call = self.calls.get(request.path_params["name"])
         if call is None:
             return _as_json({"error": "there is no such call (reload the page)"}, 404)
         try:
             answer = await run_in_threadpool(call, Body.read(await request.body()))
+            if isinstance(answer, bytes):
+                return Response(answer, media_type="image/png")
+            return _as_json(answer)
         except CytovoxError as error:
             return _as_json({"error": str(error)}, 400)
+        except OSError as error:  # the file is gone or was replaced meanwhile, or is not for us
+            return _as_json({"error": f"{escaped(error.filename)}: {error.strerror}"}, 400)
         except Exception as error:
             logger.exception("the page asked for %s", request.path_params["name"])
             return _as_json({"error": f"{type(error).__name__}: {error}"}, 500)
-        if isinstance(answer, bytes):
-            return Response(answer, media_type="image/png")
-        return _as_json(answer)
 
 
 def _as_json(value: Mapping[str, Any], status: int = 200) -> Response:

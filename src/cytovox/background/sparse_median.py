@@ -66,7 +66,7 @@ class BackgroundSparseMed(Background):
             If a value is not allowed.
         """
         _require(kernel_size > 0, "kernel_size", kernel_size, "it must be above 0")
-        _require(split_time > 0, "split_time", split_time, "it must be above 0 seconds")
+        _require(0 < split_time < np.inf, "split_time", split_time, "give seconds, above 0")
         _require(thresh_cleansing >= 0, "thresh_cleansing", thresh_cleansing, "0 or more")
         _require(0 < frac_cleansing <= 1, "frac_cleansing", frac_cleansing, "above 0, up to 1")
 

@@ -3,6 +3,7 @@
 import { call, latest } from "./api.js";
 import { byId, choices, commandLine, el, number, say, svg, trouble } from "./dom.js";
 import { polygon, swatch } from "./fates.js";
+import { Settings } from "./settings.js";
 
 const TITLES = {
   image: "Image, with the outlines of objects",
@@ -22,7 +23,10 @@ export class Look {
     const exact = byId("look-frame");
     slider.addEventListener("input", () => this.show(Number(slider.value)));
     exact.addEventListener("change", () => this.show(Number(exact.value)));
-    byId("look-file").addEventListener("change", () => this.show(0));
+    byId("look-file").addEventListener("change", () => {
+      this.result = null;
+      this.show(0);
+    });
     document.addEventListener("keydown", (event) => this.key(event));
   }
 
@@ -37,9 +41,36 @@ export class Look {
     if (files.length) this.show(this.frame);
   }
 
-  goTo(file, frame) {
-    this.wanted = file;
+  /** Show a frame of the recording of a result, by the settings of the result. */
+  goTo({ name, recording, settings }, frame) {
+    this.result = null;
+    if (settings) {
+      this.result = { name, settings: new Settings(this.page.settings.stages, () => {}) };
+      this.result.settings.value = settings;
+    }
+    this.wanted = recording;
     this.frame = frame;
+  }
+
+  /** Those of the result that is explained, or else those of Tune. */
+  get settings() {
+    return this.result?.settings ?? this.page.settings;
+  }
+
+  tellSettings() {
+    const { words } = this.settings;
+    const place = byId("look-settings");
+    if (this.result) {
+      const back = el("button", { type: "button", class: "small" }, "Those of Tune");
+      back.addEventListener("click", () => {
+        this.result = null;
+        this.show(this.frame);
+        byId("look-slider").focus();
+      });
+      place.replaceChildren(`Settings of ${this.result.name}: ${words || "the defaults"} `, back);
+    } else {
+      place.textContent = words ? `Settings of Tune: ${words}` : "Settings: the defaults. Change them in Tune.";
+    }
   }
 
   key(event) {
@@ -55,7 +86,7 @@ export class Look {
     panels.setAttribute("aria-busy", "true");
     try {
       const file = byId("look-file").value;
-      const settings = this.page.settings.value;
+      const settings = this.settings.value;
       const length = file === this.file ? this.length : Infinity;
       const frame = Math.max(0, Math.min(wanted, length - 1));
       const answer = await call("look/frame", { file, frame, settings });
@@ -76,9 +107,7 @@ export class Look {
     slider.max = byId("look-frame").max = answer.length - 1;
     slider.value = byId("look-frame").value = answer.frame;
     byId("look-length").textContent = `from 0 to ${answer.length - 1}, as in dclab; DCscope shows ${answer.frame + 1}`;
-    const changes = Object.entries(this.page.settings.value.options).map(([k, v]) => `${k}=${v}`);
-    byId("look-settings").textContent = changes.length
-      ? `Settings of Tune: ${changes.join(", ")}` : "Settings: the defaults. Change them in Tune.";
+    this.tellSettings();
     const bytes = Uint8Array.from(atob(answer.picture), (letter) => letter.charCodeAt(0));
     const picture = await createImageBitmap(new Blob([bytes], { type: "image/png" }));
     const [height, width] = answer.shape;

@@ -19,6 +19,8 @@ class Page {
     this.files = files;
     this.folders = folders;
     this.settings = new Settings(stages, () => {});
+    const kept = sessionStorage.getItem("settings"); // a page that is loaded again is as it was
+    if (kept) this.settings.value = JSON.parse(kept);
     this.screens = {
       look: new Look(this), tune: new Tune(this, stages), queue: new Queue(this), results: new Results(this),
     };

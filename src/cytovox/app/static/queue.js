@@ -18,6 +18,8 @@ export class Queue {
     /** Names in the order that a person has made. */
     this.own = [];
     this.state = null;
+    /** Questions about the run so far, and which of them was the last to be shown. */
+    this.asks = this.shown = 0;
     this.plan = latest(() => this.load());
     byId("queue-out").addEventListener("change", () => this.plan());
     byId("queue-folder").addEventListener("change", () => {
@@ -61,11 +63,12 @@ export class Queue {
   async load() {
     byId("queue-region").setAttribute("aria-busy", "true");
     byId("queue-total").textContent = "Looking at the recordings …";
-    const changes = Object.entries(this.page.settings.value.options).map(([k, v]) => `${k}=${v}`);
-    byId("queue-settings").textContent = changes.length
-      ? `Settings of Tune: ${changes.join(", ")}` : "Settings: the defaults. Change them in Tune.";
+    const { words } = this.page.settings;
+    byId("queue-settings").textContent = words
+      ? `Settings of Tune: ${words}` : "Settings: the defaults. Change them in Tune.";
     try {
       const asked = this.asked;
+      const number = ++this.asks;
       const found = await call("queue/plan", asked);
       if (asked.out !== this.asked.out || asked.folder !== this.asked.folder) return; // it is old
       this.files = found.files;
@@ -76,7 +79,7 @@ export class Queue {
         el("tr", {}, el("td", {}, one.name || "the folder"), el("td", { class: "quiet" }, one.reason))));
       trouble(null);
       this.sort();
-      this.show(found.state);
+      this.show(found.state, number);
     } catch (error) {
       byId("queue-total").textContent = "";
       trouble(error);
@@ -108,15 +111,18 @@ export class Queue {
     try {
       const own = byId("queue-order").value !== "name";
       const files = own ? this.files.map((file) => file.name) : [];
-      this.show(await call(name, name === "queue/run" ? { ...this.asked, files } : { out: this.asked.out }));
+      const number = ++this.asks;
+      this.show(await call(name, name === "queue/run" ? { ...this.asked, files } : { out: this.asked.out }), number);
       trouble(null);
     } catch (error) {
       trouble(error);
     }
   }
 
-  /** Show the state of the run, and look again while it is going on. */
-  show(state) {
+  /** Show the state of the run, unless a later one is shown, and look again while it is going on. */
+  show(state, number) {
+    if (number < this.shown) return;
+    this.shown = number;
     this.state = state;
     clearTimeout(this.timer);
     byId("queue-run").disabled = state.is_running || !this.files.length;
@@ -149,8 +155,9 @@ export class Queue {
   async look() {
     try {
       const { out } = this.asked;
+      const number = ++this.asks;
       const state = await call("queue/state", { out });
-      if (out === this.asked.out) this.show(state);
+      if (out === this.asked.out) this.show(state, number);
       trouble(null);
     } catch (error) {
       trouble(error);

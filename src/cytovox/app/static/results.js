@@ -66,21 +66,24 @@ export class Results {
     const action = (text, command, act) => el("div", { class: "action" },
       el("button", { type: "button", class: "plain", onclick: act, disabled: !act }, text), commandLine(command, text));
     const counts = one.objects ? countsTable(one.objects, "Objects") : null;
-    const explain = one.recording === null ? null : () => this.explain(one);
+    const explain = el("div", { role: "status" }, el("p", { class: "quiet" }, "Looking for a lost object …"));
     byId("results-one").replaceChildren(
       el("h3", { tabindex: "-1" }, one.name),
       el("div", { class: "side-numbers" }, el("div", {}, counts),
         el("div", {},
           action("Verify", one.commands.verify, () => this.verify(one.name)),
           action("Report", one.commands.report, () => this.report(one.name)),
-          action("Explain: look at its frames", one.commands.explain, explain),
-          explain ? null : el("p", { class: "quiet" }, "Its recording is not in the folder of this page."))));
+          explain)));
     byId("results-one").querySelector("h3").focus();
+    call("results/explain", { name: one.name }).then(({ frame, command }) => {
+      const act = one.recording === null ? null : () => this.explain(one, frame);
+      explain.replaceChildren(action(`Explain frame ${frame}`, command, act),
+        act ? "" : el("p", { class: "quiet" }, "Its recording is not in the folder of this page."));
+    }).catch((error) => explain.replaceChildren(el("p", { class: "bad" }, error.message)));
   }
 
-  explain(one) {
-    if (one.settings) this.page.settings.value = one.settings;
-    this.page.screens.look.goTo(one.recording, 0);
+  explain(one, frame) {
+    this.page.screens.look.goTo(one, frame);
     location.hash = "#look";
   }
 

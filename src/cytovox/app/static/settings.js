@@ -11,6 +11,7 @@ const GROUPS = [
   ["feature", "Features", false],
   ["data", "Input", false],
 ];
+const CODES = { background: "sparsemed", segmenter: "thresh", feature: "legacy", gate: "norm" };
 let made = 0;
 
 export class Settings {
@@ -18,7 +19,7 @@ export class Settings {
   constructor(stages, changed) {
     this.stages = stages.filter((stage) => stage.available);
     this.changed = changed;
-    this.codes = { background: "sparsemed", segmenter: "thresh", feature: "legacy", gate: "norm" };
+    this.codes = { ...CODES };
     this.options = {};
     this.root = el("form", { class: "settings", autocomplete: "off", onsubmit: (e) => e.preventDefault() });
     this.build();
@@ -40,6 +41,12 @@ export class Settings {
     this.build();
   }
 
+  /** What differs from the defaults, in words; empty if nothing does. */
+  get words() {
+    const codes = Object.entries(this.codes).filter(([kind, code]) => code !== CODES[kind]);
+    return [...codes, ...Object.entries(this.options)].map(([name, value]) => `${name}=${value}`).join(", ");
+  }
+
   optionsOf(group) {
     const kind = group === "mask" ? "segmenter" : group;
     const stage = this.stages.find((one) => one.kind === kind && one.code === this.codes[kind]);
@@ -58,7 +65,7 @@ export class Settings {
     const reset = el("button", { type: "button", class: "small" }, "Defaults");
     reset.addEventListener("click", () => {
       this.options = {};
-      this.codes = { ...this.codes, background: "sparsemed", segmenter: "thresh" };
+      this.codes = { ...CODES };
       this.build();
       this.changed();
     });

@@ -13,7 +13,10 @@ export class Tune {
     this.page = page;
     this.stages = stages;
     this.sides = [new Side(this, "A", page.settings)];
-    page.settings.changed = () => this.sides[0].update();
+    page.settings.changed = () => {
+      sessionStorage.setItem("settings", JSON.stringify(page.settings.value));
+      this.sides[0].update();
+    };
     for (const id of ["tune-file", "tune-feature"]) {
       byId(id).addEventListener("change", () => this.update());
     }
