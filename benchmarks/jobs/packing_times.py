@@ -19,7 +19,7 @@ import hdf5plugin  # noqa: F401
 import numpy as np
 import zstandard
 
-from cytovox.write.packing import pack_chunk, suitable_rows
+from cytovox.write.packing import pack_chunk, suitable_unit
 
 #: Images that are compressed together, and most images of a recording.
 CHUNK, MOST = 32, 960
@@ -58,7 +58,7 @@ def _seconds(work: Callable[[], Any]) -> float:
 def _way(name: str, first: Any) -> Callable[[Any], bytes]:
     if name != "cytovox":
         return zstandard.ZstdCompressor(level=int(name)).compress
-    return partial(pack_chunk, level=5, checksum=False, rows=suitable_rows(first, 5))
+    return partial(pack_chunk, level=5, checksum=False, unit=suitable_unit(first, 5))
 
 
 if __name__ == "__main__":

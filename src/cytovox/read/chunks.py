@@ -118,6 +118,12 @@ class ChunkIndex:
             return None
 
     @functools.cached_property
+    def path(self) -> str | None:
+        """The file that stored bytes can be read from; None if only HDF5 can read them."""
+        file = self.dataset.file
+        return None if file.driver == "fileobj" or file.userblock_size else str(file.filename)
+
+    @functools.cached_property
     def numbers(self) -> list[int]:
         """Numbers of the filters in the order of writing."""
         plist = self.dataset.id.get_create_plist()
@@ -203,15 +209,14 @@ class ChunkIndex:
 class ChunkBytes:
     """Reads the first bytes of chunks, from the file itself where there is one."""
 
-    def __init__(self, dataset: h5py.Dataset) -> None:
-        self._dataset = dataset
+    def __init__(self, index: ChunkIndex) -> None:
+        self._path = index.path
         self._descriptor: int | None = None
 
     def __enter__(self) -> Reader:
-        file = self._dataset.file
-        if file.driver != "fileobj" and not file.userblock_size:
+        if self._path is not None:
             try:
-                self._descriptor = os.open(file.filename, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+                self._descriptor = os.open(self._path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
             except OSError:
                 self._descriptor = None  # moved away since it was opened
         return self._read
@@ -344,7 +349,7 @@ def find_defects(
 
 
 def _check_batch(batch: Sequence[StoredChunk]) -> list[ChunkDefect]:
-    with ChunkBytes(batch[0].index.dataset) as read:
+    with ChunkBytes(batch[0].index) as read:
         found = [(chunk, _defect_of(chunk, read)) for chunk in batch]
     return [ChunkDefect(chunk, what) for chunk, what in found if what is not None]
 
@@ -375,7 +380,7 @@ def _defect_by_hdf5(chunk: StoredChunk, oversized: bool) -> str | None:
     sizes = zip(chunk.start, index.chunk_shape or (), strict=True)
     try:
         if index.known is not None or not oversized:
-            with ChunkBytes(index.dataset) as read:
+            with ChunkBytes(index) as read:
                 index.require_sound(chunk, read)
         _ = index.dataset[tuple(slice(start, start + size) for start, size in sizes)]
     except (CytovoxError, OSError, RuntimeError, ValueError) as err:

@@ -188,7 +188,7 @@ class CheckedDataset(h5py.Dataset):  # type: ignore[misc]
                 out[order[begin:end]] = buffer[wanted - low]
         return out
 
-    @property
+    @functools.cached_property
     def _block_rows(self) -> int:
         """Number of rows that `take` reads at a time: whole chunks."""
         rows = int(self.chunks[0]) if self.chunks else 1
@@ -208,7 +208,7 @@ class CheckedDataset(h5py.Dataset):  # type: ignore[misc]
             return
         stop = self.shape[0] if stop is None else min(stop, self.shape[0])
         rest = [(0, n) for n in self.shape[1:]] if rest is None else rest
-        with ChunkBytes(self) as read:
+        with ChunkBytes(self.index) as read:
             for chunk in self.index.stored([(start, stop), *rest]):
                 try:
                     self.index.require_sound(chunk, read)
@@ -248,7 +248,7 @@ class CheckedDataset(h5py.Dataset):  # type: ignore[misc]
     def _unpack(self, box: Ranges, out: npt.NDArray[Any]) -> None:
         """Read a box without HDF5, which would unpack each chunk a second time."""
         origin, end = tuple(a for a, _ in box), [b for _, b in box]
-        with ChunkBytes(self) as read:
+        with ChunkBytes(self.index) as read:
             for offset in self.index.offsets(box):
                 first = [max(a, b) for a, b in zip(offset, origin, strict=True)]
                 last = [min(a + n, b) for a, n, b in zip(offset, self.chunks, end, strict=True)]

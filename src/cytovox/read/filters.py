@@ -28,7 +28,9 @@ from .permissions import RefusedInputError
 __all__ = ["ChunkError", "Pipeline", "checksum_fits", "is_unpacked_alone"]
 
 #: Filters that do not say what they unpack to, or may make less of it.
-_UNPACKED_HERE = (DEFLATE, SZIP, LZF)
+_SILENT = (DEFLATE, SZIP, LZF)
+#: Those, and the one of most recordings: while HDF5 unpacks, no thread can read or write.
+_UNPACKED_HERE = (ZSTD, *_SILENT)
 #: Those of them for which a library is needed that not every installation has.
 _BY_IMAGECODECS = {SZIP: "szip", LZF: "lzf"}
 #: Filters whose stored blocks each say their size.
@@ -114,7 +116,7 @@ class Pipeline:
     def needed(self, size: int, mask: int) -> int:
         """Return how many of the stored bytes `check` needs."""
         packer = self.steps(mask).packer
-        if packer in (*_UNPACKED_HERE, *_IN_BLOCKS):
+        if packer in (*_SILENT, *_IN_BLOCKS):
             return size
         return min(size, _HEAD) if packer else 0
 
@@ -127,7 +129,7 @@ class Pipeline:
         if not steps.packer:
             if stored != steps.size:
                 raise ChunkError(f"is stored in {stored:,} bytes instead of {steps.size:,}")
-        elif steps.packer in _UNPACKED_HERE:
+        elif steps.packer in _SILENT or (in_full and steps.packer == ZSTD):
             _unpacked(steps, memoryview(data)[: max(0, stored)])
         else:
             try:
@@ -136,8 +138,6 @@ class Pipeline:
                 raise ChunkError("does not say what it unpacks to") from None
             if said != steps.size:
                 raise ChunkError(f"unpacks to {said:,} bytes instead of {steps.size:,}")
-            if in_full and steps.packer == ZSTD:
-                _try_zstd(memoryview(data), said)
 
     def unpack(self, data: bytes | memoryview, mask: int = 0) -> npt.NDArray[np.uint8]:
         """Return what a chunk holds, uint8 of shape (n,)."""
@@ -217,7 +217,7 @@ def _only_sorts(number: int, values: _Values) -> bool:
 
 
 def _unpacked(steps: _Steps, data: memoryview) -> bytes | bytearray:
-    """Return what one of `_UNPACKED_HERE` makes of bytes; no more memory is taken than that."""
+    """Return what a filter makes of bytes; no more memory is taken than that."""
     size = steps.size
     try:
         if steps.packer == DEFLATE:
@@ -225,9 +225,13 @@ def _unpacked(steps: _Steps, data: memoryview) -> bytes | bytearray:
             found: bytes | bytearray = unpacker.decompress(data, size + 1)
             if len(found) <= size and not unpacker.eof:
                 raise ChunkError("is cut short")
+        elif steps.packer == ZSTD:
+            if (said := _said(steps, data, len(data))) != size:  # before there is memory for it
+                raise ChunkError(f"unpacks to {said:,} bytes instead of {size:,}")
+            found = zstandard.ZstdDecompressor().decompress(data)
         else:
             found = _unpacked_by_imagecodecs(steps, data)
-    except (zlib.error, RuntimeError, TypeError) as err:
+    except (zstandard.ZstdError, zlib.error, RuntimeError, TypeError) as err:
         raise ChunkError(f"cannot be unpacked to {size:,} bytes: {err}") from err
     if len(found) != size:
         size_found = f"{len(found):,} bytes" if len(found) < size else "more"
@@ -243,19 +247,6 @@ def _unpacked_by_imagecodecs(steps: _Steps, data: memoryview) -> bytes | bytearr
     if int.from_bytes(data[:4], "little") != steps.size:
         raise ChunkError(f"does not unpack to {steps.size:,} bytes")
     return imagecodecs.szip_decode(bytes(data[4:]), *steps.values[:4], out=steps.size)
-
-
-def _try_zstd(data: memoryview, size: int) -> None:
-    """Unpack in pieces, never more than one byte too much."""
-    left = size + 1
-    try:
-        with zstandard.ZstdDecompressor().stream_reader(data) as reader:
-            while left and (part := reader.read(min(left, 1 << 20))):
-                left -= len(part)
-    except zstandard.ZstdError as err:
-        raise ChunkError(f"cannot be unpacked: {err}") from err
-    if left != 1:
-        raise ChunkError(f"unpacks to {size + 1 - left} bytes instead of {size}")
 
 
 def _said(steps: _Steps, head: memoryview, stored: int) -> int:

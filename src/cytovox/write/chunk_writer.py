@@ -7,6 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -225,7 +226,8 @@ class ChunkWriter(threading.Thread):
             self._on_stored(feat, len(data))
 
     def _pack(self, feat: str, dataset: h5py.Dataset, pool: ThreadPoolExecutor) -> PackedDataset:
-        write = write_chunk if self._ledger is None else self._ledger.write_chunk
+        ledger = self._ledger
+        write = write_chunk if ledger is None else partial(ledger.write_chunk, feat)
         waiting = 2 * self._pack_threads
         packed = PackedDataset(dataset, self.writer.ds_kwds, pool, waiting, write)
         self._packed[feat] = packed

@@ -209,9 +209,10 @@ class Ledger:
         self._frames = self._events = 0
         self._last = self._last_durable = time.monotonic()
 
-    def write_chunk(self, dataset: h5py.Dataset, row: int, content: bytes, length: int) -> None:
+    def write_chunk(
+        self, name: str, dataset: h5py.Dataset, row: int, content: bytes, length: int
+    ) -> None:
         """Write a chunk as `packing.write_chunk`, and remember where it is."""
-        name = dataset.name.rpartition("/")[2]
         places: list[int] = []
 
         def look(place: int, view: memoryview) -> None:
@@ -403,7 +404,8 @@ def _copy(
                 row = lengths[feature]
                 lengths[feature] += sizes[feature]
                 with writer.guard():
-                    ledger.write_chunk(datasets[feature], row, content, lengths[feature])
+                    name, _ = features[feature]
+                    ledger.write_chunk(name, datasets[feature], row, content, lengths[feature])
         writer.require_feature(FRAMES, (), np.uint32)
     counts = [record.counts for record in records]
     rows = [length + len(rest) for length, (_, rest) in zip(lengths, features, strict=True)]

@@ -19,6 +19,7 @@ import numpy.typing as npt
 import zstandard
 
 from ..kernels.checksum import fletcher32
+from ..kernels.zstd_images import pack_images
 from ..read.const import ZSTD
 
 __all__ = [
@@ -29,7 +30,7 @@ __all__ = [
     "fit_items",
     "pack_chunk",
     "set_default_filter_kwargs",
-    "suitable_rows",
+    "suitable_unit",
     "text_lines",
     "write_chunk",
 ]
@@ -103,29 +104,22 @@ def text_lines(lines: Sequence[Any]) -> npt.NDArray[np.bytes_]:
 
 
 class _Compressors(threading.local):
-    """Those of a thread, by level, size of what they compress, and whether it is by rows."""
+    """Those of a thread, by level and size of what they compress."""
 
     def __init__(self) -> None:
-        self.known: dict[tuple[int, int, bool], zstandard.ZstdCompressor] = {}
+        self.known: dict[tuple[int, int], zstandard.ZstdCompressor] = {}
 
 
 _compressors = _Compressors()
 
-# Camera noise does not repeat, so searching for repetitions is wasted on it. It can
-# only be given short codes, and these fit best if they are made for few rows of
-# similar brightness (decision 8). Seven bytes and more that repeat, as in the images
-# of two events of a frame, are still found: at the last place with the same hash.
-_ROWS_LEVEL = 5
-_BY_ROWS = {
-    "strategy": zstandard.STRATEGY_FAST,
-    "min_match": 7,
-    "hash_log": 12,
-    "target_length": 0,  # anything else would leave out packing single pixels
-}
-#: Rows that get codes of their own. The more, the faster, but the larger.
-_ROWS = (24, 16, 12, 8, 6, 4)
-#: How much larger than by level 5 a chunk may become.
+#: The level in whose place images may be packed by codes of their own (decision 8).
+_CODES_LEVEL = 5
+#: Bytes that get the same codes. The more, the faster, but the larger.
+_UNITS = (4800, 2400, 1600, 800)
+#: How much larger than by that level a chunk may become.
 _LARGER = 1.02
+#: What the level packs to less than this is no noise: masks.
+_REPETITIVE = 0.01
 
 
 def can_pack(ds_kwds: Mapping[str, Any]) -> bool:
@@ -135,53 +129,40 @@ def can_pack(ds_kwds: Mapping[str, Any]) -> bool:
 
 
 def pack_chunk(
-    items: npt.NDArray[Any], level: int | None, checksum: bool, *, rows: int | None = None
+    items: npt.NDArray[Any], level: int | None, checksum: bool, *, unit: int | None = None
 ) -> bytes:
-    """Return the stored form of a whole chunk; of images by so many rows, or else by the level."""
-    raw: Any = np.ascontiguousarray(items).reshape(-1).view(np.uint8).data
+    """Return the stored form of a whole chunk; images by codes of such a unit, if one is given."""
     packed: bytes
-    if level is None:
-        packed = raw.tobytes()
-    elif rows is None:
-        packed = _compressor(level, len(raw), by_rows=False).compress(raw)
+    if unit is not None:
+        packed = pack_images(items, unit)
     else:
-        packed = _pack_by_rows(raw, level, rows * items.shape[-1])
+        raw: Any = np.ascontiguousarray(items).reshape(-1).view(np.uint8).data
+        packed = raw.tobytes() if level is None else _compressor(level, len(raw)).compress(raw)
     return packed + fletcher32(packed).to_bytes(4, "little") if checksum else packed
 
 
-def _pack_by_rows(raw: Any, level: int, step: int) -> bytes:
-    """Return one frame of Zstandard with a block for each so many bytes."""
-    frame = _compressor(level, len(raw), by_rows=True).compressobj(size=len(raw))
-    parts = []
-    for start in range(0, len(raw), step):
-        parts.append(frame.compress(raw[start : start + step]))
-        parts.append(frame.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK))
-    parts.append(frame.flush())
-    return b"".join(parts)
-
-
-def suitable_rows(items: npt.NDArray[Any], level: int | None) -> int | None:
-    """Return by how many rows images are packed fastest and as small as by level 5, if by any."""
-    if level != _ROWS_LEVEL or items.ndim != 3 or items.dtype.itemsize != 1:
+def suitable_unit(items: npt.NDArray[Any], level: int | None) -> int | None:
+    """Return the unit by which images are packed fastest and as small as by level 5, if any."""
+    if level != _CODES_LEVEL or items.ndim != 3 or items.dtype.itemsize != 1:
         return None
-    most = _LARGER * len(pack_chunk(items, level, False))
-    fits = (rows for rows in _ROWS if len(pack_chunk(items, level, False, rows=rows)) <= most)
-    return next(fits, None)
+    by_level = len(pack_chunk(items, level, False))
+    if by_level < items.nbytes * _REPETITIVE:
+        return None
+    for unit in _UNITS:
+        if len(pack_chunk(items, level, False, unit=unit)) <= _LARGER * by_level:
+            return unit
+    return None
 
 
-def _compressor(level: int, size: int, *, by_rows: bool) -> zstandard.ZstdCompressor:
+def _compressor(level: int, size: int) -> zstandard.ZstdCompressor:
     """Return the compressor of this thread for so many bytes."""
     known = _compressors.known
-    key = (level, size, by_rows)
-    if key not in known:
+    if (level, size) not in known:
         params = zstandard.ZstdCompressionParameters.from_level(
-            level,
-            source_size=size,
-            write_content_size=True,
-            **(_BY_ROWS if by_rows else {}),
+            level, source_size=size, write_content_size=True
         )
-        known[key] = zstandard.ZstdCompressor(compression_params=params)
-    return known[key]
+        known[level, size] = zstandard.ZstdCompressor(compression_params=params)
+    return known[level, size]
 
 
 def write_chunk(dataset: h5py.Dataset, row: int, content: bytes, length: int) -> None:
@@ -190,8 +171,10 @@ def write_chunk(dataset: h5py.Dataset, row: int, content: bytes, length: int) ->
     The dataset gets its length before, so that the last chunk stays as it was
     written, also if it is longer: HDF5 would write it anew to cut it off.
     """
-    dataset.resize(length, axis=0)
-    dataset.id.write_direct_chunk((row, *(0 for _ in dataset.shape[1:])), content)
+    # Each call waits for threads that read; those of `h5py.Dataset` are several calls.
+    rest = dataset.id.shape[1:]
+    dataset.id.set_extent((length, *rest))
+    dataset.id.write_direct_chunk((row, *(0 for _ in rest)), content)
 
 
 class PackedDataset:
@@ -213,7 +196,7 @@ class PackedDataset:
         level = ds_kwds.get("compression_opts")
         self._level = int(level[0]) if ds_kwds.get("compression") == ZSTD and level else None
         self._checksum = bool(ds_kwds.get("fletcher32"))
-        self._block_rows: int | None = None
+        self._unit: int | None = None
         self._is_chosen = False
         self._pool = pool
         self._most_waiting = most_waiting
@@ -255,20 +238,23 @@ class PackedDataset:
             self._store_oldest()
 
     def _submit(self, parts: list[npt.NDArray[Any]], rows: int) -> None:
-        items = parts[0] if len(parts) == 1 else np.concatenate(parts, dtype=self.dtype)
         offset = self.length
         self.length += rows
         if not self._is_chosen:
             # the first of the file, so that it is the same when a run is resumed
-            first = self.dataset[: self.rows] if offset else items
-            self._block_rows = suitable_rows(first, self._level)
+            first = self.dataset[: self.rows] if offset else self._joined(parts)
+            self._unit = suitable_unit(first, self._level)
             self._is_chosen = True
-        packed = self._pool.submit(
-            pack_chunk, items, self._level, self._checksum, rows=self._block_rows
-        )
+        packed = self._pool.submit(self._pack, parts)
         self._waiting.append((offset, packed))
         while len(self._waiting) > self._most_waiting:
             self._store_oldest()
+
+    def _joined(self, parts: list[npt.NDArray[Any]]) -> npt.NDArray[Any]:
+        return parts[0] if len(parts) == 1 else np.concatenate(parts, dtype=self.dtype)
+
+    def _pack(self, parts: list[npt.NDArray[Any]]) -> bytes:
+        return pack_chunk(self._joined(parts), self._level, self._checksum, unit=self._unit)
 
     def _store_oldest(self) -> None:
         offset, packed = self._waiting.popleft()
