@@ -9,7 +9,6 @@ into docs/explanation/performance.md.
 from __future__ import annotations
 
 import argparse
-import re
 import shutil
 import sys
 import tempfile
@@ -21,6 +20,7 @@ import numpy as np
 
 from .data import bench_folder
 from .measure import measure
+from .results import put_table
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "explanation" / "performance.md"
 #: Seconds after which a program is taken to hang.
@@ -112,11 +112,7 @@ def main() -> None:
         print(line, flush=True)
         lines.append(line)
     if asked.shape is None:
-        begin, end = "<!-- begin big volume -->", "<!-- end big volume -->"
-        table = "\n".join([begin, *lines, end])
-        text = PAGE.read_text("utf-8")
-        text = re.sub(f"{begin}.*{end}", lambda _: table, text, flags=re.S)
-        PAGE.write_text(text, "utf-8", newline="\n")
+        put_table(PAGE, "big volume", lines)
 
 
 if __name__ == "__main__":

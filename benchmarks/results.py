@@ -15,7 +15,7 @@ from typing import Any
 
 from .measure import Side
 
-__all__ = ["OURS", "as_row", "brief", "merge", "render", "show"]
+__all__ = ["OURS", "as_row", "brief", "merge", "put_table", "render", "show"]
 
 OURS = "cytovox"
 #: Columns in the order in which they are shown; those without content are left out.
@@ -104,6 +104,12 @@ def show(path: Path, results: Mapping[str, Any], order: Mapping[str, Sequence[st
         text = _replaced(text, group, table)
     notes = "".join(f"{i}. {line}\n" for i, line in enumerate(seen, 1)) or "None yet.\n"
     path.write_text(_replaced(text, "conditions", notes), encoding="utf-8")
+
+
+def put_table(page: Path, name: str, lines: Sequence[str]) -> None:
+    """Write a table into a page, between its marks."""
+    text = _replaced(page.read_text("utf-8"), name, "\n".join(lines) + "\n")
+    page.write_text(text, "utf-8", newline="\n")
 
 
 def _replaced(text: str, name: str, content: str) -> str:

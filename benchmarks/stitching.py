@@ -8,7 +8,6 @@ docs/explanation/stitching.md.
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -27,6 +26,8 @@ from cytovox.blockwise.watershed_function import watershed
 from cytovox.kernels.packed import Shells, count_votes
 from cytovox.kernels.relabel import relabel
 from cytovox.read.open_volume import open_volume
+
+from .results import put_table
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / "shared" / "data" / "volumes"
@@ -220,11 +221,7 @@ def main() -> None:
         print(line, flush=True)
         lines.append(line)
     if "--quick" not in sys.argv:
-        text = PAGE.read_text("utf-8")
-        begin, end = "<!-- begin stitching -->", "<!-- end stitching -->"
-        table = "\n".join([begin, *lines, end])
-        text = re.sub(f"{begin}.*{end}", lambda _: table, text, flags=re.S)
-        PAGE.write_text(text, "utf-8", newline="\n")
+        put_table(PAGE, "stitching", lines)
 
 
 if __name__ == "__main__":
