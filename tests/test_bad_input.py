@@ -247,7 +247,8 @@ def test_wrong_usage(
 def test_frames_that_are_not_there(
     raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    fails(capsys, tmp_path, [str(raw), "--frames", "3,41"], 2, str(raw), "40")
+    for frames in ("3,41", "9" * 18, f"0-{'9' * 18}"):  # memory is for none of these
+        fails(capsys, tmp_path, [str(raw), "--frames", frames], 2, str(raw), "40")
 
 
 def test_missing_basin(raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

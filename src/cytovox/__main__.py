@@ -6,7 +6,7 @@ import contextlib
 import gc
 import sys
 
-from .cli.signals import Stopped, end_now, exit_code_of_interrupt, stop_on_signals
+from .cli.signals import end_now, exit_code_of_interrupt, stop_on_signals
 
 __all__ = ["run"]
 
@@ -30,7 +30,7 @@ def run() -> None:
             with contextlib.suppress(Exception):
                 sys.stdout.flush()
                 sys.stderr.flush()
-            end_now(exit_code_of_interrupt(Stopped(received[0])))
+            end_now(code)
     # The process ends: looking for cycles in all that was imported, as Python
     # would now do several times, takes a sixth of a second for nothing.
     gc.freeze()

@@ -98,6 +98,37 @@ def test_words_and_picture(
     assert "--force" in capsys.readouterr().err
 
 
+def test_a_recording_that_is_gone_is_named(
+    drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    alone = tmp_path / "tap.rtdc"
+    alone.write_bytes((drawn / "tap.rtdc").read_bytes())
+    with h5py.File(alone, "a") as h5:  # the recording is beside the other one
+        for name, basin in h5["basins"].items():
+            lines = "".join(basin.asstr()[:])
+            del h5["basins"][name]
+            h5["basins"][name] = [lines.replace(str(drawn), str(tmp_path))]
+    found = diff(capsys, drawn / "a.rtdc", alone)
+    assert (found["only_in_first"], found["only_in_second"]) == ([], [])
+    (unread,) = found["unread"]
+    assert (unread["file"], "time" in unread["features"]) == (str(alone), True)
+    assert "raw.rtdc" in unread["reason"]
+    assert main(["diff", str(drawn / "a.rtdc"), str(alone)]) == 3
+    out = " ".join(capsys.readouterr().out.split())
+    assert f"not read of {alone}: " in out
+    assert "images were not compared" in out
+
+
+def test_numbers_that_are_unknown_are_null(
+    drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    unknown = tmp_path / "a.rtdc"
+    unknown.write_bytes((drawn / "a.rtdc").read_bytes())
+    with h5py.File(unknown, "a") as h5:
+        h5["events/deform"][:] = np.nan
+    assert diff(capsys, drawn / "a.rtdc", unknown)["features"]["deform"]["median"] is None
+
+
 def test_blocks_change_nothing(
     drawn: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

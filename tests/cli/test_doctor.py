@@ -14,6 +14,7 @@ import pytest
 from cytovox.cli import doctor as examination
 from cytovox.cli.main import main
 from cytovox.run import folder_room, lock
+from cytovox.run.extras import hint_for
 
 
 def doctor(capsys: pytest.CaptureFixture[str], *words: str | Path) -> dict[str, Any]:
@@ -46,9 +47,11 @@ def test_a_machine_that_is_well(tmp_path: Path, capsys: pytest.CaptureFixture[st
     ]:
         assert named(said, group, name)["state"] == "good", name
     assert named(said, "extras", "torch")["told"].endswith(
-        ("for neural networks as segmenters", 'pip install "cytovox[torch]"')
+        ("for neural networks as segmenters", hint_for("torch"))
     )
     assert list(tmp_path.iterdir()) == []
+    names = [one["name"] for one in said["examined"] if one["group"] == "extras"]
+    assert len(set(names)) == len(names)
 
 
 def test_the_table(tmp_path: Path) -> None:
@@ -129,7 +132,7 @@ def test_a_package_that_is_missing(
         "group": "extras",
         "name": "zarr",
         "state": "note",
-        "told": 'not installed; for OME-Zarr: pip install "cytovox[volumes]"',
+        "told": f"not installed; for OME-Zarr: {hint_for('volumes')}",
     }
     assert named(said, "extras", "torch")["told"].startswith("not installed; for neural networks")
     assert not any(one["name"] == "CUDA" for one in said["examined"])

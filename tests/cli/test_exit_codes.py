@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import os
 import signal
+import subprocess
+import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from cytovox.cli.batch import Outcome, exit_code_of_batch
 from cytovox.cli.console import describe, exit_code_of, in_columns
+from cytovox.cli.main import main
 from cytovox.cli.signals import Stopped, exit_code_of_interrupt, stop_gently, stop_on_signals
 from cytovox.errors import (
     InputError,
@@ -124,6 +130,78 @@ def test_an_error_of_a_users_function_is_not_ours(tmp_path: Path) -> None:
         load_python_file(path).look({})
     text = describe(caught.value)
     assert text == f"KeyError: 'absent' (raised by {path}, line 2)"
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        ("look gone.rtdc --frame 0", 74),
+        ("explain gone.rtdc --frame 0 --at nowhere", 2),
+        ("diff gone.rtdc gone.rtdc", 74),
+        ("report gone.rtdc", 74),
+        ("recipe show gone", 74),
+        ("recipe save .", 2),
+        ("watch gone", 74),
+        ("run gone.rtdc", 74),
+        ("run gone.rtdc --set segmenter.thresh=nan", 2),
+        ("plan --frames", 2),
+        ("info gone.rtdc", 74),
+        ("volume info gone.zarr", 74),
+        ("volume segment gone.tif out.zarr -f nonsense", 74),
+        ("nonsense", 2),
+        ("stages", 0),
+        ("recipe list", 0),
+    ],
+)
+def test_json_is_one_document_with_the_exit_code(
+    words: str, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main([*words.split(), "--json"]) == code
+    assert json.loads(capsys.readouterr().out)["exit_code"] == code
+
+
+def test_json_says_why_a_command_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", "a.rtdc", "--set", "segmenter.thresh=3", "--json"]) == 2
+    out, err = capsys.readouterr()
+    assert json.loads(out)["error"] == err.strip().removeprefix("error: ")
+    monkeypatch.setattr("cytovox.report.write_report", raising(KeyboardInterrupt()))
+    assert main(["report", str(tmp_path), "--json"]) == 130
+    assert json.loads(capsys.readouterr().out) == {"exit_code": 130, "error": "stopped"}
+
+
+def raising(error: BaseException) -> Callable[..., None]:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    return fail
+
+
+def test_a_pipe_of_another_process_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = BrokenPipeError(32, "Broken pipe")
+    monkeypatch.setattr("cytovox.report.write_report", raising(broken))
+    assert main(["report", str(tmp_path)]) == 74
+    assert "error: Broken pipe" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(os.name == "nt", reason="pipes are of another kind")
+@pytest.mark.parametrize("words", [["--help"], ["stages"]])
+def test_who_reads_may_stop_to_read(words: list[str]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-m", "cytovox", *words],
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        timeout=600,
+        check=False,
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 @pytest.mark.parametrize(

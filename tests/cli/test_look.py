@@ -56,6 +56,8 @@ def test_a_frame_is_drawn(folder: Path, capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_no_picture_is_overwritten(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["look", "raw.rtdc", "--frame", "7", "-o", "gone/a.png"]) == 74
+    assert capsys.readouterr().err.splitlines()[-1].startswith("error: gone/a.png: No such file")
     (folder / "a.png").write_text("precious")
     words = ["look", "raw.rtdc", "--frame", "7", "-o", "a.png"]
     assert main(words) != 0
@@ -125,6 +127,17 @@ def test_wrong_frames_are_refused(folder: Path, capsys: pytest.CaptureFixture[st
     assert main(["look", "raw.rtdc"]) == 2
     assert main(["look", "raw.rtdc", "-n", "7", "--input", "raw.rtdc"]) == 2
     assert not list(folder.glob("*.png"))
+
+
+def test_names_stay_in_their_line(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    name = (folder / "raw.rtdc").rename(folder / "raw\nerror: forged\x1b[2J.rtdc").name
+    for words in (["look", name, "-n", "7"], ["explain", name, "-n", "7"]):
+        assert main(words) == 0
+        out = capsys.readouterr().out
+        assert out.startswith(r"raw\nerror: forged\x1b[2J.rtdc: frame 7")
+        assert "\nerror" not in out
+    assert main(["export", name, "--to", "csv"]) == 0
+    assert capsys.readouterr().out.startswith(r"raw\nerror: forged\x1b[2J.csv: 30 events")
 
 
 def test_nothing_else_is_written(folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import tomllib
 from pathlib import Path
@@ -139,6 +140,22 @@ def test_save_replaces_nothing_and_takes_no_name_of_a_preset(tmp_path: Path, cap
     assert main(["recipe", "save", str(path), "--force"]) == 0
     assert read_recipe(path).codes["segmenter"] == "thresh"
     assert "comes with the program" in refused(capsys, "recipe", "save", "beads")
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "there", "there/", "a.toml"])
+def test_save_needs_a_name(name: str, tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in ("there", "a.toml"):
+        (tmp_path / folder).mkdir()
+    assert main(["recipe", "save", name]) == 2
+    assert f"'{name}' is not the name of a recipe" in capsys.readouterr().err
+
+
+def test_the_command_with_a_saved_recipe_can_be_copied(tmp_path: Path, capsys) -> None:
+    path = tmp_path / "my lab's.toml"
+    assert main(["recipe", "save", str(path)]) == 0
+    command = capsys.readouterr().err.partition("measure by it with: ")[2]
+    assert shlex.split(command)[-1] == str(path)
 
 
 def test_impossible_settings_are_not_saved(tmp_path: Path, capsys) -> None:

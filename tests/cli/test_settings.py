@@ -59,6 +59,22 @@ def test_what_is_set_by_looking_may_be_said() -> None:
         ("data.pixelsize=1", "did you mean 'pixel_size'?"),
         ("background.kernel_size=many", "give a whole number"),
         ("feature.volume=maybe", "give true or false"),
+        ("feature.volume=nan", "give true or false"),
+        ("data.pixel_size=1e300", "give a number at least 0.0001 and at most 10000"),
+        ("data.pixel_size=0", "give a number at least 0.0001"),
+        ("data.pixel_size=-1", "give a number at least 0.0001"),
+        ("data.pixel_size=1e-300", "give a number at least 0.0001"),
+        ("data.image_chunk_size=0", "give a whole number at least 1"),
+        ("segmenter.thresh=-inf", "thresh -inf is not a finite number"),
+        ("segmenter.thresh=nan", "thresh nan is not a finite number"),
+        ("background.split_time=inf", "split_time inf is not a finite number"),
+        ("background.split_time=0", "give a number above zero"),
+        ("background.frac_cleansing=1.1", "at most 1"),
+        ("background.thresh_cleansing=-1", "at least zero"),
+        ("mask.closing_disk=-1", "give a whole number at least zero and at most 1000"),
+        ("mask.closing_disk=1e9", "at most 1000"),
+        ("gate.size_thresh_mask=-1", "give a whole number at least zero"),
+        ("gate.size_thresh_mask=1e300", "at most 1000000000"),
         ("thresh=-3", "stage.key=value"),
         ("segmenter.thresh", "stage.key=value"),
     ],
@@ -98,7 +114,7 @@ def test_good_settings_pass() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "0", "-5", "10-5", "5-5", "1-9-0", "5,3", "3,3", "a", "1-", "1.5", ","]
+    "text", ["", "0", "-5", "10-5", "5-5", "1-9-0", "5,3", "3,3", "a", "1-", "1.5", ",", "9" * 23]
 )
 def test_impossible_frames_are_refused(text: str) -> None:
     with pytest.raises(OptionError, match="rising order"):

@@ -21,7 +21,7 @@ from cytovox.read import HDF5Data, open_volume
 from cytovox.run import extras
 from cytovox.testing import simulate_recording
 
-HINT = 'pip install "cytovox[volumes]"'
+HINT = extras.hint_for("volumes")
 #: Python runs this at each start, in worker processes as well.
 BLOCKING = f"""
 import sys

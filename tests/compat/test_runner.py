@@ -81,7 +81,7 @@ def test_the_log_stays_if_an_error_leaves_the_context(
 def test_nothing_stays_of_a_run_that_cannot_begin(
     make_runner: Callable[..., DCNumJobRunner], tmp_path: Path
 ) -> None:
-    wrong = make_runner(segmenter_kwargs={"thresh": 5})
-    with pytest.raises(CytovoxError, match="below zero"), wrong as runner:
+    wrong = make_runner(background_code="rollmed", background_kwargs={"kernel_size": 5})
+    with pytest.raises(CytovoxError, match="not even"), wrong as runner:
         runner.run()
     assert names(tmp_path) == set()

@@ -86,10 +86,10 @@ def test_the_steps_say_what_each_removes(analysed):
         "segmentation", "clear_border", "fill_holes", "closing_disk", "size",
     ]  # fmt: skip
     assert "below -6; the lowest is -50" in steps[0].sentence
-    assert steps[1].sentence == "1 object lost, of 100 px"
+    assert steps[1].sentence == "1 object of 100 px lost"
     assert steps[2].sentence == "48 px filled; 1 object merged"
     assert "1 object lost" in steps[3].sentence
-    assert steps[4].sentence == "1 object lost, of 20 px or fewer"
+    assert steps[4].sentence == "1 object lost; kept are those of more than 20 px"
     assert not (steps[4].after[20:25, 100:105]).any()
     assert steps[4].after[20:40, 20:40].any()
 

@@ -17,6 +17,7 @@ from cytovox.read import HDF5Data, Permissions
 from cytovox.report import write_report
 from cytovox.report.lost_objects import LostObject, LostObjects, find_lost
 from cytovox.run import extras
+from cytovox.run.extras import hint_for
 from cytovox.run.rows import CAUSES
 from cytovox.testing import simulate_recording
 from support.pages import Page
@@ -278,4 +279,4 @@ def test_what_is_missing_is_named(result, tmp_path, monkeypatch):
     monkeypatch.setattr(extras, "is_installed", lambda package: package != "jinja2")
     with pytest.raises(UsageError, match="jinja2 is not installed") as caught:
         write_report(result, tmp_path)
-    assert caught.value.hint == 'pip install "cytovox[report]"'
+    assert caught.value.hint == hint_for("report")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
 
 from ..errors import InputError, OptionError
 from ..kernels.median import rolling_upper_median
+from ..recipe.options import Within, check_options, options_of
 from .base import Background, BackgroundKind, BackgroundResult, BandPool, load_images, place_of
 
 __all__ = ["BackgroundRollMed"]
@@ -22,7 +24,11 @@ class BackgroundRollMed(Background):
     """Rolling median over the following frames (one background per frame)."""
 
     @staticmethod
-    def check_user_kwargs(*, kernel_size: int = 100, batch_size: int = 10000) -> None:
+    def check_user_kwargs(
+        *,
+        kernel_size: Annotated[int, Within(least=2)] = 100,
+        batch_size: Annotated[int, Within(least=3)] = 10000,
+    ) -> None:
         """Check the options of the rolling median.
 
         Parameters
@@ -38,9 +44,11 @@ class BackgroundRollMed(Background):
         OptionError
             If a value is not allowed.
         """
-        if kernel_size <= 0 or kernel_size % 2:
+        given = locals()
+        check_options("rollmed", options_of(BackgroundRollMed.check_user_kwargs), given)
+        if kernel_size % 2:
             raise OptionError(
-                f"rollmed: kernel_size is {kernel_size}", hint="it must be even and above 0"
+                f"rollmed: kernel_size {kernel_size} is not even", hint="give an even number"
             )
         if batch_size <= kernel_size:
             raise OptionError(

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import OptionError
 from ..kernels.median import upper_median
+from ..recipe.options import Within, check_options, options_of
 from .base import Background, BackgroundResult, BandPool, empty_images, load_images, place_of
 from .timing import assign_frames, find_bursts, recording_times
 
@@ -37,10 +37,10 @@ class BackgroundSparseMed(Background):
     @staticmethod
     def check_user_kwargs(
         *,
-        kernel_size: int = 200,
-        split_time: float = 1.0,
-        thresh_cleansing: float = 0,
-        frac_cleansing: float = 0.8,
+        kernel_size: Annotated[int, Within(least=1)] = 200,
+        split_time: Annotated[float, Within(above=0, most=1_000_000)] = 1.0,
+        thresh_cleansing: Annotated[float, Within(least=0)] = 0,
+        frac_cleansing: Annotated[float, Within(above=0, most=1)] = 0.8,
         offset_correction: bool = True,
     ) -> None:
         """Check the options of the sparse median.
@@ -65,10 +65,8 @@ class BackgroundSparseMed(Background):
         OptionError
             If a value is not allowed.
         """
-        _require(kernel_size > 0, "kernel_size", kernel_size, "it must be above 0")
-        _require(0 < split_time < np.inf, "split_time", split_time, "give seconds, above 0")
-        _require(thresh_cleansing >= 0, "thresh_cleansing", thresh_cleansing, "0 or more")
-        _require(0 < frac_cleansing <= 1, "frac_cleansing", frac_cleansing, "above 0, up to 1")
+        given = locals()
+        check_options("sparsemed", options_of(BackgroundSparseMed.check_user_kwargs), given)
 
     def compute(self, *, defer_offset: bool = False) -> BackgroundResult:
         """Compute the background images and which frame uses which.
@@ -235,8 +233,3 @@ def _take(images: Images, index: npt.NDArray[np.int64]) -> Images:
 def _burst_job(frames: Images, out: Images) -> Any:
     stack = frames.reshape(len(frames), -1)
     return lambda a, b: upper_median(stack, a, b, out)
-
-
-def _require(holds: bool, name: str, value: Any, hint: str) -> None:
-    if not holds:
-        raise OptionError(f"sparsemed: {name} is {value}", hint=hint)

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ..errors import escaped
 from .command_options import AllowedToRecordings, Said, option, options
 from .console import FINDINGS, counted, describe_each
 from .inputs import output_path
@@ -62,7 +63,7 @@ def _relinked_in_words(found: dict[str, Any]) -> str:
     lines = [f"{found['file']}: {counted(len(new), 'basin')} in {', '.join(dict.fromkeys(new))}"]
     left = [basin for basin in found["basins"] if not basin["path"]]
     lines += [f"  '{basin['name']}' was left as it is: {basin['why']}" for basin in left]
-    return "\n".join(lines)
+    return "\n".join(map(escaped, lines))
 
 
 @options
@@ -98,7 +99,7 @@ def drain(result: Result, where: _Out, allowed: AllowedToRecordings, said: Said)
         return {"file": str(path), "output": str(out), "features": features}
 
     def in_words(found: dict[str, Any]) -> str:
-        return f"{found['output']}: stands alone, with {' '.join(found['features'])}"
+        return escaped(f"{found['output']}: stands alone, with {' '.join(found['features'])}")
 
     raise typer.Exit(describe_each("file", [result], look, in_words, said))
 
@@ -143,6 +144,7 @@ def tap(result: Result, where: _Tapped, allowed: AllowedToRecordings, said: Said
         }
 
     def in_words(found: dict[str, Any]) -> str:
-        return f"{found['output']}: refers to {found['input']} for {' '.join(found['features'])}"
+        features = " ".join(found["features"])
+        return escaped(f"{found['output']}: refers to {found['input']} for {features}")
 
     raise typer.Exit(describe_each("file", [result], look, in_words, said))

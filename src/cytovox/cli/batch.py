@@ -104,7 +104,12 @@ def run_batch(
             if seen is not None:
                 seen(outcome)
             if outcome.exit_code >= BY_SIGNAL:
-                say(f"{recording.input}: {STOPPED_TEXT}")
+                if outcome.state != "done":
+                    say(f"{recording.input}: {STOPPED_TEXT}")
+                elif recording is not recordings[-1]:
+                    say(STOPPED_TEXT)
+                else:
+                    outcome.exit_code = 0  # nothing was left to be stopped
                 break
     return outcomes
 
@@ -382,7 +387,7 @@ def table_of(outcomes: Sequence[Outcome]) -> str:
     if measured:
         lines.append(objects_in_words(measured))
     lines += [
-        f"{one.input}: {one.events or 'no'} events, likely because {one.likely_reason}"
+        f"{escaped(one.input)}: {one.events or 'no'} events, likely because {one.likely_reason}"
         for one in outcomes
         if one.likely_reason is not None
     ]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, dataclass_transform, 
 
 import typer
 
-from ..errors import OptionError
+from ..errors import OptionError, StorageError
 
 if TYPE_CHECKING:
     from ..read import Permissions
@@ -88,7 +88,12 @@ def with_options(command: Callable[..., Any]) -> Callable[..., Any]:
     def flat(**given: Any) -> Any:
         for name, group in groups.items():
             given[name] = group(**{f.name: _read(f, given.pop(f.name)) for f in fields(group)})
-        return command(**given)
+        try:
+            return command(**given)
+        except KeyboardInterrupt as interrupt:  # of which the parser would leave only a code
+            raise typer.Abort from interrupt
+        except BrokenPipeError as err:  # which the parser would take for that of stdout
+            raise StorageError(err.strerror or str(err), path=err.filename) from err
 
     flat.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     flat.__annotations__ = {one.name: one.annotation for one in parameters}
@@ -142,7 +147,7 @@ def parse_lengths(text: str, name: str = "--voxel-size") -> tuple[float, ...]:
 def parse_size(text: str, name: str) -> int | tuple[int, ...]:
     """Read a size: one number for all axes, or one for each."""
     parts = re.split(r"[\s,x]+", text.strip())
-    if not all(part.isdigit() for part in parts):
+    if not all(re.fullmatch(r"\d{1,12}", part) for part in parts):
         raise OptionError(
             f"{name} '{text}' is not a size", hint=f"write {name} 64 or {name} 32,64,64"
         )

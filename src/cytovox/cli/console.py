@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import math
 import os
 import sys
 import textwrap
@@ -158,8 +159,19 @@ def counted(number: int, what: str) -> str:
 
 
 def print_json(value: Mapping[str, Any]) -> None:
-    """Write a result to stdout as JSON; ASCII only, so that any console can take it."""
-    _write(sys.stdout, json.dumps(value, indent=2, default=str))
+    """Write a result to stdout as JSON; ASCII only, so that any console can take it.
+
+    Numbers that JSON does not know, such as NaN, are null.
+    """
+    _write(sys.stdout, json.dumps(_as_json(value), indent=2, default=str, allow_nan=False))
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {name: _as_json(one) for name, one in value.items()}
+    return [_as_json(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def show(plain: Mapping[str, Any], text: str, *, as_json: bool) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import InputError
+from ..errors import InputError, escaped
 from .command_options import OUTPUT, AllowedToRecordings, Said, option, options
 from .console import FINDINGS, counted, in_columns, show
 from .looking import save_picture
@@ -48,8 +48,8 @@ def diff(
     """Compare two results of one recording: events gained and lost, features, recipes.
 
     Events are the same if they are in the same frame and their masks overlap.
-    Shifts are those of B against A. Exit code 0 if events and values are
-    equal, 3 if not; recipes may differ all the same.
+    Shifts are those of B against A. Images are not compared. Exit code 0 if
+    events and values are equal, 3 if not; recipes may differ all the same.
 
     Example: cytovox diff a_dcn.rtdc b_dcn.rtdc -o differences.png
     """
@@ -80,7 +80,7 @@ def _draw(
     if one.mask is None or two.mask is None:
         path = two.place if two.mask is None else one.place
         raise InputError("there are no masks to draw", path=path, hint="leave out -o")
-    names = [Path(plain[place]).name for place in ("first", "second")]
+    names = [escaped(Path(plain[place]).name) for place in ("first", "second")]
     heading = f"A: {names[0]} (orange), B: {names[1]} (blue, dashed)"
     figure = picture_of_differences(one, two, found, heading=heading)
     save_picture(figure, picture.out, force=picture.force)
@@ -125,11 +125,16 @@ def _plain(
         },
         "only_in_first": list(found.only[0]),
         "only_in_second": list(found.only[1]),
+        "unread": [
+            {"file": str(path), **one._asdict()}
+            for path, one in zip(paths, found.unread, strict=True)
+            if one.features
+        ],
     }
 
 
 def _in_words(plain: dict[str, Any]) -> str:
-    lines = [f"{plain['second']} against {plain['first']}"]
+    lines = [escaped(f"{plain['second']} against {plain['first']}")]
     rows = [
         ("recipe", f"{one['option']}: {one['first']} -> {one['second']}")
         for one in plain["recipe"]
@@ -150,9 +155,13 @@ def _in_words(plain: dict[str, Any]) -> str:
     for place in ("first", "second"):
         if names := plain[f"only_in_{place}"]:
             rows.append(("features", f"only in {plain[place]}: {' '.join(names)}"))
+    for one in plain["unread"]:
+        names = " ".join(one["features"])
+        rows.append(("features", f"not read of {one['file']}: {names}, since {one['reason']}"))
     number = len(plain["features"])
     compared = counted(plain["features_compared"], "feature")
-    rows.append(("values", f"{number} of {compared} differ" if number else f"{compared} equal"))
+    values = f"{number} of {compared} differ" if number else f"{compared} equal"
+    rows.append(("values", f"{values}; images were not compared"))
     lines += [f"  {line}" for line in in_columns(rows, fold=85, once=True)]
     return "\n".join([*lines, *_shifts_in_words(plain["features"])])
 

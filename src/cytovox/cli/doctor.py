@@ -122,7 +122,7 @@ def _programs() -> Iterator[_Found]:
     yield "system", "good", platform.platform()
     for package, purpose in _NEEDED.items():
         version = _version(package)
-        text = f"missing; needed for {purpose}: pip install --force-reinstall cytovox"
+        text = f"missing; needed for {purpose}: install cytovox again"
         yield package, "good" if version else "BAD", version or text
     import h5py
 
@@ -188,13 +188,13 @@ def _has_room(folder: Path) -> bool:
 def _extras() -> Iterator[_Found]:
     from ..run.extras import EXTRAS, hint_for, is_installed
 
-    optional = [
-        (package, purpose, hint_for(extra))
-        for extra, packages in EXTRAS.items()
-        for package, purpose in packages.items()
-    ]
-    optional.append(("openvino", "models on Intel processors", "pip install openvino"))
-    for package, purpose, how in optional:
+    optional: dict[str, tuple[str, str]] = {}
+    for extra, packages in EXTRAS.items():
+        for package, purpose in packages.items():
+            others, how = optional.get(package, ("", hint_for(extra)))
+            optional[package] = (f"{others}, {purpose}" if others else purpose, how)
+    optional["openvino"] = ("models on Intel processors", "pip install openvino")
+    for package, (purpose, how) in optional.items():
         if is_installed(package) and (version := _version(package)) is not None:
             yield package, "good", f"{version}; for {purpose}"
         else:

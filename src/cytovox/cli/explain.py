@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from ..errors import OptionError
+from ..errors import OptionError, escaped
 from .command_options import INPUT, OUTPUT, AllowedToRecordings, Said, option, options
 from .console import FINDINGS, in_columns, show
 from .looking import FrameFile, FrameOptions, LookedAt, looking_at, save_picture
@@ -24,11 +25,11 @@ _LISTED = 40
 
 
 def _pixel(text: str, name: str) -> tuple[int, int]:
-    column, _, row = text.partition(",")
-    if not (column.strip().isdigit() and row.strip().isdigit()):
+    match = re.fullmatch(r"\s*(\d{1,12})\s*,\s*(\d{1,12})\s*", text)
+    if match is None:
         hint = f"write {name} X,Y: column and row of a pixel, from 0"
         raise OptionError(f"{name} '{text}' is not a pixel", hint=hint)
-    return int(column), int(row)
+    return int(match[1]), int(match[2])
 
 
 @options
@@ -178,7 +179,7 @@ def _in_words(heading: str, plain: dict[str, Any]) -> str:
             ("pixels", trail),
         ]
     lines += [f"  {line}" for line in in_columns(rows, fold=85, once=True)]
-    lines += [f"  DIFFERS: {text}" for text in plain["differences"]]
+    lines += [escaped(f"  DIFFERS: {text}") for text in plain["differences"]]
     return "\n".join(lines)
 
 

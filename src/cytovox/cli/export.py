@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from ..errors import InputError, OptionError, UsageError
+from ..errors import InputError, OptionError, UsageError, escaped
 from .command_options import AllowedToRecordings, Said, option, options
 from .console import counted, describe_each
 from .inputs import output_path
@@ -24,14 +25,14 @@ _IMAGES = ("tiff", "avi")
 
 
 def _read_events(text: str, name: str) -> slice:
-    first, dash, last = text.strip().partition("-")
-    if not (first.isdigit() and (last.isdigit() or not dash)) or int(first) < 1:
+    match = re.fullmatch(r"\s*(\d{1,18})(?:-(\d{1,18}))?\s*", text)
+    if match is None or int(match[1]) < 1:
         hint = f"write for example {name} 1-100; the first event is 1"
         raise OptionError(f"{name} '{text}' names no events", hint=hint)
-    stop = int(last or first)
-    if stop < int(first):
+    first, stop = int(match[1]), int(match[2] or match[1])
+    if stop < first:
         raise OptionError(f"{name} '{text}' ends before it begins")
-    return slice(int(first) - 1, stop)
+    return slice(first - 1, stop)
 
 
 def _read_names(text: str, name: str) -> list[str]:
@@ -109,7 +110,7 @@ def export(
         return {"file": str(path), "output": str(out), "rows": rows, "kind": kind}
 
     def in_words(found: dict[str, Any]) -> str:
-        return f"{found['output']}: {counted(found['rows'], found['kind'])}"
+        return escaped(f"{found['output']}: {counted(found['rows'], found['kind'])}")
 
     raise typer.Exit(describe_each("file", results, look, in_words, said))
 

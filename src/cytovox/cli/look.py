@@ -7,6 +7,7 @@ from typing import Any
 
 import typer
 
+from ..errors import escaped
 from .command_options import OUTPUT, AllowedToRecordings, Said, option, options
 from .console import show
 from .looking import FrameFile, FrameOptions, looking_at, save_picture
@@ -51,7 +52,8 @@ def look(
     ):
         save_picture(frame_picture(found.analysis, 0, found.heading), out, force=picture.force)
         plain = {"exit_code": 0, **found.plain(), "picture": str(out)}
-    show(plain, f"{found.heading}\n{_counted(plain['objects'])}; see {out}", as_json=said.as_json)
+    text = f"{found.heading}\n{_counted(plain['objects'])}; see {escaped(out)}"
+    show(plain, text, as_json=said.as_json)
     raise typer.Exit(0)
 
 

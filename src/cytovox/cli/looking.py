@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import OutputExistsError, UsageError
+from ..errors import OutputExistsError, UsageError, escaped
 from ..run.progress import StageProgress, StageStarted
 from .command_options import INPUT, SETTINGS, AllowedToRecordings, option, options
 from .progress_display import Quiet
@@ -94,7 +94,7 @@ class LookedAt:
         camera = "" if self.camera is None else f", {self.camera} of the camera"
         of = "" if self.recording == self.file else f" of {self.recording.name}"
         counted = f"{self.number + 1} in DCscope{camera}"
-        return f"{self.file.name}: frame {self.number}{of} ({counted})"
+        return escaped(f"{self.file.name}: frame {self.number}{of} ({counted})")
 
     def plain(self) -> dict[str, Any]:
         """Return what is looked at as values that JSON knows."""

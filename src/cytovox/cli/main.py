@@ -15,7 +15,7 @@ from ..run.extras import require
 from . import app_command, demo, volume_look, volume_make
 from .basin_commands import drain, relink, tap
 from .command_options import Allowed, with_options
-from .console import complete_streams, report_error, showing_warnings
+from .console import complete_streams, describe, print_json, report_error, showing_warnings
 from .diff import diff
 from .doctor import doctor
 from .explain import explain
@@ -128,7 +128,7 @@ app.command(
     "as-dcnum",
     no_args_is_help=True,
     context_settings={"allow_interspersed_args": False, "ignore_unknown_options": True},
-)(as_dcnum)
+)(with_options(as_dcnum))
 _add(volume, volume_make.segment, volume_make.restitch, volume_make.objects, of_volumes=True)
 _add(volume, volume_make.threshold, volume_make.argmax, volume_make.predict, of_volumes=True)
 _add(volume, volume_make.relabel, volume_look.plan, of_volumes=True)
@@ -167,15 +167,23 @@ def _commands() -> Any:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program and return its exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    debug = "--debug" in words
+    as_json = "--json" in words
     complete_streams()
     with showing_warnings(), stop_on_signals() as received:
         try:
             code = _commands()(words, prog_name="cytovox", standalone_mode=False)
-        except KeyboardInterrupt as interrupt:
-            code = exit_code_of_interrupt(interrupt)
+        except (KeyboardInterrupt, typer.Abort) as stop:
+            code = exit_code_of_interrupt(stop.__cause__ or stop)
+            if as_json:
+                print_json({"exit_code": code, "error": "stopped"})
         except Exception as error:
-            code = report_error(error, debug=debug)
+            code = report_error(error, debug="--debug" in words)
+            if as_json:
+                print_json({"exit_code": code, "error": describe(error)})
+        except SystemExit as end:
+            if not isinstance(end.__context__, BrokenPipeError):
+                raise
+            code = 0  # whoever reads the help has read enough
     if code == 130 and received:
         return exit_code_of_interrupt(Stopped(received[0]))
     return code if isinstance(code, int) else 0

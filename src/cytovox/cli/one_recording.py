@@ -183,7 +183,10 @@ class Measuring(Settings):
                 self._measure(recording, display, outcome)
         except KeyboardInterrupt as interrupt:
             # The result may have been finished before the stop was heeded.
-            outcome.state = "stopped" if outcome.seconds is None else "done"
+            if outcome.seconds is None:
+                outcome.state = "stopped"
+            else:
+                outcome.end("done")
             outcome.exit_code = exit_code_of_interrupt(interrupt)
         except Exception as error:  # noqa: BLE001 - the batch reports it
             outcome.fail(recording.named(error))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -61,13 +62,19 @@ def save(
         raise StorageError(
             f"the recipe cannot be written: {err.strerror or err}", path=path
         ) from err
-    say(f"{path} is written; measure by it with: cytovox run INPUT... --recipe {path}")
+    import shlex
+
+    command = f"cytovox run INPUT... --recipe {shlex.quote(str(path))}"
+    say(f"{path} is written; measure by it with: {command}")
 
 
 def _file_for(text: str) -> Path:
     from ..recipe.recording_recipe import presets
 
     path = Path(text)
+    if not path.name or path.name == ".." or path.is_dir() or text.endswith(("/", os.sep)):
+        hint = "give a name, or a file that ends in .toml"
+        raise UsageError(f"'{text}' is not the name of a recipe", hint=hint)
     if path.suffix.lower() == ".toml":
         return path
     if any(text == preset.name for preset in presets()):
@@ -156,4 +163,5 @@ def list_recipes(as_json: AsJson = False) -> None:
 
     known = [(one.name, one.description) for one in presets()]
     plain = [{"name": name, "description": text} for name, text in known]
-    show({"recipes": plain}, "\n".join(in_columns(known, fold=85)), as_json=as_json)
+    lines = in_columns(known, fold=85, once=True)
+    show({"exit_code": 0, "recipes": plain}, "\n".join(lines), as_json=as_json)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..errors import escaped
 from .command_options import AllowedToRecordings, SaidOfWork, option, options
 from .console import (
     FINDINGS,
@@ -109,4 +110,5 @@ def _text(written: Report) -> str:
     about = counted(good, "result") + (f", {bad} could not be read" if bad else "")
     size = written.page.stat().st_size / 1e6
     numbers = ", ".join(map(str, (written.summary, *written.multiqc)))
-    return f"{written.page}: {about}, {size:.1f} MB\nnumbers: {numbers}"
+    lines = (f"{written.page}: {about}, {size:.1f} MB", f"numbers: {numbers}")
+    return "\n".join(map(escaped, lines))

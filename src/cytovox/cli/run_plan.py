@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .. import __version__
+from ..errors import escaped
 from .console import FINDINGS, counted, in_columns, report_error, show
 from .run_options import AllowedToRun, RecipeOptions, Work, measurings
 
@@ -85,7 +86,7 @@ def _table_of(planned: Sequence[Planned], disks: Sequence[Disk]) -> str:
         rows.append([name, frames, minutes, size, (one.pipeline_hash or "-")[:7], one.verdict])
     lines = in_columns(rows, right=(1, 2, 3))
     for one in planned:
-        lines += [f"{one.input}: {text}" for text in one.warnings]
+        lines += [escaped(f"{one.input}: {text}") for text in one.warnings]
     identifiers = {one.pipeline_hash: one.identifier for one in planned if one.identifier}
     lines += [f"{str(pphash)[:7]}: {text}" for pphash, text in identifiers.items()]
     counts = Counter(one.state for one in planned)
@@ -93,7 +94,8 @@ def _table_of(planned: Sequence[Planned], disks: Sequence[Disk]) -> str:
     lines.append(f"{counted(len(planned), 'file')}: {states}")
     for disk in disks:
         free = "unknown" if disk.free_bytes is None else in_words(disk.free_bytes)
-        text = f"{in_words(disk.result_bytes)} of results, {free} free at {disk.folder}"
+        place = escaped(disk.folder)
+        text = f"{in_words(disk.result_bytes)} of results, {free} free at {place}"
         lines.append(f"{text} (TOO LITTLE)" if disk.is_too_small else text)
     if (total := sum_of_minutes(planned)) is not None:
         lines.append(f"{_in_words(total)} minutes in all; minutes and sizes are estimates")

@@ -5,11 +5,18 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from ..errors import OptionError
-from ..recipe.options import suggest
-from ..recipe.recording_recipe import AUTO, AUTOMATIC, STAGES, RecordingRecipe, parse_frames
+from ..recipe.options import Within, check_options, options_of, suggest
+from ..recipe.recording_recipe import (
+    AUTO,
+    AUTOMATIC,
+    STAGES,
+    PixelSize,
+    RecordingRecipe,
+    parse_frames,
+)
 from .command_options import parse_assignments
 
 if TYPE_CHECKING:
@@ -93,8 +100,6 @@ def parse_settings(
 
     What they say is checked by the job, but for ``data``.
     """
-    from ..recipe.options import check_options, options_of
-
     options = {stage: dict(given) for stage, given in (known or {}).items()}
     told = parse_assignments(words, r"\w+\.\w+", "stage.key=value", "segmenter.thresh=-3")
     for name, value in told.items():
@@ -113,6 +118,9 @@ def parse_settings(
 
 
 def _data(
-    *, pixel_size: float | None = None, image_chunk_size: int = 1000, image_cache_size: int = 2
+    *,
+    pixel_size: PixelSize = None,
+    image_chunk_size: Annotated[int, Within(least=1)] = 1000,
+    image_cache_size: Annotated[int, Within(least=0)] = 2,
 ) -> None:
     """Declare what can be said about the input; the frames have a word of their own."""

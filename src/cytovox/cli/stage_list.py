@@ -26,4 +26,4 @@ def stages(as_json: AsJson = False) -> None:
             value = option["default"]
             plain = str(value).lower() if value is None or isinstance(value, bool) else value
             lines.append(f"    --set {option['set']}={plain}")
-    show({"stages": described}, "\n".join(lines), as_json=as_json)
+    show({"exit_code": 0, "stages": described}, "\n".join(lines), as_json=as_json)

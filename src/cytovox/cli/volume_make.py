@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
+from ..errors import escaped
 from . import volume_options as o
 from .command_options import Said, SaidOfWork, Where, option, options, parse_size
 from .console import say, show
@@ -203,7 +204,7 @@ def objects(ctx: typer.Context, output: o.Made, which: _Table, said: Said) -> No
 
     path, count = measure_volume(output, objects=which.table, gate=which.gate, permissions=ctx.obj)
     plain = {"exit_code": 0, "table": path, "objects": count}
-    show(plain, f"{near(path)}: {count} objects", as_json=said.as_json)
+    show(plain, escaped(f"{near(path)}: {count} objects"), as_json=said.as_json)
 
 
 def _look_for_room(

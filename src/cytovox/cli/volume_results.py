@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import CytovoxError
+from ..errors import CytovoxError, escaped
 from .console import SOME_FAILED, counted, print_json, print_text, say
 from .signals import STOPPED_TEXT, resumable
 
@@ -95,13 +95,13 @@ def show_volume(
         before = "was finished before, " if result.was_finished else ""
         objects = f"{result.objects} objects, " if result.report is not None else ""
         blocks = counted(result.blocks, "block")
-        print_text(f"{output}: {before}{objects}{blocks} in {result.seconds:.1f} s")
+        print_text(f"{escaped(output)}: {before}{objects}{blocks} in {result.seconds:.1f} s")
         if result.table is not None:
-            print_text(f"table: {near(result.table)}")
+            print_text(f"table: {escaped(near(result.table))}")
         if result.report is not None:
             print_text(seams_in_words(result.report))
         if picture is not None:
-            print_text(f"picture: {near(picture)}")
+            print_text(f"picture: {escaped(near(picture))}")
     return code
 
 
@@ -118,17 +118,20 @@ def failures_in_words(result: VolumeResult, output: str, *, replays: bool = True
     ways: dict[str, list[BlockFailure]] = {}
     for one in result.failed:
         ways.setdefault(_told(one), []).append(one)
+    import shlex
+
+    quoted = shlex.quote(output)
     lines = [
         f"error: {output}: {_blocks(alike)}: {error} (attempts: {alike[0].attempts})"
         for error, alike in list(ways.items())[:_LISTED]
     ]
     if len(ways) > _LISTED:
-        lines.append(f"and {len(ways) - _LISTED} more, see: cytovox volume info {output}")
+        lines.append(f"and {len(ways) - _LISTED} more, see: cytovox volume info {quoted}")
     first = result.failed[0].block if result.failed else 0
     look = (
-        f"cytovox volume replay {output} {first} shows where the first one fails"
+        f"cytovox volume replay {quoted} {first} shows where the first one fails"
         if replays
-        else f"cytovox volume info {output} shows what is done"
+        else f"cytovox volume info {quoted} shows what is done"
     )
     others = ""
     if result.untried:

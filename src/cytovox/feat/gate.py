@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ..errors import OptionError
 from ..recipe.identity import kwargs_to_ppid, ppid_to_kwargs
+from ..recipe.options import Within
 
 __all__ = ["Gate"]
 
@@ -54,7 +55,11 @@ class Gate:
     """
 
     def __init__(
-        self, data: Any, *, online_gates: bool = False, size_thresh_mask: int | None = None
+        self,
+        data: Any,
+        *,
+        online_gates: bool = False,
+        size_thresh_mask: Annotated[int | None, Within(least=0, most=10**9)] = None,
     ) -> None:
         #: Lowest and highest value allowed, or None, of each gated feature.
         self.box_gates: dict[str, list[Any]] = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
@@ -55,6 +55,13 @@ class Shift:
     relative: float
 
 
+class Unread(NamedTuple):
+    """Features that a result has in another file, which cannot be read, and why."""
+
+    features: tuple[str, ...]
+    reason: str
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Comparison:
     """What is in both results, and what in one of them; events by their rows, from 0."""
@@ -68,12 +75,14 @@ class Comparison:
     shifts: tuple[Shift, ...]  # the largest first; of features that differ
     compared: int  # number of features that are in both
     only: tuple[tuple[str, ...], tuple[str, ...]]  # features that one of them has
+    unread: tuple[Unread, Unread]  # of the first and the second, what the other has
 
     @property
     def is_equal(self) -> bool:
         """Whether both hold the same events with the same values."""
         same = self.overlap is None or bool(np.all(self.overlap == 1))
-        return same and not (len(self.lost) or len(self.gained) or self.shifts or any(self.only))
+        more = any(self.only) or any(one.features for one in self.unread)
+        return same and not (len(self.lost) or len(self.gained) or self.shifts or more)
 
 
 def require_one_recording(first: HDF5Data, second: HDF5Data) -> None:
@@ -115,6 +124,8 @@ def compare_results(first: HDF5Data, second: HDF5Data) -> Comparison:
     overlap = np.array([pair[2] for pair in pairs], np.float64)[order] if with_masks else None
     matched = matched[order]
     names, only = _features(first, second)
+    unread = _unread(first, only[1]), _unread(second, only[0])
+    missing = {name for one in unread for name in one.features}
     return Comparison(
         (len(first), len(second)),
         matched,
@@ -123,7 +134,8 @@ def compare_results(first: HDF5Data, second: HDF5Data) -> Comparison:
         overlap,
         tuple(_shifts(first, second, names, matched)),
         len(names),
-        only,
+        tuple(tuple(n for n in one if n not in missing) for one in only),  # type: ignore[arg-type]
+        unread,
     )
 
 
@@ -143,6 +155,12 @@ def _features(
     """Return the scalar features of both, and those of one of them."""
     one, two = ({n for n in data.keys() if _is_scalar(data, n)} for data in (first, second))  # noqa: SIM118
     return sorted(one & two), (tuple(sorted(one - two)), tuple(sorted(two - one)))
+
+
+def _unread(data: HDF5Data, names: tuple[str, ...]) -> Unread:
+    errors = {name: error for name in names if (error := data.why_not(name)) is not None}
+    reasons = dict.fromkeys(error.what for error in errors.values())
+    return Unread(tuple(errors), "; ".join(reasons))
 
 
 def _is_scalar(data: HDF5Data, name: str) -> bool:

@@ -52,8 +52,9 @@ def steps_of(analysis: Analysis, row: int, job: DCNumPipelineJob) -> list[Step]:
         steps.append(Step(name, sentence, before, after, CAUSES.index(cause)))
         before = after
     gate = analysis.extractor.gate
+    smallest = gate.size_thresh_mask
     for cause, sentence in (
-        ("size", f"{_objects(lost['size'])} lost, of {gate.size_thresh_mask:g} px or fewer"),
+        ("size", f"{_objects(lost['size'])} lost; kept are those of more than {smallest:g} px"),
         ("gate", f"{_objects(lost['gate'])} lost; gated: {', '.join(gate.features) or 'nothing'}"),
         ("contour", f"{_objects(lost['contour'])} lost, whose outline has no area"),
         ("repeated", f"{_objects(lost['repeated'])} lost, since the frame equals the one before"),
@@ -100,7 +101,8 @@ def _of_clean_up(
     gone = int(np.count_nonzero((before > 0) & (after == 0)))
     new = int(np.count_nonzero((before == 0) & (after > 0)))
     if name == "clear_border":
-        return _done(value, f"{_objects(lost['border'])} lost, of {gone} px"), "border"
+        size = f" of {gone} px" if lost["border"] else ""
+        return _done(value, f"{_objects(lost['border'])}{size} lost"), "border"
     if name == "fill_holes":
         merged = f"; {_objects(lost['merged'])} merged" if lost["merged"] else ""
         return _done(value, f"{new} px filled{merged}"), "merged"

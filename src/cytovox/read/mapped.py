@@ -24,6 +24,7 @@ __all__ = [
     "IndexMappingError",
     "MappedHDF5Dataset",
     "check_mapping",
+    "check_span",
     "get_mapped_object",
     "get_mapping_indices",
     "read_rows",
@@ -93,10 +94,32 @@ def check_mapping(
     indices: npt.NDArray[Any], length: int, what: str = "the file", path: Any = None
 ) -> None:
     """Make sure that all rows exist."""
-    if indices.size and (int(indices.max()) >= length or int(indices.min()) < 0):
-        worst = int(indices.max()) if int(indices.max()) >= length else int(indices.min())
+    if indices.size:
+        _check_ends(int(indices.min()), int(indices.max()), length, what, path)
+
+
+def check_span(index_mapping: IndexMapping, length: int, what: str, path: Any) -> None:
+    """Make sure of the same before the rows of a number or a slice are listed.
+
+    There may be no memory for as many as it names.
+    """
+    rows = range(0)
+    if isinstance(index_mapping, numbers.Integral):
+        rows = range(int(index_mapping))
+    elif isinstance(index_mapping, slice) and None not in (
+        index_mapping.start,
+        index_mapping.stop,
+    ):
+        rows = range(index_mapping.start, index_mapping.stop, index_mapping.step or 1)
+    if rows:
+        _check_ends(min(rows[0], rows[-1]), max(rows[0], rows[-1]), length, what, path)
+
+
+def _check_ends(low: int, high: int, length: int, what: str, path: Any) -> None:
+    if high >= length or low < 0:
         raise IndexMappingError(
-            f"the index mapping asks for row {worst}, but {what} has {length} rows",
+            f"the index mapping asks for row {high if high >= length else low}, "
+            f"but {what} has {length} rows",
             path=path,
             hint="limit the index mapping to the recorded frames",
         )

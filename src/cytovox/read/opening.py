@@ -260,8 +260,15 @@ def read_error(
         f"{what} cannot be read: {reason}",
         path=path,
         frame=frame,
-        hint="the file is damaged or was cut short; copy it again from the instrument",
+        hint=f"the file is damaged or was cut short; {_remedy(dataset.file)}",
     )
+
+
+def _remedy(h5: h5py.File) -> str:
+    with contextlib.suppress(OSError, RuntimeError, ValueError, KeyError):
+        if "pipeline:dcnum hash" in h5.attrs:
+            return "measure its recording again: cytovox run --force"
+    return "copy it again from the instrument"
 
 
 def system_errno(err: BaseException) -> int | None:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from ..errors import InputError
 from .dataset import CheckedDataset, checked, read_checked, read_lines
 from .identifier import md5sum, round_pixel_size
-from .mapped import IndexMapping, check_mapping, get_mapping_indices
+from .mapped import IndexMapping, check_mapping, check_span, get_mapping_indices
 from .members import as_count, as_number, member, members, stated, text_names, unknown_attributes
 from .opening import OpenedFile, OpenedFiles, open_file, read_error
 from .permissions import Permissions, default_permissions
@@ -251,8 +251,10 @@ class RecordingFile:
             return None
         with self._lock:
             if "indices" not in self._cached:
+                of = (self.stored_length, "the recording", self.place)
+                check_span(self.index_mapping, *of)
                 indices = get_mapping_indices(self.index_mapping)
-                check_mapping(indices, self.stored_length, "the recording", self.place)
+                check_mapping(indices, *of)
                 self._cached["indices"] = indices
             found: npt.NDArray[Any] = self._cached["indices"]
             return found

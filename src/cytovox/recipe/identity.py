@@ -9,9 +9,9 @@ write the same identifier promise the same numbers.
 from __future__ import annotations
 
 import hashlib
-import inspect
 import numbers
 import os
+import typing
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -142,7 +142,7 @@ def get_class_method_info(
             defaults = {o.name: o.default for o in options}
             defaults.update((static_kw_defaults or {}).get(method, {}))
             info["defaults"][method] = defaults
-            annotations = inspect.get_annotations(function, eval_str=True)
+            annotations = typing.get_type_hints(function)
             info["annotations"][method] = {
                 o.name: annotations[o.name] for o in options if o.name in annotations
             }

@@ -10,6 +10,8 @@ from __future__ import annotations
 import difflib
 import functools
 import inspect
+import math
+import numbers
 import os
 import types
 import typing
@@ -19,7 +21,42 @@ from typing import Any
 
 from ..errors import OptionError
 
-__all__ = ["Option", "check_options", "convert_text", "options_of", "suggest"]
+__all__ = ["Option", "Within", "check_options", "convert_text", "options_of", "suggest"]
+
+
+@dataclass(frozen=True, slots=True)
+class Within:
+    """Where a number lies, which is finite: stands beside its type in the signature.
+
+    Examples
+    --------
+    >>> def segment(image, *, thresh: typing.Annotated[float, Within(below=0)] = -6): ...
+    >>> print(options_of(segment)[0].within)
+    below zero
+    """
+
+    least: float = -math.inf
+    most: float = math.inf
+    above: float = -math.inf
+    """The number is larger than this."""
+    below: float = math.inf
+    """The number is smaller than this."""
+    hint: str | None = None
+    """What to do about a number that is not there, if more than to keep to the limits."""
+
+    def __contains__(self, value: object) -> bool:
+        number: Any = value if isinstance(value, numbers.Real) else math.nan
+        return bool(self.least <= number <= self.most and self.above < number < self.below)
+
+    def __str__(self) -> str:
+        limits = {
+            "at least": self.least,
+            "above": self.above,
+            "below": self.below,
+            "at most": self.most,
+        }
+        told = [f"{word} {n or 'zero'}" for word, n in limits.items() if abs(n) < math.inf]
+        return " and ".join(told)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +71,8 @@ class Option:
     """Value when nothing is said; `inspect.Parameter.empty` if it is required."""
     optional: bool
     """Whether None is a value."""
+    within: Within | None = None
+    """Where a number lies, if that was declared."""
 
     @property
     def required(self) -> bool:
@@ -67,15 +106,23 @@ def options_of(method: Callable[..., Any]) -> tuple[Option, ...]:
 
 @functools.lru_cache(maxsize=64)
 def _declared(method: Callable[..., Any]) -> tuple[Option, ...]:
-    hints = typing.get_type_hints(method)
+    hints = typing.get_type_hints(method, include_extras=True)
     found = []
     for name, parameter in inspect.signature(method).parameters.items():
         if parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
             continue
-        types_ = _flatten(hints.get(name, str))
+        hint = hints.get(name, str)
+        limits = [one for one in getattr(hint, "__metadata__", ()) if isinstance(one, Within)]
+        types_ = _flatten(hint.__origin__ if hasattr(hint, "__metadata__") else hint)
         plain = [t for t in types_ if t is not type(None)]
         found.append(
-            Option(name, plain[0] if plain else str, parameter.default, len(plain) < len(types_))
+            Option(
+                name,
+                plain[0] if plain else str,
+                parameter.default,
+                len(plain) < len(types_),
+                limits[0] if limits else None,
+            )
         )
     return tuple(found)
 
@@ -83,7 +130,7 @@ def _declared(method: Callable[..., Any]) -> tuple[Option, ...]:
 def check_options(
     where: str, options: tuple[Option, ...], given: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Check names and types of given options.
+    """Check names, types and limits of given options.
 
     Parameters
     ----------
@@ -140,7 +187,9 @@ def convert_text(value: Any, dtype: type) -> Any:
             return True
         if lowered in ("false", "no"):
             return False
-        return bool(float(lowered))
+        if math.isnan(number := float(lowered)):
+            raise ValueError(f"'{value}' is not a truth value")
+        return bool(number)
     if dtype is int and isinstance(value, str):
         number = float(value)
         if number != int(number):
@@ -157,6 +206,17 @@ def _flatten(hint: Any) -> list[type]:
 
 
 def _fit(where: str, option: Option, value: Any) -> Any:
+    fitted = _typed(where, option, value)
+    limits = option.within
+    if limits is not None and fitted is not None and fitted not in limits:
+        what = f"{where}: {option.name} {value} is not "
+        what += str(limits) if fitted in Within() else "a finite number"
+        raise OptionError(what, hint=limits.hint or f"give {_article(option.type)} {limits}")
+    return fitted
+
+
+def _typed(where: str, option: Option, value: Any) -> Any:
+    """Return a value as that of the type of an option."""
     cause = None
     if value is None or (isinstance(value, str) and value.lower() == "none" and option.optional):
         if option.optional or option.default is None:

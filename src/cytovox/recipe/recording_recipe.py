@@ -9,10 +9,10 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from ..errors import InputError, InputNotFoundError, OptionError, UnknownCodeError
-from .options import check_options, options_of, suggest
+from .options import Within, check_options, options_of, suggest
 from .registry import OPTION_METHODS, load_stage
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "AUTOMATIC",
     "DEFAULT_CODES",
     "STAGES",
+    "PixelSize",
     "RecordingRecipe",
     "find_recipe",
     "parse_frames",
@@ -36,6 +37,8 @@ DEFAULT_CODES = {
     "feature": "legacy",
     "gate": "norm",
 }
+#: Side of a pixel [um].
+PixelSize = Annotated[float | None, Within(least=1e-4, most=10_000)]
 #: Value by which an option is set for each recording by looking at it.
 AUTO = "auto"
 #: For a stage and a code, the option of which that is the default.
@@ -209,7 +212,7 @@ def _options(stage: str, codes: Mapping[str, str], table: dict[str, Any]) -> dic
     return check_options(where, options_of(method), given)
 
 
-def _data(*, pixel_size: float | None = None) -> None:
+def _data(*, pixel_size: PixelSize = None) -> None:
     """Declare what a recipe says about the input; the frames stand above the tables."""
 
 
@@ -226,13 +229,13 @@ def parse_frames(text: str, name: str = "--frames") -> int | slice | list[int] |
     text = text.strip()
     if text == "all":
         return None
-    if re.fullmatch(r"\d+", text) and int(text) > 0:
+    if re.fullmatch(r"\d{1,18}", text) and int(text) > 0:
         return int(text)
-    if match := re.fullmatch(r"(\d+)[-:](\d+)(?:[-:](\d+))?", text):
+    if match := re.fullmatch(r"(\d{1,18})[-:](\d{1,18})(?:[-:](\d{1,18}))?", text):
         start, stop, step = (int(part or 1) for part in match.groups())
         if start < stop and step > 0:
             return slice(start, stop, step)
-    if re.fullmatch(r"\d+(,\d+)+", text):
+    if re.fullmatch(r"\d{1,18}(,\d{1,18})+", text):
         frames = [int(part) for part in text.split(",")]
         if frames == sorted(set(frames)):
             return frames

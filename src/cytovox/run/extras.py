@@ -44,7 +44,7 @@ def hint_for(extra: str) -> str:
     """Return what to do to get the packages of an extra."""
     if getattr(sys, "frozen", False):
         return f"this program was built without it; install Python and cytovox[{extra}]"
-    return f'pip install "cytovox[{extra}]"'
+    return f'pip install "cytovox[{extra}]", or ".[{extra}]" in the folder of its source'
 
 
 def is_installed(package: str) -> bool:

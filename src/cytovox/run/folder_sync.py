@@ -41,7 +41,9 @@ def replaced_file(path: Path) -> Iterator[BinaryIO]:
             file.flush()
             sync_file(file.fileno())
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as err:
+        if isinstance(err, OSError) and err.filename == str(temporary):
+            err.filename = str(path)
         temporary.unlink(missing_ok=True)
         raise
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import abc
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Protocol, Self
+from typing import Annotated, Any, ClassVar, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ import numpy.typing as npt
 from ..errors import OptionError, UsageError
 from ..kernels.labels import label_frames, process_frames
 from ..recipe.identity import kwargs_to_ppid, ppid_to_kwargs
-from ..recipe.options import check_options, options_of
+from ..recipe.options import Within, check_options, options_of
 from ..recipe.python_file import file_of_module
 from ..recipe.registry import load_stage
 
@@ -142,7 +142,7 @@ class Segmenter(abc.ABC):
         *,
         clear_border: bool = True,
         fill_holes: bool = True,
-        closing_disk: int = 5,
+        closing_disk: Annotated[int, Within(least=0, most=1000)] = 5,
     ) -> npt.NDArray[Any]:
         """Clean up labelled objects.
 
