@@ -119,6 +119,16 @@ if __name__ == "__main__":
         signals.stop_on_signals.__wrapped__.__defaults__ = (1000.0,)
         DCNumJobRunner.request_stop = reported(DCNumJobRunner.request_stop)
         replace("cytovox.logic.ctrl:DCNumJobRunner.task_enforce_basin_strategy", asleep)
+    elif phase == "published":
+        from cytovox.cli import signals
+        from cytovox.logic import DCNumJobRunner
+        signals.stop_on_signals.__wrapped__.__defaults__ = (1000.0,)
+        publish = DCNumJobRunner._publish
+        wait = meanwhile_asked(lambda runner: None, DCNumJobRunner)
+        replace(
+            "cytovox.logic.ctrl:DCNumJobRunner._publish",
+            lambda runner: (publish(runner), wait(runner)),
+        )
     elif phase == "stitch":
         replace("cytovox.blockwise.label_run:stitch_labels", absent)
     elif phase == "pyramid":
@@ -414,6 +424,18 @@ def test_json_reports_a_stop(command: Command, raw: Path) -> None:
     told = json.loads(out)
     assert told["exit_code"] == 143
     assert [result["state"] for result in told["results"]] == ["stopped"]
+
+
+def test_a_stop_that_finds_all_done_stops_nothing(command: Command, raw: Path) -> None:
+    command.start("published", "run", str(raw), "--json")
+    command.wait_for_work()
+    assert command.process is not None
+    command.process.send_signal(signal.SIGINT)
+    out, said = command.process.communicate(timeout=PATIENCE)
+    assert (command.process.returncode, "stopped" in said) == (0, False)
+    told = json.loads(out)
+    assert (told["exit_code"], told["results"][0]["state"]) == (0, "done")
+    assert raw.with_name("raw_dcn.rtdc").exists()
 
 
 @pytest.mark.parametrize(("number", "group"), [(signal.SIGINT, True), (signal.SIGTERM, False)])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -79,6 +81,20 @@ class _Out:
     force: bool = option(False, "Replace an output that exists already.")
 
 
+@contextlib.contextmanager
+def _making(out: Path, stage: str, said: Said) -> Iterator[Callable[[int, int], None]]:
+    """Make the folder of an output; yield what shows how many bytes of how many are done."""
+    from .one_recording import folder_for
+    from .progress_display import showing_bytes, showing_progress
+
+    with (
+        folder_for(out),
+        showing_progress(quiet=said.is_quiet) as display,
+        showing_bytes(display, out.name, stage) as listen,
+    ):
+        yield listen
+
+
 def drain(result: Result, where: _Out, allowed: AllowedToRecordings, said: Said) -> None:
     """Copy all that a result refers to, so that it stands alone.
 
@@ -91,11 +107,12 @@ def drain(result: Result, where: _Out, allowed: AllowedToRecordings, said: Said)
 
     def look(path: Path) -> dict[str, Any]:
         from ..logic.basin_change import drain_result
-        from .one_recording import folder_for
 
         out = output_path(path, where.out, "_drained.rtdc")
-        with folder_for(out):
-            features = drain_result(path, out, force=where.force, permissions=may)
+        with _making(out, "copy", said) as listen:
+            features = drain_result(
+                path, out, force=where.force, permissions=may, on_progress=listen
+            )
         return {"file": str(path), "output": str(out), "features": features}
 
     def in_words(found: dict[str, Any]) -> str:
@@ -129,12 +146,16 @@ def tap(result: Result, where: _Tapped, allowed: AllowedToRecordings, said: Said
 
     def look(path: Path) -> dict[str, Any]:
         from ..logic.basin_change import tap_result
-        from .one_recording import folder_for
 
         out = output_path(path, where.out, "_tapped.rtdc")
-        with folder_for(out):
+        with _making(out, "compare", said) as listen:
             origin, features = tap_result(
-                path, out, origin=where.origin, force=where.force, permissions=may
+                path,
+                out,
+                origin=where.origin,
+                force=where.force,
+                permissions=may,
+                on_progress=listen,
             )
         return {
             "file": str(path),

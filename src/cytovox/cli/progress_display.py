@@ -13,7 +13,14 @@ from ..errors import escaped
 from ..run.progress import ProgressEvent, StageFinished, StageProgress, StageStarted, Warned
 from .console import say
 
-__all__ = ["Bars", "Lines", "Quiet", "reporting_compilation", "showing_progress"]
+__all__ = [
+    "Bars",
+    "Lines",
+    "Quiet",
+    "reporting_compilation",
+    "showing_bytes",
+    "showing_progress",
+]
 
 #: Seconds between two lines about one stage where there is no terminal.
 _INTERVAL = 10.0
@@ -204,6 +211,26 @@ def showing_progress(*, quiet: bool) -> Iterator[Quiet]:
     display = Bars() if sys.stderr.isatty() else Lines()
     with display, reporting_compilation(display.compiling):
         yield display
+
+
+@contextmanager
+def showing_bytes(display: Quiet, name: str, stage: str) -> Iterator[Callable[[int, int], None]]:
+    """Yield what shows how many bytes of how many are done; the stage begins with the first."""
+    begin = time.perf_counter()
+    begun = False
+
+    def listen(done: int, total: int) -> None:
+        nonlocal begun
+        whole = max(1, total >> 20)
+        if not begun:
+            begun = True
+            display.begin(name)
+            display.show(StageStarted(stage, whole, "MiB"))
+        display.show(StageProgress(stage, done >> 20, whole))
+
+    yield listen
+    if begun:
+        display.show(StageFinished(stage, time.perf_counter() - begin))
 
 
 @contextmanager

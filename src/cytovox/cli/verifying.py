@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,6 @@ import typer
 from ..errors import CytovoxError, UsageError, escaped
 from ..run.extras import require
 from ..run.findings import Severity, Verification
-from ..run.progress import StageFinished, StageProgress, StageStarted
 from .command_options import Allowed, SaidOfWork, option, options
 from .console import (
     FINDINGS,
@@ -36,6 +34,10 @@ __all__ = ["Check", "kind_of", "verify"]
 
 #: Exit code of a file that is damaged.
 DAMAGED = 1
+#: State of what is not checked, by its kind.
+_STATES = {"unfinished": "unfinished", "folder": "nothing"}
+#: So many folders are named that may have been meant.
+_NAMED = 5
 #: What ends the name of a file that is not finished.
 _UNFINISHED = "~"
 
@@ -55,9 +57,9 @@ class Check:
 
     @property
     def state(self) -> str:
-        """One word: good, look, DAMAGED, REFUSED, unfinished, UNREADABLE."""
-        if self.kind == "unfinished":
-            return "unfinished"
+        """One word: good, look, DAMAGED, REFUSED, unfinished, nothing, UNREADABLE."""
+        if self.kind in _STATES:
+            return _STATES[self.kind]
         if self.result is None:
             return "UNREADABLE"
         if errors := self.result.errors:
@@ -135,9 +137,23 @@ def _find(words: Sequence[str]) -> Iterator[Check]:
         yield from inside
         if not inside:
             check = Check(word, "folder")
-            what = "the folder holds no recordings or volumes"
-            check.fail(UsageError(what, path=word, hint="name another"))
+            check.fail(_nothing_in(path))
             yield check
+
+
+def _nothing_in(folder: Path) -> UsageError:
+    """Return the error for a folder that holds nothing to be checked, unless in its folders."""
+    inner = [
+        str(one)
+        for one in sorted(folder.iterdir())
+        if one.is_dir() and not one.name.startswith(".") and any(map(_is_checked, one.iterdir()))
+    ]
+    what = "the folder holds no recordings or volumes"
+    hint = "name another"
+    if inner:
+        what = f"{what}, but {counted(len(inner), 'folder')} in it do"
+        hint = f"folders within are not searched; name {', '.join(inner[:_NAMED])}"
+    return UsageError(what, path=folder, hint=hint)
 
 
 def _is_volume(path: Path) -> bool:
@@ -172,31 +188,18 @@ def kind_of(path: str) -> str:
 def _verify(check: Check, display: Quiet, how: dict[str, Any]) -> Verification:
     if check.kind == "unfinished":
         return _unfinished(check.path)
-    begin = time.perf_counter()
-    begun = False
+    from .progress_display import showing_bytes
 
-    def listen(done: int, total: int) -> None:
-        """Show progress in megabytes."""
-        nonlocal begun
-        if not begun:
-            begun = True
-            display.begin(Path(check.path).name)
-            display.show(StageStarted("check", max(1, total >> 20), "MiB"))
-        display.show(StageProgress("check", done >> 20, max(1, total >> 20)))
+    with showing_bytes(display, Path(check.path).name, "check") as listen:
+        if check.kind == "volume":
+            require("volumes", "volumes")
+            from ..blockwise.verify_labels import verify_volume
 
-    if check.kind == "volume":
-        require("volumes", "volumes")
-        from ..blockwise.verify_labels import verify_volume
-
-        result = verify_volume(check.path, on_progress=listen, **how)
-    else:
+            return verify_volume(check.path, on_progress=listen, **how)
         from ..logic.verify import verify_recording
 
         hdf5 = check.kind == "hdf5"
-        result = verify_recording(check.path, or_hdf5=hdf5, on_progress=listen, **how)
-    if result.counts.get("bytes_checked"):
-        display.show(StageFinished("check", time.perf_counter() - begin))
-    return result
+        return verify_recording(check.path, or_hdf5=hdf5, on_progress=listen, **how)
 
 
 def _unfinished(path: str) -> Verification:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,9 @@ from ..read.const import FRAME_FEATURES
 from ..read.mapped import check_mapping, get_mapped_object, read_rows
 from ..read.permissions import default_permissions
 from ..read.structure import what_is_odd
+from ..run.progress import counting
 from ..write import HDF5Writer, copy_basins, copy_features, copy_metadata
-from .frame_data import Source, find_source, pass_on, refer_to_sources, what_is_missing
+from .frame_data import Source, bytes_of, find_source, pass_on, refer_to_sources, what_is_missing
 from .origin import check_measurement, find_origin, frames_of_events
 from .run_folder import new_output
 
@@ -35,7 +36,12 @@ _OF_FRAMES = ("image", "image_bg", "bg_off", *FRAME_FEATURES)
 
 
 def drain_result(
-    path: Path, path_out: Path, *, force: bool = False, permissions: Permissions | None = None
+    path: Path,
+    path_out: Path,
+    *,
+    force: bool = False,
+    permissions: Permissions | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> list[str]:
     """Write a result that stands alone; return the features that were copied from elsewhere."""
     with HDF5Data(path, permissions=permissions) as data:
@@ -51,7 +57,7 @@ def drain_result(
             HDF5Writer(temporary) as writer,
         ):
             copy_metadata(data.h5, writer.h5, permissions=data.permissions)
-            pass_on(writer, data, copy=True)
+            pass_on(writer, data, copy=True, on_progress=on_progress)
             return sorted(feat for feat in writer.events if feat not in data.h5["events"])
 
 
@@ -62,6 +68,7 @@ def tap_result(
     origin: Path | None = None,
     force: bool = False,
     permissions: Permissions | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Path, list[str]]:
     """Write a result that refers to its input; return the input and what is left there.
 
@@ -75,7 +82,7 @@ def tap_result(
         check_measurement(data, there)
         rows = frames_of_events(data)
         check_mapping(rows, len(there), "the recording", place)
-        sources = dict(_alike(data, there, rows))
+        sources = dict(_alike(data, there, rows, on_progress))
         inputs = list(dict.fromkeys([*data.files(), *there.files()]))
         _refuse_inputs(path_out, inputs)
         out = new_output(path_out, inputs, len(data), force=force, permissions=may)
@@ -98,17 +105,20 @@ def _refuse_inputs(path_out: Path, inputs: Sequence[Path]) -> None:
 
 
 def _alike(
-    data: HDF5Data, there: HDF5Data, rows: npt.NDArray[Any]
+    data: HDF5Data,
+    there: HDF5Data,
+    rows: npt.NDArray[Any],
+    on_progress: Callable[[int, int], None] | None,
 ) -> Iterator[tuple[str, Source]]:
     """Yield the features of a result that its recording has as well, value by value."""
     stored = data.h5["events"]
     if "image" not in stored:
         raise UsageError("the result holds no images", path=data.place, hint="it is small already")
-    for feature in _OF_FRAMES:
-        if feature not in stored or feature not in there:
-            continue
+    features = [feature for feature in _OF_FRAMES if feature in stored and feature in there]
+    count = counting(on_progress, sum(bytes_of(data.locate(feature)) for feature in features))
+    for feature in features:
         own, other = data.locate(feature), get_mapped_object(there.locate(feature), rows)
-        event = _first_difference(own, other)
+        event = _first_difference(own, other, count)
         source = find_source(there, feature)
         if event is None and source is not None:
             yield feature, source
@@ -121,7 +131,7 @@ def _alike(
             )
 
 
-def _first_difference(own: Any, other: Any) -> int | None:
+def _first_difference(own: Any, other: Any, count: Callable[[int], None]) -> int | None:
     """Return the first row in which two features differ; None if there is none."""
     if own.dtype != other.dtype or own.shape != other.shape:
         return 0
@@ -136,4 +146,5 @@ def _first_difference(own: Any, other: Any) -> int | None:
         differs = ~same.reshape(len(same), -1).all(axis=1)
         if differs.any():
             return start + int(np.argmax(differs))
+        count(one.nbytes)
     return None

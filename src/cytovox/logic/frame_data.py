@@ -8,8 +8,9 @@ that holds them, through a map from event to frame.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from ..read.basin_definitions import is_basin_map
 from ..read.const import FRAME_FEATURES
 from ..read.members import member
 from ..read.structure import what_is_odd
+from ..run.progress import counting
 from ..write import HDF5Writer, copy_basins, copy_features
 
 __all__ = [
@@ -32,6 +34,7 @@ __all__ = [
     "FramePlan",
     "Source",
     "bring_frame_data",
+    "bytes_of",
     "find_source",
     "internal_images",
     "pass_on",
@@ -236,10 +239,17 @@ def what_is_missing(data: HDF5Data) -> InputError | None:
     return None
 
 
-def pass_on(writer: HDF5Writer, whole: HDF5Data, *, copy: bool) -> None:
+def pass_on(
+    writer: HDF5Writer,
+    whole: HDF5Data,
+    *,
+    copy: bool,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> None:
     """Let an output stand for an input to which nothing has to be done.
 
-    A copy stands alone, unless it would lack what cannot be read now.
+    A copy stands alone, unless it would lack what cannot be read now. Bytes that are copied
+    from elsewhere, and their number, are told to `on_progress`.
     """
     missing = what_is_missing(whole)
     if isinstance(missing, BasinLacksFeatureError):  # so would the output
@@ -250,9 +260,10 @@ def pass_on(writer: HDF5Writer, whole: HDF5Data, *, copy: bool) -> None:
     if copy:
         copy_features(whole.h5, writer.h5, stored, permissions=whole.permissions)
         held = {*own, *_internal_features(whole)}
-        for feature in whole.offered():
-            if feature not in held:
-                writer.store_rows(feature, whole.locate(feature))
+        others = {feat: whole.locate(feat) for feat in whole.offered() if feat not in held}
+        count = counting(on_progress, sum(map(bytes_of, others.values())))
+        for feature, source in others.items():
+            writer.store_rows(feature, source, on_bytes=count)
     elif own:
         identifier = get_measurement_identifier(whole.h5)
         _refer_to(writer, Path(whole.place or ""), sorted(own), identifier)
@@ -262,6 +273,11 @@ def pass_on(writer: HDF5Writer, whole: HDF5Data, *, copy: bool) -> None:
         permissions=whole.permissions,
         file_basins=not copy or missing is not None,
     )
+
+
+def bytes_of(feature: Any) -> int:
+    """Return the size of a feature, a dataset or what is mapped from one."""
+    return math.prod(feature.shape) * int(feature.dtype.itemsize)
 
 
 def _internal_features(data: HDF5Data) -> Iterator[str]:

@@ -59,6 +59,8 @@ _FEATURES, _FEWEST_FEATURES = 424, 250
 _GAINED = 0.85
 _ALIKE, _CHUNK_BYTES = 0.3, 1 << 20
 _PROGRAM = 200 << 20
+#: Clean-up of masks where the job says nothing else.
+_CLEAN_UP = {"clear_border": True, "fill_holes": True, "closing_disk": 2}
 #: Bytes a pixel of the input with which any result fits: 16 events a frame, unpacked.
 _PLENTY = 40
 _ADVICE = "choose a folder on another disk, or take --basins tap, which copies no images"
@@ -145,13 +147,16 @@ def estimate_job(job: DCNumPipelineJob, data: HDF5Data) -> tuple[Need, float]:
     background = np.median(sample, axis=0).astype(np.uint8)
     r = _ratio(sample, packed)
     b = _ratio(background[None], packed)
-    least, likely = estimate_events(sample, background, job, frames)
+    least, likely, imaged = estimate_events(sample, background, job, frames)
     mapped = kwargs["background_code"] == "sparsemed"
     kept = pixels * b * _backgrounds(data, stored, kwargs)
     # Images that hardly differ are stored together and compress far better.
     alike = _ALIKE if packed and not mapped else 1.0
     fewest = 1 / min(1000, max(10, _CHUNK_BYTES // pixels)) if alike < 1 else 1.0
     per_event = least_per_event = pixels * r if kwargs["basin_strategy"] == "drain" else 0.0
+    if packed:  # the image of a frame is stored for each of its events, and packs to nothing
+        per_event *= imaged / max(1.0, likely)
+        least_per_event *= imaged / max(1.0, likely)
     if not mapped:
         per_event += pixels * b * alike
         # What is only copied may be few images with a map.
@@ -179,8 +184,8 @@ def _memory(job: DCNumPipelineJob, data: HDF5Data, pixels: int) -> int:
 
 def estimate_events(
     sample: Images, background: Images, job: DCNumPipelineJob, frames: int
-) -> tuple[float, float]:
-    """Return how many events there are at least, and how many there probably are."""
+) -> tuple[float, float, float]:
+    """Return how many events there are at least, and probably, and in how many frames."""
     options = job.kwargs["segmenter_kwargs"] or {}
     threshold = options.get("thresh") or -6
     smallest = (job.kwargs["gate_kwargs"] or {}).get("size_thresh_mask") or 10
@@ -189,13 +194,13 @@ def estimate_events(
     # A frame of noise may have more specks than labels; no events are counted in it.
     mask[mask.mean(axis=(1, 2)) > 0.2] = False
     label_frames(mask, labels)
-    process_frames(labels, True, False, 2)
+    process_frames(labels, **(_CLEAN_UP | (options.get("kwargs_mask") or {})))
     counts = np.array([np.count_nonzero(np.bincount(f.ravel())[1:] > smallest) for f in labels])
-    mean = float(counts.mean())
+    mean, imaged = float(counts.mean()), frames * float(np.mean(counts > 0))
     if len(counts) < 8:
-        return 0.0, frames * mean
+        return 0.0, frames * mean, imaged
     error = float(counts.std()) / math.sqrt(len(counts))
-    return 0.25 * frames * max(0.0, mean - 2 * error), frames * mean
+    return 0.25 * frames * max(0.0, mean - 2 * error), frames * mean, imaged
 
 
 def _sample(data: HDF5Data) -> Images:

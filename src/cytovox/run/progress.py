@@ -21,6 +21,7 @@ __all__ = [
     "StageStarted",
     "Warned",
     "announce",
+    "counting",
 ]
 
 
@@ -117,3 +118,16 @@ def announce(listener: Listener | None, event: ProgressEvent, logger: logging.Lo
         listener(event)
     except Exception:
         logger.exception("a progress listener failed at %s", event)
+
+
+def counting(on_progress: Callable[[int, int], None] | None, total: int) -> Callable[[int], None]:
+    """Return a function that takes what is done more, and tells what is done of the total."""
+    done = 0
+
+    def count(more: int) -> None:
+        nonlocal done
+        done += more
+        if on_progress is not None:
+            on_progress(done, total)
+
+    return count

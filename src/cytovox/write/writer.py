@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -229,7 +229,14 @@ class HDF5Writer:
         )
         return dataset, fit_items(feat, items, dataset.dtype, dataset.shape[1:])
 
-    def store_rows(self, feat: str, data: Any, group_name: str = "events") -> None:
+    def store_rows(
+        self,
+        feat: str,
+        data: Any,
+        group_name: str = "events",
+        *,
+        on_bytes: Callable[[int], None] | None = None,
+    ) -> None:
         """Append all items of a dataset or array, some MiB at a time.
 
         Parameters
@@ -240,6 +247,8 @@ class HDF5Writer:
             Items to be appended, an array or a dataset, of shape (n, ...).
         group_name
             Group of the file.
+        on_bytes
+            Called with the number of bytes after each part.
         """
         item_bytes = int(np.prod(data.shape[1:], dtype=np.int64)) * data.dtype.itemsize
         step = max(1, _COPY_BYTES // max(1, item_bytes))
@@ -249,6 +258,8 @@ class HDF5Writer:
             rows = slice(start, start + step)
             values = read_checked(data, rows) if stored else data[rows]
             self.store_feature_chunk(feat, values, group_name)
+            if on_bytes is not None:
+                on_bytes(values.nbytes)
 
     def store_log(self, log: str, data: Sequence[str], override: bool = False) -> h5py.Dataset:
         """Store lines of text as a log.
