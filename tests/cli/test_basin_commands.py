@@ -12,10 +12,12 @@ import h5py
 import numpy as np
 import pytest
 
+from cytovox.cli import progress_display
 from cytovox.cli.main import main
 from cytovox.logic.verify import verify_recording
 from cytovox.read import HDF5Data, Permissions
 from cytovox.read.basin_definitions import extract_basin_dicts
+from cytovox.run.progress import ProgressEvent, StageFinished, StageProgress, StageStarted
 from cytovox.testing import simulate_recording
 from cytovox.write import create_with_basins
 
@@ -69,8 +71,24 @@ def features_of(path: Path, *roots: Path) -> dict[str, np.ndarray]:
         return {name: np.asarray(data[name][:]) for name in data.offered()}
 
 
-def test_drain_gives_what_a_run_with_drain_gives(folder: Path) -> None:
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> list[ProgressEvent]:
+    """What is shown of the progress."""
+    events: list[ProgressEvent] = []
+    monkeypatch.setattr(progress_display.Lines, "show", lambda _, event: events.append(event))
+    return events
+
+
+def assert_all_was_shown(shown: list[ProgressEvent], stage: str) -> None:
+    begin, *_, last, end = shown
+    assert begin == StageStarted(stage, 1, "MiB")
+    assert isinstance(last, StageProgress)
+    assert isinstance(end, StageFinished)
+
+
+def test_drain_gives_what_a_run_with_drain_gives(folder: Path, shown: list[ProgressEvent]) -> None:
     assert main(["drain", str(folder / "tap.rtdc"), "-o", str(folder / "share")]) == 0
+    assert_all_was_shown(shown, "copy")
     out = folder / "share" / "tap_drained.rtdc"
     assert_same(out, folder / "drain.rtdc")
     (folder / "raw.rtdc").unlink()
@@ -81,8 +99,9 @@ def test_drain_gives_what_a_run_with_drain_gives(folder: Path) -> None:
     assert [*found.errors, *found.warnings] == []
 
 
-def test_tap_gives_what_a_run_with_tap_gives(folder: Path) -> None:
+def test_tap_gives_what_a_run_with_tap_gives(folder: Path, shown: list[ProgressEvent]) -> None:
     assert main(["tap", str(folder / "drain.rtdc"), "-o", str(folder / "small.rtdc")]) == 0
+    assert_all_was_shown(shown, "compare")
     out = folder / "small.rtdc"
     assert_same(out, folder / "tap.rtdc")
     assert definitions(out) == definitions(folder / "tap.rtdc")

@@ -93,6 +93,18 @@ def test_one_bad_file_does_not_stop_the_others(
     assert codes["d_output_host_1.rtdc~"] == 3
 
 
+def test_a_folder_with_nothing_but_folders_says_which_to_name(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outer = folder.parent / "outer"
+    (outer / "empty").mkdir(parents=True)
+    folder.rename(outer / "day1")
+    assert main(["verify", str(outer)]) == 2
+    out = capsys.readouterr().out
+    assert out.splitlines()[1].endswith("nothing")
+    assert f"folders in it do (name them: {outer / 'day1'})" in out
+
+
 def test_what_is_found_stands_below_the_file(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -120,7 +120,9 @@ def test_real_recordings_are_not_overestimated(shared_data: Path, tmp_path: Path
         shutil.copy(shared_data / "recordings" / path.name, path)
         need = need_of(path)
         assert main(["run", "-q", str(path)]) in (0, 3)
-        assert MARGIN * need.least_bytes <= path.with_name(f"{name}_dcn.rtdc").stat().st_size
+        size = path.with_name(f"{name}_dcn.rtdc").stat().st_size
+        assert MARGIN * need.least_bytes <= size
+        assert need.likely_bytes < 1.4 * size  # several events may share an image
 
 
 def test_frames_without_cells_need_next_to_nothing(tmp_path: Path) -> None:

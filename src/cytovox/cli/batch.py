@@ -104,12 +104,11 @@ def run_batch(
             if seen is not None:
                 seen(outcome)
             if outcome.exit_code >= BY_SIGNAL:
-                if outcome.state != "done":
-                    say(f"{recording.input}: {STOPPED_TEXT}")
-                elif recording is not recordings[-1]:
-                    say(STOPPED_TEXT)
-                else:
+                if outcome.state == "done" and recording is recordings[-1]:
                     outcome.exit_code = 0  # nothing was left to be stopped
+                else:
+                    done = outcome.state == "done"
+                    say(STOPPED_TEXT if done else f"{recording.input}: {STOPPED_TEXT}")
                 break
     return outcomes
 

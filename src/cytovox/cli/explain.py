@@ -13,7 +13,6 @@ from ..errors import OptionError, escaped
 from .command_options import INPUT, OUTPUT, AllowedToRecordings, Said, option, options
 from .console import FINDINGS, in_columns, show
 from .looking import FrameFile, FrameOptions, LookedAt, looking_at, save_picture
-from .progress_display import showing_progress
 
 if TYPE_CHECKING:
     from ..logic.frame_steps import Step, Stored
@@ -64,6 +63,7 @@ def explain(
     """
     from ..logic.frame_steps import Stored, compare_with_result, nearest_object, steps_of
     from ..report.frame_picture import steps_picture
+    from .progress_display import showing_progress
 
     with (
         showing_progress(quiet=said.is_quiet) as display,

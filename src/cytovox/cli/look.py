@@ -11,7 +11,6 @@ from ..errors import escaped
 from .command_options import OUTPUT, AllowedToRecordings, Said, option, options
 from .console import show
 from .looking import FrameFile, FrameOptions, looking_at, save_picture
-from .progress_display import showing_progress
 
 __all__ = ["look"]
 
@@ -44,6 +43,7 @@ def look(
     Example: cytovox look raw.rtdc --frame 41 --set segmenter.thresh=-3
     """
     from ..report.frame_picture import frame_picture
+    from .progress_display import showing_progress
 
     out = picture.out or Path(f"{file.stem}_frame_{what.frame}.png")
     with (

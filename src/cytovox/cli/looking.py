@@ -13,9 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import OutputExistsError, UsageError, escaped
-from ..run.progress import StageProgress, StageStarted
 from .command_options import INPUT, SETTINGS, AllowedToRecordings, option, options
-from .progress_display import Quiet
 from .run_options import DecidingOptions, recipes_of
 
 if TYPE_CHECKING:
@@ -25,6 +23,7 @@ if TYPE_CHECKING:
     from ..logic.fates import Analysis
     from ..logic.frame_source import FrameSource
     from ..read import HDF5Data, Permissions
+    from .progress_display import Quiet
 
 __all__ = ["FrameFile", "FrameOptions", "LookedAt", "looking_at", "save_picture"]
 
@@ -192,6 +191,7 @@ def _job_of(
 def _frames_of(job: DCNumPipelineJob, data: HDF5Data, display: Quiet) -> FrameSource:
     """Return the frames of a job; the background is shown while it is computed."""
     from ..logic.frame_source import FrameSource
+    from ..run.progress import StageProgress, StageStarted
 
     total = len(data)
     display.show(StageStarted("background", total))

@@ -12,7 +12,6 @@ import typer
 
 from ..errors import CytovoxError, UsageError, escaped
 from ..run.extras import require
-from ..run.findings import Severity, Verification
 from .command_options import Allowed, SaidOfWork, option, options
 from .console import (
     FINDINGS,
@@ -27,6 +26,7 @@ from .console import (
 from .inputs import begins_as_hdf5
 
 if TYPE_CHECKING:
+    from ..run.findings import Verification
     from ..run.lock import LockOwner
     from .progress_display import Quiet
 
@@ -63,6 +63,8 @@ class Check:
         if self.result is None:
             return "UNREADABLE"
         if errors := self.result.errors:
+            from ..run.findings import Severity
+
             refused = any(one.severity is Severity.REFUSED for one in errors)
             return "REFUSED" if refused else "DAMAGED"
         return "look" if self.result.warnings else "good"
@@ -151,8 +153,8 @@ def _nothing_in(folder: Path) -> UsageError:
     what = "the folder holds no recordings or volumes"
     hint = "name another"
     if inner:
-        what = f"{what}, but {counted(len(inner), 'folder')} in it do"
-        hint = f"folders within are not searched; name {', '.join(inner[:_NAMED])}"
+        what = f"{what} itself, but folders in it do"
+        hint = f"name them: {' '.join(inner[:_NAMED])}"
     return UsageError(what, path=folder, hint=hint)
 
 
@@ -204,6 +206,8 @@ def _verify(check: Check, display: Quiet, how: dict[str, Any]) -> Verification:
 
 def _unfinished(path: str) -> Verification:
     """Report of a temporary file whether its run still works or was killed."""
+    from ..run.findings import Verification
+
     found = Verification(path, "unfinished")
     place = Path(path)
     found.counts["bytes"] = place.stat().st_size

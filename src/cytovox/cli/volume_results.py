@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -30,6 +29,8 @@ _MOST_TEXT = 2_000
 @contextmanager
 def showing(name: str, said: Said) -> Iterator[Callable[[Any], None]]:
     """Show progress, or warnings only; yield the function to call with each event."""
+    import logging
+
     from ..blockwise.block_result import BlockFailed, WorkerLost
     from .progress_display import showing_progress
 

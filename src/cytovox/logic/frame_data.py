@@ -277,7 +277,7 @@ def pass_on(
 
 def bytes_of(feature: Any) -> int:
     """Return the size of a feature, a dataset or what is mapped from one."""
-    return math.prod(feature.shape) * int(feature.dtype.itemsize)
+    return int(math.prod(feature.shape) * feature.dtype.itemsize)
 
 
 def _internal_features(data: HDF5Data) -> Iterator[str]:
