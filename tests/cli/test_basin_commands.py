@@ -223,7 +223,7 @@ def test_an_output_with_damage_gets_no_name(
 ) -> None:
     from cytovox.logic import basin_change
 
-    def lose_one(writer: Any, data: Any, *, copy: bool) -> None:
+    def lose_one(writer: Any, data: Any, **_: Any) -> None:
         writer.store_feature_chunk("deform", np.zeros(len(data) - 1))
 
     monkeypatch.setattr(basin_change, "pass_on", lose_one)

@@ -143,6 +143,8 @@ def test_an_error_of_a_users_function_is_not_ours(tmp_path: Path) -> None:
         ("recipe save .", 2),
         ("watch gone", 74),
         ("run gone.rtdc", 74),
+        ("run {empty}", 2),
+        ("export . --to csv", 1),
         ("run gone.rtdc --set segmenter.thresh=nan", 2),
         ("plan --frames", 2),
         ("info gone.rtdc", 74),
@@ -157,7 +159,8 @@ def test_json_is_one_document_with_the_exit_code(
     words: str, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert main([*words.split(), "--json"]) == code
+    given = ["" if word == "{empty}" else word for word in words.split()]
+    assert main([*given, "--json"]) == code
     assert json.loads(capsys.readouterr().out)["exit_code"] == code
 
 

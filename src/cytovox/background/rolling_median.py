@@ -26,8 +26,8 @@ class BackgroundRollMed(Background):
     @staticmethod
     def check_user_kwargs(
         *,
-        kernel_size: Annotated[int, Within(least=2)] = 100,
-        batch_size: Annotated[int, Within(least=3)] = 10000,
+        kernel_size: Annotated[int, Within(least=2, most=10**9)] = 100,
+        batch_size: Annotated[int, Within(least=3, most=10**9)] = 10000,
     ) -> None:
         """Check the options of the rolling median.
 

@@ -37,9 +37,9 @@ class BackgroundSparseMed(Background):
     @staticmethod
     def check_user_kwargs(
         *,
-        kernel_size: Annotated[int, Within(least=1)] = 200,
+        kernel_size: Annotated[int, Within(least=1, most=10**9)] = 200,
         split_time: Annotated[float, Within(above=0, most=1_000_000)] = 1.0,
-        thresh_cleansing: Annotated[float, Within(least=0)] = 0,
+        thresh_cleansing: Annotated[float, Within(least=0, most=10**9)] = 0,
         frac_cleansing: Annotated[float, Within(above=0, most=1)] = 0.8,
         offset_correction: bool = True,
     ) -> None:

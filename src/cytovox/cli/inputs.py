@@ -97,7 +97,10 @@ def find_inputs(
     folders = [word for word in words if Path(word).is_dir()]
     for word in words:
         path = Path(word)
-        if path.is_dir():
+        if not word:
+            hint = "name a file or folder; the current one is ."
+            found.errors.append(UsageError("this is an empty name", path="''", hint=hint))
+        elif path.is_dir():
             # With several, each keeps its name, so that they do not meet in the output.
             own = Path(path.resolve().name) if recurse and len(folders) > 1 else Path()
             inside: Iterable[Path] = recordings_in(path, recurse, out, found)
@@ -153,7 +156,7 @@ def output_path(path: Path, out: Path | None, *endings: str) -> Path:
     """
     name = f"{path.stem}{endings[0]}"
     if out is None:
-        return path.with_name(name)
+        return path.parent / name  # of a path without a name, too
     if out.is_dir() or not out.suffix:
         return out / name
     suffixes = [ending[ending.rindex(".") :] for ending in endings]

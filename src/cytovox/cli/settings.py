@@ -120,7 +120,7 @@ def parse_settings(
 def _data(
     *,
     pixel_size: PixelSize = None,
-    image_chunk_size: Annotated[int, Within(least=1)] = 1000,
-    image_cache_size: Annotated[int, Within(least=0)] = 2,
+    image_chunk_size: Annotated[int, Within(least=1, most=10**9)] = 1000,
+    image_cache_size: Annotated[int, Within(least=0, most=10**9)] = 2,
 ) -> None:
     """Declare what can be said about the input; the frames have a word of their own."""

@@ -40,6 +40,7 @@ class _Watching:
         "must have stayed the same before it is measured.",
         panel=INPUT,
         min=0.0,
+        max=604_800.0,
         metavar="SECONDS",
     )
     once: bool = option(

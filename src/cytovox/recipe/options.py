@@ -187,7 +187,7 @@ def convert_text(value: Any, dtype: type) -> Any:
             return True
         if lowered in ("false", "no"):
             return False
-        if math.isnan(number := float(lowered)):
+        if not math.isfinite(number := float(lowered)):
             raise ValueError(f"'{value}' is not a truth value")
         return bool(number)
     if dtype is int and isinstance(value, str):
