@@ -116,7 +116,7 @@ def test_the_sheet_holds_the_frames(client: Any, folder: Path) -> None:
         ({}, "'file' is not a text"),
         ({"file": "raw.rtdc", "settings": settings(segmenter__thresh="3")}, "not below zero"),
         ({"file": "raw.rtdc", "settings": settings(segmenter__tresh="-3")}, "did you mean"),
-        ({"file": "raw.rtdc", "settings": settings(background__split_time="inf")}, "above 0"),
+        ({"file": "raw.rtdc", "settings": settings(background__split_time="inf")}, "above zero"),
         ({"file": "raw.rtdc", "settings": settings(gates__x="1")}, "not a setting"),
         ({"file": "raw.rtdc", "settings": settings(data__pixel_size="nan")}, "not a pixel size"),
         ({"file": "raw.rtdc", "settings": {"codes": {"segmenter": "a.py:B"}}}, "no segmenter"),
