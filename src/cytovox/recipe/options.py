@@ -36,7 +36,9 @@ class Within:
     """
 
     least: float = -math.inf
+    """The smallest number."""
     most: float = math.inf
+    """The largest number."""
     above: float = -math.inf
     """The number is larger than this."""
     below: float = math.inf
