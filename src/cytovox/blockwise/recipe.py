@@ -204,7 +204,10 @@ def output_path(output: str | os.PathLike[str]) -> Path:
             f"the journal of '{text}' would have no place",
             hint="write to a path of a disk that all workers see, then copy",
         )
-    return Path(text.removeprefix("file://")).absolute()
+    path = Path(text.removeprefix("file://")).absolute()
+    if not path.name:
+        raise OptionError("this is not the name of a volume", path=path, hint="name another")
+    return path
 
 
 def fitting_sizes(what: str, size: Sequence[int] | int | None, ndim: int) -> tuple[int, ...]:

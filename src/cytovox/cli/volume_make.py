@@ -44,6 +44,7 @@ class _Restitching:
         "How far from a seam labels are compared, in voxels; an eighth of the context if "
         "not given.",
         min=1,
+        max=1_000_000,
         metavar="N",
     )
     objects: Path | None = option(

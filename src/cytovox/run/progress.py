@@ -121,7 +121,23 @@ def announce(listener: Listener | None, event: ProgressEvent, logger: logging.Lo
 
 
 def counting(on_progress: Callable[[int, int], None] | None, total: int) -> Callable[[int], None]:
-    """Return a function that takes what is done more, and tells what is done of the total."""
+    """Return a function that takes what is done more, and tells what is done of the total.
+
+    Parameters
+    ----------
+    on_progress
+        Called with what is done and the total; None for nobody.
+    total
+        What there is to do.
+
+    Examples
+    --------
+    >>> count = counting(lambda done, total: print(done, "of", total), 5)
+    >>> count(2), count(3)
+    2 of 5
+    5 of 5
+    (None, None)
+    """
     done = 0
 
     def count(more: int) -> None:
