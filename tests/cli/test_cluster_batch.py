@@ -150,17 +150,18 @@ def test_a_recording_whose_worker_is_lost_is_measured_by_another(
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals and pause() of POSIX")
-@pytest.mark.parametrize("value", [77, 78])
-def test_a_recording_that_ends_each_worker_costs_itself_alone(
-    folder: Path, cluster: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch, value: int
+def test_a_recording_that_ends_or_holds_each_worker_costs_itself_alone(
+    folder: Path, cluster: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CYTOVOX_UNIT_TIMEOUT", "15")
-    spoil(folder / "1.rtdc", value)
+    spoil(folder / "0.rtdc", 77)
+    spoil(folder / "1.rtdc", 78)
     code, content, errors = run(capsys, *HARMFUL, "--cluster", cluster)
-    assert states(content) == {"0.rtdc": "done", "1.rtdc": "failed", "2.rtdc": "done"}
+    assert states(content) == {"0.rtdc": "failed", "1.rtdc": "failed", "2.rtdc": "done"}
     assert code == 4
-    assert "it was tried 2 times" in content["results"][1]["error"]
-    assert "error: 1.rtdc: measuring failed: its worker" in errors
+    for number in (0, 1):
+        assert "it was tried 2 times" in content["results"][number]["error"]
+        assert f"error: {number}.rtdc: measuring failed: its worker" in errors
 
 
 def test_what_is_allowed_and_where_the_recordings_are_goes_with_them(

@@ -50,7 +50,7 @@ def arrays(path: Path) -> dict[str, Any]:
 
 def test_a_recording(tmp_path: Path) -> None:
     raw = tmp_path / "raw.rtdc"
-    simulate_recording(raw, frames=6)
+    simulate_recording(raw, frames=6, shape=(48, 96))
     compiled, interpreted = both(tmp_path, "run", str(raw), "-o", ".")
     ours, theirs = (arrays(next(place.glob("*.rtdc"))) for place in (compiled, interpreted))
     assert list(ours) == list(theirs)

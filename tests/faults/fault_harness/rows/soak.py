@@ -139,12 +139,12 @@ FAULTS = [
     Fault(
         row=16,
         name="One recording after the other in one process",
-        quick=42,
+        quick=22,
         full=1000,
         bound="not one more file open; at most 20 kB of memory for each recording",
         peer="not tried",
-        run=in_helper(functools.partial(_one_more, kinds=_SHORT, settled=20), name="soak"),
-        note="Each injection is a recording of 60 frames; slopes from the 41st on",
+        run=in_helper(functools.partial(_one_more, kinds=_SHORT, settled=10), name="soak"),
+        note="Each injection is a recording of 60 frames; slopes from the 21st on",
     ),
     Fault(
         row=16,
