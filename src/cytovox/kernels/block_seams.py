@@ -162,12 +162,8 @@ def join_touching(
         a, b = pairs[p, 0], pairs[p, 1]
         rows, count = _rows(faces, pairs[p], steps, rows)
         for row in range(count):
-            here, there, stride_a, stride_b = (
-                rows[row, 0],
-                rows[row, 1],
-                rows[row, 2],
-                rows[row, 3],
-            )
+            here, there = rows[row, 0], rows[row, 1]
+            stride_a, stride_b = rows[row, 2], rows[row, 3]
             seen_a, seen_b = np.uint32(0), np.uint32(0)
             for x in range(rows[row, 4]):
                 label = faces.voxels[here + x * stride_a]
@@ -208,12 +204,8 @@ def count_contacts(
         a, b = pairs[p, 0], pairs[p, 1]
         rows, count = _rows(faces, pairs[p], steps, rows)
         for row in range(count):
-            here, there, stride_a, stride_b = (
-                rows[row, 0],
-                rows[row, 1],
-                rows[row, 2],
-                rows[row, 3],
-            )
+            here, there = rows[row, 0], rows[row, 1]
+            stride_a, stride_b = rows[row, 2], rows[row, 3]
             direction = directions[rows[row, 5]]
             for x in range(rows[row, 4]):
                 label = np.int64(faces.voxels[here + x * stride_a])
