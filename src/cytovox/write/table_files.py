@@ -103,11 +103,23 @@ def _write_parquet(
     with pq.ParquetWriter(out, schema, compression="zstd") as writer:
         table: ObjectTable | None = first
         while table is not None:
-            columns = [pa.array(table[name]) for name in first]
+            columns = [_column(table[name]) for name in first]
             writer.write_table(pa.Table.from_arrays(columns, schema=schema))
             count += len(table)
             table = next(parts, None)
     return count
+
+
+def _column(values: npt.NDArray[Any]) -> Any:
+    """Return a column of a table; ``pa.array`` would load pandas, to ask if it is one of its."""
+    import pyarrow as pa
+
+    if values.dtype.kind not in "biuf":
+        return pa.array(values)
+    is_bool = values.dtype.kind == "b"
+    stored = np.packbits(values, bitorder="little") if is_bool else np.ascontiguousarray(values)
+    kind = pa.from_numpy_dtype(values.dtype)
+    return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(stored)])
 
 
 def _said_of(table: ObjectTable, name: str) -> dict[str, str]:
