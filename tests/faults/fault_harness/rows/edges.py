@@ -178,7 +178,7 @@ EDGES = (
     Edge(
         "4000 x 4000 pixels",
         lambda folder: _words(
-            folder, _simulated(folder, 3, shape=(4000, 4000), cells=2.0), "--workers", "2"
+            folder, _simulated(folder, 2, shape=(4000, 4000), cells=2.0), "--workers", "2"
         ),
     ),
     Edge("images of 16 bits", _images(_FLAT.astype(np.uint16)), 3, "No events found", 0),

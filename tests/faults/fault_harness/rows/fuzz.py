@@ -391,7 +391,7 @@ FAULTS = [
     _fault("Changed recipes and settings", 30, 2400, _changed_recipe, _BOUND),
     _fault(
         "Changed journals, logs, locks and blocks of stopped runs",
-        30,
+        16,
         4800,
         _changed_leftovers,
         f"{_BOUND}; the input is whole, so the result is right in the end",
