@@ -111,15 +111,16 @@ def _rows(faces: Faces, pair: Int64s, steps: Steps, rows: Int64s) -> tuple[Int64
     begin_a = _plane(step[s], 1, extents[a], at[a], strides[0])
     begin_b = _plane(step[s], -1, extents[b], at[b], strides[1])
     sizes = np.ones(ndim, np.int64)
-    last = -1  # axis of the rows
+    count, last = 1, -1  # last: the axis of the rows
     for axis in range(ndim):
         if step[s, axis] == 0:
             if last >= 0:
                 sizes[last] = extents[a, last]
+                count *= sizes[last]
             last = axis
     width = np.int64(1) if last < 0 else extents[a, last]
     n = 0
-    for row in range(sizes.prod()):
+    for row in range(count):
         for o in range(first[s], first[s + 1]):
             here, there = begin_a, begin_b
             rest, is_inside = row, True

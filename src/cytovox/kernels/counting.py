@@ -85,7 +85,7 @@ def double(keys: Keys, values: Int64s) -> tuple[Keys, Int64s]:
 @kernel()
 def order(keys: Keys, values: Int64s) -> tuple[Keys, Int64s]:
     """Return the keys in ascending order, with their values, both of shape (k,)."""
-    kept = np.flatnonzero(keys)
+    kept = keys.nonzero()[0]  # of flatnonzero() the kept code would load scipy.linalg
     kept = kept[np.argsort(keys[kept])]
     return keys[kept], values[kept]
 

@@ -135,7 +135,10 @@ def _count_votes(shells: Shells, pairs: Int64s, boxes: Int64s) -> Int64s:
         used = 0
         left, right = boxes[p, last, 0], boxes[p, last, 1]
         from_a, from_b = box[a, last, 0], box[b, last, 0]
-        for row in range((boxes[p, :last, 1] - boxes[p, :last, 0]).prod()):
+        count = 1
+        for axis in range(last):
+            count *= boxes[p, axis, 1] - boxes[p, axis, 0]
+        for row in range(count):
             row_a = first_at[a] + _row_of(row, boxes[p], box[a])
             row_b = first_at[b] + _row_of(row, boxes[p], box[b])
             end_a, end_b = run_at[a] + first[row_a + 1], run_at[b] + first[row_b + 1]
