@@ -62,3 +62,5 @@ export function trouble(error) {
 export function number(value, digits = 4) {
   return Number.isInteger(value) ? value.toLocaleString("en") : String(+value.toPrecision(digits));
 }
+
+export const counted = (value, word) => `${number(value)} ${word}${value === 1 ? "" : "s"}`;

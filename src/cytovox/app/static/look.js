@@ -34,7 +34,10 @@ export class Look {
   open() {
     const files = this.page.files;
     choices(byId("look-file"), files);
-    if (this.wanted) byId("look-file").value = this.wanted;
+    if (this.wanted) {
+      byId("look-file").value = this.wanted;
+      byId("look-slider").focus();
+    }
     this.wanted = null;
     byId("look-empty").hidden = files.length > 0;
     byId("look-file").disabled = !files.length;

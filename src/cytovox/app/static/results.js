@@ -38,12 +38,14 @@ export class Results {
     }
   }
 
-  show({ results, verify, report, open }) {
-    byId("results-commands").replaceChildren(commandLine(verify, "Verify"), commandLine(report, "Report"),
-      commandLine(open, "Open the folder"));
+  show({ results, ...commands }) {
+    for (const name of ["verify", "report", "open"]) {
+      byId(`results-${name}-command`).replaceChildren(commandLine(commands[name]));
+    }
     byId("results-answer").textContent = results.length ? "" : "There are no results (_dcn.rtdc) in this folder.";
     byId("results-one").replaceChildren();
-    const names = ["result", "frames", "found", "events", "lost", "MB", "", "checked"];
+    const hidden = el("span", { class: "visually-hidden" }, "choose");
+    const names = ["result", "frames", "found", "events", "lost", "MB", hidden, "checked"];
     const rows = results.map((one) => el("tr", { "data-name": one.name },
       el("td", {}, one.name.split("/").at(-1)),
       cell(one.frames), cell(one.objects?.found), cell(one.events),
@@ -66,14 +68,12 @@ export class Results {
     const action = (text, command, act) => el("div", { class: "action" },
       el("button", { type: "button", class: "plain", onclick: act, disabled: !act }, text), commandLine(command, text));
     const counts = one.objects ? countsTable(one.objects, "Objects") : null;
-    const explain = el("div", { role: "status" }, el("p", { class: "quiet" }, "Looking for a lost object …"));
+    const explain = el("div", {}, el("p", { class: "quiet", role: "status" }, "Looking for a lost object …"));
     byId("results-one").replaceChildren(
       el("h3", { tabindex: "-1" }, one.name),
-      el("div", { class: "side-numbers" }, el("div", {}, counts),
-        el("div", {},
-          action("Verify", one.commands.verify, () => this.verify(one.name)),
-          action("Report", one.commands.report, () => this.report(one.name)),
-          explain)));
+      action("Verify", one.commands.verify, () => this.verify(one.name)),
+      action("Report", one.commands.report, () => this.report(one.name)),
+      explain, counts ?? "");
     byId("results-one").querySelector("h3").focus();
     call("results/explain", { name: one.name }).then(({ frame, command }) => {
       const act = one.recording === null ? null : () => this.explain(one, frame);

@@ -1,7 +1,7 @@
 // The screen Tune for volumes: a function and its options, tried on two blocks.
 
 import { call, latest } from "./api.js";
-import { byId, choices, commandLine, el, number, trouble } from "./dom.js";
+import { byId, choices, commandLine, counted, el, trouble } from "./dom.js";
 import { histogram } from "./histogram.js";
 import { field } from "./settings.js";
 
@@ -60,7 +60,7 @@ export class VolumeTune {
       place.replaceChildren(...await Promise.all(blocks.map(panel)));
       byId("volume-command").replaceChildren(commandLine(command));
       byId("volume-said").textContent = blocks
-        .map((one, index) => `Block ${index + 1}: ${number(one.labels)} objects in ${one.seconds} s`).join("; ");
+        .map((one, index) => `Block ${index + 1}: ${counted(one.labels, "object")} in ${one.seconds} s`).join("; ");
       byId("volume").dataset.drawn = JSON.stringify(options);
       trouble(null);
     } catch (error) {
@@ -75,7 +75,7 @@ async function panel(one, index) {
   const bytes = Uint8Array.from(atob(one.picture), (letter) => letter.charCodeAt(0));
   const picture = await createImageBitmap(new Blob([bytes], { type: "image/png" }));
   const text = `Block ${index + 1}, voxels ${one.place.map(([a, b]) => `${a} to ${b}`).join(" × ")}, ` +
-    `slice ${one.slice}: ${one.here} objects`;
+    `slice ${one.slice}: ${counted(one.here, "object")}`;
   const canvas = el("canvas", { width: picture.width, height: picture.height, role: "img", "aria-label": text });
   canvas.getContext("2d").drawImage(picture, 0, 0);
   return el("figure", { class: "panel" }, el("div", { class: "frame" }, canvas), el("figcaption", {}, text),
