@@ -189,7 +189,7 @@ def test_a_folder_is_run_as_by_the_command_line(
     page.get_by_label("Move day1/M003.rtdc up").click()
     page.click("#queue-run")
     expect(page.locator("#queue-batch-text")).to_have_text(re.compile("[1-3] of 3"))
-    picture(page, "queue", 540)
+    picture(page, "queue", 560)
     expect(page.locator("#queue-state")).to_have_text("Finished: all good.")
     command = page.locator("#queue-command code").inner_text()
     assert command.index("M003") < command.index("M002")

@@ -94,6 +94,14 @@ def test_it_fits_the_window(visit: Any, how: dict[str, Any]) -> None:
     assert (background == "rgb(255, 255, 255)") == (how.get("color_scheme") != "dark")
 
 
+def test_no_column_is_cut_on_paper(visit: Any) -> None:
+    page = visit(viewport={"width": 680, "height": 900})  # A4 less its margins
+    page.emulate_media(media="print")
+    widths = page.locator(".wide").evaluate_all("a => a.map(e => [e.scrollWidth, e.clientWidth])")
+    assert len(widths) > 2
+    assert all(needed <= there for needed, there in widths)
+
+
 def test_links_lead_to_sections(visit: Any) -> None:
     page = visit(viewport={"width": 1300, "height": 900})
     page.locator("#results tbody th a").nth(1).click()

@@ -71,7 +71,7 @@ def test_what_cannot_be_read_is_listed_with_its_error(day, report):
     assert isinstance(failed.error, InputError)
     page = Page(report.page)
     assert f"{day / 'torn.rtdc'} : the file was cut short" in page.text
-    assert "3 results, 1 could not be read" in page.text
+    assert "3 results, and 1 more that could not be read" in page.text
     last = list(csv.DictReader(report.summary.read_text().splitlines()))[-1]
     assert "cut short" in last["error"]
     assert last["events"] == ""
