@@ -219,3 +219,5 @@ def test_a_report_is_shown_as_a_page_of_nobody(
     assert "sandbox" in rules
     assert "allow-same-origin" not in rules
     assert client.get("/report/nothing").status_code == 404
+    (folder / "empty").mkdir()
+    assert ask("results/report", name="empty")["error"].startswith(f"{folder / 'empty'}: ")

@@ -57,4 +57,4 @@ def call(words: Sequence[str]) -> tuple[int, str, str]:
         )
     except subprocess.TimeoutExpired as err:
         raise UsageError(f"{in_words(words)} was given up after {_LIMIT} s") from err
-    return ended.returncode, ended.stdout, ended.stderr.strip()
+    return ended.returncode, ended.stdout, ended.stderr.strip().removeprefix("error: ")

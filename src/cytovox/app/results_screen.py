@@ -71,7 +71,7 @@ class Results:
         place = self._folder.place(body.text("name"))
         words = _report_of(place)
         target = Path(words[3]) / "report.html"
-        code, _, said = call(words)
+        code, _, said = call([*words, "--quiet"])
         if not target.is_file():
             raise UsageError(said or f"the report ended with code {code}")
         key = secrets.token_urlsafe(9)
