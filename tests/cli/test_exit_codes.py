@@ -150,6 +150,8 @@ def test_an_error_of_a_users_function_is_not_ours(tmp_path: Path) -> None:
         ("info gone.rtdc", 74),
         ("volume info gone.zarr", 74),
         ("volume segment gone.tif out.zarr -f nonsense", 74),
+        ("volume info /", 2),
+        ("volume segment a.tif b.zarr -f label --memory " + "9" * 400, 2),
         ("nonsense", 2),
         ("stages", 0),
         ("recipe list", 0),

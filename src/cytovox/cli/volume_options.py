@@ -33,7 +33,7 @@ __all__ = [
 
 def as_size(text: str, name: str = "--memory") -> int:
     """Read a number of bytes."""
-    match = re.fullmatch(r"\s*(\d{1,18}\.?\d*|\.\d+)\s*([kmgt]?)i?b?\s*", text, re.I)
+    match = re.fullmatch(r"\s*(\d{1,18}\.?\d{0,18}|\.\d{1,18})\s*([kmgt]?)i?b?\s*", text, re.I)
     if not match or float(match[1]) <= 0:
         raise OptionError(f"{name} '{text}' is not a size", hint="write for example 4G")
     return int(float(match[1]) * 1024 ** " kmgt".index(match[2].lower() or " "))
