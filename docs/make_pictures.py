@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 from make_truth import measure
@@ -134,6 +136,37 @@ def of_differences(folder: Path) -> None:
     write("diff", folder / "diff.png", 900, vivid=True)
 
 
+def of_live(folder: Path) -> None:
+    """Draw a terminal in which a recording of a camera was measured while it was written."""
+    camera = [sys.executable, "-m", "cytovox", "simulate", "recording", "raw.rtdc"]
+    camera += ["--frames", "2400", "--live", "400", "--seed", "6", "--flicker", "0.01"]
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        contextlib.chdir(folder),
+        subprocess.Popen(camera, stderr=subprocess.DEVNULL) as process,
+        # as on a terminal, but one line below the other
+        mock.patch("cytovox.cli.progress_display._INTERVAL", 1.0),
+        contextlib.redirect_stderr(err),
+        contextlib.redirect_stdout(out),
+    ):
+        code = main(["live", "raw.rtdc"])
+        process.wait(timeout=300)
+    if code:
+        sys.exit(f"{err.getvalue()}{code}")
+    passing = re.compile("waiting for frames|segmentation [0-9]+ of")
+    said = [line for line in err.getvalue().splitlines() if not passing.search(line)]
+    write("live", terminal(["$ cytovox live raw.rtdc", *said, *out.getvalue().splitlines()]), 1300)
+
+
+def terminal(lines: list[str]) -> Figure:
+    """Draw lines as a terminal shows them."""
+    figure = new_figure(11, 0.2 * len(lines))
+    for number, line in enumerate(lines):
+        place = 1 - (number + 0.5) / len(lines)
+        figure.text(0, place, line, family="monospace", fontsize=8.5, color=INK, va="center")
+    return figure
+
+
 def of_accuracy() -> None:
     """Draw by how much deformation is too high, against the size of cells in pixels."""
     sizes = (0.5, 0.65, 0.8, 1.0, 1.25, 1.5)
@@ -204,4 +237,6 @@ if __name__ == "__main__":
         of_a_frame(Path(folder))
         of_differences(Path(folder))
         of_volumes(Path(folder))
+    with tempfile.TemporaryDirectory() as folder:
+        of_live(Path(folder))
     of_accuracy()

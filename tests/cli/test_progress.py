@@ -74,3 +74,26 @@ def test_bars_draw_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "warning: a[b].rtdc: old [offset]" in screen.getvalue()
     assert "segmentation" in screen.getvalue()
     assert "100%" in screen.getvalue()
+
+
+def test_how_work_stands_is_said_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
+    clock = Clock()
+    lines = Lines(clock)
+    lines.begin("a.rtdc")
+    for second in range(12):
+        clock.now = float(second)
+        lines.standing(f"{second} frames")
+    clock.now = 100.0
+    lines.standing("")
+    assert capsys.readouterr().err.splitlines() == ["a.rtdc: 0 frames", "a.rtdc: 10 frames"]
+
+
+def test_on_a_terminal_a_line_replaces_the_one_before(capsys: pytest.CaptureFixture[str]) -> None:
+    with Bars() as bars:
+        bars.begin("a[1].rtdc")
+        bars.standing("1 frame")
+        bars.standing("2 frames")
+        (task,) = bars._progress.tasks  # noqa: SLF001
+        assert task.description == "a[1].rtdc: 2 frames"
+        bars.standing("")
+        assert not task.visible

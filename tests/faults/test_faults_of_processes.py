@@ -1,4 +1,4 @@
-"""Rows 1, 2, 7, 11, 14, 15: who works is killed or told to stop, or many work at once."""
+"""Rows 1, 2, 7, 11, 14, 15, 17: who works is killed or told to stop, or many work at once."""
 
 from __future__ import annotations
 

@@ -34,6 +34,10 @@ Floats = npt.NDArray[np.float64]
 class BackgroundSparseMed(Background):
     """Sparse median: one background per second from a burst of frames."""
 
+    #: Images of bursts by first frame, if a caller keeps them from one time to the next: those
+    #: that need not be computed; then all that were used.
+    known: dict[int, Images] | None = None
+
     @staticmethod
     def check_user_kwargs(
         *,
@@ -108,24 +112,46 @@ class BackgroundSparseMed(Background):
     ) -> tuple[Images, npt.NDArray[np.uint8]]:
         """Return one image per burst and its range of grey values per row."""
         length = min(self.kwargs["kernel_size"], number)
-        burst = load_images(self.data, int(starts[0]), int(starts[0]) + length)
-        height, width = burst.shape[1:]
-        images = empty_images((len(starts), height, width))
-        ranges = np.empty((len(starts), height), np.uint8)
+        known = self.known or {}
+        todo = [k for k, start in enumerate(starts.tolist()) if start not in known]
+        begin = int(starts[todo[0] if todo else 0])
+        burst = load_images(self.data, begin, begin + (length if todo else 1))
+        images = empty_images((len(starts), *burst.shape[1:]))
+        for k in set(range(len(starts))).difference(todo):
+            images[k] = known[int(starts[k])]
+        if todo:
+            self._compute(images, starts, todo, burst, share)
+        if self.known is not None:  # copies, since the cleansing moves images
+            new = {int(starts[k]): images[k].copy() for k in todo}
+            self.known = {
+                start: (new if start in new else known)[start] for start in starts.tolist()
+            }
+        ranges = np.empty(images.shape[:2], np.uint8)
+        for k in range(len(starts)):
+            ranges[k] = images[k].max(axis=1) - images[k].min(axis=1)
+        return images, ranges
+
+    def _compute(
+        self,
+        images: Images,
+        starts: npt.NDArray[np.int64],
+        todo: list[int],
+        burst: Images,
+        share: float,
+    ) -> None:
+        """Compute the images that are still to do, of which the first burst has been read."""
         with BandPool(self.num_workers) as pool:
-            for k, start in enumerate(starts.tolist()):
-                out = np.empty(height * width, np.uint8)
+            for k, following in zip(todo, [*todo[1:], None], strict=True):
+                out = np.empty(burst[0].size, np.uint8)
                 waiting = pool.start(out.size, _burst_job(burst, out))
                 if burst.nbytes > _READ_AHEAD_BYTES:
                     pool.wait(waiting)
-                if k + 1 < len(starts):
+                if following is not None:
                     # The next burst is read while the threads compute.
-                    burst = self._next_burst(burst, start, int(starts[k + 1]))
+                    burst = self._next_burst(burst, int(starts[k]), int(starts[following]))
                 pool.wait(waiting)
-                images[k] = out.reshape(height, width)
-                ranges[k] = images[k].max(axis=1) - images[k].min(axis=1)
+                images[k] = out.reshape(images.shape[1:])
                 self._report(share * (k + 1) / len(starts))
-        return images, ranges
 
     def _next_burst(self, burst: Images, start: int, following: int) -> Images:
         """Return the burst at `following`; frames in both are not read again."""

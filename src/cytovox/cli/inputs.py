@@ -246,6 +246,8 @@ def _reason_to_leave_out(path: Path) -> str | None:
         return None  # the run will say what is wrong with it
     if not stat.S_ISREG(mode):
         return "is a folder" if stat.S_ISDIR(mode) else "is not a regular file"
+    if path.stem.endswith(f"{SUFFIX}_live"):
+        return "holds provisional events"
     return "is a result itself" if _is_output(path) else None
 
 

@@ -21,6 +21,7 @@ from .doctor import doctor
 from .explain import explain
 from .export import export
 from .info import info
+from .live import live
 from .look import look
 from .recipe_commands import list_recipes, save, show_recipe
 from .report import report
@@ -120,7 +121,7 @@ def _add(
 
 
 _add(app, run, plan, look, explain, info, report, diff, verify, export)
-_add(app, relink, drain, tap, watch)
+_add(app, relink, drain, tap, watch, live)
 _add(app, doctor, stages, demo.demo, help_if_bare=False)
 _add(app, app_command.app, help_if_bare=False)
 # What follows the program's name is its own, options too.

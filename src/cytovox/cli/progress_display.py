@@ -52,6 +52,9 @@ class Quiet:
     def note(self, text: str) -> None:
         """Show one line that stays, where more than warnings is shown."""
 
+    def standing(self, text: str) -> None:
+        """Show how work stands whose end is not known; the next such line replaces it."""
+
     def compiling(self, kernel: str | None) -> None:
         """Show which kernel is being compiled; None when none is any more."""
 
@@ -69,6 +72,7 @@ class Lines(Quiet):
         super().__init__()
         self._clock = clock
         self._compiled = False
+        self._stood = float("-inf")
         self._stages: dict[str, _Stage] = {}
 
     def begin(self, name: str) -> None:
@@ -96,6 +100,11 @@ class Lines(Quiet):
 
     def note(self, text: str) -> None:
         say(text)
+
+    def standing(self, text: str) -> None:
+        if text and self._clock() - self._stood >= _INTERVAL:
+            self._stood = self._clock()
+            say(f"{self.name}: {text}")
 
     def compiling(self, kernel: str | None) -> None:
         if kernel is not None and not self._compiled:
@@ -167,12 +176,17 @@ class Bars(Quiet):
         """Say one line that stays, above the bars."""
         self._progress.console.print(escaped(text), markup=False, highlight=False, soft_wrap=True)
 
+    def standing(self, text: str) -> None:
+        self._describe(text and f"{self.name}: {escaped(text)}")
+
     def compiling(self, kernel: str | None) -> None:
         """Show the kernel that is being compiled."""
+        self._describe("" if kernel is None else f"compiling kernels (once): {kernel}")
+
+    def _describe(self, text: str) -> None:
         if self._status is None:
             self._status = self._progress.add_task("", total=None, unit="")
-        text = "" if kernel is None else f"compiling kernels (once): {kernel}"
-        self._progress.update(self._status, description=text, visible=kernel is not None)
+        self._progress.update(self._status, description=text, visible=bool(text))
 
 
 @dataclass(slots=True)

@@ -28,6 +28,7 @@ from ..write.ledger import Ledger
 from .chunk_slot import Offsets
 from .chunk_slot_data import SlotState
 from .job import DCNumPipelineJob
+from .live_file import MeasuredBefore
 from .slot_register import SlotRegister
 from .stages import STAGES
 from .universal_worker import DEDICATIONS, UniversalWorkerThread
@@ -105,6 +106,8 @@ class Conveyor:
     ledger: Ledger | None = None
     #: Events of each frame that another run has done.
     counts: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    #: What `cytovox live` has measured.
+    before: MeasuredBefore | None = None
 
     def __post_init__(self) -> None:
         self.events = 0
@@ -146,6 +149,7 @@ class Conveyor:
         register.nevents[: len(self.counts)] = self.counts
         self._register = register
         register.batch_rows = True
+        register.before = self.before
         register.frame_images = self.frame_images
         writer = self._writer(register, events)
         workers = self._workers(register)

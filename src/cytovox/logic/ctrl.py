@@ -16,6 +16,7 @@ from ..read.opening import OpenedFiles
 from ..run.logs import RunLog
 from ..run.progress import Listener, RunFinished
 from .job import DCNumPipelineJob
+from .live_file import remove_live_file
 from .pipeline import Pipeline
 from .preflight import check_before, check_room
 from .record import tasks_for, time_stamp
@@ -400,6 +401,7 @@ class DCNumJobRunner(threading.Thread):
         verify_output(self.path_temp_out, self.event_count, permissions)
         self._inputs.require_unchanged()
         self._folder.publish(self._output.kind, replace=self.force)
+        remove_live_file(self.path_out)
         self._inputs.close_temporary()
         self._output.close()
         if self._is_within:  # it is certain that it will be closed

@@ -26,6 +26,7 @@ from .conveyor import Conveyor
 from .frame_source import FrameSource
 from .job import DCNumPipelineJob
 from .likely_reason import is_few, likely_reason
+from .live_file import MeasuredBefore
 from .record import Tasks, free_stamp, job_record, wrap_lines, write_identity
 from .resume import ResumableOutput
 from .run_folder import RunFolder
@@ -123,6 +124,7 @@ class Pipeline:
         """Segment, measure and write all events into the output."""
         self.logger.info("Starting segmentation and feature extraction")
         ledger = self.output.open()
+        before = MeasuredBefore.find(self.folder.path_out, self.job)
         conveyor = Conveyor(
             self.job,
             self.inputs.slots,
@@ -133,12 +135,16 @@ class Pipeline:
             offsets=self.inputs.offsets,
             ledger=ledger,
             counts=self.counts,
+            before=before,
         )
         self._conveyor = conveyor
         try:
             conveyor.run(self._on_frames_done)
         finally:
             self._conveyor = None
+            if before is not None:
+                before.close()
+                self.logger.info("Frames whose events were known: %d", before.frames)
         self.events = conveyor.events
         self._objects = conveyor.objects
         self.logger.info("Finished segmentation and feature extraction")

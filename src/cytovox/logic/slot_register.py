@@ -21,6 +21,7 @@ from . import stages
 from .chunk_slot import ChunkSlot, Offsets
 from .chunk_slot_data import ChunkSlotData, RegisterState, SlotState, StateWarden, mp_spawn
 from .job import extractor_of, segmenter_of
+from .live_file import MeasuredBefore
 from .shared_counters import SharedCounters, count_time
 
 __all__ = ["SharedCounters", "SlotRegister", "StateWarden", "count_time", "is_locked", "mp_spawn"]
@@ -101,6 +102,8 @@ class SlotRegister(SharedCounters):
             done if first_frame < self.num_frames else self.num_chunks
         )
         self.makes_offsets = offsets is not None
+        #: What is known of frames without segmenting them.
+        self.before: MeasuredBefore | None = None
         self.batch_rows = False
         self.frame_images: Mapping[str, np.dtype[Any]] = {}
         self._most_frames = mp_spawn.RawArray("q", len(stages.STAGES))
@@ -276,9 +279,13 @@ class SlotRegister(SharedCounters):
         did_something = False
         try:
             while (slot := self._slot_to_load()) is not None and self.state == RegisterState.WORK:
-                state = slot.state
-                with StateWarden(slot, state, SlotState.SEGMENT):
+                warden = StateWarden(slot, slot.state, SlotState.SEGMENT)
+                with warden:
                     slot.load(self.chunks_loaded)
+                    if self.before is not None:
+                        slot.before = self.before.rows(slot.chunk * self.chunk_size, slot)
+                    if slot.before is not None:
+                        warden.next_state = SlotState.MEASURE
                 self.increment_counter_value("chunks_loaded")
                 did_something = True
                 self.notify()

@@ -16,7 +16,7 @@ import numpy as np
 from ..errors import StageError
 from ..kernels.labels import label_frames, process_frames
 from ..run.memory import in_smaller_parts, is_memory_error
-from ..run.rows import FrameRows, joined_rows
+from ..run.rows import FrameRows, joined_rows, part_of
 from .chunk_slot import ChunkSlot
 from .chunk_slot_data import SlotState
 
@@ -72,6 +72,22 @@ def measure(register: Register, slot: ChunkSlot, start: int, stop: int) -> Frame
         return FrameRows(register.first_frame, np.empty(0, np.int64))
     part = slice(start, stop)
     first = begin + start
+    if slot.before is not None:
+        rows = part_of(slot.before, start, stop)
+    else:
+        rows = _measured(register, slot, part, first)
+    taken = dict(register.frame_images)
+    if register.makes_offsets:
+        taken["bg_off"] = np.dtype(np.float64)
+    if taken and rows.rows:
+        frame_of_event = np.repeat(np.arange(stop - start), rows.counts)
+        for name, dtype in taken.items():
+            values = getattr(slot, name)[part][frame_of_event]
+            rows.rows[name] = values.astype(dtype, copy=False)
+    return rows
+
+
+def _measured(register: Register, slot: ChunkSlot, part: slice, first: int) -> FrameRows:
     rows: FrameRows = register.extractor.measure(
         start=first,
         labels=slot.labels[part],
@@ -82,14 +98,6 @@ def measure(register: Register, slot: ChunkSlot, start: int, stop: int) -> Frame
         duplicate=slot.duplicate[part],
         objects=slot.objects[part],
     )
-    taken = dict(register.frame_images)
-    if register.makes_offsets:
-        taken["bg_off"] = np.dtype(np.float64)
-    if taken and rows.rows:
-        frame_of_event = np.repeat(np.arange(stop - start), rows.counts)
-        for name, dtype in taken.items():
-            values = getattr(slot, name)[part][frame_of_event]
-            rows.rows[name] = values.astype(dtype, copy=False)
     return rows
 
 

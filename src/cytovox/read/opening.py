@@ -28,6 +28,7 @@ __all__ = [
     "OpenedFiles",
     "check_heaps",
     "open_file",
+    "open_unlocked",
     "open_own_file",
     "read_error",
     "read_errors",
@@ -176,10 +177,22 @@ def open_file(source: Path | BinaryIO, permissions: Permissions) -> OpenedFile:
     return OpenedFile(h5, is_growing)
 
 
-def _open(source: Path | BinaryIO, growing: bool) -> tuple[h5py.File, bool]:
+def open_unlocked(path: Path) -> OpenedFile:
+    """Open a file that another program may write, which shall never notice it."""
+    _keep_to_known_filters()
+    h5, is_growing = _open(path, growing=True, locking=False)
+    try:
+        check_heaps(h5, path)
+    except BaseException:
+        h5.close()
+        raise
+    return OpenedFile(h5, is_growing)
+
+
+def _open(source: Path | BinaryIO, growing: bool, **options: Any) -> tuple[h5py.File, bool]:
     """Return a file, and whether another program has it open for writing."""
     path = source if isinstance(source, Path) else None
-    how: dict[str, Any] = {"libver": "latest"}
+    how: dict[str, Any] = {"libver": "latest", **options}
     is_growing = False
     while True:
         try:

@@ -31,6 +31,7 @@ EXTRAS = {
         "distributed": "work on other machines",
         "cryptography": "encrypted lines to other machines",
     },
+    "live": {"watchfiles": "being told when a recording changes, in place of looking"},
     "pandas": {"pandas": "tables in notebooks"},
     "mutex": {"mwatershed": "mutex watershed of affinities"},
     "report": {"jinja2": "pages about results", "markupsafe": "pages about results"},

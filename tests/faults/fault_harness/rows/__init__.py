@@ -9,6 +9,7 @@ from . import (
     edges,
     fuzz,
     hostile,
+    live,
     places,
     processes,
     restarts,
@@ -20,7 +21,7 @@ from . import (
 __all__ = ["FAULTS", "FILES", "PLACES", "PROCESSES"]
 
 #: Who works is killed or told to stop, or many work at once.
-PROCESSES = (blocks, processes, restarts, signals)
+PROCESSES = (blocks, live, processes, restarts, signals)
 #: Disks, folders, memory; long work.
 PLACES = (disk, places, shortage, soak)
 #: Files that were changed, made to harm, or are at the edge.
