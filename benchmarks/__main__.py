@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from . import batch, packing, recordings, stages, startup, volumes
+from . import batch, live, packing, recordings, stages, startup, volumes
 from .data import bench_folder
 from .machine import conditions, load
 from .plan import Plan
@@ -31,6 +31,7 @@ GROUPS: dict[str, tuple[Callable[[Plan], Rows], Callable[[bool], list[str]], tup
     "packing": (packing.rows, packing.keys, ("zstandard",)),
     "startup": (startup.rows, startup.keys, ("dcnum", "numpy", "numba", "h5py", "typer")),
     "batch": (batch.rows, batch.keys, ("numpy", "numba", "h5py")),
+    "live": (live.rows, live.keys, ("numpy", "numba", "h5py", "zstandard")),
     "volumes": (
         volumes.rows,
         volumes.keys,
