@@ -101,6 +101,11 @@ def events_of(path: Path) -> dict[str, bytes]:
         return {name: h5["events"][name][:].tobytes() for name in h5["events"]}
 
 
+def frames_of(moment: Path) -> int:
+    with h5py.File(moment, "r", swmr=True) as h5:
+        return len(h5["events/image"])
+
+
 def known_frames(result: Path) -> int:
     """Return of how many frames the run says that it took over their events."""
     with h5py.File(result) as h5:
@@ -135,6 +140,9 @@ def test_the_result_is_that_of_a_run(
             seen.append(len(data))
             assert len(data["deform"]) == len(data["area_um"]) == len(data["time"]) == len(data)
             assert data["mask"][0].shape == (64, 160)
+            frames = len(data.h5file["cytovox_live/counts"])
+        # a frame waits no longer than 0.65 s for its background
+        assert frames >= frames_of(moments[-2]) - 0.65 * RATE - 1
 
     steps = shown(moments, raw)
     camera([*steps[:-1], open_by_dclab, steps[-1]])

@@ -202,8 +202,8 @@ def _open(source: Path | BinaryIO, growing: bool, **options: Any) -> tuple[h5py.
                 raise InputError(
                     "another program has this file open for writing",
                     path=path,
-                    hint="wait until it is closed; to measure what is there now: "
-                    "cytovox run --growing",
+                    hint="wait until it is closed; to measure it meanwhile: cytovox live; to "
+                    "measure what is there now: cytovox run --growing",
                 ) from err
             is_growing = True
             how["locking"] = False
@@ -232,7 +232,8 @@ def _explain(err: OSError, path: Path | None) -> InputError:
         return InputError(
             "the file says that it is open for writing",
             path=path,
-            hint="wait until it is closed; if the program that wrote it has ended: h5clear -s",
+            hint="wait until it is closed; to measure it meanwhile: cytovox live; if the program "
+            "that wrote it has ended: h5clear -s",
         )
     if "signature" in text:
         hint = "give a recording (.rtdc), or a volume in HDF5"
