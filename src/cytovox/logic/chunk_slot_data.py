@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..run.children import mp_spawn
-from ..run.rows import FrameRows, no_objects
+from ..run.rows import no_objects
 
 __all__ = ["ChunkSlotData", "Monitor", "RegisterState", "SlotState", "StateWarden", "mp_spawn"]
 
@@ -93,8 +93,8 @@ class ChunkSlotData:
         self.monitor = monitor or threading.Condition()
         self._state = mp_spawn.RawValue("c", SlotState.LOAD.encode())
         self._chunk = mp_spawn.RawValue("q", -1)
-        #: The events of the chunk, if they are known without segmenting it.
-        self.before: FrameRows | None = None
+        #: Whether the events of the chunk are known without segmenting it.
+        self.is_known = False
         #: What threads of this process work on, by its first frame: its end, and since when.
         self.under_way: dict[int, tuple[int, float]] = {}
         self._memory = {

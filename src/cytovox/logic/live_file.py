@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import threading
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -39,6 +40,8 @@ __all__ = ["LiveFile", "MeasuredBefore", "live_path", "made_of", "remove_live_fi
 _GROUP, _MARK = "cytovox_live", "made by"
 #: Bytes that are needed besides those of the events: parts of chunks, and metadata.
 _MORE = 4 << 20
+#: Events whose features are read at once.
+_EVENTS = 4096
 #: Of each frame: number of events, what became of objects, and checksums of what it was.
 _PER_FRAME: dict[str, tuple[type[np.generic], tuple[int, ...]]] = {
     "counts": (np.uint32, ()),
@@ -187,12 +190,17 @@ class MeasuredBefore:
 
     def __init__(self, h5: h5py.File, columns: list[str]) -> None:
         self._h5, frames = h5, h5[_GROUP]
-        self._columns = {name: checked(h5["events"][name]) for name in columns}
+        events = {name: checked(h5["events"][name]) for name in columns}
+        self._names = columns
+        self._scalars = {name: column for name, column in events.items() if column.ndim == 1}
+        self._images = {name: column for name, column in events.items() if column.ndim > 1}
         self._objects = checked(frames["objects"])
+        self._blocks: dict[int, dict[str, npt.NDArray[Any]]] = {}
+        self._lock = threading.Lock()
         number = min(len(frames[name]) for name in _PER_FRAME)
         counts = read_checked(frames["counts"], slice(number)).astype(np.int64)
         ends = np.cumsum(counts)
-        there = min(map(len, self._columns.values()))
+        there = min(map(len, events.values()))
         # a writer that was killed may have left frames whose events are not there
         number = int(np.searchsorted(ends, there, side="right"))
         self._counts, self._ends = counts[:number], ends[:number]
@@ -222,20 +230,39 @@ class MeasuredBefore:
         """Close the file."""
         self._h5.close()
 
-    def rows(self, start: int, slot: ChunkSlotData) -> FrameRows | None:
-        """Return the events of frames from `start` on; None if not all would be the same."""
-        stop = start + slot.length
-        if stop > len(self._checks):
-            return None
-        if not np.array_equal(made_of(slot), self._checks[start:stop]):
-            return None
+    def fits(self, start: int, slot: ChunkSlotData) -> bool:
+        """Return whether the frames of a slot, from `start` on, would have the same events."""
+        kept = self._checks[start : start + slot.length]
+        return np.array_equal(made_of(slot), kept)
+
+    def rows(self, start: int, stop: int) -> FrameRows | None:
+        """Return the events of some frames; None if they cannot be read."""
         counts = self._counts[start:stop]
         end = int(self._ends[stop - 1])
         part = slice(end - int(counts.sum()), end)
         try:
-            rows = {name: read_checked(column, part) for name, column in self._columns.items()}
-            objects = read_checked(self._objects, slice(start, stop))
+            with self._lock:
+                rows = self._scalars_of(part)
+                objects = read_checked(self._objects, slice(start, stop))
+                self.frames += stop - start
+            rows |= {name: read_checked(column, part) for name, column in self._images.items()}
         except (CytovoxError, OSError, RuntimeError):
             return None  # it is measured again
-        self.frames += slot.length
+        rows = {name: rows[name] for name in self._names}
         return FrameRows(start, counts, rows, objects.astype(np.int64))
+
+    def _scalars_of(self, part: slice) -> dict[str, npt.NDArray[Any]]:
+        """Return features of some events, of which many are read at once."""
+        numbers = range(part.start // _EVENTS, -(-part.stop // _EVENTS))
+        for number in set(numbers).difference(self._blocks):
+            rows = slice(number * _EVENTS, (number + 1) * _EVENTS)
+            self._blocks[number] = {
+                name: read_checked(column, rows) for name, column in self._scalars.items()
+            }
+        for number in [number for number in self._blocks if number < numbers.start - 1]:
+            del self._blocks[number]
+        first = numbers.start * _EVENTS
+        within = slice(part.start - first, part.stop - first)
+        none = {name: np.empty(0, column.dtype) for name, column in self._scalars.items()}
+        blocks = [none, *(self._blocks[number] for number in numbers)]
+        return {name: np.concatenate([b[name] for b in blocks])[within] for name in none}

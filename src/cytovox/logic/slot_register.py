@@ -283,8 +283,8 @@ class SlotRegister(SharedCounters):
                 with warden:
                     slot.load(self.chunks_loaded)
                     if self.before is not None:
-                        slot.before = self.before.rows(slot.chunk * self.chunk_size, slot)
-                    if slot.before is not None:
+                        slot.is_known = self.before.fits(slot.chunk * self.chunk_size, slot)
+                    if slot.is_known:
                         warden.next_state = SlotState.MEASURE
                 self.increment_counter_value("chunks_loaded")
                 did_something = True

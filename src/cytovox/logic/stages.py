@@ -16,7 +16,7 @@ import numpy as np
 from ..errors import StageError
 from ..kernels.labels import label_frames, process_frames
 from ..run.memory import in_smaller_parts, is_memory_error
-from ..run.rows import FrameRows, joined_rows, part_of
+from ..run.rows import FrameRows, joined_rows
 from .chunk_slot import ChunkSlot
 from .chunk_slot_data import SlotState
 
@@ -72,9 +72,11 @@ def measure(register: Register, slot: ChunkSlot, start: int, stop: int) -> Frame
         return FrameRows(register.first_frame, np.empty(0, np.int64))
     part = slice(start, stop)
     first = begin + start
-    if slot.before is not None:
-        rows = part_of(slot.before, start, stop)
-    else:
+    rows = register.before.rows(first, first + stop - start) if slot.is_known else None
+    if rows is None:
+        if slot.is_known:  # what was kept cannot be read
+            for work in (segment, label, clean):
+                work(register, slot, start, stop)
         rows = _measured(register, slot, part, first)
     taken = dict(register.frame_images)
     if register.makes_offsets:

@@ -11,15 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = [
-    "CAUSES",
-    "ByteQueue",
-    "FrameRows",
-    "joined_rows",
-    "no_objects",
-    "objects_by_cause",
-    "part_of",
-]
+__all__ = ["CAUSES", "ByteQueue", "FrameRows", "joined_rows", "no_objects", "objects_by_cause"]
 
 #: Why an object that was found is not an event, in the order in which it is tried.
 CAUSES = ("border", "merged", "opening", "size", "gate", "contour", "repeated")
@@ -116,18 +108,6 @@ def joined_rows(parts: Sequence[FrameRows]) -> FrameRows:
             for name in names
         },
         np.concatenate([part.objects for part in parts]),
-    )
-
-
-def part_of(whole: FrameRows, start: int, stop: int) -> FrameRows:
-    """Return the rows of some of the frames, by their place among these."""
-    ends = np.cumsum(np.append(0, whole.counts))
-    part = slice(int(ends[start]), int(ends[stop]))
-    return FrameRows(
-        whole.start + start,
-        whole.counts[start:stop],
-        {name: column[part] for name, column in whole.rows.items()},
-        whole.objects[start:stop],
     )
 
 
