@@ -47,8 +47,10 @@ METHODS: dict[str, Kernel] = {
 #: A scale that is this short along each axis needs no coarser one.
 _SMALL = 64
 _MOST_SCALES = 16
-#: bytes that are copied at once
+#: Bytes that are copied at once.
 _COPIED_BYTES = 2**26
+#: Voxels that are made coarser at once [bytes].
+_READ_BYTES = 16 << 20
 
 
 def write_pyramid(
@@ -174,11 +176,12 @@ def _next_scale(scale: VolumePlan) -> tuple[tuple[int, ...], VolumePlan] | None:
 def _copy_coarser(source: Volume, target: Volume, factors: Sequence[int], kernel: Kernel) -> None:
     """Fill a volume with another made coarser, write unit by write unit."""
     full = (1,) * (source.ndim - len(factors)) + tuple(factors)
-    # what comes from one chunk of the source, where that fits
+    # what comes from one chunk of the source, where that fits; several are read side by side
     piece = [
         min(c // f, most) if c % f == 0 else most
         for c, f, most in zip(source.chunk, full, target.chunk, strict=True)
     ]
+    piece = _grown(piece, target.chunk, math.prod(full) * source.dtype.itemsize, _READ_BYTES)
     for unit in tiles(tuple((0, n) for n in target.shape), target.write_unit):
         made = np.empty(box_shape(unit), target.dtype)
         for part in tiles(unit, piece):
@@ -311,7 +314,9 @@ def export_precomputed(
         overwrite=overwrite,
     )
     with target:
-        for box in tiles(tuple((0, n) for n in target.shape), _copied_at_once(target)):
+        # whole write units, wide, since many inputs are kept by rows and pages
+        size = _grown(target.write_unit, target.shape, dtype.itemsize, _COPIED_BYTES)
+        for box in tiles(tuple((0, n) for n in target.shape), size):
             part = volume.read((*box[: len(lead)], *box[len(lead) + flat :]))
             if labels and part.dtype.kind == "i" and part.size and part.min() < 0:
                 raise UsageError(
@@ -326,12 +331,12 @@ def export_precomputed(
     return write_pyramid(url, levels=levels, method="mode" if labels else "mean")
 
 
-def _copied_at_once(target: Volume) -> tuple[int, ...]:
-    """Return whole write units, wide, since many inputs are kept by rows and pages."""
-    size = list(target.write_unit)
-    for axis in reversed(range(len(size))):
-        while size[axis] < target.shape[axis]:
-            if 2 * math.prod(size) * target.dtype.itemsize > _COPIED_BYTES:
-                return tuple(size)
-            size[axis] *= 2
-    return tuple(size)
+def _grown(size: Sequence[int], most: Sequence[int], voxel: int, limit: int) -> list[int]:
+    """Return a size doubled along the last axes first, as far as it needs no more memory."""
+    grown = list(size)
+    for axis in reversed(range(len(grown))):
+        while grown[axis] < most[axis]:
+            if 2 * math.prod(grown) * voxel > limit:
+                return grown
+            grown[axis] *= 2
+    return grown
