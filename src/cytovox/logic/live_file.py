@@ -8,6 +8,7 @@ takes over what it would find again.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import threading
@@ -144,9 +145,14 @@ def _take_room(h5: h5py.File, size: int) -> None:
 
     What is not needed is given back when HDF5 writes all that it has.
     """
-    if hasattr(os, "posix_fallocate"):
-        file = h5.id.get_vfd_handle()
+    if not hasattr(os, "posix_fallocate"):
+        return
+    file = h5.id.get_vfd_handle()
+    try:
         os.posix_fallocate(file, os.fstat(file).st_size, size + _MORE)
+    except OSError as err:
+        if err.errno not in (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL):
+            raise  # of the others, the storage does not know what was asked
 
 
 def _new(group: h5py.Group, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
