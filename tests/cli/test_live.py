@@ -390,10 +390,19 @@ def test_what_is_no_longer_the_recording_ends_it(
 
 
 def follow(
-    raw: Path, steps: Iterable[Callable[[], Any]], patience: float = 60.0
+    raw: Path,
+    steps: Iterable[Callable[[], Any]],
+    patience: float = 60.0,
+    measuring_takes: float = 0.0,
 ) -> tuple[str, list[str]]:
     """Follow by a clock of our own, 5 s each time; return the error and what was said."""
     seconds, todo, notes = 0.0, iter(steps), []
+    add = Course.add
+
+    def slowly(course: Course, part: Measured, now: float) -> list[str]:
+        nonlocal seconds
+        seconds += measuring_takes
+        return add(course, part, now)
 
     def wait() -> None:
         nonlocal seconds
@@ -406,9 +415,11 @@ def follow(
     recording = Recording(str(raw), str(raw.with_name("out.rtdc")))
     given: dict[str, Any] = {"patience": patience, "stable": 1.0, "clock": lambda: seconds}
     with (
+        pytest.MonkeyPatch.context() as patch,
         pytest.raises(CytovoxError) as caught,
         Follower(recording, measuring, display, wait=wait, **given) as follower,
     ):
+        patch.setattr(Course, "add", slowly)
         follower.follow(lambda: False)
     return f"{seconds:g} s: {caught.value}", notes
 
@@ -426,6 +437,12 @@ def test_all_frames_of_a_recording_that_stalls_are_measured(
     follow(raw, shown(moments[:3], raw))
     with h5py.File(raw, "r", swmr=True) as h5, h5py.File(raw.with_name("out_live.rtdc")) as seen:
         assert len(seen["cytovox_live/counts"]) == len(h5["events/image"])
+
+
+def test_measuring_that_takes_long_is_no_stall(moments: list[Path], raw: Path) -> None:
+    error, notes = follow(raw, shown(moments[:4], raw), measuring_takes=100.0)
+    assert [float(error.partition(" s: ")[0]), "no frame has come" in error] == [485.0, True]
+    assert sum("no new frame" in note for note in notes) == 1
 
 
 def test_a_recording_that_is_cut_off_is_given_up(moments: list[Path], raw: Path) -> None:

@@ -130,6 +130,7 @@ class Follower:
         for part in self._live.measure(recording, lambda: not is_stopped(), hold=hold):
             for text in self.course.add(part, self._clock()):
                 self._display.note(f"warning: {self._path.name}: {text}")
+            self._came = self._clock()  # what takes long to be measured is not late
             self._speak()
         self._is_complete = recording.is_complete
 
@@ -163,7 +164,7 @@ class Follower:
             return True
         if not self._is_complete or self._error is not None:
             return False
-        if self._clock() - self._changed < self._stable:
+        if self._clock() - self._changed < self._stable or self._stamp_now() != self._stamp:
             return False
         if frames_in(self._path, self._measuring.permissions) is not None:
             return True
@@ -179,13 +180,13 @@ class Follower:
             self._display.standing("waiting for frames")
         else:
             self._display.standing(self.course.line(self._frames - self._live.frames))
+
+    def _check_patience(self) -> None:
+        """Say if nothing has come for a while; raise an error if for too long."""
         is_quiet = self._clock() - self._came >= _QUIET and self._frames and not self._is_complete
         if is_quiet and not self._is_quiet:
             self._is_quiet = True
             self._display.note(f"warning: {self._path.name}: no new frame for {_QUIET:g} s")
-
-    def _check_patience(self) -> None:
-        """Raise an error if nothing has come for too long."""
         if self._is_complete or self._clock() - self._came < self._patience:
             return
         if self._error is not None:
