@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from cytovox.blockwise.measure_tiles import iter_objects
 from cytovox.blockwise.object_table import ObjectTable, join_tables
 from cytovox.blockwise.stitch import Stitching, stitch
 from cytovox.kernels.relabel import relabel
+from cytovox.recipe.python_file import load_python_file
 
 
 @dataclass
@@ -99,6 +101,12 @@ def _in_memory(
     if mode == "touch":
         how["connectivity"] = connectivity
     return InMemory(volume, grid, done, stitch(Stitching(mode, **how), load, grid))
+
+
+@pytest.fixture(scope="session")
+def functions() -> ModuleType:
+    """The functions beside the tests, as from a file of a user."""
+    return load_python_file(Path(__file__).with_name("block_functions.py"))
 
 
 @pytest.fixture(scope="session")

@@ -26,25 +26,10 @@ from cytovox.recipe.python_file import load_python_file
 from cytovox.run.executor import WorkerError
 from cytovox.run.journal import Journal, read_journal
 from cytovox.run.progress import StageProgress, StageStarted
-from support.blocks import run_blocks
+from support.blocks import marks, run_blocks, units
 from support.processes import alive, wait_until
 
 HERE = Path(__file__).parent
-
-
-@pytest.fixture(scope="module")
-def functions() -> ModuleType:
-    return load_python_file(HERE / "block_functions.py")
-
-
-def units(functions: ModuleType, count: int) -> list[Any]:
-    return [functions.Unit(i) for i in range(count)]
-
-
-def marks(folder: Path) -> dict[int, int]:
-    """How often each block was done."""
-    files = folder.glob("block-*")
-    return {int(f.name.partition("-")[2]): len(f.read_text().splitlines()) for f in files}
 
 
 @pytest.mark.parametrize("workers", [0, 1, 3])

@@ -17,26 +17,9 @@ from funlib.geometry import Roi
 
 from cytovox.blockwise import run_blockwise
 from cytovox.errors import UsageError
-from cytovox.recipe.python_file import load_python_file
 from cytovox.run.executor import WorkerError
 from cytovox.run.journal import Journal, read_journal
-from support.blocks import run_blocks
-
-HERE = Path(__file__).parent
-
-
-@pytest.fixture(scope="module")
-def functions() -> ModuleType:
-    return load_python_file(HERE / "block_functions.py")
-
-
-def units(functions: ModuleType, count: int) -> list[Any]:
-    return [functions.Unit(i) for i in range(count)]
-
-
-def marks(folder: Path) -> dict[int, int]:
-    files = folder.glob("block-*")
-    return {int(f.name.partition("-")[2]): len(f.read_text().splitlines()) for f in files}
+from support.blocks import marks, run_blocks, units
 
 
 @pytest.fixture

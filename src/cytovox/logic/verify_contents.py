@@ -60,7 +60,8 @@ def check_header(file: FileToVerify) -> Findings:
     if stated(h5.attrs, _HASH) is not None:
         file.kind = "result"
     is_inside = isinstance(h5.get("events", getlink=True), h5py.HardLink)
-    if not (is_inside or not file.is_refused) or not isinstance(member(h5, "events"), h5py.Group):
+    events = member(h5, "events") if is_inside or not file.is_refused else None
+    if not isinstance(events, h5py.Group):
         yield error("events", "there are no events: this is not a recording")
         return
     value = stated(h5.attrs, _COUNT)
@@ -74,7 +75,7 @@ def check_header(file: FileToVerify) -> Findings:
     if file.events is not None:
         file.counts["events"] = file.events
     size = as_number(stated(h5.attrs, "imaging:pixel size"))
-    if not (size is not None and 0 < size < 1e6) and any(name in h5["events"] for name in _IMAGES):
+    if not (size is not None and 0 < size < 1e6) and any(name in events for name in _IMAGES):
         yield warning("imaging:pixel size", "is missing or not a length, though there are images")
 
 
