@@ -437,6 +437,8 @@ def test_all_frames_of_a_recording_that_stalls_are_measured(
     follow(raw, shown(moments[:3], raw))
     with h5py.File(raw, "r", swmr=True) as h5, h5py.File(raw.with_name("out_live.rtdc")) as seen:
         assert len(seen["cytovox_live/counts"]) == len(h5["events/image"])
+    # no room is kept that is not needed
+    assert raw.with_name("out_live.rtdc").stat().st_size < 2e6
 
 
 def test_measuring_that_takes_long_is_no_stall(moments: list[Path], raw: Path) -> None:

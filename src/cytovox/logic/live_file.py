@@ -118,6 +118,7 @@ class LiveFile:
             _extend(self._h5["events"], events)
             _extend(self._h5[_GROUP], frames)  # last: they say that the events are there
             self._h5.flush()
+            _give_back_room(self._h5)
 
     def _make(self, events: Mapping[str, Any], columns: tuple[str, ...]) -> h5py.File:
         unfinished = self.path.with_name(f"{self.path.name}~")
@@ -141,18 +142,20 @@ class LiveFile:
 
 
 def _take_room(h5: h5py.File, size: int) -> None:
-    """Let the disk refuse now what it would refuse to HDF5, which cannot close a file after that.
-
-    What is not needed is given back when HDF5 writes all that it has.
-    """
+    """Let the disk refuse now what it would refuse to HDF5, which cannot close its file then."""
     if not hasattr(os, "posix_fallocate"):
         return
-    file = h5.id.get_vfd_handle()
     try:
-        os.posix_fallocate(file, os.fstat(file).st_size, size + _MORE)
+        os.posix_fallocate(h5.id.get_vfd_handle(), h5.id.get_filesize(), size + _MORE)
     except OSError as err:
         if err.errno not in (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL):
             raise  # of the others, the storage does not know what was asked
+
+
+def _give_back_room(h5: h5py.File) -> None:
+    """Return what HDF5, which has written all that it has, did not need."""
+    if hasattr(os, "posix_fallocate"):
+        os.ftruncate(h5.id.get_vfd_handle(), h5.id.get_filesize())
 
 
 def _new(group: h5py.Group, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
