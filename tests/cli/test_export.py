@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import struct
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,23 @@ def export(made: Path, out: Path, kind: str, *words: str) -> Path:
 def few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(event_files, "_EVENTS", 7)
     monkeypatch.setattr(event_files, "_BLOCK_BYTES", 40 * 90 * 3)
+
+
+def test_columns_of_a_recording_that_is_gone_are_missed(made, tmp_path, capsys):
+    away = tmp_path / "away" / made.name
+    away.parent.mkdir()
+    shutil.copy(made, away)
+    words = ["export", str(away), "--to", "csv", "--json"]
+    assert main(words) == 3
+    (found,) = json.loads(capsys.readouterr().out)["files"]
+    assert "raw.rtdc" in found["unread"][0]
+    assert "time" not in (away.with_suffix(".csv")).read_text().splitlines()[0].split(",")
+    assert main([*words, "--force", "--features", "deform"]) == 0, "these are all there"
+    capsys.readouterr()
+    assert main([*words, "--force", "--basin-root", str(made.parent)]) == 0
+    (found,) = json.loads(capsys.readouterr().out)["files"]
+    assert found["unread"] == []
+    assert "time" in (away.with_suffix(".csv")).read_text().splitlines()[0].split(",")
 
 
 @pytest.mark.usefixtures("few_at_a_time")
@@ -252,7 +270,7 @@ def test_a_result_leads_only_where_it_may(made: Path, tmp_path: Path, capsys: An
     assert main(["export", str(away), "--to", "avi"]) == 1
     assert "--basin-root" in capsys.readouterr().err
     assert main(["export", str(away), "--to", "csv", "--features", "time"]) == 1
-    assert main(["export", str(away), "--to", "csv"]) == 0  # what it holds itself
+    assert main(["export", str(away), "--to", "csv"]) == 3  # what it holds itself
     assert "time" not in (tmp_path / "away.csv").read_text().split("\n")[0]
     assert main(["export", str(away), "--to", "avi", "--basin-root", str(made.parent)]) == 0
 

@@ -11,7 +11,7 @@ import typer
 
 from ..errors import InputError, OptionError, UsageError, escaped
 from .command_options import AllowedToRecordings, Said, option, options
-from .console import counted, describe_each
+from .console import FINDINGS, counted, describe_each
 from .inputs import output_path
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ __all__ = ["export"]
 #: Ends of names of each kind of file; the first one is chosen if no name is given.
 _ENDINGS = {"tiff": (".tiff", ".tif")}
 _IMAGES = ("tiff", "avi")
+_OF_IMAGES = ("image", "image_bg", "mask")
 
 
 def _read_events(text: str, name: str) -> slice:
@@ -87,7 +88,8 @@ def export(
 
     Features get the labels and units of dclab. Numbers are those of the file;
     only in FCS they have 32 bit. An existing file is not replaced, and the name
-    appears when all is written.
+    appears when all is written. Exit code 3 if columns are in another file that
+    cannot be read.
 
     Example: cytovox export results/*.rtdc --to csv --features area_um,deform
     """
@@ -103,14 +105,18 @@ def export(
         if not where.force:
             refuse_existing(out)
             refuse_existing(metadata_beside(out))
-        is_table = _is_of_volume(path)
+        found: dict[str, Any] = {"file": str(path), "output": str(out)}
         with folder_for(out):
-            rows = _export_objects(path, out, what) if is_table else _export(path, out, what, may)
-        kind = "object" if is_table else "event"
-        return {"file": str(path), "output": str(out), "rows": rows, "kind": kind}
+            if _is_of_volume(path):
+                return found | {"rows": _export_objects(path, out, what), "kind": "object"}
+            rows, unread = _export(path, out, what, may)
+        code = {"exit_code": FINDINGS} if unread else {}
+        return found | code | {"rows": rows, "kind": "event", "unread": unread}
 
     def in_words(found: dict[str, Any]) -> str:
-        return escaped(f"{found['output']}: {counted(found['rows'], found['kind'])}")
+        lines = [f"{found['output']}: {counted(found['rows'], found['kind'])}"]
+        lines += [f"  {text}" for text in found.get("unread", ())]
+        return "\n".join(map(escaped, lines))
 
     raise typer.Exit(describe_each("file", results, look, in_words, said))
 
@@ -126,7 +132,8 @@ def _outputs(results: Sequence[Path], kind: str, out: Path | None) -> list[Path]
     return found
 
 
-def _export(path: Path, out: Path, what: _What, may: Permissions | None) -> int:
+def _export(path: Path, out: Path, what: _What, may: Permissions | None) -> tuple[int, list[str]]:
+    """Write it; return the number of rows, and which basins with other columns are not read."""
     from ..read import HDF5Data
     from ..write import export_images, export_table
 
@@ -135,11 +142,13 @@ def _export(path: Path, out: Path, what: _What, may: Permissions | None) -> int:
             hint = "the first one is 1"
             raise UsageError(f"there are only {len(data)} events", path=path, hint=hint)
         if what.to not in _IMAGES:
-            return export_table(data, out, features=what.features, events=what.events)
+            listed = {name for one in data.basins for name in one.get("features") or ["frame"]}
+            unread = [] if what.features else data.unread(listed.difference(_OF_IMAGES))
+            return export_table(data, out, features=what.features, events=what.events), unread
         feature = what.features or ["image"]
         if len(feature) > 1:
             raise UsageError("one file holds one kind of images", path=path, hint="name only one")
-        return export_images(data, out, feature=feature[0], events=what.events)
+        return export_images(data, out, feature=feature[0], events=what.events), []
 
 
 def _is_of_volume(path: Path) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -29,6 +29,9 @@ from .structure import check_recording, features_in, what_is_odd
 __all__ = ["HDF5Data"]
 
 logger = logging.getLogger(__name__)
+
+#: Features that a run needs, of which most results have none themselves.
+_NEEDED = ("image", "image_bg", *PROTECTED_FEATURES)
 
 
 class HDF5Data(RecordingFile):
@@ -414,10 +417,15 @@ class HDF5Data(RecordingFile):
         """What has been read from elsewhere so far because that is allowed, in words."""
         return list(dict.fromkeys([*super().followed, *self._basins.followed]))
 
-    def unread(self) -> list[str]:
-        """Return which basins are left out that may have what a run needs, in words."""
-        wanted = {"image", "image_bg", *PROTECTED_FEATURES}.difference(self.keys())
-        return self._basins.unread(wanted)
+    def unread(self, wanted: Iterable[str] = _NEEDED) -> list[str]:
+        """Return which basins are left out that may have some features, in words.
+
+        Parameters
+        ----------
+        wanted
+            Names of the features; by default those that a run needs.
+        """
+        return self._basins.unread(set(wanted).difference(self.keys()))
 
     def find_basin(self, paths: list[str]) -> tuple[Path | None, bool]:
         """Return the file that a basin would be read from, and whether it may be.
