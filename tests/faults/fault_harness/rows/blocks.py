@@ -287,7 +287,7 @@ def _workers() -> list[int]:
     found = []
     for pid in descendants(os.getpid()):
         with contextlib.suppress(OSError):
-            if b"cytovox.blockwise" in Path(f"/proc/{pid}/cmdline").read_bytes():
+            if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes():
                 found.append(pid)
     return found
 
