@@ -413,13 +413,19 @@ def test_a_script_ends_with_ctrl_c(
     assert not raw.with_name("raw_dcn.rtdc").exists()
 
 
+def signalled(command: Command, number: int) -> tuple[int, str, str]:
+    """Send a signal; return exit code, stdout and stderr."""
+    assert command.process is not None
+    command.process.send_signal(number)
+    out, said = command.process.communicate(timeout=PATIENCE)
+    return command.process.returncode, out, said
+
+
 def test_json_reports_a_stop(command: Command, raw: Path) -> None:
     command.start("background", "run", str(raw), "--json")
     command.wait_for_work()
-    assert command.process is not None
-    command.process.send_signal(signal.SIGTERM)
-    out, said = command.process.communicate(timeout=PATIENCE)
-    assert command.process.returncode == 143
+    code, out, said = signalled(command, signal.SIGTERM)
+    assert code == 143
     one_line(said)
     told = json.loads(out)
     assert told["exit_code"] == 143
@@ -429,10 +435,8 @@ def test_json_reports_a_stop(command: Command, raw: Path) -> None:
 def test_a_stop_that_finds_all_done_stops_nothing(command: Command, raw: Path) -> None:
     command.start("published", "run", str(raw), "--json")
     command.wait_for_work()
-    assert command.process is not None
-    command.process.send_signal(signal.SIGINT)
-    out, said = command.process.communicate(timeout=PATIENCE)
-    assert (command.process.returncode, "stopped" in said) == (0, False)
+    code, out, said = signalled(command, signal.SIGINT)
+    assert (code, "stopped" in said) == (0, False)
     told = json.loads(out)
     assert (told["exit_code"], told["results"][0]["state"]) == (0, "done")
     assert raw.with_name("raw_dcn.rtdc").exists()

@@ -168,21 +168,18 @@ def open_file(source: Path | BinaryIO, permissions: Permissions) -> OpenedFile:
             raise InputNotFoundError("there is no such file", path=source, hint="check the path")
         if not source.is_file():
             raise InputError("this is not a file", path=source, hint="give a recording (.rtdc)")
-    h5, is_growing = _open(source, permissions.growing)
-    try:
-        check_heaps(h5, source)
-    except BaseException:
-        h5.close()
-        raise
-    return OpenedFile(h5, is_growing)
+    return _checked(source, *_open(source, permissions.growing))
 
 
 def open_unlocked(path: Path) -> OpenedFile:
     """Open a file that another program may write, which shall never notice it."""
     _keep_to_known_filters()
-    h5, is_growing = _open(path, growing=True, locking=False)
+    return _checked(path, *_open(path, growing=True, locking=False))
+
+
+def _checked(source: Path | BinaryIO, h5: h5py.File, is_growing: bool) -> OpenedFile:
     try:
-        check_heaps(h5, path)
+        check_heaps(h5, source)
     except BaseException:
         h5.close()
         raise

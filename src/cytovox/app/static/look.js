@@ -61,7 +61,6 @@ export class Look {
   }
 
   tellSettings() {
-    const { words } = this.settings;
     const place = byId("look-settings");
     if (this.result) {
       const back = el("button", { type: "button", class: "small" }, "Those of Tune");
@@ -70,9 +69,9 @@ export class Look {
         this.show(this.frame);
         byId("look-slider").focus();
       });
-      place.replaceChildren(`Settings of ${this.result.name}: ${words || "the defaults"} `, back);
+      place.replaceChildren(`Settings of ${this.result.name}: ${this.settings.words || "the defaults"} `, back);
     } else {
-      place.textContent = words ? `Settings of Tune: ${words}` : "Settings: the defaults. Change them in Tune.";
+      place.textContent = this.settings.sentence;
     }
   }
 

@@ -63,9 +63,7 @@ export class Queue {
   async load() {
     byId("queue-region").setAttribute("aria-busy", "true");
     byId("queue-total").textContent = "Looking at the recordings …";
-    const { words } = this.page.settings;
-    byId("queue-settings").textContent = words
-      ? `Settings of Tune: ${words}` : "Settings: the defaults. Change them in Tune.";
+    byId("queue-settings").textContent = this.page.settings.sentence;
     try {
       const asked = this.asked;
       const number = ++this.asks;

@@ -41,6 +41,11 @@ export class Settings {
     this.build();
   }
 
+  /** What differs from the defaults, or that nothing does, as a sentence. */
+  get sentence() {
+    return this.words ? `Settings of Tune: ${this.words}` : "Settings: the defaults. Change them in Tune.";
+  }
+
   /** What differs from the defaults, in words; empty if nothing does. */
   get words() {
     const codes = Object.entries(this.codes).filter(([kind, code]) => code !== CODES[kind]);
