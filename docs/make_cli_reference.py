@@ -9,9 +9,7 @@ import inspect
 from pathlib import Path
 from typing import Any
 
-from typer.main import get_command
-
-from cytovox.cli.main import app
+from cytovox.cli.main import program
 
 PAGE = Path(__file__).parent / "reference" / "commands.md"
 HEAD = """# Commands
@@ -35,7 +33,7 @@ def commands() -> list[tuple[str, Any]]:
         else:
             found.append((name, command))
 
-    walk("cytovox", get_command(app))
+    walk("cytovox", program())
     return found
 
 

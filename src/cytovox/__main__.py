@@ -12,7 +12,7 @@ __all__ = ["run"]
 
 #: Objects that are made before Python looks for cycles. With 700, its default,
 #: it does so a hundred times while libraries are imported, and finds nothing.
-_OBJECTS_BETWEEN_COLLECTIONS = 20_000
+_OBJECTS_BETWEEN_COLLECTIONS = 100_000
 
 
 def run() -> None:

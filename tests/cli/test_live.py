@@ -67,7 +67,7 @@ def right(source: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, b
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a run take some frames at a time, of which all or none are taken over."""
-    monkeypatch.setattr("cytovox.logic.conveyor._SLOT_BYTES", 4 * 16 * 64 * 160 * 7)
+    monkeypatch.setattr("cytovox.logic.conveyor._SLOT_BYTES", 16 * 64 * 160 * 7)
     monkeypatch.setattr("cytovox.logic.live_file._EVENTS", 50)
 
 

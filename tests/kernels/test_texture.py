@@ -13,10 +13,10 @@ def measured(corrected, mask):
     place = np.flatnonzero(np.pad(mask, 1)).astype(np.int32)
     counts = np.zeros(65536, np.int32)
     out = np.empty(22)
-    grey_levels(corrected[mask], place, patch.ravel())
-    texture_features(
-        patch.ravel(), patch.shape[1], place, counts, np.empty(place.size, np.int32), out
-    )
+    highest = grey_levels(corrected[mask], place, patch.ravel())
+    assert highest == patch.max()
+    seen = np.empty(place.size, np.int32)
+    texture_features(patch.ravel(), patch.shape[1], place, highest, counts, seen, out)
     assert not counts.any()
     return patch[1:-1, 1:-1], dict(zip(TEXTURE_NAMES, out, strict=True))
 

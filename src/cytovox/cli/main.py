@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
@@ -12,27 +14,11 @@ from typer.main import get_command
 
 from .. import __version__
 from ..run.extras import require
-from . import app_command, demo, volume_look, volume_make
-from .basin_commands import drain, relink, tap
 from .command_options import Allowed, with_options
 from .console import complete_streams, describe, print_json, report_error, showing_warnings
-from .diff import diff
-from .doctor import doctor
-from .explain import explain
-from .export import export
-from .info import info
-from .live import live
-from .look import look
-from .recipe_commands import list_recipes, save, show_recipe
-from .report import report
-from .run import run
-from .run_plan import plan
 from .signals import Stopped, exit_code_of_interrupt, stop_on_signals
-from .stage_list import stages
-from .verifying import verify
-from .watch import watch
 
-__all__ = ["app", "main"]
+__all__ = ["main", "program"]
 
 #: Exit codes are explained in docs/reference/exit-codes.md.
 EPILOG = (
@@ -41,107 +27,124 @@ EPILOG = (
     "130 or 143 stopped."
 )
 
-app = typer.Typer(
-    name="cytovox",
-    help="Segment and measure every object in deformability cytometry recordings (.rtdc) and in "
-    "volumes of any size.\n\n"
-    "Start with:  cytovox demo  and then  cytovox run FOLDER,  or with  cytovox demo --volume  "
-    "and then  cytovox volume segment",
-    epilog=EPILOG,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-volume = typer.Typer(
-    help="Segment and measure volumes block by block, whatever their size.\n\n"
-    "Start with:  cytovox volume segment stack.tif labels.zarr --function label "
-    "--set threshold=100 --stitch touch",
-    no_args_is_help=True,
-)
-recipes = typer.Typer(
-    help="Keep how recordings are measured in a file, and measure others in the same way.\n\n"
-    "Start with:  cytovox recipe list  and then  cytovox run FOLDER --recipe NAME",
-    no_args_is_help=True,
-)
-simulations = typer.Typer(
-    help="Make data whose truth is known, to try things out.", no_args_is_help=True
-)
+
+@dataclass(frozen=True, slots=True)
+class _Command:
+    """Where a command is, and how it is called."""
+
+    function: str
+    #: Whether it has something to do without arguments; else it shows its help.
+    may_be_bare: bool = False
+    needs_volumes: bool = False
+    #: Whether what follows its arguments are options of another program.
+    passes_on: bool = False
 
 
-@volume.callback()
-@with_options
-def _volume(context: typer.Context, allowed: Allowed) -> None:
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Commands that begin with the same word."""
+
+    help: str
+    commands: Mapping[str, _Command]
+    #: Takes the options that stand before a command.
+    callback: Callable[..., None] | None = None
+
+
+def _options_of_volumes(context: typer.Context, allowed: Allowed) -> None:
     """Take the options that stand before a command for volumes."""
     context.obj = allowed.permissions()
 
 
-def as_dcnum(
-    command: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="COMMAND...",
-            help="Program and its arguments, e.g. chipstream-cli in.rtdc out.rtdc.",
-        ),
-    ],
-) -> None:
-    """Run a program that imports dcnum, with cytovox in place of dcnum.
+#: All commands in the order of the help.
+_COMMANDS: Mapping[str, _Command | _Group] = {
+    "run": _Command("run.run"),
+    "plan": _Command("run_plan.plan"),
+    "look": _Command("look.look"),
+    "explain": _Command("explain.explain"),
+    "info": _Command("info.info"),
+    "report": _Command("report.report"),
+    "diff": _Command("diff.diff"),
+    "verify": _Command("verifying.verify"),
+    "export": _Command("export.export"),
+    "relink": _Command("basin_commands.relink"),
+    "drain": _Command("basin_commands.drain"),
+    "tap": _Command("basin_commands.tap"),
+    "watch": _Command("watch.watch"),
+    "live": _Command("live.live"),
+    "doctor": _Command("doctor.doctor", may_be_bare=True),
+    "stages": _Command("stage_list.stages", may_be_bare=True),
+    "demo": _Command("demo.demo", may_be_bare=True),
+    "app": _Command("app_command.app", may_be_bare=True),
+    "as-dcnum": _Command("as_dcnum.as_dcnum", passes_on=True),
+    "recipe": _Group(
+        "Keep how recordings are measured in a file, and measure others in the same way.\n\n"
+        "Start with:  cytovox recipe list  and then  cytovox run FOLDER --recipe NAME",
+        {
+            "save": _Command("recipe_commands.save"),
+            "show": _Command("recipe_commands.show_recipe"),
+            "list": _Command("recipe_commands.list_recipes", may_be_bare=True),
+        },
+    ),
+    "volume": _Group(
+        "Segment and measure volumes block by block, whatever their size.\n\n"
+        "Start with:  cytovox volume segment stack.tif labels.zarr --function label "
+        "--set threshold=100 --stitch touch",
+        {
+            "segment": _Command("volume_make.segment", needs_volumes=True),
+            "restitch": _Command("volume_make.restitch", needs_volumes=True),
+            "objects": _Command("volume_make.objects", needs_volumes=True),
+            "threshold": _Command("volume_make.threshold", needs_volumes=True),
+            "argmax": _Command("volume_make.argmax", needs_volumes=True),
+            "predict": _Command("volume_make.predict", needs_volumes=True),
+            "relabel": _Command("volume_make.relabel", needs_volumes=True),
+            "plan": _Command("volume_look.plan", needs_volumes=True),
+            "info": _Command("volume_look.info", needs_volumes=True),
+            "replay": _Command("volume_look.replay", needs_volumes=True),
+        },
+        _options_of_volumes,
+    ),
+    "simulate": _Group(
+        "Make data whose truth is known, to try things out.",
+        {
+            "recording": _Command("demo.recording"),
+            "volume": _Command("demo.volume", needs_volumes=True),
+        },
+    ),
+}
 
-    For example:  cytovox as-dcnum -- chipstream-cli in.rtdc out.rtdc
 
-    The program must be installed in the same environment as cytovox; dcnum
-    need not be. Its exit code is passed on.
-    """
-    from ..compat.dcnum import run_as_dcnum
+def _load(command: _Command) -> Callable[..., Any]:
+    """Return the function of a command, whose parameters are all options and arguments."""
+    module, name = command.function.split(".")
+    function = with_options(getattr(importlib.import_module(f"{__package__}.{module}"), name))
+    if not command.needs_volumes:
+        return function
 
-    raise typer.Exit(run_as_dcnum(command))
-
-
-def _needing_volumes(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Let a command say at once if what volumes need is not installed."""
-
-    @functools.wraps(command)
+    @functools.wraps(function)
     def checked(**given: Any) -> Any:
-        require("volumes", "volumes")
-        return command(**given)
+        require("volumes", "volumes")  # says at once what is not installed
+        return function(**given)
 
     return checked
 
 
-def _add(
-    group: typer.Typer,
-    *commands: Callable[..., Any],
-    help_if_bare: bool = True,
-    of_volumes: bool = False,
-) -> None:
-    for command in commands:
-        added = with_options(command)
-        if of_volumes:
-            added = _needing_volumes(added)
-        group.command(no_args_is_help=help_if_bare)(added)
+def _add(to: typer.Typer, name: str, command: _Command) -> None:
+    others = {"allow_interspersed_args": False, "ignore_unknown_options": True}
+    to.command(
+        name,
+        no_args_is_help=not command.may_be_bare,
+        context_settings=others if command.passes_on else None,
+    )(_load(command))
 
 
-_add(app, run, plan, look, explain, info, report, diff, verify, export)
-_add(app, relink, drain, tap, watch, live)
-_add(app, doctor, stages, demo.demo, help_if_bare=False)
-_add(app, app_command.app, help_if_bare=False)
-# What follows the program's name is its own, options too.
-app.command(
-    "as-dcnum",
-    no_args_is_help=True,
-    context_settings={"allow_interspersed_args": False, "ignore_unknown_options": True},
-)(with_options(as_dcnum))
-_add(volume, volume_make.segment, volume_make.restitch, volume_make.objects, of_volumes=True)
-_add(volume, volume_make.threshold, volume_make.argmax, volume_make.predict, of_volumes=True)
-_add(volume, volume_make.relabel, volume_look.plan, of_volumes=True)
-_add(volume, volume_look.info, volume_look.replay, of_volumes=True)
-_add(simulations, demo.recording)
-_add(simulations, demo.volume, of_volumes=True)
-_add(recipes, save)
-recipes.command("show", no_args_is_help=True)(with_options(show_recipe))
-recipes.command("list")(with_options(list_recipes))
-app.add_typer(recipes, name="recipe")
-app.add_typer(volume, name="volume")
-app.add_typer(simulations, name="simulate")
+def _add_group(to: typer.Typer, name: str, group: _Group, wanted: str | None) -> None:
+    commands = typer.Typer(help=group.help, no_args_is_help=True)
+    if group.callback is not None:
+        commands.callback()(with_options(group.callback))
+    for one, command in group.commands.items():
+        if wanted in (None, one):
+            _add(commands, one, command)
+    to.add_typer(commands, name=name)
 
 
 def _version(wanted: bool) -> None:
@@ -150,8 +153,7 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
-def _program(
+def _options_of_all(
     version: Annotated[
         bool, typer.Option("--version", help="Show the version.", callback=_version, is_eager=True)
     ] = False,
@@ -160,9 +162,40 @@ def _program(
 
 
 @functools.cache
-def _commands() -> Any:
-    """Return the tree of commands; a program that runs many of them builds it once."""
+def program(name: str | None = None, wanted: str | None = None) -> Any:
+    """Return the program: all commands, or one, or a group with all of its own or one."""
+    app = typer.Typer(
+        name="cytovox",
+        help="Segment and measure every object in deformability cytometry recordings (.rtdc) and "
+        "in volumes of any size.\n\n"
+        "Start with:  cytovox demo  and then  cytovox run FOLDER,  or with  "
+        "cytovox demo --volume  and then  cytovox volume segment",
+        epilog=EPILOG,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_options_of_all)
+    for one, command in _COMMANDS.items():
+        if name not in (None, one):
+            continue
+        if isinstance(command, _Group):
+            _add_group(app, one, command, wanted)
+        else:
+            _add(app, one, command)
     return get_command(app)
+
+
+def _named(words: Sequence[str]) -> tuple[str | None, str | None]:
+    """Return the command that is wanted and that of its group, where they stand at the start.
+
+    To load all takes longer than most of what a command does first.
+    """
+    name = words[0] if words and words[0] in _COMMANDS else None
+    group = _COMMANDS[name] if name else None
+    if isinstance(group, _Group) and len(words) > 1 and words[1] in group.commands:
+        return name, words[1]
+    return name, None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -172,7 +205,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     complete_streams()
     with showing_warnings(), stop_on_signals() as received:
         try:
-            code = _commands()(words, prog_name="cytovox", standalone_mode=False)
+            code = program(*_named(words))(words, prog_name="cytovox", standalone_mode=False)
         except (KeyboardInterrupt, typer.Abort) as stop:
             code = exit_code_of_interrupt(stop.__cause__ or stop)
             if as_json:

@@ -266,8 +266,9 @@ def _measure(
                 out[_BRIGHTNESS + 1 : _TEXTURE],
             )
         if wanted[1]:
-            grey_levels(corrected[:n], place[0, :n], small)
-            texture_features(small, stride, place[0, :n], counts, place[1], out[_TEXTURE:_VOLUME])
+            highest = grey_levels(corrected[:n], place[0, :n], small)
+            texture = out[_TEXTURE:_VOLUME]
+            texture_features(small, stride, place[0, :n], highest, counts, place[1], texture)
         for k in range(out.size):
             table[k, e] = out[k]
 

@@ -49,24 +49,27 @@ def upper_median(
     >>> out.tolist()
     [3, 9]
     """
+    # No slices, and nothing for whole arrays: each process would load more of numba.
     length = stack.shape[0]
     rank = length // 2
-    below = np.zeros(_TILE_STACK, np.uint32)
-    result = np.zeros(_TILE_STACK, np.uint8)
-    for first in range(start, stop, _TILE_STACK):
-        width = min(_TILE_STACK, stop - first)
-        result[:] = 0
+    below = np.empty(_TILE_STACK, np.uint32)
+    result = np.empty(_TILE_STACK, np.uint8)
+    candidate = np.empty(_TILE_STACK, np.uint8)
+    last = np.uint64(stop)
+    for first in range(np.uint64(start), last, np.uint64(_TILE_STACK)):
+        width = min(np.uint64(_TILE_STACK), last - first)
+        for p in range(width):
+            result[p] = 0
         for bit in range(7, -1, -1):
-            candidate = result | np.uint8(1 << bit)
-            below[:] = 0
+            for p in range(width):
+                below[p] = 0
+                candidate[p] = result[p] | np.uint8(1 << bit)
             for k in range(length):
-                row = stack[k, first : first + width]
                 for p in range(width):
-                    below[p] += np.uint32(row[p] < candidate[p])
+                    below[p] += np.uint32(stack[k, first + p] < candidate[p])
             for p in range(width):
                 if below[p] <= rank:
                     result[p] = candidate[p]
-        # Assigning an array to a slice would take seconds to compile.
         for p in range(width):
             out[first + p] = result[p]
 

@@ -54,8 +54,10 @@ def _first_and_second(counts: npt.NDArray[np.int64]) -> tuple[Integer, Integer]:
 
 
 @kernel()
-def grey_levels(corrected: Corrected, place: Ints, patch: Grey) -> None:
+def grey_levels(corrected: Corrected, place: Ints, patch: Grey) -> int:
     """Write grey levels, the darkest pixel being 1, into an image that is 0 elsewhere.
+
+    Returns the highest level.
 
     Parameters
     ----------
@@ -70,8 +72,12 @@ def grey_levels(corrected: Corrected, place: Ints, patch: Grey) -> None:
     least = np.int64(corrected[0])
     for k in range(corrected.size):
         least = min(least, np.int64(corrected[k]))
+    highest = np.int64(0)
     for k in range(corrected.size):
-        patch[place[k]] = np.uint8((corrected[k] - least + 1) & 255)
+        level = (np.int64(corrected[k]) - least + 1) & 255
+        patch[place[k]] = np.uint8(level)
+        highest = max(highest, level)
+    return int(highest)
 
 
 @kernel(division="numpy")
@@ -79,42 +85,51 @@ def _direction(
     patch: Grey,
     place: Ints,
     step: Integer,
+    highest: Integer,
     counts: Ints,
     seen: Ints,
     margins: npt.NDArray[np.int64],
     out: Floats,
 ) -> bool:
     """Write the 11 features of one direction; return whether there was any pair."""
-    unique = 0
+    base = np.uint64(highest + 1)
+    unique = np.uint64(0)
     pairs = np.int64(0)
     for k in range(place.size):
-        a = np.int64(patch[place[k]])
-        b = np.int64(patch[place[k] + step])
+        here = np.uint64(place[k])
+        a = np.uint64(patch[here])
+        b = np.uint64(patch[here + np.uint64(step)])
         if a != 0 and b != 0:
-            key = min(a, b) * 256 + max(a, b)
-            if counts[key] == 0:
-                seen[unique] = key
-                unique += 1
-            counts[key] += 1
+            low, high = min(a, b), max(a, b)
+            # Close together, so that counts stay in the nearest cache; no branch that
+            # cannot be foreseen.
+            key = low * base + high
+            count = counts[key]
+            seen[unique] = low << np.uint64(8) | high
+            unique += np.uint64(count == 0)
+            counts[key] = count + 1
             pairs += 1
     if pairs == 0:
         return False
-    margins[:] = 0
-    single, plus, minus = margins[0], margins[1], margins[2]
+    # No more than the levels that there are: their rest is all zeros.
+    single = margins[0, : highest + 1]
+    plus = margins[1, : 2 * highest + 1]
+    minus = margins[2, :highest]
+    for k in range(plus.size):
+        margins[0, k] = margins[1, k] = margins[2, k] = 0
     squares = np.int64(0)
     product = np.int64(0)
     entropy = 0.0
     for k in range(unique):
-        key = seen[k]
-        count = np.int64(counts[key])
-        counts[key] = 0
-        a = key >> 8
-        b = key & 255
+        a = np.uint64(seen[k]) >> np.uint64(8)
+        b = np.uint64(seen[k]) & np.uint64(255)
+        count = np.int64(counts[a * base + b])
+        counts[a * base + b] = 0
         single[a] += count
         single[b] += count
         plus[a + b] += count
         minus[b - a] += count
-        product += count * a * b
+        product += count * np.int64(a * b)
         # A pair of different levels stands for two cells of the matrix.
         if a == b:
             squares += 4 * count * count
@@ -123,7 +138,7 @@ def _direction(
             squares += 2 * count * count
             entropy += 2 * _xlogx(count)
     homogeneity = 0.0
-    for k in range(256):
+    for k in range(minus.size):
         homogeneity += minus[k] / (1 + k * k)
     first, second = _first_and_second(single)
     sum_first, sum_second = _first_and_second(plus)
@@ -148,7 +163,13 @@ def _direction(
 
 @kernel(division="numpy")
 def texture_features(
-    patch: Grey, stride: Integer, place: Ints, counts: Ints, seen: Ints, out: Floats
+    patch: Grey,
+    stride: Integer,
+    place: Ints,
+    highest: Integer,
+    counts: Ints,
+    seen: Ints,
+    out: Floats,
 ) -> None:
     """Compute the features of `TEXTURE_NAMES`.
 
@@ -161,6 +182,8 @@ def texture_features(
         Width of the image, margin included.
     place
         Indices into `patch` of the object's pixels, int32 of shape (n,).
+    highest
+        Highest grey level in `patch`.
     counts
         Scratch of zeros, int32 of shape (65536,); it is left as zeros.
     seen
@@ -181,7 +204,7 @@ def texture_features(
     margins = np.zeros((3, 512), np.int64)
     for d in range(4):
         step = (1, stride + 1, stride, stride - 1)[d]
-        if not _direction(patch, place, step, counts, seen, margins, values[d]):
+        if not _direction(patch, place, step, highest, counts, seen, margins, values[d]):
             out[:] = math.nan
             return
     for k in range(11):

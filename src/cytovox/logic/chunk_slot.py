@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -13,11 +15,51 @@ from ..kernels.threshold import equal_to_previous, subtract
 from ..read import HDF5Data
 from .chunk_slot_data import ChunkSlotData, Monitor
 
-__all__ = ["ChunkSlot", "Offsets"]
+__all__ = ["ChunkSlot", "FrameReader", "Offsets"]
 
 #: Function of images and the number of the first of them that returns the
 #: offset of each from its background.
 Offsets = Callable[[npt.NDArray[np.uint8], int], npt.NDArray[np.float64]]
+
+
+def stored_rows(data: HDF5Data) -> int:
+    """Return how many frames the file keeps in one piece; 0 if that is not so."""
+    images = data.locate("image")
+    chunks = getattr(getattr(images, "h5ds", images), "chunks", None)
+    return int(chunks[0]) if chunks else 0
+
+
+class FrameReader:
+    """Reads frames for the slots of a register.
+
+    Where two slots share what is stored in one piece, it reads for one of them at a
+    time, so that this is unpacked once.
+    """
+
+    def __init__(self, data: HDF5Data) -> None:
+        self._data = data
+        stored = stored_rows(data)
+        aligned = data.mapping_indices is None and stored
+        shares = not aligned or data.require_images("image").chunk_size % stored
+        self._lock: Any = threading.Lock() if shares else contextlib.nullcontext()
+        #: The last frames that were read, by the number of the frame that follows.
+        self._last: dict[int, npt.NDArray[np.uint8]] = {}
+
+    def __reduce__(self) -> Any:
+        return FrameReader, (self._data,)
+
+    def read(self, start: int, out: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+        """Read frames, and return which of them equal the one before, shape (n,)."""
+        images = self._data.require_images("image")
+        with self._lock:
+            images.read_into(start, out)
+            before = self._last.pop(start, None)
+            if before is None and start:
+                before = np.empty((1, *out.shape[1:]), dtype=np.uint8)
+                images.read_into(start - 1, before)
+                before = before[0]
+            self._last[start + len(out)] = out[-1].copy()
+        return equal_to_previous(out, before)
 
 
 class ChunkSlot(ChunkSlotData):
@@ -33,9 +75,8 @@ class ChunkSlot(ChunkSlotData):
         Whether this slot only takes the last chunk, which may be shorter.
     monitor
         Lock that is shared with the other slots of a register.
-    last_frames
-        Memory, shared with the other slots, for the last frame of a chunk,
-        by the number of the frame that follows it.
+    reader
+        Reads the frames; the slots of a register share it.
     offsets
         Computes the background offset of frames, in place of one that the
         data have.
@@ -53,12 +94,12 @@ class ChunkSlot(ChunkSlotData):
         is_remainder: bool = False,
         *,
         monitor: Monitor | None = None,
-        last_frames: dict[int, npt.NDArray[np.uint8]] | None = None,
+        reader: FrameReader | None = None,
         offsets: Offsets | None = None,
         private: bool = False,
     ) -> None:
         self._offsets = offsets
-        self._last_frames = {} if last_frames is None else last_frames
+        self._reader = reader or FrameReader(data)
         self.index = ChunkSlot._instance_counter
         ChunkSlot._instance_counter += 1
         self.job = job
@@ -78,9 +119,6 @@ class ChunkSlot(ChunkSlotData):
             monitor=monitor,
             private=private,
         )
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_last_frames": {}}
 
     def load(
         self, idx: int
@@ -123,7 +161,7 @@ class ChunkSlot(ChunkSlotData):
         return self.image, self.image_bg, self.image_corr, self.bg_off
 
     def _load_frames(self, start: int, stop: int) -> None:
-        self.data.require_images("image").read_into(start, self.image)
+        self.duplicate[:] = self._reader.read(start, self.image)
         if self.image_bg is not None and self.image_corr is not None:
             self.data.require_images("image_bg").read_into(start, self.image_bg)
             subtract(self.image, self.image_bg, self.image_corr)
@@ -131,19 +169,6 @@ class ChunkSlot(ChunkSlotData):
             self.bg_off[:] = self._offsets(self.image, start)
         elif self.bg_off is not None:
             self.bg_off[:] = self.data["bg_off"][start:stop]
-        self.duplicate[:] = equal_to_previous(self.image, self._frame_before(start))
-        self._last_frames[stop] = self.image[-1].copy()
-
-    def _frame_before(self, start: int) -> npt.NDArray[np.uint8] | None:
-        """Return the frame before a chunk, which was mostly read just before."""
-        if not start:
-            return None
-        before = self._last_frames.pop(start, None)
-        if before is None:
-            before = np.empty((1, *self.shape[1:]), dtype=np.uint8)
-            self.data.require_images("image").read_into(start - 1, before)
-            before = before[0]
-        return before
 
     def __repr__(self) -> str:
         return super().__repr__().replace("<ChunkSlot", f"<ChunkSlot {self.index},", 1)

@@ -25,7 +25,7 @@ from ..segm.segmenter_manager_thread import SegmenterManagerThread
 from ..write import QueueWriterThread
 from ..write.disk import Sink
 from ..write.ledger import Ledger
-from .chunk_slot import Offsets
+from .chunk_slot import Offsets, stored_rows
 from .chunk_slot_data import SlotState
 from .job import DCNumPipelineJob
 from .live_file import MeasuredBefore
@@ -35,8 +35,8 @@ from .universal_worker import DEDICATIONS, UniversalWorkerThread
 
 __all__ = ["Conveyor", "chunk_size_for", "memory_of_slots", "number_of_slots"]
 
-#: Bytes that all slots together may take.
-_SLOT_BYTES = 64 << 20
+#: Bytes that a slot may take.
+_SLOT_BYTES = 24 << 20
 #: Bytes of a pixel in a slot: image, background, corrected image, mask, labels.
 _BYTES_PER_PIXEL = 7
 _MOST_FRAMES = 1000
@@ -56,33 +56,32 @@ OnProgress = Callable[[int, int, float], None]
 
 
 def number_of_slots(job: DCNumPipelineJob) -> int:
-    """Return how many slots a job uses, besides that of the last chunk."""
-    return 1 if job.kwargs["debug"] else int(job.kwargs["num_procs"]) + 1
+    """Return how many slots a job uses, besides that of the last chunk.
+
+    One for each worker, and one more for a segmenter that works beside them.
+    """
+    if job.kwargs["debug"]:
+        return 1
+    alone = issubclass(job.get_segmenter_class(), UNISegmenter)
+    return int(job.kwargs["num_procs"]) + (not alone)
 
 
 def memory_of_slots(job: DCNumPipelineJob, pixels: int) -> int:
     """Return the bytes that all slots take: their budget, or those of a frame in each."""
-    return max(_SLOT_BYTES, (number_of_slots(job) + 1) * pixels * _BYTES_PER_PIXEL)
+    return (number_of_slots(job) + 1) * max(_SLOT_BYTES, pixels * _BYTES_PER_PIXEL)
 
 
-def chunk_size_for(data: HDF5Data, job: DCNumPipelineJob) -> int:
+def chunk_size_for(data: HDF5Data) -> int:
     """Return how many frames a slot should hold.
 
-    The slots together stay within their budget, whatever the image size, and
-    a slot holds whole chunks of the file where it can.
+    A slot stays within its budget, whatever the image size, and holds whole
+    chunks of the file where it can.
     """
     height, width = data.require_images("image").image_shape
     per_frame = max(1, height * width * _BYTES_PER_PIXEL)
-    frames = _SLOT_BYTES // ((number_of_slots(job) + 1) * per_frame)
-    frames = max(1, min(_MOST_FRAMES, frames))
-    stored = _stored_rows(data.locate("image"))
+    frames = max(1, min(_MOST_FRAMES, _SLOT_BYTES // per_frame))
+    stored = stored_rows(data)
     return frames // stored * stored if stored and stored <= frames else frames
-
-
-def _stored_rows(images: Any) -> int:
-    """Return how many frames the file keeps in one piece; 0 if that is not so."""
-    chunks = getattr(getattr(images, "h5ds", images), "chunks", None)
-    return int(chunks[0]) if chunks else 0
 
 
 @dataclass(eq=False)
@@ -252,8 +251,7 @@ class Conveyor:
             for start, (stop, since) in slot.under_way.copy().items():
                 if time.monotonic() - since >= self._limit:
                     stage = next((s.name for s in STAGES if s.takes == state), "load")
-                    chunk = register.chunks_loaded if stage == "load" else slot.chunk
-                    first = chunk * register.chunk_size
+                    first = slot.chunk * register.chunk_size
                     raise StageError(
                         stage,
                         f"frames {first + start} to {first + stop - 1} have given no result for "

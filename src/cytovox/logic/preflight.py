@@ -17,8 +17,8 @@ P pixels in an image, N frames, E events:
   ``split_time``, or per frame for other methods; the few of sparsemed also in
   the result. One per frame hardly differ, so that they compress to 0.3 of that,
   and at least to one image in each stored chunk of 1 MiB.
-- Memory: 200 MB for the program, 7 P for each slot (64 MiB in all, or one frame
-  a slot), and the frames of which one background image is the median.
+- Memory: 200 MB for the program, 7 P for each frame of a slot (24 MiB a slot, or one
+  frame), and the frames of which one background image is the median.
 
 What is unknown adds nothing to what is needed at least, so that no
 run is refused that would fit.

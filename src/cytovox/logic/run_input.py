@@ -75,9 +75,7 @@ class RunInput:
     @property
     def slots(self) -> HDF5Data:
         """The same, in chunks that fit into the slots."""
-        return self._once(
-            "slots", lambda: self._open_temporary(chunk_size_for(self.raw, self.job))
-        )
+        return self._once("slots", lambda: self._open_temporary(chunk_size_for(self.raw)))
 
     @functools.cached_property
     def plan(self) -> FramePlan:

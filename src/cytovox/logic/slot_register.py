@@ -18,7 +18,7 @@ from ..read import HDF5Data
 from ..run.rows import FrameRows
 from ..segm import Segmenter
 from . import stages
-from .chunk_slot import ChunkSlot, Offsets
+from .chunk_slot import ChunkSlot, FrameReader, Offsets
 from .chunk_slot_data import ChunkSlotData, RegisterState, SlotState, StateWarden, mp_spawn
 from .job import extractor_of, segmenter_of
 from .live_file import MeasuredBefore
@@ -107,16 +107,16 @@ class SlotRegister(SharedCounters):
         self.batch_rows = False
         self.frame_images: Mapping[str, np.dtype[Any]] = {}
         self._most_frames = mp_spawn.RawArray("q", len(stages.STAGES))
-        self._loading = mp_spawn.RawValue("q", 0)
+        self._chunks_begun = mp_spawn.RawValue("q", self.chunks_loaded)
         self._density = mp_spawn.RawValue("q", 1)
-        memory: dict[int, npt.NDArray[np.uint8]] = {}
+        reader = FrameReader(data)
         self._slots = [
             ChunkSlot(
                 job,
                 data,
                 last,
                 monitor=self.monitor,
-                last_frames=memory,
+                reader=reader,
                 offsets=offsets,
                 private=not (shared or shared_frames),
             )
@@ -265,36 +265,36 @@ class SlotRegister(SharedCounters):
     def task_load_all(self, logger: logging.Logger | None = None) -> bool:
         """Load chunks for as many slots as possible; return whether there were any.
 
-        One worker at a time does so.
-
         Parameters
         ----------
         logger
             Not needed here.
         """
-        with self.monitor:
-            if self._loading.value:
-                return False
-            self._loading.value = 1
         did_something = False
-        try:
-            while (slot := self._slot_to_load()) is not None and self.state == RegisterState.WORK:
-                warden = StateWarden(slot, slot.state, SlotState.SEGMENT)
-                with warden:
-                    slot.load(self.chunks_loaded)
-                    if self.before is not None:
-                        slot.is_known = self.before.fits(slot.chunk * self.chunk_size, slot)
-                    if slot.is_known:
-                        warden.next_state = SlotState.MEASURE
-                self.increment_counter_value("chunks_loaded")
-                did_something = True
-                self.notify()
-        finally:
-            self._loading.value = 0
+        while self.state == RegisterState.WORK and (warden := self._begin_to_load()) is not None:
+            with warden as (slot, _):
+                slot.load(slot.chunk)
+                if self.before is not None:
+                    slot.is_known = self.before.fits(slot.chunk * self.chunk_size, slot)
+                if slot.is_known:
+                    warden.next_state = SlotState.MEASURE
+            self.increment_counter_value("chunks_loaded")
+            did_something = True
+            self.notify()
         return did_something
 
+    def _begin_to_load(self) -> StateWarden | None:
+        """Reserve a slot for the next chunk, if there is a free one."""
+        with self.monitor:
+            slot = self._slot_to_load()
+            if slot is None:
+                return None
+            slot.chunk = self._chunks_begun.value
+            self._chunks_begun.value += 1
+            return StateWarden(slot, SlotState.LOAD, SlotState.SEGMENT)
+
     def _slot_to_load(self) -> ChunkSlot | None:
-        next_chunk = self.chunks_loaded
+        next_chunk = self._chunks_begun.value
         if next_chunk >= self.num_chunks:
             return None
         # What comes after a chunk that takes long has to wait for it in memory.
@@ -303,7 +303,8 @@ class SlotRegister(SharedCounters):
             return None
         is_last = next_chunk == self.num_chunks - 1
         for slot in self:
-            if slot.state == SlotState.LOAD and slot.is_remainder == is_last:
+            is_free = slot.state == SlotState.LOAD and slot.has_free_frames()
+            if is_free and slot.is_remainder == is_last:
                 return slot
         return None
 

@@ -205,6 +205,15 @@ class ChunkIndex:
         self.sound.add(chunk.start)
         return values
 
+    def unpack_into(self, chunk: StoredChunk, read: Reader, out: npt.NDArray[np.uint8]) -> None:
+        """Write what a chunk holds into an array, uint8 of shape (n,)."""
+        last = self.last
+        if last is not None and last[0] == chunk.start:
+            out[:] = last[1]
+            return
+        self.pipeline.unpack_into(read(chunk, chunk.size), out, chunk.mask)
+        self.sound.add(chunk.start)
+
 
 class ChunkBytes:
     """Reads the first bytes of chunks, from the file itself where there is one."""

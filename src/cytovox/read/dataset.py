@@ -252,15 +252,24 @@ class CheckedDataset(h5py.Dataset):  # type: ignore[misc]
             for offset in self.index.offsets(box):
                 first = [max(a, b) for a, b in zip(offset, origin, strict=True)]
                 last = [min(a + n, b) for a, n, b in zip(offset, self.chunks, end, strict=True)]
-                part: Any = self.fillvalue  # of a chunk that was never written
-                if (chunk := self.index.chunks.get(offset)) is not None:
-                    try:
-                        values = self.index.unpack(chunk, read)
-                    except ChunkError as err:
-                        raise self._refused(offset, err) from None
-                    whole = values.view(self.dtype).reshape(self.chunks)
-                    part = whole[_box(first, last, offset)]
-                out[_box(first, last, origin)] = part
+                part = out[_box(first, last, origin)]
+                chunk = self.index.chunks.get(offset)
+                if chunk is None:
+                    part[...] = self.fillvalue  # it was never written
+                    continue
+                try:
+                    if part.shape == self.chunks and self._holds(part):
+                        self.index.unpack_into(chunk, read, part.reshape(-1).view(np.uint8))
+                        continue
+                    values = self.index.unpack(chunk, read)
+                except ChunkError as err:
+                    raise self._refused(offset, err) from None
+                whole = values.view(self.dtype).reshape(self.chunks)
+                part[...] = whole[_box(first, last, offset)]
+
+    def _holds(self, part: npt.NDArray[Any]) -> bool:
+        """Return whether bytes of a chunk are those of an array."""
+        return part.dtype == self.dtype and part.flags.c_contiguous
 
     # --------------------------------------------------------- other files
 

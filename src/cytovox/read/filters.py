@@ -154,6 +154,19 @@ class Pipeline:
             raise ChunkError(f"is stored in {len(part):,} bytes instead of {self.content:,}")
         return np.frombuffer(part, np.uint8)
 
+    def unpack_into(
+        self, data: bytes | memoryview, out: npt.NDArray[np.uint8], mask: int = 0
+    ) -> None:
+        """Write what a chunk holds into an array of its size, uint8 of shape (n,)."""
+        steps = self.steps(mask)
+        if not steps.used or steps.used[0][0] != ZSTD:
+            out[:] = self.unpack(data, mask)
+            return
+        part: Any = memoryview(data)
+        for _ in steps.used[1:]:  # only checksums come after it
+            part = _without_checksum(part)
+        _unpacked(steps, part, out)
+
 
 def _stored_size(dataset: h5py.Dataset) -> int:
     """Return the bytes that a value takes in the file, where a text is a place in a heap."""
@@ -216,19 +229,28 @@ def _only_sorts(number: int, values: _Values) -> bool:
     return number == SHUFFLE or (number == BITSHUFFLE and (len(values) < 5 or not values[4]))
 
 
-def _unpacked(steps: _Steps, data: memoryview) -> bytes | bytearray:
-    """Return what a filter makes of bytes; no more memory is taken than that."""
+def _unpacked(
+    steps: _Steps, data: memoryview, out: npt.NDArray[np.uint8] | None = None
+) -> Any:
+    """Return what a filter makes of bytes; no more memory is taken than that.
+
+    Zstandard writes it into `out`, if that is given.
+    """
     size = steps.size
     try:
         if steps.packer == DEFLATE:
-            unpacker = zlib.decompressobj()
-            found: bytes | bytearray = unpacker.decompress(data, size + 1)
+            unpacker: Any = zlib.decompressobj()
+            found: Any = unpacker.decompress(data, size + 1)
             if len(found) <= size and not unpacker.eof:
                 raise ChunkError("is cut short")
         elif steps.packer == ZSTD:
             if (said := _said(steps, data, len(data))) != size:  # before there is memory for it
                 raise ChunkError(f"unpacks to {said:,} bytes instead of {size:,}")
-            found = zstandard.ZstdDecompressor().decompress(data)
+            unpacker = zstandard.ZstdDecompressor()
+            if out is None:
+                found = unpacker.decompress(data)
+            else:
+                found = out[: unpacker.stream_reader(data).readinto(out)]
         else:
             found = _unpacked_by_imagecodecs(steps, data)
     except (zstandard.ZstdError, zlib.error, RuntimeError, TypeError) as err:

@@ -181,8 +181,9 @@ def haralick_texture_features(
             margin = np.pad(one, 1)
             place = np.flatnonzero(margin).astype(np.int32)
             patch = np.zeros(margin.size, np.uint8)
-            grey_levels(corrected[i][one], place, patch)
-            texture_features(patch, margin.shape[1], place, counts, np.empty_like(place), out)
+            top = grey_levels(corrected[i][one], place, patch)
+            width = margin.shape[1]
+            texture_features(patch, width, place, top, counts, np.empty_like(place), out)
             table[:, i] = out
     return dict(zip(haralick_names, table, strict=True))
 
