@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,31 +16,55 @@ from .results import OURS, as_row
 
 __all__ = ["keys", "rows"]
 
-_JOB = Path(__file__).parent / "jobs" / "batch_run.py"
-#: Number of recordings, and of frames in each.
-CASES = ((100, 40), (1000, 40))
-QUICK = ((5, 40),)
+_JOBS = Path(__file__).parent / "jobs"
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A folder, and how it is measured."""
+
+    files: int
+    frames: int
+    basins: str = "drain"
+    #: Files that ChipStream measures, which takes long; its time is scaled to all.
+    of_peer: int = 0
+
+    @property
+    def key(self) -> str:
+        """Name of the row."""
+        return f"{self.files}_{self.frames}"
+
+
+CASES = (Case(100, 40), Case(1000, 40), Case(1000, 300, "tap", 20))
+QUICK = (Case(5, 40),)
 
 
 def keys(quick: bool) -> list[str]:
     """Return the names of all rows in order."""
-    return [f"{files}_{frames}" for files, frames in (QUICK if quick else CASES)]
+    return [case.key for case in (QUICK if quick else CASES)]
 
 
 def rows(plan: Plan) -> Iterator[tuple[str, dict[str, Any]]]:
     """Measure folders, one row each."""
-    for files, frames in QUICK if plan.quick else CASES:
-        if not plan.wants(key := f"{files}_{frames}"):
+    for case in QUICK if plan.quick else CASES:
+        if not plan.wants(case.key):
             continue
-        folder = _folder(files, frames)
-        job = Job(OURS, lambda out, folder=folder: _command(folder, out), inner=True, limit=1200)
-        sides = alternate([job], plan.runs)
-        work = f"{files} recordings of {frames} frames, one command"
-        yield key, as_row(work, sides, amount=(files, "files"), result="beyond")
+        sides = alternate(list(_jobs(case)), plan.runs)
+        work = f"{case.files} recordings of {case.frames} frames, one command, {case.basins}"
+        amount = (case.files, "files")
+        yield case.key, as_row(work, sides, amount=amount, result="beyond")
 
 
-def _command(folder: Path, out: Path) -> list[str]:
-    return [sys.executable, str(_JOB), str(folder), str(out)]
+def _jobs(case: Case) -> Iterator[Job]:
+    folder = str(_folder(case.files, case.frames))
+
+    def command(script: str, word: str) -> Callable[[Path], list[str]]:
+        return lambda out: [sys.executable, str(_JOBS / script), folder, str(out), word]
+
+    yield Job(OURS, command("batch_run.py", case.basins), inner=True, limit=1200)
+    if case.of_peer:
+        peer = command("chipstream_folder.py", str(case.of_peer))
+        yield Job("ChipStream", peer, inner=True, limit=1200)
 
 
 def _folder(files: int, frames: int) -> Path:

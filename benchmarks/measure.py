@@ -146,7 +146,7 @@ def _once(job: Job) -> Run:
         run = measure(job.command(folder), env=job.env(folder), limit=job.limit)
         said = {**run.said, **job.after(folder)}
         wall = float(said["seconds"]) if job.inner else run.wall
-        return Run(wall, run.cpu, said.get("peak", run.peak), said)
+        return Run(wall, said.get("cpu", run.cpu), said.get("peak", run.peak), said)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -1,4 +1,4 @@
-"""Measure a folder of recordings by one command: FOLDER OUT.
+"""Measure a folder of recordings by one command: FOLDER OUT BASINS.
 
 The last line tells, as JSON, the seconds of the command, and by how many
 milliseconds a recording took longer than its run.
@@ -12,8 +12,9 @@ import sys
 import time
 
 
-def main(folder: str, out: str) -> None:
-    command = [sys.executable, "-m", "cytovox", "run", folder, "-o", out, "--quiet", "--json"]
+def main(folder: str, out: str, basins: str) -> None:
+    words = ["run", folder, "-o", out, "--basins", basins, "--quiet", "--json"]
+    command = [sys.executable, "-m", "cytovox", *words]
     begin = time.perf_counter()
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     seconds = time.perf_counter() - begin

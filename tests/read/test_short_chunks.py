@@ -10,6 +10,7 @@ import h5py
 import hdf5plugin
 import numpy as np
 import pytest
+import zstandard
 
 from cytovox.logic.verify import verify_recording
 from cytovox.read import HDF5Data, Permissions, RefusedInputError
@@ -18,6 +19,7 @@ from support.hostile_recordings import FRAMES, SHAPE, plain_recording
 
 CONTENT = 5 * SHAPE[0] * SHAPE[1]
 SHORT = bytes(range(100))
+NOISE = np.random.default_rng(0).integers(0, 256, CONTENT, np.uint8).tobytes()
 CASES = {
     "shuffle": ([(2, (1,))], SHORT, 0),
     "plain bitshuffle": ([(32008, ())], SHORT, 0),
@@ -26,6 +28,10 @@ CASES = {
     "gzip cut short": ([(1, (1,))], zlib.compress(bytes(CONTENT))[:-6], 0),
     "gzip left out": ([(1, (1,))], SHORT, 1),
     "zstd left out": ([(32015, (3,))], SHORT, 1),
+    "zstd cut short": ([(32015, (3,))], zstandard.compress(NOISE)[:-1], 0),
+    "zstd without all of its checksum": (
+        [(32015, (3,))], zstandard.ZstdCompressor(write_checksum=True).compress(NOISE)[:-1], 0
+    ),
     "lz4 without its block": (
         [(32004, (0,))], CONTENT.to_bytes(8, "big") + 2 * CONTENT.to_bytes(4, "big"), 0
     ),

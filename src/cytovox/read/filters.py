@@ -165,7 +165,9 @@ class Pipeline:
         part: Any = memoryview(data)
         for _ in steps.used[1:]:  # only checksums come after it
             part = _without_checksum(part)
-        _unpacked(steps, part, out)
+        found = _unpacked(steps, part, out)
+        if not isinstance(found, np.ndarray):
+            out[:] = np.frombuffer(found, np.uint8)
 
 
 def _stored_size(dataset: h5py.Dataset) -> int:
@@ -234,7 +236,7 @@ def _unpacked(
 ) -> Any:
     """Return what a filter makes of bytes; no more memory is taken than that.
 
-    Zstandard writes it into `out`, if that is given.
+    Zstandard mostly writes it into `out`, if that is given, and returns that.
     """
     size = steps.size
     try:
@@ -247,7 +249,8 @@ def _unpacked(
             if (said := _said(steps, data, len(data))) != size:  # before there is memory for it
                 raise ChunkError(f"unpacks to {said:,} bytes instead of {size:,}")
             unpacker = zstandard.ZstdDecompressor()
-            if out is None:
+            # a stream would not miss the last bytes of a checksum that is cut short
+            if out is None or zstandard.get_frame_parameters(data).has_checksum:
                 found = unpacker.decompress(data)
             else:
                 found = out[: unpacker.stream_reader(data).readinto(out)]
