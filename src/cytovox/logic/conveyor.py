@@ -52,7 +52,8 @@ _END_EARLY = 2.0
 #: Looks over which the rate is averaged.
 _RATE_LOOKS = 20
 
-OnProgress = Callable[[int, int, float], None]
+#: Is called with the share of frames that are done, events, and frames a second.
+OnProgress = Callable[[float, int, float], None]
 
 
 def number_of_slots(job: DCNumPipelineJob) -> int:
@@ -268,7 +269,6 @@ class Conveyor:
             [(time.perf_counter(), len(self.counts))], maxlen=_RATE_LOOKS
         )
         flushing = False
-        total = len(self.data)
         while True:
             self._wake.wait(_LOOK)
             self._wake.clear()
@@ -280,7 +280,7 @@ class Conveyor:
             now = time.perf_counter()
             rate = (frames - looks[0][1]) / max(1e-9, now - looks[0][0])
             looks.append((now, frames))
-            on_progress(min(frames, total), self.events, rate)
+            on_progress(frames / max(1, register.num_frames), self.events, rate)
             if not flushing and frames >= register.num_frames:
                 flushing = True
                 self.logger.debug("Flushing data to disk")  # as dcnum says, for its users

@@ -172,10 +172,10 @@ class Pipeline:
         alone = self.job["debug"] or self.job["num_procs"] == 1
         return issubclass(cls, UNISegmenter) and not (cls.releases_gil or alone)
 
-    def _on_frames_done(self, frames: int, events: int, rate: float) -> None:
+    def _on_frames_done(self, share: float, events: int, rate: float) -> None:
         self.events = events
         self.progress.rate = rate
-        self.progress.report(RunState.SEGMENTATION, frames / max(1, len(self.inputs.slots)))
+        self.progress.report(RunState.SEGMENTATION, share)
 
     def refer_to_input(self) -> None:
         """Begin an output with the events of the input, to which nothing has to be done."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 import time
@@ -74,6 +75,11 @@ class RunProgress:
         self._weights = _WEIGHTS[self.strategy]
         self._fractions = dict.fromkeys(self._weights, 0.0)
 
+    @functools.cached_property
+    def _total(self) -> int:
+        """Number of frames, for which the file is asked once: HDF5 does one thing at a time."""
+        return self.frames()
+
     def enter(self, state: str) -> None:
         """Change the state, by one of the words of `RunState`."""
         try:
@@ -101,7 +107,7 @@ class RunProgress:
         """Do a part, and report how long it took."""
         self.state = part
         begin = time.perf_counter()
-        self.emit(StageStarted(part.value, self.frames()))
+        self.emit(StageStarted(part.value, self._total))
         task()
         self.report(part, 1.0)
         self.seconds[part.value] = seconds = time.perf_counter() - begin
@@ -111,8 +117,8 @@ class RunProgress:
         """Note progress; this is also where a stop is heeded."""
         self.heed_stop()
         self._fractions[part] = max(self._fractions[part], min(1.0, fraction))
-        total = self.frames()
-        self.emit(StageProgress(part.value, int(self._fractions[part] * total), total))
+        done = int(self._fractions[part] * self._total)
+        self.emit(StageProgress(part.value, done, self._total))
 
     def heed_stop(self) -> None:
         """Raise an error if the run was asked to stop."""

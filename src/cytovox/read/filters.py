@@ -231,9 +231,7 @@ def _only_sorts(number: int, values: _Values) -> bool:
     return number == SHUFFLE or (number == BITSHUFFLE and (len(values) < 5 or not values[4]))
 
 
-def _unpacked(
-    steps: _Steps, data: memoryview, out: npt.NDArray[np.uint8] | None = None
-) -> Any:
+def _unpacked(steps: _Steps, data: memoryview, out: npt.NDArray[np.uint8] | None = None) -> Any:
     """Return what a filter makes of bytes; no more memory is taken than that.
 
     Zstandard mostly writes it into `out`, if that is given, and returns that.
