@@ -6,6 +6,7 @@ import queue
 import random
 import threading
 
+import h5py
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from cytovox.errors import StageError
 from cytovox.logic import ChunkSlot, DCNumPipelineJob, SlotRegister, conveyor
+from cytovox.logic.chunk_slot import FrameReader
 from cytovox.read import HDF5Data
 from cytovox.run.rows import FrameRows
 
@@ -205,6 +207,23 @@ def test_q23_slots_stay_within_their_budget_whatever_the_image_size(shape):
     frames = conveyor.chunk_size_for(Data())
     assert frames >= 1
     assert frames * shape[0] * shape[1] * 7 <= 24 << 20
+
+
+@pytest.mark.parametrize("order", [[0, 1, 2], [2, 1, 0], [1, 2, 0]])
+def test_repeated_frames_are_found_in_whatever_order_chunks_are_read(raw, order) -> None:
+    """A repetition of the last frame of a chunk is the first of the next."""
+    with h5py.File(raw, "a") as h5:
+        images = h5["events/image"]
+        for frame in (10, 15, 20):
+            images[frame] = images[frame - 1]
+    with HDF5Data(raw, image_chunk_size=10) as data:
+        reader = FrameReader(data)
+        found = np.zeros(30, bool)
+        for chunk in order:
+            out = np.empty((10, *data.image.image_shape), np.uint8)
+            found[10 * chunk : 10 * chunk + 10] = reader.read(10 * chunk, out)
+    assert {10, 15, 20} <= {*np.flatnonzero(found)}
+    assert not found[[9, 11, 14, 16, 19, 21]].any()
 
 
 def test_a_writer_that_is_done_at_once_finds_the_counts(small_register) -> None:

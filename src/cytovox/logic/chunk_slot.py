@@ -20,6 +20,8 @@ __all__ = ["ChunkSlot", "FrameReader", "Offsets"]
 #: Function of images and the number of the first of them that returns the
 #: offset of each from its background.
 Offsets = Callable[[npt.NDArray[np.uint8], int], npt.NDArray[np.float64]]
+#: Last frames that are kept for those that follow, which are mostly read just after.
+_LAST_FRAMES = 16
 
 
 def stored_rows(data: HDF5Data) -> int:
@@ -41,7 +43,8 @@ class FrameReader:
         stored = stored_rows(data)
         aligned = data.mapping_indices is None and stored
         shares = not aligned or data.require_images("image").chunk_size % stored
-        self._lock: Any = threading.Lock() if shares else contextlib.nullcontext()
+        self._reading: Any = threading.Lock() if shares else contextlib.nullcontext()
+        self._lock = threading.Lock()
         #: The last frames that were read, by the number of the frame that follows.
         self._last: dict[int, npt.NDArray[np.uint8]] = {}
 
@@ -51,14 +54,17 @@ class FrameReader:
     def read(self, start: int, out: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
         """Read frames, and return which of them equal the one before, shape (n,)."""
         images = self._data.require_images("image")
-        with self._lock:
+        with self._reading:
             images.read_into(start, out)
+        with self._lock:
             before = self._last.pop(start, None)
-            if before is None and start:
-                before = np.empty((1, *out.shape[1:]), dtype=np.uint8)
-                images.read_into(start - 1, before)
-                before = before[0]
             self._last[start + len(out)] = out[-1].copy()
+            if len(self._last) > _LAST_FRAMES:
+                del self._last[min(self._last)]
+        if before is None and start:
+            before = np.empty((1, *out.shape[1:]), dtype=np.uint8)
+            images.read_into(start - 1, before)
+            before = before[0]
         return equal_to_previous(out, before)
 
 
