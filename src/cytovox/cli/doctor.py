@@ -158,8 +158,10 @@ def _filters() -> Iterator[_Found]:
 
 
 def _kernels() -> Iterator[_Found]:
-    from ..kernels.checksum import fletcher32
+    import numpy as np
+
     from ..kernels.kept_kernels import cache_folder
+    from ..kernels.median import top_row_means
 
     folder = cache_folder()
     number = sum(1 for _ in folder.rglob("*.nbi")) if folder is not None else 0
@@ -170,7 +172,7 @@ def _kernels() -> Iterator[_Found]:
         yield "cache", "good", str(folder)
     kept = f"{number} kept" if number else "none yet: the first run takes half a minute longer"
     yield "compiled", "good" if number else "note", kept
-    right = fletcher32(b"abcde") == 0x4FF029C7
+    right = top_row_means(np.array([[[1, 2], [9, 9]]], np.uint8), 1).tolist() == [1.5]
     yield "run", *(("good", "right result") if right else ("BAD", "WRONG result of a kernel"))
 
 
