@@ -24,7 +24,7 @@ def fletcher32_slowly(data: bytes) -> int:
     return high << 16 | low
 
 
-@pytest.mark.parametrize("size", [1, 2, 3, 719, 720, 721, 5000, 100_001])
+@pytest.mark.parametrize("size", [1, 2, 3, 719, 8191, 8192, 8193, 100_001])
 def test_checksum(size):
     data = np.random.default_rng(size).integers(0, 256, size).astype(np.uint8).tobytes()
     value, slow = fletcher32(data), fletcher32_slowly(data)
@@ -35,10 +35,13 @@ def test_checksum(size):
 
 def test_checksum_is_the_one_that_hdf5_stores(tmp_path):
     rng = np.random.default_rng(1)
+    cases = [rng.integers(0, 256, size) for size in (10, 721, 8191, 8192, 8193, 300_001)]
+    cases += [np.full(size, value) for size in (2, 8192) for value in (0, 255)]
     with h5py.File(tmp_path / "a.h5", "w") as h5:
-        for size in (10, 719, 720, 721, 9999):
-            data = rng.integers(0, 256, size).astype(np.uint8)
-            dataset = h5.create_dataset(str(size), data=data, chunks=(size,), fletcher32=True)
+        for number, case in enumerate(cases):
+            data = case.astype(np.uint8)
+            kwds = {"chunks": data.shape, "fletcher32": True}
+            dataset = h5.create_dataset(str(number), data=data, **kwds)
             _, stored = dataset.id.read_direct_chunk((0,))
             assert int.from_bytes(stored[-4:], "little") == fletcher32(data)
 
