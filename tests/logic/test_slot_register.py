@@ -192,8 +192,9 @@ def test_q11_the_counter_of_chunks_can_be_set_after_the_last_chunk(measured):
     assert register.chunks_loaded == 0
 
 
+@pytest.mark.parametrize("workers", [1, 2, 64])
 @pytest.mark.parametrize("shape", [(80, 320), (100, 1010), (1024, 1280)])
-def test_q23_slots_stay_within_their_budget_whatever_the_image_size(shape):
+def test_q23_slots_stay_within_their_budget_whatever_the_image_size(shape, workers):
     class Images:
         image_shape = shape
         chunks = None
@@ -204,9 +205,22 @@ def test_q23_slots_stay_within_their_budget_whatever_the_image_size(shape):
 
         locate = require_images
 
-    frames = conveyor.chunk_size_for(Data())
-    assert frames >= 1
-    assert frames * shape[0] * shape[1] * 7 <= 24 << 20
+    job = DCNumPipelineJob("a.rtdc", data_kwargs={"pixel_size": 0.3}, num_procs=workers)
+    pixels = shape[0] * shape[1]
+    frames = conveyor.chunk_size_for(Data(), job)
+    assert 1 <= frames <= max(1, (24 << 20) // (7 * pixels))
+    most = max(512 << 20, 7 * pixels * (workers + 1))  # a frame in each
+    assert conveyor.memory_of_slots(job, pixels, 10**6) <= most
+    few = conveyor.memory_of_slots(job, pixels, 2 * frames)
+    assert few == 2 * frames * pixels * 7, "a short recording takes no more slots than chunks"
+
+
+def test_a_short_recording_has_no_more_slots_than_chunks(measured) -> None:
+    path, job = measured
+    with HDF5Data(path, pixel_size=0.3) as data:
+        frames = len(data)
+    assert len(register_of(measured, frames // 3, num_slots=50)) == 3 + (frames % 3 > 0)
+    assert len(register_of(measured, frames, num_slots=50)) == 1
 
 
 @pytest.mark.parametrize("order", [[0, 1, 2], [2, 1, 0], [1, 2, 0]])

@@ -20,8 +20,6 @@ __all__ = ["ChunkSlot", "FrameReader", "Offsets"]
 #: Function of images and the number of the first of them that returns the
 #: offset of each from its background.
 Offsets = Callable[[npt.NDArray[np.uint8], int], npt.NDArray[np.float64]]
-#: Last frames that are kept for those that follow, which are mostly read just after.
-_LAST_FRAMES = 16
 
 
 def stored_rows(data: HDF5Data) -> int:
@@ -45,8 +43,10 @@ class FrameReader:
         shares = not aligned or data.require_images("image").chunk_size % stored
         self._reading: Any = threading.Lock() if shares else contextlib.nullcontext()
         self._lock = threading.Lock()
-        #: The last frames that were read, by the number of the frame that follows.
+        #: The last frames that were read, by the number of the frame that follows, and
+        #: chunks by their first frame that were read before the one that they follow.
         self._last: dict[int, npt.NDArray[np.uint8]] = {}
+        self._early: set[int] = set()
 
     def __reduce__(self) -> Any:
         return FrameReader, (self._data,)
@@ -58,9 +58,10 @@ class FrameReader:
             images.read_into(start, out)
         with self._lock:
             before = self._last.pop(start, None)
-            self._last[start + len(out)] = out[-1].copy()
-            if len(self._last) > _LAST_FRAMES:
-                del self._last[min(self._last)]
+            if before is None:
+                self._early.add(start)
+            if (stop := start + len(out)) not in self._early:
+                self._last[stop] = out[-1].copy()
         if before is None and start:
             before = np.empty((1, *out.shape[1:]), dtype=np.uint8)
             images.read_into(start - 1, before)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import queue
 import threading
 import time
@@ -35,8 +36,8 @@ from .universal_worker import DEDICATIONS, UniversalWorkerThread
 
 __all__ = ["Conveyor", "chunk_size_for", "memory_of_slots", "number_of_slots"]
 
-#: Bytes that a slot may take.
-_SLOT_BYTES = 24 << 20
+#: Bytes that a slot may take, and all of them together.
+_SLOT_BYTES, _ALL_SLOTS = 24 << 20, 512 << 20
 #: Bytes of a pixel in a slot: image, background, corrected image, mask, labels.
 _BYTES_PER_PIXEL = 7
 _MOST_FRAMES = 1000
@@ -67,20 +68,26 @@ def number_of_slots(job: DCNumPipelineJob) -> int:
     return int(job.kwargs["num_procs"]) + (not alone)
 
 
-def memory_of_slots(job: DCNumPipelineJob, pixels: int) -> int:
-    """Return the bytes that all slots take: their budget, or those of a frame in each."""
-    return (number_of_slots(job) + 1) * max(_SLOT_BYTES, pixels * _BYTES_PER_PIXEL)
+def memory_of_slots(job: DCNumPipelineJob, pixels: int, frames: int) -> int:
+    """Return the bytes that all slots take for so many frames."""
+    size = _frames_of_slot(job, pixels)
+    slots = min(number_of_slots(job) + 1, -(-frames // size))
+    return slots * size * pixels * _BYTES_PER_PIXEL
 
 
-def chunk_size_for(data: HDF5Data) -> int:
+def _frames_of_slot(job: DCNumPipelineJob, pixels: int) -> int:
+    """Return how many frames fit into a slot, at least one."""
+    budget = min(_SLOT_BYTES, _ALL_SLOTS // (number_of_slots(job) + 1))
+    return max(1, min(_MOST_FRAMES, budget // max(1, pixels * _BYTES_PER_PIXEL)))
+
+
+def chunk_size_for(data: HDF5Data, job: DCNumPipelineJob) -> int:
     """Return how many frames a slot should hold.
 
-    A slot stays within its budget, whatever the image size, and holds whole
-    chunks of the file where it can.
+    The slots stay within their budget, whatever the image size, and a slot holds
+    whole chunks of the file where it can.
     """
-    height, width = data.require_images("image").image_shape
-    per_frame = max(1, height * width * _BYTES_PER_PIXEL)
-    frames = max(1, min(_MOST_FRAMES, _SLOT_BYTES // per_frame))
+    frames = _frames_of_slot(job, math.prod(data.require_images("image").image_shape))
     stored = stored_rows(data)
     return frames // stored * stored if stored and stored <= frames else frames
 

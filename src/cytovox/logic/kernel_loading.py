@@ -17,6 +17,9 @@ from ..run.rows import no_objects
 
 __all__ = ["loading_kernels"]
 
+#: Seconds that a kernel gets, which takes longer only if it is compiled.
+_PATIENCE = 0.5
+
 
 @contextlib.contextmanager
 def loading_kernels() -> Iterator[None]:
@@ -29,13 +32,13 @@ def loading_kernels() -> Iterator[None]:
                 return
             call()
 
-    thread = threading.Thread(target=load, name="cytovox-kernels")
+    thread = threading.Thread(target=load, name="cytovox-kernels", daemon=True)
     thread.start()
     try:
         yield
     finally:
         ended.set()
-        thread.join()
+        thread.join(_PATIENCE)
 
 
 def _calls() -> Iterator[Callable[[], Any]]:

@@ -17,8 +17,8 @@ P pixels in an image, N frames, E events:
   ``split_time``, or per frame for other methods; the few of sparsemed also in
   the result. One per frame hardly differ, so that they compress to 0.3 of that,
   and at least to one image in each stored chunk of 1 MiB.
-- Memory: 200 MB for the program, 7 P for each frame of a slot (24 MiB a slot, or one
-  frame), and the frames of which one background image is the median.
+- Memory: 200 MB for the program, 7 P for each frame of a slot (24 MiB a slot, 512 MiB
+  in all, or one frame each), and the frames of which one background image is the median.
 
 What is unknown adds nothing to what is needed at least, so that no
 run is refused that would fit.
@@ -175,7 +175,7 @@ def estimate_job(job: DCNumPipelineJob, data: HDF5Data) -> tuple[Need, float]:
 
 
 def _memory(job: DCNumPipelineJob, data: HDF5Data, pixels: int) -> int:
-    need = _PROGRAM + memory_of_slots(job, pixels)
+    need = _PROGRAM + memory_of_slots(job, pixels, len(data))
     if job.kwargs["background_code"] == "sparsemed":
         window = int(job.kwargs["background_kwargs"].get("kernel_size") or 200)
         need += pixels * min(data.stored_length, window)

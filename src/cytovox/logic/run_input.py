@@ -75,7 +75,9 @@ class RunInput:
     @property
     def slots(self) -> HDF5Data:
         """The same, in chunks that fit into the slots."""
-        return self._once("slots", lambda: self._open_temporary(chunk_size_for(self.raw)))
+        return self._once(
+            "slots", lambda: self._open_temporary(chunk_size_for(self.raw, self.job))
+        )
 
     @functools.cached_property
     def plan(self) -> FramePlan:

@@ -120,7 +120,7 @@ class SlotRegister(SharedCounters):
                 offsets=offsets,
                 private=not (shared or shared_frames),
             )
-            for last in [*[False] * (max(1, num_slots) if self.num_chunks > 1 else 0), True]
+            for last in [*[False] * min(max(1, num_slots), self.num_chunks - 1), True]
         ]
         height, width = images.image_shape
         self._measure_batch = min(_BATCH, max(1, _BATCH_BYTES // max(1, height * width)))
