@@ -47,7 +47,7 @@ class SlotRegister(SharedCounters):
         Queue that takes the events: a tuple ``(frame, events or None)`` per
         frame, or `FrameRows` if `batch_rows` is set.
     num_slots
-        Number of slots besides the one for the last chunk.
+        Number of slots besides the one for the last chunk, at most one for each chunk.
     shared, shared_frames
         Whether worker processes may use the register, not only threads; whether those
         of a segmenter may at least see the frames.
