@@ -40,6 +40,9 @@ class _Command:
     passes_on: bool = False
 
 
+_of_volumes = functools.partial(_Command, needs_volumes=True)
+
+
 @dataclass(frozen=True, slots=True)
 class _Group:
     """Commands that begin with the same word."""
@@ -90,16 +93,16 @@ _COMMANDS: Mapping[str, _Command | _Group] = {
         "Start with:  cytovox volume segment stack.tif labels.zarr --function label "
         "--set threshold=100 --stitch touch",
         {
-            "segment": _Command("volume_make.segment", needs_volumes=True),
-            "restitch": _Command("volume_make.restitch", needs_volumes=True),
-            "objects": _Command("volume_make.objects", needs_volumes=True),
-            "threshold": _Command("volume_make.threshold", needs_volumes=True),
-            "argmax": _Command("volume_make.argmax", needs_volumes=True),
-            "predict": _Command("volume_make.predict", needs_volumes=True),
-            "relabel": _Command("volume_make.relabel", needs_volumes=True),
-            "plan": _Command("volume_look.plan", needs_volumes=True),
-            "info": _Command("volume_look.info", needs_volumes=True),
-            "replay": _Command("volume_look.replay", needs_volumes=True),
+            "segment": _of_volumes("volume_make.segment"),
+            "restitch": _of_volumes("volume_make.restitch"),
+            "objects": _of_volumes("volume_make.objects"),
+            "threshold": _of_volumes("volume_make.threshold"),
+            "argmax": _of_volumes("volume_make.argmax"),
+            "predict": _of_volumes("volume_make.predict"),
+            "relabel": _of_volumes("volume_make.relabel"),
+            "plan": _of_volumes("volume_look.plan"),
+            "info": _of_volumes("volume_look.info"),
+            "replay": _of_volumes("volume_look.replay"),
         },
         _options_of_volumes,
     ),
@@ -107,7 +110,7 @@ _COMMANDS: Mapping[str, _Command | _Group] = {
         "Make data whose truth is known, to try things out.",
         {
             "recording": _Command("demo.recording"),
-            "volume": _Command("demo.volume", needs_volumes=True),
+            "volume": _of_volumes("demo.volume"),
         },
     ),
 }
@@ -137,12 +140,12 @@ def _add(to: typer.Typer, name: str, command: _Command) -> None:
     )(_load(command))
 
 
-def _add_group(to: typer.Typer, name: str, group: _Group, wanted: str | None) -> None:
+def _add_group(to: typer.Typer, name: str, group: _Group, only: str | None) -> None:
     commands = typer.Typer(help=group.help, no_args_is_help=True)
     if group.callback is not None:
         commands.callback()(with_options(group.callback))
     for one, command in group.commands.items():
-        if wanted in (None, one):
+        if only in (None, one):
             _add(commands, one, command)
     to.add_typer(commands, name=name)
 
@@ -162,8 +165,8 @@ def _options_of_all(
 
 
 @functools.cache
-def program(name: str | None = None, wanted: str | None = None) -> Any:
-    """Return the program: all commands, or one, or a group with all of its own or one."""
+def program(name: str | None = None, of_group: str | None = None) -> Any:
+    """Return the program with all commands, or with one, or with one or all of a group."""
     app = typer.Typer(
         name="cytovox",
         help="Segment and measure every object in deformability cytometry recordings (.rtdc) and "
@@ -180,7 +183,7 @@ def program(name: str | None = None, wanted: str | None = None) -> Any:
         if name not in (None, one):
             continue
         if isinstance(command, _Group):
-            _add_group(app, one, command, wanted)
+            _add_group(app, one, command, of_group)
         else:
             _add(app, one, command)
     return get_command(app)

@@ -49,7 +49,7 @@ def upper_median(
     >>> out.tolist()
     [3, 9]
     """
-    # No slices, and nothing for whole arrays: each process would load more of numba.
+    # Loops over pixels in place of whole arrays are compiled and loaded faster.
     length = stack.shape[0]
     rank = length // 2
     below = np.empty(_TILE_STACK, np.uint32)
