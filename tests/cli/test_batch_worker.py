@@ -1,4 +1,4 @@
-"""A recording that crashes the process, or holds it for ever, costs itself alone."""
+"""Recordings in worker processes: one that crashes, or hangs for ever, costs itself alone."""
 
 from __future__ import annotations
 
@@ -7,12 +7,20 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, NoReturn
 
 import h5py
 import pytest
 
+from cytovox.cli import batch, one_recording
+from cytovox.cli.main import main
+from cytovox.cli.one_recording import Measuring, Recording
+from cytovox.cli.progress_display import Quiet
+from cytovox.run.team import LostWorkerError
 from cytovox.testing import simulate_recording
+from support.results import contents
 
 SEGMENTER = '''
 import ctypes
@@ -37,6 +45,11 @@ class Harmful(UNISegmenter):
             ctypes.PyDLL(None).pause()
         return image < 150 + level
 '''
+
+
+HOW = {"default": Measuring()}
+#: What differs between two runs.
+VARIES = ("output", "seconds")
 
 
 def run(folder: Path, *words: str, **environment: str) -> tuple[int, dict, str]:
@@ -67,6 +80,7 @@ def spoil(path: Path, value: int) -> None:
 @pytest.mark.skipif(os.name == "nt", reason="signals and pause() of POSIX")
 def test_a_recording_that_ends_or_holds_its_process_costs_itself_alone(folder: Path) -> None:
     words = ["--segmenter", "harmful.py:Harmful", "--set", "background.offset_correction=false"]
+    words += ["--workers", "2"]
     begin = time.monotonic()
     assert run(folder, *words, "-o", "healthy")[0] == 0
     # what all recordings took is enough for one, however busy the machine is
@@ -84,18 +98,74 @@ def test_a_recording_that_ends_or_holds_its_process_costs_itself_alone(folder: P
     assert [p.name for p in folder.glob("*_dcn.rtdc")] == ["2_dcn.rtdc"]
 
 
-def test_what_is_said_of_each_recording_comes_from_the_worker_too(folder: Path) -> None:
+@pytest.mark.parametrize(
+    ("words", "of_a_recording"),
+    [(["--workers", "1"], "segmentation 20 frames"), (["--workers", "2"], "done")],
+)
+def test_what_is_said_of_each_recording_comes_from_the_worker_too(
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    words: list[str],
+    of_a_recording: str,
+) -> None:
     with h5py.File(folder / "1.rtdc", "a") as h5:
         del h5["events/image"]
-    ended = subprocess.run(
-        [sys.executable, "-m", "cytovox", "run", "."],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    assert ended.returncode == 4
-    assert "0.rtdc: segmentation 20 frames" in ended.stderr
-    assert "error: " in ended.stderr
-    assert "1.rtdc" in ended.stderr.split("error: ")[1]
-    assert "3 files: 2 done, 1 failed" in ended.stdout
+    monkeypatch.chdir(folder)
+    assert main(["run", ".", "-o", "out", *words]) == 4
+    said = capfd.readouterr()
+    assert f"0.rtdc: {of_a_recording}" in said.err
+    assert "2.rtdc: the light does not flicker" in said.err
+    assert "error: " in said.err
+    assert "1.rtdc" in said.err.split("error: ")[1]
+    assert "3 files: 2 done, 1 failed" in said.out
+
+
+def test_recordings_side_by_side_have_the_results_of_one_after_the_other(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(folder)
+    told = []
+    for workers in ("1", "2"):
+        words = ["run", ".", "-o", workers, "--workers", workers, "--progress", "far.json"]
+        assert main([*words, "--json"]) == 0
+        results = json.loads(capsys.readouterr().out)["results"]
+        assert json.loads(Path("far.json").read_text())["files"] == results
+        told.append([{k: v for k, v in one.items() if k not in VARIES} for one in results])
+    assert told[0] == told[1]
+    for number in range(3):
+        first, second = (contents(Path(place, f"{number}_dcn.rtdc")) for place in "12")
+        differs = {name for name in first | second if first.get(name) != second.get(name)}
+        assert differs <= {"job"}, "it names the number of workers"
+    capsys.readouterr()
+
+
+def test_which_recordings_are_measured_side_by_side(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(one_recording, "_SMALL", 10)
+    files = [Recording(str(tmp_path / name), "out", i) for i, name in enumerate("abcd")]
+    for file, size in zip(files, (10, 11, 3, 0), strict=True):
+        file.path.write_bytes(bytes(size))
+
+    def shares(workers: int, files: list[Recording] = files) -> dict[int, int | None]:
+        return {one.index: one.workers for one in batch._small(files, HOW, workers)}
+
+    assert shares(2) == {0: 1, 2: 1, 3: 1}, "not one that is larger"
+    assert shares(64) == {0: 21, 2: 21, 3: 21}
+    assert shares(1) == shares(4, files[:2]) == {}, "there is nothing beside it"
+    gpu = {"default": replace(HOW["default"], codes={"segmenter": "torchuni"})}
+    assert batch._small(files, gpu, 4) == []
+
+
+def test_workers_that_cannot_begin_are_no_fault_of_the_recordings(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def lose(*_: Any) -> NoReturn:
+        raise LostWorkerError("worker process 7 died before it could work")
+
+    monkeypatch.setattr(batch, "_measure", lose)
+    recordings = [Recording(str(path), f"{path}.out") for path in folder.glob("*.rtdc")]
+    outcomes = batch.run_batch(recordings, HOW, Quiet())
+    assert {(one.state, one.is_broken) for one in outcomes} == {("failed", False)}
+    assert capsys.readouterr().err.count("died before it could work") == 1

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from cytovox.cli.batch import Outcome, exit_code_of_batch
 from cytovox.cli.console import describe, exit_code_of, in_columns
 from cytovox.cli.main import main
+from cytovox.cli.one_recording import Outcome
+from cytovox.cli.outcomes import exit_code_of_batch
 from cytovox.cli.signals import Stopped, exit_code_of_interrupt, stop_gently, stop_on_signals
 from cytovox.errors import (
     InputError,

@@ -25,6 +25,7 @@ def test_it_tells_the_file_the_stage_and_how_much_is_done(tmp_path: Path) -> Non
 
     assert [one["state"] for one in told()["files"]] == ["waiting", "waiting"]
     display.begin("a.rtdc")
+    display.measuring(0)
     display.show(StageStarted("background", 10))
     display.show(StageProgress("background", 1, 10))
     assert told()["stage"]["done"] == 0, "it is not written for each step"
@@ -34,9 +35,13 @@ def test_it_tells_the_file_the_stage_and_how_much_is_done(tmp_path: Path) -> Non
     assert [one["state"] for one in told()["files"]] == ["measuring", "waiting"]
     display.show(Warned("look at this"))
     done = Outcome("a.rtdc", "a_dcn.rtdc", state="done", events=7)
-    display.end(done)
+    display.end(0, done)
     assert told()["files"][0]["events"] == 7
-    assert told()["warnings"] == ["a.rtdc: look at this"]
+    display.warn("b.rtdc", "at this, too")
+    assert told()["warnings"] == ["a.rtdc: look at this"], "it is written with the next change"
+    display.measuring(1)
+    assert [one["state"] for one in told()["files"]] == ["done", "measuring"]
+    assert told()["warnings"] == ["a.rtdc: look at this", "b.rtdc: at this, too"]
     assert "exit_code" not in told()
     display.close([done], 3)
     assert told()["exit_code"] == 3

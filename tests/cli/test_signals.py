@@ -113,6 +113,9 @@ if __name__ == "__main__":
         replace("cytovox.logic.ctrl:DCNumJobRunner.task_enforce_basin_strategy", asleep)
     elif phase == "verify":
         replace("cytovox.logic.ctrl:verify_output", absent)
+    elif phase == "patient":
+        from cytovox.cli import signals
+        signals.stop_on_signals.__wrapped__.__defaults__ = (1000.0,)
     elif phase == "twice":
         from cytovox.cli import signals
         from cytovox.logic import DCNumJobRunner
@@ -191,6 +194,7 @@ class Command:
         (folder / "driver.py").write_text(DRIVER, encoding="utf-8")
         (folder / "work.py").write_text(WORK, encoding="utf-8")
         self.process: subprocess.Popen[str] | None = None
+        self.out = ""
 
     def start(self, phase: str, *words: str, before: tuple[str, ...] = ()) -> None:
         """Start the program, or a script if the phase is one."""
@@ -225,7 +229,8 @@ class Command:
             send(self.process.pid, number)
             code = self.process.wait(PATIENCE)
             assert not watched.left(5)
-        return code, self.process.communicate(timeout=PATIENCE)[1]
+        self.out, said = self.process.communicate(timeout=PATIENCE)
+        return code, said
 
     def close(self) -> None:
         """End all."""
@@ -444,14 +449,16 @@ def test_a_stop_that_finds_all_done_stops_nothing(command: Command, raw: Path) -
 
 @pytest.mark.parametrize(("number", "group"), [(signal.SIGINT, True), (signal.SIGTERM, False)])
 def test_a_batch_is_stopped(command: Command, raw: Path, number: int, group: bool) -> None:
-    second = raw.with_name("second.rtdc")
-    second.write_bytes(raw.read_bytes())
-    words = ["--segmenter", f"{command.folder / 'work.py'}:SegmentBusy"]
+    for name in ("second", "third"):
+        raw.with_name(f"{name}.rtdc").write_bytes(raw.read_bytes())
+    words = ["--segmenter", f"{command.folder / 'work.py'}:SegmentBusy", "--workers", "2"]
     words += ["--set", f"segmenter.fifo={command.fifo}", "--json"]
-    command.start("none", "run", str(raw), str(second), *words)
-    command.wait_for_work()
-    assert command.process is not None
+    command.start("patient", "run", str(raw.parent), *words)
+    command.wait_for_work(2)  # two recordings, each by a worker
     code, said = command.stop(number, group=group)
     assert code == 128 + number
     one_line(said)
+    results = json.loads(command.out)["results"]
+    assert [one["state"] for one in results] == ["stopped", "stopped", "waiting"]
+    assert {one["exit_code"] for one in results} == {code}
     assert not list(raw.parent.glob("*_dcn.rtdc"))

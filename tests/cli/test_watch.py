@@ -16,6 +16,7 @@ import pytest
 
 from cytovox.cli import batch
 from cytovox.cli.arrivals import Arrivals, Stamp, frames_in
+from cytovox.cli.batch_account import Account
 from cytovox.cli.main import main
 from cytovox.cli.one_recording import Outcome, Recording
 from cytovox.cli.progress_display import Lines, Quiet
@@ -204,13 +205,13 @@ def test_each_recipe_has_a_result(folder: Path, out: Path, good: Path) -> None:
     assert {line["recipe"] for line in day_of(out)} == {"default", "small"}
 
 
-def test_what_a_cluster_measures_is_noted_as_it_comes() -> None:
+def test_what_is_measured_side_by_side_is_noted_as_it_comes() -> None:
     recording = Recording("a.rtdc", "a_dcn.rtdc")
     outcome = recording.outcome()
     outcome.end("done")
     seen: list[Outcome] = []
-    account = batch._Account([recording], Quiet(), debug=False, seen=seen.append)
-    account.settle(recording, {"outcome": outcome, "error": None, "messages": []})
+    account = Account([recording], Quiet(), debug=False, seen=seen.append)
+    account.end(recording, outcome, None)
     assert seen == [outcome]
 
 

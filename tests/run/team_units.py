@@ -35,6 +35,13 @@ def slow(unit, heartbeat):
     return unit
 
 
+def gentle(unit, heartbeat):
+    asked = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: asked.set())
+    heartbeat.send(unit)
+    return "stopped" if asked.wait(unit) else unit
+
+
 def angry(unit, heartbeat):
     for part in range(*unit):
         heartbeat(part)

@@ -78,6 +78,43 @@ def test_a_slow_unit_delays_what_is_behind_it_but_not_the_other_worker() -> None
         assert list(results) == [0.0] * 20
 
 
+def test_units_that_do_not_wait_for_each_other() -> None:
+    with team_of("slow") as team:
+        ended = [unit for unit, _ in team.run_each([0.6, *[0.0] * 20])]
+    assert ended[-1] == 0.6
+    with team_of("angry") as team:
+        results = dict(team.run_each([(0, 5), (10, 15), (15, 20), (20, 25)]))
+    assert [results[0, 5], results[20, 25]] == [(0, 5), (20, 25)]
+    assert {str(results[10, 15]), str(results[15, 20])} == {"not 13", "not 17"}
+
+
+@posix_kill
+def test_a_unit_over_which_workers_die_stops_no_other() -> None:
+    with team_of("deadly", attempts=1) as team:
+        results = dict(team.run_each([(0, 10), (10, 20), (20, 30)]))
+    error = results.pop((10, 20))
+    assert isinstance(error, LostWorkerError)
+    assert "(exit code 7)" in str(error)
+    assert results == {(0, 10): (0, 10), (20, 30): (20, 30)}
+
+
+@posix_kill
+def test_asked_to_stop_what_is_begun_ends_and_no_more_is_begun() -> None:
+    begun: list[float] = []
+    ended: list[tuple[float, str]] = []
+
+    def listen(unit: float) -> None:
+        begun.append(unit)
+        if len(begun) == 2:
+            team.stop()
+
+    with team_of("gentle", listener=listen) as team:
+        with pytest.raises(InterruptedRunError, match="before all was done"):
+            ended.extend(team.run_each([60.0, 61.0, 62.0]))
+        assert sorted(ended) == [(60.0, "stopped"), (61.0, "stopped")]
+    assert sorted(begun) == [60.0, 61.0]
+
+
 def test_no_more_workers_than_units() -> None:
     with team_of("who", 3) as team:
         (pid,) = set(team.run([0]))

@@ -75,7 +75,7 @@ def describe_file(path: Path, permissions: Permissions | None = None) -> dict[st
 
 def in_words(found: Mapping[str, Any]) -> str:
     """Return a description as text for people."""
-    from .batch import objects_in_words
+    from .outcomes import objects_in_words
 
     rows = [
         ("kind", found["kind"]),

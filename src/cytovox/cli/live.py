@@ -82,7 +82,8 @@ def live(
 
     Example: cytovox live raw.rtdc -o results
     """
-    from .batch import run_batch, show_outcomes
+    from .batch import run_batch
+    from .outcomes import show_outcomes
     from .progress_display import showing_progress
 
     if what.frames is not None:

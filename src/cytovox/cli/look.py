@@ -58,6 +58,6 @@ def look(
 
 
 def _counted(objects: dict[str, Any]) -> str:
-    from .batch import objects_in_words
+    from .outcomes import objects_in_words
 
     return objects_in_words([objects])

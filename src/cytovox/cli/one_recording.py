@@ -34,6 +34,8 @@ __all__ = ["Measuring", "Outcome", "Recording", "Task", "folder_for"]
 
 #: Share of dropped masks from which on it is a finding.
 _MANY_DROPPED = 0.005
+#: Bytes of a recording that is small: some thousand frames.
+_SMALL = 64 << 20
 
 
 @dataclass(slots=True)
@@ -113,8 +115,9 @@ def _blames_the_recording(error: BaseException) -> bool:
         SegmenterNotApplicableError,
         RefusedInputError,
     )
-    is_of_input = isinstance(error, (InputError, LostWorkerError))
-    return is_of_input and not isinstance(error, of_another)
+    if isinstance(error, LostWorkerError):
+        return error.unit is not None  # else it was lost before it could work
+    return isinstance(error, InputError) and not isinstance(error, of_another)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +130,8 @@ class Recording:
     folder: str = ""
     #: Name of the recipe by which it is measured.
     recipe: str = "default"
+    #: Number of workers, if others are measured at the same time; None for all.
+    workers: int | None = None
 
     @property
     def path(self) -> Path:
@@ -137,6 +142,14 @@ class Recording:
     def out(self) -> Path:
         """Where its result goes."""
         return Path(self.folder, self.output)
+
+    @property
+    def is_small(self) -> bool:
+        """Whether a worker measures it in a few seconds, as the size of the file tells."""
+        try:
+            return self.path.stat().st_size <= _SMALL
+        except OSError:
+            return True  # there is nothing to measure
 
     def __str__(self) -> str:
         return self.path.name
@@ -192,6 +205,14 @@ class Measuring(Settings):
             outcome.fail(recording.named(error))
             return outcome, error
         return outcome, None
+
+    @property
+    def is_for_gpu(self) -> bool:
+        """Whether the segmenter is made for a GPU, which one process at a time should use."""
+        from ..segm.find_segmenters import get_segmenter
+
+        segmenter = get_segmenter(self.codes["segmenter"])
+        return getattr(segmenter, "hardware_processor", "cpu") == "gpu"
 
     def load_segmenter(self) -> None:
         """Load the segmenter of the user, if there is one, so that it is known by its code."""

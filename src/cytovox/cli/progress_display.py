@@ -47,7 +47,11 @@ class Quiet:
     def show(self, event: ProgressEvent) -> None:
         """Show one event of the present file."""
         if isinstance(event, Warned):
-            say(f"warning: {self.name}: {event.text}")
+            self.warn(self.name, event.text)
+
+    def warn(self, name: str, text: str) -> None:
+        """Show what a person should know about a file."""
+        say(f"warning: {name}: {text}")
 
     def note(self, text: str) -> None:
         """Show one line that stays, where more than warnings is shown."""
@@ -58,8 +62,11 @@ class Quiet:
     def compiling(self, kernel: str | None) -> None:
         """Show which kernel is being compiled; None when none is any more."""
 
-    def end(self, outcome: Any) -> None:
-        """Note what has become of the present file."""
+    def measuring(self, index: int) -> None:
+        """Note that the file of this number is being measured."""
+
+    def end(self, index: int, outcome: Any) -> None:
+        """Note what has become of the file of this number."""
 
     def close(self, outcomes: Sequence[Any], code: int) -> None:
         """Note what has become of all files, and the exit code."""
@@ -160,9 +167,8 @@ class Bars(Quiet):
         self._tasks.clear()
 
     def show(self, event: ProgressEvent) -> None:
-        if isinstance(event, Warned):
-            self.note(f"warning: {self.name}: {event.text}")
-        elif isinstance(event, StageStarted):
+        super().show(event)
+        if isinstance(event, StageStarted):
             name, total = f"{self.name}: {event.stage}", max(event.total, 1)
             task = self._progress.add_task(name, total=total, unit=event.unit)
             self._tasks[event.stage] = task, total
@@ -171,6 +177,9 @@ class Bars(Quiet):
         elif isinstance(event, StageFinished) and event.stage in self._tasks:
             task, total = self._tasks[event.stage]
             self._progress.update(task, completed=total, refresh=True)
+
+    def warn(self, name: str, text: str) -> None:
+        self.note(f"warning: {name}: {text}")
 
     def note(self, text: str) -> None:
         """Say one line that stays, above the bars."""

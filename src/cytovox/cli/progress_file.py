@@ -41,7 +41,6 @@ class ProgressFile(Quiet):
         self._shown = shown
         self._clock = clock
         self._written = -_INTERVAL
-        self._index = -1
         self._files: list[dict[str, Any]] = [asdict(one.outcome()) for one in recordings]
         self._stage: dict[str, Any] = {}
         self._warnings: list[str] = []
@@ -50,16 +49,17 @@ class ProgressFile(Quiet):
     def begin(self, name: str) -> None:
         super().begin(name)
         self._shown.begin(name)
-        self._index += 1
         self._stage = {}
-        if self._index < len(self._files):
-            self._files[self._index]["state"] = "measuring"
+
+    def measuring(self, index: int) -> None:
+        self._shown.measuring(index)
+        self._files[index]["state"] = "measuring"
         self._write()
 
     def show(self, event: ProgressEvent) -> None:
         self._shown.show(event)
         if isinstance(event, Warned):
-            self._warnings = [*self._warnings, f"{self.name}: {event.text}"][-_WARNINGS:]
+            self._keep(self.name, event.text)
         elif isinstance(event, StageStarted):
             self._stage = {"name": event.stage, "done": 0, "total": event.total}
             self._write()
@@ -68,16 +68,22 @@ class ProgressFile(Quiet):
             if self._clock() - self._written >= _INTERVAL:
                 self._write()
 
+    def warn(self, name: str, text: str) -> None:
+        self._shown.warn(name, text)
+        self._keep(name, text)
+
+    def _keep(self, name: str, text: str) -> None:
+        self._warnings = [*self._warnings, f"{name}: {text}"][-_WARNINGS:]
+
     def note(self, text: str) -> None:
         self._shown.note(text)
 
     def compiling(self, kernel: str | None) -> None:
         self._shown.compiling(kernel)
 
-    def end(self, outcome: Outcome) -> None:
-        self._shown.end(outcome)
-        self._files[self._index] = asdict(outcome)
-        self._stage = {}
+    def end(self, index: int, outcome: Outcome) -> None:
+        self._shown.end(index, outcome)
+        self._files[index] = asdict(outcome)
         self._write()
 
     def close(self, outcomes: Sequence[Outcome], code: int) -> None:

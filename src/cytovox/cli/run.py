@@ -41,7 +41,9 @@ def run(
 
     Example: cytovox run day1 -o results --set segmenter.thresh=-3
     """
-    from .batch import run_batch, run_on_cluster, show_outcomes
+    from .batch import run_batch
+    from .cluster_batch import run_on_cluster
+    from .outcomes import show_outcomes
     from .progress_display import showing_progress
     from .progress_file import keeping_progress, one_run_keeps
     from .work_list import list_work

@@ -39,8 +39,8 @@ def plan(
 
     Example: cytovox plan day1 -o results --recipe lab.toml
     """
-    from .batch import exit_code_of_batch
     from .foresight import as_planned, disks_of, foresee, sum_of_minutes
+    from .outcomes import exit_code_of_batch
     from .progress_display import showing_progress
     from .work_list import list_work
 

@@ -85,7 +85,7 @@ def watch(
         else:
             code = watcher.stay()
     if watching.once:
-        from .batch import show_outcomes
+        from .outcomes import show_outcomes
 
         raise typer.Exit(show_outcomes(outcomes, work))
     states = watcher.counts
@@ -205,7 +205,8 @@ class Watcher:
         return outcome.error != before
 
     def _measure(self, ready: Sequence[Path]) -> list[Outcome]:
-        from .batch import run_batch, run_on_cluster
+        from .batch import run_batch
+        from .cluster_batch import run_on_cluster
         from .work_list import list_work
 
         wanted = set(ready)

@@ -11,8 +11,8 @@ from typing import Any
 
 from ..errors import escaped
 from .arrivals import Stamp
-from .batch import table_of
 from .one_recording import Outcome
+from .outcomes import table_of
 
 __all__ = ["BrokenList", "DailyReport"]
 

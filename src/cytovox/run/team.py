@@ -18,7 +18,7 @@ import pickle
 import platform
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing import connection
 from typing import Any
@@ -198,20 +198,38 @@ class Team:
         When this ends early, workers that are at work are killed, so that none
         writes a result that is no longer wanted.
         """
+        with contextlib.closing(self._ended(units, in_order=True)) as tasks:
+            for task in tasks:
+                if task.error is not None:
+                    raise task.error
+                yield task.result
+
+    def run_each(self, units: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
+        """Do units of which none waits for another; yield each as it ends, with its result.
+
+        The error of a unit is yielded in place of its result.
+        """
+        with contextlib.closing(self._ended(units, in_order=False)) as tasks:
+            for task in tasks:
+                yield task.unit, task.result if task.error is None else task.error
+
+    def _ended(self, units: Iterable[Any], *, in_order: bool) -> Generator[_Task]:
+        """Do units; yield what has been done or has failed."""
         source = iter(units)
         self._tasks = []
         is_complete = False
         try:
             while self._fill(source):
-                head = self._tasks[0]
-                if head.error is not None:
-                    raise head.error
-                if head.is_done:
-                    yield self._tasks.pop(0).result
-                elif self._is_stopping and not head.is_given:
+                if not self._is_stopping:
+                    self._give()
+                candidates = self._tasks[:1] if in_order else self._tasks
+                ended = next((task for task in candidates if task.is_done or task.error), None)
+                if ended is not None:
+                    self._tasks.remove(ended)
+                    yield ended
+                elif self._is_stopping and not any(worker.task for worker in self.workers):
                     raise InterruptedRunError("the workers were stopped before all was done")
                 else:
-                    self._give()
                     self._wait()
             is_complete = True
         finally:
@@ -228,8 +246,9 @@ class Team:
     def stop(self) -> None:
         """Ask workers that are at work to end in order, by SIGTERM where there is such.
 
-        What they return then is yielded by `run`; if they die, that ends with
-        `InterruptedRunError`. Other threads may call this.
+        What they return then is yielded, no more units are begun, and `run` ends with
+        `InterruptedRunError`, as does a unit over which a worker dies. Other threads may
+        call this.
         """
         self._is_stopping = True
         for worker in list(self.workers):
@@ -317,7 +336,10 @@ class Team:
         seconds = time.monotonic() - worker.heartbeat.since
         code = self._remove(worker)
         if self._is_stopping:
-            raise InterruptedRunError("the workers were stopped while they were working")
+            if task is not None:
+                text = "the workers were stopped while they were working"
+                task.error = InterruptedRunError(text)
+            return
         text = _loss_of(worker, code)
         name = f"{platform.node()}:{worker.pid}"
         told: dict[str, Any] = {"worker": name, "how": describe_exit(code), "seconds": seconds}

@@ -30,6 +30,7 @@ class SegmentTorchUNI(TorchSegmenterBase, UNISegmenter):
         takes at once becomes `required_batch_size`.
     """
 
+    hardware_processor = "gpu"
     requires_model_format_version = "2.0"
     releases_gil = True
 
