@@ -135,9 +135,7 @@ def test_recordings_side_by_side_have_the_results_of_one_after_the_other(
     assert told[0] == told[1]
     for number in range(3):
         first, second = (contents(Path(place, f"{number}_dcn.rtdc")) for place in "12")
-        differs = {name for name in first | second if first.get(name) != second.get(name)}
-        assert differs <= {"job"}, "it names the number of workers"
-    capsys.readouterr()
+        assert first == second
 
 
 def test_which_recordings_are_measured_side_by_side(
@@ -148,14 +146,16 @@ def test_which_recordings_are_measured_side_by_side(
     for file, size in zip(files, (10, 11, 3, 0), strict=True):
         file.path.write_bytes(bytes(size))
 
-    def shares(workers: int, files: list[Recording] = files) -> dict[int, int | None]:
-        return {one.index: one.workers for one in batch._small(files, HOW, workers)}
+    def at_once(workers: int, files: list[Recording] = files, **more: Any) -> list[int]:
+        how = {"default": replace(HOW["default"], workers=workers, **more)}
+        return [one.at_once for one in batch.side_by_side(files, how)]
 
-    assert shares(2) == {0: 1, 2: 1, 3: 1}, "not one that is larger"
-    assert shares(64) == {0: 21, 2: 21, 3: 21}
-    assert shares(1) == shares(4, files[:2]) == {}, "there is nothing beside it"
-    gpu = {"default": replace(HOW["default"], codes={"segmenter": "torchuni"})}
-    assert batch._small(files, gpu, 4) == []
+    assert at_once(2) == [2, 1, 2, 2], "not one that is larger"
+    assert at_once(64) == [3, 1, 3, 3]
+    assert replace(HOW["default"], workers=64).shared(3).workers == 21
+    assert at_once(1) == [1, 1, 1, 1]
+    assert at_once(4, files[:2]) == [1, 1], "there is nothing beside it"
+    assert at_once(4, codes={"segmenter": "torchuni"}) == [1, 1, 1, 1]
 
 
 def test_workers_that_cannot_begin_are_no_fault_of_the_recordings(

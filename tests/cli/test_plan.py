@@ -11,6 +11,7 @@ from typing import Any
 import h5py
 import pytest
 
+from cytovox.cli.foresight import Planned, sum_of_minutes
 from cytovox.cli.main import main
 from cytovox.cli.one_recording import Measuring, Outcome, Recording
 from cytovox.errors import InterruptedRunError
@@ -177,6 +178,11 @@ def test_table_shows_each_file_its_pipeline_and_sums(good: Path, tmp_path: Path,
     assert f"{one['pipeline_hash'][:7]}: {one['identifier']}" in out
     assert f"free at {tmp_path}" in out[-2]
     assert "estimates" in out[-1]
+
+
+def test_recordings_side_by_side_share_the_time() -> None:
+    planned = [Planned(name, minutes=1.0, at_once=4) for name in "abcd"]
+    assert sum_of_minutes([*planned, Planned("e", minutes=3.0), Planned("f")]) == 4.0
 
 
 def test_how_long_a_segmenter_takes_may_be_unknown(good: Path, tmp_path: Path, capsys) -> None:

@@ -12,7 +12,7 @@ __all__ = ["contents"]
 
 
 def contents(path: Path) -> dict[str, Any]:
-    """Return what a result holds, byte for byte as it is stored, but for when it was made."""
+    """Return what a result holds as it is stored, but for when and by how many it was made."""
     found: dict[str, Any] = {}
 
     def take(name: str, one: Any) -> None:
@@ -24,7 +24,8 @@ def contents(path: Path) -> dict[str, Any]:
         found |= {name: str(value) for name, value in h5.attrs.items()}
         (record,) = (name for name in h5["logs"] if name.startswith("dcnum-job"))
         job = json.loads("\n".join(h5["logs"][record].asstr()[()]))["job"]
-    return found | {"job": {k: v for k, v in job.items() if not k.startswith("path")}}
+    varies = ("path_in", "path_out", "num_procs")
+    return found | {"job": {k: v for k, v in job.items() if k not in varies}}
 
 
 def stored_bytes(dataset: h5py.Dataset) -> list[bytes]:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from ..errors import InterruptedRunError
-from ..run.memory import cpu_count
+from ..run.memory import cpu_count, memory_allowed
 from ..run.progress import ProgressEvent, StageProgress, Warned
 from ..run.team import Team
 from ..run.team_worker import WorkerTraceback
@@ -25,7 +26,10 @@ from .one_recording import Measuring, Outcome, Recording
 from .progress_display import Quiet, reporting_compilation
 from .signals import exit_code_of_interrupt, stop_gently, stop_on_signals
 
-__all__ = ["Worker", "run_batch"]
+__all__ = ["Worker", "run_batch", "side_by_side"]
+
+#: Bytes that a worker may take that measures a small recording, with room to spare.
+_WORKER_BYTES = 512 << 20
 
 
 def run_batch(
@@ -44,7 +48,7 @@ def run_batch(
     debug = any(measuring.debug for measuring in how.values())
     account = Account(recordings, display, debug=debug, seen=seen)
     try:
-        if debug or (len(recordings) < 2 and not apart):
+        if debug or len(recordings) < (1 if apart else 2):
             _measure_here(account, how, display)
         else:
             _measure_apart(account, how)
@@ -69,11 +73,11 @@ def _measure_here(account: Account, how: Mapping[str, Measuring], display: Quiet
 
 def _measure_apart(account: Account, how: Mapping[str, Measuring]) -> None:
     """Measure recordings in worker processes: those that take all workers, then small ones."""
-    workers = next((one.workers for one in how.values()), None) or cpu_count()
-    small = _small(account.files, how, workers)
+    files = side_by_side(account.files, how)
+    small = [file for file in files if file.at_once > 1]
     team = Team(
         functools.partial(Worker, how),
-        max(1, min(workers, len(small))),
+        max(file.at_once for file in files),
         name="cytovox-recordings",
         limit=unit_timeout(),
         attempts=1,
@@ -81,9 +85,8 @@ def _measure_apart(account: Account, how: Mapping[str, Measuring]) -> None:
         listener=account.take,
     )
     with contextlib.closing(team):  # which has no process before there is work for it
-        beside = {file.index for file in small}
-        for file in account.files:
-            if file.index not in beside:
+        for file in files:
+            if file.at_once == 1:
                 account.turn_to(file)
                 _measure(team, [file], account)
         if small:
@@ -91,17 +94,25 @@ def _measure_apart(account: Account, how: Mapping[str, Measuring]) -> None:
                 _measure(team, small, account)
 
 
-def _small(
-    files: Sequence[Recording], how: Mapping[str, Measuring], workers: int
-) -> list[Recording]:
-    """Return the recordings to be measured side by side, each with its share of the workers.
+def side_by_side(recordings: Sequence[Recording], how: Mapping[str, Measuring]) -> list[Recording]:
+    """Return recordings, each with how many are measured at once: as many small ones as workers.
 
     One process at a time uses a GPU.
     """
-    small = [file for file in files if file.is_small and not how[file.recipe].is_for_gpu]
-    if workers == 1 or len(small) < 2:
-        return []
-    return [replace(file, workers=max(1, workers // len(small))) for file in small]
+    workers = next((one.workers for one in how.values()), None) or _default_workers()
+    small = [one.is_small and not how[one.recipe].is_for_gpu for one in recordings]
+    at_once = max(1, min(workers, sum(small)))
+    return [
+        replace(one, at_once=at_once if is_small else 1)
+        for one, is_small in zip(recordings, small, strict=True)
+    ]
+
+
+def _default_workers() -> int:
+    """Return the number of cores, or how many workers the memory suffices for."""
+    memory = memory_allowed()
+    most = math.inf if memory is None else max(1, memory.size // _WORKER_BYTES)
+    return int(min(cpu_count(), most))
 
 
 def _measure(team: Team, files: Sequence[Recording], account: Account) -> None:
@@ -130,9 +141,7 @@ class Worker:
     def __call__(
         self, recording: Recording, heartbeat: Any
     ) -> tuple[Outcome, WorkerTraceback | None]:
-        measuring = self._how[recording.recipe]
-        if recording.workers is not None:
-            measuring = replace(measuring, workers=recording.workers)
+        measuring = self._how[recording.recipe].shared(recording.at_once)
         relay = _Relay(recording, heartbeat)
         with (
             stop_on_signals(is_worker=True),
@@ -150,7 +159,7 @@ class _Relay(Quiet):
     def __init__(self, recording: Recording, heartbeat: Any) -> None:
         super().__init__()
         self.begin(recording.path.name)
-        self._is_alone = recording.workers is None
+        self._is_alone = recording.at_once == 1
         self._heartbeat = heartbeat
         self._last: Any = None
 

@@ -21,6 +21,8 @@ class Planned(Outcome):
     identifier: str | None = None
     minutes: float | None = None
     result_bytes: int | None = None
+    #: How many recordings would be measured at the same time, with this one.
+    at_once: int = 1
     #: Frames that a run that was stopped has done, if there is one to resume.
     resumed: int | None = None
 
@@ -42,6 +44,7 @@ class Planned(Outcome):
             "exit_code"
         )
         found = asdict(self)
+        found["minutes"] = None if self.minutes is None else round(self.minutes, 2)
         return {name: found[name] for name in names.split()}
 
 
@@ -52,6 +55,8 @@ def foresee(recording: Recording, measuring: Measuring) -> tuple[Planned, Except
     from ..recipe.trust import trusting
 
     found = Planned(recording.input, recording.output, recording.recipe)
+    found.at_once = recording.at_once
+    measuring = measuring.shared(recording.at_once)
     try:
         with trusting(measuring.trusted), measuring.open(recording) as data:
             task = measuring.decide(data, recording, found, _unsaid)
@@ -68,7 +73,7 @@ def foresee(recording: Recording, measuring: Measuring) -> tuple[Planned, Except
                 )
                 found.state = "to do"
                 found.frames, found.events = prospect.frames, prospect.events
-                found.minutes = _minutes(prospect.seconds)
+                found.minutes = None if prospect.seconds is None else prospect.seconds / 60
                 found.result_bytes, found.resumed = prospect.result_bytes, prospect.resumed
                 found.warnings += prospect.warnings
     except Exception as error:  # noqa: BLE001 - one file never stops the others
@@ -86,10 +91,6 @@ def as_planned(outcome: Outcome) -> Planned:
     """Return the same, as part of a plan."""
     state = "refused" if outcome.error else outcome.state
     return Planned(**asdict(replace(outcome, state=state)))
-
-
-def _minutes(seconds: float | None) -> float | None:
-    return None if seconds is None else round(seconds / 60, 2)
 
 
 def _require_folder(out: Path) -> None:
@@ -132,5 +133,5 @@ def disks_of(planned: Sequence[Planned]) -> list[Disk]:
 
 def sum_of_minutes(planned: Sequence[Planned]) -> float | None:
     """Return how long all takes together; None if that is not known of any."""
-    known = [one.minutes for one in planned if one.minutes is not None]
+    known = [one.minutes / one.at_once for one in planned if one.minutes is not None]
     return round(sum(known), 2) if known else None

@@ -19,6 +19,7 @@ from ..errors import (
     StorageError,
 )
 from ..recipe.trust import trusted_models, trusting
+from ..run.memory import cpu_count
 from ..run.progress import ProgressEvent, RunFinished
 from ..run.team import LostWorkerError
 from .console import describe, exit_code_of
@@ -130,8 +131,8 @@ class Recording:
     folder: str = ""
     #: Name of the recipe by which it is measured.
     recipe: str = "default"
-    #: Number of workers, if others are measured at the same time; None for all.
-    workers: int | None = None
+    #: How many recordings are measured at the same time, with this one.
+    at_once: int = 1
 
     @property
     def path(self) -> Path:
@@ -213,6 +214,12 @@ class Measuring(Settings):
 
         segmenter = get_segmenter(self.codes["segmenter"])
         return getattr(segmenter, "hardware_processor", "cpu") == "gpu"
+
+    def shared(self, at_once: int) -> Measuring:
+        """Return the same for one of so many recordings that share the workers."""
+        if at_once == 1:
+            return self
+        return replace(self, workers=max(1, (self.workers or cpu_count()) // at_once))
 
     def load_segmenter(self) -> None:
         """Load the segmenter of the user, if there is one, so that it is known by its code."""

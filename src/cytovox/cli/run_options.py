@@ -123,8 +123,9 @@ class AllowedToRun(o.AllowedToRecordings):
 class _Where(o.Where):
     workers: int | None = option(
         None,
-        "Number of workers; as many as cores if not given. With --cluster, how many recordings "
-        "are measured at once.",
+        "Number of workers; as many as cores if not given. So many small recordings are measured "
+        "side by side, and larger ones one after the other by all workers. With --cluster, how "
+        "many recordings are measured at once.",
         min=1,
     )
 

@@ -39,6 +39,7 @@ def plan(
 
     Example: cytovox plan day1 -o results --recipe lab.toml
     """
+    from .batch import side_by_side
     from .foresight import as_planned, disks_of, foresee, sum_of_minutes
     from .outcomes import exit_code_of_batch
     from .progress_display import showing_progress
@@ -49,7 +50,7 @@ def plan(
     errors: list[Exception] = list(todo.errors)
     planned = [as_planned(outcome) for outcome in todo.refused()]
     with showing_progress(quiet=work.is_quiet) as display:
-        for recording in todo.recordings:
+        for recording in side_by_side(todo.recordings, how):
             display.begin(recording.path.name)
             found, error = foresee(recording, how[recording.recipe])
             planned.append(found)

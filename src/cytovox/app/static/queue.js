@@ -170,8 +170,9 @@ export class Queue {
     byId("queue-batch").max = state.files.length || 1;
     byId("queue-batch").value = ended;
     byId("queue-batch-text").textContent = `${ended} of ${state.files.length}`;
-    const now = state.files.find((file) => file.state === "measuring");
-    byId("queue-file-name").textContent = now ? baseName(now.input) : "File";
+    const now = state.files.filter((file) => file.state === "measuring");
+    byId("queue-file-name").textContent =
+      now.length > 1 ? `${now.length} files` : now.length ? baseName(now[0].input) : "File";
     byId("queue-file").value = part;
     byId("queue-file-text").textContent = state.stage.name
       ? `${state.stage.name}: ${number(state.stage.done)} of ${number(state.stage.total)}` : "beginning";
