@@ -80,7 +80,7 @@ class Account:
             report_error(error, debug=self._debug)
         if self._seen is not None:
             self._seen(outcome)
-        elif self._together and error is None:
+        elif self._together and outcome.state == "done":
             self._display.note(f"{outcome.input}: {outcome.verdict}")
         if self._together:
             self._ended += 1
