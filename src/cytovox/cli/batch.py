@@ -100,7 +100,8 @@ def side_by_side(recordings: Sequence[Recording], how: Mapping[str, Measuring]) 
     One process at a time uses a GPU.
     """
     workers = next((one.workers for one in how.values()), None) or _default_workers()
-    small = [one.is_small and not how[one.recipe].is_for_gpu for one in recordings]
+    of_gpu = {name for name, measuring in how.items() if measuring.is_for_gpu}
+    small = [one.recipe not in of_gpu and one.is_small for one in recordings]
     at_once = max(1, min(workers, sum(small)))
     return [
         replace(one, at_once=at_once if is_small else 1)
