@@ -205,7 +205,8 @@ def test_what_waits_is_bounded(tmp_path, monkeypatch):
     while writer._chunk_writer is None or writer._chunk_writer.nbytes <= 300_000:
         assert not writer._chunk_writer or writer._chunk_writer.is_alive()
         threading.Event().wait(0.01)
-    assert writer._chunk_writer.nbytes <= 300_000 + image.nbytes
+    group = image.nbytes + 10 * (4 + 8)  # with the numbers of frames and of events
+    assert writer._chunk_writer.nbytes <= 300_000 + group
     assert writer.event_queue.qsize() > 30
     gate.set()
     finish(writer)
@@ -242,11 +243,11 @@ class TestChunkWriter:
         )
         writer.start()
         for number in range(5):
-            item = ("deform", np.full(2, float(number)))
+            values = np.full(2, float(number))
             if waiting is None:
-                writer.put(*item)
+                writer.put({"deform": values})
             else:
-                waiting.append(item)
+                waiting.append(("deform", values))
         writer.finished_when_queue_empty()
         writer.join(LIMIT)
         assert not writer.is_alive()
@@ -259,7 +260,7 @@ class TestChunkWriter:
     @pytest.mark.parametrize("is_given", [True, False])
     def test_abort_leaves_the_rest(self, tmp_path, is_given):
         writer = ChunkWriter(tmp_path / "a", collections.deque() if is_given else None, Size())
-        writer.put("deform", np.zeros(2))
+        writer.put({"deform": np.zeros(2)})
         writer.abort_loop()
         writer.start()
         writer.join(LIMIT)
@@ -270,14 +271,14 @@ class TestChunkWriter:
     def test_errors_are_kept_and_reported(self, tmp_path):
         errors = []
         writer = ChunkWriter(tmp_path / "a", None, None, on_error=errors.append)
-        writer.put("deform", np.zeros(2))
-        writer.put("deform", np.zeros((2, 2)))
-        writer.put("area", np.zeros(2))
+        writer.put({"deform": np.zeros(2)})
+        writer.put({"deform": np.zeros((2, 2))})
+        writer.put({"area": np.zeros(2)})
         writer.start()
         writer.join(LIMIT)
         assert isinstance(writer.error, TypeError)
         assert errors == [writer.error]
-        writer.put("area", np.zeros(2))
+        writer.put({"area": np.zeros(2)})
         assert (len(writer.dq), writer.nbytes) == (0, 0)
         assert writer.wait_for_room(0, 0)
 

@@ -26,6 +26,8 @@ __all__ = ["ChunkWriter"]
 
 #: Seconds between two looks at the deque of somebody else.
 _LOOK = 0.05
+#: Arrays that are taken at once: those of some frames.
+_AT_ONCE = 64
 
 
 class ChunkWriter(threading.Thread):
@@ -102,23 +104,21 @@ class ChunkWriter(threading.Thread):
         self._condition = threading.Condition()
         self._look = None if dq is None else _LOOK
         self._has_ended = False
-        #: Bytes of the arrays that wait.
+        #: Bytes of the arrays that wait or are being written.
         self.nbytes = 0
 
-    def put(self, feat: str, data: npt.NDArray[Any]) -> None:
-        """Add an array to what waits, unless nothing is taken any more.
+    def put(self, rows: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Add arrays to what waits, unless nothing is taken any more.
 
         Parameters
         ----------
-        feat
-            Name of the feature.
-        data
-            Rows of shape (n, ...).
+        rows
+            Arrays of shape (n, ...) by feature.
         """
         with self._condition:
             if not self._has_ended:
-                self.dq.append((feat, data))
-                self.nbytes += data.nbytes
+                self.dq.extend(rows.items())
+                self.nbytes += sum(data.nbytes for data in rows.values())
                 self._condition.notify_all()
 
     def wait_for_room(self, nbytes: int, timeout: float | None) -> bool:
@@ -188,27 +188,32 @@ class ChunkWriter(threading.Thread):
         if self._ledger is not None:
             for feat, rest in self._ledger.begin.rests.items():
                 self._pack(feat, self.writer.events[feat], pool).append(rest)
-        while (item := self._next()) is not None:
-            self._store(*item, pool)
+        while items := self._next():
+            with self.writer.guard():
+                for feat, data in items:
+                    self._store(feat, data, pool)
+            with self._condition:
+                written = sum(np.asarray(data).nbytes for _, data in items)
+                self.nbytes = max(0, self.nbytes - written)
+                self._condition.notify_all()
+            items.clear()  # or they would stay in memory until there are others
         if not self.must_stop_loop:
             with self.writer.guard():
                 for packed in self._packed.values():
                     packed.finish()
 
-    def _next(self) -> tuple[str, npt.NDArray[Any]] | None:
+    def _next(self) -> list[tuple[str, npt.NDArray[Any]]]:
+        """Return some of what waits, in order; nothing at the end."""
         with self._condition:
             while not self.must_stop_loop:
                 if self.write_queue_size is not None:
                     self.write_queue_size.value = len(self.dq)
                 if self.dq:
-                    item: tuple[str, npt.NDArray[Any]] = self.dq.popleft()
-                    self.nbytes = max(0, self.nbytes - np.asarray(item[1]).nbytes)
-                    self._condition.notify_all()
-                    return item
+                    return [self.dq.popleft() for _ in range(min(len(self.dq), _AT_ONCE))]
                 if self.may_stop_loop:
                     break
                 self._condition.wait(self._look)
-        return None
+        return []
 
     def _store(self, feat: str, data: npt.NDArray[Any], pool: ThreadPoolExecutor) -> None:
         if feat not in self._packed and can_pack(self.writer.ds_kwds):
@@ -219,9 +224,7 @@ class ChunkWriter(threading.Thread):
         if packed is None:  # also if another writer has begun, and ended within a chunk
             self.writer.store_feature_chunk(feat, data)
         else:
-            items = fit_items(feat, as_items(feat, data), packed.dtype, packed.item_shape)
-            with self.writer.guard():
-                packed.append(items)
+            packed.append(fit_items(feat, as_items(feat, data), packed.dtype, packed.item_shape))
         if self._on_stored is not None:
             self._on_stored(feat, len(data))
 

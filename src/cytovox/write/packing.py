@@ -89,8 +89,10 @@ def fit_items(
             f"items of shape {items.shape[1:]} do not fit '{feat}', "
             f"which has items of shape {item_shape}"
         )
+    if items.dtype == dtype:
+        return items
     with np.errstate(invalid="ignore", over="ignore"):
-        fitted = items.astype(dtype, copy=False)
+        fitted = items.astype(dtype)
     same = np.can_cast(items.dtype, dtype, "safe") or items.dtype.kind == dtype.kind == "f"
     if not same and not np.array_equal(fitted, items):
         raise TypeError(f"{items.dtype} values do not fit '{feat}', which is stored as {dtype}")

@@ -259,16 +259,12 @@ class QueueWriterBase:
         objects = np.concatenate([part.objects for part in parts]).sum(axis=0)
         parts.clear()
         self._queued.append((counts, objects))
-        for feat in [feat for feat in stash.events if feat not in _COUNTING]:
-            self._push(feat, stash.events.pop(feat))
-        self._push(FRAMES, stash.indices_for_data)
-        # comes last: with it the group is in the file
-        self._push("nevents", np.repeat(counts, counts))
-
-    def _push(self, feat: str, data: npt.NDArray[Any]) -> None:
+        rows = {feat: data for feat, data in stash.events.items() if feat not in _COUNTING}
+        rows[FRAMES] = stash.indices_for_data
+        rows["nevents"] = np.repeat(counts, counts)  # last: with it the group is in the file
         self._wait_for_room(self.byte_budget)
         if self._chunk_writer is not None:
-            self._chunk_writer.put(feat, data)
+            self._chunk_writer.put(rows)
 
     def _wait_for_room(self, nbytes: int) -> None:
         writer = self._chunk_writer
