@@ -200,7 +200,9 @@ class ChunkWriter(threading.Thread):
         if not self.must_stop_loop:
             with self.writer.guard():
                 for packed in self._packed.values():
-                    packed.finish()
+                    packed.fill_up()
+                for packed in self._packed.values():
+                    packed.settle()
 
     def _next(self) -> list[tuple[str, npt.NDArray[Any]]]:
         """Return some of what waits, in order; nothing at the end."""

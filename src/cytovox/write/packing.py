@@ -229,15 +229,13 @@ class PackedDataset:
             return self._rest[0]
         return np.empty((0, *self.item_shape), self.dtype)
 
-    def finish(self) -> None:
-        """Store everything that is still open."""
+    def fill_up(self) -> None:
+        """Let the items that make up no whole chunk be packed as the last one."""
         rest = self._rest_rows
         if rest:
             filler = np.zeros((self.rows - rest, *self.item_shape), self.dtype)
             self._submit([*self._rest, filler], rest)
             self._rest, self._rest_rows = [], 0
-        while self._waiting:
-            self._store_oldest()
 
     def _submit(self, parts: list[npt.NDArray[Any]], rows: int) -> None:
         offset = self.length

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -129,7 +130,7 @@ class HDF5Writer:
         >>> HDF5Writer.get_best_nd_chunks((80, 320), np.uint8)
         (40, 80, 320)
         """
-        item_bytes = int(np.prod(item_shape, dtype=np.int64)) * np.dtype(feat_dtype).itemsize
+        item_bytes = math.prod(item_shape) * np.dtype(feat_dtype).itemsize
         items = min(1000, max(10, _CHUNK_BYTES // max(1, item_bytes)))
         return (items, *item_shape)
 
@@ -157,8 +158,10 @@ class HDF5Writer:
             Group of the dataset.
         """
         with self.guard():
-            group = self.h5.require_group(group_name)
-            if feat not in group:
+            group = self.events if group_name == "events" else self.h5.require_group(group_name)
+            if feat in group:
+                dataset = group[feat]
+            else:
                 dataset = group.create_dataset(
                     feat,
                     shape=(0, *item_shape),
@@ -169,7 +172,7 @@ class HDF5Writer:
                 )
                 if len(item_shape) == 2:
                     dataset.attrs.update(IMAGE_ATTRIBUTES)
-            return group[feat], len(group[feat])
+            return dataset, len(dataset)
 
     def store_feature_chunk(
         self, feat: str, data: npt.ArrayLike, group_name: str = "events"
@@ -250,7 +253,7 @@ class HDF5Writer:
         on_bytes
             Called with the number of bytes after each part.
         """
-        item_bytes = int(np.prod(data.shape[1:], dtype=np.int64)) * data.dtype.itemsize
+        item_bytes = math.prod(data.shape[1:]) * data.dtype.itemsize
         step = max(1, _COPY_BYTES // max(1, item_bytes))
         stored = isinstance(data, h5py.Dataset)
         data = checked(data) if stored else data
