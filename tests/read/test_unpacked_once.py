@@ -58,7 +58,7 @@ def counts(monkeypatch: pytest.MonkeyPatch) -> Counts:
 
         return counted
 
-    def listing(dataset: h5py.Dataset) -> list[Any]:
+    def listing(dataset: h5py.h5d.DatasetID) -> list[Any]:
         infos = original(dataset)
         found.lists += 1
         found.listed += len(infos)

@@ -403,7 +403,7 @@ class DCNumJobRunner(threading.Thread):
     def _publish(self) -> None:
         """Verify the output and give it its name."""
         permissions = self.job["data_kwargs"].get("permissions")
-        verify_output(self.path_temp_out, self.event_count, permissions)
+        verify_output(self.path_temp_out, self.event_count, permissions, self.draw.opened)
         self._inputs.require_unchanged()
         self._folder.publish(self._output.kind, replace=self.force)
         remove_live_file(self.path_out)

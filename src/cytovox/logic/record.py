@@ -154,13 +154,17 @@ def write_identity(
     pixel_size: float,
 ) -> None:
     """Write into a measured file how it was made."""
-    for name, key in ID_ATTRIBUTES.items():
-        h5.attrs[f"pipeline:dcnum {name}"] = ids[key]
-    h5.attrs["pipeline:dcnum hash"] = pphash
-    h5.attrs["pipeline:dcnum mapping"] = mapping
-    h5.attrs["pipeline:dcnum yield"] = events
-    h5.attrs["experiment:event count"] = events
-    h5.attrs["imaging:pixel size"] = pixel_size
+    parts = {f"pipeline:dcnum {name}": ids[key] for name, key in ID_ATTRIBUTES.items()}
+    h5.attrs.update(
+        {
+            **parts,
+            "pipeline:dcnum hash": pphash,
+            "pipeline:dcnum mapping": mapping,
+            "pipeline:dcnum yield": events,
+            "experiment:event count": events,
+            "imaging:pixel size": pixel_size,
+        }
+    )
 
 
 def wrap_lines(lines: Sequence[str]) -> list[str]:

@@ -20,6 +20,7 @@ from ..errors import (
     StorageError,
     VerificationError,
 )
+from ..read.opening import OpenedFiles
 from ..read.permissions import Permissions
 from ..run.fingerprint import FileStamp
 from ..run.journal import Journal, JournalContent, read_journal
@@ -317,13 +318,19 @@ def refuse_existing(path: Path) -> None:
         ) from FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
 
 
-def verify_output(path: Path, events: int, permissions: Permissions | None = None) -> None:
+def verify_output(
+    path: Path,
+    events: int,
+    permissions: Permissions | None = None,
+    opened: OpenedFiles | None = None,
+) -> None:
     """Read a finished file back and check that nothing is missing or changed.
 
     Lengths, header, checksums of all that is stored, and what it refers to.
     """
     try:
-        require_whole(verify_recording(path, events=events, permissions=permissions))
+        found = verify_recording(path, events=events, permissions=permissions, opened=opened)
+        require_whole(found)
     except (InputError, OSError) as err:
         raise StorageError(f"the output cannot be read back: {err}", path=path) from err
     except VerificationError as err:

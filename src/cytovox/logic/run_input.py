@@ -60,11 +60,15 @@ class RunInput:
     @property
     def whole(self) -> HDF5Data:
         """The input without index mapping."""
+        if self.raw.index_mapping is None:
+            return self.raw
         return self._once("whole", lambda: self._open_all(self.path))
 
     @property
     def frame_data(self) -> HDF5Data:
         """The input with background, without index mapping."""
+        if self.raw.index_mapping is None:
+            return self.slots
         return self._once("frame data", lambda: self._open_all(self.make_temporary()))
 
     @property
@@ -107,7 +111,8 @@ class RunInput:
         if chunk_size is not None:
             kwargs.setdefault("image_chunk_size", chunk_size)
         kwargs["permissions"] = self.raw.permissions
-        data = HDF5Data(self.make_temporary(), opened=self.frame_data.opened, **kwargs)
+        lender = self.raw if self.raw.index_mapping is None else self.frame_data
+        data = HDF5Data(self.make_temporary(), opened=lender.opened, **kwargs)
         if "image_bg" not in data:
             data.close()
             raise InputError("there is no background image", path=self.path)

@@ -17,7 +17,8 @@ import h5py
 
 from ..errors import CytovoxError
 from ..read.chunks import StoredChunk, find_defects
-from ..read.dataset import CheckedDataset, checked
+from ..read.dataset import CheckedDataset
+from ..read.members import is_within
 from ..read.opening import OpenedFile, OpenedFiles
 from ..read.permissions import Permissions
 from ..run.findings import Finding, Severity
@@ -98,7 +99,8 @@ class FileToVerify:
 
     def checked(self, dataset: h5py.Dataset) -> CheckedDataset:
         """Return a dataset to read; all checks share the index of its chunks."""
-        return checked(dataset, self.permissions, self.files)
+        index = self.opened.index_of(dataset)
+        return CheckedDataset(dataset, self.permissions, self.files, index)
 
     def members(self, group: str) -> list[tuple[str, CheckedDataset]]:
         """Return the datasets directly in a group of the root, with their names."""
@@ -129,7 +131,7 @@ def _list_group(file: FileToVerify, group: h5py.Group, prefix: str, seen: set[An
     for name in names:
         place = f"{prefix}/{name}".lstrip("/")
         try:
-            link = group.get(name, getlink=True)
+            link = None if is_within(group, name) else group.get(name, getlink=True)
             if isinstance(link, h5py.ExternalLink):
                 yield note(place, f"is in another file, which was not looked at: {link.filename}")
                 continue
@@ -137,8 +139,9 @@ def _list_group(file: FileToVerify, group: h5py.Group, prefix: str, seen: set[An
                 yield note(place, f"is a link to {link.path}, not followed")
                 continue
             item = group[name]
-            address = h5py.h5o.get_info(item.id).addr
-            if not isinstance(item, h5py.Group):
+            if isinstance(item, h5py.Group):
+                address = h5py.h5o.get_info(item.id).addr
+            else:
                 _read_attributes(item)
             if isinstance(item, h5py.Dataset):
                 file.datasets[place] = file.checked(item)

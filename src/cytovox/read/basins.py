@@ -82,11 +82,11 @@ class _FileBasin:
         indices: Indices,
         open_nested: OpenNested,
     ) -> None:
+        self._recording = recording
         self.definition = definition
         self.indices = indices
         self._permissions = recording.permissions
         self._place = recording.place and recording.place.absolute()
-        self._identifier = get_measurement_identifier(recording.h5)
         #: The file, if there is one where it may be; else a place where it may not.
         self.path, self._refused = find_allowed_file(
             definition.get("paths") or [], self._place, recording.permissions
@@ -136,11 +136,11 @@ class _FileBasin:
 
     def _check_identifier(self, h5: h5py.File) -> None:
         expected = self.definition.get("identifier")
-        found = get_measurement_identifier(h5)
+        own, found = get_measurement_identifier(self._recording.h5), get_measurement_identifier(h5)
         mapped = self.definition.get("mapping") is not None
         # a file that names no measurement cannot be of another one
-        known = self._permissions.unidentified or not found or not self._identifier
-        if not expected and not known and not is_made_of(self._identifier, str(found), mapped):
+        known = self._permissions.unidentified or not found or not own
+        if not expected and not known and not is_made_of(own, str(found), mapped):
             raise RefusedInputError(
                 f"{self._name} is the file {self.path}, "
                 f"but has no identifier that says it is of the measurement '{str(found)[:60]}'",

@@ -36,8 +36,8 @@ __all__ = [
     "shape_of",
 ]
 
-#: So many chunks at most are looked at by a thread at a time.
-_BATCH = 64
+#: So many bytes of chunks are looked at by a thread at a time.
+_BATCH_BYTES = 1 << 20
 
 #: First index along each axis and the one after the last.
 Ranges = Sequence[tuple[int, int]]
@@ -94,7 +94,7 @@ class ChunkIndex:
     """
 
     def __init__(self, dataset: h5py.Dataset) -> None:
-        self.dataset = h5py.Dataset(dataset.id)
+        self.dataset = dataset
         self.shape = dataset.shape
         #: Shape of a chunk; None if the dataset is in one piece.
         self.chunk_shape = dataset.chunks
@@ -140,7 +140,7 @@ class ChunkIndex:
     def chunks(self) -> dict[Offset, StoredChunk]:
         """The chunks that were written, by their first index along each axis."""
         if self.chunk_shape is not None:
-            infos = chunk_infos(self.dataset)
+            infos = chunk_infos(self.dataset.id)
             places = [(i.chunk_offset, i.byte_offset, i.size, i.filter_mask) for i in infos]
         else:
             position, size = self.dataset.id.get_offset(), self.dataset.id.get_storage_size()
@@ -337,9 +337,7 @@ def find_defects(
     """
     alone = [chunk for chunk in chunks if chunk.check == "hdf5"]
     rest = [chunk for chunk in chunks if chunk.check not in ("hdf5", "plain")]
-    rest.sort(key=lambda chunk: chunk.position)
-    step = max(1, min(_BATCH, len(rest) // (4 * workers)))
-    batches = [rest[start : start + step] for start in range(0, len(rest), step)]
+    batches = _batches(sorted(rest, key=lambda chunk: chunk.position))
     done, total = 0, sum(chunk.size for chunk in (*rest, *alone))
     report = on_progress or (lambda done, total: None)
     with ThreadPoolExecutor(workers, thread_name_prefix="verify") as pool:
@@ -355,6 +353,19 @@ def find_defects(
             yield ChunkDefect(chunk, what)
         done += chunk.size
         report(done, total)
+
+
+def _batches(chunks: Sequence[StoredChunk]) -> list[list[StoredChunk]]:
+    """Return chunks in parts that are worth a thread's while."""
+    batches: list[list[StoredChunk]] = []
+    room = 0
+    for chunk in chunks:
+        if room <= 0:
+            batches.append([])
+            room = _BATCH_BYTES
+        batches[-1].append(chunk)
+        room -= chunk.size
+    return batches
 
 
 def _check_batch(batch: Sequence[StoredChunk]) -> list[ChunkDefect]:

@@ -98,21 +98,18 @@ class CheckedDataset(h5py.Dataset):  # type: ignore[misc]
         files: OpenedFiles | None = None,
         index: ChunkIndex | None = None,
     ) -> None:
-        super().__init__(dataset.id)
-        self.permissions = default_permissions() if permissions is None else permissions
-        self.files = OpenedFiles() if files is None else files
-        h5 = self.file  # h5py makes it anew each time
-        self.index = index or self._find_index(h5.filename)
+        h5 = dataset.file  # h5py makes it anew each time
         # what this process is writing may not have reached the file
         self._trusted = h5.mode != "r"
+        super().__init__(dataset.id, readonly=not self._trusted)
+        self.permissions = default_permissions() if permissions is None else permissions
+        self.files = OpenedFiles() if files is None else files
+        self.index = index or self._find_index(dataset, h5.filename)
 
-    def _find_index(self, name: str | bytes) -> ChunkIndex:
+    def _find_index(self, dataset: h5py.Dataset, name: str | bytes) -> ChunkIndex:
         """Return the index that all readers of this file share."""
         file = self.files.find(Path(name).absolute()) if isinstance(name, str) else None
-        if file is None:
-            return ChunkIndex(self)
-        # a file that another program writes may have more chunks once it has more rows
-        return file.indices.setdefault((self.name, self.shape), ChunkIndex(self))
+        return ChunkIndex(dataset) if file is None else file.index_of(dataset)
 
     def __getitem__(self, args: Any, **kwargs: Any) -> Any:
         wanted = Selection.of(args, self.shape or ())

@@ -249,10 +249,12 @@ class Follower:
         files, parts = _external_files(dataset), virtual_parts(dataset)
         if files:
             self.refuse(f"'{where}' is kept in the file {', '.join(files)}", "external")
+        self._bound(where)
+        if not parts:
+            return bool(files)
         here = (file_name(dataset.file), str(dataset.name))
         if here in self.views:
             self.refuse(f"'{where}' is a view of itself")
-        self._bound(where)
         self.views.append(here)
         for file, inner, pattern in sorted({(p.file, p.dataset, p.is_pattern) for p in parts}):
             if pattern:
@@ -265,7 +267,7 @@ class Follower:
             if other is not None:
                 self._view(other, inner, dataset, name, where)
         self.views.pop()
-        return bool(files or parts)
+        return True
 
     def _bound(self, where: str) -> None:
         """Refuse views of views without end, in depth or number."""

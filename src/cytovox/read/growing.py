@@ -106,6 +106,6 @@ def _rows_there(dataset: Any) -> int:
     if not isinstance(dataset, h5py.Dataset) or not dataset.shape or not dataset.chunks:
         return len(dataset)
     rows = int(dataset.chunks[0])
-    written = {info.chunk_offset[0] // rows for info in chunk_infos(dataset)}
+    written = {info.chunk_offset[0] // rows for info in chunk_infos(dataset.id)}
     whole = next(n for n in range(len(written) + 1) if n not in written)
     return min(int(dataset.shape[0]), whole * rows)

@@ -60,10 +60,11 @@ def get_measurement_identifier(h5: h5py.Group) -> str | None:
     >>> get_measurement_identifier(h5)
     'f0cfdc6f-93c7-c093-d135-a20f3e5bdbfa'
     """
-    run = str(stated(h5.attrs, "experiment:run identifier", ""))
+    attributes = h5.attrs  # h5py makes this anew each time, which takes a while for files
+    run = str(stated(attributes, "experiment:run identifier", ""))
     if run:
         return run
-    return _from_parts([str(stated(h5.attrs, name, "")) for name in _PARTS])
+    return _from_parts([str(stated(attributes, name, "")) for name in _PARTS])
 
 
 def identifier_fits(h5: h5py.Group, expected: str) -> bool:

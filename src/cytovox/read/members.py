@@ -18,6 +18,7 @@ __all__ = [
     "chunk_infos",
     "copy_attributes",
     "dataset_ids",
+    "is_within",
     "member",
     "members",
     "stated",
@@ -53,6 +54,12 @@ def member(group: Mapping[Any, Any], name: Any, default: Any = None) -> Any:
             path=group.file.filename if isinstance(group, h5py.Group) else None,
             hint="the file is damaged; copy it again",
         ) from err
+
+
+def is_within(group: h5py.Group, name: str | bytes) -> bool:
+    """Return whether a member that is listed is in the group itself, not behind a link."""
+    encoded = name.encode() if isinstance(name, str) else name
+    return bool(group.id.links.get_info(encoded).type == h5py.h5l.TYPE_HARD)
 
 
 def members(group: Mapping[Any, Any]) -> list[tuple[Any, Any]]:
@@ -110,13 +117,13 @@ def _refers(dtype: np.dtype[Any]) -> bool:
     return any(h5py.check_ref_dtype(kind) for kind in inner if isinstance(kind, np.dtype))
 
 
-def chunk_infos(dataset: h5py.Dataset) -> list[h5py.h5d.StoreInfo]:
+def chunk_infos(dataset: h5py.h5d.DatasetID) -> list[h5py.h5d.StoreInfo]:
     """Return where the chunks of a dataset are that were written."""
-    if hasattr(dataset.id, "chunk_iter"):
+    if hasattr(dataset, "chunk_iter"):
         found: list[h5py.h5d.StoreInfo] = []
-        dataset.id.chunk_iter(found.append)
+        dataset.chunk_iter(found.append)
         return found
-    return [dataset.id.get_chunk_info(i) for i in range(dataset.id.get_num_chunks())]
+    return [dataset.get_chunk_info(i) for i in range(dataset.get_num_chunks())]
 
 
 def dataset_ids(h5: h5py.File) -> Iterator[tuple[str, h5py.h5d.DatasetID]]:

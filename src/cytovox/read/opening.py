@@ -102,6 +102,12 @@ class OpenedFile:
     #: Where the chunks of its datasets are, by name and shape.
     indices: dict[tuple[str, tuple[int, ...]], ChunkIndex] = field(default_factory=dict)
 
+    def index_of(self, dataset: h5py.Dataset) -> ChunkIndex:
+        """Return where the chunks of a dataset of this file are, the same for all its readers."""
+        # a file that another program writes may have more chunks once it has more rows
+        key = dataset.name, dataset.shape
+        return self.indices.get(key) or self.indices.setdefault(key, ChunkIndex(dataset))
+
 
 class OpenedFiles:
     """The file of a reader and those to which it leads, each opened once and kept open.
@@ -315,13 +321,12 @@ def _chunks(h5: h5py.File) -> list[tuple[int, int]]:
     """Return begin and end of what datasets store; nothing if that is not known."""
     taken: list[tuple[int, int]] = []
     try:
-        for _, number in dataset_ids(h5):
-            found = h5py.Dataset(number)
-            if found.chunks is not None:
+        for _, found in dataset_ids(h5):
+            if found.get_create_plist().get_layout() == h5py.h5d.CHUNKED:
                 infos = chunk_infos(found)
                 taken.extend((info.byte_offset, info.byte_offset + info.size) for info in infos)
-            elif (begin := found.id.get_offset()) is not None:
-                taken.append((begin, begin + found.id.get_storage_size()))
+            elif (begin := found.get_offset()) is not None:
+                taken.append((begin, begin + found.get_storage_size()))
     except (OSError, RuntimeError, KeyError, TypeError, ValueError):
         return []  # damaged; its reader reports it
     return taken

@@ -210,6 +210,12 @@ class RecordingFile:
     @property
     def stored_length(self) -> int:
         """Number of rows in the file, whatever the index mapping."""
+        with self._lock:
+            if "length" not in self._cached:
+                self._cached["length"] = self._find_length()
+            return int(self._cached["length"])
+
+    def _find_length(self) -> int:
         try:
             count = stated(self.h5.attrs, "experiment:event count")
         except (OSError, RuntimeError, ValueError, TypeError) as err:

@@ -25,7 +25,7 @@ from .const import (
 )
 from .filters import Pipeline
 from .following import Follower, decoded, folders_of
-from .members import member, members, unknown_attributes
+from .members import is_within, member, members, unknown_attributes
 from .opening import OpenedFile, OpenedFiles
 from .permissions import Permissions
 
@@ -109,15 +109,14 @@ class _Look(Follower):
         if isinstance(key, bytes):
             self.refuse(f"the name '{where}' is not text")
             return
-        self.link(group, key, where)
+        if not is_within(group, key):
+            self.link(group, key, where)
         try:
-            found = group.get(key)
+            found = group[key]
         except (OSError, RuntimeError, KeyError) as err:
             self.refuse(f"'{where}' cannot be opened: {str(err)[:200]}")
         if isinstance(found, h5py.Dataset):
             self.dataset(found, name, where)
-        elif found is None:
-            self.refuse(f"'{where}' cannot be found")
         elif name == "basins":
             kind = "group" if isinstance(found, h5py.Group) else "type"
             self.refuse(f"'{where}' is a {kind}, not the definition of a basin")
@@ -156,7 +155,7 @@ class _Look(Follower):
                 f"a row of '{where}', of shape {dataset.shape[1:]}, takes {row / 1e9:.3g} GB",
                 "oversized",
             )
-        if dataset.ndim > 1 and dataset.shape[0] and not row:
+        if len(dataset.shape) > 1 and dataset.shape[0] and not row:
             self.refuse(f"'{where}' has no pixels")
 
     def _stored(self, dataset: h5py.Dataset, dtype: np.dtype[Any], where: str) -> None:
@@ -224,17 +223,16 @@ def what_is_odd(item: Any, place: str) -> str:
         return f"holds values of an unknown type: {err}"
     if item.shape is None:
         return "" if place == "logs" else "has no values"
-    said = str(dtype)[:80]
     if place == "tables":
         kinds = [dtype[name] for name in dtype.names] if dtype.names else [dtype]
         objects = any(kind.hasobject and h5py.check_string_dtype(kind) is None for kind in kinds)
-        return f"holds {said}, which is not read" if objects else ""
+        return f"holds {str(dtype)[:80]}, which is not read" if objects else ""
     if place in ("logs", "basins"):
         text = dtype.kind in "SU" or h5py.check_string_dtype(dtype) is not None
         empty = place == "logs" and not item.size
-        return "" if text or empty else f"holds {said} instead of text"
+        return "" if text or empty else f"holds {str(dtype)[:80]} instead of text"
     if dtype.kind not in "biuf":
-        return f"holds {said} instead of numbers"
+        return f"holds {str(dtype)[:80]} instead of numbers"
     return "" if item.shape else "has no rows"
 
 
