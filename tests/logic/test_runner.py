@@ -266,10 +266,10 @@ def test_a_full_disk_ends_the_run_and_nothing_is_lost(raw, run_job, events_of, m
 def test_a_short_feature_is_noticed_before_publishing(raw, run_job, monkeypatch):
     original = ctrl.verify_output
 
-    def tampered(path, events, permissions):
+    def tampered(path, events, *more):
         with h5py.File(path, "a") as h5:
             h5["events/deform"].resize(events - 1, axis=0)
-        original(path, events, permissions)
+        original(path, events, *more)
 
     monkeypatch.setattr(ctrl, "verify_output", tampered)
     with pytest.raises(VerificationError, match="events/deform"):
