@@ -158,6 +158,23 @@ def test_which_recordings_are_measured_side_by_side(
     assert at_once(4, codes={"segmenter": "torchuni"}) == [1, 1, 1, 1]
 
 
+def test_the_folders_of_results_are_there_until_the_last_is_measured(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a worker whose recording has failed would remove one that another begins to use."""
+    seen = []
+
+    def look(_: Any, files: list[Recording], __: Any) -> None:
+        seen.extend(file.out.parent.is_dir() for file in files)
+
+    monkeypatch.setattr(batch, "_measure", look)
+    outs = [folder / "out" / name / "dcn.rtdc" for name in ("a", "b", "0.rtdc/c")]
+    how = {"default": replace(HOW["default"], workers=2)}
+    batch.run_batch([Recording(str(folder / "0.rtdc"), str(out)) for out in outs], how, Quiet())
+    assert seen == [True, True, True]
+    assert not (folder / "out").exists()
+
+
 def test_workers_that_cannot_begin_are_no_fault_of_the_recordings(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -10,11 +10,11 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ..errors import InterruptedRunError
+from ..errors import InterruptedRunError, StorageError
 from ..run.memory import cpu_count, memory_allowed
 from ..run.progress import ProgressEvent, StageProgress, Warned
 from ..run.team import Team
@@ -22,7 +22,7 @@ from ..run.team_worker import WorkerTraceback
 from ..run.unit_worker import unit_timeout
 from .batch_account import Account
 from .console import BY_SIGNAL, showing_warnings
-from .one_recording import Measuring, Outcome, Recording
+from .one_recording import Measuring, Outcome, Recording, folder_for
 from .progress_display import Quiet, reporting_compilation
 from .signals import exit_code_of_interrupt, stop_gently, stop_on_signals
 
@@ -90,8 +90,18 @@ def _measure_apart(account: Account, how: Mapping[str, Measuring]) -> None:
                 account.turn_to(file)
                 _measure(team, [file], account)
         if small:
-            with account.side_by_side(len(small)):
+            with account.side_by_side(len(small)), _folders_for(small):
                 _measure(team, small, account)
+
+
+@contextlib.contextmanager
+def _folders_for(files: Sequence[Recording]) -> Iterator[None]:
+    """Make the folders of results, so that no worker removes one that another begins to use."""
+    with contextlib.ExitStack() as stack:
+        for out in {file.out.parent: file.out for file in files}.values():
+            with contextlib.suppress(StorageError):  # each of its recordings will say so
+                stack.enter_context(folder_for(out))
+        yield
 
 
 def side_by_side(recordings: Sequence[Recording], how: Mapping[str, Measuring]) -> list[Recording]:
