@@ -7,6 +7,8 @@ import io
 import pytest
 
 from cytovox.cli import progress_display as progress
+from cytovox.cli.batch_account import Account
+from cytovox.cli.one_recording import Recording
 from cytovox.cli.progress_display import Bars, Lines, Quiet
 from cytovox.run.progress import StageFinished, StageProgress, StageStarted, Warned
 
@@ -42,6 +44,41 @@ def test_lines_mention_kernels_once(capsys: pytest.CaptureFixture[str]) -> None:
     for kernel in ("label", "hull", None):
         lines.compiling(kernel)
     assert capsys.readouterr().err.count("compiling kernels") == 1
+
+
+@pytest.mark.parametrize("display", [Lines, Bars])
+def test_of_recordings_side_by_side_each_is_named(
+    display: type[Quiet], capsys: pytest.CaptureFixture[str]
+) -> None:
+    recordings = [Recording(f"{name}.rtdc", f"{name}_dcn.rtdc") for name in "ab"]
+    with display() as shown:
+        account = Account(recordings, shown, debug=False)
+        with account.side_by_side(2):
+            for message in (("begin", 0), ("begin", 1), ("warn", "a.rtdc", "old offset")):
+                account.take(message)
+            for file in reversed(account.files):
+                outcome = file.outcome()
+                outcome.end("done")
+                account.end(file, outcome, None)
+    said = capsys.readouterr().err.splitlines()
+    notes = ["warning: a.rtdc: old offset", "b.rtdc: done, no events", "a.rtdc: done, no events"]
+    assert [line for line in said if line in notes] == notes
+    assert display is Bars or said[-1].startswith("recordings: measured 2 files in ")
+    assert [one.input for one in account.outcomes] == ["a.rtdc", "b.rtdc"]
+
+
+def test_of_what_is_stopped_the_states_are_true(capsys: pytest.CaptureFixture[str]) -> None:
+    account = Account([Recording(name, "out") for name in "abcd"], Quiet(), debug=False)
+    done, stopped = account.files[0].outcome(), account.files[1].outcome()
+    done.end("done")
+    done.exit_code, stopped.state = 143, "stopped"  # the stop came too late for one
+    for file, outcome in zip(account.files, (done, stopped), strict=False):
+        account.end(file, outcome, None)
+    account.begin(2)
+    account.stop(130)
+    states = [(one.state, one.exit_code) for one in account.outcomes]
+    assert states == [("done", 0), ("stopped", 130), ("stopped", 130), ("waiting", 130)]
+    assert "stopped; the same command resumes from here" in capsys.readouterr().err
 
 
 def test_quiet_still_warns(capsys: pytest.CaptureFixture[str]) -> None:
