@@ -190,13 +190,13 @@ def test_a_full_disk_stops_the_intake_at_once(tmp_path, monkeypatch):
 
 def test_what_waits_is_bounded(tmp_path, monkeypatch):
     gate = threading.Event()
-    original = HDF5Writer.prepare_items
+    original = HDF5Writer.require_feature
 
     def wait(self, *args, **kwargs):
         assert gate.wait(LIMIT)
         return original(self, *args, **kwargs)
 
-    monkeypatch.setattr(HDF5Writer, "prepare_items", wait)
+    monkeypatch.setattr(HDF5Writer, "require_feature", wait)
     image = np.zeros((10, 100, 100), np.uint8)
     items = [FrameRows(i, np.ones(10, np.int64), {"image": image}) for i in range(0, 500, 10)]
     writer = start(tmp_path / "a", [], 500, write_threshold=10, byte_budget=300_000)
@@ -217,7 +217,7 @@ def test_what_waits_is_bounded(tmp_path, monkeypatch):
 def test_a_storage_that_hangs_is_an_error(tmp_path, monkeypatch):
     gate = threading.Event()
     monkeypatch.setattr(
-        HDF5Writer, "prepare_items", lambda *args, **kwargs: gate.wait(LIMIT) and None
+        HDF5Writer, "require_feature", lambda *args, **kwargs: gate.wait(LIMIT) and None
     )
     errors: queue.Queue = queue.Queue()
     writer = start(

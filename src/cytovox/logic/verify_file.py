@@ -155,7 +155,7 @@ def _list_group(file: FileToVerify, group: h5py.Group, prefix: str, seen: set[An
 
 def _read_attributes(item: h5py.HLObject) -> None:
     attributes = item.attrs
-    for name in attributes:
+    for name in attributes if len(attributes) else ():  # most have none
         # of a type that has no equivalent in NumPy
         with contextlib.suppress(TypeError):
             _ = attributes[name]

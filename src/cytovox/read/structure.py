@@ -139,12 +139,13 @@ class _Look(Follower):
         self.attributes(dataset, where)
         if dataset.shape is None:
             return
+        nbytes = math.prod(dataset.shape) * dtype.itemsize
         if name not in MAX_TEXT_BYTES:
             self._feature(dataset, dtype, where)
-        elif dataset.nbytes > MAX_TEXT_BYTES[name]:
-            self.refuse(f"'{where}' takes {dataset.nbytes / 1e9:.3g} GB", "oversized")
-        if not outside:
-            self._stored(dataset, dtype, where)
+        elif nbytes > MAX_TEXT_BYTES[name]:
+            self.refuse(f"'{where}' takes {nbytes / 1e9:.3g} GB", "oversized")
+        if not outside and not self.may.oversized:
+            self._stored(dataset, dtype, nbytes, where)
 
     def _feature(self, dataset: h5py.Dataset, dtype: np.dtype[Any], where: str) -> None:
         if dataset.shape[0] > MAX_FRAMES:
@@ -158,29 +159,30 @@ class _Look(Follower):
         if len(dataset.shape) > 1 and dataset.shape[0] and not row:
             self.refuse(f"'{where}' has no pixels")
 
-    def _stored(self, dataset: h5py.Dataset, dtype: np.dtype[Any], where: str) -> None:
-        if self.may.oversized:
-            return
-        if not dataset.chunks:
-            if dataset.nbytes > _SMALL:
+    def _stored(
+        self, dataset: h5py.Dataset, dtype: np.dtype[Any], nbytes: int, where: str
+    ) -> None:
+        chunks = dataset.chunks
+        if not chunks:
+            if nbytes > _SMALL:
                 self._all_there(dataset, dataset.id.get_storage_size(), where)
             return
-        chunk = math.prod(dataset.chunks) * dtype.itemsize
+        chunk = math.prod(chunks) * dtype.itemsize
         if chunk > MAX_RECORDED_CHUNK_BYTES:
             self.refuse(
                 f"a chunk of '{where}' takes {chunk / 1e9:.3g} GB",
                 "oversized",
                 "store it again in smaller chunks (h5repack)",
             )
-        pairs = list(zip(dataset.shape, dataset.chunks, strict=True))
+        pairs = list(zip(dataset.shape, chunks, strict=True))
         if math.prod(-(-n // c) for n, c in pairs[1:]) > _MAX_CHUNKS_PER_FRAME:
             self.refuse(
-                f"'{where}' is cut into chunks of {dataset.chunks}",
+                f"'{where}' is cut into chunks of {chunks}",
                 "oversized",
                 "store it again in larger chunks (h5repack)",
             )
         Pipeline.of(dataset)
-        if dataset.nbytes > _SMALL:
+        if nbytes > _SMALL:
             self._all_there(dataset, dataset.id.get_num_chunks() * chunk, where)
 
     def _all_there(self, dataset: h5py.Dataset, there: int, where: str) -> None:

@@ -219,8 +219,9 @@ class ChunkWriter(threading.Thread):
 
     def _store(self, feat: str, data: npt.NDArray[Any], pool: ThreadPoolExecutor) -> None:
         if feat not in self._packed and can_pack(self.writer.ds_kwds):
-            dataset, _ = self.writer.prepare_items(feat, data)
-            if not len(dataset):
+            items = as_items(feat, data)
+            dataset, length = self.writer.require_feature(feat, items.shape[1:], items.dtype)
+            if not length:
                 self._pack(feat, dataset, pool)
         packed = self._packed.get(feat)
         if packed is None:  # also if another writer has begun, and ended within a chunk

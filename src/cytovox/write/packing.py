@@ -192,9 +192,9 @@ class PackedDataset:
     ) -> None:
         self.dataset = dataset
         self.rows: int = dataset.chunks[0]
-        self.length = len(dataset)
+        self.length, *item_shape = dataset.shape
+        self.item_shape: tuple[int, ...] = tuple(item_shape)
         self.dtype: np.dtype[Any] = dataset.dtype
-        self.item_shape: tuple[int, ...] = dataset.shape[1:]
         level = ds_kwds.get("compression_opts")
         self._level = int(level[0]) if ds_kwds.get("compression") == ZSTD and level else None
         self._checksum = bool(ds_kwds.get("fletcher32"))
