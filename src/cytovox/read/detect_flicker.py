@@ -56,7 +56,5 @@ def detect_flickering(
             for start in range(0, number, _BATCH)
         ]
     )
-    ordered = np.sort(medians)  # np.median loads all of numpy.ma to look for NaN among floats
-    middle = (ordered[(number - 1) // 2] + ordered[number // 2]) / 2
-    off = np.abs(medians - middle)
+    off = np.abs(medians - np.median(medians))
     return bool(np.count_nonzero(off >= abs(brightness_threshold)) >= count_threshold)

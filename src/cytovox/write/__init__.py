@@ -1,5 +1,10 @@
 """Write events in order of their frames, files that refer to others, and exports."""
 
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from .basin_files import (
     CreatingFileWithoutBasinWarning,
     IgnoringBasinTypeWarning,
@@ -8,15 +13,17 @@ from .basin_files import (
 )
 from .chunk_writer import ChunkWriter
 from .copying import copy_features, copy_metadata
-from .event_files import export_images, export_table
 from .event_stash import EventStash
 from .packing import set_default_filter_kwargs
-from .precomputed import write_segment_properties
-from .pyramid import export_precomputed, write_pyramid
 from .queue_writer_base import QueueWriterBase, QueueWriterThread
 from .queue_writer_process import QueueWriterProcess
-from .volume_creation import create_labels, create_volume
 from .writer import HDF5Writer
+
+if TYPE_CHECKING:
+    from .event_files import export_images, export_table
+    from .precomputed import write_segment_properties
+    from .pyramid import export_precomputed, write_pyramid
+    from .volume_creation import create_labels, create_volume
 
 __all__ = [
     "ChunkWriter",
@@ -40,3 +47,20 @@ __all__ = [
     "write_pyramid",
     "write_segment_properties",
 ]
+
+_HOMES = {
+    "create_labels": "volume_creation",
+    "create_volume": "volume_creation",
+    "export_images": "event_files",
+    "export_precomputed": "pyramid",
+    "export_table": "event_files",
+    "write_pyramid": "pyramid",
+    "write_segment_properties": "precomputed",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # Loaded when asked for: each run, and each of its processes, pays for what it does not need.
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
