@@ -18,7 +18,7 @@ from ..recipe.options import Within, check_options, options_of
 from .base import Background, BackgroundResult, BandPool, empty_images, load_images, place_of
 from .timing import assign_frames, find_bursts, recording_times
 
-__all__ = ["BackgroundSparseMed", "select_images"]
+__all__ = ["BackgroundSparseMed", "KnownBursts", "ranges_of", "select_images"]
 
 #: two bursts are held in memory, one read ahead, unless one is larger than this
 _READ_AHEAD_BYTES = 64 * 2**20
@@ -29,14 +29,18 @@ _OFFSET_BYTES = 16 * 2**20
 
 Images = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float64]
+#: Image of a burst, and its range of grey values per row.
+KnownBursts = dict[int, tuple[Images, Images]]
 
 
 class BackgroundSparseMed(Background):
     """Sparse median: one background per second from a burst of frames."""
 
-    #: Images of bursts by first frame, if a caller keeps them from one time to the next: those
-    #: that need not be computed; then all that were used.
-    known: dict[int, Images] | None = None
+    #: Of bursts by first frame, if a caller keeps them from one time to the next: those that
+    #: need not be computed; then all that were used.
+    known: KnownBursts | None = None
+    #: First frame of the burst of each image of the result, int64 (M,).
+    starts: npt.NDArray[np.int64] = np.empty(0, np.int64)
 
     @staticmethod
     def check_user_kwargs(
@@ -98,6 +102,7 @@ class BackgroundSparseMed(Background):
         kept = self._kept(ranges[burst], weights)
         if weights is not None:  # the last step of each burst is enough
             kept = kept[np.append(burst[kept][1:] != burst[kept][:-1], True)]
+        self.starts = bursts.starts[burst[kept]]
         images = _take(images, burst[kept])
         mapping = assign_frames(times, steps[kept] * split_time, split_time)
         result = BackgroundResult.mapped(images, mapping, offset=offset)
@@ -117,18 +122,18 @@ class BackgroundSparseMed(Background):
         begin = int(starts[todo[0] if todo else 0])
         burst = load_images(self.data, begin, begin + (length if todo else 1))
         images = empty_images((len(starts), *burst.shape[1:]))
+        ranges = np.empty(images.shape[:2], np.uint8)
         for k in set(range(len(starts))).difference(todo):
-            images[k] = known[int(starts[k])]
+            images[k], ranges[k] = known[int(starts[k])]
         if todo:
             self._compute(images, starts, todo, burst, share)
+        for k in todo:
+            ranges[k] = ranges_of(images[k])
         if self.known is not None:  # copies, since the cleansing moves images
-            new = {int(starts[k]): images[k].copy() for k in todo}
+            new = {int(starts[k]): (images[k].copy(), ranges[k].copy()) for k in todo}
             self.known = {
                 start: (new if start in new else known)[start] for start in starts.tolist()
             }
-        ranges = np.empty(images.shape[:2], np.uint8)
-        for k in range(len(starts)):
-            ranges[k] = images[k].max(axis=1) - images[k].min(axis=1)
         return images, ranges
 
     def _compute(
@@ -187,6 +192,11 @@ class BackgroundSparseMed(Background):
             offsets[start:stop] = result.offsets_of(load_images(self.data, start, stop), start)
             self._report(0.5 + 0.5 * stop / result.length)
         return offsets
+
+
+def ranges_of(image: Images) -> Images:
+    """Return the range of grey values in each row."""
+    return np.asarray(image.max(axis=1) - image.min(axis=1))
 
 
 def select_images(

@@ -15,7 +15,7 @@ __all__ = ["Changes"]
 #: Longest wait [s]: of what happens on a server, no system tells.
 _LONGEST = 0.5
 #: The same without anything that tells; and the shortest, so that no time is spent on looking.
-_LOOK, _SHORTEST = 0.25, 0.1
+_LOOK, _SHORTEST = 0.25, 0.03
 
 
 class Changes:
@@ -34,7 +34,7 @@ class Changes:
             self._told = importlib.import_module("watchfiles").watch(
                 self._folder,
                 watch_filter=None,
-                debounce=200,
+                debounce=50,
                 rust_timeout=int(1000 * _LONGEST),
                 yield_on_timeout=True,
                 stop_event=self._stopped,

@@ -21,6 +21,8 @@ __all__ = ["Follower"]
 
 #: Seconds without a new frame after which that is said, and between two lines.
 _QUIET, _LINE = 10.0, 1.0
+#: Seconds of a look in which more frames have come, so that they are not waited for.
+_LONG = 0.2
 
 
 class Follower:
@@ -61,13 +63,16 @@ class Follower:
     def follow(self, is_stopped: Callable[[], bool]) -> None:
         """Measure until the recording is complete; an error says how else it has ended."""
         while not is_stopped():
+            begin = self._clock()
             self._look(is_stopped)
             if self._has_ended():
                 self._display.standing("")
+                if self._live is not None and self._stamp is not None:
+                    self._live.complete(self._stamp)
                 return
             self._speak()
             self._check_patience()
-            if not is_stopped():
+            if not (is_stopped() or self._is_behind() or self._clock() - begin > _LONG):
                 self._wait()
 
     def _look(self, is_stopped: Callable[[], bool]) -> None:
@@ -75,16 +80,21 @@ class Follower:
         from ..read.growing import open_growing
 
         stamp = self._stamp_now()
-        is_late = self._has_waited()
-        if stamp is None or (stamp == self._stamp and self._error is None and not is_late):
+        is_same = stamp == self._stamp
+        is_late = is_same and self._has_waited()
+        is_seen = is_same and self._error is None
+        if stamp is None or (is_seen and not is_late and not self._is_behind()):
             return
-        if stamp != self._stamp:
+        if not is_same:
             self._stamp, self._changed = stamp, self._clock()
         measuring = self._measuring
         pixel_size = measuring.options.get("data", {}).get("pixel_size")
         self._error, self._is_complete = None, False
         try:
-            with open_growing(self._path, pixel_size, measuring.permissions) as recording:
+            is_known = self._live is not None
+            with open_growing(
+                self._path, pixel_size, measuring.permissions, is_known=is_known
+            ) as recording:
                 self._check_length(recording)
                 self._measure(recording, is_stopped, hold=not is_late)
         except CytovoxError as error:
@@ -99,6 +109,10 @@ class Follower:
         """Return whether frames wait for others, which do not come."""
         waits = self._live is not None and self._frames > self._live.frames
         return waits and self._clock() - self._changed >= _LINE
+
+    def _is_behind(self) -> bool:
+        """Return whether there are frames that could be measured again."""
+        return self._live is not None and self._live.is_behind
 
     def _stamp_now(self) -> tuple[int, ...] | None:
         """Return what the system says of the file; an error if it is another one."""

@@ -12,7 +12,9 @@ from typing import Any
 import h5py
 import numpy as np
 
+from ..background import BackgroundSparseMed
 from ..background.base import OFFSET_ROWS, BackgroundKind, BackgroundResult
+from ..background.sparse_median import KnownBursts
 from ..errors import InputError
 from ..read import HDF5Data
 from ..read.const import ZSTD
@@ -48,12 +50,13 @@ def add_background(
     bg_id: str,
     *,
     defer_offset: bool,
+    known: KnownBursts | None = None,
     on_progress: Callable[[float], None] | None = None,
     logger: logging.Logger | None = None,
 ) -> BackgroundResult:
     """Compute the background and write it into the temporary input.
 
-    Its offset can wait until frames are loaded.
+    Its offset can wait until frames are loaded. What is `known` is not computed again.
     """
     path = inputs.make_temporary()
     method = job.get_background_class()(
@@ -63,6 +66,8 @@ def add_background(
         logger=logger,
         **job["background_kwargs"],
     )
+    if isinstance(method, BackgroundSparseMed):
+        method.known = known
     result = method.compute(defer_offset=defer_offset)
     if result.has_offset and result.bg_off is None:
         inputs.offsets = dataclasses.replace(result, images=None).offsets_of

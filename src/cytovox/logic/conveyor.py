@@ -29,7 +29,7 @@ from ..write.ledger import Ledger
 from .chunk_slot import Offsets, stored_rows
 from .chunk_slot_data import SlotState
 from .job import DCNumPipelineJob
-from .live_file import MeasuredBefore
+from .measured_before import MeasuredBefore
 from .slot_register import SlotRegister
 from .stages import STAGES
 from .universal_worker import DEDICATIONS, UniversalWorkerThread

@@ -1,8 +1,9 @@
-"""The file of provisional events of a recording that is still written, and what a run takes of it.
+"""The file of provisional events of a recording that is still written.
 
 Others may read it while it grows (SWMR). Beside the events it has of each frame
-a checksum of all that decided about its events, so that a run of the same recipe
-takes over what it would find again.
+checksums of all that decided about its events, so that a run of the same recipe
+takes over what it would find again (`MeasuredBefore`). Frames whose background
+is another one by now are measured again, into a table of their own.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ import contextlib
 import errno
 import json
 import os
-import threading
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -23,8 +24,8 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import __version__
+from ..background.sparse_median import KnownBursts
 from ..errors import CytovoxError, OutputExistsError
-from ..read.dataset import checked, read_checked
 from ..read.opening import open_file
 from ..read.permissions import Permissions
 from ..run.fingerprint import plain
@@ -35,22 +36,51 @@ from ..write.packing import IMAGE_ATTRIBUTES
 from .chunk_slot_data import ChunkSlotData
 from .job import DCNumPipelineJob
 
-__all__ = ["LiveFile", "MeasuredBefore", "live_path", "made_of", "remove_live_file"]
+__all__ = [
+    "AGAIN",
+    "BURSTS",
+    "GROUP",
+    "MARK",
+    "METHOD",
+    "PER_FRAME",
+    "STAMP",
+    "Checks",
+    "LiveFile",
+    "MadeOf",
+    "checks_of_backgrounds",
+    "checks_of_frames",
+    "live_path",
+    "open_live_file",
+    "recipe_of",
+    "remove_live_file",
+]
 
 #: What a run needs besides the events, and the attribute there that marks our file.
-_GROUP, _MARK = "cytovox_live", "made by"
+GROUP, MARK = "cytovox_live", "made by"
+#: The attribute that tells how the recording was when all of it had been measured.
+STAMP = "recording"
+#: Bytes of chunks that HDF5 keeps of each dataset.
+_CACHE = 64 << 10
 #: Bytes that are needed besides those of the events: parts of chunks, and metadata.
 _MORE = 4 << 20
-#: Events whose features are read at once.
-_EVENTS = 4096
-#: Of each frame: number of events, what became of objects, and checksums of what it was.
-_PER_FRAME: dict[str, tuple[type[np.generic], tuple[int, ...]]] = {
+#: In the group: frames that were measured again, with their events.
+AGAIN = "again"
+#: In the group: the background of each burst of frames, by its first frame; and its attribute
+#: that tells by which method.
+BURSTS, METHOD = "bursts", "method"
+#: Of each frame: its index, number of events, what became of objects, and checksums of its
+#: image and of its background.
+PER_FRAME: dict[str, tuple[type[np.generic], tuple[int, ...]]] = {
+    "frames": (np.uint64, ()),
     "counts": (np.uint32, ()),
     "objects": (np.uint32, (8,)),
-    "made_of": (np.uint64, ()),
+    "images": (np.uint32, ()),
+    "backgrounds": (np.uint32, ()),
 }
 
-Checks = npt.NDArray[np.uint64]
+Checks = npt.NDArray[np.uint32]
+#: Of some frames: checksums of what the recording has of each, and of its background.
+MadeOf = tuple[Checks, Checks]
 
 
 def live_path(path_out: Path) -> Path:
@@ -58,20 +88,23 @@ def live_path(path_out: Path) -> Path:
     return path_out.with_name(f"{path_out.stem}_live.rtdc")
 
 
-def made_of(slot: ChunkSlotData) -> Checks:
-    """Return a checksum of all that decides about the events of each frame, uint64 (n,)."""
-    sums = np.empty(slot.length, np.uint64)
+def checks_of_frames(slot: ChunkSlotData) -> Checks:
+    """Return a checksum of all but the background that decides about events, uint32 (n,)."""
+    sums = np.empty(slot.length, np.uint32)
     for row in range(slot.length):
-        background = int(slot.duplicate[row])
-        if slot.image_bg is not None:
-            background = zlib.crc32(slot.image_bg[row].data, background)
+        check = zlib.crc32(slot.image[row].data, int(slot.duplicate[row]))
         if slot.bg_off is not None:
-            background = zlib.crc32(slot.bg_off[row : row + 1].data, background)
-        sums[row] = zlib.crc32(slot.image[row].data) << 32 | background
+            check = zlib.crc32(slot.bg_off[row : row + 1].data, check)
+        sums[row] = check
     return sums
 
 
-def _recipe_of(job: DCNumPipelineJob) -> dict[str, Any]:
+def checks_of_backgrounds(images: Iterable[npt.NDArray[np.uint8]]) -> Checks:
+    """Return a checksum of each background image, uint32 (n,)."""
+    return np.array([zlib.crc32(np.ascontiguousarray(image).data) for image in images], np.uint32)
+
+
+def recipe_of(job: DCNumPipelineJob) -> dict[str, Any]:
     """Return what else decides about them; of the background, its images do."""
     ids = job.get_ppid(ret_dict=True)[1]
     kept = {name: ids[name] for name in ("gen_id", "dat_id", "seg_id", "feat_id", "gate_id")}
@@ -79,6 +112,19 @@ def _recipe_of(job: DCNumPipelineJob) -> dict[str, Any]:
         {**kept, "segmenter file": job.segmenter_source(), "version": __version__}
     )
     return recipe
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """Datasets by name: what is kept of frames, and columns of their events."""
+
+    frames: Mapping[str, h5py.Dataset]
+    events: Mapping[str, h5py.Dataset]
+
+    @classmethod
+    def of(cls, frames: h5py.Group, events: h5py.Group) -> _Table:
+        """Return those of two groups."""
+        return cls({name: frames[name] for name in PER_FRAME}, dict(events.items()))
 
 
 class LiveFile:
@@ -89,7 +135,8 @@ class LiveFile:
 
     def __init__(self, path: Path, job: DCNumPipelineJob, meta: Mapping[str, Any]) -> None:
         self.path = path
-        self._recipe, self._meta = _recipe_of(job), meta
+        self._recipe, self._meta = recipe_of(job), meta
+        self._method = job.get_ppid(ret_dict=True)[1]["bg_id"]
         self._h5: h5py.File | None = None
 
     def __enter__(self) -> Self:
@@ -102,23 +149,57 @@ class LiveFile:
         return self
 
     def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def append(self, rows: FrameRows, made_of: MadeOf, more: Mapping[str, Any]) -> None:
+        """Add consecutive frames and their events; `more` are columns for those who read it."""
+        events = {**rows.rows, **more}
+        with storage_errors(self.path):
+            if self._h5 is None:
+                self._h5 = self._make(events, tuple(rows.rows))
+                group = self._h5[GROUP]
+                self._table = _Table.of(group, self._h5["events"])
+                self._again = _Table.of(group[AGAIN], group[AGAIN]["events"])
+            self._extend(self._table, events, _of_frames(rows, made_of))
+
+    def replace(self, rows: FrameRows, made_of: MadeOf) -> None:
+        """Add frames that were measured again."""
+        with storage_errors(self.path):
+            self._extend(self._again, rows.rows, _of_frames(rows, made_of))
+
+    def _extend(self, table: _Table, events: Mapping[str, Any], frames: Mapping[str, Any]) -> None:
+        """Add frames and their events, and let those who read the file see them."""
+        assert self._h5 is not None  # noqa: S101 (for the type checker)
+        _take_room(self._h5, sum(values.nbytes for values in events.values()))
+        for name, values in events.items():
+            _extend(table.events[name], values)
+        for name, values in frames.items():  # last: they say that the events are there
+            _extend(table.frames[name], values)
+        self._h5.flush()
+        _give_back_room(self._h5)
+
+    def complete(self, stamp: tuple[int, ...], bursts: KnownBursts) -> None:
+        """Note how the recording is, of which all frames were measured; nothing comes then."""
+        if self._h5 is None:
+            return
+        self.close()
+        with storage_errors(self.path), h5py.File(self.path, "r+", libver="latest") as h5:
+            if bursts:
+                group = h5[GROUP].create_group(BURSTS)
+                group.attrs[METHOD] = self._method
+                images = np.stack([image for image, _ in bursts.values()])
+                group.create_dataset("starts", data=list(bursts), fletcher32=True)
+                group.create_dataset(
+                    "images", data=images, chunks=(1, *images.shape[1:]), fletcher32=True
+                )
+            h5[GROUP].attrs[STAMP] = stamp
+
+    def close(self) -> None:
+        """Close the file; may be called again."""
         h5, self._h5 = self._h5, None
         if h5 is not None:
             with storage_errors(self.path):
                 h5.close()
-
-    def append(self, rows: FrameRows, checks: Checks, more: Mapping[str, Any]) -> None:
-        """Add consecutive frames and their events; `more` are columns for those who read it."""
-        events = {**rows.rows, **more}
-        frames = {"counts": rows.counts, "objects": rows.objects, "made_of": checks}
-        with storage_errors(self.path):
-            if self._h5 is None:
-                self._h5 = self._make(events, tuple(rows.rows))
-            _take_room(self._h5, sum(values.nbytes for values in events.values()))
-            _extend(self._h5["events"], events)
-            _extend(self._h5[_GROUP], frames)  # last: they say that the events are there
-            self._h5.flush()
-            _give_back_room(self._h5)
 
     def _make(self, events: Mapping[str, Any], columns: tuple[str, ...]) -> h5py.File:
         unfinished = self.path.with_name(f"{self.path.name}~")
@@ -126,19 +207,38 @@ class LiveFile:
             with h5py.File(unfinished, "w", libver="latest") as h5:
                 _take_room(h5, 0)
                 h5.attrs.update(self._meta)
-                group = h5.create_group("events")
-                for name, values in events.items():
-                    _new(group, name, values.shape[1:], values.dtype)
-                group = h5.create_group(_GROUP)
-                group.attrs[_MARK] = json.dumps({"recipe": self._recipe, "columns": columns})
-                for name, (dtype, shape) in _PER_FRAME.items():
-                    _new(group, name, shape, np.dtype(dtype))
+                group = h5.create_group(GROUP)
+                group.attrs[MARK] = json.dumps({"recipe": self._recipe, "columns": columns})
+                _new_table(group, h5, events)
+                again = group.create_group(AGAIN)
+                _new_table(again, again, {name: events[name] for name in columns})
             DISK.replace(unfinished, self.path)  # who reads an earlier one goes on with that
         finally:
             unfinished.unlink(missing_ok=True)
-        h5 = h5py.File(self.path, "r+", libver="latest")
+        h5 = h5py.File(self.path, "r+", libver="latest", rdcc_nbytes=_CACHE)
         h5.swmr_mode = True
         return h5
+
+
+def _of_frames(rows: FrameRows, made_of: MadeOf) -> dict[str, Any]:
+    """Return what is kept of each frame."""
+    of_recording, background = made_of
+    return {
+        "frames": np.arange(rows.start, rows.stop),
+        "counts": rows.counts,
+        "objects": rows.objects,
+        "images": of_recording,
+        "backgrounds": background,
+    }
+
+
+def _new_table(group: h5py.Group, parent: h5py.Group, events: Mapping[str, Any]) -> None:
+    """Make what is kept of frames in a group, and a group of their events."""
+    for name, (dtype, shape) in PER_FRAME.items():
+        _new(group, name, shape, np.dtype(dtype))
+    table = parent.create_group("events")
+    for name, values in events.items():
+        _new(table, name, values.shape[1:], values.dtype)
 
 
 def _take_room(h5: h5py.File, size: int) -> None:
@@ -167,22 +267,25 @@ def _new(group: h5py.Group, name: str, shape: tuple[int, ...], dtype: np.dtype[A
         dataset.attrs.update(IMAGE_ATTRIBUTES)
 
 
-def _extend(group: h5py.Group, values: Mapping[str, Any]) -> None:
-    for name, more in values.items():
-        if len(more):
-            dataset = group[name]
-            dataset.resize(len(dataset) + len(more), axis=0)
-            dataset[-len(more) :] = more
+def _extend(dataset: h5py.Dataset, values: npt.NDArray[Any]) -> None:
+    """Add rows; for few of them, h5py's own way takes ten times as long."""
+    if len(values):
+        start, *item = dataset.id.shape
+        dataset.id.set_extent((start + len(values), *item))
+        space = dataset.id.get_space()
+        space.select_hyperslab((start, *(0 for _ in item)), values.shape)
+        values = np.ascontiguousarray(values)
+        dataset.id.write(h5py.h5s.create_simple(values.shape), space, values)
 
 
-def _open(path: Path) -> h5py.File:
+def open_live_file(path: Path) -> h5py.File:
     # whoever wrote it may have been killed, which leaves it marked as open
     return open_file(path, Permissions(growing=True)).h5
 
 
 def _is_ours(path: Path) -> bool:
-    with contextlib.suppress(CytovoxError, OSError, KeyError), _open(path) as h5:
-        return _MARK in h5[_GROUP].attrs
+    with contextlib.suppress(CytovoxError, OSError, KeyError), open_live_file(path) as h5:
+        return MARK in h5[GROUP].attrs
     return False
 
 
@@ -192,86 +295,3 @@ def remove_live_file(path_out: Path) -> None:
     if path.is_file() and _is_ours(path):
         with contextlib.suppress(OSError):  # a program reads it, where that matters
             path.unlink()
-
-
-class MeasuredBefore:
-    """What `cytovox live` has measured of a recording."""
-
-    def __init__(self, h5: h5py.File, columns: list[str]) -> None:
-        self._h5, frames = h5, h5[_GROUP]
-        events = {name: checked(h5["events"][name]) for name in columns}
-        self._names = columns
-        self._scalars = {name: column for name, column in events.items() if column.ndim == 1}
-        self._images = {name: column for name, column in events.items() if column.ndim > 1}
-        self._objects = checked(frames["objects"])
-        self._blocks: dict[int, dict[str, npt.NDArray[Any]]] = {}
-        self._lock = threading.Lock()
-        number = min(len(frames[name]) for name in _PER_FRAME)
-        counts = read_checked(frames["counts"], slice(number)).astype(np.int64)
-        ends = np.cumsum(counts)
-        there = min(map(len, events.values()))
-        # a writer that was killed may have left frames whose events are not there
-        number = int(np.searchsorted(ends, there, side="right"))
-        self._counts, self._ends = counts[:number], ends[:number]
-        self._checks: Checks = read_checked(frames["made_of"], slice(number))
-        #: Frames whose events were taken from here.
-        self.frames = 0
-
-    @classmethod
-    def find(cls, path_out: Path, job: DCNumPipelineJob) -> MeasuredBefore | None:
-        """Return what is there for an output, if it is of the same recipe."""
-        path = live_path(path_out)
-        if not path.is_file() or job["gate_kwargs"].get("online_gates"):
-            return None  # the gates of the instrument may have changed
-        with contextlib.ExitStack() as stack:
-            try:
-                h5 = stack.enter_context(_open(path))
-                mark = json.loads(h5[_GROUP].attrs[_MARK])
-                if mark["recipe"] != _recipe_of(job):
-                    return None
-                found = cls(h5, mark["columns"])
-            except (CytovoxError, OSError, RuntimeError, LookupError, TypeError, ValueError):
-                return None  # it is damaged, or another program's
-            stack.pop_all()
-            return found
-
-    def close(self) -> None:
-        """Close the file."""
-        self._h5.close()
-
-    def fits(self, start: int, slot: ChunkSlotData) -> bool:
-        """Return whether the frames of a slot, from `start` on, would have the same events."""
-        kept = self._checks[start : start + slot.length]
-        return np.array_equal(made_of(slot), kept)
-
-    def rows(self, start: int, stop: int) -> FrameRows | None:
-        """Return the events of some frames; None if they cannot be read."""
-        counts = self._counts[start:stop]
-        end = int(self._ends[stop - 1])
-        part = slice(end - int(counts.sum()), end)
-        try:
-            with self._lock:
-                rows = self._scalars_of(part)
-                objects = read_checked(self._objects, slice(start, stop))
-                self.frames += stop - start
-            rows |= {name: read_checked(column, part) for name, column in self._images.items()}
-        except (CytovoxError, OSError, RuntimeError):
-            return None  # it is measured again
-        rows = {name: rows[name] for name in self._names}
-        return FrameRows(start, counts, rows, objects.astype(np.int64))
-
-    def _scalars_of(self, part: slice) -> dict[str, npt.NDArray[Any]]:
-        """Return features of some events, of which many are read at once."""
-        numbers = range(part.start // _EVENTS, -(-part.stop // _EVENTS))
-        for number in set(numbers).difference(self._blocks):
-            rows = slice(number * _EVENTS, (number + 1) * _EVENTS)
-            self._blocks[number] = {
-                name: read_checked(column, rows) for name, column in self._scalars.items()
-            }
-        for number in [number for number in self._blocks if number < numbers.start - 1]:
-            del self._blocks[number]
-        first = numbers.start * _EVENTS
-        within = slice(part.start - first, part.stop - first)
-        none = {name: np.empty(0, column.dtype) for name, column in self._scalars.items()}
-        blocks = [none, *(self._blocks[number] for number in numbers)]
-        return {name: np.concatenate([b[name] for b in blocks])[within] for name in none}

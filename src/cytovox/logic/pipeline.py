@@ -23,10 +23,11 @@ from .background_step import (
     sign_background,
 )
 from .conveyor import Conveyor
+from .frame_data import internal_images
 from .frame_source import FrameSource
 from .job import DCNumPipelineJob
 from .likely_reason import is_few, likely_reason
-from .live_file import MeasuredBefore
+from .measured_before import MeasuredBefore, known_bursts
 from .record import Tasks, free_stamp, job_record, wrap_lines, write_identity
 from .resume import ResumableOutput
 from .run_folder import RunFolder
@@ -99,6 +100,7 @@ class Pipeline:
             inputs,
             self.ids["bg_id"],
             defer_offset=defer_offset,
+            known=known_bursts(self.folder.path_out, self.job),
             on_progress=lambda fraction: self.progress.report(RunState.BACKGROUND, fraction),
             logger=self.logger,
         )
@@ -124,7 +126,7 @@ class Pipeline:
         """Segment, measure and write all events into the output."""
         self.logger.info("Starting segmentation and feature extraction")
         ledger = self.output.open()
-        before = MeasuredBefore.find(self.folder.path_out, self.job)
+        before = self._measured_before()
         conveyor = Conveyor(
             self.job,
             self.inputs.slots,
@@ -149,6 +151,15 @@ class Pipeline:
         self._objects = conveyor.objects
         self.logger.info("Finished segmentation and feature extraction")
         self._report_objects()
+
+    def _measured_before(self) -> MeasuredBefore | None:
+        """Return what was measured while the recording was written."""
+        before = MeasuredBefore.find(self.folder.path_out, self.job)
+        background = internal_images(self.inputs.frame_data)
+        if before is not None and background is not None:
+            images, mapping, *_ = background
+            before.expect(images, mapping)
+        return before
 
     def _report_objects(self) -> None:
         counts = objects_by_cause(self._objects)

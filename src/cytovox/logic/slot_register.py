@@ -21,7 +21,7 @@ from . import stages
 from .chunk_slot import ChunkSlot, FrameReader, Offsets
 from .chunk_slot_data import ChunkSlotData, RegisterState, SlotState, StateWarden, mp_spawn
 from .job import extractor_of, segmenter_of
-from .live_file import MeasuredBefore
+from .measured_before import MeasuredBefore
 from .shared_counters import SharedCounters, count_time
 
 __all__ = ["SharedCounters", "SlotRegister", "StateWarden", "count_time", "is_locked", "mp_spawn"]
@@ -123,7 +123,7 @@ class SlotRegister(SharedCounters):
             for last in [*[False] * min(max(1, num_slots), self.num_chunks - 1), True]
         ]
         height, width = images.image_shape
-        self._measure_batch = min(_BATCH, max(1, _BATCH_BYTES // max(1, height * width)))
+        self._images_of_batch = _BATCH_BYTES // max(1, height * width)
 
     def _view_nevents(self) -> npt.NDArray[np.int64]:
         return np.frombuffer(self.feat_nevents, np.int64)
@@ -273,15 +273,22 @@ class SlotRegister(SharedCounters):
         did_something = False
         while self.state == RegisterState.WORK and (warden := self._begin_to_load()) is not None:
             with warden as (slot, _):
-                slot.load(slot.chunk)
-                if self.before is not None:
-                    slot.is_known = self.before.fits(slot.chunk * self.chunk_size, slot)
+                self._load(slot)
                 if slot.is_known:
                     warden.next_state = SlotState.MEASURE
             self.increment_counter_value("chunks_loaded")
             did_something = True
             self.notify()
         return did_something
+
+    def _load(self, slot: ChunkSlot) -> None:
+        """Let a slot have what its chunk needs: no images, if its events are known without."""
+        start, before = slot.chunk * self.chunk_size, self.before
+        slot.is_known = before is not None and before.knows(start, start + slot.length)
+        if not slot.is_known or self.frame_images or self.makes_offsets:
+            slot.load(slot.chunk)
+        if before is not None and not slot.is_known:
+            slot.is_known = before.fits(start, slot)
 
     def _begin_to_load(self) -> StateWarden | None:
         """Reserve a slot for the next chunk, if there is a free one."""
@@ -362,8 +369,8 @@ class SlotRegister(SharedCounters):
         logger
             Where a shortage of memory is reported.
         """
-        frames = max(1, self._measure_batch // max(1, self._density.value))
-        return self._run(stages.MEASURE, frames, logger)
+        frames = self._images_of_batch // max(1, self._density.value)
+        return self._run(stages.MEASURE, max(1, min(_BATCH, frames)), logger)
 
     def _pass_on(self, rows: FrameRows) -> None:
         """Note what was measured, then put it on the queue.

@@ -75,6 +75,7 @@ def measure(register: Register, slot: ChunkSlot, start: int, stop: int) -> Frame
     rows = register.before.rows(first, first + stop - start) if slot.is_known else None
     if rows is None:
         if slot.is_known:  # what was kept cannot be read
+            slot.load(slot.chunk)
             for work in (segment, label, clean):
                 work(register, slot, start, stop)
         rows = _measured(register, slot, part, first)

@@ -8,6 +8,7 @@ on to the system: nothing else counts as a frame.
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,10 +33,14 @@ _COUNT = "experiment:event count"
 
 @contextlib.contextmanager
 def open_growing(
-    path: Path, pixel_size: float | None = None, permissions: Permissions | None = None
+    path: Path,
+    pixel_size: float | None = None,
+    permissions: Permissions | None = None,
+    *,
+    is_known: bool = False,
 ) -> Iterator[GrowingRecording]:
-    """Yield the frames of a recording that are there now."""
-    opened = open_unlocked(path)
+    """Yield the frames of a recording that are there now; it may be known from an earlier look."""
+    opened = open_unlocked(path, is_known=is_known)
     try:
         with HDF5Data(opened.h5, pixel_size=pixel_size, permissions=permissions) as data:
             yield GrowingRecording(data, is_marked=opened.is_growing)
@@ -106,6 +111,9 @@ def _rows_there(dataset: Any) -> int:
     if not isinstance(dataset, h5py.Dataset) or not dataset.shape or not dataset.chunks:
         return len(dataset)
     rows = int(dataset.chunks[0])
+    pairs = zip(dataset.shape, dataset.chunks, strict=True)
+    if dataset.id.get_num_chunks() == math.prod(-(-n // c) for n, c in pairs):
+        return len(dataset)  # without a look at each
     written = {info.chunk_offset[0] // rows for info in chunk_infos(dataset.id)}
     whole = next(n for n in range(len(written) + 1) if n not in written)
     return min(int(dataset.shape[0]), whole * rows)

@@ -177,10 +177,14 @@ def open_file(source: Path | BinaryIO, permissions: Permissions) -> OpenedFile:
     return _checked(source, *_open(source, permissions.growing))
 
 
-def open_unlocked(path: Path) -> OpenedFile:
-    """Open a file that another program may write, which shall never notice it."""
+def open_unlocked(path: Path, *, is_known: bool = False) -> OpenedFile:
+    """Open a file that another program may write, which shall never notice it.
+
+    One that is known was opened before, and is not searched for damage again.
+    """
     _keep_to_known_filters()
-    return _checked(path, *_open(path, growing=True, locking=False))
+    h5, is_growing = _open(path, growing=True, locking=False)
+    return OpenedFile(h5, is_growing) if is_known else _checked(path, h5, is_growing)
 
 
 def _checked(source: Path | BinaryIO, h5: h5py.File, is_growing: bool) -> OpenedFile:
