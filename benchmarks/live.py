@@ -29,7 +29,7 @@ def keys(quick: bool) -> list[str]:
 
 
 def rows(plan: Plan) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Measure a drained and a tapped result, each on one core beside the camera's."""
+    """Measure a drained and a tapped result, each by one worker beside the camera."""
     seconds = _QUICK_SECONDS if plan.quick else _SECONDS
     for key, rate in _CAMERAS.items():
         if not plan.wants(key):

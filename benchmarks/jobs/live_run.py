@@ -2,7 +2,7 @@
 
     python live_run.py RECORDING RATE drain|tap FOLDER
 
-The camera has one core, and what follows it another one.
+The camera has one core to itself; what follows it has one worker, wherever that runs.
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ def main() -> None:
     program = subprocess.Popen(
         [sys.executable, "-m", "cytovox", "live", str(raw), "-o", str(out), "--workers", "1",
          "--basins", basins, "-q"],
-        preexec_fn=lambda: os.sched_setaffinity(0, cores[-1:]),
     )  # fmt: skip
     os.sched_setaffinity(0, cores[:1])
     threading.Event().wait(5)  # until it waits for the recording

@@ -144,8 +144,8 @@ def test_the_result_is_that_of_a_run(
             assert len(data["deform"]) == len(data["area_um"]) == len(data["time"]) == len(data)
             assert data["mask"][0].shape == (64, 160)
             frames = len(data.h5file["cytovox_live/counts"])
-        # a frame waits no longer than 0.5 s for its background
-        assert frames >= frames_of(moments[-2]) - 0.5 * RATE - 1
+        # a frame waits no longer than 0.45 s for its background
+        assert frames >= frames_of(moments[-2]) - 0.45 * RATE - 1
 
     steps = shown(moments, raw)
     camera([*steps[:-1], open_by_dclab, steps[-1]])

@@ -22,7 +22,7 @@ from .live_look import Backgrounds, Bench, Look, Part, made_of
 __all__ = ["LiveMeasuring", "Measured"]
 
 #: Seconds for which a frame may wait for the background that it will have in the end.
-_HOLD = 0.5
+_HOLD = 0.45
 #: Steps of the background after which it seldom becomes another one.
 _SETTLED = 5
 #: Seconds for which frames are measured again before there is another look; not if new
