@@ -46,7 +46,7 @@ def check_structure(file: FileToVerify) -> Findings:
     """Report what a reader would refuse."""
     file.is_refused = True
     try:
-        examine(file.opened, file.permissions, file.files)
+        examine(file.opened, file.permissions, file.files, file.datasets)
     except InputError as err:
         hint = f" ({err.hint})" if err.hint else ""
         yield refused("/", f"readers refuse it: {err.what}{hint}")

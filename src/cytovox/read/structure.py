@@ -9,7 +9,9 @@ shows parts. No data are read for that.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import h5py
@@ -50,15 +52,23 @@ _SAMPLE = 32
 _GROUPS = ("events", "basin_events", "basins", "logs", "tables")
 
 
-def examine(file: OpenedFile, permissions: Permissions, files: OpenedFiles) -> list[str]:
+def examine(
+    file: OpenedFile,
+    permissions: Permissions,
+    files: OpenedFiles,
+    listed: Mapping[str, h5py.Dataset] = MappingProxyType({}),
+) -> list[str]:
     """Look at all that a reader of a recording may touch; return what is read from elsewhere.
 
-    What was examined with no more permissions than these is not looked at again.
+    What was examined with no more permissions than these is not looked at again. Datasets that
+    were `listed` by their paths are not opened again.
     """
     may = permissions.within(*folders_of(file.h5))
     try:
         with files.lock:
-            found = _Look(file.h5, may, files).once(file)
+            look = _Look(file.h5, may, files)
+            look.listed = listed
+            found = look.once(file)
     except CytovoxError:
         raise
     except (OSError, RuntimeError, KeyError, ValueError) as err:
@@ -82,6 +92,9 @@ def check_group(
 
 class _Look(Follower):
     hint = "the recording was not completed, is damaged, or is of a kind that is not read"
+
+    #: Datasets that are open already, by their paths.
+    listed: Mapping[str, h5py.Dataset] = MappingProxyType({})
 
     def file(self) -> None:
         """Look at the root and at all groups that are read."""
@@ -112,7 +125,7 @@ class _Look(Follower):
         if not is_within(group, key):
             self.link(group, key, where)
         try:
-            found = group[key]
+            found = self.listed[where] if where in self.listed else group[key]
         except (OSError, RuntimeError, KeyError) as err:
             self.refuse(f"'{where}' cannot be opened: {str(err)[:200]}")
         if isinstance(found, h5py.Dataset):
