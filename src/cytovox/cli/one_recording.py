@@ -242,7 +242,6 @@ class Measuring(Settings):
 
     def _measure(self, recording: Recording, display: Quiet, outcome: Outcome) -> None:
         from ..logic import DCNumJobRunner
-        from ..logic.kernel_loading import loading_kernels
         from ..logic.run_folder import remove_leftovers
 
         def listen(event: ProgressEvent) -> None:
@@ -250,9 +249,7 @@ class Measuring(Settings):
             display.show(event)
 
         # all readers of the recording in this run use the file that is opened here
-        is_new = self.force or not recording.out.exists()
-        loading = loading_kernels() if is_new else contextlib.nullcontext()
-        with self.open(recording) as data, loading:
+        with self.open(recording) as data:
             task = self.decide(data, recording, outcome, display.note)
             if task.is_finished:
                 remove_leftovers(recording.out, only_published=True)

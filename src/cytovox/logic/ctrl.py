@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -16,6 +17,7 @@ from ..read.opening import OpenedFiles
 from ..run.logs import RunLog
 from ..run.progress import Listener, RunFinished
 from .job import DCNumPipelineJob
+from .kernel_loading import loading_kernels
 from .live_file import remove_live_file
 from .pipeline import Pipeline
 from .preflight import check_before, check_room
@@ -381,7 +383,10 @@ class DCNumJobRunner(threading.Thread):
         tasks = tasks_for(self.draw, self.ppdict)
         if tasks.background:
             defer = self.draw.mapping_indices is None
-            progress.timed(RunState.BACKGROUND, lambda: work.add_background(defer_offset=defer))
+            with loading_kernels() if tasks.segmentation else contextlib.nullcontext():
+                progress.timed(
+                    RunState.BACKGROUND, lambda: work.add_background(defer_offset=defer)
+                )
         progress.skip(RunState.BACKGROUND)
         if tasks.segmentation:
             progress.timed(RunState.SEGMENTATION, self.task_segment_extract)
