@@ -43,7 +43,7 @@ def test_checksum(size):
 def test_checksum_is_the_one_that_hdf5_stores(tmp_path):
     rng = np.random.default_rng(1)
     cases = [rng.integers(0, 256, size) for size in (10, 721, 8191, 8192, 8193, 300_001)]
-    cases += [np.full(size, value) for size in (2, 8192) for value in (0, 255)]
+    cases += [np.full(size, value) for size in (2, 8192, 100_001) for value in (0, 255)]
     with h5py.File(tmp_path / "a.h5", "w") as h5:
         for number, case in enumerate(cases):
             data = case.astype(np.uint8)
