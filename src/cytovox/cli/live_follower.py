@@ -72,7 +72,8 @@ class Follower:
                 return
             self._speak()
             self._check_patience()
-            if not (is_stopped() or self._is_behind() or self._clock() - begin > _LONG):
+            is_busy = self._is_behind() or self._clock() - begin > _LONG
+            if not is_stopped() and (self._error is not None or not is_busy):
                 self._wait()
 
     def _look(self, is_stopped: Callable[[], bool]) -> None:

@@ -46,6 +46,8 @@ class Bench:
     job: DCNumPipelineJob
     segmenter: Any
     extractor: Any
+    workers: int
+    pool: ThreadPoolExecutor
     chunk_size = 1  # so that a slot's chunk is its first frame
     first_frame = 0
     makes_offsets = False
@@ -79,27 +81,26 @@ class Look:
     recording: GrowingRecording
     bench: Bench
     background: Backgrounds | None  # None for that of the recording
-    pool: ThreadPoolExecutor
-    workers: int
 
     def measured(
         self, start: int, stop: int, last: npt.NDArray[np.uint8] | None
     ) -> Iterator[list[Part]]:
         """Measure frames, some at a time; `last` is the one before, if it is known."""
         height, width = self.recording.data.require_images("image").image_shape
-        most = _BATCH_BYTES // (self.workers * height * width * _BYTES_PER_PIXEL)
+        workers = self.bench.workers
+        most = _BATCH_BYTES // (workers * height * width * _BYTES_PER_PIXEL)
         size = max(1, min(_BATCH, most))
         if last is None and start:
             last = np.empty((height, width), np.uint8)
             self._images("image").read_into(start - 1, last[np.newaxis])
-        for first in range(start, stop, self.workers * size):
-            end = min(stop, first + self.workers * size)
+        for first in range(start, stop, workers * size):
+            end = min(stop, first + workers * size)
             starts = range(first, end, size)
-            slots = list(self.pool.map(self._slot, starts, [*starts[1:], end]))
+            slots = list(self.bench.pool.map(self._slot, starts, [*starts[1:], end]))
             for slot in slots:
                 slot.duplicate[:] = equal_to_previous(slot.image, last)
                 last = slot.image[-1]
-            yield list(self.pool.map(self._measure, slots))
+            yield list(self.bench.pool.map(self._measure, slots))
 
     def _images(self, name: str) -> Any:
         return self.recording.data.require_images(name)

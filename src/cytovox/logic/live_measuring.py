@@ -86,18 +86,14 @@ class LiveMeasuring:
             end = self._settled(seconds)
         if end <= first and not self.is_behind:
             return
-        bench = self._require_bench(recording)
-        alone = not isinstance(bench.segmenter, UNISegmenter)
-        workers = 1 if alone else int(self.job["num_procs"])
-        with ThreadPoolExecutor(workers, thread_name_prefix="live") as pool:
-            look = Look(recording, bench, self._background(recording), pool, workers)
-            while self.frames < end and go_on():
-                yield self._keep(look, self._parts(look, self.frames, end, self._last), seconds)
-            new = seconds[first : self.frames]
-            # what is measured again must not let new frames wait
-            is_late = bool(len(new)) and new[-1] - new[0] > _LATE and not recording.is_complete
-            if self.frames and not is_late:
-                self._measure_again(look, seconds, go_on)
+        look = Look(recording, self._require_bench(recording), self._background(recording))
+        while self.frames < end and go_on():
+            yield self._keep(look, self._parts(look, self.frames, end, self._last), seconds)
+        new = seconds[first : self.frames]
+        # what is measured again must not let new frames wait
+        is_late = bool(len(new)) and new[-1] - new[0] > _LATE and not recording.is_complete
+        if self.frames and not is_late:
+            self._measure_again(look, seconds, go_on)
 
     def _settled(self, seconds: npt.NDArray[np.float64]) -> int:
         """Return the number of frames that need not wait for the next background.
@@ -118,8 +114,12 @@ class LiveMeasuring:
 
     def _require_bench(self, recording: GrowingRecording) -> Bench:
         if self._bench is None:
-            extractor = extractor_of(self.job, recording.data)
-            self._bench = Bench(self.job, segmenter_of(self.job), extractor)
+            segmenter, extractor = segmenter_of(self.job), extractor_of(self.job, recording.data)
+            alone = not isinstance(segmenter, UNISegmenter)
+            workers = 1 if alone else int(self.job["num_procs"])
+            # the same threads for all looks: what each has freed is left to it by the C library
+            pool = ThreadPoolExecutor(workers, thread_name_prefix="live")
+            self._bench = Bench(self.job, segmenter, extractor, workers, pool)
         return self._bench
 
     def _background(self, recording: GrowingRecording) -> Backgrounds | None:
@@ -211,6 +211,7 @@ class LiveMeasuring:
     def close(self) -> None:
         """End what the segmenter has begun."""
         if self._bench is not None:
+            self._bench.pool.shutdown()
             self._bench.segmenter.close()
 
 
