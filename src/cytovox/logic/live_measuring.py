@@ -29,7 +29,7 @@ _SETTLED = 5
 #: frames of more than so many seconds had come.
 _AGAIN, _LATE = 0.1, 1.0
 #: Bytes of events that are written at once, and most batches of them.
-_WRITE, _PARTS = 16 << 20, 64
+_WRITE, _PARTS = 8 << 20, 64
 
 
 @dataclass(frozen=True, slots=True, eq=False)
