@@ -140,9 +140,9 @@ def _direction(
     homogeneity = 0.0
     for k in range(minus.size):
         homogeneity += minus[k] / (1 + k * k)
+    # Sums of a + b, and of its square and that of a - b, over all pairs.
     first, second = _first_and_second(single)
-    sum_first, sum_second = _first_and_second(plus)
-    _, contrast = _first_and_second(minus)
+    sum_second, contrast = second + 2 * product, second - 2 * product
     total = 2 * pairs
     hxy = (_xlogx(total) - entropy) / total
     hx = _entropy(single, total)
@@ -156,7 +156,7 @@ def _direction(
     out[6] = math.sqrt(max(0.0, 1 - math.exp(-2 * (2 * hx - hxy))))
     out[7] = homogeneity / pairs
     out[8] = _entropy(plus, pairs)
-    out[9] = (pairs * sum_second - sum_first * sum_first) / pairs**2
+    out[9] = (pairs * sum_second - first * first) / pairs**2
     out[10] = spread / total**2
     return True
 

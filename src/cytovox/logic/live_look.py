@@ -25,7 +25,7 @@ __all__ = ["Backgrounds", "Bench", "Look", "Part", "made_of"]
 #: Frames that are measured at a time by a thread.
 _BATCH = 100
 #: Bytes of a pixel in a slot, and of all slots of a batch.
-_BYTES_PER_PIXEL, _BATCH_BYTES = 7, 24 << 20
+_BYTES_PER_PIXEL, _BATCH_BYTES = 7, 16 << 20
 
 
 @dataclass(frozen=True, slots=True, eq=False)
