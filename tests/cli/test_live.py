@@ -7,6 +7,7 @@ import json
 import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import h5py
@@ -23,7 +24,7 @@ from cytovox.cli.progress_display import Lines
 from cytovox.cli.run_options import AllowedToRun, RecipeOptions, Work, measurings
 from cytovox.errors import CytovoxError
 from cytovox.logic.chunk_slot import ChunkSlot
-from cytovox.logic.live_file import live_path
+from cytovox.logic.live_file import live_path, stamp_of
 from cytovox.logic.live_measuring import Measured
 from cytovox.run.lock import OutputLock
 from cytovox.run.rows import FrameRows, no_objects
@@ -319,7 +320,7 @@ def test_of_a_recording_that_was_all_measured_no_image_is_needed_again(
     assert found == {name: right[name] for name in found}
 
 
-@pytest.mark.parametrize("change", ["images", "options", "rows"])
+@pytest.mark.parametrize("change", ["images", "options", "offset", "rows"])
 def test_what_has_changed_since_all_was_measured_is_measured_again(
     all_measured: Path, raw: Path, tmp_path: Path, change: str
 ) -> None:
@@ -333,6 +334,8 @@ def test_what_has_changed_since_all_was_measured_is_measured_again(
         with all_measured.open("r+b") as file:
             file.seek(place)
             file.write(bytes(64))
+    elif change == "offset":  # the light may have begun to flicker after the first look
+        words = [*QUICK, "--set", "background.offset_correction=true"]
     else:
         words = ["--set", "background.kernel_size=15"]
     copy = tmp_path / "copy.rtdc"
@@ -340,6 +343,13 @@ def test_what_has_changed_since_all_was_measured_is_measured_again(
     for path in (raw, copy):
         assert main(["run", str(path), "-q", *words]) == 0
     assert events_of(tmp_path / "raw_dcn.rtdc") == events_of(tmp_path / "copy_dcn.rtdc")
+
+
+def test_a_recording_whose_time_was_set_back_is_another_one() -> None:
+    seen: Any = {"st_dev": 1, "st_ino": 2, "st_size": 3, "st_mtime_ns": 4, "st_ctime_ns": 5}
+    before, after = (SimpleNamespace(**seen | {"st_ctime_ns": time}) for time in (5, 6))
+    assert stamp_of(before) != stamp_of(after)  # type: ignore[arg-type]
+    assert stamp_of(before) == stamp_of(SimpleNamespace(**seen))  # type: ignore[arg-type]
 
 
 def test_live_can_be_begun_again(

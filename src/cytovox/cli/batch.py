@@ -154,13 +154,17 @@ class Worker:
     ) -> tuple[Outcome, WorkerTraceback | None]:
         measuring = self._how[recording.recipe].shared(recording.at_once)
         relay = _Relay(recording, heartbeat)
-        with (
-            stop_on_signals(is_worker=True),
-            showing_warnings(),
-            reporting_compilation(relay.compiling),
-        ):
-            heartbeat.send(("begin", recording.index))
-            outcome, error = measuring(recording, relay)
+        outcome, error = recording.outcome(), None
+        try:
+            with (
+                stop_on_signals(is_worker=True),
+                showing_warnings(),
+                reporting_compilation(relay.compiling),
+            ):
+                heartbeat.send(("begin", recording.index))
+                outcome, error = measuring(recording, relay)
+        except KeyboardInterrupt as interrupt:  # before it was begun
+            outcome.state, outcome.exit_code = "stopped", exit_code_of_interrupt(interrupt)
         return outcome, None if error is None else WorkerTraceback.of(error)
 
 

@@ -43,7 +43,7 @@ class Follower:
         self._patience, self._stable = patience, stable
         self._wait, self._clock = wait, clock
         self._path = recording.path
-        #: Device and number of the file, its size and when it was changed, as it was last seen.
+        #: What the system says of the file, as it was last seen.
         self._stamp: tuple[int, ...] | None = None
         self._error: Exception | None = None
         self._live: LiveMeasuring | None = None
@@ -117,13 +117,15 @@ class Follower:
 
     def _stamp_now(self) -> tuple[int, ...] | None:
         """Return what the system says of the file; an error if it is another one."""
+        from ..logic.live_file import stamp_of
+
         try:
             status = self._path.stat()
         except OSError:
             if self._stamp is None:
                 return None  # it is waited for
             raise _Ended("the recording is gone", path=self._path) from None
-        stamp = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+        stamp = stamp_of(status)
         if self._stamp is not None and stamp[:2] != self._stamp[:2]:
             raise _Ended("another file has taken the place of the recording", path=self._path)
         return stamp

@@ -53,6 +53,7 @@ __all__ = [
     "open_live_file",
     "recipe_of",
     "remove_live_file",
+    "stamp_of",
 ]
 
 #: What a run needs besides the events, and the attribute there that marks our file.
@@ -104,12 +105,27 @@ def checks_of_backgrounds(images: Iterable[npt.NDArray[np.uint8]]) -> Checks:
     return np.array([zlib.crc32(np.ascontiguousarray(image).data) for image in images], np.uint32)
 
 
+def stamp_of(status: os.stat_result) -> tuple[int, ...]:
+    """Return by what a recording is known to be as it was; device and number come first.
+
+    The last of its times cannot be set, so that it tells of whoever sets the other back.
+    """
+    times = status.st_mtime_ns, status.st_ctime_ns
+    return status.st_dev, status.st_ino, status.st_size, *times
+
+
 def recipe_of(job: DCNumPipelineJob) -> dict[str, Any]:
-    """Return what else decides about them; of the background, its images do."""
+    """Return what else decides about them; of the background, its images and its offset do."""
     ids = job.get_ppid(ret_dict=True)[1]
     kept = {name: ids[name] for name in ("gen_id", "dat_id", "seg_id", "feat_id", "gate_id")}
+    has_offset = job["background_kwargs"].get("offset_correction", True)
     recipe: dict[str, Any] = plain(
-        {**kept, "segmenter file": job.segmenter_source(), "version": __version__}
+        {
+            **kept,
+            "offset": job["background_code"] == "sparsemed" and bool(has_offset),
+            "segmenter file": job.segmenter_source(),
+            "version": __version__,
+        }
     )
     return recipe
 

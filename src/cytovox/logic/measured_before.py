@@ -34,6 +34,7 @@ from .live_file import (
     live_path,
     open_live_file,
     recipe_of,
+    stamp_of,
 )
 
 __all__ = ["MeasuredBefore", "known_bursts"]
@@ -55,8 +56,7 @@ def _open(path_out: Path, job: DCNumPipelineJob) -> tuple[h5py.File, list[str], 
         mark = json.loads(h5[GROUP].attrs[MARK])
         if mark["recipe"] != recipe_of(job):
             raise LookupError("it is of another recipe")
-        status = os.stat(job["path_in"])
-        stamp = status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+        stamp = stamp_of(os.stat(job["path_in"]))
         is_unchanged = np.array_equal(h5[GROUP].attrs.get(STAMP, ()), stamp)
         stack.pop_all()
     return h5, mark["columns"], is_unchanged
