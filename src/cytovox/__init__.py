@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from .run.extras import loaded_later
 
 if TYPE_CHECKING:
     from .blockwise.volumes import (
@@ -29,26 +31,15 @@ __all__ = [
 # Who uses the library decides where its log goes; nothing is printed unasked.
 logging.getLogger(__name__).addHandler(logging.NullHandler())
 
-_HOMES = {
-    "VolumeResult": "blockwise.volumes",
-    "measure_volume": "blockwise.volumes",
-    "open_volume": "read.open_volume",
-    "restitch_volume": "blockwise.volumes",
-    "segment_volume": "blockwise.volumes",
-}
-
-
-def __getattr__(name: str) -> Any:
-    # Loaded when asked for, so that the program starts at once.
-    if name in _HOMES:
-        from importlib import import_module
-
-        from .run.extras import require
-
-        require("volumes", "volumes")
-        return getattr(import_module(f".{_HOMES[name]}", __name__), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+# Loaded when asked for, so that the program starts at once.
+__getattr__ = loaded_later(
+    __name__,
+    {
+        "VolumeResult": "blockwise.volumes",
+        "measure_volume": "blockwise.volumes",
+        "open_volume": "read.open_volume",
+        "restitch_volume": "blockwise.volumes",
+        "segment_volume": "blockwise.volumes",
+    },
+    extra="volumes",
+)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
-
-from ..run.extras import require
+from ..run.extras import loaded_later
 
 __all__ = [
     "BlockFailure",
@@ -15,18 +12,15 @@ __all__ = [
     "segment_blockwise",
 ]
 
-_HOMES = {
-    "BlockFailure": "block_result",
-    "SeamReport": "lookup",
-    "DaCapoBlockwiseTask": "blockwise_task",
-    "run_blockwise": "blockwise_task",
-    "segment_blockwise": "segment_region",
-}
-
-
-def __getattr__(name: str) -> Any:
-    # Daisy is loaded when it is needed, since most of what is here needs none.
-    if name in _HOMES:
-        require("volumes", "volumes")
-        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+# Daisy is loaded when it is needed, since most of what is here needs none.
+__getattr__ = loaded_later(
+    __name__,
+    {
+        "BlockFailure": "block_result",
+        "SeamReport": "lookup",
+        "DaCapoBlockwiseTask": "blockwise_task",
+        "run_blockwise": "blockwise_task",
+        "segment_blockwise": "segment_region",
+    },
+    extra="volumes",
+)

@@ -15,7 +15,15 @@ import numpy.typing as npt
 from ..run.children import mp_spawn
 from ..run.rows import no_objects
 
-__all__ = ["ChunkSlotData", "Monitor", "RegisterState", "SlotState", "StateWarden", "mp_spawn"]
+__all__ = [
+    "BYTES_PER_PIXEL",
+    "ChunkSlotData",
+    "Monitor",
+    "RegisterState",
+    "SlotState",
+    "StateWarden",
+    "mp_spawn",
+]
 
 #: The lock of slots and registers, with which they also wait for changes.
 Monitor = threading.Condition | Condition
@@ -35,6 +43,8 @@ _ARRAYS: dict[str, tuple[type[np.generic], str | None]] = {
     "_progress": (np.uint8, None),
 }
 _PER_PIXEL = ("image", "image_bg", "image_corr", "mask", "labels")
+#: Bytes of a slot for each pixel of its frames.
+BYTES_PER_PIXEL = sum(np.dtype(_ARRAYS[name][0]).itemsize for name in _PER_PIXEL)
 
 
 class SlotState(StrEnum):

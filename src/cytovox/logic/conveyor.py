@@ -27,7 +27,7 @@ from ..write import QueueWriterThread
 from ..write.disk import Sink
 from ..write.ledger import Ledger
 from .chunk_slot import Offsets, stored_rows
-from .chunk_slot_data import SlotState
+from .chunk_slot_data import BYTES_PER_PIXEL, SlotState
 from .job import DCNumPipelineJob
 from .measured_before import MeasuredBefore
 from .slot_register import SlotRegister
@@ -38,8 +38,6 @@ __all__ = ["Conveyor", "chunk_size_for", "memory_of_slots", "number_of_slots"]
 
 #: Bytes that a slot may take, and all of them together.
 _SLOT_BYTES, _ALL_SLOTS = 24 << 20, 512 << 20
-#: Bytes of a pixel in a slot: image, background, corrected image, mask, labels.
-_BYTES_PER_PIXEL = 7
 _MOST_FRAMES = 1000
 #: Bytes of measured frames that may wait to be put in order, and to be written.
 #: All that waits is done again after a kill.
@@ -72,13 +70,13 @@ def memory_of_slots(job: DCNumPipelineJob, pixels: int, frames: int) -> int:
     """Return the bytes that all slots take for so many frames."""
     size = _frames_of_slot(job, pixels)
     slots = min(number_of_slots(job) + 1, -(-frames // size))
-    return slots * size * pixels * _BYTES_PER_PIXEL
+    return slots * size * pixels * BYTES_PER_PIXEL
 
 
 def _frames_of_slot(job: DCNumPipelineJob, pixels: int) -> int:
     """Return how many frames fit into a slot, at least one."""
     budget = min(_SLOT_BYTES, _ALL_SLOTS // (number_of_slots(job) + 1))
-    return max(1, min(_MOST_FRAMES, budget // max(1, pixels * _BYTES_PER_PIXEL)))
+    return max(1, min(_MOST_FRAMES, budget // max(1, pixels * BYTES_PER_PIXEL)))
 
 
 def chunk_size_for(data: HDF5Data, job: DCNumPipelineJob) -> int:

@@ -41,12 +41,12 @@ __all__ = [
     "BURSTS",
     "GROUP",
     "MARK",
-    "METHOD",
     "PER_FRAME",
     "STAMP",
     "Checks",
     "LiveFile",
     "MadeOf",
+    "background_of",
     "checks_of_backgrounds",
     "checks_of_frames",
     "live_path",
@@ -66,9 +66,8 @@ _CACHE = 64 << 10
 _MORE = 4 << 20
 #: In the group: frames that were measured again, with their events.
 AGAIN = "again"
-#: In the group: the background of each burst of frames, by its first frame; and its attribute
-#: that tells by which method.
-BURSTS, METHOD = "bursts", "method"
+#: In the group: the background of each burst of frames, by its first frame.
+BURSTS = "bursts"
 #: Of each frame: its index, number of events, what became of objects, and checksums of its
 #: image and of its background.
 PER_FRAME: dict[str, tuple[type[np.generic], tuple[int, ...]]] = {
@@ -108,7 +107,7 @@ def checks_of_backgrounds(images: Iterable[npt.NDArray[np.uint8]]) -> Checks:
 def stamp_of(status: os.stat_result) -> tuple[int, ...]:
     """Return by what a recording is known to be as it was; device and number come first.
 
-    The last of its times cannot be set, so that it tells of whoever sets the other back.
+    No program can set the last of its times, so a change shows even if the other is set back.
     """
     times = status.st_mtime_ns, status.st_ctime_ns
     return status.st_dev, status.st_ino, status.st_size, *times
@@ -128,6 +127,11 @@ def recipe_of(job: DCNumPipelineJob) -> dict[str, Any]:
         }
     )
     return recipe
+
+
+def background_of(job: DCNumPipelineJob) -> str:
+    """Return by which method and options the background is made."""
+    return str(job.get_ppid(ret_dict=True)[1]["bg_id"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,8 +155,8 @@ class LiveFile:
 
     def __init__(self, path: Path, job: DCNumPipelineJob, meta: Mapping[str, Any]) -> None:
         self.path = path
-        self._recipe, self._meta = recipe_of(job), meta
-        self._method = job.get_ppid(ret_dict=True)[1]["bg_id"]
+        self._recipe, self._background = recipe_of(job), background_of(job)
+        self._meta = meta
         self._h5: h5py.File | None = None
 
     def __enter__(self) -> Self:
@@ -202,7 +206,6 @@ class LiveFile:
         with storage_errors(self.path), h5py.File(self.path, "r+", libver="latest") as h5:
             if bursts:
                 group = h5[GROUP].create_group(BURSTS)
-                group.attrs[METHOD] = self._method
                 images = np.stack([image for image, _ in bursts.values()])
                 group.create_dataset("starts", data=list(bursts), fletcher32=True)
                 group.create_dataset(
@@ -224,7 +227,8 @@ class LiveFile:
                 _take_room(h5, 0)
                 h5.attrs.update(self._meta)
                 group = h5.create_group(GROUP)
-                group.attrs[MARK] = json.dumps({"recipe": self._recipe, "columns": columns})
+                mark = {"recipe": self._recipe, "background": self._background, "columns": columns}
+                group.attrs[MARK] = json.dumps(mark)
                 _new_table(group, h5, events)
                 again = group.create_group(AGAIN)
                 _new_table(again, again, {name: events[name] for name in columns})
@@ -295,6 +299,7 @@ def _extend(dataset: h5py.Dataset, values: npt.NDArray[Any]) -> None:
 
 
 def open_live_file(path: Path) -> h5py.File:
+    """Open such a file to read it, also while it grows."""
     # whoever wrote it may have been killed, which leaves it marked as open
     return open_file(path, Permissions(growing=True)).h5
 

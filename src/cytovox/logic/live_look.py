@@ -15,7 +15,7 @@ from ..kernels.median import top_row_means
 from ..kernels.threshold import equal_to_previous, subtract
 from ..read.growing import GrowingRecording
 from ..run.rows import FrameRows
-from .chunk_slot_data import ChunkSlotData
+from .chunk_slot_data import BYTES_PER_PIXEL, ChunkSlotData
 from .job import DCNumPipelineJob
 from .live_file import Checks, MadeOf, checks_of_backgrounds, checks_of_frames
 from .stages import STAGES, run_stage
@@ -24,8 +24,8 @@ __all__ = ["Backgrounds", "Bench", "Look", "Part", "made_of"]
 
 #: Frames that are measured at a time by a thread.
 _BATCH = 100
-#: Bytes of a pixel in a slot, and of all slots of a batch.
-_BYTES_PER_PIXEL, _BATCH_BYTES = 7, 16 << 20
+#: Bytes of all slots of a batch.
+_BATCH_BYTES = 16 << 20
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,7 +88,7 @@ class Look:
         """Measure frames, some at a time; `last` is the one before, if it is known."""
         height, width = self.recording.data.require_images("image").image_shape
         workers = self.bench.workers
-        most = _BATCH_BYTES // (workers * height * width * _BYTES_PER_PIXEL)
+        most = _BATCH_BYTES // (workers * height * width * BYTES_PER_PIXEL)
         size = max(1, min(_BATCH, most))
         if last is None and start:
             last = np.empty((height, width), np.uint8)

@@ -169,11 +169,9 @@ class LiveMeasuring:
         if not look.recording.is_complete:  # else it may be another one soon
             differ &= seconds[: self.frames] < seconds[-1] - _SETTLED * self._split
         end = time.monotonic() + _AGAIN
-        while (first := int(np.argmax(differ))) or differ[:1].any():
-            if time.monotonic() >= end or not go_on():
-                break
-            rest = differ[first:]
-            stop = first + (len(rest) if rest.all() else int(np.argmin(rest)))
+        while differ.any() and time.monotonic() < end and go_on():
+            first = int(np.argmax(differ))
+            stop = first + int(np.argmin(np.append(differ[first:], False)))
             parts = self._parts(look, first, stop, None, lambda: time.monotonic() >= end)
             rows = joined_rows([part.rows for part in parts])
             self._file.replace(rows, made_of(parts))

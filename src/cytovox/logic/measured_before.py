@@ -25,10 +25,10 @@ from .live_file import (
     BURSTS,
     GROUP,
     MARK,
-    METHOD,
     PER_FRAME,
     STAMP,
     Checks,
+    background_of,
     checks_of_backgrounds,
     checks_of_frames,
     live_path,
@@ -47,8 +47,8 @@ _BLOCK = 4096
 _UNREADABLE = (CytovoxError, OSError, RuntimeError, LookupError, TypeError, ValueError)
 
 
-def _open(path_out: Path, job: DCNumPipelineJob) -> tuple[h5py.File, list[str], bool]:
-    """Return the file of an output, its columns, and whether the recording is as it was then."""
+def _open(path_out: Path, job: DCNumPipelineJob) -> tuple[h5py.File, Mapping[str, Any], bool]:
+    """Return the file of an output, what it is of, and whether the recording is as it was."""
     if job["gate_kwargs"].get("online_gates"):
         raise LookupError("the gates of the instrument may have changed")
     with contextlib.ExitStack() as stack:
@@ -59,17 +59,17 @@ def _open(path_out: Path, job: DCNumPipelineJob) -> tuple[h5py.File, list[str], 
         stamp = stamp_of(os.stat(job["path_in"]))
         is_unchanged = np.array_equal(h5[GROUP].attrs.get(STAMP, ()), stamp)
         stack.pop_all()
-    return h5, mark["columns"], is_unchanged
+    return h5, mark, is_unchanged
 
 
 def known_bursts(path_out: Path, job: DCNumPipelineJob) -> KnownBursts:
     """Return the backgrounds of bursts that need not be computed for an output."""
     try:
-        h5, _, is_unchanged = _open(path_out, job)
+        h5, mark, is_unchanged = _open(path_out, job)
         with h5:
-            bursts = h5[GROUP][BURSTS]
-            if not is_unchanged or bursts.attrs[METHOD] != job.get_ppid(ret_dict=True)[1]["bg_id"]:
+            if not is_unchanged or mark["background"] != background_of(job):
                 return {}
+            bursts = h5[GROUP][BURSTS]
             starts = read_checked(bursts["starts"]).tolist()
             images = read_checked(bursts["images"])
     except _UNREADABLE:
@@ -104,9 +104,9 @@ class MeasuredBefore:
         """Return what is there for an output, if it is of the same recipe."""
         with contextlib.ExitStack() as stack:
             try:
-                h5, columns, is_unchanged = _open(path_out, job)
+                h5, mark, is_unchanged = _open(path_out, job)
                 stack.enter_context(h5)
-                found = cls(h5, columns, is_unchanged=is_unchanged)
+                found = cls(h5, mark["columns"], is_unchanged=is_unchanged)
             except _UNREADABLE:
                 return None  # it is damaged, or another program's
             stack.pop_all()
@@ -117,7 +117,7 @@ class MeasuredBefore:
         self._h5.close()
 
     def expect(self, images: npt.NDArray[np.uint8], mapping: npt.NDArray[np.int64]) -> None:
-        """Take note which background image the run has for each frame."""
+        """Note which background image the run has for each frame."""
         if self._is_unchanged:
             self._wanted = checks_of_backgrounds(images)[mapping]
 

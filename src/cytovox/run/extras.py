@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from ..errors import UsageError
 
-__all__ = ["EXTRAS", "hint_for", "is_installed", "require"]
+__all__ = ["EXTRAS", "hint_for", "is_installed", "loaded_later", "require"]
 
 #: The extras that pyproject.toml declares: names of their packages, and what each is for.
 EXTRAS = {
@@ -63,3 +65,18 @@ def require(extra: str, what: str, *packages: str, path: str | None = None) -> N
         absent = f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed"
         text = f"{absent}, but needed for {what}"
         raise UsageError(text, path=path, hint=hint_for(extra))
+
+
+def loaded_later(
+    package: str, homes: Mapping[str, str], extra: str | None = None
+) -> Callable[[str], Any]:
+    """Return the `__getattr__` of a package that loads names from their modules when asked for."""
+
+    def load(name: str) -> Any:
+        if name not in homes:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        if extra is not None:
+            require(extra, extra)
+        return getattr(importlib.import_module(f"{package}.{homes[name]}"), name)
+
+    return load

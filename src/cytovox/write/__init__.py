@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from ..run.extras import loaded_later
 from .basin_files import (
     CreatingFileWithoutBasinWarning,
     IgnoringBasinTypeWarning,
@@ -48,19 +48,16 @@ __all__ = [
     "write_segment_properties",
 ]
 
-_HOMES = {
-    "create_labels": "volume_creation",
-    "create_volume": "volume_creation",
-    "export_images": "event_files",
-    "export_precomputed": "pyramid",
-    "export_table": "event_files",
-    "write_pyramid": "pyramid",
-    "write_segment_properties": "precomputed",
-}
-
-
-def __getattr__(name: str) -> Any:
-    # Loaded when asked for: each run, and each of its processes, pays for what it does not need.
-    if name in _HOMES:
-        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+# Loaded when asked for: each run, and each of its processes, pays for what it does not need.
+__getattr__ = loaded_later(
+    __name__,
+    {
+        "create_labels": "volume_creation",
+        "create_volume": "volume_creation",
+        "export_images": "event_files",
+        "export_precomputed": "pyramid",
+        "export_table": "event_files",
+        "write_pyramid": "pyramid",
+        "write_segment_properties": "precomputed",
+    },
+)
