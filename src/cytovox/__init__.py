@@ -43,3 +43,7 @@ __getattr__ = loaded_later(
     },
     extra="volumes",
 )
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
