@@ -162,7 +162,7 @@ def test_spread_frames_begin_and_end_with_the_recording():
     assert spread_frames(0, 5).tolist() == []
 
 
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 @given(
     hnp.arrays(bool, st.tuples(st.just(3), st.integers(3, 14), st.integers(3, 16))),
     st.booleans(),

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cytovox.errors import OptionError, StageError
@@ -55,6 +55,7 @@ def test_stack_of_another_shape() -> None:
         SegmentFlat().segment_batch(np.zeros((2, 4, 4)))
 
 
+@settings(deadline=None)
 @given(count=st.integers(0, 13), with_offset=st.booleans())
 def test_required_batch_size(count: int, with_offset: bool) -> None:
     images = np.random.default_rng(count).integers(-20, 20, (count, 3, 5)).astype(np.int16)

@@ -66,6 +66,7 @@ def pids(segmenter: MPOSegmenter) -> list[int]:
     return [worker.pid for worker in segmenter._workers]
 
 
+@settings(deadline=None)
 @given(start=st.integers(0, 50), length=st.integers(1, 50), data=st.data())
 def test_after_a_death_no_frame_is_left_out(start: int, length: int, data: st.DataObject) -> None:
     share = Share(0, start, start + length, "of chunk 3")
