@@ -6,7 +6,8 @@ import json
 import logging
 import secrets
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -130,11 +131,28 @@ def _plain(value: Any) -> Any:
     return value.item() if hasattr(value, "item") else list(value)
 
 
-def serve(folder: Path, port: int, on_ready: Callable[[str, str], None]) -> None:
-    """Serve the page of a folder on this machine until a signal comes.
+class _Server(uvicorn.Server):
+    """Leaves signals to its caller: the library's own way sends each one a second time."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    def stop(self) -> None:
+        self.should_exit = True
+
+
+def serve(
+    folder: Path,
+    port: int,
+    on_ready: Callable[[str, str], None],
+    until_stopped: Callable[[Callable[[], None]], AbstractContextManager[None]],
+) -> None:
+    """Serve the page of a folder on this machine until it is stopped.
 
     `on_ready` gets the address when it can be opened, and another one that can be opened
     once: other users see with what a browser is started. Port 0 stands for any.
+    `until_stopped` gets what stops the server, and is around its time.
     """
     try:
         listener = socket.create_server(("127.0.0.1", port))
@@ -154,7 +172,9 @@ def serve(folder: Path, port: int, on_ready: Callable[[str, str], None]) -> None
         )
         address = f"http://127.0.0.1:{port}/?token="
         on_ready(address + token, address + once)
+        server = _Server(config)
         try:
-            uvicorn.Server(config).run(sockets=[listener])
+            with until_stopped(server.stop):
+                server.run(sockets=[listener])
         finally:
             page.close()

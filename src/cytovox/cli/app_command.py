@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,7 @@ import typer
 
 from .command_options import option, options
 from .console import print_text, say
+from .signals import Stopped, stop_gently
 
 __all__ = ["app"]
 
@@ -46,4 +48,8 @@ def app(
         if not serving.no_browser:
             typer.launch(once)
 
-    serve(folder, serving.port, ready)
+    try:
+        serve(folder, serving.port, ready, functools.partial(stop_gently, resumes=False))
+    except Stopped:
+        say("stopped")
+        raise

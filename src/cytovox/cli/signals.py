@@ -204,8 +204,10 @@ def resumable() -> Iterator[None]:
 
 
 @contextmanager
-def stop_gently(request: Callable[[], None]) -> Iterator[None]:
+def stop_gently(request: Callable[[], None], *, resumes: bool = True) -> Iterator[None]:
     """Pass the first signal on as a request, so that work ends at a good place.
+
+    `resumes` says whether the same command resumes the work.
 
     An exception that is raised wherever the program happens to be can be lost
     in a callback, or come between making a file and noting it. So `request` is
@@ -214,7 +216,7 @@ def stop_gently(request: Callable[[], None]) -> Iterator[None]:
     `Stopped`, which is raised at the end of the block at the latest. A second
     signal, and the end of the time that the work is given, end the process at once.
     """
-    with stop_on_signals() as received, resumable():
+    with stop_on_signals() as received, resumable() if resumes else contextlib.nullcontext():
         passing = contextlib.nullcontext() if _watch is None else _watch.passing_on(request)
         try:
             with passing:
