@@ -1,8 +1,9 @@
 """Frames of Zstandard for images full of noise, without a search for what repeats.
 
 Noise repeats nowhere, so nothing is looked for but images that equal the one before.
-All others are cut into blocks of rows whose pixels get Huffman codes of their own. Any
-reader of Zstandard reads that (RFC 8878, whose sections the numbers in comments are).
+All others are cut into blocks of rows whose pixels get Huffman codes of their own, which
+those of all images may share. Any reader of Zstandard reads that (RFC 8878, whose sections
+the numbers in comments are).
 """
 
 from __future__ import annotations
@@ -24,13 +25,19 @@ _BLOCK, _LARGEST = 1 << 17, 1 << 14
 _REPEAT = 131
 #: Blocks of fewer bytes are one stream of codes, others four (3.1.1.3.1.1).
 _FOUR = 256
+#: Pixels that are counted for codes, where there are many more.
+_SAMPLE = 1 << 12
+#: Pixels among which rare values are looked for together.
+_PIECE = 128
 #: Parts of a bit.
 _FRACTION = 64
 #: n log2 n, in parts of a bit.
-_BITS = np.append(0, _FRACTION * (n := np.arange(1, _LARGEST + 1)) * np.log2(n)).astype(np.int32)
+_BITS = np.append(0, _FRACTION * (n := np.arange(1, 1 << 16)) * np.log2(n)).astype(np.int32)
+#: Room for the table of the codes of all values.
+_TABLE = 136
 
 
-def pack_images(images: npt.NDArray[Any], unit: int) -> bytes:
+def pack_images(images: npt.NDArray[Any], unit: int, alike: bool) -> bytes:
     """Return images of single bytes as a frame of Zstandard.
 
     Parameters
@@ -40,45 +47,55 @@ def pack_images(images: npt.NDArray[Any], unit: int) -> bytes:
     unit
         Bytes that get the same codes, rounded up to whole rows: at least so many, and
         more if other codes would save less than a sixteenth. The more, the faster.
+    alike
+        Whether the same rows of all images get the same codes, which is faster.
 
     Examples
     --------
     >>> import zstandard
     >>> images = np.arange(60, dtype=np.uint8).reshape(2, 6, 5)
-    >>> zstandard.decompress(pack_images(images, 1600)) == images.tobytes()
+    >>> zstandard.decompress(pack_images(images, 1600, True)) == images.tobytes()
     True
     """
     data: Any = np.ascontiguousarray(images).reshape(-1).view(np.uint8)
     item = max(1, data.size // max(1, len(images)))
     width = max(1, images.shape[-1])
-    price = 8 * _FRACTION * unit // 16
     unit = min(_LARGEST, -(-unit // width) * width)
-    # At worst all blocks are stored as they are.
-    out = np.empty(256 + data.size + 3 * (len(images) + 1) * (item // unit + 1), np.uint8)
-    return out[: _frame(data, item, unit, price, _BITS, out)].tobytes()
+    # At worst all blocks are stored as they are, the last after codes that were longer.
+    blocks = (len(images) + 1) * (item // unit + 1)
+    out = np.empty(256 + data.size + 3 * blocks + 2 * _LARGEST, np.uint8)
+    return out[: _frame(data, item, unit, alike, _BITS, out)].tobytes()
 
 
 @kernel()
-def _frame(data: Bytes, item: int, unit: int, price: int, table: Any, out: Bytes) -> int:
+def _frame(data: Bytes, item: int, unit: int, alike: bool, logs: Any, out: Bytes) -> int:
     """Write a frame, and return its length."""
     # Content size in four bytes, one segment, no checksum (3.1.1.1).
     pos = put(out, put(out, 0, 0xA0FD2FB528, 5), data.size, 4)
     last = pos
-    for start in range(0, data.size, item):
-        image = data[start : start + item]
-        if start and item >= _REPEAT and _is_repeated(data, start, item):
+    count = data.size // item
+    images = data.reshape((count, item))
+    is_new = np.ones(count, np.bool_)
+    for i in range(1, count):
+        is_new[i] = item < _REPEAT or not _is_repeated(data, i * item, item)
+    new = np.flatnonzero(is_new)
+    group = new if alike else new[:1]
+    ends, codes, tables = _bands(images, group, unit, logs)
+    for i in range(count):
+        if not is_new[i]:
             parts = -(-item // _BLOCK)
             for part in range(parts):
                 last = pos
                 pos = _repeat(out, pos, item, item * (part + 1) // parts - item * part // parts)
             continue
+        if i and not alike:
+            group[0] = i
+            ends, codes, tables = _bands(images, group, unit, logs)
         begin = 0
-        while begin < item:
-            counts = _count(image[begin : begin + unit])
-            end = _end_of_block(image, begin, unit, price, counts, table)
+        for band in range(ends.size):
             last = pos
-            pos = _block(image[begin:end], counts, out, pos)
-            begin = end
+            pos = _block(images[i, begin : ends[band]], codes[band], tables[band], out, pos)
+            begin = ends[band]
     if not data.size:
         pos = put(out, pos, 0, 3)
     out[last] |= 1  # no block comes after it
@@ -86,31 +103,80 @@ def _frame(data: Bytes, item: int, unit: int, price: int, table: Any, out: Bytes
 
 
 @kernel()
-def _end_of_block(image: Bytes, begin: int, unit: int, price: int, counts: Any, table: Any) -> int:
-    """Return where codes of these pixels do not suit any more; all are added to the counts."""
-    end = min(begin + unit, image.size)
-    bits = _bits(counts, table)
-    while end < image.size and end + unit - begin <= _LARGEST:
-        stop = min(end + unit, image.size)
-        more = _count(image[end:stop])
-        both = counts + more
-        together = _bits(both, table)
-        if together > bits + _bits(more, table) + price:
-            break
-        for value in range(256):
-            counts[value] = both[value]
-        bits, end = together, stop
-    return end
+def _bands(images: Any, group: Any, unit: int, logs: Any) -> Any:
+    """Return where codes of a group of images change, the codes, and their tables.
+
+    Units are put together as long as other codes would save less than a sixteenth.
+    """
+    item = images.shape[1]
+    units = -(-item // unit)
+    counts = np.zeros((units, 256), np.int32)
+    for k in range(units):
+        _count_values(images, group, k * unit, min((k + 1) * unit, item), counts[k])
+    ends = np.empty(units, np.int64)
+    codes = np.zeros((units, 256), np.uint64)  # each with its length in the lowest byte
+    tables = np.zeros((units, _TABLE), np.uint8)  # each after its length
+    band, begin, end = 0, 0, 0
+    while end < units:
+        these, end = counts[end], end + 1
+        bits, price = _bits(these, logs), 8 * _FRACTION // 16 * these.sum()
+        while end < units and (end + 1) * unit - begin <= _LARGEST:
+            both, more = these + counts[end], _bits(counts[end], logs)
+            if both.sum() >= logs.size or _bits(both, logs) > bits + more + price:
+                break
+            these, bits, end = both, _bits(both, logs), end + 1
+        if np.count_nonzero(these) > 1:
+            new_codes(these, codes[band])
+            tables[band, 0] = put_table(codes[band], tables[band], 1)
+        begin = ends[band] = min(end * unit, item)
+        band += 1
+    return ends[:band], codes, tables
 
 
 @kernel()
-def _bits(counts: Any, table: Any) -> int:
+def _count_values(images: Any, group: Any, begin: int, end: int, counts: Any) -> None:
+    """Count the values of these pixels of a group of images, of many in a sample of them.
+
+    Values that are there have counts, also if the sample has none of them.
+    """
+    step = max(1, group.size * (end - begin) // _SAMPLE) | 1
+    if step == 1:
+        for i in group:
+            counts += _count(images[i, begin:end])
+        return
+    for i in group:
+        for at in range(begin, end, step):
+            counts[images[i, at]] += 1
+    low = high = np.argmax(counts)
+    while low and counts[low - 1]:
+        low -= 1
+    while high < 255 and counts[high + 1]:
+        high += 1
+    for i in group:
+        for start in range(begin, end, _PIECE):
+            piece = images[i, start : min(start + _PIECE, end)]
+            if _reach_beyond(piece, np.uint8(low), np.uint8(high - low)):
+                for value in piece:
+                    counts[value] = max(counts[value], 1)
+
+
+@kernel()
+def _reach_beyond(values: Bytes, low: Any, span: Any) -> Any:
+    """Return whether any value is not one of those from the lowest one on."""
+    most = np.uint8(0)
+    for value in values:
+        most = max(most, np.uint8(value - low))
+    return most > span
+
+
+@kernel()
+def _bits(counts: Any, logs: Any) -> int:
     """Return how many bits the best codes take, in fractions."""
     bits, total = np.int32(0), np.int32(0)
     for value in range(256):
-        bits -= table[counts[value]]
+        bits -= logs[counts[value]]
         total += counts[value]
-    return int(bits + table[total])
+    return int(bits + logs[total])
 
 
 @kernel()
@@ -149,22 +215,22 @@ def _repeat(out: Bytes, pos: int, offset: int, length: int) -> int:
 
 
 @kernel()
-def _block(data: Bytes, counts: Any, out: Bytes, pos: int) -> int:
+def _block(data: Bytes, codes: Any, table: Bytes, out: Bytes, pos: int) -> int:
     """Write pixels as a block: a single value, codes, or as they are."""
-    if counts[data[0]] == data.size:
+    begin = pos + 3
+    if not codes.any():
         return put(out, pos, int(data[0]) << 24 | data.size << 3 | 1 << 1, 4)
     width = 10 if data.size < 1024 else 14 if data.size < 1 << 14 else 18
-    begin, body = pos + 3, pos + 3 + (4 + 2 * width) // 8
-    codes = np.zeros(256, np.uint64)  # each with its length in bits in the lowest byte
-    bits = new_codes(counts, codes)
-    end = put_table(codes, out, body)
-    if not end or end - begin + bits // 8 + 16 >= data.size:
+    body = begin + (4 + 2 * width) // 8
+    end = body + int(table[0]) - 1
+    if table[0]:
+        out[body:end] = table[1 : table[0]]
+        streams = 1 if data.size < _FOUR else 4
+        end = _put_streams(data, streams, codes, out, end)
+    if not table[0] or end - begin >= data.size:
         put(out, pos, data.size << 3, 3)
-        for i in range(data.size):
-            out[begin + i] = data[i]
+        out[begin : begin + data.size] = data
         return begin + data.size
-    streams = 1 if data.size < _FOUR else 4
-    end = _put_streams(data, streams, codes, out, end)
     head = 2 | (0 if streams == 1 else (width - 6) // 4) << 2
     put(out, begin, head | data.size << 4 | (end - body) << (4 + width), body - begin)
     end = put(out, end, 0, 1)  # no sequences

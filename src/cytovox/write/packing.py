@@ -30,7 +30,7 @@ __all__ = [
     "fit_items",
     "pack_chunk",
     "set_default_filter_kwargs",
-    "suitable_unit",
+    "suitable_way",
     "text_lines",
     "write_chunk",
 ]
@@ -116,8 +116,9 @@ _compressors = _Compressors()
 
 #: The level in whose place images may be packed by codes of their own (decision 8).
 _CODES_LEVEL = 5
-#: Bytes that get the same codes. The more, the faster, but the larger.
-_UNITS = (4800, 2400, 1600, 800)
+#: Bytes that get the same codes, and whether the same rows of all images of a chunk do. The
+#: more do, the faster; the last ways are for light that flickers.
+_WAYS = ((2400, True), (1600, True), (800, True), (1600, False), (800, False))
 #: How much larger than by that level a chunk may become.
 _LARGER = 1.02
 #: What the level packs to less than this is no noise: masks.
@@ -131,28 +132,32 @@ def can_pack(ds_kwds: Mapping[str, Any]) -> bool:
 
 
 def pack_chunk(
-    items: npt.NDArray[Any], level: int | None, checksum: bool, *, unit: int | None = None
+    items: npt.NDArray[Any],
+    level: int | None,
+    checksum: bool,
+    *,
+    way: tuple[int, bool] | None = None,
 ) -> bytes:
-    """Return the stored form of a whole chunk; images by codes of such a unit, if one is given."""
+    """Return the stored form of a whole chunk; images by codes of their own, if a way is given."""
     packed: bytes
-    if unit is not None:
-        packed = pack_images(items, unit)
+    if way is not None:
+        packed = pack_images(items, *way)
     else:
         raw: Any = np.ascontiguousarray(items).reshape(-1).view(np.uint8).data
         packed = raw.tobytes() if level is None else _compressor(level, len(raw)).compress(raw)
     return packed + fletcher32(packed).to_bytes(4, "little") if checksum else packed
 
 
-def suitable_unit(items: npt.NDArray[Any], level: int | None) -> int | None:
-    """Return the unit by which images are packed fastest and as small as by level 5, if any."""
+def suitable_way(items: npt.NDArray[Any], level: int | None) -> tuple[int, bool] | None:
+    """Return the fastest way by which images are packed as small as by level 5, if any."""
     if level != _CODES_LEVEL or items.ndim != 3 or items.dtype.itemsize != 1:
         return None
     by_level = len(pack_chunk(items, level, False))
     if by_level < items.nbytes * _REPETITIVE:
         return None
-    for unit in _UNITS:
-        if len(pack_chunk(items, level, False, unit=unit)) <= _LARGER * by_level:
-            return unit
+    for way in _WAYS:
+        if len(pack_chunk(items, level, False, way=way)) <= _LARGER * by_level:
+            return way
     return None
 
 
@@ -198,7 +203,7 @@ class PackedDataset:
         level = ds_kwds.get("compression_opts")
         self._level = int(level[0]) if ds_kwds.get("compression") == ZSTD and level else None
         self._checksum = bool(ds_kwds.get("fletcher32"))
-        self._unit: int | None = None
+        self._way: tuple[int, bool] | None = None
         self._is_chosen = False
         self._pool = pool
         self._most_waiting = most_waiting
@@ -243,7 +248,7 @@ class PackedDataset:
         if not self._is_chosen:
             # the first of the file, so that it is the same when a run is resumed
             first = self.dataset[: self.rows] if offset else self._joined(parts)
-            self._unit = suitable_unit(first, self._level)
+            self._way = suitable_way(first, self._level)
             self._is_chosen = True
         packed = self._pool.submit(self._pack, parts)
         self._waiting.append((offset, packed))
@@ -254,7 +259,7 @@ class PackedDataset:
         return parts[0] if len(parts) == 1 else np.concatenate(parts, dtype=self.dtype)
 
     def _pack(self, parts: list[npt.NDArray[Any]]) -> bytes:
-        return pack_chunk(self._joined(parts), self._level, self._checksum, unit=self._unit)
+        return pack_chunk(self._joined(parts), self._level, self._checksum, way=self._way)
 
     def _store_oldest(self) -> None:
         offset, packed = self._waiting.popleft()
