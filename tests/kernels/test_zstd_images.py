@@ -60,7 +60,10 @@ KINDS = {
 @pytest.mark.parametrize("alike", [False, True])
 def test_kinds_of_images(kind, shape, alike):
     images = KINDS[kind](np.random.default_rng(1), shape).clip(0, 255).astype(np.uint8)
-    assert is_read(images, alike=alike) <= images.size + 3 * (images.size // 1600 + images.shape[0]) + 12
+    assert (
+        is_read(images, alike=alike)
+        <= images.size + 3 * (images.size // 1600 + images.shape[0]) + 12
+    )
 
 
 @pytest.mark.parametrize("seed", range(20))
