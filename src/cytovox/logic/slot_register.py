@@ -28,8 +28,9 @@ __all__ = ["SharedCounters", "SlotRegister", "StateWarden", "count_time", "is_lo
 
 #: Frames that a worker takes at a time, unless the segmenter wants otherwise.
 _BATCH = 100
-#: Bytes of event images that a batch may bring forth, on the mean.
-_BATCH_BYTES = 8 << 20
+#: Bytes of event images that a batch may bring forth, on the mean: those of a whole slot with
+#: five events a frame, since what comes in several parts has to be copied together.
+_BATCH_BYTES = 16 << 20
 #: Chunks that are begun before an earlier one has ended, as a multiple of the slots.
 _WINDOW = 2
 #: Seconds to wait for room on the event queue before looking whether all is over.
