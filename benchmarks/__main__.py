@@ -29,7 +29,7 @@ GROUPS: dict[str, tuple[Callable[[Plan], Rows], Callable[[bool], list[str]], tup
         ("dcnum", "mahotas", "scipy", "opencv-python-headless", "numpy", "numba", "zstandard"),
     ),
     "packing": (packing.rows, packing.keys, ("zstandard",)),
-    "startup": (startup.rows, startup.keys, ("dcnum", "numpy", "numba", "h5py", "typer")),
+    "startup": (startup.rows, startup.keys, ("dcnum", "numpy", "numba", "h5py", "click")),
     "batch": (batch.rows, batch.keys, ("numpy", "numba", "h5py")),
     "live": (live.rows, live.keys, ("numpy", "numba", "h5py", "zstandard")),
     "volumes": (

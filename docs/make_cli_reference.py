@@ -9,6 +9,8 @@ import inspect
 from pathlib import Path
 from typing import Any
 
+import click
+
 from cytovox.cli.main import program
 
 PAGE = Path(__file__).parent / "reference" / "commands.md"
@@ -17,8 +19,11 @@ HEAD = """# Commands
 <!-- Written by docs/make_cli_reference.py; say "make docs" after a change. -->
 
 `cytovox --help` and `cytovox COMMAND --help` show the same. `python -m cytovox` is the same
-program. `cytovox --version` shows the version, `cytovox --install-completion` teaches the shell
-to complete words.
+program. `cytovox --version` shows the version.
+
+The shell completes words of commands, options and files after
+`eval "$(_CYTOVOX_COMPLETE=bash_source cytovox)"` in `~/.bashrc`, or with `zsh_source` in
+`~/.zshrc`; fish takes `_CYTOVOX_COMPLETE=fish_source cytovox | source`.
 """
 
 
@@ -27,13 +32,14 @@ def commands() -> list[tuple[str, Any]]:
     found = []
 
     def walk(name: str, command: Any) -> None:
-        if hasattr(command, "commands"):
-            for sub in command.commands.values():
-                walk(f"{name} {sub.name}", sub)
+        if isinstance(command, click.Group):
+            context = click.Context(command)
+            for sub in command.list_commands(context):
+                walk(f"{name} {sub}", command.get_command(context, sub))
         else:
             found.append((name, command))
 
-    walk("cytovox", program())
+    walk("cytovox", program)
     return found
 
 

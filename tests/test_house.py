@@ -132,7 +132,7 @@ def test_nothing_heavy_is_loaded_before_it_is_needed() -> None:
     """Not for help, and not the compiler for workers that run the segmenters of users."""
     code = (
         "import sys; from cytovox.cli.main import main; main(['run', '--help']);"
-        "heavy = {'numpy', 'numba', 'h5py', 'matplotlib'} & set(sys.modules);"
+        "heavy = {'numpy', 'numba', 'h5py', 'matplotlib', 'rich'} & set(sys.modules);"
         "import cytovox.logic, cytovox.segm, cytovox.blockwise.volumes;"
         "heavy |= {'numba'} & set(sys.modules);"
         "sys.exit(f'loaded {heavy}' if heavy else 0)"

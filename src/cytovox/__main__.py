@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import os
 import sys
 
 from .cli.signals import end_now, exit_code_of_interrupt, stop_on_signals
 
 __all__ = ["run"]
 
-#: Objects that are made before Python looks for cycles. With 700, its default,
-#: it does so a hundred times while libraries are imported, and finds nothing.
-_OBJECTS_BETWEEN_COLLECTIONS = 100_000
+#: Objects that are made before Python looks for cycles. It looks at all of them, and finds
+#: nothing in the hundred thousand that libraries make while they are imported.
+_OBJECTS_BETWEEN_COLLECTIONS = 500_000
 
 
 def run() -> None:
     """Be the program: from the first import on, signals end it in order."""
     gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
+    if sys.argv[1:2] != ["as-dcnum"]:  # which runs a program of which we know nothing
+        # Linear algebra would start a thread for each core, which waits for work by spinning,
+        # when numpy is imported. Each core has a worker of ours.
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     with stop_on_signals() as received:
         try:
             from .cli.main import main

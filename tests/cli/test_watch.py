@@ -54,7 +54,7 @@ def stay(
     folder: Path,
     out: Path | None,
     steps: Iterable[Callable[[], Any]],
-    recipes: list[str] | None = None,
+    recipes: tuple[str, ...] = (),
     **options: Any,
 ) -> tuple[int, Watcher]:
     """Watch a folder by a clock of our own; between two looks one of the steps is done."""
@@ -200,7 +200,7 @@ def test_recordings_are_measured_as_they_arrive(folder: Path, out: Path, good: P
 
 def test_each_recipe_has_a_result(folder: Path, out: Path, good: Path) -> None:
     shutil.copy(good, folder)
-    _, watcher = stay(folder, out, [nothing] * 12, recipes=["default", "small"])
+    _, watcher = stay(folder, out, [nothing] * 12, recipes=("default", "small"))
     assert watcher.counts == {"done": 2}
     assert {line["recipe"] for line in day_of(out)} == {"default", "small"}
 

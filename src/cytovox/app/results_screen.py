@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import typer
+import click
 
 from ..errors import CytovoxError, InputError, UsageError
 from ..logic.fates import KEPT, analyse
@@ -87,7 +87,7 @@ class Results:
     def open(self, body: Body) -> dict[str, Any]:
         """Show a folder in the file manager of this machine."""
         place = self._folder.place(body.text("folder"))
-        if not place.is_dir() or typer.launch(str(place)):
+        if not place.is_dir() or click.launch(str(place)):
             raise UsageError("no program opens the folder here", path=place)
         return {"opened": self._folder.name(place)}
 

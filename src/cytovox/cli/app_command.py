@@ -6,9 +6,9 @@ import functools
 from pathlib import Path
 from typing import Annotated
 
-import typer
+import click
 
-from .command_options import option, options
+from .command_options import argument, option, options
 from .console import print_text, say
 from .signals import Stopped, stop_gently
 
@@ -18,7 +18,11 @@ __all__ = ["app"]
 @options
 class _Serving:
     port: int = option(
-        0, "Port of the page on this machine; any that is free if not given.", min=0, max=65535
+        0,
+        "Port of the page on this machine; any that is free if not given.",
+        min=0,
+        max=65535,
+        metavar="PORT",
     )
     no_browser: bool = option(False, "Print the address, and do not open a browser.")
     debug: bool = option(False, "Show tracebacks.")
@@ -27,8 +31,9 @@ class _Serving:
 def app(
     serving: _Serving,
     folder: Annotated[
-        Path, typer.Argument(metavar="FOLDER", help="The folder whose files the page may see.")
-    ] = Path(),
+        Path | None,
+        argument("[FOLDER]", "Folder whose files the page may see; the current one if not given."),
+    ],
 ) -> None:
     """Open a page in the browser: look, tune, run a folder, see results.
 
@@ -46,10 +51,10 @@ def app(
         print_text(address)
         say("end it with Ctrl-C; runs that were started go on")
         if not serving.no_browser:
-            typer.launch(once)
+            click.launch(once)
 
     try:
-        serve(folder, serving.port, ready, functools.partial(stop_gently, resumes=False))
+        serve(folder or Path(), serving.port, ready, functools.partial(stop_gently, resumes=False))
     except Stopped:
         say("stopped")
         raise

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import typer
+from .command_options import argument
 
 __all__ = ["as_dcnum"]
 
 
 def as_dcnum(
     command: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="COMMAND...",
-            help="Program and its arguments, e.g. chipstream-cli in.rtdc out.rtdc.",
+        tuple[str, ...],
+        argument(
+            "COMMAND...",
+            "Program and its arguments, e.g. chipstream-cli in.rtdc out.rtdc.",
         ),
     ],
-) -> None:
+) -> int:
     """Run a program that imports dcnum, with cytovox in place of dcnum.
 
     For example:  cytovox as-dcnum -- chipstream-cli in.rtdc out.rtdc
@@ -27,4 +27,4 @@ def as_dcnum(
     """
     from ..compat.dcnum import run_as_dcnum
 
-    raise typer.Exit(run_as_dcnum(command))
+    return run_as_dcnum(command)

@@ -7,18 +7,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
 from ..errors import escaped
-from .command_options import AllowedToRecordings, Said, option, options
+from .command_options import AllowedToRecordings, Said, argument, option, options
 from .console import FINDINGS, counted, describe_each
 from .inputs import output_path
 
 __all__ = ["drain", "relink", "tap"]
 
-Result = Annotated[
-    Path, typer.Argument(metavar="RESULT", help="A result that was made by a run (.rtdc).")
-]
+Result = Annotated[Path, argument("RESULT", "A result that was made by a run (.rtdc).")]
 
 
 @options
@@ -30,13 +26,13 @@ class _To:
 
 def relink(
     results: Annotated[
-        list[Path],
-        typer.Argument(metavar="RESULT...", help="Results that refer to another file (.rtdc)."),
+        tuple[Path, ...],
+        argument("RESULT...", "Results that refer to another file (.rtdc)."),
     ],
     where: _To,
     allowed: AllowedToRecordings,
     said: Said,
-) -> None:
+) -> int:
     """Let results refer to their input where it is now, after it was moved.
 
     The file there must be of the same measurement and have as many frames. Its
@@ -57,7 +53,7 @@ def relink(
         code = 0 if all(one.found for one in done) else FINDINGS
         return {"file": str(path), "exit_code": code, "basins": basins}
 
-    raise typer.Exit(describe_each("file", results, look, _relinked_in_words, said))
+    return describe_each("file", results, look, _relinked_in_words, said)
 
 
 def _relinked_in_words(found: dict[str, Any]) -> str:
@@ -95,7 +91,7 @@ def _making(out: Path, stage: str, said: Said) -> Iterator[Callable[[int, int], 
         yield listen
 
 
-def drain(result: Result, where: _Out, allowed: AllowedToRecordings, said: Said) -> None:
+def drain(result: Result, where: _Out, allowed: AllowedToRecordings, said: Said) -> int:
     """Copy all that a result refers to, so that it stands alone.
 
     The output holds the same data as that of  cytovox run --basins drain. It is
@@ -118,7 +114,7 @@ def drain(result: Result, where: _Out, allowed: AllowedToRecordings, said: Said)
     def in_words(found: dict[str, Any]) -> str:
         return escaped(f"{found['output']}: stands alone, with {' '.join(found['features'])}")
 
-    raise typer.Exit(describe_each("file", [result], look, in_words, said))
+    return describe_each("file", [result], look, in_words, said)
 
 
 @options
@@ -132,7 +128,7 @@ class _Tapped(_Out):
     )
 
 
-def tap(result: Result, where: _Tapped, allowed: AllowedToRecordings, said: Said) -> None:
+def tap(result: Result, where: _Tapped, allowed: AllowedToRecordings, said: Said) -> int:
     """Make a small result that refers to its input in place of copies.
 
     Left out is only what the recording holds as well: it must be of the same
@@ -168,4 +164,4 @@ def tap(result: Result, where: _Tapped, allowed: AllowedToRecordings, said: Said
         features = " ".join(found["features"])
         return escaped(f"{found['output']}: refers to {found['input']} for {features}")
 
-    raise typer.Exit(describe_each("file", [result], look, in_words, said))
+    return describe_each("file", [result], look, in_words, said)

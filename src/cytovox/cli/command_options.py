@@ -5,45 +5,64 @@ from __future__ import annotations
 import functools
 import inspect
 import re
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, fields, is_dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, dataclass_transform, get_type_hints
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import Field, dataclass, field, fields, is_dataclass, replace
+from pathlib import Path
+from types import UnionType
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Literal,
+    TypeVar,
+    Union,
+    dataclass_transform,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
-import typer
+import click
 
 from ..errors import OptionError, StorageError
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from ..read import Permissions
 
 __all__ = [
     "INPUT",
-    "JSON_HELP",
     "OUTPUT",
     "SAFETY",
     "SETTINGS",
     "Allowed",
     "AllowedToRecordings",
-    "AsJson",
+    "Command",
+    "Form",
     "Said",
     "SaidOfWork",
     "Where",
     "Workers",
+    "argument",
     "option",
     "options",
     "parse_assignments",
     "parse_lengths",
     "parse_size",
-    "with_options",
+    "taking",
 ]
 
 _T = TypeVar("_T")
 
-#: Panels of the help, into which the options of a command are sorted.
-INPUT, SETTINGS, OUTPUT, SAFETY = "Input", "Settings", "Output", "Safety"
-_ORDER = (INPUT, SETTINGS, OUTPUT, None, SAFETY)
-JSON_HELP = "Print one JSON object in place of the text."
-AsJson = Annotated[bool, typer.Option("--json", help=JSON_HELP)]
+#: Sections of the help, into which the parameters of a command are sorted.
+ARGUMENTS, INPUT, SETTINGS, OUTPUT = "Arguments", "Input", "Settings", "Output"
+OPTIONS, SAFETY = "Options", "Safety"
+_ORDER = (INPUT, SETTINGS, OUTPUT, OPTIONS, SAFETY)
+
+
+def argument(metavar: str, help: str) -> dict[str, str]:
+    """Return what annotates a parameter of a command that is an argument."""
+    return {"metavar": metavar, "help": help}
 
 
 def option(
@@ -51,15 +70,15 @@ def option(
     help: str,
     *names: str,
     read: Callable[..., Any] | None = None,
-    panel: str | None = None,
+    panel: str = OPTIONS,
     **how: Any,
 ) -> Any:
     """Return a field of a dataclass that is an option of a command, named like it if not given.
 
     `read` makes the value from the text that was given and the name of the option; `panel` is
-    where the help shows it.
+    the section of the help that shows it. A number may have a `min` and a `max`.
     """
-    how |= {"names": names, "read": read, "help": help, "rich_help_panel": panel}
+    how |= {"names": names, "read": read, "help": help, "panel": panel}
     return field(default=default, metadata=how)
 
 
@@ -69,68 +88,131 @@ def options(cls: type[_T]) -> type[_T]:
     return dataclass(eq=False, repr=False)(cls)
 
 
-def with_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Let each parameter of a command that is a dataclass stand for its fields, as options."""
-    parameters: list[inspect.Parameter] = []
+class _Argument(click.Argument):
+    """An argument with a help text; most are names of files."""
+
+    panel = ARGUMENTS
+
+    def __init__(self, name: str, *, metavar: str, help: str, **how: Any) -> None:
+        super().__init__([name], metavar=metavar, **how)
+        self.help = help
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str]:
+        return self.make_metavar(ctx), self.help or ""
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem
+
+        return [CompletionItem(incomplete, type="file")]
+
+
+class _Option(click.Option):
+    """An option that the help shows in a section."""
+
+    def __init__(self, names: list[str], *, panel: str, **how: Any) -> None:
+        super().__init__(names, **how)
+        self.panel = panel
+
+
+class Command(click.Command):
+    """A command whose help has sections."""
+
+    def get_short_help_str(self, limit: int = 45) -> str:
+        """Return the first paragraph of the help, whatever its length."""
+        return " ".join((self.help or "").partition("\n\n")[0].split())
+
+    def format_arguments(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write nothing: newer releases of click would show arguments apart."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write all parameters, section by section."""
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for one in self.get_params(ctx):
+            if (record := one.get_help_record(ctx)) is not None:
+                sections.setdefault(getattr(one, "panel", OPTIONS), []).append(record)
+        for name, records in sections.items():
+            with formatter.section(name):
+                formatter.write_dl(records)
+
+
+def taking(command: Callable[..., Any]) -> dict[str, Any]:
+    """Return what click is told of a command: its parameters, and what they are given to.
+
+    Each parameter of the function that is a dataclass stands for its fields, as options.
+    """
+    arguments: list[click.Parameter] = []
+    grouped: list[_Option] = []
     groups: dict[str, type[Any]] = {}
-    grouped: list[inspect.Parameter] = []
-    for one in inspect.signature(command, eval_str=True).parameters.values():
-        group = one.annotation
-        if isinstance(group, type) and is_dataclass(group):
-            groups[one.name] = group
-            grouped += _parameters(group)
+    contexts: list[str] = []
+    for name, one in inspect.signature(command, eval_str=True).parameters.items():
+        if one.annotation is click.Context:
+            contexts.append(name)
+        elif isinstance(one.annotation, type) and is_dataclass(one.annotation):
+            groups[name] = one.annotation
+            grouped += _options_of(one.annotation)
         else:
-            parameters.append(one.replace(kind=one.KEYWORD_ONLY))
+            arguments.append(_argument(one))
 
-    parameters += sorted(grouped, key=_place_in_help)
-
-    @functools.wraps(command)
-    def flat(**given: Any) -> Any:
+    def call(**given: Any) -> Any:
         for name, group in groups.items():
-            given[name] = group(**{f.name: _read(f, given.pop(f.name)) for f in fields(group)})
+            given[name] = group(**{f.name: _value(f, given.pop(f.name)) for f in fields(group)})
+        given |= dict.fromkeys(contexts, click.get_current_context())
         try:
             return command(**given)
-        except KeyboardInterrupt as interrupt:  # of which the parser would leave only a code
-            raise typer.Abort from interrupt
-        except BrokenPipeError as err:  # which the parser would take for that of stdout
+        except BrokenPipeError as err:  # which is not that of stdout
             raise StorageError(err.strerror or str(err), path=err.filename) from err
 
-    flat.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    flat.__annotations__ = {one.name: one.annotation for one in parameters}
-    return flat
+    grouped.sort(key=lambda one: _ORDER.index(one.panel))
+    return {"params": arguments + grouped, "callback": call}
+
+
+def _argument(parameter: inspect.Parameter) -> _Argument:
+    kind, how = get_args(parameter.annotation)
+    needed = type(None) not in get_args(kind)
+    return _Argument(parameter.name, required=needed, **how, **_reading(kind, {"nargs": -1}))
 
 
 @functools.cache
-def _parameters(group: Any) -> tuple[inspect.Parameter, ...]:
+def _options_of(group: Any) -> tuple[_Option, ...]:
     """Return the options of a group, which many commands share."""
-    return tuple(_options_of(group))
-
-
-def _options_of(group: Any) -> Iterator[inspect.Parameter]:
     types = get_type_hints(group)
-    for one in fields(group):
-        how = dict(one.metadata)
-        kind = types[one.name] if how.pop("read") is None else str | None
-        info = typer.Option(*(how.pop("names") or [_name(one)]), **how)
-        yield inspect.Parameter(
-            one.name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=one.default,
-            annotation=Annotated[kind, info],
-        )
+    return tuple(_option(one, types[one.name]) for one in fields(group))
 
 
-def _place_in_help(parameter: inspect.Parameter) -> int:
-    """Return where an option comes: panels are shown in the order of their first options."""
-    return _ORDER.index(parameter.annotation.__metadata__[0].rich_help_panel)
+def _option(one: Field[Any], kind: Any) -> _Option:
+    how = dict(one.metadata)
+    names = how.pop("names") or [_name(one)]
+    limits = {name: how.pop(name) for name in ("min", "max") if name in how}
+    how |= _reading(kind if how.pop("read") is None else str, {"multiple": True}, limits)
+    how |= {"required": True} if one.default is ... else {"default": one.default}
+    return _Option([*names, one.name], **how)
 
 
-def _read(one: Any, value: Any) -> Any:
+def _reading(
+    kind: Any, several: Mapping[str, Any], limits: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return how click reads values of a type; `several` is added if there may be several."""
+    if get_origin(kind) in (Union, UnionType):  # with None
+        kind = get_args(kind)[0]
+    if get_origin(kind) is tuple:
+        return {**_reading(get_args(kind)[0], several), **several}
+    if kind is bool:
+        return {"is_flag": True}
+    if get_origin(kind) is Literal:
+        return {"type": click.Choice(get_args(kind))}
+    if kind is Path:
+        return {"type": click.Path(path_type=Path)}
+    if limits:
+        return {"type": {int: click.IntRange, float: click.FloatRange}[kind](**limits)}
+    return {"type": kind}
+
+
+def _value(one: Field[Any], given: Any) -> Any:
     read = one.metadata["read"]
-    return value if read is None or value is None else read(value, _name(one))
+    return given if read is None or given is None else read(given, _name(one))
 
 
-def _name(one: Any) -> str:
+def _name(one: Field[Any]) -> str:
     return f"--{one.name.replace('_', '-')}"
 
 
@@ -155,12 +237,10 @@ def parse_size(text: str, name: str) -> int | tuple[int, ...]:
     return sizes[0] if len(sizes) == 1 else sizes
 
 
-def parse_assignments(
-    words: Iterable[str] | None, key: str, form: str, example: str
-) -> dict[str, str]:
+def parse_assignments(words: Iterable[str], key: str, form: str, example: str) -> dict[str, str]:
     """Read what ``--set`` gets; `key` is what a key may be, `form` the same in words."""
     given: dict[str, str] = {}
-    for word in words or ():
+    for word in words:
         match = re.fullmatch(rf"\s*({key})\s*=\s*(.*?)\s*", word, re.S)
         if match is None:
             raise OptionError(
@@ -177,8 +257,8 @@ def parse_assignments(
 class Allowed:
     """What inputs may do."""
 
-    basin_roots: list[str] | None = option(
-        None,
+    basin_roots: tuple[str, ...] = option(
+        (),
         "A folder that may hold files to which the input refers, besides its own. "
         "May be repeated.",
         "--basin-root",
@@ -206,7 +286,7 @@ class Allowed:
         from ..read.permissions import default_permissions, existing_folder
 
         known = default_permissions()
-        folders = (*known.basin_roots, *map(existing_folder, self.basin_roots or ()))
+        folders = (*known.basin_roots, *map(existing_folder, self.basin_roots))
         allowed = {kind: True for kind, value in vars(self).items() if value is True}
         return replace(known, **allowed, basin_roots=tuple(dict.fromkeys(folders)))
 
@@ -224,10 +304,16 @@ class AllowedToRecordings(Allowed):
 
 
 @options
-class Said:
+class Form:
+    """In which form a result is shown."""
+
+    as_json: bool = option(False, "Print one JSON object in place of the text.", "--json")
+
+
+@options
+class Said(Form):
     """How much is said, and in which form."""
 
-    as_json: bool = option(False, JSON_HELP, "--json")
     debug: bool = option(False, "Show tracebacks.")
 
     @property

@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
+import click
+
 from ..errors import CytovoxError, escaped
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ __all__ = [
     "describe",
     "describe_each",
     "described",
+    "discard",
     "exit_code_of",
     "exit_code_of_all",
     "in_columns",
@@ -193,9 +196,8 @@ def describe(error: BaseException) -> str:
             text += " (choose a shorter name)"
         else:
             text += " (check that the place is there, writable and not full)"
-    elif _is_usage(error):
-        text = error.format_message()  # type: ignore[attr-defined]
-        text = f"{text.rstrip('.')} (say --help to see what is possible)"
+    elif isinstance(error, click.UsageError):
+        text = f"{error.format_message().rstrip('.')} (say --help to see what is possible)"
     elif any(cls.__name__ in _MEMORY for cls in type(error).mro()):
         text = "out of memory (close other programs, or give fewer --workers)"
     elif found := _place_in_a_users_file(error):
@@ -224,7 +226,7 @@ def exit_code_of(error: BaseException) -> int:
         return error.exit_code
     if isinstance(error, OSError):
         return 74
-    return 2 if _is_usage(error) else 1
+    return error.exit_code if isinstance(error, click.UsageError) else 1
 
 
 def exit_code_of_all(codes: Sequence[int]) -> int:
@@ -242,9 +244,7 @@ def report_error(error: BaseException, *, debug: bool = False) -> int:
     """Say an error in one line, with its traceback if asked; return the exit code."""
     if debug:
         say(*"".join(traceback.format_exception(error)).rstrip().split("\n"))
-    # A command without words has shown its help instead of an error.
-    if not _is_usage(error) or error.format_message():  # type: ignore[attr-defined]
-        say(f"error: {describe(error)}")
+    say(f"error: {describe(error)}")
     return exit_code_of(error)
 
 
@@ -270,11 +270,6 @@ def showing_warnings() -> Iterator[None]:
         warnings.showwarning = before
 
 
-def _is_usage(error: BaseException) -> bool:
-    # The parser's errors come from another package from version to version.
-    return hasattr(error, "format_message") and getattr(error, "exit_code", None) == 2
-
-
 def _write(stream: TextIO, text: str) -> None:
     try:
         try:
@@ -283,12 +278,12 @@ def _write(stream: TextIO, text: str) -> None:
             stream.write(text.encode("ascii", "backslashreplace").decode("ascii") + "\n")
         stream.flush()
     except OSError as error:
-        _discard(stream)
+        discard(stream)
         if not isinstance(error, BrokenPipeError):
             raise
 
 
-def _discard(stream: TextIO) -> None:
+def discard(stream: TextIO) -> None:
     """Discard what else is written to a stream, or Python fails when it ends."""
     with contextlib.suppress(OSError, ValueError):
         number = stream.fileno()

@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import typer
-
 from ..errors import OutputExistsError, UsageError
-from .command_options import SaidOfWork, option, options, parse_lengths, parse_size
+from .command_options import SaidOfWork, argument, option, options, parse_lengths, parse_size
 from .console import FINDINGS, by, print_text, say
 
 if TYPE_CHECKING:
@@ -81,7 +79,7 @@ class _Camera:
 
 
 def recording(
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="Recording to write (.rtdc).")],
+    out: Annotated[Path, argument("OUT", "Recording to write (.rtdc).")],
     how: _Recording,
     camera: _Camera,
     last: _Last,
@@ -154,7 +152,7 @@ class _Volume:
 def volume(
     out: Annotated[
         Path,
-        typer.Argument(metavar="OUT", help="Volume to write: a folder .zarr, or a stack .tif."),
+        argument("OUT", "Volume to write: a folder .zarr, or a stack .tif."),
     ],
     how: _Volume,
     last: _Last,
@@ -185,14 +183,14 @@ class _Demo:
     debug: bool = option(False, "Show tracebacks.")
 
 
-def demo(how: _Demo) -> None:
+def demo(how: _Demo) -> int:
     """Simulate a recording, measure it, compare with the truth, and draw a picture.
 
     Needs no data, and shows in a minute what the program does. An earlier
     demo in the same folder is replaced.
     """
     show = _show_volume if how.volume else _show_recording
-    raise typer.Exit(show(how))
+    return show(how)
 
 
 def _show_recording(how: _Demo) -> int:

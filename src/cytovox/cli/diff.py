@@ -5,10 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from ..errors import InputError, escaped
-from .command_options import OUTPUT, AllowedToRecordings, Said, option, options
+from .command_options import OUTPUT, AllowedToRecordings, Said, argument, option, options
 from .console import FINDINGS, counted, in_columns, show
 from .looking import save_picture
 
@@ -37,14 +35,12 @@ class _Picture:
 
 
 def diff(
-    first: Annotated[Path, typer.Argument(metavar="A", help="A result of a run (.rtdc).")],
-    second: Annotated[
-        Path, typer.Argument(metavar="B", help="Another result of the same recording.")
-    ],
+    first: Annotated[Path, argument("A", "A result of a run (.rtdc).")],
+    second: Annotated[Path, argument("B", "Another result of the same recording.")],
     picture: _Picture,
     allowed: AllowedToRecordings,
     said: Said,
-) -> None:
+) -> int:
     """Compare two results of one recording: events gained and lost, features, recipes.
 
     Events are the same if they are in the same frame and their masks overlap.
@@ -68,7 +64,7 @@ def diff(
         if picture.out is not None:
             _draw(one, two, found, picture, plain)
     show(plain, _in_words(plain), as_json=said.as_json)
-    raise typer.Exit(plain["exit_code"])
+    return int(plain["exit_code"])
 
 
 def _draw(

@@ -11,11 +11,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
 from .. import __version__
 from ..errors import StageError, escaped
-from .command_options import AsJson
+from .command_options import Form, argument
 from .console import FINDINGS, in_columns, show
 
 __all__ = ["Examined", "doctor", "examine", "table_of"]
@@ -37,7 +35,7 @@ _NEEDED = {
     "cloudpickle": "work on other machines",
     "matplotlib": "pictures",
     "rich": "progress",
-    "typer": "this program",
+    "click": "this program",
 }
 
 #: Name of what was looked at, its state, and what was found.
@@ -59,12 +57,10 @@ class Examined:
 def doctor(
     folder: Annotated[
         Path | None,
-        typer.Argument(
-            metavar="[FOLDER]", help="Folder for results; the current folder if not given."
-        ),
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
+        argument("[FOLDER]", "Folder for results; the current folder if not given."),
+    ],
+    form: Form,
+) -> int:
     """Show whether this installation, machine and folder are fit for work.
 
     Versions, compression filters, kernels, extras, disk, memory and its
@@ -78,8 +74,8 @@ def doctor(
     code = 1 if "BAD" in states else FINDINGS if "look" in states else 0
     examined = [asdict(one) | {"state": one.state.lower()} for one in found]
     plain = {"cytovox": __version__, "exit_code": code, "examined": examined}
-    show(plain, table_of(found), as_json=as_json)
-    raise typer.Exit(code)
+    show(plain, table_of(found), as_json=form.as_json)
+    return code
 
 
 def examine(folder: Path) -> list[Examined]:

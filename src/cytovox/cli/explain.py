@@ -7,8 +7,6 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
-
 from ..errors import OptionError, escaped
 from .command_options import INPUT, OUTPUT, AllowedToRecordings, Said, option, options
 from .console import FINDINGS, in_columns, show
@@ -52,7 +50,7 @@ def explain(
     asked: _Asked,
     allowed: AllowedToRecordings,
     said: Said,
-) -> None:
+) -> int:
     """Say what each step makes of the objects of a frame, and why each is kept or lost.
 
     Of a result, it is said which event an object is (by its row, from 0, as in
@@ -90,7 +88,7 @@ def explain(
             save_picture(figure, asked.out, force=asked.force)
             plain["picture"] = str(asked.out)
     show(plain, _in_words(found.heading, plain), as_json=said.as_json)
-    raise typer.Exit(plain["exit_code"])
+    return int(plain["exit_code"])
 
 
 def _check_pixel(at: tuple[int, int], shape: tuple[int, ...]) -> None:

@@ -7,10 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import typer
-
 from ..errors import InputError, OptionError, UsageError, escaped
-from .command_options import AllowedToRecordings, Said, option, options
+from .command_options import AllowedToRecordings, Said, argument, option, options
 from .console import FINDINGS, counted, describe_each
 from .inputs import output_path
 
@@ -73,17 +71,17 @@ class _Where:
 
 def export(
     results: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="RESULT...",
-            help="Results or recordings (.rtdc); labels of volumes, or their table of objects.",
+        tuple[Path, ...],
+        argument(
+            "RESULT...",
+            "Results or recordings (.rtdc); labels of volumes, or their table of objects.",
         ),
     ],
     what: _What,
     where: _Where,
     allowed: AllowedToRecordings,
     said: Said,
-) -> None:
+) -> int:
     """Write features or images of events for other programs.
 
     Features get the labels and units of dclab. Numbers are those of the file;
@@ -118,7 +116,7 @@ def export(
         lines += [f"  {text}" for text in found.get("unread", ())]
         return "\n".join(map(escaped, lines))
 
-    raise typer.Exit(describe_each("file", results, look, in_words, said))
+    return describe_each("file", results, look, in_words, said)
 
 
 def _outputs(results: Sequence[Path], kind: str, out: Path | None) -> list[Path]:
@@ -144,7 +142,9 @@ def _export(path: Path, out: Path, what: _What, may: Permissions | None) -> tupl
         if what.to not in _IMAGES:
             listed = {name for one in data.basins for name in one.get("features") or ["frame"]}
             unread = [] if what.features else data.unread(listed.difference(_OF_IMAGES))
-            return export_table(data, out, features=what.features, events=what.events), unread
+            return export_table(
+                data, out, features=what.features or None, events=what.events
+            ), unread
         feature = what.features or ["image"]
         if len(feature) > 1:
             raise UsageError("one file holds one kind of images", path=path, hint="name only one")

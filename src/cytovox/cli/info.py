@@ -6,10 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from ..errors import InputError
-from .command_options import AllowedToRecordings, Said
+from .command_options import AllowedToRecordings, Said, argument
 from .console import describe_each, described
 
 if TYPE_CHECKING:
@@ -19,20 +17,17 @@ __all__ = ["describe_file", "in_words", "info"]
 
 
 def info(
-    files: Annotated[
-        list[Path], typer.Argument(metavar="FILE...", help="Recordings or results (.rtdc).")
-    ],
+    files: Annotated[tuple[Path, ...], argument("FILE...", "Recordings or results (.rtdc).")],
     allowed: AllowedToRecordings,
     said: Said,
-) -> None:
+) -> int:
     """Show what is in a file: size, features, where its data are, and how it was made.
 
     For a result, the pipeline identifier is checked against its hash, and it
     is checked whether the files that it refers to are there.
     """
     may = allowed.permissions()
-    code = describe_each("file", files, lambda path: describe_file(path, may), in_words, said)
-    raise typer.Exit(code)
+    return describe_each("file", files, lambda path: describe_file(path, may), in_words, said)
 
 
 def describe_file(path: Path, permissions: Permissions | None = None) -> dict[str, Any]:

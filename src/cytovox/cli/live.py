@@ -7,8 +7,6 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from ..errors import InputNotFoundError, UsageError
 from .command_options import (
     INPUT,
@@ -16,6 +14,7 @@ from .command_options import (
     SAFETY,
     AllowedToRecordings,
     SaidOfWork,
+    argument,
     option,
     options,
 )
@@ -65,13 +64,11 @@ class _Live(SaidOfWork):
 
 
 def live(
-    recording: Annotated[
-        Path, typer.Argument(metavar="RECORDING", help="Recording that is being written (.rtdc).")
-    ],
+    recording: Annotated[Path, argument("RECORDING", "Recording that is being written (.rtdc).")],
     how: _Live,
     what: RecipeOptions,
     allowed: AllowedToRecordings,
-) -> None:
+) -> int:
     """Measure a recording while it is written; its result is ready soon after its end.
 
     Shows each second what was measured, and warns of a drifting background,
@@ -106,7 +103,7 @@ def live(
         display.begin(recording.name)
         outcome = _follow(todo, measuring, display, how)
         outcomes = [outcome] if outcome else run_batch([todo], measurings_, display)
-    raise typer.Exit(show_outcomes(outcomes, work))
+    return show_outcomes(outcomes, work)
 
 
 def _recording(path: Path, out: Path | None, measuring: Measuring) -> Recording:

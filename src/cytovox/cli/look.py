@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import typer
-
 from ..errors import escaped
 from .command_options import OUTPUT, AllowedToRecordings, Said, option, options
 from .console import show
@@ -54,7 +52,6 @@ def look(
         plain = {"exit_code": 0, **found.plain(), "picture": str(out)}
     text = f"{found.heading}\n{_counted(plain['objects'])}; see {escaped(out)}"
     show(plain, text, as_json=said.as_json)
-    raise typer.Exit(0)
 
 
 def _counted(objects: dict[str, Any]) -> str:

@@ -10,10 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from ..errors import OutputExistsError, UsageError, escaped
-from .command_options import INPUT, SETTINGS, AllowedToRecordings, option, options
+from .command_options import INPUT, SETTINGS, AllowedToRecordings, argument, option, options
 from .run_options import DecidingOptions, recipes_of
 
 if TYPE_CHECKING:
@@ -27,17 +25,15 @@ if TYPE_CHECKING:
 
 __all__ = ["FrameFile", "FrameOptions", "LookedAt", "looking_at", "save_picture"]
 
-FrameFile = Annotated[
-    Path, typer.Argument(metavar="FILE", help="A recording, or the result of a run (.rtdc).")
-]
+FrameFile = Annotated[Path, argument("FILE", "A recording, or the result of a run (.rtdc).")]
 
 
 @options
 class FrameOptions(DecidingOptions):
     """Which frame is looked at, and how it is measured."""
 
-    recipes: list[str] | None = option(
-        None,
+    recipes: tuple[str, ...] = option(
+        (),
         "A recipe: FILE.toml, or a name that cytovox recipe list shows.",
         "--recipe",
         panel=SETTINGS,

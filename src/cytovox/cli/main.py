@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import functools
 import importlib
+import inspect
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
-import typer
-from typer.main import get_command
+import click
 
 from .. import __version__
 from ..run.extras import require
-from .command_options import Allowed, with_options
-from .console import complete_streams, describe, print_json, report_error, showing_warnings
+from .command_options import Allowed, Command, taking
+from .console import (
+    complete_streams,
+    describe,
+    discard,
+    print_json,
+    print_text,
+    report_error,
+    showing_warnings,
+)
 from .signals import Stopped, exit_code_of_interrupt, stop_on_signals
 
 __all__ = ["main", "program"]
@@ -26,6 +35,8 @@ EPILOG = (
     "4 some files or blocks failed, 74 cannot read or write, 75 another run makes the output, "
     "130 or 143 stopped."
 )
+#: Holds what a shell asks for that completes words.
+_COMPLETE = "_CYTOVOX_COMPLETE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,18 +54,51 @@ class _Command:
 _of_volumes = functools.partial(_Command, needs_volumes=True)
 
 
-@dataclass(frozen=True, slots=True)
-class _Group:
-    """Commands that begin with the same word."""
+class _Group(click.Group, Command):
+    """Commands that begin with the same word; each is loaded when it is called or shown.
 
-    help: str
-    commands: Mapping[str, _Command]
-    #: Takes the options that stand before a command.
-    callback: Callable[..., None] | None = None
+    To load all takes longer than most of what a command does first.
+    """
+
+    def __init__(self, places: Mapping[str, _Command | _Group], **how: Any) -> None:
+        # These are never called: an error about a name that is not known looks for similar ones.
+        super().__init__(commands={name: click.Command(name) for name in places}, **how)
+        self._places = places
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all commands, in the order of the help."""
+        return list(self._places)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a command, or None if there is none of this name."""
+        found = self._places.get(cmd_name)
+        return _load(cmd_name, found) if isinstance(found, _Command) else found
 
 
-def _options_of_volumes(context: typer.Context, allowed: Allowed) -> None:
-    """Take the options that stand before a command for volumes."""
+@functools.cache
+def _load(name: str, command: _Command) -> Command:
+    module, function = command.function.split(".")
+    called = getattr(importlib.import_module(f"{__package__}.{module}"), function)
+    others = {"allow_interspersed_args": False, "ignore_unknown_options": True}
+    return Command(
+        name,
+        help=inspect.getdoc(called),
+        no_args_is_help=not command.may_be_bare,
+        context_settings=others if command.passes_on else None,
+        **taking(_requiring_volumes(called) if command.needs_volumes else called),
+    )
+
+
+def _requiring_volumes(function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def checked(**given: Any) -> Any:
+        require("volumes", "volumes")  # says at once what is not installed
+        return function(**given)
+
+    return checked
+
+
+def _options_of_volumes(context: click.Context, allowed: Allowed) -> None:
     context.obj = allowed.permissions()
 
 
@@ -80,18 +124,15 @@ _COMMANDS: Mapping[str, _Command | _Group] = {
     "app": _Command("app_command.app", may_be_bare=True),
     "as-dcnum": _Command("as_dcnum.as_dcnum", passes_on=True),
     "recipe": _Group(
-        "Keep how recordings are measured in a file, and measure others in the same way.\n\n"
-        "Start with:  cytovox recipe list  and then  cytovox run FOLDER --recipe NAME",
         {
             "save": _Command("recipe_commands.save"),
             "show": _Command("recipe_commands.show_recipe"),
             "list": _Command("recipe_commands.list_recipes", may_be_bare=True),
         },
+        help="Keep how recordings are measured in a file, and measure others in the same way.\n\n"
+        "Start with:  cytovox recipe list  and then  cytovox run FOLDER --recipe NAME",
     ),
     "volume": _Group(
-        "Segment and measure volumes block by block, whatever their size.\n\n"
-        "Start with:  cytovox volume segment stack.tif labels.zarr --function label "
-        "--set threshold=100 --stitch touch",
         {
             "segment": _of_volumes("volume_make.segment"),
             "restitch": _of_volumes("volume_make.restitch"),
@@ -104,101 +145,49 @@ _COMMANDS: Mapping[str, _Command | _Group] = {
             "info": _of_volumes("volume_look.info"),
             "replay": _of_volumes("volume_look.replay"),
         },
-        _options_of_volumes,
+        help="Segment and measure volumes block by block, whatever their size.\n\n"
+        "Start with:  cytovox volume segment stack.tif labels.zarr --function label "
+        "--set threshold=100 --stitch touch",
+        **taking(_options_of_volumes),
     ),
     "simulate": _Group(
-        "Make data whose truth is known, to try things out.",
         {
             "recording": _Command("demo.recording"),
             "volume": _of_volumes("demo.volume"),
         },
+        help="Make data whose truth is known, to try things out.",
     ),
 }
 
-
-def _load(command: _Command) -> Callable[..., Any]:
-    """Return the function of a command, whose parameters are all options and arguments."""
-    module, name = command.function.split(".")
-    function = with_options(getattr(importlib.import_module(f"{__package__}.{module}"), name))
-    if not command.needs_volumes:
-        return function
-
-    @functools.wraps(function)
-    def checked(**given: Any) -> Any:
-        require("volumes", "volumes")  # says at once what is not installed
-        return function(**given)
-
-    return checked
-
-
-def _add(to: typer.Typer, name: str, command: _Command) -> None:
-    others = {"allow_interspersed_args": False, "ignore_unknown_options": True}
-    to.command(
-        name,
-        no_args_is_help=not command.may_be_bare,
-        context_settings=others if command.passes_on else None,
-    )(_load(command))
+program = _Group(
+    _COMMANDS,
+    help="Segment and measure every object in deformability cytometry recordings (.rtdc) and "
+    "in volumes of any size.\n\n"
+    "Start with:  cytovox demo  and then  cytovox run FOLDER,  or with  "
+    "cytovox demo --volume  and then  cytovox volume segment",
+    epilog=EPILOG,
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "max_content_width": 100,
+        "show_default": True,
+    },
+)
+click.version_option(
+    __version__, prog_name="cytovox", message="%(prog)s %(version)s", help="Show the version."
+)(program)
 
 
-def _add_group(to: typer.Typer, name: str, group: _Group, only: str | None) -> None:
-    commands = typer.Typer(help=group.help, no_args_is_help=True)
-    if group.callback is not None:
-        commands.callback()(with_options(group.callback))
-    for one, command in group.commands.items():
-        if only in (None, one):
-            _add(commands, one, command)
-    to.add_typer(commands, name=name)
+def _call(words: list[str]) -> Any:
+    """Call the command that the words name; return its exit code, or None for 0."""
+    if shell := os.environ.get(_COMPLETE):
+        from click.shell_completion import shell_complete
 
-
-def _version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"cytovox {__version__}")
-        raise typer.Exit
-
-
-def _options_of_all(
-    version: Annotated[
-        bool, typer.Option("--version", help="Show the version.", callback=_version, is_eager=True)
-    ] = False,
-) -> None:
-    """Take the options that stand before a command."""
-
-
-@functools.cache
-def program(name: str | None = None, of_group: str | None = None) -> Any:
-    """Return the program with all commands, or with one, or with one or all of a group."""
-    app = typer.Typer(
-        name="cytovox",
-        help="Segment and measure every object in deformability cytometry recordings (.rtdc) and "
-        "in volumes of any size.\n\n"
-        "Start with:  cytovox demo  and then  cytovox run FOLDER,  or with  "
-        "cytovox demo --volume  and then  cytovox volume segment",
-        epilog=EPILOG,
-        no_args_is_help=True,
-        pretty_exceptions_enable=False,
-        context_settings={"help_option_names": ["-h", "--help"]},
-    )
-    app.callback()(_options_of_all)
-    for one, command in _COMMANDS.items():
-        if name not in (None, one):
-            continue
-        if isinstance(command, _Group):
-            _add_group(app, one, command, of_group)
-        else:
-            _add(app, one, command)
-    return get_command(app)
-
-
-def _named(words: Sequence[str]) -> tuple[str | None, str | None]:
-    """Return the command that is wanted and that of its group, where they stand at the start.
-
-    To load all takes longer than most of what a command does first.
-    """
-    name = words[0] if words and words[0] in _COMMANDS else None
-    group = _COMMANDS[name] if name else None
-    if isinstance(group, _Group) and len(words) > 1 and words[1] in group.commands:
-        return name, words[1]
-    return name, None
+        return shell_complete(program, {}, "cytovox", _COMPLETE, shell)
+    try:
+        with program.make_context("cytovox", words) as context:
+            return program.invoke(context)
+    except click.exceptions.Exit as end:  # after the help, and the version
+        return end.exit_code
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -208,19 +197,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     complete_streams()
     with showing_warnings(), stop_on_signals() as received:
         try:
-            code = program(*_named(words))(words, prog_name="cytovox", standalone_mode=False)
-        except (KeyboardInterrupt, typer.Abort) as stop:
-            code = exit_code_of_interrupt(stop.__cause__ or stop)
+            code = _call(words)
+        except click.exceptions.NoArgsIsHelpError as without_words:
+            code = without_words.exit_code
+            print_text(without_words.format_message())
+        except KeyboardInterrupt as stop:
+            code = exit_code_of_interrupt(stop)
             if as_json:
                 print_json({"exit_code": code, "error": "stopped"})
+        except BrokenPipeError:  # whoever reads the help has read enough
+            code = 0
+            discard(sys.stdout)
         except Exception as error:
             code = report_error(error, debug="--debug" in words)
             if as_json:
                 print_json({"exit_code": code, "error": describe(error)})
-        except SystemExit as end:
-            if not isinstance(end.__context__, BrokenPipeError):
-                raise
-            code = 0  # whoever reads the help has read enough
     if code == 130 and received:
         return exit_code_of_interrupt(Stopped(received[0]))
     return code if isinstance(code, int) else 0

@@ -8,10 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from ..errors import OptionError, OutputExistsError, StorageError, UsageError
-from .command_options import AsJson, Said, option, options
+from .command_options import Form, Said, argument, option, options
 from .console import in_columns, say, show
 from .run_options import RecipeOptions, recipes_of
 
@@ -30,9 +28,9 @@ class _Saved:
 def save(
     file: Annotated[
         str,
-        typer.Argument(
-            metavar="NAME_OR_FILE",
-            help="Name of the recipe, or its file, which ends in .toml.",
+        argument(
+            "NAME_OR_FILE",
+            "Name of the recipe, or its file, which ends in .toml.",
         ),
     ],
     what: RecipeOptions,
@@ -101,9 +99,9 @@ def _check(recipe: RecordingRecipe, *, trust: bool) -> None:
 def show_recipe(
     recipe: Annotated[
         str,
-        typer.Argument(
-            metavar="RECIPE",
-            help="A recipe: its file, or a name that cytovox recipe list shows; or a result.",
+        argument(
+            "RECIPE",
+            "A recipe: its file, or a name that cytovox recipe list shows; or a result.",
         ),
     ],
     said: Said,
@@ -154,7 +152,7 @@ def described_recipe(
     }
 
 
-def list_recipes(as_json: AsJson = False) -> None:
+def list_recipes(form: Form) -> None:
     """List the recipes that come with the program, and what each is for.
 
     Example: cytovox run day1 --recipe quick
@@ -164,4 +162,4 @@ def list_recipes(as_json: AsJson = False) -> None:
     known = [(one.name, one.description) for one in presets()]
     plain = [{"name": name, "description": text} for name, text in known]
     lines = in_columns(known, fold=85, once=True)
-    show({"exit_code": 0, "recipes": plain}, "\n".join(lines), as_json=as_json)
+    show({"exit_code": 0, "recipes": plain}, "\n".join(lines), as_json=form.as_json)

@@ -5,10 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from ..errors import escaped
-from .command_options import AllowedToRecordings, SaidOfWork, option, options
+from .command_options import AllowedToRecordings, SaidOfWork, argument, option, options
 from .console import (
     FINDINGS,
     counted,
@@ -41,16 +39,16 @@ class _Page:
 
 def report(
     results: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="RESULT...",
-            help="Results of cytovox run, labels of cytovox volume segment, folders of such.",
+        tuple[str, ...],
+        argument(
+            "RESULT...",
+            "Results of cytovox run, labels of cytovox volume segment, folders of such.",
         ),
     ],
     page: _Page,
     allowed: AllowedToRecordings,
     said: SaidOfWork,
-) -> None:
+) -> int:
     """Write a page about results: one HTML file that needs no other file and no network.
 
     Of a recording: found, kept and lost, events and lost objects with their
@@ -81,7 +79,7 @@ def report(
         report_error(error, debug=said.debug)
     code = exit_code_of_all([_code(one) for one in written.results])
     show(_plain(written, code), "" if said.quiet else _text(written), as_json=said.as_json)
-    raise typer.Exit(code)
+    return code
 
 
 def _code(one: Reported) -> int:

@@ -5,9 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
-from .command_options import option, options
+from .command_options import argument, option, options
 from .console import report_error
 from .run_options import AllowedToRun, RecipeOptions, Work, measurings
 
@@ -25,15 +23,13 @@ class _Work(Work):
 
 def run(
     inputs: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="INPUT...", help="Recordings: files, folders, or patterns such as day1/*.rtdc."
-        ),
+        tuple[str, ...],
+        argument("INPUT...", "Recordings: files, folders, or patterns such as day1/*.rtdc."),
     ],
     work: _Work,
     what: RecipeOptions,
     allowed: AllowedToRun,
-) -> None:
+) -> int:
     """Measure recordings: find every event, write its features to a new .rtdc file.
 
     The numbers equal those of dcnum. A result that was already made by the
@@ -63,4 +59,4 @@ def run(
         outcomes += todo.left_out
         code = show_outcomes(outcomes, work)
         display.close(outcomes, code)
-    raise typer.Exit(code)
+    return code

@@ -38,8 +38,8 @@ SET_KEYS = (
 class DecidingOptions:
     """What decides about the events of a recording."""
 
-    recipes: list[str] | None = option(
-        None,
+    recipes: tuple[str, ...] = option(
+        (),
         "A recipe: FILE.toml, or a name that cytovox recipe list shows. May be repeated: the "
         "results of each are in a folder of its name then.",
         "--recipe",
@@ -52,8 +52,8 @@ class DecidingOptions:
         panel=SETTINGS,
         metavar="RESULT",
     )
-    settings: list[str] | None = option(
-        None,
+    settings: tuple[str, ...] = option(
+        (),
         "Change one setting of the recipe, e.g. segmenter.thresh=-3 or mask.closing_disk=0. "
         f"May be repeated. Keys: {SET_KEYS}. Defaults: cytovox stages",
         "--set",
@@ -127,6 +127,7 @@ class _Where(o.Where):
         "side by side, and larger ones one after the other by all workers. With --cluster, how "
         "many recordings are measured at once.",
         min=1,
+        metavar="N",
     )
 
 
@@ -218,14 +219,12 @@ def recipes_of(what: DecidingOptions, permissions: Permissions | None) -> list[R
 
         recipes = [recipe_of_result(what.like, permissions)]
     else:
-        recipes = [find_recipe(word) for word in what.recipes or ()] or [RecordingRecipe()]
+        recipes = [find_recipe(word) for word in what.recipes] or [RecordingRecipe()]
     _refuse_equal_names(recipes)
     more = what if isinstance(what, RecipeOptions) else RecipeOptions()
     stored: dict[str, Any] = {"basin_strategy": more.basins, "compression": more.compression}
     stored = {name: value for name, value in stored.items() if value is not None}
-    return [
-        changed(recipe, what.settings or (), more.frames, codes, **stored) for recipe in recipes
-    ]
+    return [changed(recipe, what.settings, more.frames, codes, **stored) for recipe in recipes]
 
 
 def _codes(what: DecidingOptions) -> dict[str, str]:

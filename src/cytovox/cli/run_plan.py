@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from .. import __version__
 from ..errors import escaped
 from .console import FINDINGS, counted, in_columns, report_error, show
@@ -17,20 +15,20 @@ from .run_options import AllowedToRun, RecipeOptions, Work, measurings
 if TYPE_CHECKING:
     from .foresight import Disk, Planned
 
+from .command_options import argument
+
 __all__ = ["plan"]
 
 
 def plan(
     inputs: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="INPUT...", help="Recordings: files, folders, or patterns such as day1/*.rtdc."
-        ),
+        tuple[str, ...],
+        argument("INPUT...", "Recordings: files, folders, or patterns such as day1/*.rtdc."),
     ],
     work: Work,
     what: RecipeOptions,
     allowed: AllowedToRun,
-) -> None:
+) -> int:
     """Show what cytovox run would do with the same words; nothing is written.
 
     Of each recording: frames, minutes and size of the result, both estimated,
@@ -70,7 +68,7 @@ def plan(
         "plan": [one.plain() for one in planned],
     }
     show(plain, _table_of(planned, disks), as_json=work.as_json)
-    raise typer.Exit(code)
+    return code
 
 
 def _table_of(planned: Sequence[Planned], disks: Sequence[Disk]) -> str:

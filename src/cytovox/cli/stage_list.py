@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from .command_options import AsJson
+from .command_options import Form
 from .console import show
 
 __all__ = ["stages"]
 
 
-def stages(as_json: AsJson = False) -> None:
+def stages(form: Form) -> None:
     """List the stages that are installed, with their options and defaults.
 
     Stages of other packages are listed beside the built-in ones.
@@ -26,4 +26,4 @@ def stages(as_json: AsJson = False) -> None:
             value = option["default"]
             plain = str(value).lower() if value is None or isinstance(value, bool) else value
             lines.append(f"    --set {option['set']}={plain}")
-    show({"exit_code": 0, "stages": described}, "\n".join(lines), as_json=as_json)
+    show({"exit_code": 0, "stages": described}, "\n".join(lines), as_json=form.as_json)

@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from ..errors import CytovoxError, UsageError, escaped
 from ..run.extras import require
-from .command_options import Allowed, SaidOfWork, option, options
+from .command_options import Allowed, SaidOfWork, argument, option, options
 from .console import (
     FINDINGS,
     counted,
@@ -79,21 +77,23 @@ class Check:
 @options
 class _Way:
     quick: bool = option(False, "Look at headers and places only, not at the data.")
-    workers: int | None = option(None, "Number of threads; as many as cores if not given.", min=1)
+    workers: int | None = option(
+        None, "Number of threads; as many as cores if not given.", min=1, metavar="N"
+    )
 
 
 def verify(
     files: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="FILE...",
-            help="Recordings, results and volumes of any program; folders are searched for them.",
+        tuple[str, ...],
+        argument(
+            "FILE...",
+            "Recordings, results and volumes of any program; folders are searched for them.",
         ),
     ],
     way: _Way,
     said: SaidOfWork,
     allowed: Allowed,
-) -> None:
+) -> int:
     """Check that files are complete and undamaged.
 
     Of recordings: lengths of all features, checksums of all chunks, header,
@@ -125,7 +125,7 @@ def verify(
     shown = [check for check in checks if not said.quiet or check.exit_code]
     plain = {"exit_code": code, "files": [_plain(check) for check in checks]}
     show(plain, _table(shown, len(checks)) if shown else "", as_json=said.as_json)
-    raise typer.Exit(code)
+    return code
 
 
 def _find(words: Sequence[str]) -> Iterator[Check]:

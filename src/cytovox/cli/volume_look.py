@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import typer
+import click
 
 from ..errors import InputNotFoundError, StageError
 from . import volume_options as o
-from .command_options import Said, Workers, option, options, parse_size
+from .command_options import Said, Workers, argument, option, options, parse_size
 from .console import by, describe_each, described, in_columns, print_text, say, show
 from .volume_results import showing
 
@@ -25,8 +25,8 @@ _LISTED = 20
 
 @options
 class _Trial:
-    contexts: list[str] | None = option(
-        None,
+    contexts: tuple[str, ...] = option(
+        (),
         "A context to compare; may be repeated. Half, once and twice the context if not given.",
         "--try",
         metavar="N[,N,N]",
@@ -37,7 +37,7 @@ class _Trial:
 
 
 def plan(
-    ctx: typer.Context,
+    ctx: click.Context,
     input: o.Input,
     what: o.Segmenting,
     trial: _Trial,
@@ -72,7 +72,7 @@ def plan(
         view=view,
         fill_value=taken.fill_value,
     )
-    contexts = [parse_size(text, "--try") for text in trial.contexts or ()]
+    contexts = [parse_size(text, "--try") for text in trial.contexts]
     tried = [fitting_sizes("context", size, len(recipe.block)) for size in contexts]
     with showing("plan", said) as listen:
         found = try_blocks(recipe, workers=on.workers, contexts=tried or None, on_event=listen)
@@ -107,21 +107,18 @@ def _duration(seconds: float) -> str:
 
 
 def info(
-    ctx: typer.Context,
-    paths: Annotated[
-        list[str], typer.Argument(metavar="VOLUME...", help="Volumes, made here or elsewhere.")
-    ],
+    ctx: click.Context,
+    paths: Annotated[tuple[str, ...], argument("VOLUME...", "Volumes, made here or elsewhere.")],
     said: Said,
-) -> None:
+) -> int:
     """Show what a volume is, and how far the run that makes it is.
 
     Of labels that were made here: the recipe, blocks done and failed with
     their errors, objects, and the report about the seams.
     """
-    code = describe_each(
+    return describe_each(
         "volume", paths, lambda path: describe_volume(path, ctx.obj), volume_in_words, said
     )
-    raise typer.Exit(code)
 
 
 def describe_volume(path: str, permissions: Permissions | None = None) -> dict[str, Any]:
@@ -208,11 +205,9 @@ class _Replay:
 
 
 def replay(
-    ctx: typer.Context,
+    ctx: click.Context,
     output: o.Made,
-    block: Annotated[
-        int, typer.Argument(metavar="BLOCK", help="Number of the block, as errors name it.")
-    ],
+    block: Annotated[int, argument("BLOCK", "Number of the block, as errors name it.")],
     how: _Replay,
 ) -> None:
     """Segment one block again, in this process; the output is not touched.

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import typer
+import click
 
 from ..errors import escaped
 from . import volume_options as o
@@ -112,14 +112,14 @@ class _Making(SaidOfWork, _Preflight, o.Redo, o.Placing, o.OutputFormat):
 
 
 def segment(
-    ctx: typer.Context,
+    ctx: click.Context,
     input: o.Input,
     output: o.Output,
     what: o.Segmenting,
     how: _Stitching,
     taken: o.View,
     making: _Making,
-) -> None:
+) -> int:
     """Segment a volume block by block, and measure its objects.
 
     The same labels come out whatever the number of workers. A run that was
@@ -154,12 +154,12 @@ def segment(
             **making.making(),
         )
     picture = how.draw(result, input, view)
-    raise typer.Exit(show_volume(result, making, output=output, picture=picture))
+    return show_volume(result, making, output=output, picture=picture)
 
 
 def restitch(
-    ctx: typer.Context, output: o.Made, how: _Restitching, where: Where, said: SaidOfWork
-) -> None:
+    ctx: click.Context, output: o.Made, how: _Restitching, where: Where, said: SaidOfWork
+) -> int:
     """Stitch the blocks in another way, without segmenting again.
 
     What is not given stays as it was. The labels are replaced when all is done.
@@ -175,7 +175,7 @@ def restitch(
         )
     recipe = load_recipe(output, permissions=ctx.obj)
     picture = how.draw(result, recipe.input, recipe.view)
-    raise typer.Exit(show_volume(result, said, output=output, picture=picture))
+    return show_volume(result, said, output=output, picture=picture)
 
 
 @options
@@ -194,7 +194,7 @@ class _Table:
     )
 
 
-def objects(ctx: typer.Context, output: o.Made, which: _Table, said: Said) -> None:
+def objects(ctx: click.Context, output: o.Made, which: _Table, said: Said) -> None:
     """Write the table of objects again, from what the blocks have measured.
 
     The labels stay as they are; cytovox volume restitch --gate changes them, too.
@@ -240,32 +240,32 @@ class _Threshold:
 
 
 def threshold(
-    ctx: typer.Context,
+    ctx: click.Context,
     input: o.Input,
     output: o.Output,
     how: _Threshold,
     blocks: o.Blocks,
     making: _MakingArray,
-) -> None:
+) -> int:
     """Make a mask: 1 where a volume is above a threshold, 0 elsewhere.
 
     Example: cytovox volume threshold stack.tif mask.zarr -t 100
     """
     from ..blockwise.threshold_worker import ThresholdWork
 
-    _run(ctx.obj, ThresholdWork, input, output, blocks, making, **vars(how))
+    return _run(ctx.obj, ThresholdWork, input, output, blocks, making, **vars(how))
 
 
 def argmax(
-    ctx: typer.Context, input: o.Input, output: o.Output, blocks: o.Blocks, making: _MakingArray
-) -> None:
+    ctx: click.Context, input: o.Input, output: o.Output, blocks: o.Blocks, making: _MakingArray
+) -> int:
     """Find the channel that is largest, at each voxel.
 
     Example: cytovox volume argmax probabilities.zarr classes.zarr
     """
     from ..blockwise.argmax_worker import ArgmaxWork
 
-    _run(ctx.obj, ArgmaxWork, input, output, blocks, making)
+    return _run(ctx.obj, ArgmaxWork, input, output, blocks, making)
 
 
 @options
@@ -295,14 +295,14 @@ class _Prediction:
 
 
 def predict(
-    ctx: typer.Context,
+    ctx: click.Context,
     input: o.Input,
     output: o.Output,
     model: _Model,
     blocks: o.BlocksAround,
     how: _Prediction,
     making: _MakingArray,
-) -> None:
+) -> int:
     """Run a trained model on a volume (needs the extra torch).
 
     The model is loaded once per worker.
@@ -318,7 +318,7 @@ def predict(
         "channels": model.channels,
         "context": blocks.context or 0,
     }
-    _run(ctx.obj, PredictWork, input, output, blocks, making, **told)
+    return _run(ctx.obj, PredictWork, input, output, blocks, making, **told)
 
 
 @options
@@ -337,13 +337,13 @@ class _Relabel:
 
 
 def relabel(
-    ctx: typer.Context,
+    ctx: click.Context,
     input: o.Input,
     output: o.Output,
     how: _Relabel,
     blocks: o.Blocks,
     making: _MakingArray,
-) -> None:
+) -> int:
     """Give the labels of a volume other numbers.
 
     Merge or remove objects by a table, or close the gaps between numbers.
@@ -355,7 +355,7 @@ def relabel(
     where = {"block": blocks.block, "placement": making.placement(), "permissions": ctx.obj}
     kept = keep_label_map(input, output, how.table, **where)
     told = {"table": str(kept), "others": how.others}
-    _run(ctx.obj, MappedLabels, input, output, blocks, making, **told)
+    return _run(ctx.obj, MappedLabels, input, output, blocks, making, **told)
 
 
 def _run(
@@ -366,7 +366,7 @@ def _run(
     blocks: o.Blocks,
     making: _MakingArray,
     **told: Any,
-) -> None:
+) -> int:
     from ..blockwise.array_run import run_array_work
 
     with showing(Path(output).name, making) as listen:
@@ -382,7 +382,7 @@ def _run(
             **making.redo(),
             **told,
         )
-    raise typer.Exit(show_volume(result, making, output=output, replays=False))
+    return show_volume(result, making, output=output, replays=False)
 
 
 def _trusted(given: _Model) -> str | None:

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import fields
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import typer
-
 from ..errors import OptionError
-from .command_options import Where, option, options, parse_assignments, parse_lengths, parse_size
+from .command_options import (
+    Where,
+    argument,
+    option,
+    options,
+    parse_assignments,
+    parse_lengths,
+    parse_size,
+)
 
 if TYPE_CHECKING:
     from ..read import Permissions
@@ -39,7 +46,7 @@ def as_size(text: str, name: str = "--memory") -> int:
     return int(float(match[1]) * 1024 ** " kmgt".index(match[2].lower() or " "))
 
 
-def parse_parameters(words: list[str] | None) -> dict[str, Any]:
+def parse_parameters(words: Iterable[str]) -> dict[str, Any]:
     """Read parameters of a function: numbers, truth values, lists, or text."""
     given = parse_assignments(words, r"[^\W\d]\w*", "key=value", "threshold=100")
     return {name: _value(text) for name, text in given.items()}
@@ -57,17 +64,15 @@ def _value(text: str) -> Any:
 
 Input = Annotated[
     str,
-    typer.Argument(
-        metavar="INPUT",
-        help="Volume to read: zarr, OME-Zarr, N5, precomputed (also zipped), file.h5:/path, "
+    argument(
+        "INPUT",
+        "Volume to read: zarr, OME-Zarr, N5, precomputed (also zipped), file.h5:/path, "
         "TIFF stack (file.tif:/1 for its second image) or folder of TIFF pages, .npy; also "
         "s3://, gs:// and https://.",
     ),
 ]
-Output = Annotated[str, typer.Argument(metavar="OUTPUT", help="Volume to make, a path.")]
-Made = Annotated[
-    str, typer.Argument(metavar="OUTPUT", help="Labels that cytovox volume segment has made.")
-]
+Output = Annotated[str, argument("OUTPUT", "Volume to make, a path.")]
+Made = Annotated[str, argument("OUTPUT", "Labels that cytovox volume segment has made.")]
 
 
 @options
@@ -157,8 +162,8 @@ class _Function:
         "-f",
         metavar="NAME",
     )
-    settings: list[str] | None = option(
-        None, "A parameter of the function. May be repeated.", "--set", "-s", metavar="KEY=VALUE"
+    settings: tuple[str, ...] = option(
+        (), "A parameter of the function. May be repeated.", "--set", "-s", metavar="KEY=VALUE"
     )
 
 

@@ -11,11 +11,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from ..errors import InputNotFoundError, UsageError
 from .arrivals import Arrivals, Stamp, frames_in
-from .command_options import INPUT, OUTPUT, option, options
+from .command_options import INPUT, OUTPUT, argument, option, options
 from .console import BY_SIGNAL, counted, report_error, say, show
 from .run_options import AllowedToRun, RecipeOptions, Work, measurings
 from .signals import STOPPED_TEXT, stop_gently
@@ -57,14 +55,12 @@ class _Watching:
 
 
 def watch(
-    folder: Annotated[
-        Path, typer.Argument(metavar="FOLDER", help="Folder in which recordings arrive.")
-    ],
+    folder: Annotated[Path, argument("FOLDER", "Folder in which recordings arrive.")],
     watching: _Watching,
     what: RecipeOptions,
     allowed: AllowedToRun,
     work: Work,
-) -> None:
+) -> int:
     """Measure the recordings of a folder as they arrive, until it is stopped.
 
     They are measured as by cytovox run. A recording that is broken is put on
@@ -87,13 +83,13 @@ def watch(
     if watching.once:
         from .outcomes import show_outcomes
 
-        raise typer.Exit(show_outcomes(outcomes, work))
+        return show_outcomes(outcomes, work)
     states = watcher.counts
     words = ", ".join(f"{number} {state}" for state, number in states.items()) or "none"
     plain = {"exit_code": code, "counts": dict(states)}
     text = f"{counted(states.total(), 'recording')}: {words}"
     show(plain, "" if work.quiet else text, as_json=work.as_json)
-    raise typer.Exit(code)
+    return code
 
 
 def _check_folders(folder: Path, watching: _Watching, work: Work) -> None:
