@@ -12,8 +12,8 @@ from .cli.signals import end_now, exit_code_of_interrupt, stop_on_signals
 __all__ = ["run"]
 
 #: Objects that are made before Python looks for cycles. It looks at all of them, and finds
-#: nothing in the hundred thousand that libraries make while they are imported.
-_OBJECTS_BETWEEN_COLLECTIONS = 500_000
+#: nothing in the hundred thousand and more that a run makes while libraries are imported.
+_OBJECTS_BETWEEN_COLLECTIONS = 200_000
 
 
 def run() -> None:

@@ -37,8 +37,6 @@ def run(
 
     Example: cytovox run day1 -o results --set segmenter.thresh=-3
     """
-    from .batch import run_batch
-    from .cluster_batch import run_on_cluster
     from .outcomes import show_outcomes
     from .progress_display import showing_progress
     from .progress_file import keeping_progress, one_run_keeps
@@ -53,8 +51,12 @@ def run(
         with showing_progress(quiet=work.is_quiet) as shown:
             display = keeping_progress(work.progress, shown, todo.recordings)
             if work.cluster is None:
+                from .batch import run_batch
+
                 outcomes += run_batch(todo.recordings, how, display)
             else:
+                from .cluster_batch import run_on_cluster
+
                 outcomes += run_on_cluster(todo.recordings, how, display, work)
         outcomes += todo.left_out
         code = show_outcomes(outcomes, work)

@@ -7,7 +7,6 @@ Names and metadata come from others, and are escaped.
 from __future__ import annotations
 
 import base64
-import html
 import io
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -59,6 +58,8 @@ def as_html(
 
 
 def _escape(text: Any) -> str:
+    import html
+
     line = escaped(text)
     return html.escape(line if len(line) <= _MOST_TEXT else f"{line[:_MOST_TEXT]}…")
 
