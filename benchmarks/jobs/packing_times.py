@@ -19,7 +19,7 @@ import hdf5plugin  # noqa: F401
 import numpy as np
 import zstandard
 
-from cytovox.write.packing import pack_chunk, suitable_way
+from cytovox.write.packing import pack_chunk, suitable_packer
 
 #: Images that are compressed together, and most images of a recording.
 CHUNK, MOST = 32, 960
@@ -58,7 +58,8 @@ def _seconds(work: Callable[[], Any]) -> float:
 def _way(name: str, first: Any) -> Callable[[Any], bytes]:
     if name != "cytovox":
         return zstandard.ZstdCompressor(level=int(name)).compress
-    return partial(pack_chunk, level=5, checksum=False, way=suitable_way(first, 5))
+    packer = suitable_packer(first, len(pack_chunk(first, 5, False)))
+    return partial(pack_chunk, level=5, checksum=False, packer=packer)
 
 
 if __name__ == "__main__":

@@ -98,6 +98,17 @@ if __name__ == "__main__":
     if "alone" in sys.argv:
         print(alone)
 """
+ENCODERS = """
+import sys
+import numpy as np
+from cytovox.kernels.zstd_images import pack_images
+from cytovox.kernels.zstd_masks import pack_masks
+
+images = np.arange(8000).reshape(2, 40, 100) % 17
+assert pack_images(images.astype(np.uint8), 1600, True)
+assert pack_masks(np.zeros((2, 40, 100), np.uint8))
+print("numba.np.linalg" not in sys.modules)
+"""
 
 
 def words(folder, script, *arguments, **environment):
@@ -161,13 +172,26 @@ def test_a_kept_kernel_is_loaded(kept):
     assert kept("late") == ["loaded"]
 
 
-@pytest.mark.skipif(
+TRIED = pytest.mark.skipif(
     not numba.__version__.startswith(kept_kernels._LOADS_ALONE), reason="not tried with this numba"
 )
+
+
+@TRIED
 def test_a_kept_kernel_is_loaded_without_the_compiler(kept):
     assert kept("alone") == ["loaded", "True"]
     # a version of numba with which loading them was not tried without its compiler
     assert kept("alone", "other") == ["loaded", "False"]
+
+
+@TRIED
+def test_encoders_need_no_more_of_numba_than_other_kernels(tmp_path):
+    (tmp_path / "encoders.py").write_text(ENCODERS, encoding="utf-8")
+    cache = {"CYTOVOX_CACHE_DIR": str(kept_kernels.cache_folder())}
+    said = words(tmp_path, "encoders.py", **cache)
+    if said == ["False"]:  # these have just been compiled
+        said = words(tmp_path, "encoders.py", **cache)
+    assert said == ["True"]
 
 
 @pytest.mark.parametrize("ending", [".nbi", ".nbc"])

@@ -1,4 +1,4 @@
-"""Huffman codes made for counts of values, and their table as Zstandard writes it.
+"""Huffman codes made for counts of values, and what Zstandard writes by them.
 
 Numbers in comments are sections of RFC 8878.
 """
@@ -9,22 +9,25 @@ from typing import Any
 
 import numpy as np
 
+from .fse import first_state, new_states, next_state, put_states
 from .jit import kernel
 from .put_bits import Bytes, put, put_word
 
-__all__ = ["new_codes", "put_table"]
+__all__ = ["literals_head", "new_codes", "put_literals", "put_table"]
 
 #: Bits of the longest code (4.2.1), and of a state when code lengths are packed (4.1).
 _LONGEST, _STATES = 11, 6
 #: Values that occur less often are sorted by counting.
 _BINS = 96
+#: Fewer values are one stream of codes, others four (3.1.1.3.1.1).
+_FOUR = 256
 
 
 @kernel()
 def new_codes(counts: Any, codes: Any) -> int:
     """Make the codes of values that occur so often; return the bits of all."""
     order = _in_order(counts)
-    numbers = _code_lengths(order >> 8)
+    numbers = _code_lengths(order)
     bits, i = 0, 0
     for length in range(_LONGEST, 0, -1):  # the rarest values come first
         for _ in range(numbers[length]):
@@ -72,13 +75,13 @@ def _in_order(counts: Any) -> Any:
 
 
 @kernel()
-def _code_lengths(counts: Any) -> Any:
-    """Return how many codes have each length, by Huffman's method, from sorted counts."""
-    leaves = counts.size
+def _code_lengths(order: Any) -> Any:
+    """Return how many codes have each length, by Huffman's method, for values in order."""
+    leaves = order.size
     weights = np.empty(2 * leaves - 1, np.int64)
     above = np.zeros(2 * leaves - 1, np.int64)
     for i in range(leaves):
-        weights[i] = counts[i]
+        weights[i] = order[i] >> 8
     leaf, node = 0, leaves
     for new in range(leaves, 2 * leaves - 1):
         weights[new] = 0
@@ -149,42 +152,21 @@ def put_table(codes: Any, out: Bytes, pos: int) -> int:
 
 @kernel()
 def _put_weights(weights: Any, out: Bytes, pos: int) -> int:
-    """Write weights packed by finite state entropy (4.1)."""
-    norms = _norms(weights)
-    pos = _put_norms(norms, out, pos)
-    size = 1 << _STATES
-    # Each symbol gets its states, spread over the table.
-    spread, place = np.zeros(size, np.int64), 0
-    for symbol in range(norms.size):
-        for _ in range(norms[symbol]):
-            spread[place] = symbol
-            place = (place + (size >> 1) + (size >> 3) + 3) & (size - 1)
-    ends = norms.copy()
-    for symbol in range(1, norms.size):
-        ends[symbol] += ends[symbol - 1]
-    states, filled = np.zeros(size, np.int64), ends - norms
-    for state in range(size):
-        states[filled[spread[state]]] = size + state
-        filled[spread[state]] += 1
-    # A state writes down its lowest bits, as many as make it one of those of a weight.
-    shifts = np.zeros(norms.size, np.int64)
-    for symbol in range(norms.size):
-        most = _STATES
-        while norms[symbol] - 1 >> (_STATES - most + 1) > 0:
-            most -= 1
-        shifts[symbol] = (most << 16) - (norms[symbol] << most)
+    """Write weights packed by finite state entropy (4.2.1.2)."""
+    counts = np.zeros(_LONGEST + 2, np.int64)
+    for weight in weights:
+        counts[weight] += 1
+    table = new_states(counts, _STATES)
+    pos = put_states(table, _STATES, out, pos)
     # Two states take turns, from the last weight to the first.
     acc, used, at = np.uint64(0), np.uint64(0), np.uint64(pos)
-    one = states[ends[weights[-1]] - norms[weights[-1]]]
-    other = states[ends[weights[-2]] - norms[weights[-2]]]
+    one, other = first_state(table, weights[-1]), first_state(table, weights[-2])
     for i in range(weights.size - 3, -1, -1):
-        weight = weights[i]
-        count = (one + shifts[weight]) >> 16
-        acc |= np.uint64(one & ((1 << count) - 1)) << used
-        used += np.uint64(count)
-        one, other = other, states[ends[weight] - 2 * norms[weight] + (one >> count)]
+        state, acc, used = next_state(table, one, weights[i], acc, used)
+        one, other = other, state
         if used > 32:
             at, acc, used = put_word(out, at, acc, used)
+    size = 1 << _STATES
     acc |= np.uint64(one - size) << used
     acc |= np.uint64(other - size) << used + np.uint64(_STATES)
     used += np.uint64(2 * _STATES)
@@ -195,57 +177,53 @@ def _put_weights(weights: Any, out: Bytes, pos: int) -> int:
 
 
 @kernel()
-def _norms(weights: Any) -> Any:
-    """Return how many states each weight gets, at least one if it occurs."""
-    counts = np.zeros(_LONGEST + 2, np.int64)
-    for weight in weights:
-        counts[weight] += 1
-    norms = np.zeros(_LONGEST + 2, np.int64)
-    left, most = 1 << _STATES, 0
-    for weight in range(counts.size):
-        if counts[weight]:
-            norms[weight] = max(1, (counts[weight] << _STATES) // weights.size)
-            left -= norms[weight]
-        if counts[weight] > counts[most]:
-            most = weight
-    if norms[most] == 1 << _STATES:
-        norms[0 if most else 1] = 1  # a table of one weight alone does not exist
-        left -= 1
-    norms[most] += left
-    return norms
+def literals_head(most: int) -> int:
+    """Return how many bytes the head has, before and in codes at most so many (3.1.1.3.1.1)."""
+    return 3 if most < 1 << 10 else 4 if most < 1 << 14 else 5
 
 
 @kernel()
-def _put_norms(norms: Any, out: Bytes, pos: int) -> int:
-    """Write how many states each weight gets, in as few bits as what is left needs (4.1.1)."""
-    acc, used = _STATES - 5, 4
-    left, symbol = (1 << _STATES) + 1, 0
-    while left > 1:
-        limit, width = 1 << _STATES, _STATES + 1
-        while left < limit:
-            limit >>= 1
-            width -= 1
-        spare = 2 * limit - 1 - left
-        value = norms[symbol] + 1
-        left -= norms[symbol]
-        if value >= limit:
-            value += spare
-        acc |= value << used
-        used += width - (value < spare)
-        symbol += 1
-        if value == 1:  # the next ones that are zero, three at a time
-            zeros = 0
-            while norms[symbol + zeros] == 0:
-                zeros += 1
-            symbol += zeros
-            while zeros >= 3:
-                acc |= 3 << used
-                used += 2
-                zeros -= 3
-            acc |= zeros << used
-            used += 2
-        while used >= 8:
-            pos = put(out, pos, acc & 255, 1)
-            acc >>= 8
-            used -= 8
-    return put(out, pos, acc, 1) if used else pos
+def put_literals(data: Bytes, codes: Any, head: int, out: Bytes, body: int, end: int) -> int:
+    """Write a head, and values in codes, whose table is from `body` to `end`, or the last one."""
+    streams = 1 if data.size < _FOUR else 4
+    kind = 2 if end > body else 3
+    end = _put_streams(data, streams, codes, out, end)
+    kind |= (0 if streams == 1 else head - 2) << 2
+    sizes = data.size | (end - body) << (4 * head - 2)
+    put(out, body - head, kind | sizes << 4, head)
+    return end
+
+
+@kernel()
+def _put_streams(data: Bytes, streams: int, codes: Any, out: Bytes, pos: int) -> int:
+    """Write pixels in codes: one stream, or four after their lengths (3.1.1.3.1.6)."""
+    if streams == 1:
+        return _put_codes(data, codes, out, pos)
+    lengths, pos = pos, pos + 6
+    part = (data.size + 3) // 4
+    for i in range(4):
+        end = _put_codes(data[i * part : (i + 1) * part], codes, out, pos)
+        if i < 3:
+            lengths = put(out, lengths, end - pos, 2)
+        pos = end
+    return pos
+
+
+@kernel()
+def _put_codes(data: Bytes, codes: Any, out: Bytes, pos: int) -> int:
+    """Write the codes of pixels from the last to the first, as they are read backwards."""
+    acc, used, at = np.uint64(0), np.uint64(0), np.uint64(pos)
+    i = np.uint64(data.size)  # numba need not ask of it whether it is negative
+    for _ in range(data.size % 5):
+        i -= np.uint64(1)
+        acc |= (codes[data[i]] >> np.uint64(8)) << used
+        used += codes[data[i]] & np.uint64(255)
+    at, acc, used = put_word(out, at, acc, used)
+    for _ in range(data.size // 5):
+        for _ in range(5):  # 55 bits at most, and up to 7 that are left
+            i -= np.uint64(1)
+            acc |= (codes[data[i]] >> np.uint64(8)) << used
+            used += codes[data[i]] & np.uint64(255)
+        at, acc, used = put_word(out, at, acc, used)
+    out[at] = np.uint8(acc | np.uint64(1) << used)
+    return int(np.int64(at)) + 1

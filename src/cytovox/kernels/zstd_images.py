@@ -13,18 +13,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .huffman import new_codes, put_table
+from .fse import largest
+from .huffman import literals_head, new_codes, put_literals, put_table
 from .jit import kernel
-from .put_bits import Bytes, put, put_word
+from .put_bits import Bytes, put
 
-__all__ = ["pack_images"]
+__all__ = ["BLOCK", "begin_frame", "end_of_equal", "pack_images"]
 
 #: Bytes that a block may have (3.1.1.2.4), and those of ours at most.
-_BLOCK, _LARGEST = 1 << 17, 1 << 14
+BLOCK, _LARGEST = 1 << 17, 1 << 14
 #: The shortest repetition of an image that is looked for [bytes].
 _REPEAT = 131
-#: Blocks of fewer bytes are one stream of codes, others four (3.1.1.3.1.1).
-_FOUR = 256
 #: Pixels that are counted for codes, where there are many more.
 _SAMPLE = 1 << 12
 #: Pixels among which rare values are looked for together.
@@ -70,20 +69,22 @@ def pack_images(images: npt.NDArray[Any], unit: int, alike: bool) -> bytes:
 @kernel()
 def _frame(data: Bytes, item: int, unit: int, alike: bool, logs: Any, out: Bytes) -> int:
     """Write a frame, and return its length."""
-    # Content size in four bytes, one segment, no checksum (3.1.1.1).
-    pos = put(out, put(out, 0, 0xA0FD2FB528, 5), data.size, 4)
-    last = pos
+    pos = last = begin_frame(out, data.size)
     count = data.size // item
     images = data.reshape((count, item))
-    is_new = np.ones(count, np.bool_)
-    for i in range(1, count):
-        is_new[i] = item < _REPEAT or not _is_repeated(data, i * item, item)
-    new = np.flatnonzero(is_new)
-    group = new if alike else new[:1]
+    is_new, group, size = np.ones(count, np.bool_), np.empty(count, np.int64), 0
+    for i in range(count):
+        begin, end = i * item, (i + 1) * item
+        if i and item >= _REPEAT:
+            is_new[i] = end_of_equal(data, begin, end, item) < end
+        if is_new[i]:
+            group[size] = i
+            size += 1
+    group = group[: size if alike else 1]
     ends, codes, tables = _bands(images, group, unit, logs)
     for i in range(count):
         if not is_new[i]:
-            parts = -(-item // _BLOCK)
+            parts = -(-item // BLOCK)
             for part in range(parts):
                 last = pos
                 pos = _repeat(out, pos, item, item * (part + 1) // parts - item * part // parts)
@@ -103,6 +104,12 @@ def _frame(data: Bytes, item: int, unit: int, alike: bool, logs: Any, out: Bytes
 
 
 @kernel()
+def begin_frame(out: Bytes, size: int) -> int:
+    """Write a head: content size in four bytes, one segment, no checksum (3.1.1.1)."""
+    return put(out, put(out, 0, 0xA0FD2FB528, 5), size, 4)
+
+
+@kernel()
 def _bands(images: Any, group: Any, unit: int, logs: Any) -> Any:
     """Return where codes of a group of images change, the codes, and their tables.
 
@@ -119,13 +126,14 @@ def _bands(images: Any, group: Any, unit: int, logs: Any) -> Any:
     band, begin, end = 0, 0, 0
     while end < units:
         these, end = counts[end], end + 1
-        bits, price = _bits(these, logs), 8 * _FRACTION // 16 * these.sum()
+        bits, price = _bits(these, logs), 8 * _FRACTION // 16 * _total(these)
         while end < units and (end + 1) * unit - begin <= _LARGEST:
-            both, more = these + counts[end], _bits(counts[end], logs)
-            if both.sum() >= logs.size or _bits(both, logs) > bits + more + price:
+            both, more = these.copy(), _bits(counts[end], logs)
+            _add(both, counts[end])
+            if _total(both) >= logs.size or _bits(both, logs) > bits + more + price:
                 break
             these, bits, end = both, _bits(both, logs), end + 1
-        if np.count_nonzero(these) > 1:
+        if these[largest(these)] < _total(these):
             new_codes(these, codes[band])
             tables[band, 0] = put_table(codes[band], tables[band], 1)
         begin = ends[band] = min(end * unit, item)
@@ -142,12 +150,12 @@ def _count_values(images: Any, group: Any, begin: int, end: int, counts: Any) ->
     step = max(1, group.size * (end - begin) // _SAMPLE) | 1
     if step == 1:
         for i in group:
-            counts += _count(images[i, begin:end])
+            _add(counts, _count(images[i, begin:end]))
         return
     for i in group:
         for at in range(begin, end, step):
             counts[images[i, at]] += 1
-    low = high = np.argmax(counts)
+    low = high = largest(counts)
     while low and counts[low - 1]:
         low -= 1
     while high < 255 and counts[high + 1]:
@@ -180,17 +188,19 @@ def _bits(counts: Any, logs: Any) -> int:
 
 
 @kernel()
-def _is_repeated(data: Bytes, start: int, item: int) -> bool:
-    """Return whether an image equals the one before."""
-    for begin in range(start, start + item, 256):
-        end = min(begin + 256, start + item)
-        image, before = data[begin:end], data[begin - item : end - item]
+def end_of_equal(data: Bytes, begin: int, end: int, back: int) -> int:
+    """Return up to where bytes equal those so many before."""
+    at, stop, before = np.uint64(begin), np.uint64(end), np.uint64(begin - back)
+    while at + np.uint64(64) <= stop:
         different = np.uint8(0)
-        for i in range(image.size):
-            different |= image[i] ^ before[i]
+        for i in range(64):
+            different |= data[at + np.uint64(i)] ^ data[before + np.uint64(i)]
         if different:
-            return False
-    return True
+            break
+        at, before = at + np.uint64(64), before + np.uint64(64)
+    while at < stop and data[at] == data[before]:
+        at, before = at + np.uint64(1), before + np.uint64(1)
+    return int(np.int64(at))
 
 
 @kernel()
@@ -218,21 +228,18 @@ def _repeat(out: Bytes, pos: int, offset: int, length: int) -> int:
 def _block(data: Bytes, codes: Any, table: Bytes, out: Bytes, pos: int) -> int:
     """Write pixels as a block: a single value, codes, or as they are."""
     begin = pos + 3
-    if not codes.any():
+    if not codes[data[0]]:
         return put(out, pos, int(data[0]) << 24 | data.size << 3 | 1 << 1, 4)
-    width = 10 if data.size < 1024 else 14 if data.size < 1 << 14 else 18
-    body = begin + (4 + 2 * width) // 8
+    head = literals_head(data.size)
+    body = begin + head
     end = body + int(table[0]) - 1
     if table[0]:
         out[body:end] = table[1 : table[0]]
-        streams = 1 if data.size < _FOUR else 4
-        end = _put_streams(data, streams, codes, out, end)
+        end = put_literals(data, codes, head, out, body, end)
     if not table[0] or end - begin >= data.size:
         put(out, pos, data.size << 3, 3)
         out[begin : begin + data.size] = data
         return begin + data.size
-    head = 2 | (0 if streams == 1 else (width - 6) // 4) << 2
-    put(out, begin, head | data.size << 4 | (end - body) << (4 + width), body - begin)
     end = put(out, end, 0, 1)  # no sequences
     put(out, pos, (end - begin) << 3 | 2 << 1, 3)
     return end
@@ -250,39 +257,22 @@ def _count(data: Bytes) -> Any:
         tables[3, data[i + 3]] += np.int32(1)
     for i in range(most, data.size):
         tables[0, data[i]] += np.int32(1)
-    return tables[0] + tables[1] + tables[2] + tables[3]
+    for k in range(1, 4):
+        _add(tables[0], tables[k])
+    return tables[0]
 
 
 @kernel()
-def _put_streams(data: Bytes, streams: int, codes: Any, out: Bytes, pos: int) -> int:
-    """Write pixels in codes: one stream, or four after their lengths (3.1.1.3.1.6)."""
-    if streams == 1:
-        return _put_codes(data, codes, out, pos)
-    lengths, pos = pos, pos + 6
-    part = (data.size + 3) // 4
-    for i in range(4):
-        end = _put_codes(data[i * part : (i + 1) * part], codes, out, pos)
-        if i < 3:
-            lengths = put(out, lengths, end - pos, 2)
-        pos = end
-    return pos
+def _add(counts: Any, more: Any) -> None:
+    """Add counts; arrays of NumPy that are added would load a part of numba in each process."""
+    for value in range(256):
+        counts[value] += more[value]
 
 
 @kernel()
-def _put_codes(data: Bytes, codes: Any, out: Bytes, pos: int) -> int:
-    """Write the codes of pixels from the last to the first, as they are read backwards."""
-    acc, used, at = np.uint64(0), np.uint64(0), np.uint64(pos)
-    i = np.uint64(data.size)  # numba need not ask of it whether it is negative
-    for _ in range(data.size % 5):
-        i -= np.uint64(1)
-        acc |= (codes[data[i]] >> np.uint64(8)) << used
-        used += codes[data[i]] & np.uint64(255)
-    at, acc, used = put_word(out, at, acc, used)
-    for _ in range(data.size // 5):
-        for _ in range(5):  # 55 bits at most, and up to 7 that are left
-            i -= np.uint64(1)
-            acc |= (codes[data[i]] >> np.uint64(8)) << used
-            used += codes[data[i]] & np.uint64(255)
-        at, acc, used = put_word(out, at, acc, used)
-    out[at] = np.uint8(acc | np.uint64(1) << used)
-    return int(np.int64(at)) + 1
+def _total(counts: Any) -> int:
+    """Return the sum of counts."""
+    total = 0
+    for count in counts:
+        total += int(count)
+    return total

@@ -11,6 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import h5py
@@ -20,6 +21,7 @@ import zstandard
 
 from ..kernels.checksum import fletcher32
 from ..kernels.zstd_images import pack_images
+from ..kernels.zstd_masks import pack_masks
 from ..read.const import ZSTD
 
 __all__ = [
@@ -30,7 +32,7 @@ __all__ = [
     "fit_items",
     "pack_chunk",
     "set_default_filter_kwargs",
-    "suitable_way",
+    "suitable_packer",
     "text_lines",
     "write_chunk",
 ]
@@ -114,15 +116,19 @@ class _Compressors(threading.local):
 
 _compressors = _Compressors()
 
-#: The level in whose place images may be packed by codes of their own (decision 8).
-_CODES_LEVEL = 5
-#: Bytes that get the same codes, and whether the same rows of all images of a chunk do. The
-#: more do, the faster; the last ways are for light that flickers.
+#: Returns rows as a frame of Zstandard; nothing if they are none that it packs.
+Packer = Callable[[npt.NDArray[Any]], bytes]
+
+#: The level in whose place images may be packed by an encoder of our own (decision 8).
+_OUR_LEVEL = 5
+#: Those of images: for bytes that get the same codes, and whether the same rows of all images
+#: of a chunk do. The more do, the faster; the last ones are for light that flickers.
 _WAYS = ((2400, True), (1600, True), (800, True), (1600, False), (800, False))
+_IMAGES = tuple(partial(pack_images, unit=unit, alike=alike) for unit, alike in _WAYS)
 #: How much larger than by that level a chunk may become.
 _LARGER = 1.02
-#: What the level packs to less than this is no noise: masks.
-_REPETITIVE = 0.01
+#: Bytes of a dataset from which on packing faster saves more than loading the encoder takes.
+_WORTH = 1 << 16
 
 
 def can_pack(ds_kwds: Mapping[str, Any]) -> bool:
@@ -132,32 +138,24 @@ def can_pack(ds_kwds: Mapping[str, Any]) -> bool:
 
 
 def pack_chunk(
-    items: npt.NDArray[Any],
-    level: int | None,
-    checksum: bool,
-    *,
-    way: tuple[int, bool] | None = None,
+    items: npt.NDArray[Any], level: int | None, checksum: bool, *, packer: Packer | None = None
 ) -> bytes:
-    """Return the stored form of a whole chunk; images by codes of their own, if a way is given."""
-    packed: bytes
-    if way is not None:
-        packed = pack_images(items, *way)
-    else:
+    """Return the stored form of a whole chunk, by an encoder of our own if one is given."""
+    packed = packer(items) if packer else b""
+    if not packed:
         raw: Any = np.ascontiguousarray(items).reshape(-1).view(np.uint8).data
         packed = raw.tobytes() if level is None else _compressor(level, len(raw)).compress(raw)
     return packed + fletcher32(packed).to_bytes(4, "little") if checksum else packed
 
 
-def suitable_way(items: npt.NDArray[Any], level: int | None) -> tuple[int, bool] | None:
-    """Return the fastest way by which images are packed as small as by level 5, if any."""
-    if level != _CODES_LEVEL or items.ndim != 3 or items.dtype.itemsize != 1:
-        return None
-    by_level = len(pack_chunk(items, level, False))
-    if by_level < items.nbytes * _REPETITIVE:
-        return None
-    for way in _WAYS:
-        if len(pack_chunk(items, level, False, way=way)) <= _LARGER * by_level:
-            return way
+def suitable_packer(items: npt.NDArray[Any], by_level: int) -> Packer | None:
+    """Return what packs images fastest and as small as that, to 2 %, if anything does."""
+    packers: Sequence[Packer] = _IMAGES
+    if np.all((items == 0) | (items == 255)):
+        packers = (pack_masks, *_IMAGES)
+    for packer in packers:
+        if 0 < len(packer(items)) <= _LARGER * by_level:
+            return packer
     return None
 
 
@@ -203,8 +201,11 @@ class PackedDataset:
         level = ds_kwds.get("compression_opts")
         self._level = int(level[0]) if ds_kwds.get("compression") == ZSTD and level else None
         self._checksum = bool(ds_kwds.get("fletcher32"))
-        self._way: tuple[int, bool] | None = None
-        self._is_chosen = False
+        self._packer: Packer | None = None
+        images = dataset.ndim == 3 and dataset.dtype.itemsize == 1
+        self._can_choose = images and self._level == _OUR_LEVEL
+        self._first: npt.NDArray[Any] | None = None
+        self._by_level = 0
         self._pool = pool
         self._most_waiting = most_waiting
         self._write = write
@@ -245,21 +246,27 @@ class PackedDataset:
     def _submit(self, parts: list[npt.NDArray[Any]], rows: int) -> None:
         offset = self.length
         self.length += rows
-        if not self._is_chosen:
-            # the first of the file, so that it is the same when a run is resumed
-            first = self.dataset[: self.rows] if offset else self._joined(parts)
-            self._way = suitable_way(first, self._level)
-            self._is_chosen = True
-        packed = self._pool.submit(self._pack, parts)
+        if self._can_choose:
+            self._choose(parts, offset)
+        packed = self._pool.submit(self._pack, parts, self._packer)
         self._waiting.append((offset, packed))
         while len(self._waiting) > self._most_waiting:
             self._store_oldest()
 
+    def _choose(self, parts: list[npt.NDArray[Any]], offset: int) -> None:
+        """Choose what packs the next chunks, by the first of the file: a resumed run does, too."""
+        if self._first is None:
+            self._first = self.dataset[: self.rows] if offset else self._joined(parts)
+            self._by_level = len(pack_chunk(self._first, self._level, False))
+        if (offset // self.rows + 1) * self._by_level >= _WORTH:
+            self._packer = suitable_packer(self._first, self._by_level)
+            self._can_choose, self._first = False, None
+
     def _joined(self, parts: list[npt.NDArray[Any]]) -> npt.NDArray[Any]:
         return parts[0] if len(parts) == 1 else np.concatenate(parts, dtype=self.dtype)
 
-    def _pack(self, parts: list[npt.NDArray[Any]]) -> bytes:
-        return pack_chunk(self._joined(parts), self._level, self._checksum, way=self._way)
+    def _pack(self, parts: list[npt.NDArray[Any]], packer: Packer | None) -> bytes:
+        return pack_chunk(self._joined(parts), self._level, self._checksum, packer=packer)
 
     def _store_oldest(self) -> None:
         offset, packed = self._waiting.popleft()
