@@ -28,12 +28,17 @@ The shell completes words of commands, options and files after
 
 
 def commands() -> list[tuple[str, Any]]:
-    """Return every command with its full name, in the order of the help."""
+    """Return every command with its full name, in the order of the help.
+
+    A word with which commands begin is one of them if it has options of its own.
+    """
     found = []
 
     def walk(name: str, command: Any) -> None:
         if isinstance(command, click.Group):
             context = click.Context(command)
+            if command is not program and command.params:
+                found.append((name, command))
             for sub in command.list_commands(context):
                 walk(f"{name} {sub}", command.get_command(context, sub))
         else:
@@ -49,32 +54,23 @@ def page() -> str:
 
 
 def _section(name: str, command: Any) -> str:
+    context = click.Context(command, parent=click.Context(program, **program.context_settings))
     arguments = [p for p in command.params if p.param_type_name == "argument"]
     options = [p for p in command.params if p.param_type_name == "option" and p.name != "help"]
-    usage = " ".join([name, *(_metavar(p) for p in arguments), "[OPTIONS]"])
-    lines = ["", f"## {name}", "", "```", usage, "```", "", inspect.cleandoc(command.help), ""]
+    usage = [name, *(p.make_metavar(context) for p in arguments), "[OPTIONS]"]
+    if isinstance(command, click.Group):
+        usage += ["COMMAND", "..."]
+    lines = ["", f"## {name}", "", "```", " ".join(usage), "```"]
+    lines += ["", inspect.cleandoc(command.help), ""]
     if arguments or options:
         lines += ["| word | meaning |", "|---|---|"]
-    lines += [f"| `{_metavar(p)}` | {_cell(p)} |" for p in arguments]
-    lines += [f"| {_words(p)} | {_cell(p)} |" for p in options]
+    lines += [_row(*p.get_help_record(context)) for p in arguments + options]
     return "\n".join(lines) + "\n"
 
 
-def _metavar(parameter: Any) -> str:
-    return str(parameter.metavar or parameter.name.upper())
-
-
-def _words(parameter: Any) -> str:
-    takes = "" if parameter.is_flag else f" {parameter.metavar or parameter.name.upper()}"
-    return ", ".join(f"`{word}{takes}`" for word in parameter.opts)
-
-
-def _cell(parameter: Any) -> str:
-    text = parameter.help.replace("|", "\\|")
-    default = parameter.default
-    if callable(default) or default in (None, False, [], ()) or "UNSET" in repr(default).upper():
-        return text
-    return f"{text} Default: `{getattr(default, 'value', default)}`."
+def _row(word: str, meaning: str) -> str:
+    word, meaning = (" ".join(text.split()).replace("|", "\\|") for text in (word, meaning))
+    return f"| `{word}` | {meaning} |"
 
 
 if __name__ == "__main__":

@@ -34,6 +34,11 @@ def test_command_reference_is_fresh(generator: dict) -> None:
     assert page.read_text("utf-8") == generator["page"](), "say: make docs"
 
 
+def test_rows_of_the_command_reference_have_two_cells(generator: dict) -> None:
+    rows = [line for line in generator["page"]().splitlines() if line.startswith("| ")]
+    assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {3}
+
+
 def test_every_command_has_help_and_is_in_the_readme(generator: dict) -> None:
     readme = (ROOT / "README.md").read_text("utf-8")
     for name, command in generator["commands"]():

@@ -15,7 +15,7 @@ import pytest
 
 from cytovox.cli.console import describe, exit_code_of, in_columns
 from cytovox.cli.main import main
-from cytovox.cli.one_recording import Outcome
+from cytovox.cli.one_recording import Outcome, Recording
 from cytovox.cli.outcomes import exit_code_of_batch
 from cytovox.cli.signals import Stopped, exit_code_of_interrupt, stop_gently, stop_on_signals
 from cytovox.errors import (
@@ -74,6 +74,28 @@ def test_errors_are_one_line() -> None:
     assert "\n" not in describe(ValueError("first\nsecond"))
     text = describe(OSError(28, "No space left on device", "out.rtdc"))
     assert text.startswith("out.rtdc: No space left on device (")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["run", "day", "--outt", "x"], ["volume", "segmnt"], ["live", "a.rtdc", "--frames", "3"]],
+    ids=" ".join,
+)
+def test_wrong_usage_names_the_help_to_read(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 2
+    line = capsys.readouterr().err
+    assert line.endswith(f"(say cytovox {words[0]} --help to see what is possible)\n")
+
+
+def test_a_failed_file_is_named_once() -> None:
+    recording = Recording("day/a.rtdc", "results/a_dcn.rtdc")
+    error = InputError("there are no images", path=Path("day/a.rtdc").absolute())
+    outcome = recording.outcome()
+    outcome.fail(recording.named(error))
+    assert outcome.error == "day/a.rtdc: there are no images"
+    assert outcome.verdict == "failed: there are no images"
 
 
 def test_signals_stop_and_are_given_back() -> None:

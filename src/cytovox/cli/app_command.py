@@ -19,7 +19,7 @@ __all__ = ["app"]
 class _Serving:
     port: int = option(
         0,
-        "Port of the page on this machine; any that is free if not given.",
+        "Port of the page on this machine; 0 for any that is free.",
         min=0,
         max=65535,
         metavar="PORT",

@@ -68,8 +68,8 @@ def _relinked_in_words(found: dict[str, Any]) -> str:
 class _Out:
     out: Path | None = option(
         None,
-        "File or folder for the output; a folder is made. Without it, NAME_drained.rtdc or "
-        "NAME_tapped.rtdc beside NAME.rtdc.",
+        "File or folder for the output; a folder is made. Without it, NAME_drained.rtdc beside "
+        "NAME.rtdc.",
         "--out",
         "-o",
         metavar="OUT",
@@ -94,7 +94,7 @@ def _making(out: Path, stage: str, said: Said) -> Iterator[Callable[[int, int], 
 def drain(result: Result, where: _Out, allowed: AllowedToRecordings, said: Said) -> int:
     """Copy all that a result refers to, so that it stands alone.
 
-    The output holds the same data as that of  cytovox run --basins drain. It is
+    The output holds the same data as that of cytovox run --basins drain. It is
     read back before it gets its name; RESULT is not changed.
 
     Example: cytovox drain results/a_dcn.rtdc -o share
@@ -119,6 +119,14 @@ def drain(result: Result, where: _Out, allowed: AllowedToRecordings, said: Said)
 
 @options
 class _Tapped(_Out):
+    out: Path | None = option(
+        None,
+        "File or folder for the output; a folder is made. Without it, NAME_tapped.rtdc beside "
+        "NAME.rtdc.",
+        "--out",
+        "-o",
+        metavar="OUT",
+    )
     origin: Path | None = option(
         None,
         "The recording that the result was made of, or its folder, if it is not where the run "
@@ -133,7 +141,7 @@ def tap(result: Result, where: _Tapped, allowed: AllowedToRecordings, said: Said
 
     Left out is only what the recording holds as well: it must be of the same
     measurement, and every image of every event is compared, not samples. The
-    output holds the same data as that of  cytovox run --basins tap. RESULT is
+    output holds the same data as that of cytovox run --basins tap. RESULT is
     not changed.
 
     Example: cytovox tap a_dcn.rtdc --input day1/a.rtdc -o small.rtdc

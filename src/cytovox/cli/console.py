@@ -197,7 +197,9 @@ def describe(error: BaseException) -> str:
         else:
             text += " (check that the place is there, writable and not full)"
     elif isinstance(error, click.UsageError):
-        text = f"{error.format_message().rstrip('.')} (say --help to see what is possible)"
+        command = error.ctx.command_path if error.ctx else "cytovox"
+        message = error.format_message().rstrip(".")
+        text = f"{message} (say {command} --help to see what is possible)"
     elif any(cls.__name__ in _MEMORY for cls in type(error).mro()):
         text = "out of memory (close other programs, or give fewer --workers)"
     elif found := _place_in_a_users_file(error):

@@ -19,7 +19,7 @@ from .command_options import (
     options,
 )
 from .console import report_error, say
-from .run_options import AllowedToRun, RecipeOptions, Work, measurings
+from .run_options import AllowedToRun, StoredOptions, Work, measurings, one_recipe
 from .signals import exit_code_of_interrupt, stop_gently
 
 if TYPE_CHECKING:
@@ -29,6 +29,11 @@ if TYPE_CHECKING:
 __all__ = ["live"]
 
 _STOPPED = "stopped; cytovox run takes over what was measured, or the same command begins anew"
+
+
+@options
+class _Settings(StoredOptions):
+    recipes: tuple[str, ...] = one_recipe()
 
 
 @options
@@ -66,7 +71,7 @@ class _Live(SaidOfWork):
 def live(
     recording: Annotated[Path, argument("RECORDING", "Recording that is being written (.rtdc).")],
     how: _Live,
-    what: RecipeOptions,
+    what: _Settings,
     allowed: AllowedToRecordings,
 ) -> int:
     """Measure a recording while it is written; its result is ready soon after its end.
@@ -83,8 +88,6 @@ def live(
     from .outcomes import show_outcomes
     from .progress_display import showing_progress
 
-    if what.frames is not None:
-        raise UsageError("live measures all frames", hint="leave --frames out")
     work = Work(
         out=how.out,
         workers=how.workers,

@@ -35,7 +35,7 @@ def look(
 ) -> None:
     """Draw a frame, its background, their difference, the mask, and what became of each object.
 
-    It is measured as  cytovox run  would, with the same options; of a result,
+    It is measured as cytovox run would, with the same options; of a result,
     by its own recipe. No result is written.
 
     Example: cytovox look raw.rtdc --frame 41 --set segmenter.thresh=-3

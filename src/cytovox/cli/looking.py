@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from ..errors import OutputExistsError, UsageError, escaped
-from .command_options import INPUT, SETTINGS, AllowedToRecordings, argument, option, options
-from .run_options import DecidingOptions, recipes_of
+from .command_options import INPUT, AllowedToRecordings, argument, option, options
+from .run_options import DecidingOptions, one_recipe, recipes_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -32,13 +32,7 @@ FrameFile = Annotated[Path, argument("FILE", "A recording, or the result of a ru
 class FrameOptions(DecidingOptions):
     """Which frame is looked at, and how it is measured."""
 
-    recipes: tuple[str, ...] = option(
-        (),
-        "A recipe: FILE.toml, or a name that cytovox recipe list shows.",
-        "--recipe",
-        panel=SETTINGS,
-        metavar="RECIPE",
-    )
+    recipes: tuple[str, ...] = one_recipe()
     frame: int = option(
         ...,
         "Number of the frame in the recording, from 0, as dclab counts (ds['image'][N]) and "

@@ -147,7 +147,8 @@ _COMMANDS: Mapping[str, _Command | _Group] = {
         },
         help="Segment and measure volumes block by block, whatever their size.\n\n"
         "Start with:  cytovox volume segment stack.tif labels.zarr --function label "
-        "--set threshold=100 --stitch touch",
+        "--set threshold=100 --stitch touch\n\n"
+        "Its own options stand before the command: cytovox volume --basin-root DIR segment ...",
         **taking(_options_of_volumes),
     ),
     "simulate": _Group(

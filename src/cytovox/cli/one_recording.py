@@ -163,6 +163,7 @@ class Recording:
         """Let an error of ours name a file as it was given, and this one if it names none."""
         if isinstance(error, CytovoxError):
             names = {str(self.path): self.input, str(self.out): self.output}
+            names |= {str(self.path.absolute()): self.input, str(self.out.absolute()): self.output}
             error.path = names.get(error.path or str(self.path), error.path)
         return error
 

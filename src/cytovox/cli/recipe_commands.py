@@ -11,12 +11,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 from ..errors import OptionError, OutputExistsError, StorageError, UsageError
 from .command_options import Form, Said, argument, option, options
 from .console import in_columns, say, show
-from .run_options import RecipeOptions, recipes_of
+from .run_options import RecipeOptions, one_recipe, recipes_of
 
 if TYPE_CHECKING:
     from ..recipe.recording_recipe import RecordingRecipe
 
 __all__ = ["described_recipe", "list_recipes", "save", "show_recipe"]
+
+
+@options
+class _Kept(RecipeOptions):
+    recipes: tuple[str, ...] = one_recipe()
 
 
 @options
@@ -33,7 +38,7 @@ def save(
             "Name of the recipe, or its file, which ends in .toml.",
         ),
     ],
-    what: RecipeOptions,
+    what: _Kept,
     how: _Saved,
 ) -> None:
     """Write a recipe to a file: everything that decides about results, defaults too.

@@ -20,8 +20,10 @@ __all__ = [
     "AllowedToRun",
     "DecidingOptions",
     "RecipeOptions",
+    "StoredOptions",
     "Work",
     "measurings",
+    "one_recipe",
     "recipes_of",
 ]
 
@@ -34,17 +36,22 @@ SET_KEYS = (
 )
 
 
+def _recipes(more: str) -> Any:
+    words = f"A recipe: FILE.toml, or a name that cytovox recipe list shows.{more}"
+    return option((), words, "--recipe", panel=SETTINGS, metavar="RECIPE")
+
+
+def one_recipe() -> Any:
+    """Return the option ``--recipe`` of a command that takes one."""
+    return _recipes("")
+
+
 @options
 class DecidingOptions:
     """What decides about the events of a recording."""
 
-    recipes: tuple[str, ...] = option(
-        (),
-        "A recipe: FILE.toml, or a name that cytovox recipe list shows. May be repeated: the "
-        "results of each are in a folder of its name then.",
-        "--recipe",
-        panel=SETTINGS,
-        metavar="RECIPE",
+    recipes: tuple[str, ...] = _recipes(
+        " May be repeated: the results of each are in a folder of its name then."
     )
     like: Path | None = option(
         None,
@@ -83,15 +90,9 @@ class DecidingOptions:
 
 
 @options
-class RecipeOptions(DecidingOptions):
-    """How recordings are measured."""
+class StoredOptions(DecidingOptions):
+    """How recordings are measured, and their results stored."""
 
-    frames: str | None = option(
-        None,
-        "Only some frames: 100 (the first hundred), 10-100-2 (from, to, step), or 3,5,9; or all.",
-        panel=INPUT,
-        metavar="FRAMES",
-    )
     basins: Literal["drain", "tap"] | None = option(
         None,
         "drain: copy images into the result, as is done if no recipe says otherwise. tap: point "
@@ -104,6 +105,18 @@ class RecipeOptions(DecidingOptions):
         "recipe says otherwise.",
         panel=OUTPUT,
         metavar="NAME",
+    )
+
+
+@options
+class RecipeOptions(StoredOptions):
+    """All that a recipe may hold."""
+
+    frames: str | None = option(
+        None,
+        "Only some frames: 100 (the first hundred), 10-100-2 (from, to, step), or 3,5,9; or all.",
+        panel=INPUT,
+        metavar="FRAMES",
     )
 
 
@@ -177,7 +190,7 @@ class Work(_Said, _Where, _Again):
     """Where results go, what is done of it, and where."""
 
 
-def measurings(what: RecipeOptions, allowed: AllowedToRun, work: Work) -> dict[str, Measuring]:
+def measurings(what: StoredOptions, allowed: AllowedToRun, work: Work) -> dict[str, Measuring]:
     """Return how recordings are measured by each recipe, by its name; all of it is checked."""
     from .one_recording import Measuring
     from .settings import recipe_fields
@@ -221,10 +234,11 @@ def recipes_of(what: DecidingOptions, permissions: Permissions | None) -> list[R
     else:
         recipes = [find_recipe(word) for word in what.recipes] or [RecordingRecipe()]
     _refuse_equal_names(recipes)
-    more = what if isinstance(what, RecipeOptions) else RecipeOptions()
+    more = what if isinstance(what, StoredOptions) else StoredOptions()
+    frames = what.frames if isinstance(what, RecipeOptions) else None
     stored: dict[str, Any] = {"basin_strategy": more.basins, "compression": more.compression}
     stored = {name: value for name, value in stored.items() if value is not None}
-    return [changed(recipe, what.settings, more.frames, codes, **stored) for recipe in recipes]
+    return [changed(recipe, what.settings, frames, codes, **stored) for recipe in recipes]
 
 
 def _codes(what: DecidingOptions) -> dict[str, str]:

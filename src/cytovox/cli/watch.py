@@ -31,6 +31,18 @@ _LOOKS, _LONGEST = 4, 15.0
 
 
 @options
+class _Work(Work):
+    out: Path | None = option(
+        None,
+        "Folder for the results. Without it, NAME_dcn.rtdc beside each recording NAME.rtdc.",
+        "--out",
+        "-o",
+        panel=OUTPUT,
+        metavar="OUT",
+    )
+
+
+@options
 class _Watching:
     stable: float = option(
         60.0,
@@ -43,7 +55,7 @@ class _Watching:
     )
     once: bool = option(
         False,
-        "Look once, measure what has not changed for so long, and end; for cron.",
+        "Look once, measure what has not changed for --stable seconds, and end; for cron.",
         panel=INPUT,
     )
     move_broken: Path | None = option(
@@ -59,7 +71,7 @@ def watch(
     watching: _Watching,
     what: RecipeOptions,
     allowed: AllowedToRun,
-    work: Work,
+    work: _Work,
 ) -> int:
     """Measure the recordings of a folder as they arrive, until it is stopped.
 
