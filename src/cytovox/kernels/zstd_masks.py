@@ -60,19 +60,20 @@ def pack_masks(masks: npt.NDArray[Any]) -> bytes:
     True
     """
     data: Any = np.ascontiguousarray(masks).reshape(-1).view(np.uint8)
-    out = np.empty(1024 + data.size, np.uint8)
-    return out[: _frame(data, max(1, masks.shape[-1]), out)].tobytes()
+    packed: bytes = _frame(data, max(1, masks.shape[-1])).tobytes()
+    return packed
 
 
 @kernel()
-def _frame(data: Bytes, width: int, out: Bytes) -> int:
-    """Write a frame, and return its length; 0 if these are no masks."""
-    most = data.size // 16
-    literals, numbers = np.empty(most, np.uint8), np.empty((most, 3), np.int64)
+def _frame(data: Bytes, width: int) -> Any:
+    """Return a frame; nothing if these are no masks."""
+    literals = np.empty(data.size // 16, np.uint8)
     ends = np.zeros((-(-data.size // BLOCK) + 1, 2), np.int64)
-    if not _split(data, width, literals, numbers, ends) or numbers[0, 2] < 0:
-        return 0
-    literals, numbers = literals[: ends[-1, 1]], numbers[: ends[-1, 0]]
+    numbers = _split(data, width, literals, ends)
+    if not len(numbers) or numbers[0, 2] < 0:
+        return literals[:0]
+    # A sequence takes at most 56 bits, and more once where the offset is said; a literal one bit.
+    out = np.empty(1024 + 64 * len(ends) + 10 * len(numbers) + ends[-1, 1], np.uint8)
     codes = np.zeros(256, np.uint64)
     codes[0], codes[_OBJECT] = 1, 1 << 8 | 1  # the bits 0 and 1, each of length 1
     symbols = _symbols(numbers)
@@ -86,20 +87,21 @@ def _frame(data: Bytes, width: int, out: Bytes) -> int:
         pos = _put_sequences(numbers[begin:end], symbols[begin:end], tables, block == 0, out, pos)
         size = pos - last - 3
         if size > min(BLOCK, data.size - block * BLOCK):
-            return 0
+            return out[:0]
         put(out, last, size << 3 | 2 << 1, 3)
     out[last] |= 1  # no block comes after it
-    return pos
+    return out[:pos]
 
 
 @kernel()
-def _split(data: Bytes, width: int, literals: Bytes, numbers: Any, ends: Any) -> bool:
-    """Find sequences of literals and what equals the row before; return whether it can be.
+def _split(data: Bytes, width: int, literals: Bytes, ends: Any) -> Any:
+    """Return sequences of literals and what equals the row before; none if these are no masks.
 
     Each begins with a literal, since then the last offset is the first to be repeated
     (3.1.1.5). After the first one that is a row. `ends` says how many sequences and
     literals there are up to the end of each block.
     """
+    numbers = np.empty((1024, 3), np.int32)  # few, since the system clears new memory
     at, count, total, offset, is_new = 0, 0, 0, 1, False
     for block in range(1, len(ends)):
         stop = min(data.size, block * BLOCK)
@@ -115,12 +117,14 @@ def _split(data: Bytes, width: int, literals: Bytes, numbers: Any, ends: Any) ->
                     break
                 at = end
             if total + at - begin > literals.size:
-                return False
+                return numbers[:0]
             for i in range(begin, at):
                 if data[i] != 0 and data[i] != _OBJECT:
-                    return False
+                    return numbers[:0]
                 literals[total] = data[i]
                 total += 1
+            if count == len(numbers):
+                numbers = _longer(numbers)
             numbers[count, 0] = at - begin
             numbers[count, 1] = 1
             numbers[count, 2] = end - at - _THREE
@@ -130,7 +134,15 @@ def _split(data: Bytes, width: int, literals: Bytes, numbers: Any, ends: Any) ->
                 at, offset, is_new = end, width, count == 0
             count += 1
         ends[block, 0], ends[block, 1] = count, total
-    return count > 0
+    return numbers[:count]
+
+
+@kernel()
+def _longer(numbers: Any) -> Any:
+    """Return an array of twice the length, which begins like this one."""
+    longer = np.empty((2 * len(numbers), 3), np.int32)
+    longer[: len(numbers)] = numbers
+    return longer
 
 
 @kernel()
