@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 
+from cytovox.app import server
 from cytovox.app.guard import MOST_BYTES
 from cytovox.app.server import Page
 
@@ -95,3 +98,15 @@ def test_the_browser_may_load_only_what_is_of_the_page(client: TestClient) -> No
 def test_no_file_but_those_of_the_page_is_served(client: TestClient) -> None:
     for name in ("../server.py", "..%2fserver.py", "%2e%2e/server.py", "/etc/passwd"):
         assert client.get(f"/static/{name}").status_code == 404
+
+
+def test_what_takes_too_long_when_the_server_ends_gets_an_answer(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def ended(*_given: Any) -> None:
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(server, "run_in_threadpool", ended)
+    answer = client.post("/api/begin", json={})
+    assert answer.status_code == 503
+    assert "stopped" in answer.json()["error"]

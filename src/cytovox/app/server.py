@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import secrets
@@ -112,6 +113,8 @@ class Page:
             if isinstance(answer, bytes):
                 return Response(answer, media_type="image/png")
             return _as_json(answer)
+        except asyncio.CancelledError:  # the server ends, and this has taken too long
+            return _as_json({"error": "cytovox app was stopped (start it again)"}, 503)
         except CytovoxError as error:
             return _as_json({"error": str(error)}, 400)
         except OSError as error:  # the file is gone or was replaced meanwhile, or is not for us

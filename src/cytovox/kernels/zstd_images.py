@@ -80,6 +80,7 @@ def _frame(data: Bytes, item: int, unit: int, alike: bool, logs: Any, out: Bytes
         if is_new[i]:
             group[size] = i
             size += 1
+    alike = alike and size <= _SAMPLE  # else a pixel of each was more than are counted
     group = group[: size if alike else 1]
     ends, codes, tables = _bands(images, group, unit, logs)
     for i in range(count):
