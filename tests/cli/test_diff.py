@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 import pytest
 
+from cytovox.cli.diff import _names
 from cytovox.cli.main import main
 from cytovox.logic import compare
 from cytovox.logic.origin import frames_of_events
@@ -83,6 +84,20 @@ def test_shifts_are_those_of_the_second_against_the_first(
     assert shift["largest"] == pytest.approx((after - before)[np.argmax(abs(after - before))])
     assert shift["largest"] > 0  # the faint rim belongs to the cell now
     assert found["overlap"]["low"] < 1
+
+
+@pytest.mark.parametrize(
+    ("second", "names"),
+    [
+        ("new/b.rtdc", ["a.rtdc", "b.rtdc"]),
+        ("new/a.rtdc", ["old/a.rtdc", "new/a.rtdc"]),
+        ("old/a.rtdc", ["old/a.rtdc", "old/a.rtdc"]),
+    ],
+)
+def test_the_picture_names_results_so_that_they_are_told_apart(
+    second: str, names: list[str]
+) -> None:
+    assert _names(Path("old/a.rtdc"), Path(second)) == names
 
 
 def test_words_and_picture(

@@ -319,6 +319,11 @@ def test_mistakes_are_named(
     assert not list(tmp_path.iterdir())
 
 
+def test_a_folder_of_results_is_named_as_such(made: Path, tmp_path: Path, capsys: Any) -> None:
+    assert main(["export", str(made.parent), "--to", "csv", "-o", str(tmp_path)]) == 1
+    assert "name the results in it" in capsys.readouterr().err
+
+
 def test_a_folder_is_made_and_stays_only_with_a_file(made: Path, tmp_path: Path) -> None:
     new = tmp_path / "new"
     assert main(["export", str(made), "--to", "csv", "-o", str(new), "--features", "x"]) == 2

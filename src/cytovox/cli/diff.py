@@ -76,11 +76,18 @@ def _draw(
     if one.mask is None or two.mask is None:
         path = two.place if two.mask is None else one.place
         raise InputError("there are no masks to draw", path=path, hint="leave out -o")
-    names = [escaped(Path(plain[place]).name) for place in ("first", "second")]
+    names = _names(Path(plain["first"]), Path(plain["second"]))
     heading = f"A: {names[0]} (orange), B: {names[1]} (blue, dashed)"
     figure = picture_of_differences(one, two, found, heading=heading)
     save_picture(figure, picture.out, force=picture.force)
     plain["picture"] = str(picture.out)
+
+
+def _names(one: Path, two: Path) -> list[str]:
+    """Return the names of two files, with as many folders as tell them apart."""
+    most = max(len(one.parts), len(two.parts))
+    parts = next((n for n in range(1, most) if one.parts[-n:] != two.parts[-n:]), most)
+    return [escaped("/".join(path.parts[-parts:])) for path in (one, two)]
 
 
 def _plain(

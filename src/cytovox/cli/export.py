@@ -179,6 +179,9 @@ def _table_of(path: Path) -> Path:
     except (OSError, ValueError, LookupError, TypeError):  # there is none
         table = None
     if table is None or Path(table).suffix != ".parquet":
+        if any(path.glob("*.rtdc")):
+            hint = "name the results in it: FOLDER/*.rtdc"
+            raise InputError("this is a folder of recordings", path=path, hint=hint)
         hint = "cytovox volume objects makes one (.parquet)"
         raise InputError("there is no table of objects beside these labels", path=path, hint=hint)
     beside = path.with_name(Path(table).name)  # both may have been moved
