@@ -188,6 +188,8 @@ def demo(how: _Demo) -> int:
 
     Needs no data, and shows in a minute what the program does. An earlier
     demo in the same folder is replaced.
+
+    Example: cytovox demo --volume
     """
     show = _show_volume if how.volume else _show_recording
     return show(how)

@@ -25,6 +25,8 @@ def info(
 
     For a result, the pipeline identifier is checked against its hash, and it
     is checked whether the files that it refers to are there.
+
+    Example: cytovox info results/a_dcn.rtdc
     """
     may = allowed.permissions()
     return describe_each("file", files, lambda path: describe_file(path, may), in_words, said)

@@ -115,6 +115,8 @@ def info(
 
     Of labels that were made here: the recipe, blocks done and failed with
     their errors, objects, and the report about the seams.
+
+    Example: cytovox volume info labels.zarr
     """
     return describe_each(
         "volume", paths, lambda path: describe_volume(path, ctx.obj), volume_in_words, said
