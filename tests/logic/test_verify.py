@@ -59,7 +59,7 @@ def flip(path: Path, position: int) -> None:
 
 def chunk_of(path: Path, name: str) -> Any:
     with h5py.File(path) as h5:
-        return list(ChunkIndex(h5[name]).chunks.values())[-1]
+        return ChunkIndex(h5[name]).chunks[-1]
 
 
 @pytest.mark.parametrize("name", ["raw", "drain", "tap"])

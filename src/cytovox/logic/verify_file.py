@@ -187,7 +187,7 @@ def _check_places(file: FileToVerify, name: str, dataset: CheckedDataset, size: 
     index = dataset.index
     if index.chunk_shape is not None:
         _ = index.content  # fails for values of an unknown type
-    chunks = index.chunks.values()
+    chunks = index.chunks
     if missing := index.missing:
         yield error(name, f"{missing} of its chunks were never written and read as zeros")
     within = [c for c in chunks if c.position >= 0 and c.position + c.size <= size]

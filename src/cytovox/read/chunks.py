@@ -137,8 +137,12 @@ class ChunkIndex:
         return math.prod(self.chunk_shape or (0,)) * int(self.dataset.dtype.itemsize)
 
     @functools.cached_property
-    def chunks(self) -> dict[Offset, StoredChunk]:
-        """The chunks that were written, by their first index along each axis."""
+    def places(self) -> dict[Offset, tuple[int, int, int]]:
+        """Position, size and filter mask of chunks that were written, by their first indices.
+
+        A `StoredChunk` refers to its index, so those are made when they are wanted:
+        in a circle of objects all of them would outlive the file.
+        """
         if self.chunk_shape is not None:
             infos = chunk_infos(self.dataset.id)
             places = [(i.chunk_offset, i.byte_offset, i.size, i.filter_mask) for i in infos]
@@ -151,10 +155,17 @@ class ChunkIndex:
                 path=self.dataset.file.filename,
                 hint="the file is damaged; copy it again",
             )
-        return {
-            tuple(start): StoredChunk(self, tuple(start), int(position), int(size), int(mask))
-            for start, position, size, mask in places
-        }
+        return {tuple(start): (int(at), int(size), int(mask)) for start, at, size, mask in places}
+
+    def find(self, start: Offset) -> StoredChunk | None:
+        """Return the chunk with these first indices along each axis, if it was written."""
+        place = self.places.get(start)
+        return None if place is None else StoredChunk(self, start, *place)
+
+    @property
+    def chunks(self) -> list[StoredChunk]:
+        """The chunks that were written."""
+        return [StoredChunk(self, start, *place) for start, place in self.places.items()]
 
     @property
     def missing(self) -> int:
@@ -162,10 +173,10 @@ class ChunkIndex:
         if self.chunk_shape is None:
             layout = self.dataset.id.get_create_plist().get_layout()
             needed = layout == h5py.h5d.CONTIGUOUS and bool(self.dataset.size)
-            return int(needed and not self.chunks)
+            return int(needed and not self.places)
         pairs = zip(self.shape, self.chunk_shape, strict=True)
         expected = math.prod(int(-(-n // c)) for n, c in pairs)
-        within = (all(a < n for a, n in zip(s, self.shape, strict=True)) for s in self.chunks)
+        within = (all(a < n for a, n in zip(s, self.shape, strict=True)) for s in self.places)
         return expected - sum(within)
 
     def offsets(self, box: Iterable[tuple[int, int]]) -> Iterator[Offset]:
@@ -177,14 +188,14 @@ class ChunkIndex:
         """Yield the chunks that were written and hold a part of a box."""
         pairs = zip(box, self.chunk_shape or (), strict=True)
         axes = [range(a // c * c, b, c) for (a, b), c in pairs]
-        places: Iterable[Offset]
-        if math.prod(max(1, -((r.start - r.stop) // r.step)) for r in axes) > len(self.chunks):
+        starts: Iterable[Offset]
+        if math.prod(max(1, -((r.start - r.stop) // r.step)) for r in axes) > len(self.places):
             # a dataset can claim any number of chunks, but the file has only some
-            written = sorted(self.chunks)
-            places = (s for s in written if all(n in one for n, one in zip(s, axes, strict=True)))
+            written = sorted(self.places)
+            starts = (s for s in written if all(n in one for n, one in zip(s, axes, strict=True)))
         else:
-            places = itertools.product(*axes)
-        return (self.chunks[place] for place in places if place in self.chunks)
+            starts = itertools.product(*axes)
+        return (found for start in starts if (found := self.find(start)) is not None)
 
     def require_sound(self, chunk: StoredChunk, read: Reader) -> None:
         """Make sure that a chunk unpacks to a chunk, once."""

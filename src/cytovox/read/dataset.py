@@ -250,7 +250,7 @@ class CheckedDataset(h5py.Dataset):  # type: ignore[misc]
                 first = [max(a, b) for a, b in zip(offset, origin, strict=True)]
                 last = [min(a + n, b) for a, n, b in zip(offset, self.chunks, end, strict=True)]
                 part = out[_box(first, last, origin)]
-                chunk = self.index.chunks.get(offset)
+                chunk = self.index.find(offset)
                 if chunk is None:
                     part[...] = self.fillvalue  # it was never written
                     continue

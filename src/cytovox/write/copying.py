@@ -202,7 +202,7 @@ def _refuse_damaged(dataset: CheckedDataset) -> None:
     if dataset.file.driver == "fileobj" or dataset.file.mode != "r" or not path.is_file():
         return  # a reader of the copy will find out
     with read_errors(dataset):
-        for defect in find_defects(list(dataset.index.chunks.values())):
+        for defect in find_defects(dataset.index.chunks):
             raise InputError(
                 f"{defect.chunk.where}, {defect.what}",
                 path=path,
@@ -251,7 +251,7 @@ def _copy_stored(dataset: CheckedDataset, group: h5py.Group, feat: str) -> bool:
     if dataset.file.mode != "r":
         dataset.flush()
     with read_errors(dataset):
-        stored = sorted(dataset.index.chunks)
+        stored = sorted(dataset.index.places)
     for offset in stored:
         if any(start >= size for start, size in zip(offset, dataset.shape, strict=True)):
             continue
