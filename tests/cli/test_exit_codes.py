@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -198,6 +199,35 @@ def test_json_says_why_a_command_ended(
     monkeypatch.setattr("cytovox.report.write_report", raising(KeyboardInterrupt()))
     assert main(["report", str(tmp_path), "--json"]) == 130
     assert json.loads(capsys.readouterr().out) == {"exit_code": 130, "error": "stopped"}
+
+
+def test_an_interrupt_that_python_replaces_by_an_error_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = RuntimeError("Error calling __set_name__")
+    error.__cause__ = Stopped(signal.SIGTERM)
+    monkeypatch.setattr("cytovox.report.write_report", raising(error))
+    assert main(["report", str(tmp_path)]) == 143
+    assert capsys.readouterr().err == ""
+
+
+class _Full(io.StringIO):
+    def write(self, text: str) -> int:
+        raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [("", 74), ("run", 74), ("--help", 74), ("stages --json", 74), ("x --json", 2)],
+)
+def test_a_result_that_cannot_be_written_is_said(
+    words: str, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdout", _Full())
+    assert main(words.split()) == code
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert said.count("\n") == 1
 
 
 def raising(error: BaseException) -> Callable[..., None]:

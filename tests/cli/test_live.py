@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import sys
 import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -251,6 +253,16 @@ def test_it_waits_no_longer_once_it_is_stopped(
     stopped.set()
     with contextlib.closing(Changes(tmp_path / "raw.rtdc", stopped)) as changes:
         for _ in range(3):
+            changes.wait()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are text here")
+def test_it_waits_on_where_the_name_of_another_file_is_not_text(tmp_path: Path) -> None:
+    pytest.importorskip("watchfiles")
+    with contextlib.closing(Changes(tmp_path / "raw.rtdc", threading.Event())) as changes:
+        changes.wait()
+        for number in range(2):
+            (tmp_path / os.fsdecode(b"caf\xe9-%d" % number)).touch()
             changes.wait()
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import shutil
+import sys
 import tomllib
 from pathlib import Path
 
@@ -140,6 +142,14 @@ def test_save_replaces_nothing_and_takes_no_name_of_a_preset(tmp_path: Path, cap
     assert main(["recipe", "save", str(path), "--force"]) == 0
     assert read_recipe(path).codes["segmenter"] == "thresh"
     assert "comes with the program" in refused(capsys, "recipe", "save", "beads")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are text here")
+def test_a_recipe_whose_name_is_not_text_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"caf\xe9.toml")
+    assert main(["recipe", "save", str(path)]) == 0
+    assert main(["recipe", "save", str(path), "--force"]) == 0
+    assert read_recipe(path).codes["segmenter"] == "thresh"
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "there", "there/", "a.toml"])

@@ -42,7 +42,10 @@ class Changes:
                 recursive=False,
             )
         self._stopped.wait(_SHORTEST)
-        next(self._told, None)
+        try:
+            next(self._told, None)
+        except RuntimeError:  # a name in the folder is not text; this has ended
+            self._told = None
 
     def close(self) -> None:
         """Listen no longer."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import inspect
@@ -189,30 +190,37 @@ def _call(words: list[str]) -> Any:
             return program.invoke(context)
     except click.exceptions.Exit as end:  # after the help, and the version
         return end.exit_code
+    except click.exceptions.NoArgsIsHelpError as without_words:
+        print_text(without_words.format_message())
+        return without_words.exit_code
+
+
+def _failed(error: BaseException, words: Sequence[str]) -> int:
+    """Say why a command has not ended as it should; return the exit code."""
+    # An error takes the place of an interrupt that comes while Python makes a class.
+    stop = error.__cause__ if isinstance(error.__cause__, KeyboardInterrupt) else error
+    if isinstance(stop, KeyboardInterrupt):
+        code, text = exit_code_of_interrupt(stop), "stopped"
+    else:
+        code, text = report_error(error, debug="--debug" in words), describe(error)
+    if "--json" in words:
+        with contextlib.suppress(OSError):  # stdout may be what has failed
+            print_json({"exit_code": code, "error": text})
+    return code
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program and return its exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    as_json = "--json" in words
     complete_streams()
     with showing_warnings(), stop_on_signals() as received:
         try:
             code = _call(words)
-        except click.exceptions.NoArgsIsHelpError as without_words:
-            code = without_words.exit_code
-            print_text(without_words.format_message())
-        except KeyboardInterrupt as stop:
-            code = exit_code_of_interrupt(stop)
-            if as_json:
-                print_json({"exit_code": code, "error": "stopped"})
         except BrokenPipeError:  # whoever reads the help has read enough
             code = 0
             discard(sys.stdout)
-        except Exception as error:
-            code = report_error(error, debug="--debug" in words)
-            if as_json:
-                print_json({"exit_code": code, "error": describe(error)})
+        except (Exception, KeyboardInterrupt) as error:
+            code = _failed(error, words)
     if code == 130 and received:
         return exit_code_of_interrupt(Stopped(received[0]))
     return code if isinstance(code, int) else 0

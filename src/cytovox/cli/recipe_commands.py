@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from ..errors import OptionError, OutputExistsError, StorageError, UsageError
+from ..errors import OptionError, OutputExistsError, StorageError, UsageError, escaped
 from .command_options import Form, Said, argument, option, options
 from .console import in_columns, say, show
 from .run_options import RecipeOptions, one_recipe, recipes_of
@@ -52,7 +52,7 @@ def save(
     recipes = recipes_of(what, None)
     if len(recipes) > 1:
         raise UsageError("one file holds one recipe", hint="give one --recipe")
-    recipe = replace(recipes[0], name=path.stem, description="")
+    recipe = replace(recipes[0], name=escaped(path.stem), description="")
     _check(recipe, trust=what.trust_model)
     text = described_recipe(recipe)["toml"]
     try:
