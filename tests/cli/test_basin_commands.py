@@ -81,7 +81,7 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> list[ProgressEvent]:
 
 def assert_all_was_shown(shown: list[ProgressEvent], stage: str) -> None:
     begin, *_, last, end = shown
-    assert begin == StageStarted(stage, 1, "MiB")
+    assert begin == StageStarted(stage, 1, "MB")
     assert isinstance(last, StageProgress)
     assert isinstance(end, StageFinished)
 

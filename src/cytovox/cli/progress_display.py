@@ -244,12 +244,12 @@ def showing_bytes(display: Quiet, name: str, stage: str) -> Iterator[Callable[[i
 
     def listen(done: int, total: int) -> None:
         nonlocal begun
-        whole = max(1, total >> 20)
+        whole = max(1, total // 1_000_000)
         if not begun:
             begun = True
             display.begin(name)
-            display.show(StageStarted(stage, whole, "MiB"))
-        display.show(StageProgress(stage, done >> 20, whole))
+            display.show(StageStarted(stage, whole, "MB"))
+        display.show(StageProgress(stage, done // 1_000_000, whole))
 
     yield listen
     if begun:

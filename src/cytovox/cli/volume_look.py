@@ -172,6 +172,7 @@ def volume_in_words(found: Mapping[str, Any]) -> str:
 def _run_in_words(run: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return rows, the text of which is empty if there is nothing to say."""
     from ..blockwise.run_state import recipe_in_words, seam_lines
+    from ..run.folder_room import in_words
 
     rows = []
     if recipe := run["recipe"]:
@@ -183,7 +184,7 @@ def _run_in_words(run: Mapping[str, Any]) -> list[tuple[str, str]]:
             counted.append(f"{stage['started']} begun and not ended")
         if not counted:
             continue
-        peak = f", {stage['peak_bytes'] / 2**20:.0f} MiB at most" if stage["peak_bytes"] else ""
+        peak = f", {in_words(stage['peak_bytes'])} at most" if stage["peak_bytes"] else ""
         lines = [f"{', '.join(counted)}; {stage['seconds']:.1f} s of work{peak}"]
         errors = list(stage["errors"].items())
         lines += [f"block {block}: {error}" for block, error in errors[:_LISTED]]
