@@ -20,6 +20,7 @@ from cytovox.cli.main import main
 from cytovox.cli.volume_options import as_size, parse_parameters
 from cytovox.errors import OptionError
 from cytovox.read.open_volume import open_volume
+from cytovox.run.memory import peak_bytes
 from cytovox.testing.volume_truth import VolumeTruth
 from support.volumes import labels_of
 
@@ -98,7 +99,7 @@ def test_info_restitch_and_objects(stack: Path, capsys: Capture) -> None:
     out = capsys.readouterr().out
     assert "label threshold=100" in out
     assert "8 done" in out
-    assert "MB at most" in out, "as cytovox volume plan says it"
+    assert ("MB at most" in out) is (peak_bytes() is not None), "where the system tells"
     assert "24 x 60 x 60" in out
     assert main(["volume", "restitch", str(labels), "--stitch", "none", "--workers", "0"]) == 0
     pieces = labels_of(labels).max()
