@@ -109,6 +109,21 @@ def test_signals_stop_and_are_given_back() -> None:
     assert signal.getsignal(signal.SIGTERM) == before
 
 
+def test_nothing_is_said_of_a_signal_that_comes_within_a_callback(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    class Object:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGTERM)
+
+    hook = sys.unraisablehook
+    with stop_on_signals() as received:
+        Object()
+    assert received == [signal.SIGTERM]
+    assert capfd.readouterr().err == ""
+    assert sys.unraisablehook is hook
+
+
 def test_the_first_signal_is_a_request() -> None:
     asked = threading.Event()
     with pytest.raises(Stopped) as caught, stop_gently(asked.set):

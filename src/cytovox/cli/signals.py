@@ -93,6 +93,7 @@ class _Watch:
         self._sender.setblocking(False)
         self._thread = threading.Thread(target=self._listen, name="cytovox-signals", daemon=True)
         self._thread.start()
+        self._unraisable, sys.unraisablehook = sys.unraisablehook, self._note_lost
         self._wakeup = signal.set_wakeup_fd(self._sender.fileno(), warn_on_full_buffer=False)
         for name in _NAMES:
             number = getattr(signal, name, None)
@@ -105,6 +106,7 @@ class _Watch:
         for number, previous in self._before.items():
             signal.signal(number, previous)  # type: ignore[arg-type]
         signal.set_wakeup_fd(self._wakeup, warn_on_full_buffer=False)
+        sys.unraisablehook = self._unraisable
         self._closing = True
         self._sender.send(b"\0")
         self._thread.join()
@@ -120,6 +122,11 @@ class _Watch:
             self._end(number)
         if not self._requests:
             raise Stopped(number)
+
+    def _note_lost(self, lost: sys.UnraisableHookArgs) -> None:
+        """Say nothing of a `Stopped` that a callback has lost: the listener ends the process."""
+        if not isinstance(lost.exc_value, Stopped):
+            self._unraisable(lost)
 
     def _listen(self) -> None:
         limit: float | None = None
