@@ -123,7 +123,10 @@ Packer = Callable[[npt.NDArray[Any]], bytes]
 _OUR_LEVEL = 5
 #: Those of images: for bytes that get the same codes, and whether the same rows of all images
 #: of a chunk do. The more do, the faster; the last ones are for light that flickers.
-_WAYS = ((2400, True), (1600, True), (800, True), (1600, False), (800, False))
+_WAYS = (
+    *((unit, True) for unit in (3600, 2400, 1600, 1200, 800)),
+    *((unit, False) for unit in (1600, 800)),
+)
 _IMAGES = tuple(partial(pack_images, unit=unit, alike=alike) for unit, alike in _WAYS)
 #: How much larger than by that level a chunk may become.
 _LARGER = 1.02
