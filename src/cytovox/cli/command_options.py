@@ -58,6 +58,11 @@ _T = TypeVar("_T")
 ARGUMENTS, INPUT, SETTINGS, OUTPUT = "Arguments", "Input", "Settings", "Output"
 OPTIONS, SAFETY = "Options", "Safety"
 _ORDER = (INPUT, SETTINGS, OUTPUT, OPTIONS, SAFETY)
+#: How numbers that have limits are read, and what messages call them.
+_NUMBERS: Mapping[Any, tuple[Callable[..., Any], str]] = {
+    int: (click.IntRange, "integer"),
+    float: (click.FloatRange, "number"),
+}
 
 
 def argument(metavar: str, help: str) -> dict[str, str]:
@@ -203,7 +208,10 @@ def _reading(
     if kind is Path:
         return {"type": click.Path(path_type=Path)}
     if limits:
-        return {"type": {int: click.IntRange, float: click.FloatRange}[kind](**limits)}
+        kind_of_range, name = _NUMBERS[kind]
+        within = kind_of_range(**limits)
+        within.name = name
+        return {"type": within}
     return {"type": kind}
 
 
