@@ -99,7 +99,7 @@ def test_info_restitch_and_objects(stack: Path, capsys: Capture) -> None:
     out = capsys.readouterr().out
     assert "label threshold=100" in out
     assert "8 done" in out
-    assert ("MB at most" in out) is (peak_bytes() is not None), "where the system tells"
+    assert ("B at most" in out) is (peak_bytes() is not None), "where the system tells"
     assert "24 x 60 x 60" in out
     assert main(["volume", "restitch", str(labels), "--stitch", "none", "--workers", "0"]) == 0
     pieces = labels_of(labels).max()
