@@ -64,16 +64,14 @@ def _relinked_in_words(found: dict[str, Any]) -> str:
     return "\n".join(map(escaped, lines))
 
 
+def _out(name: str) -> Any:
+    text = f"File or folder for the output; a folder is made. Without it, {name} beside NAME.rtdc."
+    return option(None, text, "--out", "-o", metavar="OUT")
+
+
 @options
 class _Out:
-    out: Path | None = option(
-        None,
-        "File or folder for the output; a folder is made. Without it, NAME_drained.rtdc beside "
-        "NAME.rtdc.",
-        "--out",
-        "-o",
-        metavar="OUT",
-    )
+    out: Path | None = _out("NAME_drained.rtdc")
     force: bool = option(False, "Replace an output that exists already.")
 
 
@@ -119,14 +117,7 @@ def drain(result: Result, where: _Out, allowed: AllowedToRecordings, said: Said)
 
 @options
 class _Tapped(_Out):
-    out: Path | None = option(
-        None,
-        "File or folder for the output; a folder is made. Without it, NAME_tapped.rtdc beside "
-        "NAME.rtdc.",
-        "--out",
-        "-o",
-        metavar="OUT",
-    )
+    out: Path | None = _out("NAME_tapped.rtdc")
     origin: Path | None = option(
         None,
         "The recording that the result was made of, or its folder, if it is not where the run "

@@ -17,11 +17,12 @@ from .fse import largest
 from .huffman import literals_head, new_codes, put_literals, put_table
 from .jit import kernel
 from .put_bits import Bytes, put
+from .zstd_frame import BLOCK, begin_frame, end_of_equal
 
-__all__ = ["BLOCK", "begin_frame", "end_of_equal", "pack_images"]
+__all__ = ["pack_images"]
 
-#: Bytes that a block may have (3.1.1.2.4), and those of ours at most.
-BLOCK, _LARGEST = 1 << 17, 1 << 14
+#: Bytes that a block of ours has at most.
+_LARGEST = 1 << 14
 #: The shortest repetition of an image that is looked for [bytes].
 _REPEAT = 131
 #: Pixels that are counted for codes, where there are many more.
@@ -105,12 +106,6 @@ def _frame(data: Bytes, item: int, unit: int, alike: bool, logs: Any, out: Bytes
 
 
 @kernel()
-def begin_frame(out: Bytes, size: int) -> int:
-    """Write a head: content size in four bytes, one segment, no checksum (3.1.1.1)."""
-    return put(out, put(out, 0, 0xA0FD2FB528, 5), size, 4)
-
-
-@kernel()
 def _bands(images: Any, group: Any, unit: int, logs: Any) -> Any:
     """Return where codes of a group of images change, the codes, and their tables.
 
@@ -129,11 +124,14 @@ def _bands(images: Any, group: Any, unit: int, logs: Any) -> Any:
         these, end = counts[end], end + 1
         bits, price = _bits(these, logs), 8 * _FRACTION // 16 * _total(these)
         while end < units and (end + 1) * unit - begin <= _LARGEST:
-            both, more = these.copy(), _bits(counts[end], logs)
+            both = these.copy()
             _add(both, counts[end])
-            if _total(both) >= logs.size or _bits(both, logs) > bits + more + price:
+            if _total(both) >= logs.size:
                 break
-            these, bits, end = both, _bits(both, logs), end + 1
+            together = _bits(both, logs)
+            if together > bits + _bits(counts[end], logs) + price:
+                break
+            these, bits, end = both, together, end + 1
         if these[largest(these)] < _total(these):
             new_codes(these, codes[band])
             tables[band, 0] = put_table(codes[band], tables[band], 1)
@@ -186,22 +184,6 @@ def _bits(counts: Any, logs: Any) -> int:
         bits -= logs[counts[value]]
         total += counts[value]
     return int(bits + logs[total])
-
-
-@kernel()
-def end_of_equal(data: Bytes, begin: int, end: int, back: int) -> int:
-    """Return up to where bytes equal those so many before."""
-    at, stop, before = np.uint64(begin), np.uint64(end), np.uint64(begin - back)
-    while at + np.uint64(64) <= stop:
-        different = np.uint8(0)
-        for i in range(64):
-            different |= data[at + np.uint64(i)] ^ data[before + np.uint64(i)]
-        if different:
-            break
-        at, before = at + np.uint64(64), before + np.uint64(64)
-    while at < stop and data[at] == data[before]:
-        at, before = at + np.uint64(1), before + np.uint64(1)
-    return int(np.int64(at))
 
 
 @kernel()

@@ -16,7 +16,7 @@ from .fse import first_state, new_states, next_state, put_states
 from .huffman import literals_head, put_literals
 from .jit import kernel
 from .put_bits import Bytes, put, put_word
-from .zstd_images import BLOCK, begin_frame, end_of_equal
+from .zstd_frame import BLOCK, begin_frame, end_of_equal
 
 __all__ = ["pack_masks"]
 
