@@ -176,7 +176,6 @@ def test_killed_at_random(seed: int) -> None:
     over = threading.Event()
 
     def kill() -> None:
-        # All at one moment: a unit that is hit again elsewhere would count as the culprit.
         if over.wait(chance.uniform(0, 0.5)):
             return
         workers = list(team.workers)
@@ -185,7 +184,8 @@ def test_killed_at_random(seed: int) -> None:
                 os.kill(worker.pid, signal.SIGKILL)
 
     array = mp_spawn.RawArray("q", 300)
-    with team_of("marks", split=split, shared=(array,)) as team:
+    # Each of two workers is killed once at most, perhaps one after the other over the same unit.
+    with team_of("marks", split=split, shared=(array,), attempts=3) as team:
         list(team.run([(0, 1), (1, 2)]))
         killer = threading.Thread(target=kill)
         killer.start()
