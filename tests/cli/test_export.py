@@ -165,6 +165,17 @@ def test_some_events_and_features(
     )
 
 
+def test_fewer_events_than_were_asked_for(
+    made: Path, events: dict[str, np.ndarray], tmp_path: Path, capsys: Any
+) -> None:
+    number = len(events["index"])
+    export(made, tmp_path, "csv", "--events", f"{number - 1}-{number + 7}")
+    said = capsys.readouterr().out
+    assert said.endswith("2 events\n  9 were asked for, and there are no more\n")
+    export(made, tmp_path, "tsv", "--events", f"{number - 1}-{number}")
+    assert "asked for" not in capsys.readouterr().out
+
+
 def test_labels_and_numbers_of_events_are_those_of_dclab(
     made: Path, events: dict[str, np.ndarray]
 ) -> None:

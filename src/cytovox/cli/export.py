@@ -109,11 +109,14 @@ def export(
                 return found | {"rows": _export_objects(path, out, what), "kind": "object"}
             rows, unread = _export(path, out, what, may)
         code = {"exit_code": FINDINGS} if unread else {}
-        return found | code | {"rows": rows, "kind": "event", "unread": unread}
+        asked = rows if what.events is None else what.events.stop - what.events.start
+        return found | code | {"rows": rows, "asked": asked, "kind": "event", "unread": unread}
 
     def in_words(found: dict[str, Any]) -> str:
         lines = [f"{found['output']}: {counted(found['rows'], found['kind'])}"]
         lines += [f"  {text}" for text in found.get("unread", ())]
+        if found["rows"] < found.get("asked", 0):
+            lines.append(f"  {found['asked']} were asked for, and there are no more")
         return "\n".join(map(escaped, lines))
 
     return describe_each("file", results, look, in_words, said)
