@@ -105,8 +105,8 @@ from cytovox.kernels.zstd_images import pack_images
 from cytovox.kernels.zstd_masks import pack_masks
 
 images = np.arange(8000).reshape(2, 40, 100) % 17
-assert pack_images(images.astype(np.uint8), 1600, True)
-assert pack_masks(np.zeros((2, 40, 100), np.uint8))
+assert len(pack_images(images.astype(np.uint8), 1600, True))
+assert len(pack_masks(np.zeros((2, 40, 100), np.uint8)))
 print("numba.np.linalg" not in sys.modules)
 """
 

@@ -37,7 +37,7 @@ _BITS = np.append(0, _FRACTION * (n := np.arange(1, 1 << 16)) * np.log2(n)).asty
 _TABLE = 136
 
 
-def pack_images(images: npt.NDArray[Any], unit: int, alike: bool) -> bytes:
+def pack_images(images: npt.NDArray[Any], unit: int, alike: bool) -> Bytes:
     """Return images of single bytes as a frame of Zstandard.
 
     Parameters
@@ -64,7 +64,7 @@ def pack_images(images: npt.NDArray[Any], unit: int, alike: bool) -> bytes:
     # At worst all blocks are stored as they are, the last after codes that were longer.
     blocks = (len(images) + 1) * (item // unit + 1)
     out = np.empty(256 + data.size + 3 * blocks + 2 * _LARGEST, np.uint8)
-    return out[: _frame(data, item, unit, alike, _BITS, out)].tobytes()
+    return out[: _frame(data, item, unit, alike, _BITS, out)]
 
 
 @kernel()

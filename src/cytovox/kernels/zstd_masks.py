@@ -43,7 +43,7 @@ _BITS = np.log2(np.maximum(1, np.diff(_FROM))).astype(np.int64)
 _THREE = 3
 
 
-def pack_masks(masks: npt.NDArray[Any]) -> bytes:
+def pack_masks(masks: npt.NDArray[Any]) -> Bytes:
     """Return masks of single bytes as a frame of Zstandard; nothing if they are no masks.
 
     Parameters
@@ -60,7 +60,7 @@ def pack_masks(masks: npt.NDArray[Any]) -> bytes:
     True
     """
     data: Any = np.ascontiguousarray(masks).reshape(-1).view(np.uint8)
-    packed: bytes = _frame(data, max(1, masks.shape[-1])).tobytes()
+    packed: Bytes = _frame(data, max(1, masks.shape[-1]))
     return packed
 
 

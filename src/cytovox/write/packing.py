@@ -116,8 +116,8 @@ class _Compressors(threading.local):
 
 _compressors = _Compressors()
 
-#: Returns rows as a frame of Zstandard; nothing if they are none that it packs.
-Packer = Callable[[npt.NDArray[Any]], bytes]
+#: Returns rows as a frame of Zstandard, uint8; nothing if they are none that it packs.
+Packer = Callable[[npt.NDArray[Any]], npt.NDArray[np.uint8]]
 
 #: The level in whose place images may be packed by an encoder of our own (decision 8).
 _OUR_LEVEL = 5
@@ -144,11 +144,11 @@ def pack_chunk(
     items: npt.NDArray[Any], level: int | None, checksum: bool, *, packer: Packer | None = None
 ) -> bytes:
     """Return the stored form of a whole chunk, by an encoder of our own if one is given."""
-    packed = packer(items) if packer else b""
-    if not packed:
+    packed: Any = packer(items) if packer else b""
+    if not len(packed):
         raw: Any = np.ascontiguousarray(items).reshape(-1).view(np.uint8).data
-        packed = raw.tobytes() if level is None else _compressor(level, len(raw)).compress(raw)
-    return packed + fletcher32(packed).to_bytes(4, "little") if checksum else packed
+        packed = raw if level is None else _compressor(level, len(raw)).compress(raw)
+    return b"".join([packed, fletcher32(packed).to_bytes(4, "little") if checksum else b""])
 
 
 def suitable_packer(items: npt.NDArray[Any], by_level: int) -> Packer | None:
