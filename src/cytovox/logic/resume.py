@@ -46,7 +46,7 @@ __all__ = [
 #: Seconds between two checkpoints, and between two that outlive a power cut.
 #: Each takes some milliseconds: about as much as is done again after a kill.
 _SECONDS = 0.1
-_DURABLE_SECONDS = 2.0
+_DURABLE_SECONDS = 5.0
 _ELSEWHERE = "choose a folder on another disk, where the run starts again"
 
 
