@@ -18,7 +18,7 @@ from cytovox.blockwise.block_result import BlockStarted
 from cytovox.blockwise.object_table import read_objects
 from cytovox.blockwise.replay import replay_block
 from cytovox.cli.main import main
-from cytovox.errors import StageError, UsageError
+from cytovox.errors import OutputExistsError, StageError, UsageError
 from cytovox.write.volume_creation import create_volume
 
 HOW: dict[str, Any] = {"block": 32, "context": 0, "stitch": "touch", "workers": 0}
@@ -74,6 +74,15 @@ def test_the_first_channel_is_taken_with_a_warning(image: Path, function: str) -
         all_of_it = segment_volume(image, image.with_name("a.zarr"), function, **HOW, **more)
     first = segment_volume(image, image.with_name("b.zarr"), function, channel=0, **HOW, **more)
     assert np.array_equal(_labels(all_of_it), _labels(first))
+
+
+def test_digits_are_a_number_before_they_are_a_name(image: Path) -> None:
+    group = zarr.open_group(image, mode="a")
+    names = [{"label": str(number)} for number in (1, 2, 647)]
+    group.attrs["ome"] = {**group.attrs["ome"], "omero": {"channels": names}}
+    for channel, number in (("1", 1), ("2", 2), (1, 1), ("647", 2)):
+        with open_volume(image, channel=channel) as volume:
+            assert np.array_equal(volume[...], blurred(3, 80, 60)[number])
 
 
 def test_a_channel_that_is_not_there(image: Path) -> None:
@@ -232,6 +241,37 @@ def test_arrays_are_segmented(tmp_path: Path, kind: str) -> None:
     assert segment_volume(given, tmp_path / "a.zarr", "label", **words).objects == count(raw)
     copied = (tmp_path / "a.zarr.cytovox" / "input.npy").exists()
     assert copied == (kind != "zarr")
+
+
+def test_what_is_masked_is_not_segmented(tmp_path: Path) -> None:
+    raw = np.ma.masked_greater(blurred(80, 60), 550)
+    assert raw.mask.any()
+    with pytest.raises(UsageError, match="masked"):
+        segment_volume(raw, tmp_path / "out.zarr", "label", **HOW, **ABOVE)
+    filled = segment_volume(raw.filled(0), tmp_path / "out.zarr", "label", **HOW, **ABOVE)
+    assert filled.objects == count(raw.filled(0))
+
+
+def test_the_place_of_an_array_in_memory_is_said_not_to_be_read(tmp_path: Path) -> None:
+    given = zarr.create_array(zarr.storage.MemoryStore(), data=blurred(80, 60), chunks=(20, 20))
+    given.attrs["voxel_size"] = [3, 2]
+    with pytest.warns(UserWarning, match="voxel size and offset in the attributes"):
+        segment_volume(given, tmp_path / "out.zarr", "label", **HOW, **ABOVE)
+
+
+@pytest.mark.parametrize("name", ["a.objects.parquet", "cells.csv"])
+def test_a_table_of_another_program_is_kept(image: Path, name: str) -> None:
+    table, out = image.with_name(name), image.with_name("a.zarr")
+    table.write_text("of another program")
+    objects = None if name.startswith("a.") else table
+    more: dict[str, Any] = {"channel": 0, "objects": objects, **HOW, **ABOVE}
+    with pytest.raises(OutputExistsError, match="not written"):
+        segment_volume(image, out, "label", **more)
+    assert table.read_text() == "of another program"
+    table.unlink()
+    first = segment_volume(image, out, "label", **more)
+    again = segment_volume(image, out, "label", **more)
+    assert first.table == again.table == table
 
 
 def test_another_array_is_not_taken_for_the_first(tmp_path: Path) -> None:

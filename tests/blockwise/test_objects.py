@@ -184,6 +184,16 @@ def test_percentiles_are_as_exact_as_said(dtype: Any, in_memory: Any) -> None:
     assert table["min_intensity"][0] == image.min()
 
 
+def test_percentiles_are_between_the_smallest_and_the_largest_value(in_memory: Any) -> None:
+    image = np.arange(32_769, 32_769 + 130, dtype=np.uint16).reshape(10, 13)
+    done = in_memory(
+        image, lambda a: np.ones(a.shape, int), (7, 8), 0, "touch", measure=Measures()
+    )
+    table = done.table()
+    for percent in (5, 25, 50, 75, 95):
+        assert image.min() <= table[f"p{percent:02d}_intensity"][0] <= image.max()
+
+
 def test_far_from_zero_nothing_is_lost(in_memory: Any) -> None:
     rng = np.random.default_rng(2)
     image = 1e8 + rng.normal(size=(20, 30))

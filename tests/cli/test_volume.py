@@ -232,6 +232,55 @@ def test_masks_argmax_and_other_labels(stack: Path, capsys: Capture) -> None:
     assert "channels" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ("1000.0,1\n3,2\n", "not a table of labels"),
+        ("1;2\n", "not a table of labels"),
+        ("-1,2\n", "not a table of labels"),
+        (np.array([[3.5, 1]]), "its numbers are float64"),
+        (np.array([[-1, 1]]), "the label -1 is below 0"),
+        ("new,old\n5,3\n", ""),
+        ("+3,5\n", ""),
+    ],
+)
+def test_a_table_of_labels_is_read_as_it_is(
+    tmp_path: Path, capsys: Capture, table: Any, said: str
+) -> None:
+    labels, out, file = tmp_path / "labels.npy", tmp_path / "out.zarr", tmp_path / "table.csv"
+    np.save(labels, np.repeat(np.arange(8, dtype=np.uint8), 64).reshape(8, 8, 8))
+    if isinstance(table, str):
+        file.write_text(table)
+    else:
+        np.save(file := tmp_path / "table.npy", table)
+    words = ["volume", "relabel", str(labels), str(out), "-t", str(file), "--workers", "0", "-q"]
+    assert main(words) == (1 if said else 0)
+    assert said in capsys.readouterr().err
+    if not said:
+        assert np.array_equal(np.unique(labels_of(out)), [0, 5])
+
+
+def test_labels_below_zero_are_not_given_numbers(tmp_path: Path, capsys: Capture) -> None:
+    labels, out = tmp_path / "labels.npy", tmp_path / "out.zarr"
+    np.save(labels, np.repeat(np.array([-1, 5], np.int32), 256).reshape(8, 8, 8))
+    assert main(["volume", "relabel", str(labels), str(out), "--workers", "0", "-q"]) == 1
+    assert "the label -1 is below 0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("dtype", [np.uint64, np.int64])
+@pytest.mark.parametrize("below", [False, True])
+def test_a_threshold_for_integers_beyond_floats(tmp_path: Path, dtype: Any, below: bool) -> None:
+    limit = 2**53 + 4
+    image = np.full((4, 4, 4), limit, dtype)
+    image[0], image[1] = limit - 1, limit + 1
+    np.save(tmp_path / "a.npy", image)
+    words = ["volume", "threshold", str(tmp_path / "a.npy"), str(tmp_path / "b.zarr")]
+    words += ["-t", str(limit), "--workers", "0", "-q", *(["--below"] if below else [])]
+    assert main(words) == 0
+    expected = image < limit if below else image > limit
+    assert np.array_equal(labels_of(tmp_path / "b.zarr"), expected)
+
+
 def test_argmax(tmp_path: Path) -> None:
     import tifffile
 

@@ -471,3 +471,22 @@ def test_a_folder_without_rights_is_named(
         open_volume(tmp_path / "closed" / name)
     with pytest.raises(InputError, match="closed.*cannot be read: Permission denied"):
         create_labels(tmp_path / "closed" / "labels.zarr", shape=(8, 8, 8))
+
+
+@pytest.mark.parametrize("version", [2, 3])
+@pytest.mark.parametrize("of", ["scale", "array", "both"])
+def test_the_place_of_scales_as_openorganelle_writes_it(
+    tmp_path: Path, of: str, version: Any
+) -> None:
+    place = {"axes": ["z", "y", "x"], "scale": [5.24, 4, 4], "translate": [100, 20, 30]}
+    place["units"] = ["nm"] * 3
+    group = zarr.open_group(tmp_path / "a.zarr", mode="w", zarr_format=version)
+    scale = {"path": "s0"} | ({} if of == "array" else {"transform": place})
+    group.attrs["multiscales"] = [{"name": "em", "datasets": [scale]}]
+    array = group.create_array("s0", shape=(4, 5, 6), dtype="u1", chunks=(4, 5, 6))
+    if of != "scale":
+        array.attrs["transform"] = place
+    for path in (tmp_path / "a.zarr", tmp_path / "a.zarr" / "s0"):
+        with open_volume(path) as volume:
+            assert volume.voxel_size == (5.24, 4, 4)
+            assert (volume.offset, volume.units) == ((100, 20, 30), "nanometer")

@@ -200,8 +200,8 @@ def test_types_and_storage(tmp_path: Path, dtype: str, chunks: Any) -> None:
 def test_coordinates_of_axes(tmp_path: Path, labels: bool) -> None:
     with h5py.File(tmp_path / "a.nc", "w") as file:
         array = file.create_dataset("image", data=VOXELS.transpose(2, 0, 1))
-        for number, (name, step) in enumerate((("x", 0.25), ("z", -2.0), ("y", 0.5))):
-            file[name] = np.arange(array.shape[number]) * step
+        for number, (name, step) in enumerate((("x", 0.25), ("z", 2.0), ("y", 0.5))):
+            file[name] = np.arange(array.shape[number]) * step - 30
             file[name].attrs["units"] = "um"
             file[name].make_scale(name)
             array.dims[number].attach_scale(file[name])
@@ -211,8 +211,16 @@ def test_coordinates_of_axes(tmp_path: Path, labels: bool) -> None:
             file["image"].attrs["units"] = "counts"
     with open_volume(tmp_path / "a.nc") as volume:
         assert volume.voxel_size == (2, 0.5, 0.25)
+        assert volume.offset == (-30, -30, -30)
         assert volume.units == "micrometer"
         np.testing.assert_array_equal(volume[...], VOXELS)
+    with h5py.File(tmp_path / "a.nc", "r+") as file:
+        file["z"][:] = -file["z"][:]
+    with (
+        pytest.warns(UserWarning, match="coordinates along 'z' fall"),
+        open_volume(tmp_path / "a.nc") as volume,
+    ):
+        assert (volume.voxel_size, volume.offset) == ((2, 0.5, 0.25), (0, -30, -30))
     with h5py.File(tmp_path / "a.nc", "r+") as file:
         file["z"][3] = 1e9
     said = "along some axes only"

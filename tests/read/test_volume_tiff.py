@@ -653,3 +653,33 @@ def test_tifffile_logs_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]
     logging.getLogger("tifffile").warning("odd")
     read(path)
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("compression", [None, "zlib"])
+@pytest.mark.parametrize(
+    ("description", "taken"),
+    [
+        ("ImageJ=1.54f\nimages=6\nslices=6\n", 6),
+        ("ImageJ=1.54f\nimages=10\nchannels=2\nslices=4\n", 8),
+        ('{"shape": [10, 66, 47]}', 1),
+    ],
+)
+def test_no_page_is_left_out_by_a_description(
+    tmp_path: Path, description: str, taken: int, compression: str | None
+) -> None:
+    """Programs that crop or append pages keep the description of what was there before."""
+    path, pages = tmp_path / "a.tif", np.concatenate([VOXELS, VOXELS[::-1]])
+    with tifffile.TiffWriter(path) as file:
+        for number, page in enumerate(pages):
+            file.write(
+                page,
+                description=None if number else description,
+                metadata=None,
+                contiguous=False,
+                photometric="minisblack",
+                compression=compression,
+            )
+    with pytest.raises(InputError, match=f"10 pages, and its description is of {taken}"):
+        open_volume(path)
+    with open_volume(f"{path}:/pages") as volume:
+        np.testing.assert_array_equal(volume[...], pages)

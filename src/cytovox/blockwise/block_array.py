@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import warnings
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,6 +20,8 @@ from .recipe import side_folder
 __all__ = ["BlockArray", "address_of", "chosen_address"]
 
 _FILES = (".h5", ".hdf5", ".hdf", ".ims")
+#: Attributes of arrays that say where they are in the world.
+_PLACED = {"voxel_size", "resolution", "offset", "units", "transform"}
 #: Bytes that are copied at once.
 _SLAB_BYTES = 64 << 20
 
@@ -212,6 +215,16 @@ def stored_input(given: Any, output: str | os.PathLike[str]) -> str | os.PathLik
         )
     if (path := _path_of_zarr(given)) is not None:
         return path
+    if np.ma.is_masked(given):
+        raise UsageError(
+            "some of its voxels are masked, which is not read", hint="fill them: array.filled(0)"
+        )
+    if _PLACED.intersection(getattr(given, "attrs", ())):
+        warnings.warn(
+            "the voxel size and offset in the attributes of this array are not read, since it is "
+            "in no folder: give voxel_size and units, or its path",
+            stacklevel=3,
+        )
     if np.dtype(dtype).kind not in "biuf" or not 2 <= len(shape) <= 5 or 0 in shape:
         raise UsageError(
             f"an array of shape {tuple(shape)} and type {dtype} is not a volume",

@@ -254,4 +254,5 @@ def _add_intensities(table: ObjectTable, merged: ObjectSums, measure: Measures) 
             total = reached[np.maximum(last, 1) - 1] - before
             rank = np.maximum(np.ceil(total * (percent / 100)), 1)
             found[known] = values[np.searchsorted(reached, (before + rank)[known])]
+        found = np.clip(found, merged.least, merged.most)  # each is a bin's, of half a percent
         table.add(f"p{percent:02g}_intensity", found, "intensity")

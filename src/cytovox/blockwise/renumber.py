@@ -45,7 +45,7 @@ class MappedLabels(ArrayWork):
         """Return the new labels."""
         table, _ = _load(self.table)
         old, new = table[:, 0], table[:, 1]
-        given = array.astype(np.uint64)
+        given = unsigned(array)
         others = given if self.others == "keep" else np.zeros_like(given)
         found = others
         if old.size:
@@ -62,6 +62,13 @@ class MappedLabels(ArrayWork):
     def _dtype(self, given: np.dtype[Any]) -> np.dtype[Any]:
         most = label_dtype(_load(self.table)[1])
         return np.promote_types(most, f"u{given.itemsize}") if self.others == "keep" else most
+
+
+def unsigned(labels: npt.NDArray[Any]) -> Labels:
+    """Return labels as uint64; an error if one is below 0."""
+    if labels.dtype.kind == "i" and labels.size and labels.min() < 0:
+        raise InputError(f"the label {labels.min()} is below 0", hint="make it 0 or positive")
+    return labels.astype(np.uint64)
 
 
 @functools.lru_cache(maxsize=1)
@@ -84,7 +91,7 @@ class _Unique:
 
     def __call__(self, block: Block) -> dict[str, Any]:
         volume = keep_open(self.input, VolumeView(permissions=self.permissions))
-        labels = np.unique(volume.read(block.write))
+        labels = np.unique(unsigned(volume.read(block.write)))
         return {"labels": labels[labels != 0]}
 
 
@@ -124,18 +131,25 @@ def unique_labels(
 
 
 def read_label_map(path: str | os.PathLike[str]) -> Labels:
-    """Read which labels become which: two columns, old and new, with or without names."""
+    """Read which labels become which: two columns, old and new.
+
+    A first row of names may say which one is which.
+    """
     file = Path(path)
     if not file.is_file():
         raise InputNotFoundError("there is no such file", path=file)
     try:
         if file.suffix.lower() == ".npy":
-            table = np.load(file).astype(np.uint64)
+            table = np.load(file)
+            if table.dtype.kind not in "ui":
+                raise ValueError(f"its numbers are {table.dtype}")  # noqa: TRY301
+            table = unsigned(table)
         else:
             with file.open(newline="", encoding="utf-8-sig") as lines:
                 rows = [row[:2] for row in csv.reader(lines) if row]
-            if rows and not rows[0][0].strip().isdigit():
-                rows = rows[1:]
+            names = [cell.strip().lower() for cell in rows[0]] if rows else []
+            if names and not any(map(_is_number, names)):
+                rows = [row[::-1] for row in rows[1:]] if names == ["new", "old"] else rows[1:]
             table = np.array([[int(a), int(b)] for a, b in rows], np.uint64).reshape(-1, 2)
         if table.ndim != 2 or table.shape[1] != 2:
             raise ValueError(f"it has the shape {table.shape}")  # noqa: TRY301
@@ -152,6 +166,11 @@ def read_label_map(path: str | os.PathLike[str]) -> Labels:
     if np.any((table[:, 0] == 0) & (table[:, 1] != 0)):
         raise OptionError("background cannot become an object", path=file, hint="leave 0 out")
     return table
+
+
+def _is_number(text: str) -> bool:
+    """Return whether text begins as a number does."""
+    return text[:1].isdigit() or text[:1] in ("+", "-", ".")
 
 
 def keep_label_map(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,7 +43,11 @@ class ThresholdWork(worker_file.ArrayWork):
 
     def compute(self, array: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
         """Return 0 or 1 for each voxel, uint8 of the same shape."""
-        mask = array < self.threshold if self.below else array > self.threshold
+        limit: float = self.threshold
+        if array.dtype.kind in "ui" and math.isfinite(limit):
+            # as a float, an integer of more than 53 bits would be another one
+            limit = math.ceil(limit) if self.below else math.floor(limit)
+        mask = array < limit if self.below else array > limit
         return mask.view(np.uint8)
 
     def output_like(self, volume: Volume) -> dict[str, Any]:

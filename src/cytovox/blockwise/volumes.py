@@ -24,7 +24,7 @@ from ..errors import UsageError
 from ..read.permissions import Permissions, default_permissions
 from ..read.volume_view import VolumeView
 from ..run.progress import Listener
-from ..write.table_files import is_table
+from ..write.table_files import is_table, refuse_foreign_table
 from .block_array import stored_input
 from .block_result import VolumeResult
 from .evidence import Measures
@@ -152,8 +152,8 @@ def segment_volume(
     scale
         Scale of a pyramid to read.
     series, axes, voxel_size, units
-        Which image of the file, and what it does not say or says wrong; see
-        `cytovox.read.open_volume`.
+        Which image of the file, and what it does not say or says wrong; with a
+        voxel size, its offset does not count. See `cytovox.read.open_volume`.
     channel
         Number or name of the channel that is segmented and measured. For
         functions that need all channels, such as ``"mutex_watershed"``, the one
@@ -355,12 +355,14 @@ def _table_path(
     path = output_path(output)
     if objects is None or objects is True:
         name = path.name.removesuffix(".zarr").removesuffix(".ome")
-        return str(path.with_name(f"{name}.objects.parquet"))
-    table = Path(objects).absolute()
+        table = path.with_name(f"{name}.objects.parquet")
+    else:
+        table = Path(objects).absolute()
     if not is_table(table):
         raise UsageError(
             f"no table is written as '{table.suffix}'",
             path=table,
             hint="name it .parquet or .csv",
         )
+    refuse_foreign_table(table)
     return str(table)

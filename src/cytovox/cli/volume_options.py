@@ -210,7 +210,8 @@ class View:
     )
     voxel_size: Any = option(
         None,
-        "Size of a voxel along (z,) y, x, in place of what the file says.",
+        "Size of a voxel along (z,) y, x, in place of what the file says; its offset does not "
+        "count then either.",
         metavar="N[,N,N]",
         read=parse_lengths,
     )

@@ -177,23 +177,32 @@ def _json(value: Any) -> Any:
 
 
 def _dimension_scales(array: h5py.Dataset) -> dict[str, Any]:
-    """Return names, sizes (0 if unknown) and units of axes from the coordinates of each."""
-    names, sizes, units = [], [], []
+    """Return names, sizes (0 if unknown), places and units of axes from coordinates of each."""
+    names, sizes, offset, units = [], [], [], []
     for dimension, length in zip(array.dims, array.shape, strict=True):
         scale = dimension[0] if len(dimension) else None
         names.append("" if scale is None else scale.name.rpartition("/")[2])
-        size, unit = 0.0, ""
+        size, first, unit = 0.0, 0.0, ""
         if scale is not None and scale.shape == (length,) and 1 < length <= _MAX_COORDINATES:
             unit = _text(scale.attrs, "units")
             if scale.dtype.kind in "iuf" and not scale.is_virtual and not scale.external:
-                steps = np.diff(np.asarray(read_checked(scale), float))
-                even = np.isfinite(steps).all() and np.allclose(steps, steps[0], rtol=1e-3)
-                size = abs(float(steps.mean())) if even else 0.0
+                places = np.asarray(read_checked(scale), float)
+                steps = np.diff(places)
+                if np.isfinite(steps).all() and np.allclose(steps, steps[0], rtol=1e-3):
+                    size, first = abs(float(steps.mean())), float(places[0])
+                    if steps[0] < 0:
+                        first = 0.0
+                        warnings.warn(
+                            f"{array.file.filename}: coordinates along {names[-1]!r} fall; only "
+                            "the size of voxels is taken from them",
+                            stacklevel=2,
+                        )
         units.append(unit)
         sizes.append(float(f"{size:.9g}"))
+        offset.append(first)
     found: dict[str, Any] = {"axis_names": names} if all(names) else {}
     if any(sizes) and any(units):
-        found |= {"voxel_size": sizes, "units": units}
+        found |= {"voxel_size": sizes, "offset": offset, "units": units}
     return found
 
 

@@ -24,6 +24,8 @@ class Level:
     path: str
     scale: tuple[float, ...]
     translation: tuple[float, ...]
+    #: What the image says of it where it names no axes; not checked.
+    transform: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,7 @@ def parse_multiscales(
         raise InputError("a scale has no path", path=where, hint="name an array inside")
     systems = image.get("coordinateSystems")
     if "axes" not in image and systems is None:  # before 0.3
-        bare = tuple(Level(found, (), ()) for found in _paths(image))
+        bare = tuple(Level(d["path"], (), (), d.get("transform")) for d in datasets)
         return Multiscale(version, (), (), bare)
     # From 0.6 on, the transformations of an image lead from its own system to others.
     top = image.get("coordinateTransformations", []) if systems is None else []

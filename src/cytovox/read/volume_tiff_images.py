@@ -34,7 +34,8 @@ def choose_image(files: TiffFiles, address: Address) -> tuple[TiffImage, str]:
     if wanted:
         names = [image.name for image in images]
         number = int(wanted) if wanted.isdecimal() else -1
-        number = names.index(wanted) if wanted in names else number
+        if number < 0 or number >= len(images):
+            number = names.index(wanted) if wanted in names else number
         if not 0 <= number < len(images):
             hint = f"it has {'; '.join(listed)}"
             raise OptionError(f"there is no image {wanted!r} in it", path=files.path, hint=hint)
@@ -72,6 +73,7 @@ def _images(files: TiffFiles) -> list[TiffImage]:
             _check_pages(series, kinds, path)
         images.append(_image_of_series(files, series))
     _check_planned(files, images)
+    _check_taken(images, len(kinds), path)
     generic = [image for image in images if image.kind == "generic"]
     shapes = {kind.shape for kind in kinds.values()}
     if len(generic) > len(shapes) and not any(i.levels or i.keyframe.subifds for i in generic):
@@ -142,6 +144,17 @@ def _check_planned(files: TiffFiles, images: list[TiffImage]) -> None:
         if said > max(found, 1) * first.keyframe.samplesperpixel:
             what = f"it has {said} planes after ImageJ's description, and {found} are there"
             raise incomplete(what, files.path)
+
+
+def _check_taken(images: list[TiffImage], pages: int, path: Path) -> None:
+    """Check that no page is left out by a description that another program has kept."""
+    if not images or images[0].kind not in ("shaped", "imagej"):
+        return
+    levels = [level for image in images for level in (image, *image.levels)]
+    taken = sum(math.prod(level.shape) // math.prod(level.keyframe.shape) for level in levels)
+    if taken < pages:
+        what = f"it has {pages} pages, and its description is of {taken}"
+        raise incomplete(what, path)
 
 
 def _product(said: dict[str, Any], names: tuple[str, ...]) -> int:

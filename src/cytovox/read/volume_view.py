@@ -179,10 +179,10 @@ class VolumeView:
 
 
 def _place(wanted: Any, length: int, names: tuple[str, ...], what: str, where: str) -> int:
+    if str(wanted).isdecimal() and int(wanted) < length:
+        return int(wanted)  # also if another one has this number for a name
     if wanted in names:
         return names.index(wanted)
-    if str(wanted).isdecimal() and int(wanted) < length:
-        return int(wanted)
     listed = f" ({', '.join(names)})" if names else ""
     raise UsageError(
         f"there is no {what} '{wanted}'", path=where, hint=f"take one of 0 to {length - 1}{listed}"

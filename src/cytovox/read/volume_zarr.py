@@ -69,7 +69,7 @@ def open_zarr(address: Address, scale: int | str | None, *, writable: bool) -> T
         if scale is not None:
             raise OptionError("a single array has no scales", path=where, hint="omit scale")
         placed = None
-        if not any(key in attributes for key in ("voxel_size", "resolution")):
+        if not any(key in attributes for key in ("voxel_size", "resolution", "transform")):
             placed = _placed_above(address)
         return _open_array(address, version, document, attributes, placed, writable)
     image = parse_multiscales(attributes, where, scale if isinstance(scale, str) else None)
@@ -77,10 +77,10 @@ def open_zarr(address: Address, scale: int | str | None, *, writable: bool) -> T
         return open_zarr(_only_member(address, attributes), scale, writable=writable)
     level = image.levels[choose_level([v.path for v in image.levels], scale, where)]
     inside = safe_join(address, level.path)
-    version, document, _ = read_documents(inside)
+    version, document, own = read_documents(inside)
     if document is None:
         raise InputError("the metadata name this scale, but there is no array", path=str(inside))
-    return _open_array(inside, version, document, {}, (image, level), writable)
+    return _open_array(inside, version, document, own or {}, (image, level), writable)
 
 
 def is_volume(address: Address) -> bool:
@@ -147,7 +147,7 @@ def _open_array(
     if placed is None:
         place = _own_place(document, attributes, len(shape), where)
     else:
-        place = _place(*placed, len(shape), where)
+        place = _place(*placed, document, attributes, len(shape), where)
     if not address.remote:
         files, cleaned = files_of_zarr(folder_of(address), cleaned, dtype.itemsize)
     driver = "zarr3" if version == 3 else "zarr"
@@ -189,10 +189,17 @@ def _placed_above(address: Address) -> tuple[Multiscale, Level] | None:
     return None
 
 
-def _place(image: Multiscale, level: Level, dimensions: int, where: str) -> Place:
-    if not image.axes:  # before OME-Zarr 0.3
-        axes = name_axes(dimensions, None, where)
-        return axes, *place_axes(axes, {}, where)
+def _place(
+    image: Multiscale,
+    level: Level,
+    document: dict[str, Any],
+    attributes: dict[str, Any],
+    dimensions: int,
+    where: str,
+) -> Place:
+    if not image.axes:  # before OME-Zarr 0.3, or of OpenOrganelle
+        said = {"transform": level.transform} if level.transform else {}
+        return _own_place(document, said | attributes, dimensions, where)
     if len(image.axes) != dimensions:
         raise InputError(
             f"the metadata speak of {len(image.axes)} axes, the array has {dimensions}",

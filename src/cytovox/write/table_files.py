@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import itertools
@@ -15,13 +16,20 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import OptionError
+from ..errors import OptionError, OutputExistsError
 from ..run.extras import require
 from ..run.folder_sync import replaced_file
 from .disk import storage_errors
 from .fcs import write_fcs
 
-__all__ = ["METADATA", "ObjectTable", "is_table", "metadata_beside", "write_objects"]
+__all__ = [
+    "METADATA",
+    "ObjectTable",
+    "is_table",
+    "metadata_beside",
+    "refuse_foreign_table",
+    "write_objects",
+]
 
 #: Key of the metadata of a Parquet file.
 METADATA = b"cytovox"
@@ -81,6 +89,25 @@ def write_objects(
     write = _WRITERS[final.suffix.lower()]
     with storage_errors(final), replaced_file(final) as file:
         return write(file, final, parts, dict(recipe or {}))
+
+
+def refuse_foreign_table(path: Path) -> None:
+    """Raise an error if there is a file that was not written here."""
+    if not path.is_file() or metadata_beside(path).is_file():
+        return
+    if path.suffix.lower() == ".parquet":
+        require("volumes", "Parquet", "pyarrow")
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        with contextlib.suppress(pa.ArrowException, OSError):
+            if METADATA in (pq.read_schema(path).metadata or {}):
+                return
+    raise OutputExistsError(
+        "the table would replace a file that cytovox has not written",
+        path=path,
+        hint="name another one for the table, or remove it",
+    )
 
 
 def _write_parquet(
