@@ -280,6 +280,13 @@ def test_another_array_is_not_taken_for_the_first(tmp_path: Path) -> None:
         segment_volume(blurred(80, 60) + 1, tmp_path / "a.zarr", "label", **HOW, **ABOVE)
 
 
+def test_an_array_whose_shape_is_not_known_is_no_volume(tmp_path: Path) -> None:
+    dask_array = pytest.importorskip("dask.array")
+    given = dask_array.from_array(blurred(80, 60))
+    with pytest.raises(UsageError, match=r"shape \(nan, 60\)"):
+        segment_volume(given[given[:, 0] > 500], tmp_path / "a.zarr", "label", **HOW)
+
+
 @pytest.mark.parametrize("given", [5, None, np.array(["a", "b"]), np.zeros(3), np.zeros((0, 4))])
 def test_what_is_not_a_volume(tmp_path: Path, given: Any) -> None:
     with pytest.raises(UsageError, match="is not a volume"):

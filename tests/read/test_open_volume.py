@@ -490,3 +490,15 @@ def test_the_place_of_scales_as_openorganelle_writes_it(
         with open_volume(path) as volume:
             assert volume.voxel_size == (5.24, 4, 4)
             assert (volume.offset, volume.units) == ((100, 20, 30), "nanometer")
+
+
+@pytest.mark.parametrize("path", ["0", "0/", "./0"])
+def test_a_scale_is_named_in_any_way(tmp_path: Path, path: str) -> None:
+    axes = [{"name": name, "type": "space", "unit": "micrometer"} for name in "zyx"]
+    scale = {"path": path, "coordinateTransformations": [{"type": "scale", "scale": [3, 2, 1]}]}
+    group = zarr.open_group(tmp_path / "a.zarr", mode="w", zarr_format=2)
+    group.attrs["multiscales"] = [{"version": "0.4", "axes": axes, "datasets": [scale]}]
+    group.create_array("0", shape=(4, 5, 6), dtype="u1", chunks=(4, 5, 6))
+    for place in (tmp_path / "a.zarr", tmp_path / "a.zarr" / "0"):
+        with open_volume(place) as volume:
+            assert (volume.voxel_size, volume.units) == ((3, 2, 1), "micrometer")

@@ -140,6 +140,7 @@ def level(path: str, **step: Any) -> list[Any]:
     [
         ({"datasets": level("../secret")}, "not a place inside"),
         ({"datasets": level("/etc")}, "not a place inside"),
+        ({"datasets": level("\ud800")}, "not a place inside"),
         ({"datasets": level("http://elsewhere/a")}, "not a place inside"),
         ({"datasets": level("1")}, "there is no array"),
         ({"datasets": []}, "no scales"),

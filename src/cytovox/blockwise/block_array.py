@@ -225,7 +225,7 @@ def stored_input(given: Any, output: str | os.PathLike[str]) -> str | os.PathLik
             "in no folder: give voxel_size and units, or its path",
             stacklevel=3,
         )
-    if np.dtype(dtype).kind not in "biuf" or not 2 <= len(shape) <= 5 or 0 in shape:
+    if _kind_of(dtype) not in "biuf" or not 2 <= len(shape) <= 5 or not all(n > 0 for n in shape):
         raise UsageError(
             f"an array of shape {tuple(shape)} and type {dtype} is not a volume",
             hint="give numbers along (t, c, z,) y, x",
@@ -234,6 +234,14 @@ def stored_input(given: Any, output: str | os.PathLike[str]) -> str | os.PathLik
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         return _written(given, folder)
+
+
+def _kind_of(dtype: Any) -> str:
+    """Return the kind of a type of NumPy; "O" for what is none."""
+    try:
+        return str(np.dtype(dtype).kind)
+    except TypeError:
+        return "O"
 
 
 def _path_of_zarr(array: Any) -> str | None:

@@ -115,7 +115,7 @@ def _local(text: str) -> Address:
 def safe_join(address: Address, relative: object) -> Address:
     """Return a place inside of a folder; metadata name such places."""
     parts = relative.split("/") if isinstance(relative, str) else [""]
-    bad = any(p in ("", ".", "..") or "\\" in p or ":" in p or "\0" in p for p in parts)
+    bad = any(p in ("", ".", "..") or re.search("[\\\\:\0\ud800-\udfff]", p) for p in parts)
     if bad:
         raise InputError(
             f"the metadata name {str(relative)[:80]!r}, which is not a place inside of it",

@@ -60,15 +60,16 @@ def parse_multiscales(
         raise InputError("a scale has no path", path=where, hint="name an array inside")
     systems = image.get("coordinateSystems")
     if "axes" not in image and systems is None:  # before 0.3
-        bare = tuple(Level(d["path"], (), (), d.get("transform")) for d in datasets)
+        said = zip(_paths(image), datasets, strict=True)
+        bare = tuple(Level(inside, (), (), dataset.get("transform")) for inside, dataset in said)
         return Multiscale(version, (), (), bare)
     # From 0.6 on, the transformations of an image lead from its own system to others.
     top = image.get("coordinateTransformations", []) if systems is None else []
     axes, units = _axes(image.get("axes") if systems is None else _own_axes(image), where)
     whole = _transform(top, axes, where)
     levels = []
-    for dataset in datasets:
-        inside, steps = dataset["path"], dataset.get("coordinateTransformations", [])
+    for inside, dataset in zip(_paths(image), datasets, strict=True):
+        steps = dataset.get("coordinateTransformations", [])
         levels.append(Level(inside, *_then(_transform(steps, axes, f"{where}/{inside}"), whole)))
     return Multiscale(version, axes, units, tuple(levels), _channels(block.get("omero")))
 
@@ -84,7 +85,7 @@ def _paths(image: Any) -> list[str]:
     datasets = image.get("datasets") if isinstance(image, dict) else None
     listed = datasets if isinstance(datasets, list) else []
     found = [d.get("path") for d in listed if isinstance(d, dict)]
-    return [path for path in found if isinstance(path, str)]
+    return [path.removeprefix("./").rstrip("/") for path in found if isinstance(path, str)]
 
 
 def _own_axes(image: dict[str, Any]) -> Any:
